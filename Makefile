@@ -1,0 +1,104 @@
+# Everything here works with python3 (3.11 or newer, with venv) and make: the first call makes .venv, hash-checked.
+# `make help` says what there is. Variables: PYTHON (the interpreter to begin with), VENV (where the environment goes).
+
+PYTHON ?= python3
+VENV   ?= .venv
+
+SHELL  := /bin/sh
+bin    := $(VENV)/bin
+python := $(bin)/python
+# Stamps lie inside the environment: who removes it removes them too.
+made   := $(VENV)/.telltale
+pip    := $(python) -m pip --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test check pytest bench tutorial demo-seeds docs lock clean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(made)/demo ## everything on this machine: Kafka, a trained model, a stream, its alerts
+	$(bin)/telltale demo
+
+test: check pytest ## what must pass before a commit: check, then the tests (needs minutes)
+
+check: $(made)/dev ## lint, format and types; writes no file of the tree
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	$(bin)/mypy
+
+pytest: $(made)/dev
+	$(python) -m pytest -m "not slow"
+
+bench: $(made)/bench ## throughput, the scorer alone, and latency, beside others
+	$(python) -m tests.benchmarks.end_to_end
+	$(python) -m tests.benchmarks.kernel
+	$(python) -m tests.benchmarks.latency
+
+tutorial: $(made)/dev ## the TensorFlow tutorial's figures on ECG5000, over 12 splits
+	$(python) -m tests.benchmarks.tutorial --seeds 12
+
+demo-seeds: $(made)/dev ## what the demo finds and misses, over 5 seeds
+	$(python) -m tests.benchmarks.demo_seeds --seeds 5
+
+docs: $(made)/dev ## bring README's tables and deploy/telltale.toml up to date
+	$(python) -m monitor.configdoc
+
+clean: ## remove what was built; the environment and the downloaded jars stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find monitor training tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the environment -------------------------------------------------------------------------------------------------
+# One environment for all sets, as they agree in every version (tests/unit/test_deploy.py). A larger set holds the
+# smaller one, so that `make demo` after `make test` installs nothing.
+
+$(made)/venv:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "$(PYTHON) is not there; install Python 3.11 or newer, or say where it is: make PYTHON=/path/to/python3" >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is `$(PYTHON) -V 2>&1`; Telltale needs 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) has no venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	test -x $(python) || $(PYTHON) -m venv $(VENV)
+	@mkdir -p $(@D) && touch $@
+
+$(made)/build: deploy/requirements-build.txt $(made)/venv
+	$(pip) install --quiet --require-hashes -r $<
+	@touch $@
+
+# $(1): set, $(2): smaller sets that it holds. An edited source needs no installation, an edited pyproject.toml does.
+define set
+$(made)/$(1): deploy/requirements-$(1).txt pyproject.toml $(made)/build
+	@echo "installing deploy/requirements-$(1).txt (the first time takes a minute or two, about 1 GB on disk)"
+	$(pip) install --quiet --require-hashes -r $$<
+	$(pip) install --quiet --no-deps --no-build-isolation --no-index --editable .
+	@touch $$@ $(foreach smaller,$(2),$(made)/$(smaller))
+endef
+$(eval $(call set,demo,))
+$(eval $(call set,dev,demo))
+$(eval $(call set,bench,demo dev))
+
+# --- the locks -------------------------------------------------------------------------------------------------------
+# Hashes of all files of all platforms, no address of any index: they install from whatever index is configured.
+# The largest set is resolved first and binds the others. `make lock LOCK=--upgrade` takes newer versions.
+
+LOCK    ?=
+UV      ?= $(VENV)-lock/bin/uv
+compile := $(UV) pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" $(LOCK)
+with    := --constraint deploy/requirements-bench.txt pyproject.toml
+
+$(VENV)-lock/bin/uv: | $(made)/venv
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip --disable-pip-version-check install --quiet uv==0.13.8
+
+lock: $(UV) ## resolve and pin deploy/requirements*.txt anew
+	$(compile) --extra train --extra broker --extra test --extra bench pyproject.toml -o deploy/requirements-bench.txt
+	$(compile) $(with) --extra train --extra broker --extra test -o deploy/requirements-dev.txt
+	$(compile) $(with) --extra train --extra broker -o deploy/requirements-demo.txt
+	$(compile) $(with) -o deploy/requirements.txt
+	printf '%s\n' 'hatchling>=1.27' 'editables~=0.6' | \
+	  $(compile) --constraint deploy/requirements-bench.txt - -o deploy/requirements-build.txt

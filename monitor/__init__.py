@@ -1,0 +1,3 @@
+"""Telltale: the anomaly monitor for Apache Kafka."""
+
+__version__ = "0.1.0"

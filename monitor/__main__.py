@@ -1,0 +1,5 @@
+"""`python -m monitor` is `telltale`."""
+
+from monitor.cli import main
+
+main()

@@ -1,0 +1,314 @@
+"""What users subscribe to: CloudEvents 1.0 in structured JSON, with everything a person needs at 3 a.m.
+
+Rules of this file: pure, and deterministic: the same window on the same log gives the same bytes. Ids hold no clock and
+no model version. The field names are a contract; within `v1` they are only added to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.backends.abstract import TopicPartition
+from monitor.detector.decision import Incident, Status
+from monitor.detector.spec import Manifest
+
+Float32Array = NDArray[np.float32]
+
+TYPE = "io.telltale.alert.v1"
+SCHEMA = "urn:telltale:schema:alert:1"
+CONTENT_TYPE = b"application/cloudevents+json; charset=UTF-8"
+RULE = "reconstruction"
+MOST_CONTRIBUTORS = 3
+
+
+class _Struct(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+class Score(_Struct, frozen=True):
+    """`ratio` is value over threshold: 1.0 is always the line. `quantile`: the share of calibration windows below."""
+
+    kind: str
+    value: float
+    threshold: float
+    ratio: float
+    quantile: float
+
+
+class Episode(_Struct, frozen=True):
+    """The incident so far: event times, windows over the threshold, and the highest ratio among them."""
+
+    started_at: str
+    ended_at: str | None
+    windows: int
+    peak_ratio: float
+
+
+class Window(_Struct, frozen=True, omit_defaults=True):
+    """The window that caused this alert; its numbers only where the configuration asks for them."""
+
+    start: str
+    end: str
+    length: int
+    missing_ratio: float = msgspec.field(default=0.0)
+    values: list[list[float]] | None = None
+    reconstruction: list[list[float]] | None = None
+
+
+class Contributor(_Struct, frozen=True, rename={"first": "from", "last": "to"}):
+    """Samples `from` to `to` of one channel: their share of the whole error, and their means, in the data's unit."""
+
+    channel: str
+    first: int
+    last: int
+    share: float
+    observed: float
+    expected: float
+
+
+class Model(_Struct, frozen=True):
+    name: str
+    version: str
+    sha256: str
+
+
+class Kafka(_Struct, frozen=True):
+    """Where to read the window again."""
+
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+    group: str
+
+
+class Data(_Struct, frozen=True):
+    status: Literal["firing", "update", "resolved"]
+    severity: Literal["info", "warning", "error", "critical"]
+    fingerprint: str
+    summary: str
+    series: str
+    score: Score
+    episode: Episode
+    window: Window
+    contributors: list[Contributor]
+    model: Model
+    kafka: Kafka
+
+
+class Alert(_Struct, frozen=True):
+    """One CloudEvent. `id` is the same whenever the same log is read again."""
+
+    id: str
+    source: str
+    subject: str
+    time: str
+    data: Data
+    partitionkey: str
+    specversion: Literal["1.0"] = "1.0"
+    type: str = TYPE
+    datacontenttype: Literal["application/json"] = "application/json"
+    dataschema: str = SCHEMA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """The window that moved an incident: where it lies in the log and in time, and what was made of it.
+
+    `values` and `reconstruction` are (length, channels) in the data's unit.
+    """
+
+    partition: TopicPartition
+    series: str
+    start_us: int
+    end_us: int
+    first_offset: int
+    last_offset: int
+    last_index: int
+    score: float
+    missing_ratio: float
+    values: Float32Array
+    reconstruction: Float32Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Severity:
+    """Ratios from which an alert is an error, and critical."""
+
+    error_ratio: float = 2.0
+    critical_ratio: float = 4.0
+
+    def of(self, ratio: float) -> Literal["warning", "error", "critical"]:
+        if ratio >= self.critical_ratio:
+            return "critical"
+        return "error" if ratio >= self.error_ratio else "warning"
+
+
+class AlertWriter:
+    """Writes alerts for one service with one artifact."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        digest: str,
+        *,
+        service: str,
+        group: str,
+        threshold: float,
+        severity: Severity,
+        include_window: bool = False,
+    ) -> None:
+        self.source = f"/telltale/{service}"
+        self.threshold = threshold
+        self._group = group
+        self._severity = severity
+        self._include_window = include_window
+        self._model = Model(name=manifest.name, version=manifest.version, sha256=digest)
+        self._kind = manifest.score.kind
+        self._length = manifest.window.length
+        self._rate_hz = manifest.window.sampling_rate_hz
+        self._channels = [channel.name for channel in manifest.channels]
+        self._scale = np.asarray(manifest.scaling.scale, dtype=np.float32)
+        self._probabilities, self._quantiles = np.array(manifest.calibration.quantiles).T
+
+    def fingerprint(self, cause: Cause) -> str:
+        """The incident's name for life, taken from the window that opened it."""
+        return self._hash(cause, "incident")[:16]
+
+    def write(self, status: Status, incident: Incident, cause: Cause) -> Alert:
+        """The alert that tells of `incident` after `cause`."""
+        resolved = status is Status.RESOLVED
+        ratio = cause.score / self.threshold
+        contributors = [] if resolved else self.contributors(cause)
+        return Alert(
+            id=self._hash(cause, status.value)[:32],
+            source=self.source,
+            subject=cause.series,
+            partitionkey=cause.series,
+            time=rfc3339(cause.end_us),
+            data=Data(
+                status=status.value,
+                severity="info" if resolved else self._severity.of(incident.peak_ratio),
+                fingerprint=incident.fingerprint,
+                summary=self._summary(status, incident, cause, contributors),
+                series=cause.series,
+                score=Score(
+                    kind=self._kind,
+                    value=cause.score,
+                    threshold=self.threshold,
+                    ratio=ratio,
+                    quantile=float(np.interp(cause.score, self._quantiles, self._probabilities)),
+                ),
+                episode=Episode(
+                    started_at=rfc3339(incident.started_us),
+                    ended_at=rfc3339(incident.ended_us) if resolved else None,
+                    windows=incident.windows,
+                    peak_ratio=incident.peak_ratio,
+                ),
+                window=Window(
+                    start=rfc3339(cause.start_us),
+                    end=rfc3339(cause.end_us),
+                    length=self._length,
+                    missing_ratio=cause.missing_ratio,
+                    values=cause.values.tolist() if self._include_window else None,
+                    reconstruction=cause.reconstruction.tolist() if self._include_window else None,
+                ),
+                contributors=contributors,
+                model=self._model,
+                kafka=Kafka(
+                    topic=cause.partition.topic,
+                    partition=cause.partition.partition,
+                    first_offset=cause.first_offset,
+                    last_offset=cause.last_offset,
+                    group=self._group,
+                ),
+            ),
+        )
+
+    def contributors(self, cause: Cause) -> list[Contributor]:
+        """The runs of samples that lie further from their reconstruction than the threshold, worst first.
+
+        The mean error of an anomalous window is over the threshold, so there is at least one. Shares are of the sum of
+        the scaled absolute errors over the whole window; they sum to at most 1.
+        """
+        errors = np.abs(cause.values - cause.reconstruction) / self._scale
+        total = float(errors.sum(dtype=np.float64))
+        found = []
+        for channel, name in enumerate(self._channels):
+            over = np.concatenate([[False], errors[:, channel] > self.threshold, [False]])
+            edges = np.flatnonzero(over[1:] != over[:-1])
+            for first, end in edges.reshape(-1, 2).tolist():
+                run = slice(first, end)
+                share = float(errors[run, channel].sum(dtype=np.float64)) / total
+                found.append((share, channel, name, first, end - 1))
+        found.sort(key=lambda run: (-run[0], run[1], run[3]))
+        return [
+            Contributor(
+                channel=name,
+                first=first,
+                last=last,
+                share=share,
+                observed=float(cause.values[first : last + 1, channel].mean(dtype=np.float64)),
+                expected=float(cause.reconstruction[first : last + 1, channel].mean(dtype=np.float64)),
+            )
+            for share, channel, name, first, last in found[:MOST_CONTRIBUTORS]
+        ]
+
+    def _summary(self, status: Status, incident: Incident, cause: Cause, contributors: list[Contributor]) -> str:
+        lasted = f"{(incident.ended_us - incident.started_us) / 1e6:.3g} s"
+        windows = f"{incident.windows} window{'s' if incident.windows != 1 else ''}"
+        if status is Status.RESOLVED:
+            return (
+                f"{cause.series}: back to normal after {lasted} ({windows}, peak {incident.peak_ratio:.2f}x threshold)"
+            )
+        text = f"{cause.series}: reconstruction error {cause.score / self.threshold:.2f}x threshold"
+        if status is Status.UPDATE:
+            text += f", {windows} over {lasted}"
+        if contributors:
+            worst = contributors[0]
+            where = f"samples {worst.first}-{worst.last}"
+            if self._rate_hz:
+                where = f"{worst.first / self._rate_hz:.3g}-{worst.last / self._rate_hz:.3g} s into the window"
+            text += (
+                f"; most of it on {worst.channel}, {where}: "
+                f"{worst.observed:.3g} where {worst.expected:.3g} was expected"
+            )
+        return text
+
+    def _hash(self, cause: Cause, status: str) -> str:
+        topic, partition = cause.partition
+        parts = (self.source, topic, partition, cause.last_offset, cause.last_index, cause.series, RULE, status)
+        return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+
+
+def rfc3339(time_us: int) -> str:
+    """UTC with milliseconds; microseconds where there are any."""
+    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(microsecond=time_us % 1_000_000)
+    timespec = "microseconds" if time_us % 1000 else "milliseconds"
+    return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def encode(alert: Alert) -> bytes:
+    """The record's value."""
+    return msgspec.json.encode(alert)
+
+
+def headers(alert: Alert) -> tuple[tuple[str, bytes], ...]:
+    """The record's headers: the content type, and the event's attributes for those who filter without parsing."""
+    attributes = ("specversion", "id", "source", "type", "subject", "time")
+    return (
+        ("content-type", CONTENT_TYPE),
+        *((f"ce_{name}", str(getattr(alert, name)).encode()) for name in attributes),
+    )
+
+
+def schema() -> dict[str, object]:
+    """JSON Schema of an alert."""
+    return msgspec.json.schema(Alert)

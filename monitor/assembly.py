@@ -1,0 +1,58 @@
+"""Puts the parts together as a configuration says: the same parts for the daemon, for `replay` and for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monitor.alerts import AlertWriter, Severity
+from monitor.config import Config
+from monitor.detector import artifact as form
+from monitor.detector import storage
+from monitor.detector.artifact import Artifact
+from monitor.detector.decision import Policy
+from monitor.detector.scoring import Scorer
+from monitor.errors import ArtifactError
+from monitor.processor import Processor
+from monitor.wire import InputRules
+
+
+def load_detector(path: Path) -> tuple[Artifact, Scorer]:
+    """The artifact at `path`, verified, and its scorer, compiled and checked against the known answers.
+
+    Raises:
+        ArtifactError: it must not be served.
+    """
+    artifact = storage.load(path)
+    try:
+        scorer = artifact.scorer()
+        form.check_known_answers(artifact, scorer)
+    except ArtifactError as error:
+        raise type(error)(f"artifact {path}: {error}") from None
+    return artifact, scorer
+
+
+def make_processor(config: Config, artifact: Artifact) -> Processor:
+    """The processor that decides as `config` and `artifact` say."""
+    alerting, source = config.alerting, config.input
+    writer = AlertWriter(
+        artifact.manifest,
+        artifact.digest,
+        service=config.service.name,
+        group=config.kafka.group_id,
+        threshold=config.model.threshold or artifact.manifest.threshold.value,
+        severity=Severity(error_ratio=alerting.error_ratio, critical_ratio=alerting.critical_ratio),
+        include_window=alerting.include_window == "full",
+    )
+    rules = InputRules(
+        format=source.format,
+        series=source.series,
+        timestamp_field=source.timestamp_field,
+        max_record_bytes=source.max_record_bytes,
+        max_samples_per_record=source.max_samples_per_record,
+        max_series=source.max_series,
+        max_future_ms=source.max_future_ms,
+    )
+    policy = Policy(
+        open_after=alerting.open_after, close_after=alerting.close_after, update_every=alerting.update_every
+    )
+    return Processor(artifact.manifest, writer, rules, policy)

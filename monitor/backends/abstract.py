@@ -1,0 +1,196 @@
+"""The contract between the daemon and a log: columns in, one atomic commit out.
+
+Rules of this file: types and words only. `kafka` keeps this contract on Apache Kafka, `local` in memory; one suite
+(`tests/contract/`) runs on both. Everything here is called from one thread.
+
+The shape of a turn::
+
+    poll = backend.poll(timeout_s, max_records)
+    for event in poll.events: Assigned -> restore(), begin(); Revoked -> forget
+    for columns in poll.columns: work on them
+    positions = backend.commit(Commit(...))     # messages, state and positions become visible together, or not at all
+
+Any `AbortedError`, from any call, means: what was handed over since the last successful commit may or may not have
+been written. The caller then throws its state away, calls `recover()`, and restores every partition that it still
+owns. That is the same path as after a crash, and the only one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.errors import BackendError
+
+Int64Array = NDArray[np.int64]
+Headers = Sequence[tuple[str, bytes]]
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}"
+
+
+class AbortedError(BackendError):
+    """Nothing since the last commit is certain: `recover()`, then restore every partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordColumns:
+    """The records of one poll from one partition, as columns of equal length n.
+
+    `offsets` and `timestamps_ms` are int64 (n,), `keys` and `values` the raw bytes (None: null). `headers` is None
+    unless the backend was asked for them. `next_offset` is where reading goes on: at least `offsets[-1] + 1`, more
+    where control records follow. n is 0 where nothing but aborted or control records lay between.
+    """
+
+    partition: TopicPartition
+    offsets: Int64Array
+    timestamps_ms: Int64Array
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    next_offset: int
+    headers: list[Headers] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """The partition is ours from now on. It is silent until `begin` says where to read."""
+
+    partition: TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """The partition is no longer ours: forget its state, publish nothing more about it."""
+
+    partition: TopicPartition
+    lost: bool = False
+
+
+Event = Assigned | Revoked
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What one poll brought: first the events, to be applied in order, then the records."""
+
+    events: tuple[Event, ...] = ()
+    columns: tuple[RecordColumns, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far one input partition has been decided, and from where a successor rebuilds its state.
+
+    `offset` is the first input offset not yet decided; `replay_from` <= `offset` is the input offset that the newest
+    window checkpoint stands for; `state_from` the oldest offset of the state partition still needed to restore.
+    """
+
+    offset: int
+    replay_from: int
+    state_from: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateRecord:
+    """One record of the state topic, newest value of its key when `Restored` holds it."""
+
+    key: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What the log remembers of one partition.
+
+    `position` is None where the group never committed. `state` holds the newest committed value per key from
+    `state_from` to the end of the state partition, tombstones left out, in log order. `beginning` and `end` are the
+    input partition's first retained offset and its end.
+    """
+
+    position: Position | None
+    state: tuple[StateRecord, ...]
+    beginning: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One record to publish. `partition` None leaves the choice to the key's hash. `value` None is a tombstone."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What becomes visible together.
+
+    `checkpoints` are messages to the state topic that stand for a partition's whole state at `positions[partition]`;
+    for those partitions the backend replaces the position's `state_from` with the lowest offset that the checkpoint's
+    messages got, in the same transaction.
+    """
+
+    messages: Sequence[Message]
+    positions: Mapping[TopicPartition, Position]
+    checkpoints: Mapping[TopicPartition, Sequence[Message]] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """A log with consumer groups and atomic commits."""
+
+    def start(self) -> None:
+        """Connects, checks the topics (creating output topics where allowed), fences a predecessor, joins the group.
+
+        Raises:
+            ConfigError: what the operator must mend (missing topic, no permission), all problems in one message.
+            BackendError: the log can't be reached.
+        """
+
+    def poll(self, timeout_s: float, max_records: int) -> Poll:
+        """Waits up to `timeout_s` for events or records; returns at most `max_records` records."""
+
+    def restore(self, partition: TopicPartition) -> Restored:
+        """Reads back what was committed for `partition`. Waits for a predecessor's open transaction to end."""
+
+    def begin(self, partition: TopicPartition, offset: int) -> None:
+        """Reads `partition` from `offset` on; after `Assigned`, and again after every restore."""
+
+    def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int:
+        """The first offset whose record is at or after `timestamp_ms`; the end where there is none."""
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        """Holds back records of these partitions; membership goes on."""
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        """Undoes `pause`."""
+
+    def commit(self, commit: Commit) -> dict[TopicPartition, Position]:
+        """Writes everything in one transaction and returns the positions as committed.
+
+        Raises:
+            AbortedError: the outcome is unknown, or the group moved on.
+            FencedError: another daemon runs under our identity.
+        """
+
+    def recover(self) -> frozenset[TopicPartition]:
+        """Settles an unknown outcome; returns the partitions still owned, each silent until `begin`."""
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """Records between our reading position and the end, per owned partition, as last heard; never blocks."""
+
+    def close(self) -> None:
+        """Leaves the group and closes every client. Idempotent; raises nothing."""

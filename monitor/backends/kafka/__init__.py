@@ -1,0 +1,18 @@
+"""Apache Kafka behind the `Backend` contract; the only package of the product that imports kafka-python."""
+
+from monitor.backends.kafka.backend import KafkaBackend
+from monitor.backends.kafka.clients import Record, TopicReader, create_topic, delete_topic, end_offsets, read_topic
+from monitor.backends.kafka.feed import FeedProducer
+from monitor.backends.kafka.partitioning import partition_of
+
+__all__ = [
+    "FeedProducer",
+    "KafkaBackend",
+    "Record",
+    "TopicReader",
+    "create_topic",
+    "delete_topic",
+    "end_offsets",
+    "partition_of",
+    "read_topic",
+]

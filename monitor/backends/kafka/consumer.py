@@ -1,0 +1,260 @@
+"""Our member of the consumer group.
+
+Rules of this file: the rebalance listener runs on the client's IO thread and does only what can't block; all else
+happens in the caller's thread. kafka-python 3.0.12 completes a rebalance only inside `poll()` (coordinator/base.py,
+join_group_async), so between two polls the assignment stands still.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer
+from kafka import TopicPartition as KafkaPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import CorruptRecordError, KafkaError, OffsetOutOfRangeError, RetriableError
+from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
+
+from monitor.backends.abstract import AbortedError, Assigned, Event, RecordColumns, Revoked, TopicPartition
+from monitor.backends.kafka import settings
+from monitor.backends.kafka.columns import columns
+from monitor.backends.kafka.connecting import connect
+from monitor.backends.kafka.faults import explain, fenced
+from monitor.config import Config
+from monitor.errors import BackendError
+
+_log = logging.getLogger(__name__)
+# A rebalance that finishes while no records flow is told of after at most this long.
+_SLICE_MS = 100
+_CLOSE_TIMEOUT_MS = 2_000
+_METADATA_TIMEOUT_S = 5
+Answer = TypeVar("Answer")
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # the client has no types
+    """Queues what happened, and keeps new partitions silent. Runs on the IO thread; never blocks."""
+
+    def __init__(self, consumer: Any, assignor: CooperativeStickyAssignor, events: deque[Event]) -> None:
+        self._consumer = consumer
+        self._assignor = assignor
+        self._events = events
+
+    def on_partitions_assigned(self, assigned: Sequence[Any]) -> None:
+        for partition in sorted(assigned):
+            # Any position will do: without one poll() asks for the committed offset, and with auto_offset_reset
+            # 'none' raises NoOffsetForPartitionError. Paused, it is never fetched; begin() seeks before it resumes.
+            # Both calls only set fields (consumer/subscription_state.py).
+            self._consumer.seek(partition, 0)
+            self._consumer.pause(partition)
+            self._events.append(Assigned(TopicPartition(*partition)))
+
+    def on_partitions_revoked(self, revoked: Sequence[Any]) -> None:
+        self._events.extend(Revoked(TopicPartition(*partition)) for partition in sorted(revoked))
+
+    def on_partitions_lost(self, lost: Sequence[Any]) -> None:
+        # kafka-python 3.0.12: the assignor goes on claiming its last assignment as owned, so a member that was thrown
+        # out would rejoin with a claim to partitions that others own by now (Java claims what it still has: nothing).
+        self._assignor.member_assignment = None
+        self._events.extend(Revoked(TopicPartition(*partition), lost=True) for partition in sorted(lost))
+
+
+class _KeptJoin:
+    """A join under way, as one that is never found done before it was waited for.
+
+    kafka-python 3.0.12: a JoinGroup that is answered between two polls is thrown away by the second, which joins anew
+    (coordinator/base.py, join_group_async: `_join_task.is_done`), and so makes everybody rebalance again. Two members
+    that take short polls in turn never come to rest.
+    """
+
+    is_done = False
+
+    def __init__(self, task: Any) -> None:
+        self.add_callback = task.add_callback
+        self.add_errback = task.add_errback
+
+
+class Member:
+    """What we own, what we read, and under which generation of the group."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._want_headers = config.input.series.startswith("header:")
+        self._events: deque[Event] = deque()
+        self._owned: set[TopicPartition] = set()
+        self._begun: dict[TopicPartition, int] = {}  # -> the client's position that the caller knows of
+        self._ends: dict[TopicPartition, int] = {}
+        self._consumer: Any = None
+
+    def start(self) -> None:
+        """Connects and subscribes; the group is joined by the first polls. Waits for a broker."""
+        assignor = CooperativeStickyAssignor()
+        options = settings.member(self._config, assignor)
+        self._consumer = connect(KafkaConsumer, self._config.kafka, options)
+        listener = _Listener(self._consumer, assignor, self._events)
+        topics = list(self._config.input.topics)
+        self._consumer.subscribe(topics=topics, listener=listener)
+        # kafka-python 3.0.12: an answer to the metadata request before subscribe() clears the flag that asks for ours
+        # (cluster.py, set_topics: TODO). A leader that joins without metadata assigns nothing, and the group stands
+        # still until metadata_max_age_ms.
+        cluster = self._consumer._cluster
+        deadline = time.monotonic() + _METADATA_TIMEOUT_S
+        while not all(cluster.partitions_for_topic(topic) for topic in topics) and time.monotonic() < deadline:
+            cluster.request_update()
+            time.sleep(0.01)
+
+    def poll(self, timeout_s: float, max_records: int) -> tuple[list[Event], list[RecordColumns]]:
+        """Events that happened, then records of begun partitions. Waits up to `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            remaining_ms = max(0, int((deadline - time.monotonic()) * 1000))
+            fetched = self._fetch(min(remaining_ms, _SLICE_MS), max_records)
+            events = self._drain()
+            found = self._columns(fetched)
+            if events or found or remaining_ms <= _SLICE_MS:
+                return events, found
+
+    def _fetch(self, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
+        coordinator = self._consumer._coordinator
+        if coordinator._join_task is not None and not isinstance(coordinator._join_task, _KeptJoin):
+            coordinator._join_task = _KeptJoin(coordinator._join_task)
+        try:
+            fetched: dict[Any, list[Any]] = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
+        except OffsetOutOfRangeError as error:
+            # With auto_offset_reset 'none' the client does not choose for us. The caller's restore sees that the log
+            # begins behind its position, and says so.
+            raise AbortedError(f"poll: retention has removed records that were not read yet: {error}") from error
+        except CorruptRecordError as error:
+            # D14: poll() raises the same again until somebody moves the position.
+            raise BackendError(
+                f"poll: a record batch is damaged: {error}; if a restart does not help, skip it with "
+                f"kafka-consumer-groups.sh --reset-offsets on group {self._config.kafka.group_id}"
+            ) from error
+        except RetriableError as error:
+            # Raised only when no record was taken out, so positions are as they were.
+            _log.warning("Poll failed; trying again.", extra={"reason": str(error)})
+            time.sleep(min(timeout_ms, 50) / 1000)
+            return {}
+        except KafkaError as error:
+            raise explain(error, "poll", self._config) from error
+        # kafka-python 3.0.12: a heartbeat that is answered FENCED_INSTANCE_ID only switches heartbeats off; poll()
+        # goes on returning records and never says so (coordinator/base.py, _do_heartbeat).
+        stable = coordinator.state is MemberState.STABLE and not coordinator.rejoin_needed
+        if stable and not coordinator._heartbeat_enabled:
+            raise fenced(self._config)
+        return fetched
+
+    def _columns(self, fetched: dict[Any, list[Any]]) -> list[RecordColumns]:
+        found = []
+        states = self._consumer._subscription.assignment
+        for partition, known in self._begun.items():
+            # Private, because position() may wait for a broker. Moves without records where transactions were aborted
+            # or only control records followed; the caller is told, so that committed offsets reach the end.
+            state = states.get(partition)
+            position = known if state is None or state.position is None else state.position.offset
+            if position != known:
+                self._begun[partition] = position
+                records = fetched.get(partition, ())
+                found.append(columns(partition, records, position, want_headers=self._want_headers))
+        return found
+
+    def _drain(self) -> list[Event]:
+        events = []
+        while self._events:
+            event = self._events.popleft()
+            events.append(event)
+            if isinstance(event, Assigned):
+                self._owned.add(event.partition)
+            else:
+                self._owned.discard(event.partition)
+            self._begun.pop(event.partition, None)
+            self._ends.pop(event.partition, None)
+        return events
+
+    def silence(self) -> frozenset[TopicPartition]:
+        """Applies events nobody heard of, pauses everything, and returns what is owned. Never blocks."""
+        self._drain()
+        self._begun.clear()
+        self.pause(self._owned)
+        return frozenset(self._owned)
+
+    def generation(self) -> ConsumerGroupMetadata:
+        """Our membership at this moment. Never blocks."""
+        return self._consumer.group_metadata()
+
+    def rebalancing(self) -> bool:
+        """Whether the next poll will leave the current generation. Never blocks."""
+        return bool(self._consumer._coordinator.rejoin_needed)
+
+    def begin(self, partition: TopicPartition, offset: int) -> None:
+        """Seeks, then lets records through. Never blocks."""
+        if partition not in self._owned:
+            raise ValueError(f"{partition} is not ours; begin() is for partitions that poll() or recover() named")
+        # D11: kafka-python keeps positions over rebalances and aborted transactions, so nothing but a seek is sure.
+        self._consumer.seek(KafkaPartition(*partition), offset)
+        self._consumer.resume(KafkaPartition(*partition))
+        self._begun[partition] = offset
+
+    def pause(self, partitions: Sequence[TopicPartition] | set[TopicPartition]) -> None:
+        """Holds records back; partitions that are not ours are passed over. Never blocks."""
+        self._consumer.pause(*(KafkaPartition(*partition) for partition in partitions if partition in self._owned))
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        """Undoes `pause` for begun partitions. Never blocks."""
+        self._consumer.resume(*(KafkaPartition(*partition) for partition in partitions if partition in self._begun))
+
+    def committed(self, partition: TopicPartition, timeout_s: float) -> OffsetAndMetadata | None:
+        """What the group committed; waits while a predecessor's transaction is open (UNSTABLE_OFFSET_COMMIT)."""
+        return self._ask(
+            "restore",
+            lambda: self._consumer.committed(
+                KafkaPartition(*partition), metadata=True, timeout_ms=int(timeout_s * 1000)
+            ),
+        )
+
+    def bounds(self, partition: TopicPartition) -> tuple[int, int]:
+        """First retained offset and end of an input partition. Waits for its leader."""
+        asked = KafkaPartition(*partition)
+        beginning = self._ask("restore", lambda: self._consumer.beginning_offsets([asked])[asked])
+        end = self._ask("restore", lambda: self._consumer.end_offsets([asked])[asked])
+        self._ends[partition] = end
+        return beginning, end
+
+    def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int:
+        """First offset at or after a time. Waits for the partition's leader."""
+        asked = KafkaPartition(*partition)
+        found = self._ask("offset_at", lambda: self._consumer.offsets_for_times({asked: max(0, timestamp_ms)})[asked])
+        if found is None or found.offset < 0:
+            return int(self._ask("offset_at", lambda: self._consumer.end_offsets([asked])[asked]))
+        return int(found.offset)
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """From the high-water marks of the last fetches, or the end that restore saw. Never blocks."""
+        states = self._consumer._subscription.assignment
+        lags = {}
+        for partition, position in self._begun.items():
+            state = states.get(partition)
+            end = max(self._ends.get(partition, 0), (state.highwater or 0) if state is not None else 0)
+            lags[partition] = max(0, end - position)
+        return lags
+
+    def _ask(self, doing: str, question: Callable[[], Answer]) -> Answer:
+        try:
+            return question()
+        except KafkaError as error:
+            raise explain(error, doing, self._config) from error
+
+    def close(self) -> None:
+        """Closes the client; waits up to 2 s.
+
+        A static member sends no LeaveGroup: its partitions wait for its return until the session times out. That is
+        what makes a restart free, and a permanent stop slow by `kafka.session_timeout_ms`.
+        """
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with suppress(Exception):
+                consumer.close(autocommit=False, timeout_ms=_CLOSE_TIMEOUT_MS)

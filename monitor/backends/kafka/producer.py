@@ -1,0 +1,178 @@
+"""The crash-only transactional producer.
+
+kafka-python's transactions are not safe to use like Java's (RELIABILITY.md, D1-D10). One discipline avoids all known
+defects: flush, check every future, send offsets, commit; and after any exception or doubt never touch that producer
+again: destroy it, make a new one with the same transactional id, and let `init_transactions()` settle what happened.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka import TopicPartition as KafkaPartition
+from kafka.errors import KafkaError, ProducerFencedError
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+
+from monitor.backends.abstract import AbortedError, Commit, Message, Position, TopicPartition
+from monitor.backends.kafka import settings
+from monitor.backends.kafka.connecting import connect, discard_producer
+from monitor.backends.kafka.faults import explain
+from monitor.backends.kafka.position import encode_position
+from monitor.backends.kafka.watchdog import Watchdog
+from monitor.config import Config
+from monitor.errors import BackendError, ConfigError
+
+_log = logging.getLogger(__name__)
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 10.0
+_FLUSH_TIMEOUT_S = settings.PRODUCER_REQUEST_TIMEOUT_MS / 1000
+# After flush() futures are done, but for batches that were split in two because the broker found them too large.
+_FUTURE_TIMEOUT_S = 5
+
+
+class Transactions:
+    """One transaction after another; a new producer after every doubt."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._settings = settings.transactional(config)
+        self._producer: Any = None
+        self._watchdog = Watchdog()
+        self._deadline_s = (config.kafka.transaction_timeout_ms + settings.PRODUCER_REQUEST_TIMEOUT_MS) / 1000
+
+    def open(self, deadline_s: float) -> None:
+        """Destroys the producer, makes the next, and waits until its predecessor's transaction is settled.
+
+        Blocks up to about `deadline_s`, retrying with a growing pause.
+
+        Raises:
+            ConfigError: credentials or permissions; FencedError among them.
+            BackendError: no success before the deadline.
+        """
+        deadline = time.monotonic() + deadline_s
+        pause = _FIRST_PAUSE_S
+        while True:
+            self.destroy()
+            try:
+                self._producer = connect(KafkaProducer, self._config.kafka, self._settings)
+                with self._watchdog.armed(self._deadline_s, "init_transactions"):
+                    self._producer.init_transactions()
+            except ConfigError:
+                raise
+            except (KafkaError, BackendError) as error:
+                found = explain(error, "init_transactions", self._config, self._last_error())
+                self.destroy()
+                if isinstance(found, ConfigError):
+                    raise found from error
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    raise BackendError(
+                        f"Kafka at {','.join(self._config.kafka.bootstrap_servers)} did not let us begin transactions "
+                        f"within {deadline_s:.0f} s; the last attempt said: {found}; check the brokers' health"
+                    ) from error
+                _log.warning("Producer not ready; trying again.", extra={"reason": str(found), "pause_s": pause})
+                # Jitter, so that many daemons do not return to a restarted broker at the same instant.
+                time.sleep(min(pause * random.uniform(0.5, 1.5), remaining))  # noqa: S311 - not a secret
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+            else:
+                return
+
+    def commit(self, commit: Commit, state_topic: str, group: ConsumerGroupMetadata) -> dict[TopicPartition, Position]:
+        """One transaction: messages, checkpoints and positions. Waits for the broker; a watchdog bounds it.
+
+        Raises:
+            AbortedError: the outcome is unknown; only `open` makes this object usable again.
+            FencedError: another producer has our transactional id.
+        """
+        producer = self._producer
+        if producer is None:
+            raise AbortedError("commit: the last transaction's outcome is unknown; recover() settles it")
+        # Taken out before anything is sent: whatever goes wrong from here on, this producer is never used again.
+        self._producer = None
+        began = time.monotonic()
+        try:
+            with self._watchdog.armed(self._deadline_s, "commit"):
+                positions = self._transact(producer, commit, state_topic, group)
+        except BaseException as error:
+            manager = producer._transaction_manager
+            reason = manager.last_error
+            discard_producer(producer)
+            if not isinstance(error, KafkaError | ValueError | TypeError | AssertionError):
+                raise
+            overdue = time.monotonic() - began >= self._config.kafka.transaction_timeout_ms / 1000
+            if overdue and any(isinstance(found, ProducerFencedError) for found in (error, reason)):
+                # A process that slept through its transaction's timeout is fenced by the broker, not by a rival.
+                raise AbortedError("commit: the transaction timed out while this process was not running") from error
+            raise explain(error, "commit", self._config, reason) from error
+        self._producer = producer
+        return positions
+
+    def _transact(
+        self, producer: Any, commit: Commit, state_topic: str, group: ConsumerGroupMetadata
+    ) -> dict[TopicPartition, Position]:
+        # D3 tripwire: offsets left over from an aborted transaction would be committed by the next one.
+        assert not producer._transaction_manager._pending_txn_offset_commits, "offsets of an earlier transaction"
+        producer.begin_transaction()
+        sent = [_send(producer, message, message.partition) for message in commit.messages]
+        marks = {
+            partition: [_send(producer, message, partition.partition) for message in _state(messages, state_topic)]
+            for partition, messages in commit.checkpoints.items()
+        }
+        if sent or marks:
+            producer.flush(timeout=_FLUSH_TIMEOUT_S)
+        # D1, D2: flush() returns normally when batches failed, and commit_transaction() may then succeed without them.
+        for future in sent:
+            future.get(timeout=_FUTURE_TIMEOUT_S)
+        positions = dict(commit.positions)
+        for partition, futures in marks.items():
+            offsets = [future.get(timeout=_FUTURE_TIMEOUT_S).offset for future in futures]
+            if offsets:
+                positions[partition] = replace(positions[partition], state_from=min(offsets))
+        offsets_to_commit = {
+            KafkaPartition(*partition): OffsetAndMetadata(position.offset, encode_position(position), -1)
+            for partition, position in positions.items()
+        }
+        if offsets_to_commit:
+            producer.send_offsets_to_transaction(offsets_to_commit, group)
+        producer.commit_transaction()
+        return positions
+
+    def _last_error(self) -> BaseException | None:
+        error: BaseException | None = self._producer and self._producer._transaction_manager.last_error
+        return error
+
+    def destroy(self) -> None:
+        """Ends the producer, whatever it is doing. Waits up to 2 s for its thread."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            discard_producer(producer)
+
+    def close(self) -> None:
+        """Ends the producer and the watchdog."""
+        self.destroy()
+        self._watchdog.close()
+
+
+def _state(messages: Sequence[Message], state_topic: str) -> Sequence[Message]:
+    for message in messages:
+        if message.topic != state_topic:
+            raise ValueError(
+                f"a checkpoint's message goes to {message.topic!r}, not to the state topic {state_topic!r}"
+            )
+    return messages
+
+
+def _send(producer: Any, message: Message, partition: int | None) -> Any:
+    return producer.send(
+        message.topic,
+        value=message.value,
+        key=message.key,
+        headers=list(message.headers),
+        partition=partition,
+    )

@@ -1,0 +1,107 @@
+"""Reads one partition of the compacted state topic back.
+
+Rules of this file: a restore is complete or it fails; it never goes on with part of the state.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from kafka import KafkaConsumer
+from kafka import TopicPartition as KafkaPartition
+from kafka.admin import OffsetSpec
+from kafka.errors import KafkaError, UnknownTopicOrPartitionError
+
+from monitor.backends.abstract import AbortedError, StateRecord
+from monitor.backends.kafka import settings
+from monitor.backends.kafka.connecting import connect
+from monitor.backends.kafka.faults import explain
+from monitor.config import Config
+from monitor.errors import ConfigError
+
+_POLL_MS = 100
+
+
+class StateReader:
+    """A second, read-committed consumer without a group."""
+
+    def __init__(self, config: Config, admin: Any) -> None:
+        self._config = config
+        self._topic = config.state_topic
+        self._admin = admin
+        self._consumer: Any = None
+        # Longer than any transaction may stay open, so that a dead predecessor's can't be what we fail on.
+        self._patience_s = config.kafka.transaction_timeout_ms / 1000 + 15
+
+    def read(self, partition: int, start: int) -> tuple[StateRecord, ...]:
+        """The newest committed value per key from `start` to the end, tombstones left out, in log order.
+
+        Blocks until everything that was in the log when it was called is decided, open transactions included.
+
+        Raises:
+            ConfigError: the state topic does not hold what was committed.
+            AbortedError: the log could not be read.
+        """
+        asked = KafkaPartition(self._topic, partition)
+        try:
+            end = self._end(asked)
+            if start > end:
+                raise ConfigError(
+                    f"state topic {asked.topic}, partition {partition}, ends at offset {end}, but the state committed "
+                    f"by group {self._config.kafka.group_id} begins at {start}: the topic was truncated or recreated; "
+                    "reset the group's offsets to begin without the lost state"
+                )
+            return self._read(asked, start, end)
+        except UnknownTopicOrPartitionError as error:
+            raise ConfigError(
+                f"state topic {asked.topic} has no partition {partition}; the input has more partitions than it; run "
+                f"kafka-topics.sh --bootstrap-server {','.join(self._config.kafka.bootstrap_servers)} --alter "
+                f"--topic {asked.topic} --partitions {partition + 1}"
+            ) from error
+        except KafkaError as error:
+            self.close()
+            raise explain(error, "restore", self._config) from error
+
+    def _end(self, asked: Any) -> int:
+        # The end that read-uncommitted sees, not the last stable offset: a dead member's open transaction holds the
+        # stable offset back, and whatever others committed behind it would be missed.
+        found = self._admin.list_partition_offsets({asked: OffsetSpec.LATEST})
+        return int(found[asked].offset)
+
+    def _read(self, asked: Any, start: int, end: int) -> tuple[StateRecord, ...]:
+        if self._consumer is None:
+            options = settings.reader(self._config.kafka, f"{settings.identity(self._config)}-state")
+            self._consumer = connect(KafkaConsumer, self._config.kafka, options)
+        consumer = self._consumer
+        consumer.assign([asked])
+        # Below the first retained offset the client goes on at the first: what retention removed, compaction replaced.
+        consumer.seek(asked, start)
+        newest: dict[bytes, bytes] = {}
+        deadline = time.monotonic() + self._patience_s
+        position = start
+        # The position, never a record count: it also passes aborted records, control records and compacted gaps.
+        while position < end:
+            for record in consumer.poll(timeout_ms=_POLL_MS).get(asked, ()):
+                if record.offset >= end or record.key is None:
+                    continue
+                newest.pop(record.key, None)
+                if record.value is not None:
+                    newest[record.key] = record.value
+            reached = consumer.position(asked, timeout_ms=_POLL_MS)
+            if reached is not None and reached != position:
+                position = reached
+                deadline = time.monotonic() + self._patience_s
+            if time.monotonic() > deadline:
+                raise AbortedError(
+                    f"restore: no progress in state topic {asked.topic}, partition {asked.partition}, at offset "
+                    f"{position} of {end} for {self._patience_s:.0f} s; a transaction may be hanging, see "
+                    "kafka-transactions.sh find-hanging"
+                )
+        return tuple(StateRecord(key, value) for key, value in newest.items())
+
+    def close(self) -> None:
+        """Closes the consumer; the next read makes another."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close(autocommit=False)

@@ -1,0 +1,182 @@
+"""The topics we need: checked, and created where allowed.
+
+Rules of this file: every problem is found before any is reported, and each names its remedy.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import (
+    KafkaError,
+    NoError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+
+from monitor.backends.kafka.faults import acl, explain, principal
+from monitor.config import Config
+from monitor.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+DELETE = {"cleanup.policy": "delete"}
+# Compaction never touches the active segment: small segments and an early cleaner keep restores short.
+STATE = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(16 * 1024 * 1024),
+    "min.cleanable.dirty.ratio": "0.1",
+}
+
+
+def prepare_topics(admin: Any, config: Config) -> None:
+    """Checks inputs and outputs; creates missing outputs where `output.create_topics` allows. Waits for brokers.
+
+    Raises:
+        ConfigError: all problems, one to a line.
+        AbortedError: the brokers did not answer.
+    """
+    try:
+        problems = _Topics(admin, config).problems()
+    except KafkaError as error:
+        raise explain(error, "checking topics", config) from error
+    if problems:
+        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''} with topics"
+        servers = ",".join(config.kafka.bootstrap_servers)
+        raise ConfigError("\n".join([f"Kafka at {servers}: {count}", *(f"  {problem}" for problem in problems)]))
+
+
+def creation_command(config: Config, topic: str, partitions: int | str, settings: Mapping[str, str]) -> str:
+    """What an operator types to create a topic."""
+    flags = [f"--topic {topic}", f"--partitions {partitions}"]
+    if config.output.replication_factor > 0:
+        flags.append(f"--replication-factor {config.output.replication_factor}")
+    flags += [f"--config {name}={value}" for name, value in settings.items()]
+    return f"kafka-topics.sh --bootstrap-server {','.join(config.kafka.bootstrap_servers)} --create {' '.join(flags)}"
+
+
+class _Topics:
+    def __init__(self, admin: Any, config: Config) -> None:
+        self._admin = admin
+        self._config = config
+        output = config.output
+        self._outputs = {output.alerts: DELETE, output.dead_letters: DELETE, config.state_topic: STATE}
+        names = [*config.input.topics, *self._outputs]
+        self._found = {topic["name"]: topic for topic in admin.describe_topics(names)}
+        self._policies = self._cleanup_policies([name for name in names if self._error(name) is NoError])
+
+    def problems(self) -> list[str]:
+        problems = self._inputs()
+        widest = max((len(self._found[topic]["partitions"]) for topic in self._present_inputs()), default=0)
+        missing = {}
+        for topic, settings in self._outputs.items():
+            if self._error(topic) is UnknownTopicOrPartitionError:
+                missing[topic] = settings
+            else:
+                problems += self._existing_output(topic, settings, widest)
+        if not missing:
+            return problems
+        # Without the inputs nobody knows how many partitions the outputs need.
+        if self._config.output.create_topics and not problems:
+            return self._create(missing, widest)
+        if not self._config.output.create_topics:
+            partitions: int | str = widest or "<partitions of the largest input topic>"
+            problems += [
+                f"output topic {topic} does not exist, and output.create_topics is false; create it: "
+                f"{creation_command(self._config, topic, partitions, settings)}"
+                for topic, settings in missing.items()
+            ]
+        return problems
+
+    def _present_inputs(self) -> list[str]:
+        return [topic for topic in self._config.input.topics if self._error(topic) is NoError]
+
+    def _inputs(self) -> list[str]:
+        problems = []
+        for topic in self._config.input.topics:
+            error = self._error(topic)
+            if error is UnknownTopicOrPartitionError:
+                command = creation_command(self._config, topic, "<partitions>", DELETE)
+                problems.append(f"input topic {topic} does not exist; mend input.topics, or create it: {command}")
+                continue
+            problems += self._access(topic, ["Read", "Describe"])
+            if "compact" in self._policies.get(topic, "delete"):
+                problems.append(
+                    f"input topic {topic} has cleanup.policy={self._policies[topic]}; expected delete, since "
+                    "compaction removes samples from the middle of windows; copy it to a topic with that policy"
+                )
+        return problems
+
+    def _existing_output(self, topic: str, settings: Mapping[str, str], widest: int) -> list[str]:
+        state = topic == self._config.state_topic
+        problems = self._access(topic, ["Read", "Write", "Describe"] if state else ["Write", "Describe"])
+        if problems:
+            return problems
+        partitions = len(self._found[topic]["partitions"])
+        servers = ",".join(self._config.kafka.bootstrap_servers)
+        if state and partitions < widest:
+            problems.append(
+                f"state topic {topic} has {partitions} partitions; expected {widest}, as many as the largest input "
+                f"topic: kafka-topics.sh --bootstrap-server {servers} --alter --topic {topic} --partitions {widest}"
+            )
+        policy = self._policies.get(topic)
+        if policy is not None and policy != settings["cleanup.policy"]:
+            problems.append(
+                f"output topic {topic} has cleanup.policy={policy}; expected {settings['cleanup.policy']}: "
+                f"kafka-configs.sh --bootstrap-server {servers} --alter --topic {topic} "
+                f"--add-config cleanup.policy={settings['cleanup.policy']}"
+            )
+        return problems
+
+    def _access(self, topic: str, operations: Sequence[str]) -> list[str]:
+        kafka = self._config.kafka
+        error = self._error(topic)
+        if error not in (NoError, TopicAuthorizationFailedError):
+            return [f"topic {topic}: the broker answers {error.__name__}; check the topic's health"]
+        allowed = self._found[topic].get("authorized_operations") if error is NoError else []
+        if allowed is None:
+            return []
+        if any(operation.upper() not in allowed for operation in operations):
+            grant = acl(kafka, "topic", topic, operations)
+            return [f"{principal(kafka)} may not {' and '.join(operations)} topic {topic}; grant it: {grant}"]
+        return []
+
+    def _error(self, topic: str) -> Any:
+        found = self._found.get(topic)
+        return UnknownTopicOrPartitionError if found is None else for_code(found["error_code"])
+
+    def _cleanup_policies(self, topics: Sequence[str]) -> dict[str, str]:
+        """Empty for topics whose settings we may not see: that is no reason to stop."""
+        if not topics:
+            return {}
+        asked = [ConfigResource(ConfigResourceType.TOPIC, topic, ["cleanup.policy"]) for topic in topics]
+        found = self._admin.describe_configs(asked, config_filter="all").get("topic", {})
+        return {topic: values["cleanup.policy"]["value"] for topic, values in found.items() if values}
+
+    def _create(self, missing: Mapping[str, Mapping[str, str]], partitions: int) -> list[str]:
+        wanted = {
+            topic: {
+                "num_partitions": partitions,
+                "replication_factor": self._config.output.replication_factor,
+                "configs": dict(settings),
+            }
+            for topic, settings in missing.items()
+        }
+        answer = self._admin.create_topics(wanted, raise_errors=False)
+        problems = []
+        for topic in answer["topics"]:
+            error = for_code(topic["error_code"])
+            # Another member may be starting at the same time.
+            if error in (NoError, TopicAlreadyExistsError):
+                continue
+            command = creation_command(self._config, topic["name"], partitions, missing[topic["name"]])
+            detail = topic.get("error_message") or error.__name__
+            problems.append(f"output topic {topic['name']} could not be created ({detail}); create it: {command}")
+        if not problems:
+            self._admin.wait_for_topics(list(missing))
+            _log.info("Output topics created.", extra={"topics": sorted(missing), "partitions": partitions})
+        return problems

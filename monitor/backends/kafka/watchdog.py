@@ -1,0 +1,62 @@
+"""A deadline for calls that have none.
+
+kafka-python 3.0.12 (D5): `send_offsets_to_transaction` and `commit_transaction` wait without a timeout, and
+coordinator look-ups retry for ever. A daemon hung there neither polls nor hears SIGTERM. Past the deadline we exit:
+the supervisor restarts us, and exactly-once makes that harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from monitor.errors import EXIT_TEMPFAIL
+
+_log = logging.getLogger(__name__)
+_CHECK_S = 0.5
+
+
+class Watchdog:
+    """Ends the process when an armed section takes longer than it may. Arming costs two assignments."""
+
+    def __init__(self) -> None:
+        self._deadline: float | None = None
+        self._doing = ""
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def armed(self, seconds: float, doing: str) -> Iterator[None]:
+        """Guards the body of a `with`. Never blocks."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="telltale-watchdog", daemon=True)
+            self._thread.start()
+        self._doing = doing
+        self._deadline = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._deadline = None
+
+    def close(self) -> None:
+        """Stops watching. Waits for the thread, which is at most half a second away."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self._stop.clear()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_CHECK_S):
+            deadline = self._deadline
+            if deadline is not None and time.monotonic() > deadline:
+                _log.critical(
+                    "A call to Kafka did not return before its deadline; exiting so that a restart can settle it.",
+                    extra={"doing": self._doing, "exit_code": EXIT_TEMPFAIL},
+                )
+                # Not sys.exit: the main thread, which would have to unwind, is the one that hangs.
+                os._exit(EXIT_TEMPFAIL)

@@ -1,0 +1,210 @@
+"""A log in memory that keeps the `Backend` contract: for tests, for users' tests, and for `telltale replay`.
+
+`LocalLog` is the cluster, shared by its members; `LocalBackend` is one member. Nothing waits and nothing is random: a
+poll that finds nothing returns at once. Accidents are ordered in advance: `LocalLog.fail_next_commit`, `.crash`,
+`.rebalance`, `.trim`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+
+from monitor.backends.abstract import (
+    AbortedError,
+    Assigned,
+    Commit,
+    Event,
+    Message,
+    Poll,
+    Position,
+    Restored,
+    Revoked,
+    StateRecord,
+    TopicPartition,
+)
+from monitor.backends.events import settle
+from monitor.backends.local_log import LocalLog
+from monitor.config import Config
+from monitor.errors import BackendError, ConfigError, FencedError, TelltaleError
+
+__all__ = ["LocalBackend", "LocalLog"]
+
+
+class LocalBackend:
+    """One member of a group on a `LocalLog`. Nothing here blocks."""
+
+    def __init__(self, log: LocalLog, config: Config) -> None:
+        """Joins nothing yet; `config` gives group, identity, topics and whether headers are wanted."""
+        self.group_id = config.kafka.group_id
+        self.identity = config.service.identity
+        self.topics = tuple(config.input.topics)
+        self._log = log
+        self._config = config
+        self._want_headers = config.input.series.startswith("header:")
+        self.owned: set[TopicPartition] = set()
+        self._reading: dict[TopicPartition, int] = {}  # begun partitions, and where reading goes on
+        self._paused: set[TopicPartition] = set()
+        self._events: deque[Event] = deque()
+        self.ended: TelltaleError | None = BackendError("start() comes first")
+        self._moved = self._uncommitted = self._doubt = False
+
+    def start(self) -> None:
+        """Creates missing output topics where allowed, throws out a member of the same name, and joins."""
+        output, log = self._config.output, self._log
+        problems = [f"input topic {topic} does not exist" for topic in self.topics if not log.partitions(topic)]
+        widest = max((len(log.partitions(topic)) for topic in self.topics), default=0)
+        outputs = [output.alerts, output.dead_letters, self._config.state_topic]
+        missing = [topic for topic in outputs if not log.partitions(topic)]
+        if not output.create_topics:
+            problems += [f"output topic {topic} does not exist; output.create_topics is false" for topic in missing]
+        if problems:
+            raise ConfigError("; ".join(problems))
+        for topic in missing:
+            log.create_topic(topic, widest)
+        rival = log.members[self.group_id].get(self.identity)
+        if rival is not None:
+            rival.ended = FencedError(
+                f"another daemon runs as service.instance {self.identity!r} in group {self.group_id!r}; give each "
+                "daemon its own service.instance"
+            )
+        log.members[self.group_id][self.identity] = self
+        self.ended = None
+        log.rebalance(self.group_id)
+
+    def poll(self, timeout_s: float, max_records: int) -> Poll:  # noqa: ARG002 - nothing to wait for
+        """Events, then up to `max_records` records, taken from the partitions in turn."""
+        self._alive()
+        if self._moved and self._uncommitted:
+            self._doubt = True
+            raise AbortedError("poll: the group rebalanced while records were uncommitted")
+        events = self._drain()
+        found = []
+        for partition in list(self._reading):
+            start = self._reading[partition]
+            log = self._log.at(partition)
+            if partition in self._paused or max_records <= 0:
+                continue
+            if start < log.beginning:
+                self._doubt = True
+                raise AbortedError(f"poll: retention has removed records of {partition} that were not read yet")
+            end = min(log.end, start + max_records)
+            if end > start:
+                found.append(self._log.columns(partition, start, end, want_headers=self._want_headers))
+                # To the back of the queue, so that a full partition can't starve the others.
+                del self._reading[partition]
+                self._reading[partition] = end
+                max_records -= end - start
+        self._uncommitted |= bool(found)
+        return Poll(settle(events), tuple(found))
+
+    def restore(self, partition: TopicPartition) -> Restored:
+        """What the group committed for `partition`."""
+        self._alive()
+        log = self._log.at(partition)
+        position = self._log.position(self.group_id, partition)
+        if position is None:
+            return Restored(None, (), log.beginning, log.end)
+        state = self._log.read(self._config.state_topic, partition.partition, position.state_from)
+        newest: dict[bytes, bytes] = {}
+        for key, value in zip(state.keys, state.values, strict=True):
+            if key is not None:
+                newest.pop(key, None)
+                if value is not None:
+                    newest[key] = value
+        records = tuple(StateRecord(key, value) for key, value in newest.items())
+        return Restored(position, records, log.beginning, log.end)
+
+    def begin(self, partition: TopicPartition, offset: int) -> None:
+        """Reads `partition` from `offset` on; ends a pause."""
+        if partition not in self.owned:
+            raise ValueError(f"{partition} is not ours; begin() is for partitions that poll() or recover() named")
+        self._reading[partition] = offset
+        self._paused.discard(partition)
+
+    def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int:
+        """The first offset at or after a time, else the end."""
+        log = self._log.at(partition)
+        found = (i for i, timestamp in enumerate(log.timestamps_ms) if timestamp >= timestamp_ms)
+        return log.beginning + next(found, len(log.timestamps_ms))
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        """Holds back records."""
+        self._paused |= self.owned & set(partitions)
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        """Undoes `pause`."""
+        self._paused -= set(partitions)
+
+    def commit(self, commit: Commit) -> dict[TopicPartition, Position]:
+        """All of it, or none."""
+        self._alive()
+        failure = self._log.failures.popleft() if self._log.failures else None
+        if self._doubt:
+            raise AbortedError("commit: the last transaction's outcome is unknown; recover() settles it")
+        if (self._moved and self._uncommitted) or failure == "before":
+            self._doubt = True
+            raise AbortedError("commit: the group rebalanced" if failure is None else "commit: failed by order, before")
+        unknown = {m.topic for m in self._messages(commit)} - self._log.topics.keys()
+        if unknown:
+            raise ValueError(f"commit: topic {sorted(unknown)[0]!r} does not exist; nothing was written")
+        for message in commit.messages:
+            self._log.publish(message, message.partition)
+        positions = dict(commit.positions)
+        for partition, messages in commit.checkpoints.items():
+            offsets = [self._log.publish(message, partition.partition) for message in messages]
+            if offsets:
+                positions[partition] = replace(positions[partition], state_from=min(offsets))
+        self._log.positions[self.group_id].update(positions)
+        self._uncommitted = False
+        if failure == "after":
+            self._doubt = True
+            raise AbortedError("commit: failed by order, after")
+        return positions
+
+    def recover(self) -> frozenset[TopicPartition]:
+        """What is still owned; all of it silent, and events nobody heard of applied."""
+        self._alive()
+        self._drain()
+        self._reading.clear()
+        self._paused.clear()
+        self._uncommitted = self._doubt = False
+        return frozenset(self.owned)
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """Records between reading position and end, per begun partition."""
+        return {tp: self._log.at(tp).end - at for tp, at in self._reading.items()}
+
+    def close(self) -> None:
+        """Leaves the group; the others share what it had."""
+        members = self._log.members[self.group_id]
+        if members.get(self.identity) is self:
+            del members[self.identity]
+            self._log.rebalance(self.group_id)
+        self.ended = self.ended or BackendError("this member is closed")
+
+    @staticmethod
+    def _messages(commit: Commit) -> list[Message]:
+        return [*commit.messages, *(message for messages in commit.checkpoints.values() for message in messages)]
+
+    def _alive(self) -> None:
+        if self.ended is not None:
+            raise self.ended
+
+    def take(self, share: set[TopicPartition], *, lost: bool = False) -> None:
+        gone, new = self.owned - share, share - self.owned
+        self._events.extend(Revoked(partition, lost) for partition in sorted(gone))
+        self._events.extend(Assigned(partition) for partition in sorted(new))
+        self.owned = share
+        for partition in gone | new:
+            self._reading.pop(partition, None)
+            self._paused.discard(partition)
+        # As on Kafka, any rebalance is a new generation, also for those who keep everything.
+        self._moved = True
+
+    def _drain(self) -> list[Event]:
+        events = list(self._events)
+        self._events.clear()
+        self._moved = False
+        return events

@@ -1,0 +1,19 @@
+"""`python -m monitor.broker` is `telltale kafka`, without the rest of Telltale."""
+
+from __future__ import annotations
+
+import sys
+
+from monitor.broker.cli import app
+from monitor.errors import BrokerError
+
+
+def main() -> None:
+    try:
+        app(prog_name="python -m monitor.broker")
+    except BrokerError as error:
+        sys.stderr.write(f"telltale: {error}\n")
+        sys.exit(error.exit_code)
+
+
+main()

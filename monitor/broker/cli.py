@@ -1,0 +1,136 @@
+"""`telltale kafka`: start, stop and status of the local broker.
+
+Rules of this file: parse, call, say. Results go to stdout, what happens on the way to stderr; errors are raised, and
+the caller of the app maps them to exit codes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from monitor.broker.status import BrokerStatus, Status
+
+EXIT_NOT_RUNNING = 3  # what the Linux Standard Base says that `status` returns
+
+app = typer.Typer(
+    help="A real Apache Kafka on this machine, for trying out and testing: loopback only.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Where its data lie. [default: ~/.local/state/telltale/kafka (XDG)]"),
+]
+AS_LAST = "as at the last start, else"
+
+
+@app.command()
+def start(
+    data: DataDir = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65533, help=f"Of the first broker; 0: any free one. [default: {AS_LAST} 9092]"),
+    ] = None,
+    brokers: Annotated[
+        int | None,
+        typer.Option(metavar="1|3", help=f"3: replicated, survives the loss of one. [default: {AS_LAST} 1]"),
+    ] = None,
+    heap: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help=f"Of each Java machine. [default: {AS_LAST} 512m, 384m each for 3 brokers]"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help=f"A broker setting of Kafka's own; may be repeated; KEY= takes it back. [default: {AS_LAST} none]",
+        ),
+    ] = None,
+) -> None:
+    """Start it, and wait until it answers. Does nothing if it runs."""
+    from monitor.broker.cluster import LocalKafka
+    from monitor.broker.memory import parse_heap
+
+    kafka = LocalKafka(
+        data,
+        port=port,
+        brokers=brokers,
+        heap_mb=None if heap is None else parse_heap(heap),
+        settings=_parse_settings(settings or []),
+        report=_to_stderr,
+    )
+    kafka.start()
+    _say(kafka.status())
+
+
+@app.command()
+def stop(
+    data: DataDir = None,
+    timeout: Annotated[
+        float, typer.Option(min=0, metavar="SECS", help="How long it may take before it is killed.")
+    ] = 30.0,
+) -> None:
+    """Stop it cleanly; kill it if that takes too long. The data stay."""
+    from monitor.broker.cluster import LocalKafka
+
+    LocalKafka(data, report=typer.echo).stop(timeout)
+
+
+@app.command()
+def status(
+    data: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Say whether it runs, and where. Exit code 0 if it does, 3 if not."""
+    from monitor.broker.cluster import LocalKafka
+
+    found = LocalKafka(data).status()
+    if as_json:
+        import msgspec
+
+        typer.echo(msgspec.json.format(msgspec.json.encode(found, enc_hook=str), indent=2))
+    else:
+        _say(found)
+    if not found.running:
+        raise typer.Exit(EXIT_NOT_RUNNING)
+
+
+def _to_stderr(sentence: str) -> None:
+    typer.echo(sentence, err=True)
+
+
+def _parse_settings(pairs: list[str]) -> dict[str, str]:
+    settings = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{pair!r}: write KEY=VALUE", param_hint="--set")
+        settings[key.strip()] = value.strip()
+    return settings
+
+
+def _say(found: Status) -> None:
+    if found.running:
+        typer.echo(f"Apache Kafka {found.version} listens on {found.bootstrap_servers}")
+    else:
+        typer.echo(f"No local Kafka runs with its data in {found.data_dir}")
+    for broker in found.brokers:
+        if found.running or broker.is_alive:
+            typer.echo(f"  broker {broker.node}: {_described(broker)}; log {broker.log}")
+    if found.running:
+        typer.echo(f"  data in {found.data_dir}")
+    for note in found.notes:
+        typer.echo(f"  {note}")
+
+
+def _described(broker: BrokerStatus) -> str:
+    if not broker.is_alive:
+        return "does not run"
+    memory = "" if broker.resident_mb is None else f", {broker.resident_mb} MiB"
+    return f"pid {broker.pid}{memory}, " + ("answers" if broker.answers else f"does not answer on {broker.address} yet")

@@ -1,0 +1,191 @@
+"""The steps of a start and a stop: format the storage, run the processes, wait for the answer, end them.
+
+Rules of this file: the caller holds the data directory's lock. A process is on record before it runs, the formatting
+tool's too. What fails is raised with the cause from the broker's own log.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from monitor.broker import configuration, logs, network
+from monitor.broker.process import Process, is_alive, java, send_signal, start_detached, wait_until_gone
+from monitor.broker.state import BrokerState, Record, write_file
+from monitor.errors import BrokerError
+
+FORMAT_TIMEOUT_SECS = 60.0
+POLL_SECS = 0.05
+KILL_TIMEOUT_SECS = 10.0  # for the kernel to take down what was killed
+
+
+class Launcher:
+    """Does the steps for the cluster on record."""
+
+    def __init__(self, record: Record, class_path: str) -> None:
+        self.record = record
+        self.data_dir = record.data_dir
+        self.class_path = class_path
+        self.java = java()
+        self.log_starts = {broker.node: _size(self.log(broker)) for broker in record.state.brokers}
+
+    def format(self, brokers: Sequence[BrokerState]) -> None:
+        """Give each broker its formatted storage; those that have it are only checked.
+
+        The storage is formatted beside its place and then renamed, so that a start killed here leaves none by halves.
+        """
+        started: list[tuple[Process, BrokerState, Path]] = []
+        for broker in brokers:
+            if self._is_formatted(broker):
+                continue
+            home = self._home(broker)
+            for leftover in home.glob("formatting-*"):
+                shutil.rmtree(leftover)
+            place = Path(tempfile.mkdtemp(prefix="formatting-", dir=home))
+            properties = home / "formatting.properties"
+            settings = configuration.server_properties(self.record.state, broker, place)
+            write_file(properties, configuration.render(settings))
+            command = configuration.format_command(
+                self.java,
+                self.class_path,
+                cluster_id=self.record.state.cluster_id,
+                data_dir=self.data_dir,
+                properties=properties,
+            )
+            started.append((self._run(broker, command), broker, place))
+        for process, broker, place in started:
+            late = wait_until_gone([process], FORMAT_TIMEOUT_SECS)
+            if late or not (place / "meta.properties").exists():
+                raise self._failure(broker, "its storage could not be formatted")
+            place.replace(storage_path(self.data_dir, broker.node))
+            self.record.set_process(broker.node, None)
+
+    def run(self, brokers: Sequence[BrokerState]) -> None:
+        """Start the brokers' processes."""
+        for broker in brokers:
+            properties = self._home(broker) / "server.properties"
+            settings = configuration.server_properties(
+                self.record.state, broker, storage_path(self.data_dir, broker.node)
+            )
+            write_file(properties, configuration.render(settings))
+            command = configuration.broker_command(
+                self.java,
+                self.class_path,
+                heap_mb=self.record.state.heap_mb,
+                data_dir=self.data_dir,
+                log=self.log(broker),
+                properties=properties,
+            )
+            self._run(broker, command)
+
+    def wait(self, nodes: Collection[int], timeout_secs: float) -> None:
+        """Wait until each of these nodes answers and lists them all."""
+        deadline = time.monotonic() + timeout_secs
+        waiting = [broker for broker in self.record.state.brokers if broker.node in nodes]
+        while waiting:
+            for broker in list(waiting):
+                if not is_alive(broker.process):
+                    raise self._failure(broker, "it ended while it started")
+                if is_up(self.record.state.cluster_id, broker, nodes):
+                    waiting.remove(broker)
+                elif time.monotonic() > deadline:
+                    raise self._failure(broker, f"it did not answer within {timeout_secs:.0f} s")
+            if waiting:
+                time.sleep(POLL_SECS)
+
+    def _run(self, broker: BrokerState, command: Sequence[str]) -> Process:
+        """Start a process for a broker, on record from before it runs."""
+        return start_detached(
+            command,
+            output=self.log(broker),
+            directory=self._home(broker),
+            record=lambda process: self.record.set_process(broker.node, process),
+        )
+
+    def log(self, broker: BrokerState) -> Path:
+        return log_path(self.data_dir, broker.node)
+
+    def _home(self, broker: BrokerState) -> Path:
+        home = self.data_dir / f"broker-{broker.node}"
+        try:
+            home.mkdir(exist_ok=True)
+        except OSError as error:
+            raise BrokerError(f"{home}: can't be made ({error.strerror}); name another place with --data") from error
+        return home
+
+    def _is_formatted(self, broker: BrokerState) -> bool:
+        """Whether a broker's storage is there and its own; raises if it is someone else's."""
+        storage = storage_path(self.data_dir, broker.node)
+        meta = storage / "meta.properties"
+        try:
+            found = dict(line.split("=", 1) for line in meta.read_text().splitlines() if "=" in line)
+        except FileNotFoundError:
+            if storage.exists():
+                raise BrokerError(
+                    f"{storage}: holds no meta.properties, so it is not the storage of a Kafka, or a damaged one; "
+                    "move it away, or name another directory with --data"
+                ) from None
+            return False
+        except OSError as error:
+            raise BrokerError(f"{meta}: can't be read ({error.strerror})") from error
+        expected = {"cluster.id": self.record.state.cluster_id, "node.id": str(broker.node)}
+        for key, value in expected.items():
+            if found.get(key) != value:
+                raise BrokerError(
+                    f"{storage}: was formatted by another cluster ({key} is {found.get(key)}, expected {value}); "
+                    "move it away, or name another directory with --data"
+                )
+        return True
+
+    def _failure(self, broker: BrokerState, what: str) -> BrokerError:
+        log = self.log(broker)
+        cause = logs.cause(logs.read_since(log, self.log_starts[broker.node]))
+        if not cause:
+            cause = (
+                "    (not a word in its log)\n"
+                "  A process that ends so was killed: by hand, or by the system for want of memory (see `dmesg`)."
+            )
+        return BrokerError(f"broker {broker.node} did not start: {what}. Its log {log} says:\n{cause}")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def log_path(data_dir: Path, node: int) -> Path:
+    return data_dir / f"broker-{node}.log"
+
+
+def storage_path(data_dir: Path, node: int) -> Path:
+    """Kafka's own directory of a broker. It is there once it is formatted; before that, no broker runs."""
+    return data_dir / f"broker-{node}" / "storage"
+
+
+def is_up(cluster_id: str, broker: BrokerState, expected: Collection[int]) -> bool:
+    """Whether a broker answers, as one of its cluster, and sees all that are expected."""
+    answer = network.ask(broker.port)
+    if answer is None:
+        return False
+    return answer == network.CLOSED or (answer.cluster_id == cluster_id and answer.nodes.issuperset(expected))
+
+
+def end(record: Record, brokers: Sequence[BrokerState], timeout_secs: float, report: Callable[[str], None]) -> None:
+    """End the processes of brokers: SIGTERM, and SIGKILL for those that take too long."""
+    processes = [broker.process for broker in brokers if broker.process is not None]
+    for process in processes:
+        send_signal(process, signal.SIGTERM)
+    late = wait_until_gone(processes, timeout_secs)
+    for process in late:
+        report(f"Process {process.pid} did not end within {timeout_secs:g} s of SIGTERM; killing it (SIGKILL).")
+        send_signal(process, signal.SIGKILL)
+    if wait_until_gone(late, KILL_TIMEOUT_SECS):
+        raise BrokerError(
+            f"process {late[0].pid} does not even end on SIGKILL: it hangs in the kernel, most often on a disk that "
+            "does not answer"
+        )
+    for broker in brokers:
+        record.set_process(broker.node, None)

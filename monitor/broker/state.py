@@ -1,0 +1,169 @@
+"""What a data directory says about its cluster: the file `cluster.json`, and the lock beside it.
+
+Rules of this file: only the holder of the lock writes; anyone may read. Each write is a temporary file, fsync, rename.
+What is about to happen is written before it happens (`phase`, `actor`), so that a reader can tell a kill from a stop.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from monitor.broker.process import Process, current, is_alive
+from monitor.errors import BrokerError
+
+FILE_NAME = "cluster.json"
+LOCK_NAME = "lock"
+NEW_SUFFIX = ".new"
+
+Phase = Literal["starting", "running", "stopping", "stopped"]
+
+
+class BrokerState(msgspec.Struct, frozen=True, kw_only=True):
+    """One broker: its ports, and its process if one was started and not stopped."""
+
+    node: int  # 1, 2, ...: Kafka's node.id
+    port: int
+    controller_port: int
+    process: Process | None = None
+
+
+class ClusterState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All brokers of one data directory."""
+
+    version: Literal[1] = 1
+    cluster_id: str
+    phase: Phase
+    actor: Process | None  # who is starting or stopping it
+    heap_mb: int
+    settings: dict[str, str]
+    brokers: tuple[BrokerState, ...]
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return ",".join(f"127.0.0.1:{broker.port}" for broker in self.brokers)
+
+    @property
+    def alive(self) -> tuple[BrokerState, ...]:
+        """The brokers whose process runs."""
+        return tuple(broker for broker in self.brokers if is_alive(broker.process))
+
+
+def default_data_dir() -> Path:
+    """The user's state directory (XDG)."""
+    xdg = os.environ.get("XDG_STATE_HOME")
+    root = Path(xdg) if xdg else Path.home() / ".local" / "state"
+    return root / "telltale" / "kafka"
+
+
+def load(data_dir: Path) -> ClusterState | None:
+    """The state on record; None if the directory has no cluster yet."""
+    path = data_dir / FILE_NAME
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ClusterState)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BrokerError(f"{path}: can't be read ({error.strerror})") from error
+    except msgspec.DecodeError as error:
+        raise BrokerError(
+            f"{path}: not written by this version of Telltale ({error}); move {data_dir} away, or name another "
+            "directory with --data"
+        ) from error
+
+
+def save(data_dir: Path, state: ClusterState) -> None:
+    """Put the state on record, durably."""
+    write_file(data_dir / FILE_NAME, msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
+
+
+def is_foreign(data_dir: Path) -> bool:
+    """Whether a directory holds files, but no cluster of ours."""
+    try:
+        names = {entry.name for entry in data_dir.iterdir()}
+    except OSError:
+        return False  # `lock` says what is wrong with it
+    # Looked for after the listing: a start that is at work writes its state before anything else.
+    return not (data_dir / FILE_NAME).exists() and bool(names - {LOCK_NAME, FILE_NAME + NEW_SUFFIX})
+
+
+class Record:
+    """The state on record and in hand, which never differ: each change is saved as it is made."""
+
+    def __init__(self, data_dir: Path, state: ClusterState) -> None:
+        self.data_dir = data_dir
+        self.state = state
+
+    def set_phase(self, phase: Phase) -> None:
+        """Say what is being done, and by whom if it is not done yet."""
+        actor = current() if phase in ("starting", "stopping") else None
+        self._save(msgspec.structs.replace(self.state, phase=phase, actor=actor))
+
+    def set_stopped(self, remembered: ClusterState | None = None) -> None:
+        """Nothing runs any more. `remembered`: whose ports and settings are those of the last start, if not ours."""
+        state = remembered or self.state
+        brokers = tuple(msgspec.structs.replace(broker, process=None) for broker in state.brokers)
+        self._save(msgspec.structs.replace(state, phase="stopped", actor=None, brokers=brokers))
+
+    def set_process(self, node: int, process: Process | None) -> None:
+        brokers = tuple(
+            msgspec.structs.replace(broker, process=process) if broker.node == node else broker
+            for broker in self.state.brokers
+        )
+        self._save(msgspec.structs.replace(self.state, brokers=brokers))
+
+    def _save(self, state: ClusterState) -> None:
+        save(self.data_dir, state)
+        self.state = state
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace a file as a whole: readers see the old one or the new one, also after a power cut."""
+    try:
+        new = path.with_name(f"{path.name}{NEW_SUFFIX}")  # one name: the lock's holder is the only writer
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise BrokerError(f"{path}: can't be written ({error.strerror})") from error
+
+
+@contextmanager
+def lock(data_dir: Path, timeout_secs: float) -> Iterator[None]:
+    """Hold the directory's lock: one start or stop at a time. A killed holder lets go of it."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        file = (data_dir / LOCK_NAME).open("a")
+    except OSError as error:
+        raise BrokerError(
+            f"{data_dir}: the broker's data can't be kept there ({error.strerror}); name a writable directory "
+            "with --data"
+        ) from error
+    with file:
+        deadline = time.monotonic() + timeout_secs
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise BrokerError(
+                        f"{data_dir}: another `telltale kafka` command has been at work here for {timeout_secs:.0f} s"
+                        "; wait for it, or end it"
+                    ) from error
+                time.sleep(0.1)
+        yield

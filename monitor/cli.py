@@ -1,0 +1,158 @@
+"""The command `telltale`: parses, calls, maps errors to exit codes. Results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor import __version__
+from monitor.broker.cli import app as kafka_app
+from monitor.errors import EXIT_SOFTWARE, TelltaleError
+
+app = typer.Typer(
+    name="telltale",
+    help="The anomaly monitor for Apache Kafka.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+config_app = typer.Typer(help="Write, show and describe the configuration.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+app.add_typer(kafka_app, name="kafka")
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="TOML file; see `telltale config init`.")]
+DEFAULT_CONFIG = Path("telltale.toml")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"telltale {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and stop.")
+    ] = False,
+) -> None:
+    """The anomaly monitor for Apache Kafka."""
+
+
+@app.command()
+def run(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Run the daemon: read topics, score windows, publish alerts, until SIGTERM."""
+    from monitor.service import run_daemon
+
+    run_daemon(config)
+
+
+@app.command()
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="Artifact directory or zip.")],
+    json: Annotated[bool, typer.Option("--json", help="The manifest as JSON.")] = False,
+) -> None:
+    """Say what an artifact is, after verifying every byte and its known answers here."""
+    from monitor.inspection import describe
+
+    typer.echo(describe(artifact, as_json=json))
+
+
+@app.command()
+def replay(
+    artifact: Annotated[Path, typer.Argument(help="Artifact directory or zip.")],
+    file: Annotated[Path, typer.Argument(help="CSV, NPY, NPZ or UCR text: the rows to read.")],
+    alerts: Annotated[Path | None, typer.Option(help="Write the alerts here, JSON lines; default: stdout.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="The daemon's configuration, for its policy.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="The daemon's service.name; part of the alerts' ids.")] = None,
+    topic: Annotated[str | None, typer.Option(help="The input topic; part of the alerts' ids.")] = None,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of that topic.")] = 1,
+    series: Annotated[str, typer.Option(help="Series of the rows; default: the file's name without its ending.")] = "",
+    series_column: Annotated[str, typer.Option(help="Column that names each row's series instead.")] = "",
+    time_column: Annotated[str, typer.Option(help="Column with the rows' times (ms since 1970, or RFC 3339).")] = "",
+    label_column: Annotated[str, typer.Option(help="Where labels are, to be left out: first, last, or a name.")] = "",
+    threshold: Annotated[float | None, typer.Option(help="Instead of the artifact's.")] = None,
+) -> None:
+    """Decide on a file as the daemon would on a topic; alerts as JSON lines, a summary on stderr.
+
+    Row i of a series with key K goes to partition murmur2(K) mod --partitions, as Kafka's producers put it, at the
+    next offset of that partition, counted from 0 in the order of the file. A daemon named --source that reads --topic
+    from its beginning gives the same alert ids.
+    """
+    from monitor.replay import FileSource, replay_file
+
+    origin = FileSource(
+        path=file,
+        series=series or file.name.split(".")[0],
+        series_column=series_column,
+        time_column=time_column or None,
+        label_column=label_column or None,
+        partitions=partitions,
+    )
+    replay_file(artifact, origin, config=config, alerts=alerts, service=source, topic=topic, threshold=threshold)
+
+
+@app.command()
+def demo(
+    seed: Annotated[int, typer.Option(help="Draws patients, noise and where the planted beats lie.")] = 1,
+    patients: Annotated[int, typer.Option(min=1, max=64, help="Series in the stream.")] = 4,
+    data: Annotated[Path | None, typer.Option(help="Directory with ECG5000_TRAIN.txt and ECG5000_TEST.txt.gz.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the broker and the daemon running at the end.")] = False,
+) -> None:
+    """Everything on this machine: a broker, a trained model, a stream of heartbeats, and the alerts about it."""
+    from monitor.demo.show import run_demo
+
+    run_demo(seed=seed, patients=patients, data=data, keep=keep)
+
+
+@config_app.command("init")
+def config_init() -> None:
+    """Print a commented configuration with every option at its default."""
+    from monitor.configdoc import commented_toml
+
+    typer.echo(commented_toml(), nl=False)
+
+
+@config_app.command("show")
+def config_show(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Print the configuration in force, environment included, secrets hidden."""
+    from monitor.config import load
+
+    typer.echo(load(config).model_dump_json(indent=2))
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the configuration's JSON Schema."""
+    import json
+
+    from monitor.config import Config
+
+    typer.echo(json.dumps(Config.model_json_schema(), indent=2))
+
+
+def _load_extensions() -> None:
+    """Adds the commands of packages that `monitor` does not know of, the trainer's among them."""
+    for extension in entry_points(group="telltale.commands"):
+        extension.load()(app)
+
+
+def main() -> None:
+    """Runs the command and ends the process with the code that says who is to blame."""
+    _load_extensions()
+    try:
+        app(prog_name="telltale")
+    except TelltaleError as error:
+        typer.echo(f"telltale: {error}", err=True)
+        sys.exit(error.exit_code)
+    except Exception:
+        traceback.print_exc()
+        typer.echo("telltale: this is a defect of Telltale's; please report it with the lines above", err=True)
+        sys.exit(EXIT_SOFTWARE)

@@ -1,0 +1,397 @@
+"""The daemon's configuration: one TOML file, environment over it, every problem reported at once.
+
+Rules of this file: an option that changes *when or where* lives here; an option that changes a *score* lives in the
+artifact. Every field's description is the one place from which `telltale config show`, the JSON Schema and the
+README's table are made. Secrets come from the environment or from files, never from the TOML itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import socket
+import tomllib
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from monitor.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "TELLTALE__"
+# Kafka's own rule for topic names (org.apache.kafka.common.internals.Topic): neither "." nor ".."
+NAME = r"^\.*[a-zA-Z0-9_-][a-zA-Z0-9._-]*$"
+NAME_LENGTH = 249
+TopicName = Annotated[str, Field(pattern=NAME, max_length=NAME_LENGTH)]
+FilePath = Annotated[Path, Field(strict=False)]  # TOML has no paths, only strings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to `host` stays on this machine. No name but localhost is trusted to."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return False
+
+
+class Section(BaseModel):
+    # strict: true is not 1, and "8900" is not a port
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)
+
+
+class Service(Section):
+    """Who this daemon is."""
+
+    name: TopicName = Field("telltale", description="CloudEvents source of its alerts, and part of their ids.")
+    instance: str = Field(
+        "",
+        pattern=r"^[a-zA-Z0-9._-]{0,200}$",
+        description="Identity of this process in the group; two running daemons need two. Empty: the host's name.",
+    )
+
+    @property
+    def identity(self) -> str:
+        return self.instance or socket.gethostname()
+
+
+class Kafka(Section):
+    """How to reach the cluster."""
+
+    bootstrap_servers: list[str] = Field(["127.0.0.1:9092"], min_length=1, description="host:port of some brokers.")
+    group_id: TopicName = Field("telltale", description="Consumer group, and prefix of the transactional id.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="PLAINTEXT and SASL_PLAINTEXT only on loopback unless allow_plaintext."
+    )
+    allow_plaintext: bool = Field(False, description="Allow an unencrypted connection that leaves this machine.")
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("", description="SASL mechanism.")
+    username: str = Field("", description="SASL user name.")
+    password: SecretStr = Field(
+        SecretStr(""), description="SASL password; from TELLTALE__KAFKA__PASSWORD only, never from the file."
+    )
+    password_file: FilePath | None = Field(
+        None, examples=["/run/secrets/kafka"], description="File that holds the SASL password; mode 0600 or less."
+    )
+    ssl_cafile: FilePath | None = Field(
+        None, examples=["/etc/telltale/ca.pem"], description="Authorities (PEM) that the brokers are checked by."
+    )
+    ssl_certfile: FilePath | None = Field(
+        None, examples=["/etc/telltale/client.pem"], description="Client certificate (PEM), for mutual TLS."
+    )
+    ssl_keyfile: FilePath | None = Field(
+        None, examples=["/etc/telltale/client.key"], description="Key of the client certificate (PEM)."
+    )
+    session_timeout_ms: int = Field(15_000, ge=6_000, le=300_000, description="Silence after which we are taken over.")
+    transaction_timeout_ms: int = Field(30_000, ge=10_000, le=900_000, description="Age at which a broker aborts ours.")
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _host_and_port(cls, servers: list[str]) -> list[str]:
+        for server in servers:
+            host, _, port = server.rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) < 65536:
+                raise ValueError(f"{server!r} is not host:port")
+        return servers
+
+    @model_validator(mode="after")
+    def _security(self) -> Kafka:
+        problems = []
+        sasl = self.security_protocol.startswith("SASL")
+        if not self.security_protocol.endswith("SSL") and not self.allow_plaintext:
+            remote = [server for server in self.bootstrap_servers if not is_loopback(server.rpartition(":")[0])]
+            if remote:
+                problems.append(
+                    f"security_protocol {self.security_protocol} would send to {remote[0]} unencrypted; "
+                    "use SSL or SASL_SSL, or set allow_plaintext = true"
+                )
+        if sasl and not self.sasl_mechanism:
+            problems.append("sasl_mechanism is needed with a SASL security_protocol")
+        if sasl and not self.username:
+            problems.append("username is needed with a SASL security_protocol")
+        if sasl and not self.password.get_secret_value() and self.password_file is None:
+            problems.append("a password is needed: password_file, or TELLTALE__KAFKA__PASSWORD in the environment")
+        if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
+            problems.append("ssl_certfile and ssl_keyfile go together")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+class Input(Section):
+    """What is read."""
+
+    topics: list[TopicName] = Field(["telltale.input"], min_length=1, description="Topics of one kind of signal.")
+    format: Literal["json", "f32"] = Field("json", description="How a record's value is written.")
+    series: str = Field(
+        "key",
+        pattern=r"^(key|header:.+|field:.+)$",
+        description="Where a record names its series: key, header:NAME, or field:NAME (json).",
+    )
+    timestamp_field: str = Field(
+        "ts", description="JSON field with the time: ms since 1970, or RFC 3339; where absent, the record's own time."
+    )
+    start: str = Field(
+        "latest",
+        description="Where a group that never committed begins: latest, earliest, or an RFC 3339 time.",
+    )
+    max_record_bytes: int = Field(1_048_576, ge=1, description="A larger record goes to the dead letters.")
+    max_samples_per_record: int = Field(10_000, ge=1, description="A longer chunk goes to the dead letters.")
+    max_series: int = Field(
+        100_000, ge=1, description="Series per partition; records of further ones are dead letters."
+    )
+    max_future_ms: int = Field(
+        3_600_000, ge=0, description="How far a time in the record may lie ahead of the record's Kafka timestamp."
+    )
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _start_as_text(cls, start: Any) -> Any:
+        return start.isoformat() if isinstance(start, datetime) else start  # TOML's own times need no quotes
+
+    @field_validator("start")
+    @classmethod
+    def _start(cls, start: str) -> str:
+        if start not in ("latest", "earliest") and start_timestamp_ms(start) is None:
+            raise ValueError(f"{start!r} is neither latest, earliest, nor a time like 2026-11-21T08:00:00Z")
+        return start
+
+    @field_validator("topics")
+    @classmethod
+    def _once(cls, topics: list[str]) -> list[str]:
+        for topic in topics:
+            if topics.count(topic) > 1:
+                raise ValueError(f"topic {topic!r} is there twice")
+        return topics
+
+    @model_validator(mode="after")
+    def _fields_need_json(self) -> Input:
+        if self.format == "f32" and self.series.startswith("field:"):
+            raise ValueError("series field:NAME needs format json; f32 records hold numbers only")
+        return self
+
+
+class Output(Section):
+    """What is written. All but `alerts` may be left as they are."""
+
+    alerts: TopicName = Field("telltale.alerts", description="Alerts: what users subscribe to.")
+    dead_letters: TopicName = Field(
+        "telltale.deadletters", description="Records that could not be read, with the reason."
+    )
+    state: str = Field(
+        "", pattern=r"^[a-zA-Z0-9._-]{0,249}$", description="Compacted state topic. Empty: GROUP_ID.state."
+    )
+    create_topics: bool = Field(True, description="Create missing output topics.")
+    replication_factor: int = Field(-1, ge=-1, description="Replicas of created topics; -1: the broker's default.")
+
+
+class Model(Section):
+    """What scores."""
+
+    artifact: FilePath = Field(Path("artifact"), description="Artifact directory or zip; relative to this file.")
+    threshold: float | None = Field(
+        None, gt=0, examples=[0.05], description="Use this instead of the artifact's own threshold."
+    )
+
+
+class Alerting(Section):
+    """When an incident opens, is told of again, and closes."""
+
+    open_after: int = Field(1, ge=1, description="Windows over the threshold, in a row, that open an incident.")
+    close_after: int = Field(3, ge=1, description="Windows under the threshold, in a row, that resolve it.")
+    update_every: int = Field(20, ge=0, description="Windows between updates while it lasts; 0: no updates.")
+    error_ratio: float = Field(2.0, ge=1, description="Score over threshold from which severity is error.")
+    critical_ratio: float = Field(4.0, ge=1, description="Score over threshold from which severity is critical.")
+    include_window: Literal["none", "full"] = Field(
+        "none", description="Put the window and its reconstruction in alerts."
+    )
+
+    @model_validator(mode="after")
+    def _severities_in_order(self) -> Alerting:
+        if self.critical_ratio < self.error_ratio:
+            raise ValueError(f"critical_ratio {self.critical_ratio} is below error_ratio {self.error_ratio}")
+        return self
+
+
+class Http(Section):
+    """Health and metrics."""
+
+    host: str = Field("127.0.0.1", description="Address of /livez, /readyz, /metrics.")
+    port: int = Field(8900, ge=0, le=65535, description="Port; 0 chooses a free one and logs it.")
+    allow_remote: bool = Field(False, description="Allow a host that is not loopback; there is no authentication.")
+
+    @model_validator(mode="after")
+    def _loopback(self) -> Http:
+        if not is_loopback(self.host) and not self.allow_remote:
+            raise ValueError(
+                f"host {self.host} is not loopback and nothing asks for a password; set allow_remote = true"
+            )
+        return self
+
+
+class Limits(Section):
+    """How the loop trades latency, throughput and memory."""
+
+    max_poll_records: int = Field(20_000, ge=1, description="Records per poll, and per commit under backlog.")
+    commit_interval_ms: int = Field(100, ge=1, description="Age at which a busy loop commits.")
+    idle_commit_interval_ms: int = Field(1_000, ge=1, description="Age at which progress without alerts is committed.")
+    checkpoint_interval_ms: int = Field(5_000, ge=100, description="Time between window checkpoints of a partition.")
+    shutdown_timeout_ms: int = Field(20_000, ge=1_000, description="Grace for the last commit before we exit anyway.")
+
+
+class Log(Section):
+    """What is said on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is logged."
+    )
+    format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console on a terminal, else JSON lines."
+    )
+
+
+class Config(Section):
+    """Everything the daemon is told. Immutable."""
+
+    service: Service = Service()
+    kafka: Kafka = Kafka()
+    input: Input = Input()
+    output: Output = Output()
+    model: Model = Model()
+    alerting: Alerting = Alerting()
+    http: Http = Http()
+    limits: Limits = Limits()
+    log: Log = Log()
+
+    @property
+    def state_topic(self) -> str:
+        return self.output.state or f"{self.kafka.group_id}.state"
+
+    @model_validator(mode="after")
+    def _topics_differ(self) -> Config:
+        outputs = [self.output.alerts, self.output.dead_letters, self.state_topic]
+        clash = sorted(set(outputs) & set(self.input.topics)) or sorted({t for t in outputs if outputs.count(t) > 1})
+        if clash:
+            raise ValueError(f"topic {clash[0]!r} is used twice; inputs, alerts, dead letters and state need their own")
+        if len(self.state_topic) > NAME_LENGTH:
+            raise ValueError("kafka.group_id is too long to name the state topic after; set output.state")
+        return self
+
+
+def start_timestamp_ms(start: str) -> int | None:
+    """Milliseconds since 1970 of an RFC 3339 time, None for anything else (and before: Kafka has no such records)."""
+    try:
+        moment = datetime.fromisoformat(start)
+    except ValueError:
+        return None
+    return None if moment.tzinfo is None or moment.timestamp() < 0 else int(moment.timestamp() * 1000)
+
+
+def load(path: Path, environment: Mapping[str, str] | None = None, *, artifact_needed: bool = True) -> Config:
+    """Reads, overrides from the environment, checks; relative paths to the artifact start at the file's directory.
+
+    Args:
+        artifact_needed: whether it is a problem that `model.artifact` does not exist.
+
+    Raises:
+        ConfigError: every problem of the file at once, each with its place and, for a typo, the likely name.
+    """
+    environment = os.environ if environment is None else environment
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; `telltale config init` writes a commented one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}") from None
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    problems = []
+    if isinstance(document.get("kafka"), dict) and "password" in document["kafka"]:
+        problems.append(
+            "kafka.password: secrets don't belong in this file; use password_file or TELLTALE__KAFKA__PASSWORD"
+        )
+        document["kafka"]["password"] = ""
+    problems += _override(document, environment)
+    config, found = parse(document)
+    problems += found
+    if artifact_needed and (absent := _absent_artifact(document, path.parent)):
+        problems.append(absent)
+    if config is None or problems:
+        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+        raise ConfigError("\n".join([f"{path}: {count}", *(f"  {problem}" for problem in problems)]))
+    artifact = path.parent / config.model.artifact
+    return config.model_copy(update={"model": config.model.model_copy(update={"artifact": artifact})})
+
+
+def parse(document: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
+    """The configuration a document describes, or None with one line per problem."""
+    try:
+        return Config.model_validate(dict(document)), []
+    except ValidationError as error:
+        return None, [_say(problem) for problem in error.errors()]
+
+
+def _absent_artifact(document: Mapping[str, Any], directory: Path) -> str:
+    """What to say when nothing is at `model.artifact`; asked of the document, for there may be no valid Config."""
+    model = document.get("model", {})
+    named = model.get("artifact", Model().artifact) if isinstance(model, dict) else None
+    if not isinstance(named, (str, Path)) or (directory / named).exists():
+        return ""
+    return f"model.artifact: {directory / named}: nothing is there; `telltale train` makes one"
+
+
+def _override(document: dict[str, Any], environment: Mapping[str, str]) -> list[str]:
+    """Lays TELLTALE__SECTION__FIELD over the document; values are TOML, or plain strings where they are not."""
+    problems = []
+    for name, text in sorted(environment.items()):
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+        section = Config.model_fields.get(path[0])
+        fields = section.annotation.model_fields if section and section.annotation else {}
+        if len(path) != 2 or path[1] not in fields:
+            problems.append(f"environment {name}: no such option; the form is {ENVIRONMENT_PREFIX}SECTION__FIELD")
+            continue
+        table = document.setdefault(path[0], {})
+        if isinstance(table, dict):
+            table[path[1]] = text if _takes_text(fields[path[1]].annotation) else _toml_value(text)
+    return problems
+
+
+def _takes_text(annotation: Any) -> bool:
+    arguments = get_args(annotation)
+    return (
+        annotation in (str, SecretStr, Path)
+        or FilePath in arguments
+        or Path in arguments
+        or any(isinstance(a, str) for a in arguments)
+    )
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _say(problem: Any) -> str:
+    """One line of pydantic's findings, in our words: place, what was wrong, the likely remedy."""
+    place = [str(part) for part in problem["loc"]]
+    name = ".".join(place) or "config"
+    if problem["type"] == "extra_forbidden":
+        known = Config.model_fields
+        if len(place) > 1:
+            section = Config.model_fields[place[0]].annotation
+            known = section.model_fields if section else {}
+        close = difflib.get_close_matches(place[-1], known, n=1)
+        remedy = f'did you mean "{close[0]}"?' if close else f"known here: {', '.join(known)}"
+        return f"{name}: unknown key; {remedy}"
+    message = problem["msg"].removeprefix("Value error, ")
+    found = problem.get("input")
+    # Scalars only: a table in the wrong place may hold a secret
+    shown = f" (found {found!r})" if isinstance(found, (str, int, float)) and "password" not in name else ""
+    return f"{name}: {message[0].lower()}{message[1:]}{shown}"

@@ -1,0 +1,309 @@
+"""The loop: poll, decide, commit. The only place that joins processor, scorer, backend and clock.
+
+Rules of this file: read it top down. State is thrown away and restored whenever anything is in doubt; that is the
+routine path, the same as after a crash. Signals only set a flag.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import structlog
+
+from monitor import alerts, deadletters
+from monitor.backends.abstract import AbortedError, Assigned, Backend, Commit, Message, Poll, Restored, TopicPartition
+from monitor.config import Config, start_timestamp_ms
+from monitor.detector.scoring import Scorer
+from monitor.errors import EXIT_TEMPFAIL, BackendError
+from monitor.processor import Outputs, Processor
+from monitor.telemetry import Telemetry, Vitals
+
+log = structlog.get_logger("telltale")
+
+POLL_TIMEOUT_S = 0.5
+MOST_FAILURES = 5
+# Cyclic garbage is rare here and the collector costs 45 % of the rate: it is run when idle, and at least this often.
+GC_INTERVAL_S = 30.0
+VITALS_INTERVAL_S = 1.0
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What was taken in since the last commit: how many records, since when (None: nothing moved)."""
+
+    records: int = 0
+    since_s: float | None = None
+
+
+class Daemon:
+    """Runs a processor on a backend until told to stop."""
+
+    def __init__(
+        self,
+        config: Config,
+        backend: Backend,
+        processor: Processor,
+        scorer: Scorer,
+        telemetry: Telemetry,
+        vitals: Vitals,
+    ) -> None:
+        self._config = config
+        self._backend = backend
+        self._processor = processor
+        self._scorer = scorer
+        self._telemetry = telemetry
+        self._vitals = vitals
+        self._stop = threading.Event()
+        self._pending = _Pending()
+        self._fresh: set[TopicPartition] = set()
+        self._checkpoint_due_s: dict[TopicPartition, float] = {}
+        self._doubt: AbortedError | None = None
+        self._failures = 0  # in a row
+        self._collected_s = self._looked_s = time.monotonic()
+
+    def stop(self) -> None:
+        """Asks the loop to end after its present turn; safe to call from a signal handler."""
+        self._stop.set()
+
+    def checkpoint_soon(self) -> None:
+        """Makes the next commit a checkpoint of every partition."""
+        self._checkpoint_due_s = dict.fromkeys(self._checkpoint_due_s, 0.0)
+
+    def run(self, *, until_caught_up: bool = False) -> None:
+        """Joins the group, works until `stop` (or the end of the log), then writes a last checkpoint and leaves."""
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        try:
+            self._backend.start()
+            log.info("Joined the group.", group=self._config.kafka.group_id, topics=self._config.input.topics)
+            while not self._stop.is_set():
+                self.turn()
+                if until_caught_up and not any(self._backend.lag().values()):
+                    break
+            self.drain()
+        finally:
+            gc.enable()
+            gc.unfreeze()
+            self._backend.close()
+            self._vitals.ready = False
+
+    def turn(self) -> None:
+        """Polls, decides, and commits if it is time to."""
+        try:
+            if self._doubt is not None:
+                self._recover(self._doubt)
+            started = time.monotonic()
+            poll = self._backend.poll(self._timeout_s(started), self._config.limits.max_poll_records)
+            self._telemetry.stage["poll"](time.monotonic() - started)
+            self._apply(poll)
+            self._process(poll)
+            self._commit_if_due()
+        except AbortedError as error:
+            self._doubt = error
+        self._look_around()
+
+    def _timeout_s(self, now: float) -> float:
+        """Wait for records, but not past the time at which progress is due to be committed."""
+        if self._pending.since_s is None:
+            return POLL_TIMEOUT_S
+        due = self._pending.since_s + self._config.limits.idle_commit_interval_ms / 1000
+        return min(POLL_TIMEOUT_S, max(0.0, due - now))
+
+    def _apply(self, poll: Poll) -> None:
+        for event in poll.events:
+            if isinstance(event, Assigned):
+                self._take_over(event.partition)
+            else:
+                self._forget(event.partition)
+                log.info("Partition revoked.", partition=str(event.partition), lost=event.lost)
+
+    def _take_over(self, partition: TopicPartition) -> None:
+        started = time.monotonic()
+        restored = self._backend.restore(partition)
+        resumed = self._processor.assign(partition, restored, self._start_offset(partition, restored))
+        if resumed.lost:
+            self._vitals.records_lost += resumed.lost
+            log.error("Records were deleted before they were read.", partition=str(partition), records=resumed.lost)
+        if resumed.cold:
+            self._vitals.cold_starts += 1
+            log.error("Windows start empty.", partition=str(partition), reason=resumed.cold)
+        if resumed.fresh or resumed.cold or resumed.lost:
+            self._fresh.add(partition)  # so that what comes next is never decided from another place
+        self._checkpoint_due_s[partition] = time.monotonic() + self._config.limits.checkpoint_interval_ms / 1000
+        self._backend.begin(partition, resumed.begin)
+        log.info(
+            "Partition assigned.",
+            partition=str(partition),
+            offset=resumed.live_from,
+            replayed=resumed.live_from - resumed.begin,
+            restore_ms=round((time.monotonic() - started) * 1000),
+        )
+
+    def _start_offset(self, partition: TopicPartition, restored: Restored) -> int:
+        """Where to begin when there is nothing to go on from: input.start."""
+        start = self._config.input.start
+        if start == "earliest":
+            return restored.beginning
+        moment = start_timestamp_ms(start)
+        return restored.end if moment is None else self._backend.offset_at(partition, moment)
+
+    def _forget(self, partition: TopicPartition) -> None:
+        self._processor.revoke(partition)
+        self._fresh.discard(partition)
+        self._checkpoint_due_s.pop(partition, None)
+
+    def _process(self, poll: Poll) -> None:
+        started = time.monotonic()
+        scoring = 0.0
+        for columns in poll.columns:
+            if columns.partition not in self._processor.partitions:
+                continue
+            if self._pending.since_s is None:
+                self._pending.since_s = started
+            self._pending.records += len(columns.offsets)
+            self._processor.receive(columns)
+        while (batch := self._processor.next_batch()) is not None:
+            before = time.monotonic()
+            scores, reconstructions = self._scorer(batch.values)
+            scoring += time.monotonic() - before
+            self._processor.receive_scores(batch, scores, reconstructions)
+        if poll.columns:
+            self._telemetry.stage["score"](scoring)
+            self._telemetry.stage["process"](time.monotonic() - started - scoring)
+
+    def _commit_if_due(self) -> None:
+        """At once when there is something to tell; else by age or amount, so that an idle stream costs little."""
+        now, limits = time.monotonic(), self._config.limits
+        if self._pending.since_s is None and not self._fresh:
+            return
+        age_ms = 0.0 if self._pending.since_s is None else (now - self._pending.since_s) * 1000
+        full = self._pending.records >= limits.max_poll_records
+        busy = age_ms >= limits.commit_interval_ms and self._processor.has_news
+        caught_up = self._processor.has_news and not any(self._backend.lag().values())
+        if full or busy or caught_up or self._fresh or age_ms >= limits.idle_commit_interval_ms:
+            self._commit({*self._fresh, *(p for p, due in self._checkpoint_due_s.items() if now >= due)})
+
+    def _commit(self, checkpoints: set[TopicPartition]) -> None:
+        started = time.monotonic()
+        outputs = self._processor.take_outputs(checkpoints)
+        made = time.monotonic()
+        positions = self._backend.commit(self._as_commit(outputs))
+        self._processor.committed(positions)
+        self._pending = _Pending()
+        self._fresh -= checkpoints
+        # A checkpoint may take a twentieth of the time at most, however large the state has become.
+        interval_s = max(self._config.limits.checkpoint_interval_ms / 1000, 20 * (made - started))
+        for partition in checkpoints:
+            self._checkpoint_due_s[partition] = started + interval_s
+        self._failures = 0
+        self._vitals.commits += 1
+        self._vitals.checkpoints += len(checkpoints)
+        self._telemetry.stage["commit"](time.monotonic() - started)
+
+    def _as_commit(self, outputs: Outputs) -> Commit:
+        output, state_topic = self._config.output, self._config.state_topic
+        told = [
+            Message(output.alerts, alert.subject.encode(), alerts.encode(alert), alerts.headers(alert))
+            for alert in outputs.alerts
+        ]
+        refused = [
+            Message(output.dead_letters, letter.key, deadletters.encode(letter), deadletters.headers(letter))
+            for letter in outputs.dead_letters
+        ]
+        changed = [Message(state_topic, key, value, (), place.partition) for place, key, value in outputs.state]
+        checkpoints = {
+            place: [Message(state_topic, key, value, (), place.partition) for key, value in records]
+            for place, records in outputs.checkpoints.items()
+        }
+        return Commit([*told, *refused, *changed], outputs.positions, checkpoints)
+
+    def _recover(self, error: AbortedError) -> None:
+        """Throws away everything that is not certain, and starts again from what was committed."""
+        self._vitals.aborts += 1
+        self._failures += 1
+        if self._failures > MOST_FAILURES:
+            raise BackendError(
+                f"{MOST_FAILURES} commits in a row could not be made, the last one: {error}; look at the brokers' "
+                "health, then start again"
+            ) from error
+        log.warning("Commit in doubt, restoring.", reason=str(error), cause=repr(error.__cause__))
+        for partition in list(self._processor.partitions):
+            self._forget(partition)
+        self._pending = _Pending()
+        for partition in sorted(self._backend.recover()):
+            self._take_over(partition)
+        self._doubt = None
+
+    def drain(self) -> None:
+        """The last commit: progress and a checkpoint of everything, under a deadline."""
+        timeout_s = self._config.limits.shutdown_timeout_ms / 1000
+        with _deadline(timeout_s):
+            try:
+                if self._doubt is None:
+                    self._commit(set(self._processor.partitions))
+            except AbortedError as error:
+                log.warning("Last commit in doubt; the next start restores.", reason=str(error))
+            self._backend.close()
+        log.info("Stopped.", commits=self._vitals.commits, windows=self._processor.counts.windows)
+
+    def _look_around(self) -> None:
+        now = time.monotonic()
+        self._vitals.progressed_s = now
+        idle = self._pending.since_s is None
+        if now - self._collected_s > (1.0 if idle else GC_INTERVAL_S):
+            gc.collect(1 if idle else 2)
+            self._collected_s = now
+        if now - self._looked_s > VITALS_INTERVAL_S or not self._vitals.ready:
+            self._looked_s = now
+            self._vitals.lag = self._backend.lag()
+            self._vitals.series = self._processor.series_count()
+            self._vitals.incidents = self._processor.open_incidents()
+            self._vitals.compilations = self._scorer.compilations
+            self._vitals.partitions = len(self._processor.partitions)
+            self._vitals.ready = self._vitals.partitions > 0
+
+
+@contextmanager
+def _deadline(timeout_s: float) -> Iterator[None]:
+    """Ends the process if the block takes longer: what is not committed by then is decided again by a successor."""
+
+    def expire() -> None:
+        log.error("Shutdown took too long, leaving.", timeout_s=timeout_s)
+        os._exit(EXIT_TEMPFAIL)
+
+    timer = threading.Timer(timeout_s, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def stop_on_signals(daemon: Daemon) -> Iterator[None]:
+    """SIGTERM and SIGINT ask the daemon to stop; a second one ends the process at once."""
+    seen = False
+
+    def handle(number: int, _: FrameType | None) -> None:
+        nonlocal seen
+        if seen:
+            os._exit(128 + number)
+        seen = True
+        daemon.stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

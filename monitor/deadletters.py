@@ -1,0 +1,60 @@
+"""What could not be read, as it goes to the dead-letter topic: where it was, why, and what it was the sum of."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from monitor.backends.abstract import RecordColumns, TopicPartition
+from monitor.errors import Reason
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """One record that could not be read. Its payload stays where it is: the offset says where to look."""
+
+    partition: TopicPartition
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    size: int | None
+    sha256: str | None
+    reason: Reason
+    detail: str
+
+    @classmethod
+    def of(cls, columns: RecordColumns, row: int, reason: Reason, detail: str) -> DeadLetter:
+        """The dead letter of one record of a poll."""
+        value = columns.values[row]
+        return cls(
+            partition=columns.partition,
+            offset=int(columns.offsets[row]),
+            timestamp_ms=int(columns.timestamps_ms[row]),
+            key=columns.keys[row],
+            size=None if value is None else len(value),
+            sha256=None if value is None else hashlib.sha256(value).hexdigest(),
+            reason=reason,
+            detail=detail,
+        )
+
+
+def encode(letter: DeadLetter) -> bytes:
+    """The record's value: JSON, the key in it as text as far as it is text."""
+    return msgspec.json.encode(
+        {
+            "topic": letter.partition.topic,
+            "partition": letter.partition.partition,
+            "offset": letter.offset,
+            "timestamp_ms": letter.timestamp_ms,
+            "key": None if letter.key is None else letter.key.decode("utf-8", "backslashreplace"),
+            "size": letter.size,
+            "sha256": letter.sha256,
+            "reason": letter.reason.value,
+            "detail": letter.detail,
+        }
+    )
+
+
+def headers(letter: DeadLetter) -> tuple[tuple[str, bytes], ...]:
+    """The record's headers: filter by reason without parsing."""
+    return (("content-type", b"application/json"), ("reason", letter.reason.value.encode()))

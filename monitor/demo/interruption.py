@@ -1,0 +1,70 @@
+"""Ctrl-C, SIGTERM and a closed terminal: one exception, raised where nothing can be lost by it.
+
+Rules of this file: a signal is never forgotten, and cleaning up is never interrupted by one: it ends by itself in
+bounded time.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType, TracebackType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class InterruptedRun(BaseException):
+    """Somebody wants it to end. No `Exception`, so that no library takes it for an error of its own."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell makes of a process that ended by this signal."""
+        return 128 + self.number
+
+
+class Interruptions(AbstractContextManager["Interruptions"]):
+    """While entered, signals raise `InterruptedRun` in the main thread, except where they are held back."""
+
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, Any] = {}
+        self._held = 0
+        self._closed = False
+        self._pending: int | None = None
+
+    def __enter__(self) -> Interruptions:
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` leaves SIGHUP
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Waits with a signal until the block is left: between starting a process and noting that it was started."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+        if self._pending is not None and not self._held and not self._closed:
+            raise InterruptedRun(self._pending)
+
+    def close(self) -> None:
+        """From now on signals change nothing: everything is being stopped already."""
+        self._closed = True
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self._pending = number
+        if not self._held and not self._closed:
+            raise InterruptedRun(number)

@@ -1,0 +1,217 @@
+"""The demo's processes: the trainer, the daemon, and what they say when they fail.
+
+Rules of this file: each runs in a session of its own, so that Ctrl-C reaches the demo alone and the demo ends them in
+order. Whatever they do not survive is raised with their own last words.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from monitor.broker import logs
+from monitor.broker.cluster import LocalKafka
+from monitor.config import ENVIRONMENT_PREFIX
+from monitor.demo.interruption import Interruptions
+from monitor.errors import EXIT_SOFTWARE, BrokerError, TelltaleError
+
+READY_TIMEOUT_S = 60.0  # 3-5 s on a quiet machine; most of it is importing and compiling
+STOP_TIMEOUT_S = 15.0  # the daemon's own deadline is shorter
+POLL_S = 0.05
+_QUOTED = 12
+_EPOCH = re.compile(r"epoch (\d+)/(\d+)")
+
+
+class PartError(TelltaleError):
+    """A process that the demo started has failed."""
+
+    exit_code = EXIT_SOFTWARE
+
+
+def environment() -> dict[str, str]:
+    """Ours without options for a daemon: the demo's reads its own file and nothing else."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+
+
+def command(*arguments: str) -> list[str]:
+    """`telltale ARGUMENTS` with this very interpreter; never a `monitor` that lies in the current directory."""
+    return [sys.executable, "-P", "-m", "monitor", *arguments]
+
+
+def train(
+    interruptions: Interruptions,
+    data: Sequence[Path],
+    *,
+    recipe: str,
+    seed: int,
+    out: Path,
+    on_epoch: Callable[[int, int], None],
+) -> str:
+    """Runs `telltale train` to its end; what it says on stdout.
+
+    Raises:
+        PartError: it failed.
+    """
+    arguments = ["train", *map(str, data), "--recipe", recipe, "--seed", str(seed), "--out", str(out)]
+    said = out.parent / "train.log"
+    with interruptions.held():
+        with said.open("wb") as file:
+            process = subprocess.Popen(
+                command(*arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=out.parent,
+                env=environment(),
+                start_new_session=True,
+            )
+        trainer = _Trainer(process)
+    notes = []
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            epoch = _EPOCH.match(line)
+            if epoch:
+                on_epoch(int(epoch[1]), int(epoch[2]))
+            else:
+                notes.append(line.rstrip())
+        code = process.wait()
+    finally:
+        trainer.end()
+    if code:
+        raise PartError("\n".join([f"`telltale train` failed with exit code {code}:", *_indented(notes)]))
+    return said.read_text()
+
+
+class _Trainer:
+    """Nothing of it is worth waiting for once it is not wanted any more."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+
+
+class DaemonProcess:
+    """`telltale run` in a process of its own, its log in a file."""
+
+    def __init__(self, config: Path, log: Path) -> None:
+        self.log = log
+        with log.open("wb") as file:
+            self._process = subprocess.Popen(
+                command("run", "--config", str(config)),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                cwd=config.parent,
+                env=environment(),
+                start_new_session=True,
+            )
+        self.address = ""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def check(self) -> None:
+        """Raises PartError if it has ended."""
+        code = self._process.poll()
+        if code is not None:
+            raise PartError("\n".join([f"the daemon ended with exit code {code}; its last words:", *self.tail()]))
+
+    def wait_ready(self) -> None:
+        """Waits until /readyz says that partitions are being read."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while True:
+            self.check()
+            self.address = self.address or self._announced()
+            if self.address and self._get("/readyz")[0] == 200:
+                return
+            if time.monotonic() > deadline:
+                words = [f"the daemon was not ready within {READY_TIMEOUT_S:.0f} s; its last words:", *self.tail()]
+                raise PartError("\n".join(words))
+            time.sleep(POLL_S)
+
+    def metrics(self) -> str:
+        """Its metrics as Prometheus text; empty while it does not answer."""
+        status, text = self._get("/metrics")
+        return text if status == 200 else ""
+
+    def stop(self) -> int:
+        """SIGTERM, and SIGKILL if it takes too long; its exit code."""
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        return self._process.returncode
+
+    def tail(self) -> list[str]:
+        """The last lines of its log, indented."""
+        return _indented(self.log.read_text(errors="replace").splitlines())
+
+    def _announced(self) -> str:
+        """Where it serves HTTP, from its own log: the port is any that was free."""
+        for line in self.log.read_text(errors="replace").splitlines():
+            with suppress(msgspec.DecodeError):
+                address = msgspec.json.decode(line, type=_Announcement).http
+                if address:
+                    return address.removeprefix("http://")
+        return ""
+
+    def _get(self, path: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection(self.address, timeout=2.0)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        except (OSError, http.client.HTTPException):
+            return 0, ""
+        finally:
+            connection.close()
+
+
+class _Announcement(msgspec.Struct):
+    http: str = ""
+
+
+def metric(text: str, name: str) -> float:
+    """The sum of a metric over its labels; 0 where it is not there."""
+    values = (
+        line.rpartition(" ")[2]
+        for line in text.splitlines()
+        if line.startswith((f"telltale_{name} ", f"telltale_{name}{{"))
+    )
+    return sum(map(float, values))
+
+
+def check_broker(kafka: LocalKafka) -> None:
+    """Raises BrokerError with the cause from its own log if the broker has gone."""
+    status = kafka.status()
+    dead = next((broker for broker in status.brokers if not broker.is_alive), None)
+    if dead is not None:
+        cause = logs.cause(logs.read_since(dead.log, 0)) or "    (not a word in its log: it was killed)"
+        raise BrokerError(f"the broker ended in the middle of the demo; its log says:\n{cause}")
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"    {line}" for line in lines[-_QUOTED:]]

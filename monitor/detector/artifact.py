@@ -1,0 +1,186 @@
+"""An artifact as bytes: what the trainer exports and the daemon serves. FORMAT.md specifies it.
+
+Rules of this file: no file system, no code in the artifact, and no byte of it that could be changed unnoticed. Sizes
+are checked before anything is parsed, sums before anything is believed, known answers before anything is served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from monitor.detector import spec
+from monitor.detector.scoring import Scorer
+from monitor.errors import ArtifactFormatError, ArtifactIntegrityError, ArtifactSelfCheckError
+
+Float32Array = NDArray[np.float32]
+
+MANIFEST = "manifest.json"
+PARAMS = "params.safetensors"
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+MAX_FILE_BYTES = 1024 * 1024 * 1024
+KNOWN_ANSWERS = 8
+SELF_CHECK_RELATIVE = 1e-5
+_MODEL = "model/"
+_WINDOWS = "known_answers/windows"
+_SCORES = "known_answers/scores"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A trained detector: its manifest, its parameters, windows whose scores are known, and other files beside them.
+
+    `parameters` are the model's tensors by name. `known_windows` is (k, length, channels) with `known_scores` (k,).
+    `extras` are files for people (report, metrics); the sums cover them too. `digest` is the SHA-256 that names the
+    artifact, empty until it was encoded or decoded.
+    """
+
+    manifest: spec.Manifest
+    parameters: Mapping[str, Float32Array]
+    known_windows: Float32Array
+    known_scores: Float32Array
+    extras: Mapping[str, bytes] = field(default_factory=dict)
+    digest: str = ""
+
+    def scorer(self) -> Scorer:
+        """The one way to score windows with this artifact."""
+        manifest = self.manifest
+        return Scorer(
+            manifest.model,
+            manifest.scaling,
+            manifest.score,
+            self.parameters,
+            window_shape=manifest.window_shape,
+            batch_rows=manifest.batch_rows,
+        )
+
+
+def encode(artifact: Artifact) -> dict[str, bytes]:
+    """The files of `artifact`, by name; the same artifact gives the same bytes."""
+    spec.check(artifact.manifest)
+    tensors = {_MODEL + name: np.ascontiguousarray(tensor) for name, tensor in artifact.parameters.items()}
+    tensors[_WINDOWS] = np.ascontiguousarray(artifact.known_windows)
+    tensors[_SCORES] = np.ascontiguousarray(artifact.known_scores)
+    files = {PARAMS: safetensors.numpy.save(dict(sorted(tensors.items()))), **artifact.extras}
+    document: dict[str, Any] = {
+        "format": spec.FORMAT,
+        "format_version": spec.FORMAT_VERSION,
+        **msgspec.to_builtins(artifact.manifest),
+        "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
+    }
+    document["digest"] = _digest(document)
+    return {MANIFEST: _canonical(document), **files}
+
+
+def decode(files: Mapping[str, bytes]) -> Artifact:
+    """Reads what `encode` wrote; `files` may hold more than the manifest names, and that is left alone.
+
+    Raises:
+        ArtifactIntegrityError: a byte is not the one that was exported.
+        ArtifactFormatError: the form is not FORMAT.md's, or of a version that is not known here.
+    """
+    document = _read_manifest(files)
+    sums: dict[str, str] = document.pop("files")
+    digest: str = document.pop("digest")
+    for name, expected in sums.items():
+        if name not in files:
+            raise ArtifactFormatError(f"{name}: named by {MANIFEST} but not there; copy the whole artifact")
+        if hashlib.sha256(files[name]).hexdigest() != expected:
+            raise ArtifactIntegrityError(
+                f"{name}: its bytes are not those that were exported (SHA-256 differs from {MANIFEST}); copy it again"
+            )
+    del document["format"], document["format_version"]
+    try:
+        manifest = msgspec.convert(document, spec.Manifest)
+    except msgspec.ValidationError as error:
+        raise ArtifactFormatError(f"{MANIFEST}: {error}") from None
+    spec.check(manifest)
+    parameters, windows, scores = _read_tensors(files[PARAMS], manifest)
+    extras = {name: files[name] for name in sums if name != PARAMS}
+    return Artifact(manifest, parameters, windows, scores, extras, digest)
+
+
+def check_known_answers(artifact: Artifact, scorer: Scorer) -> None:
+    """Scores the known windows here and compares.
+
+    Raises:
+        ArtifactSelfCheckError: a score differs by more than a relative 1e-5.
+    """
+    scores, _ = scorer(artifact.known_windows)
+    if not np.allclose(scores, artifact.known_scores, rtol=SELF_CHECK_RELATIVE, atol=0):
+        worst = int(np.argmax(np.abs(scores - artifact.known_scores)))
+        raise ArtifactSelfCheckError(
+            f"known window {worst} scores {scores[worst]:.9g} here, {artifact.known_scores[worst]:.9g} at export "
+            f"(allowed: relative {SELF_CHECK_RELATIVE}); this host's libraries compute something else, so its alerts "
+            "would not be those that were calibrated: use the versions named in the manifest, or export again here"
+        )
+
+
+def _read_manifest(files: Mapping[str, bytes]) -> dict[str, Any]:
+    raw = files.get(MANIFEST)
+    if raw is None:
+        raise ArtifactFormatError(f"{MANIFEST} is not there; this is not a Telltale artifact")
+    if len(raw) > MAX_MANIFEST_BYTES:
+        raise ArtifactFormatError(f"{MANIFEST} has {len(raw)} bytes, at most {MAX_MANIFEST_BYTES} are read")
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactIntegrityError(f"{MANIFEST}: not the JSON that was exported: {error}") from None
+    if not isinstance(document, dict) or document.get("format") != spec.FORMAT:
+        raise ArtifactFormatError(f'{MANIFEST}: "format" is not "{spec.FORMAT}"; this is not a Telltale artifact')
+    version = document.get("format_version")
+    if version != spec.FORMAT_VERSION:
+        raise ArtifactFormatError(
+            f"{MANIFEST}: format version {version!r}, this Telltale reads {spec.FORMAT_VERSION}; upgrade it"
+        )
+    sums, digest = document.get("files"), document.get("digest")
+    if not isinstance(sums, dict) or not isinstance(digest, str) or PARAMS not in sums:
+        raise ArtifactFormatError(f'{MANIFEST}: "files" (with {PARAMS}) and "digest" are needed')
+    content = {name: value for name, value in document.items() if name != "digest"}
+    try:
+        unchanged = _digest(content) == digest and _canonical(document) == raw
+    except (ValueError, RecursionError):  # a lone surrogate, say: never exported
+        unchanged = False
+    if not unchanged:
+        raise ArtifactIntegrityError(
+            f"{MANIFEST}: its bytes are not those that were exported (digest differs); copy it again, and change "
+            "thresholds in the daemon's configuration rather than here"
+        )
+    return document
+
+
+def _read_tensors(raw: bytes, manifest: spec.Manifest) -> tuple[dict[str, Float32Array], Float32Array, Float32Array]:
+    try:
+        tensors = safetensors.numpy.load(raw)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactFormatError(f"{PARAMS}: {error}") from None
+    windows, scores = tensors.pop(_WINDOWS, None), tensors.pop(_SCORES, None)
+    if windows is None or scores is None or not len(scores):
+        raise ArtifactFormatError(f"{PARAMS}: no known answers ({_WINDOWS}, {_SCORES}); export again")
+    if windows.dtype != np.float32 or windows.shape != (len(scores), *manifest.window_shape):
+        raise ArtifactFormatError(
+            f"{PARAMS}: {_WINDOWS} is {windows.dtype} {windows.shape}, expected float32 (k, *{manifest.window_shape})"
+        )
+    strangers = [name for name in tensors if not name.startswith(_MODEL)]
+    if strangers or scores.dtype != np.float32 or scores.ndim != 1:
+        raise ArtifactFormatError(
+            f"{PARAMS}: unexpected tensors {strangers}, or scores of {scores.dtype} {scores.shape}"
+        )
+    return {name.removeprefix(_MODEL): tensor for name, tensor in tensors.items()}, windows, scores
+
+
+def _canonical(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _digest(document: dict[str, Any]) -> str:
+    return hashlib.sha256(_canonical(document)).hexdigest()

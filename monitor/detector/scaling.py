@@ -1,0 +1,46 @@
+"""Affine scaling per channel: fitted offline, applied inside the scorer.
+
+A constant channel gets scale 1, so that it stays finite: any later movement shows in its own unit.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.detector.spec import ScalingSpec
+
+Kind = Literal["none", "minmax_global", "minmax", "standard"]
+
+
+def fit(samples: NDArray[np.floating], kind: Kind) -> ScalingSpec:
+    """The scaling that maps `samples` to [0, 1] (min-max) or to mean 0 and standard deviation 1.
+
+    Args:
+        samples: (..., channels), any leading shape; NaN is left out.
+        kind: `minmax_global` uses one range for all channels (the ECG5000 tutorial's), `minmax` one per channel,
+            `standard` mean and standard deviation per channel, `none` leaves numbers as they are.
+
+    Raises:
+        ValueError: a channel without a single finite number.
+    """
+    table = np.asarray(samples, dtype=np.float64).reshape(-1, samples.shape[-1])
+    channels = table.shape[1]
+    seen = np.isfinite(table).any(axis=0)
+    if not seen.all():
+        raise ValueError(f"channel {int(np.argmin(seen))} holds no finite number")
+    table = np.where(np.isfinite(table), table, np.nan)
+    if kind == "none":
+        offset, scale = np.zeros(channels), np.ones(channels)
+    elif kind == "standard":
+        offset, scale = np.nanmean(table, axis=0), np.nanstd(table, axis=0)
+    else:
+        axis = None if kind == "minmax_global" else 0
+        low = np.broadcast_to(np.nanmin(table, axis=axis), channels)
+        offset, scale = low, np.nanmax(table, axis=axis) - low
+    # float32 is what is served: a spread below its resolution at this offset is a constant channel
+    constant = scale <= np.abs(offset) * np.finfo(np.float32).eps
+    scale = np.where(constant | (scale == 0), 1.0, scale)
+    return ScalingSpec(kind=kind, offset=tuple(map(float, offset)), scale=tuple(map(float, scale)))

@@ -1,0 +1,293 @@
+"""Cutting windows: offline from a whole series, online from chunks of many series, with the same result.
+
+Rules of this file: a window is known by the sample that closes it. The closing samples of a series are fixed by its own
+sample index: `length - 1`, then every `hop` further. No Python loop over samples or windows.
+
+    length 4, hop 2         [0--1--2--3]
+                                  [2--3--4--5]
+                                        [4--5--6--7]      a restart cuts the same ones
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32Array = NDArray[np.float32]
+Int64Array = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+# Before any event time: far enough from the int64's end that differences can't overflow.
+NEVER_US = -(1 << 61)
+
+
+def sliding_windows(samples: Float32Array, length: int, hop: int) -> Float32Array:
+    """All windows of one series: (n, channels) -> (windows, length, channels), a read-only view."""
+    if len(samples) < length:
+        return np.empty((0, length, samples.shape[1]), dtype=samples.dtype)
+    view = np.lib.stride_tricks.sliding_window_view(samples, length, axis=0)[::hop]
+    return view.transpose(0, 2, 1)
+
+
+def fill_missing(windows: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """Fills NaN along time, linearly, ends held; a channel that is missing throughout stays NaN.
+
+    Args:
+        windows: (n, length, channels)
+
+    Returns:
+        the windows, filled (the same array where nothing was missing), and the missing share of each, (n,).
+    """
+    missing = np.isnan(windows)
+    ratio = missing.mean(axis=(1, 2), dtype=np.float32)
+    if not ratio.any():
+        return windows, ratio
+    filled = windows.copy()
+    times = np.arange(windows.shape[1])
+    for row, channel in np.argwhere(missing.any(axis=1)):
+        gaps = missing[row, :, channel]
+        if not gaps.all():
+            filled[row, gaps, channel] = np.interp(times[gaps], times[~gaps], windows[row, ~gaps, channel])
+    return filled, ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Samples in log order, as columns of length n.
+
+    `series` numbers a series (a row of the windower), `values` is (n, channels) float32 with NaN for missing numbers.
+    `time_us` is when a sample was taken, `clock_us` what its order in the series is judged by; `ties` allows it the
+    same clock as the sample before. `offset` and `index` say which record a sample came from, and its place in it.
+    """
+
+    series: Int64Array
+    values: Float32Array
+    time_us: Int64Array
+    clock_us: Int64Array
+    ties: BoolArray
+    offset: Int64Array
+    index: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    def __getitem__(self, rows: slice | Int64Array | BoolArray) -> Samples:
+        return Samples(
+            self.series[rows], self.values[rows], self.time_us[rows], self.clock_us[rows],
+            self.ties[rows], self.offset[rows], self.index[rows],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Windows in the log order of their closing samples, as columns of length m; `values` is (m, length, channels)."""
+
+    series: Int64Array
+    values: Float32Array
+    start_us: Int64Array
+    end_us: Int64Array
+    first_offset: Int64Array
+    last_offset: Int64Array
+    last_index: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    def __getitem__(self, rows: slice) -> Windows:
+        return Windows(*(getattr(self, name)[rows] for name in Windows.__slots__))
+
+    @staticmethod
+    def concatenate(parts: list[Windows]) -> Windows:
+        if len(parts) == 1:
+            return parts[0]
+        return Windows(*(np.concatenate([getattr(part, name) for part in parts]) for name in Windows.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of some samples."""
+
+    windows: Windows
+    late: int
+    gaps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tails:
+    """All that the next windows of m series need: a checkpoint's content, as columns.
+
+    `index` (m,) numbers the next sample, `last_time_us` and `last_clock_us` (m,) belong to the last one; `kept` (m,) is
+    how many samples follow for each, at most `length - 1`: `values` (sum of kept, channels), `time_us`, `offset`.
+    """
+
+    index: Int64Array
+    last_time_us: Int64Array
+    last_clock_us: Int64Array
+    kept: Int64Array
+    values: Float32Array
+    time_us: Int64Array
+    offset: Int64Array
+
+
+class SlidingWindower:
+    """Keeps the last samples of many series in rings and cuts windows as their closing samples arrive."""
+
+    def __init__(self, length: int, hop: int, channels: int, max_gap_us: int | None = None) -> None:
+        self.length = length
+        self.hop = hop
+        self.channels = channels
+        self.max_gap_us = max_gap_us
+        # A power of two, so that a slot is a mask; at least twice the window, so that `_round` samples of a series can
+        # be written before the windows they close are read.
+        self.capacity = 1 << (2 * length - 1).bit_length()
+        self._round = self.capacity - length + 1
+        self.rows = 0
+        self._values = np.empty((0, self.capacity, channels), dtype=np.float32)
+        self._time_us = np.empty((0, self.capacity), dtype=np.int64)
+        self._offset = np.empty((0, self.capacity), dtype=np.int64)
+        self._written = np.empty(0, dtype=np.int64)  # samples ever written: the ring's position
+        self._origin = np.empty(0, dtype=np.int64)  # position of the sample with index 0
+        self._last_time_us = np.empty(0, dtype=np.int64)
+        self._last_clock_us = np.empty(0, dtype=np.int64)
+
+    def grow(self, rows: int) -> None:
+        """Makes room for series 0 to `rows - 1`."""
+        if rows > len(self._written):
+            extra = max(rows, 2 * len(self._written), 16) - len(self._written)
+            for name in ("_values", "_time_us", "_offset", "_written", "_origin", "_last_time_us", "_last_clock_us"):
+                old = getattr(self, name)
+                fill = NEVER_US if name.startswith("_last") else 0
+                setattr(self, name, np.concatenate([old, np.full((extra, *old.shape[1:]), fill, dtype=old.dtype)]))
+        self.rows = max(self.rows, rows)
+
+    def append(self, samples: Samples, *, cut: bool = True) -> Appended:
+        """Takes samples in; returns the windows that they close (none, where `cut` is false).
+
+        A sample at or before its series' last one is late or a duplicate: dropped, counted, moves nothing.
+        """
+        if len(samples) > self._round and np.bincount(samples.series).max() > self._round:
+            half = len(samples) // 2
+            first, second = self.append(samples[:half], cut=cut), self.append(samples[half:], cut=cut)
+            windows = Windows.concatenate([first.windows, second.windows])
+            return Appended(windows, first.late + second.late, first.gaps + second.gaps)
+        order = np.argsort(samples.series, kind="stable")
+        grouped = samples[order]
+        accepted = self._accept(grouped)
+        late = 0
+        if accepted is not None:
+            late = int(len(accepted) - accepted.sum())
+            grouped, order = grouped[accepted], order[accepted]
+        if not len(grouped):
+            return Appended(self._read(grouped, np.empty(0, dtype=np.int64)), late, 0)
+        firsts = np.flatnonzero(_group_starts(grouped.series))
+        lasts = np.append(firsts[1:], len(grouped)) - 1
+        rank = np.arange(len(grouped)) - np.repeat(firsts, lasts - firsts + 1)
+        position = self._written[grouped.series] + rank
+        origin, gaps = self._restart_after_gaps(grouped, position)
+        self._write(grouped, position)
+        touched = grouped.series[firsts]
+        self._written[touched] = position[lasts] + 1
+        self._origin[touched] = origin[lasts]
+        self._last_time_us[touched] = grouped.time_us[lasts]
+        self._last_clock_us[touched] = grouped.clock_us[lasts]
+        closing = np.empty(0, dtype=np.int64)
+        if cut:
+            index = position - origin + 1 - self.length
+            closing = np.flatnonzero((index >= 0) & (index % self.hop == 0))
+            closing = closing[np.argsort(order[closing])]
+        return Appended(self._read(grouped[closing], position[closing]), late, gaps)
+
+    def _accept(self, grouped: Samples) -> BoolArray | None:
+        """Which samples are in time; None where all are."""
+        starts = _group_starts(grouped.series)
+        before = _before(grouped.clock_us, starts, self._last_clock_us[grouped.series])
+        in_time: BoolArray = (grouped.clock_us > before) | (grouped.ties & (grouped.clock_us == before))
+        if in_time.all():
+            return None
+        # Rare: only the series that hold a late sample are gone through, each against its own running maximum.
+        groups = np.flatnonzero(starts)
+        bounds = np.append(groups, len(grouped))
+        for group in np.unique(np.searchsorted(groups, np.flatnonzero(~in_time), side="right") - 1):
+            part = slice(bounds[group], bounds[group + 1])
+            clocks = grouped.clock_us[part]
+            newest = np.maximum.accumulate(np.concatenate([[before[bounds[group]]], clocks[:-1]]))
+            in_time[part] = (clocks > newest) | (grouped.ties[part] & (clocks == newest))
+        return in_time
+
+    def _restart_after_gaps(self, grouped: Samples, position: Int64Array) -> tuple[Int64Array, int]:
+        """The ring position of index 0 for each sample, and how many gaps started a series afresh."""
+        origin = self._origin[grouped.series]
+        if self.max_gap_us is None:
+            return origin, 0
+        starts = _group_starts(grouped.series)
+        before = _before(grouped.time_us, starts, self._last_time_us[grouped.series])
+        after_gap = (grouped.time_us - before > self.max_gap_us) & (before != NEVER_US)
+        if not after_gap.any():
+            return origin, 0
+        newest = np.maximum.accumulate(np.where(after_gap | starts, np.arange(len(grouped)), 0))
+        return np.where(after_gap[newest], position[newest], origin), int(after_gap.sum())
+
+    def _write(self, samples: Samples, position: Int64Array) -> None:
+        slot = position & (self.capacity - 1)
+        self._values[samples.series, slot] = samples.values
+        self._time_us[samples.series, slot] = samples.time_us
+        self._offset[samples.series, slot] = samples.offset
+
+    def _read(self, closing: Samples, position: Int64Array) -> Windows:
+        first = (position - self.length + 1) & (self.capacity - 1)
+        slots = (position[:, None] + np.arange(1 - self.length, 1)) & (self.capacity - 1)
+        return Windows(
+            series=closing.series,
+            values=self._values[closing.series[:, None], slots],
+            start_us=self._time_us[closing.series, first],
+            end_us=closing.time_us,
+            first_offset=self._offset[closing.series, first],
+            last_offset=closing.offset,
+            last_index=closing.index,
+        )
+
+    def tails(self, rows: Int64Array) -> Tails:
+        """What a checkpoint keeps of the series `rows`."""
+        index = self._written[rows] - self._origin[rows]
+        kept = np.minimum(index, self.length - 1)
+        series, slots = self._slots(rows, self._written[rows], kept)
+        return Tails(
+            index=index,
+            last_time_us=self._last_time_us[rows],
+            last_clock_us=self._last_clock_us[rows],
+            kept=kept,
+            values=self._values[series, slots],
+            time_us=self._time_us[series, slots],
+            offset=self._offset[series, slots],
+        )
+
+    def set_tails(self, rows: Int64Array, tails: Tails) -> None:
+        """Puts back what `tails` returned."""
+        self.grow(int(rows.max(initial=-1)) + 1)
+        series, slots = self._slots(rows, tails.index, tails.kept)
+        self._values[series, slots] = tails.values
+        self._time_us[series, slots] = tails.time_us
+        self._offset[series, slots] = tails.offset
+        self._written[rows], self._origin[rows] = tails.index, 0
+        self._last_time_us[rows], self._last_clock_us[rows] = tails.last_time_us, tails.last_clock_us
+
+    def _slots(self, rows: Int64Array, written: Int64Array, kept: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """Series and ring slot of the last `kept` samples of each row, oldest first."""
+        back = np.repeat(np.cumsum(kept), kept) - np.arange(int(kept.sum()))
+        return np.repeat(rows, kept), (np.repeat(written, kept) - back) & (self.capacity - 1)
+
+
+def _before(times: Int64Array, starts: BoolArray, last: Int64Array) -> Int64Array:
+    """For each sample the time before it in its series: its neighbour's, or the series' last one."""
+    before = np.empty_like(times)
+    before[1:] = times[:-1]
+    return np.where(starts, last, before)
+
+
+def _group_starts(series: Int64Array) -> BoolArray:
+    starts = np.empty(len(series), dtype=np.bool_)
+    starts[:1] = True
+    np.not_equal(series[1:], series[:-1], out=starts[1:])
+    return starts

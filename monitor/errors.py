@@ -1,0 +1,102 @@
+"""Every error that Telltale raises on purpose, and who is to blame for it.
+
+Rules of this file: an error's class decides what happens to it (`exit_code`, `retriable`); its message says what was
+wrong, where, what was expected and what to do. Only `RecordError` is ever swallowed, and only into the dead-letter
+topic. Anything that is not a `TelltaleError` is our own fault: exit 70, and the supervisor restarts us.
+
+Exit codes follow sysexits.h: 78 EX_CONFIG, 75 EX_TEMPFAIL, 70 EX_SOFTWARE.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+EXIT_OK = 0
+EXIT_USAGE = 2
+EXIT_SOFTWARE = 70
+EXIT_TEMPFAIL = 75
+EXIT_CONFIG = 78
+
+
+class TelltaleError(Exception):
+    """What all of ours have in common; never raised itself."""
+
+    exit_code = EXIT_SOFTWARE
+    retriable = False
+
+    def __init__(self, message: str) -> None:
+        if type(self) is TelltaleError:
+            raise TypeError("raise one of TelltaleError's subclasses: each says who is to blame")
+        super().__init__(message)
+
+
+class ConfigError(TelltaleError):
+    """The operator's to mend: configuration, permissions, names. Restarting does not help."""
+
+    exit_code = EXIT_CONFIG
+
+
+class DataError(TelltaleError):
+    """A data file or recipe given to a command can't be used as asked."""
+
+    exit_code = EXIT_CONFIG
+
+
+class ArtifactError(TelltaleError):
+    """The trainer's to mend: an artifact that must not be served."""
+
+    exit_code = EXIT_CONFIG
+
+
+class ArtifactFormatError(ArtifactError):
+    """The artifact does not have the form that FORMAT.md describes."""
+
+
+class ArtifactIntegrityError(ArtifactError):
+    """The artifact's bytes are not those that were exported."""
+
+
+class ArtifactSelfCheckError(ArtifactError):
+    """The artifact's known-answer windows do not get their known scores here."""
+
+
+class BackendError(TelltaleError):
+    """The broker's fault, or the way to it. A restart may help."""
+
+    exit_code = EXIT_TEMPFAIL
+    retriable = True
+
+
+class FencedError(ConfigError):
+    """Another daemon runs under this one's identity; going on would start a fencing war."""
+
+
+class BrokerError(TelltaleError):
+    """The local broker (`telltale kafka`) can't do what was asked."""
+
+    exit_code = EXIT_TEMPFAIL
+
+
+class Reason(StrEnum):
+    """Why a record went to the dead-letter topic. A closed set: safe as a metric label."""
+
+    EMPTY = "empty"
+    TOO_LARGE = "too_large"
+    MALFORMED = "malformed"
+    WRONG_TYPE = "wrong_type"
+    WRONG_SHAPE = "wrong_shape"
+    MISSING_CHANNEL = "missing_channel"
+    NOT_FINITE = "not_finite"
+    BAD_TIMESTAMP = "bad_timestamp"
+    FUTURE_TIMESTAMP = "future_timestamp"
+    BAD_SERIES = "bad_series"
+    TOO_MANY_SERIES = "too_many_series"
+
+
+class RecordError(TelltaleError):
+    """The sender's fault: one record that can't be read."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason
+        self.detail = detail

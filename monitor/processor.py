@@ -1,0 +1,276 @@
+"""The heart, without I/O: records in, batches out, scores in, alerts and positions out.
+
+Rules of this file: no Kafka, no clock but event time, no logging. Every decision about the log's content is made in
+here or below, so that the daemon, `replay` and the property tests can't differ. State is mutated in place; after an
+abort the caller revokes the partition and assigns it anew.
+
+    processor.assign(partition, restored, start)      -> where to read from
+    processor.receive(columns)
+    while (batch := processor.next_batch()) is not None:
+        processor.receive_scores(batch, *scorer(batch.values))
+    outputs = processor.take_outputs(checkpoints)     -> what to commit
+    processor.committed(positions)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor import alerts
+from monitor.alerts import AlertWriter, Cause
+from monitor.backends.abstract import Position, RecordColumns, Restored, TopicPartition
+from monitor.deadletters import DeadLetter
+from monitor.detector import decision
+from monitor.detector.decision import Incident, Policy, Status, Verdict
+from monitor.detector.spec import Manifest
+from monitor.detector.windowing import Samples, Windows, fill_missing
+from monitor.partition import Counts, PartitionState, Resumed
+from monitor.wire import Decoder, InputRules
+
+Float32Array = NDArray[np.float32]
+
+# Gathered windows waiting for the scorer, at most: a slice of samples is as large as this allows in the worst case,
+# that every sample closes a window.
+PENDING_BYTES = 64 * 1024 * 1024
+MAX_SLICE = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Windows to score: `values` is (n, length, channels); `pieces` say whose they are."""
+
+    values: Float32Array
+    pieces: list[tuple[PartitionState, Windows, Float32Array]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What there is to publish, in order, with the positions that it belongs to."""
+
+    alerts: list[alerts.Alert]
+    dead_letters: list[DeadLetter]
+    state: list[tuple[TopicPartition, bytes, bytes | None]]
+    checkpoints: dict[TopicPartition, list[tuple[bytes, bytes]]]
+    positions: dict[TopicPartition, Position]
+
+
+class Processor:
+    """Decides on the records of any number of partitions with one artifact."""
+
+    def __init__(self, manifest: Manifest, writer: AlertWriter, rules: InputRules, policy: Policy) -> None:
+        self.counts = Counts()
+        self._manifest = manifest
+        self._writer = writer
+        self._policy = policy
+        self._decoder = Decoder(manifest, rules)
+        self._max_series = rules.max_series
+        self._partitions: dict[TopicPartition, PartitionState] = {}
+        self._queue: deque[tuple[PartitionState, Samples | Windows, bool]] = deque()
+        window_bytes = 4 * manifest.window.length * len(manifest.channels)
+        self._slice = max(1, min(MAX_SLICE, PENDING_BYTES // window_bytes))
+        self._alerts: list[alerts.Alert] = []
+        self._dead_letters: list[DeadLetter] = []
+        self.wants_headers = self._decoder.wants_headers
+        self.threshold = writer.threshold
+
+    @property
+    def partitions(self) -> Collection[TopicPartition]:
+        """The partitions that are assigned."""
+        return self._partitions.keys()
+
+    def series_count(self) -> int:
+        """Series known in all assigned partitions."""
+        return sum(len(partition.series) for partition in self._partitions.values())
+
+    @property
+    def has_news(self) -> bool:
+        """There is something to tell: an alert, or a record that could not be read."""
+        return bool(self._alerts or self._dead_letters)
+
+    def open_incidents(self) -> int:
+        """Incidents open in all assigned partitions."""
+        return sum(i.open for partition in self._partitions.values() for i in partition.series.incidents.values())
+
+    def assign(self, partition: TopicPartition, restored: Restored, start: int) -> Resumed:
+        """Takes a partition over as `restored` remembers it; `start` is where to begin if that can't be followed."""
+        made, resumed = PartitionState.resume(partition, restored, start, self._manifest, self._max_series)
+        self._partitions[partition] = made
+        return resumed
+
+    def revoke(self, partition: TopicPartition) -> None:
+        """Forgets a partition, and everything about it that was not taken yet."""
+        gone = self._partitions.pop(partition, None)
+        if gone is None:
+            return
+        self._queue = deque(item for item in self._queue if item[0] is not gone)
+        place = (partition.topic, partition.partition)
+        self._alerts = [a for a in self._alerts if (a.data.kafka.topic, a.data.kafka.partition) != place]
+        self._dead_letters = [d for d in self._dead_letters if d.partition != partition]
+
+    def receive(self, columns: RecordColumns) -> None:
+        """Takes records of an assigned partition in, in offset order."""
+        partition = self._partitions[columns.partition]
+        replayed = int(np.searchsorted(columns.offsets, partition.live_from))
+        if replayed:
+            self.counts.replayed += replayed
+            self._enqueue(partition, _rows(columns, slice(None, replayed)), live=False)
+        if replayed < len(columns.offsets):
+            self._enqueue(partition, _rows(columns, slice(replayed, None)) if replayed else columns, live=True)
+        partition.advance(columns.next_offset)
+
+    def _enqueue(self, partition: PartitionState, columns: RecordColumns, *, live: bool) -> None:
+        decoded = self._decoder.decode(columns)
+        series, refused = partition.series.number(decoded.keys, decoded.rows)
+        if refused:
+            decoded, series = decoded.where(series >= 0), series[series >= 0]
+        offsets = columns.offsets[decoded.rows]
+        if partition.windower is not None:
+            partition.windower.grow(len(partition.series))
+            self._queue.append((partition, decoded.samples(series, offsets), live))
+        elif live:
+            self._queue.append((partition, decoded.windows(series, offsets, self._manifest.window.length), live))
+        if live:
+            rejected = sorted(decoded.rejected + refused)
+            self._dead_letters += [DeadLetter.of(columns, *rejection) for rejection in rejected]
+            self.counts.received(columns, rejected, decoded.values)
+
+    def next_batch(self) -> Batch | None:
+        """Cuts windows out of what was received, about one batch of them; None when there are no more."""
+        pieces: list[tuple[PartitionState, Windows, Float32Array]] = []
+        rows = 0
+        while self._queue and rows < self._manifest.batch_rows:
+            partition, taken, live = self._queue.popleft()
+            if len(taken) > self._slice:
+                self._queue.appendleft((partition, taken[self._slice :], live))
+                taken = taken[: self._slice]
+            windows = taken if isinstance(taken, Windows) else self._cut(partition, taken, live=live)
+            if len(windows):
+                windows, missing_ratio = self._without_gaps(windows)
+                pieces.append((partition, windows, missing_ratio))
+                rows += len(windows)
+        if not pieces:
+            return None
+        values = pieces[0][1].values if len(pieces) == 1 else np.concatenate([piece[1].values for piece in pieces])
+        return Batch(values, pieces)
+
+    def _cut(self, partition: PartitionState, samples: Samples, *, live: bool) -> Windows:
+        assert partition.windower is not None
+        appended = partition.windower.append(samples, cut=live)
+        if live:
+            self.counts.samples_late += appended.late
+            self.counts.gaps += appended.gaps
+        return appended.windows
+
+    def _without_gaps(self, windows: Windows) -> tuple[Windows, Float32Array]:
+        """Fills missing samples where the artifact allows it; elsewhere the NaN stays and makes the score NaN."""
+        if not np.isnan(windows.values).any():
+            return windows, np.zeros(len(windows), dtype=np.float32)
+        filled, ratio = fill_missing(windows.values)
+        filled[ratio > self._manifest.window.max_missing_ratio] = np.nan
+        return replace(windows, values=filled), ratio
+
+    def receive_scores(self, batch: Batch, scores: Float32Array, reconstructions: Float32Array) -> None:
+        """Decides on every window of `batch` and moves the incidents on."""
+        verdicts = decision.decide(scores, self._writer.threshold)
+        self.counts.scored(scores, verdicts, self._writer.threshold)
+        first = 0
+        for partition, windows, missing_ratio in batch.pieces:
+            rows = slice(first, first + len(windows))
+            first += len(windows)
+            self._decide(partition, windows, missing_ratio, scores[rows], verdicts[rows], reconstructions[rows])
+
+    def _decide(
+        self,
+        partition: PartitionState,
+        windows: Windows,
+        missing_ratio: Float32Array,
+        scores: Float32Array,
+        verdicts: NDArray[np.int8],
+        reconstructions: Float32Array,
+    ) -> None:
+        incidents = partition.series.incidents
+        over = verdicts == Verdict.ANOMALY
+        if not over.any() and not incidents:
+            return
+        # Only the series with an incident, or a window over the threshold, have anything to decide.
+        restless = set(incidents).union(windows.series[over].tolist())
+        for row in np.flatnonzero(np.isin(windows.series, list(restless))).tolist():
+            series = int(windows.series[row])
+            incident = incidents.get(series)
+            if incident is None:
+                if not over[row]:
+                    continue
+                incident = incidents[series] = Incident()
+            score = float(scores[row])
+            start_us, end_us = int(windows.start_us[row]), int(windows.end_us[row])
+            ratio = score / self._writer.threshold
+            status = decision.step(incident, int(verdicts[row]), ratio, start_us, end_us, self._policy)
+            partition.touched.add(series)
+            if status is not None:
+                cause = Cause(
+                    partition=partition.name,
+                    series=partition.series.names[series],
+                    start_us=start_us,
+                    end_us=end_us,
+                    first_offset=int(windows.first_offset[row]),
+                    last_offset=int(windows.last_offset[row]),
+                    last_index=int(windows.last_index[row]),
+                    score=score,
+                    missing_ratio=float(missing_ratio[row]),
+                    values=windows.values[row],
+                    reconstruction=reconstructions[row],
+                )
+                self._tell(status, incident, cause)
+            if status is Status.RESOLVED or incident.at_rest:
+                del incidents[series]
+
+    def _tell(self, status: Status, incident: Incident, cause: Cause) -> None:
+        if status is Status.FIRING:
+            incident.fingerprint = self._writer.fingerprint(cause)
+        self._alerts.append(self._writer.write(status, incident, cause))
+        self.counts.alerts[status] += 1
+
+    def take_outputs(self, checkpoints: Collection[TopicPartition] = ()) -> Outputs:
+        """Everything decided since the last call, and the whole state of the partitions in `checkpoints`.
+
+        A partition whose windows are still being refilled gets no checkpoint: the one before stands for it.
+        Call it when `next_batch` has nothing left: positions stand for everything received.
+        """
+        if self._queue:
+            raise RuntimeError("there are windows to score before positions mean anything")
+        checkpoints = {name for name in checkpoints if not self._partitions[name].refilling}
+        outputs = Outputs(
+            alerts=self._alerts,
+            dead_letters=self._dead_letters,
+            state=[record for partition in self._partitions.values() for record in partition.take_changes()],
+            checkpoints={name: self._partitions[name].checkpoint() for name in checkpoints},
+            positions={
+                name: partition.position(checkpointed=name in checkpoints)
+                for name, partition in self._partitions.items()
+                if partition.offset != partition.committed_offset or name in checkpoints
+            },
+        )
+        self._alerts, self._dead_letters = [], []
+        return outputs
+
+    def committed(self, positions: Mapping[TopicPartition, Position]) -> None:
+        """Notes what became durable."""
+        for name, position in positions.items():
+            if name in self._partitions:
+                self._partitions[name].committed(position)
+
+
+def _rows(columns: RecordColumns, rows: slice) -> RecordColumns:
+    return replace(
+        columns,
+        offsets=columns.offsets[rows],
+        timestamps_ms=columns.timestamps_ms[rows],
+        keys=columns.keys[rows],
+        values=columns.values[rows],
+        headers=None if columns.headers is None else columns.headers[rows],
+    )

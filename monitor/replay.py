@@ -1,0 +1,209 @@
+"""`telltale replay`: the daemon's own loop over a file, through the in-memory backend.
+
+How rows become records, so that alert ids equal a daemon's: a row is a record (of a series: one sample; of a file of
+windows: one window), its key is the series, its partition murmur2(key) mod partitions as Kafka's producers choose it,
+its offset the number of rows before it in that partition. Rows without times are spaced by the artifact's sampling
+rate from 1970 on, or by a millisecond where it has none.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from monitor.assembly import load_detector, make_processor
+from monitor.backends.kafka import partition_of
+from monitor.backends.local import LocalBackend, LocalLog
+from monitor.config import Config, load
+from monitor.daemon import Daemon
+from monitor.datafiles import read_series, read_text_column, read_windows
+from monitor.detector.spec import Manifest
+from monitor.errors import DataError
+from monitor.partition import Counts
+from monitor.telemetry import Telemetry, Vitals, configure_logging
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSource:
+    """A file, and how its rows become records; see the module's docstring."""
+
+    path: Path
+    series: str
+    series_column: str = ""
+    time_column: str | None = None
+    label_column: str | None = None
+    partitions: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A file's rows as records: `keys`, JSON `values` and `timestamps_ms`, each of length n."""
+
+    keys: list[bytes]
+    values: list[bytes]
+    timestamps_ms: list[int]
+
+
+def replay_file(
+    artifact_path: Path,
+    source: FileSource,
+    *,
+    config: Path | None = None,
+    alerts: Path | None = None,
+    service: str | None = None,
+    topic: str | None = None,
+    threshold: float | None = None,
+) -> None:
+    """Writes the file's alerts as JSON lines, and a summary to standard error.
+
+    Raises:
+        ArtifactError, ConfigError, DataError: what can't be used, and why.
+    """
+    told, counts, seconds = replayed(
+        artifact_path, source, overridden(config, service=service, topic=topic, threshold=threshold)
+    )
+    text = b"".join(line + b"\n" for line in told)
+    if alerts is None:
+        sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
+    else:
+        alerts.write_bytes(text)
+    typer.echo(summary(counts, seconds), err=True)
+
+
+def replayed(artifact_path: Path, source: FileSource, config: Config) -> tuple[list[bytes], Counts, float]:
+    """The alerts of `source` as a daemon with `config` publishes them, what was counted, and the seconds it took."""
+    artifact, scorer = load_detector(artifact_path)
+    rows = read_rows(source, artifact.manifest)
+    topic = config.input.topics[0]
+    log = LocalLog({topic: source.partitions})
+    partitions = {key: partition_of(key, source.partitions) for key in set(rows.keys)}
+    owners = np.fromiter((partitions[key] for key in rows.keys), np.int64, len(rows.keys))
+    for number in range(source.partitions):
+        mine = np.flatnonzero(owners == number).tolist()
+        log.extend(
+            topic,
+            number,
+            [rows.keys[row] for row in mine],
+            [rows.values[row] for row in mine],
+            [rows.timestamps_ms[row] for row in mine],
+        )
+    processor = make_processor(config, artifact)
+    vitals = Vitals()
+    telemetry = Telemetry(vitals, lambda: processor.counts, {}, processor.threshold)
+    backend = LocalBackend(log, config)
+    started = time.monotonic()
+    Daemon(config, backend, processor, scorer, telemetry, vitals).run(until_caught_up=True)
+    seconds = time.monotonic() - started
+    return sorted(_published(log, config.output.alerts), key=_event_time), processor.counts, seconds
+
+
+def overridden(config: Path | None, *, service: str | None, topic: str | None, threshold: float | None) -> Config:
+    """The daemon's configuration, read from the beginning, with what the command line says over it."""
+    base = Config() if config is None else load(config)
+    document = base.model_dump()
+    document["input"] |= {"start": "earliest", "format": "json", "series": "key", "timestamp_field": "ts"}
+    document["input"]["topics"] = [topic] if topic else base.input.topics[:1]
+    if service:
+        document["service"]["name"] = service
+    if threshold:
+        document["model"]["threshold"] = threshold
+    document["log"]["level"] = "warning"
+    made = Config.model_validate(document)
+    configure_logging(made.log)
+    return made
+
+
+def read_rows(source: FileSource, manifest: Manifest) -> Rows:
+    """The rows of a file as records for `manifest`.
+
+    Raises:
+        DataError: the file does not hold what the artifact's windows are made of.
+    """
+    names = [channel.name for channel in manifest.channels]
+    if manifest.window.kind == "record":
+        windows = read_windows(source.path, label_column=source.label_column).windows
+        if windows.shape[1:] != manifest.window_shape:
+            raise DataError(
+                f"{source.path}: windows of {windows.shape[1]} samples x {windows.shape[2]} channels, the artifact's "
+                f"are {manifest.window_shape[0]} x {manifest.window_shape[1]}"
+            )
+        times_us = _spaced(len(windows), manifest, manifest.window.length)
+        values = [_json(_plain(window if window.shape[1] > 1 else window[:, 0])) for window in windows]
+        return Rows(_keys(source, len(windows)), values, (times_us // 1000).tolist())
+    table = read_series(source.path, channels=names, time_column=source.time_column, label_column=source.label_column)
+    stated = table.time_us is not None
+    times_us = table.time_us if table.time_us is not None else _spaced(len(table.samples), manifest, 1)
+    columns = [_plain(column) for column in table.samples.T]
+    if stated:
+        stamps = (times_us / 1000).tolist()
+        values = [
+            _json({"ts": stamp, **dict(zip(names, sample, strict=True))})
+            for stamp, sample in zip(stamps, zip(*columns, strict=True), strict=True)
+        ]
+    else:
+        values = [_json(dict(zip(names, sample, strict=True))) for sample in zip(*columns, strict=True)]
+    return Rows(_keys(source, len(values)), values, (times_us // 1000).tolist())
+
+
+def summary(counts: Counts, seconds: float) -> str:
+    """One line for a person."""
+    records = sum(counts.records.values())
+    told = ", ".join(f"{counts.alerts[status]} {status}" for status in ("firing", "update", "resolved"))
+    rejected = Counter[str]()
+    for (_, reason), count in counts.rejected.items():
+        rejected[reason] += count
+    refused = ", ".join(f"{count} {reason}" for reason, count in rejected.items()) or "none"
+    return (
+        f"{records} records, {counts.windows} windows ({counts.windows_anomalous} over the threshold, "
+        f"{counts.windows_unscorable} unscorable), alerts: {told}; refused: {refused}; "
+        f"late: {counts.samples_late}; {records / max(seconds, 1e-9):,.0f} records/s"
+    )
+
+
+def _keys(source: FileSource, count: int) -> list[bytes]:
+    if not source.series_column:
+        return [source.series.encode()] * count
+    names = read_text_column(source.path, source.series_column)
+    if len(names) != count:
+        raise DataError(f"{source.path}: {len(names)} names in column {source.series_column!r}, {count} rows")
+    return [name.encode() for name in names]
+
+
+def _spaced(count: int, manifest: Manifest, samples: int) -> NDArray[np.int64]:
+    period_us = 1000.0 if manifest.window.sampling_rate_hz is None else 1e6 / manifest.window.sampling_rate_hz
+    spaced: NDArray[np.int64] = np.rint(np.arange(count) * (period_us * samples)).astype(np.int64)
+    return spaced
+
+
+def _plain(values: NDArray[np.float32]) -> list[object]:
+    """Nested lists with None for a missing number, as JSON has it."""
+    plain = values.astype(object)
+    plain[np.isnan(values)] = None
+    listed: list[object] = plain.tolist()
+    return listed
+
+
+_json = msgspec.json.Encoder().encode
+
+
+def _published(log: LocalLog, topic: str) -> Iterator[bytes]:
+    for place in log.partitions(topic):
+        yield from (value for value in log.read(place.topic, place.partition).values if value is not None)
+
+
+class _Event(msgspec.Struct):
+    time: str
+
+
+def _event_time(alert: bytes) -> str:
+    return msgspec.json.decode(alert, type=_Event).time

@@ -1,0 +1,64 @@
+"""`telltale run`: from a configuration file to a running daemon, everything that can be wrong said before it joins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from monitor import __version__
+from monitor.assembly import load_detector, make_processor
+from monitor.backends.kafka import KafkaBackend
+from monitor.config import Config, load
+from monitor.daemon import Daemon, stop_on_signals
+from monitor.detector.artifact import Artifact
+from monitor.http import HttpServer
+from monitor.telemetry import Telemetry, Vitals, configure_logging
+
+log = structlog.get_logger("telltale")
+
+
+def run_daemon(path: Path) -> None:
+    """Serves as the configuration at `path` says until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError, ArtifactError: the operator's or the trainer's to mend.
+        BackendError: the broker can't be reached, or kept failing.
+    """
+    config = load(path)
+    configure_logging(config.log)
+    artifact, scorer = load_detector(config.model.artifact)
+    processor = make_processor(config, artifact)
+    vitals = Vitals(compilations=scorer.compilations)
+    manifest = artifact.manifest
+    info = {"name": manifest.name, "version": manifest.version, "sha256": artifact.digest}
+    threshold = config.model.threshold or manifest.threshold.value
+    telemetry = Telemetry(vitals, lambda: processor.counts, info, threshold)
+    server = HttpServer(config.http, telemetry, vitals)
+    daemon = Daemon(config, KafkaBackend(config), processor, scorer, telemetry, vitals)
+    try:
+        server.start()
+        _say_hello(config, artifact, threshold, server.address)
+        with stop_on_signals(daemon):
+            daemon.run()
+    finally:
+        server.close()
+
+
+def _say_hello(config: Config, artifact: Artifact, threshold: float, address: str) -> None:
+    manifest = artifact.manifest
+    log.info(
+        "Starting.",
+        version=__version__,
+        service=config.service.name,
+        instance=config.service.identity,
+        group=config.kafka.group_id,
+        topics=config.input.topics,
+        alerts=config.output.alerts,
+        artifact=manifest.name,
+        sha256=artifact.digest[:12],
+        window=f"{manifest.window.kind} {manifest.window.length} x {len(manifest.channels)}",
+        threshold=threshold,
+        batch_rows=manifest.batch_rows,
+        http=f"http://{address}",
+    )

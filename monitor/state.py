@@ -1,0 +1,159 @@
+"""What the state topic holds, as bytes: incidents by series, and window checkpoints packed into shards.
+
+Rules of this file: pure. Lengths are checked before arrays are made of bytes; anything unexpected is refused as a
+whole, because a state that is half right gives alerts that are half right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.backends.abstract import StateRecord, TopicPartition
+from monitor.detector.decision import Incident
+from monitor.detector.windowing import Tails
+
+VERSION = 1
+SHARD_BYTES = 512 * 1024
+_INCIDENT = b"incident"
+_WINDOWS = b"windows"
+_PER_SERIES = ("index", "last_time_us", "last_clock_us", "kept")
+
+
+class StateError(Exception):
+    """The state topic's records don't make a whole state."""
+
+
+class _Shard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    version: int
+    offset: int
+    shard: int
+    shards: int
+    channels: int
+    series: list[bytes]
+    index: bytes
+    last_time_us: bytes
+    last_clock_us: bytes
+    kept: bytes
+    values: bytes
+    time_us: bytes
+    offsets: bytes
+
+
+def incident_key(partition: TopicPartition, series: bytes) -> bytes:
+    """Key of one series' incident record."""
+    return b"/".join((_INCIDENT, partition.topic.encode(), str(partition.partition).encode(), series))
+
+
+def encode_incident(incident: Incident) -> bytes | None:
+    """An incident's record; None, a tombstone, for a series at rest."""
+    return None if incident.at_rest else msgspec.json.encode(incident)
+
+
+def decode_incidents(partition: TopicPartition, records: Iterable[StateRecord]) -> dict[bytes, Incident]:
+    """The incidents of `partition` among `records`, by series.
+
+    Raises:
+        StateError: one of them can't be read.
+    """
+    prefix = incident_key(partition, b"")
+    try:
+        return {
+            record.key.removeprefix(prefix): msgspec.json.decode(record.value, type=Incident)
+            for record in records
+            if record.key.startswith(prefix)
+        }
+    except msgspec.DecodeError as error:
+        raise StateError(f"incident of {partition}: {error}") from None
+
+
+def encode_checkpoint(
+    partition: TopicPartition, offset: int, series: Sequence[bytes], tails: Tails
+) -> Iterator[tuple[bytes, bytes]]:
+    """Shards that stand for the windows of `partition` before input offset `offset`: at least one (key, value)."""
+    sample_bytes = 4 * tails.values.shape[1] + 16
+    sizes = tails.kept * sample_bytes + 32 + np.fromiter(map(len, series), np.int64, len(series))
+    shard_of = np.cumsum(sizes) // SHARD_BYTES
+    starts = np.append(np.flatnonzero(np.diff(shard_of, prepend=-1)), len(series))
+    starts = starts if len(series) else np.array([0, 0])
+    ends = np.concatenate([[0], np.cumsum(tails.kept)])
+    for shard, (first, end) in enumerate(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)):
+        samples = slice(int(ends[first]), int(ends[end]))
+        yield (
+            b"/".join((_WINDOWS, partition.topic.encode(), str(partition.partition).encode(), str(shard).encode())),
+            msgspec.msgpack.encode(
+                _Shard(
+                    version=VERSION,
+                    offset=offset,
+                    shard=shard,
+                    shards=len(starts) - 1,
+                    channels=tails.values.shape[1],
+                    series=list(series[first:end]),
+                    **{name: _bytes(getattr(tails, name)[first:end], "<i8") for name in _PER_SERIES},
+                    values=_bytes(tails.values[samples], "<f4"),
+                    time_us=_bytes(tails.time_us[samples], "<i8"),
+                    offsets=_bytes(tails.offset[samples], "<i8"),
+                )
+            ),
+        )
+
+
+def decode_checkpoint(
+    partition: TopicPartition, offset: int, records: Iterable[StateRecord], *, length: int, channels: int
+) -> tuple[list[bytes], Tails]:
+    """The series and their tails as they stood at input offset `offset`.
+
+    Raises:
+        StateError: a shard is missing, can't be read, or belongs to windows of another shape.
+    """
+    prefix = b"/".join((_WINDOWS, partition.topic.encode(), str(partition.partition).encode(), b""))
+    shards: dict[int, _Shard] = {}
+    for record in records:
+        if record.key.startswith(prefix):
+            try:
+                shard = msgspec.msgpack.decode(record.value, type=_Shard)
+            except msgspec.DecodeError as error:
+                raise StateError(f"checkpoint of {partition}: {error}") from None
+            if shard.offset == offset:  # a shard of an older, larger checkpoint may still be there
+                shards[shard.shard] = shard
+    wanted = next(iter(shards.values())).shards if shards else 1
+    if set(shards) != set(range(wanted)):
+        raise StateError(f"checkpoint of {partition} at offset {offset}: {len(shards)} of {wanted} shards found")
+    parts = [_tails(partition, shards[number], length, channels) for number in range(wanted)]
+    series = [name for number in range(wanted) for name in shards[number].series]
+    if len(set(series)) != len(series):
+        raise StateError(f"checkpoint of {partition}: a series stands in it twice")
+    return series, Tails(*(np.concatenate([getattr(part, name) for part in parts]) for name in Tails.__slots__))
+
+
+def _tails(partition: TopicPartition, shard: _Shard, length: int, channels: int) -> Tails:
+    def int64(raw: bytes, count: int) -> NDArray[np.int64]:
+        if len(raw) != 8 * count:
+            raise StateError(f"checkpoint of {partition}: {len(raw)} bytes for {count} integers")
+        return np.frombuffer(raw, dtype="<i8").astype(np.int64)
+
+    count = len(shard.series)
+    kept, index = int64(shard.kept, count), int64(shard.index, count)
+    if shard.version != VERSION or shard.channels != channels:
+        raise StateError(f"checkpoint of {partition}: version {shard.version}, {shard.channels} channels")
+    if (index < 0).any() or (kept != np.minimum(index, length - 1)).any():
+        raise StateError(f"checkpoint of {partition}: made with another window than {length} samples")
+    samples = int(kept.sum())
+    if len(shard.values) != 4 * samples * channels:
+        raise StateError(f"checkpoint of {partition}: {len(shard.values)} bytes for {samples} samples")
+    return Tails(
+        index=index,
+        last_time_us=int64(shard.last_time_us, count),
+        last_clock_us=int64(shard.last_clock_us, count),
+        kept=kept,
+        values=np.frombuffer(shard.values, dtype="<f4").astype(np.float32).reshape(samples, channels),
+        time_us=int64(shard.time_us, samples),
+        offset=int64(shard.offsets, samples),
+    )
+
+
+def _bytes(array: NDArray[np.generic], dtype: str) -> bytes:
+    return np.ascontiguousarray(array, dtype=dtype).tobytes()

@@ -1,0 +1,215 @@
+"""From the bytes of a poll to columns of samples. What can't be read is rejected with a reason, never an exception.
+
+Rules of this file: pure. Rejected records consume no sample index, register no series and move no time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.backends.abstract import Headers, RecordColumns
+from monitor.detector.spec import Manifest
+from monitor.detector.windowing import Samples, Windows
+from monitor.errors import Reason
+from monitor.wire.f32 import F32Format
+from monitor.wire.json_format import JsonFormat
+from monitor.wire.parsed import Float32Array, Int64Array, Parsed, Rejected, select
+
+__all__ = ["Decoded", "Decoder", "Format", "InputRules", "Rejected"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputRules:
+    """What the configuration says of input records; `config.Input` documents each."""
+
+    format: str = "json"
+    series: str = "key"
+    timestamp_field: str = "ts"
+    max_record_bytes: int = 1_048_576
+    max_samples_per_record: int = 10_000
+    max_series: int = 100_000
+    max_future_ms: int = 3_600_000
+
+
+class Format(Protocol):
+    """Reads one kind of value."""
+
+    def parse(self, values: list[bytes | None], rows: list[int]) -> Parsed:
+        """Reads the values at `rows`, none of them empty or too large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The readable records of one poll: k records, n samples.
+
+    `rows`, `counts`, `keys`, `start_us`, `period_us` and `stated` are per record: its place in the poll, its samples,
+    its raw series, the time of its first sample, the time between its samples (0: unknown), and whether that time is
+    the record's own statement. `values` is (n, channels).
+    """
+
+    rows: Int64Array
+    counts: Int64Array
+    keys: list[bytes | None]
+    start_us: Int64Array
+    period_us: NDArray[np.float64]
+    stated: NDArray[np.bool_]
+    values: Float32Array
+    rejected: list[Rejected]
+
+    def where(self, good: NDArray[np.bool_]) -> Decoded:
+        """The records where `good` (k,) is true."""
+        return Decoded(
+            rows=self.rows[good],
+            counts=self.counts[good],
+            keys=[key for key, keep in zip(self.keys, good, strict=True) if keep],
+            start_us=self.start_us[good],
+            period_us=self.period_us[good],
+            stated=self.stated[good],
+            values=self.values[np.repeat(good, self.counts)],
+            rejected=self.rejected,
+        )
+
+    def samples(self, series: Int64Array, offsets: Int64Array) -> Samples:
+        """The samples one by one, for cutting windows; `series` and `offsets` are per record.
+
+        A sample's order is judged by its own time where the record states one. Else by the record's timestamp, the
+        same for its whole chunk and allowed to tie, because producers' clocks tick in milliseconds, and jitter by more
+        than a sample.
+        """
+        if len(self.values) == len(self.rows):  # one sample a record
+            zeros = np.zeros(len(self.rows), dtype=np.int64)
+            return Samples(series, self.values, self.start_us, self.start_us, ~self.stated, offsets, zeros)
+        record = np.repeat(np.arange(len(self.rows)), self.counts)
+        first = np.cumsum(self.counts) - self.counts
+        index = np.arange(len(self.values)) - first[record]
+        start_us, period_us, stated = self.start_us[record], self.period_us[record], self.stated[record]
+        time_us = start_us + np.rint(index * period_us).astype(np.int64)
+        return Samples(
+            series=series[record],
+            values=self.values,
+            time_us=time_us,
+            clock_us=np.where(stated, time_us, start_us),
+            ties=~stated | ((index > 0) & (period_us == 0)),
+            offset=offsets[record],
+            index=index,
+        )
+
+    def windows(self, series: Int64Array, offsets: Int64Array, length: int) -> Windows:
+        """The records as windows, for artifacts whose records are windows. They stand alone: none is too late."""
+        return Windows(
+            series=series,
+            values=self.values.reshape(-1, length, self.values.shape[1]),
+            start_us=self.start_us,
+            end_us=self.start_us + np.rint((length - 1) * self.period_us).astype(np.int64),
+            first_offset=offsets,
+            last_offset=offsets,
+            last_index=np.full(len(series), length - 1, dtype=np.int64),
+        )
+
+
+class Decoder:
+    """Decodes polls against one artifact and one set of rules."""
+
+    def __init__(self, manifest: Manifest, rules: InputRules) -> None:
+        self._rules = rules
+        self._rate_hz = manifest.window.sampling_rate_hz or np.nan
+        names = [channel.name for channel in manifest.channels]
+        window_length = manifest.window.length if manifest.window.kind == "record" else None
+        max_samples = max(rules.max_samples_per_record, window_length or 0)
+        series_field = rules.series.removeprefix("field:") if rules.series.startswith("field:") else None
+        self._header = rules.series.removeprefix("header:") if rules.series.startswith("header:") else None
+        self.wants_headers = self._header is not None
+        self._format: Format
+        if rules.format == "json":
+            self._format = JsonFormat(
+                channels=names,
+                window_length=window_length,
+                max_samples=max_samples,
+                timestamp_field=rules.timestamp_field,
+                series_field=series_field,
+            )
+        else:
+            self._format = F32Format(channels=len(names), window_length=window_length, max_samples=max_samples)
+
+    def decode(self, columns: RecordColumns) -> Decoded:
+        """Everything readable in `columns`, and why the rest is not."""
+        rows, rejected = self._sized(columns.values)
+        parsed = self._format.parse(columns.values, rows)
+        rejected += parsed.rejected
+        timeless = self._timestamps(columns, parsed)
+        bad = [self._bad_time(columns, parsed, int(i)) for i in np.flatnonzero(timeless)]
+        if bad:
+            rejected += bad
+            parsed = select(parsed, ~timeless)
+        rejected.sort()
+        return self._columns(columns, parsed, rejected)
+
+    def _sized(self, values: list[bytes | None]) -> tuple[list[int], list[Rejected]]:
+        limit = self._rules.max_record_bytes
+        rows: list[int] = list(range(len(values)))
+        rejected: list[Rejected] = []
+        if not all(values) or max(map(len, values), default=0) > limit:  # type: ignore[arg-type]
+            rows = []
+            for row, value in enumerate(values):
+                if not value:
+                    kind = "a tombstone (null value)" if value is None else "zero bytes"
+                    rejected.append(Rejected(row, Reason.EMPTY, kind))
+                elif len(value) > limit:
+                    text = f"{len(value)} bytes, at most {limit} (input.max_record_bytes)"
+                    rejected.append(Rejected(row, Reason.TOO_LARGE, text))
+                else:
+                    rows.append(row)
+        return rows, rejected
+
+    def _timestamps(self, columns: RecordColumns, parsed: Parsed) -> NDArray[np.bool_]:
+        """Which records have no usable time."""
+        record_ms = columns.timestamps_ms[parsed.rows]
+        stated = ~np.isnan(parsed.stamps_ms)
+        if not stated.any():
+            return record_ms < 0
+        with np.errstate(invalid="ignore"):
+            future = (parsed.stamps_ms - record_ms > self._rules.max_future_ms) & (record_ms >= 0)
+        return np.where(stated, future, record_ms < 0)
+
+    def _bad_time(self, columns: RecordColumns, parsed: Parsed, record: int) -> Rejected:
+        row = int(parsed.rows[record])
+        if np.isnan(parsed.stamps_ms[record]):
+            return Rejected(row, Reason.BAD_TIMESTAMP, "neither the record nor its value has a time")
+        ahead = parsed.stamps_ms[record] - columns.timestamps_ms[row]
+        text = f"{ahead / 1000:.0f} s ahead of the record's own timestamp (input.max_future_ms)"
+        return Rejected(row, Reason.FUTURE_TIMESTAMP, text)
+
+    def _columns(self, columns: RecordColumns, parsed: Parsed, rejected: list[Rejected]) -> Decoded:
+        stated = ~np.isnan(parsed.stamps_ms)
+        start_us = columns.timestamps_ms[parsed.rows] * 1000
+        if stated.any():
+            start_us = np.where(stated, np.rint(np.nan_to_num(parsed.stamps_ms) * 1000).astype(np.int64), start_us)
+        rates = np.where(np.isnan(parsed.rates_hz), self._rate_hz, parsed.rates_hz)
+        return Decoded(
+            rows=parsed.rows,
+            counts=parsed.counts,
+            keys=self._keys(columns, parsed),
+            start_us=start_us,
+            period_us=np.where(np.isnan(rates), 0.0, 1e6 / rates),
+            stated=stated,
+            values=parsed.values,
+            rejected=rejected,
+        )
+
+    def _keys(self, columns: RecordColumns, parsed: Parsed) -> list[bytes | None]:
+        if parsed.series is not None:
+            return [*parsed.series]
+        if self._header is not None:
+            headers = columns.headers or [()] * len(columns.values)
+            return [_header(headers[row], self._header) for row in parsed.rows]
+        if len(parsed.rows) == len(columns.keys):
+            return columns.keys
+        return [columns.keys[row] for row in parsed.rows]
+
+
+def _header(headers: Headers, name: str) -> bytes | None:
+    return next((value for key, value in headers if key == name), None)

@@ -1,0 +1,46 @@
+"""Records of raw little-endian float32, (samples, channels) row by row, nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from monitor.errors import Reason
+from monitor.wire.parsed import Parsed, Rejected, drop_infinite
+
+
+class F32Format:
+    """Reads `f32` values. A record of another size than whole samples is refused."""
+
+    def __init__(self, *, channels: int, window_length: int | None, max_samples: int) -> None:
+        self._channels = channels
+        self._sample_bytes = 4 * channels
+        self._window_length = window_length
+        self._max_samples = max_samples
+
+    def parse(self, values: list[bytes | None], rows: list[int]) -> Parsed:
+        """Reads the values at `rows` (none of them empty)."""
+        rejected = []
+        good = []
+        for row in rows:
+            problem = self._problem(values[row] or b"")
+            if problem is None:
+                good.append(row)
+            else:
+                rejected.append(Rejected(row, Reason.WRONG_SHAPE, problem))
+        taken = values if len(good) == len(values) else [values[row] for row in good]
+        # join copies once; the array is aligned and ours
+        samples = np.frombuffer(b"".join(taken), dtype="<f4").reshape(-1, self._channels)  # type: ignore[arg-type]
+        counts = np.fromiter(map(len, taken), np.int64, len(taken)) // self._sample_bytes  # type: ignore[arg-type]
+        nothing = np.full(len(good), np.nan)
+        parsed = Parsed(np.array(good, dtype=np.int64), counts, samples, nothing, nothing, rejected)
+        return drop_infinite(parsed)
+
+    def _problem(self, value: bytes) -> str | None:
+        samples, rest = divmod(len(value), self._sample_bytes)
+        if rest:
+            return f"{len(value)} bytes are not whole samples of {self._channels} float32"
+        if self._window_length is not None and samples != self._window_length:
+            return f"{samples} samples, a window has {self._window_length}"
+        if samples > self._max_samples:
+            return f"{samples} samples, at most {self._max_samples} a record (input.max_samples_per_record)"
+        return None

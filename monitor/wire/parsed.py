@@ -1,0 +1,69 @@
+"""What a format makes of the values of one poll: columns for the good records, a reason for each bad one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.errors import Reason
+
+Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+Int64Array = NDArray[np.int64]
+
+
+class Rejected(NamedTuple):
+    """One record that can't be read: its row in the poll's columns, and why."""
+
+    row: int
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The readable records of one poll, k of them, holding n samples in all.
+
+    `rows` (k,) are their places in the poll, increasing; `counts` (k,) the samples of each; `values` (n, channels) in
+    order. `stamps_ms` (k,) is the time that the record itself states, `rates_hz` (k,) its sampling rate; NaN where it
+    states none. `series` holds the series that the record names, where the format was asked for it.
+    """
+
+    rows: Int64Array
+    counts: Int64Array
+    values: Float32Array
+    stamps_ms: Float64Array
+    rates_hz: Float64Array
+    rejected: list[Rejected]
+    series: list[bytes] | None = None
+
+
+def drop_infinite(parsed: Parsed) -> Parsed:
+    """Rejects the records that hold a number which is not finite in float32; NaN stays: it is a missing sample."""
+    infinite = np.isinf(parsed.values).any(axis=1)
+    if not infinite.any():
+        return parsed
+    owner = np.repeat(np.arange(len(parsed.rows)), parsed.counts)
+    bad = np.zeros(len(parsed.rows), dtype=np.bool_)
+    bad[owner[infinite]] = True
+    rejected = [
+        Rejected(int(row), Reason.NOT_FINITE, "a number is infinite, or too large for float32 (3.4e38)")
+        for row in parsed.rows[bad]
+    ]
+    return replace(select(parsed, ~bad), rejected=parsed.rejected + rejected)
+
+
+def select(parsed: Parsed, good: NDArray[np.bool_]) -> Parsed:
+    """The records where `good` (k,) is true, with their samples."""
+    return Parsed(
+        rows=parsed.rows[good],
+        counts=parsed.counts[good],
+        values=parsed.values[np.repeat(good, parsed.counts)],
+        stamps_ms=parsed.stamps_ms[good],
+        rates_hz=parsed.rates_hz[good],
+        rejected=parsed.rejected,
+        series=None if parsed.series is None else [s for s, keep in zip(parsed.series, good, strict=True) if keep],
+    )

@@ -1,0 +1,134 @@
+"""What the benchmarks work on: one artifact, one topic of made samples, and what any contender must find in it.
+
+The signal means nothing: a sine with noise, with bursts. The threshold is put where about one window in a hundred is
+over it, and no score is near it, so that another arithmetic's rounding can't change a count.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from confluent_kafka import Producer
+from numpy.typing import NDArray
+
+from monitor.backends.kafka import create_topic
+from monitor.config import Config
+from monitor.detector import storage
+from monitor.detector.artifact import Artifact
+from monitor.detector.spec import ThresholdSpec
+from monitor.detector.windowing import sliding_windows
+from tests.helpers import make_artifact, make_config
+
+LENGTH, HOP, SERIES, PARTITIONS = 140, 14, 100, 4
+WIDTHS = (32, 16, 8)
+BATCH_ROWS = 1024
+OVER = 0.01  # share of windows that are to be over the threshold
+
+Float32Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A filled topic, the artifact for it, and what is to be found: the same for every contender."""
+
+    kind: str  # json: one sample a record; f32: one window a record
+    topic: str
+    artifact: Path
+    records: int
+    samples: int
+    windows: int
+    over: int
+    threshold: float
+
+
+def prepare(kind: str, records: int, bootstrap: str, directory: Path, seed: int = 0) -> Workload:
+    """Makes data, finds a threshold for them, writes the artifact, and fills a topic with them."""
+    rng = np.random.default_rng(seed)
+    artifact = benchmark_artifact("sliding" if kind == "json" else "record")
+    if kind == "json":
+        values = signal(rng, records // SERIES)
+        windows = np.concatenate([sliding_windows(series[:, None], LENGTH, HOP) for series in values])
+        # Round-robin over the series, as sensors that report together do.
+        rows: Iterator[bytes] = (b'{"value": %.6f}' % value for value in values.T.ravel().tolist())
+    else:
+        windows = signal(rng, records * LENGTH // SERIES).reshape(-1, LENGTH, 1)
+        rows = (window.tobytes() for window in windows)
+    scores, _ = artifact.scorer()(np.ascontiguousarray(windows))
+    threshold = between(scores, 1 - OVER)
+    path = directory / f"artifact-{kind}"
+    storage.save(with_threshold(artifact, threshold), path)
+    topic = f"bench.{kind}"
+    create_topic(bootstrap, topic, PARTITIONS, topic_settings={"retention.ms": "-1"})
+    filled = fill(bootstrap, topic, rows)
+    over = int((scores > np.float32(threshold)).sum())
+    samples = filled if kind == "json" else filled * LENGTH
+    return Workload(kind, topic, path, filled, samples, len(scores), over, threshold)
+
+
+def benchmark_artifact(kind: str) -> Artifact:
+    """The dense 140-32-16-8 model, untrained: its speed is that of a trained one."""
+    return make_artifact(kind=kind, length=LENGTH, hop=HOP, widths=WIDTHS, batch_rows=BATCH_ROWS)
+
+
+def with_threshold(artifact: Artifact, threshold: float) -> Artifact:
+    """The same artifact with another line."""
+    given = ThresholdSpec(value=threshold, method="given")
+    return replace(artifact, manifest=msgspec.structs.replace(artifact.manifest, threshold=given))
+
+
+def signal(rng: np.random.Generator, length: int) -> Float32Array:
+    """(SERIES, length): a sine with noise; bursts of 150 samples at four times the amplitude, one in 15,000 samples."""
+    time_s = np.arange(length)
+    phase = rng.uniform(0, 2 * np.pi, (SERIES, 1))
+    values = np.sin(2 * np.pi * time_s / 50 + phase) + rng.normal(0, 0.2, (SERIES, length))
+    for _ in range(max(1, SERIES * length // 15_000)):
+        series, start = rng.integers(SERIES), rng.integers(length)
+        values[series, start : start + 150] *= 4
+    return np.round(values, 6).astype(np.float32)
+
+
+def between(scores: Float32Array, quantile: float) -> float:
+    """A threshold near `quantile`, in the middle of the widest gap between the scores around it."""
+    ordered = np.sort(scores.astype(np.float64))
+    around = int(quantile * len(ordered))
+    part = ordered[max(0, around - 20) : around + 20]
+    widest = int(np.diff(part).argmax())
+    return float((part[widest] + part[widest + 1]) / 2)
+
+
+def fill(bootstrap: str, topic: str, rows: Iterator[bytes]) -> int:
+    """Writes one record after the other, series by turns, a turn a millisecond; returns how many."""
+    # librdkafka, because it takes seconds where kafka-python takes minutes; batches as `FeedProducer` makes them.
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "batch.size": 256 * 1024})
+    keys = [b"series-%03d" % series for series in range(SERIES)]
+    first_ms = int(time.time() * 1000) - 3_600_000
+    count = 0
+    for count, row in enumerate(rows, start=1):
+        turn, series = divmod(count - 1, SERIES)
+        partition = series % PARTITIONS
+        try:
+            producer.produce(topic, row, keys[series], partition, timestamp=first_ms + turn)
+        except BufferError:
+            producer.flush()
+            producer.produce(topic, row, keys[series], partition, timestamp=first_ms + turn)
+    if producer.flush(60):
+        raise RuntimeError(f"topic {topic}: not everything was written within 60 s")
+    return count
+
+
+def configuration(workload: Workload, bootstrap: str, group: str) -> Config:
+    """The daemon's configuration: defaults, but for names and `start`."""
+    return make_config(
+        service={"name": group, "instance": group},
+        kafka={"bootstrap_servers": [bootstrap], "group_id": group},
+        input={"topics": [workload.topic], "format": workload.kind, "start": "earliest"},
+        output={"alerts": f"{group}.alerts", "dead_letters": f"{group}.dead"},
+        model={"artifact": str(workload.artifact)},
+        http={"port": 0},
+        log={"level": "warning"},
+    )

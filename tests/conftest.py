@@ -1,0 +1,40 @@
+"""What every test shares: strict JAX, checked shapes, and stacks of all threads when one hangs."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.kafka_fixture import kafka_bootstrap  # noqa: F401 - a fixture
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# The machines are shared: a slow example is no finding.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=2_000)
+settings.load_profile(os.environ.get("TELLTALE_HYPOTHESIS", "default"))
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _watchdog() -> Iterator[None]:
+    faulthandler.dump_traceback_later(300)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(scope="session")
+def data_directory() -> Path:
+    """The public data sets; skips where they are not."""
+    path = Path(os.environ.get("TELLTALE_DATA", ROOT.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"the public data sets are not at {path}; set TELLTALE_DATA to where they are")
+    return path

@@ -1,0 +1,329 @@
+"""What every `Backend` must do, as tests; `test_local.py` and `test_kafka.py` run them.
+
+Rules of this file: a test sees a backend through its contract and the log through a `Cluster`, never more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pytest
+
+from monitor.backends.abstract import (
+    AbortedError,
+    Assigned,
+    Commit,
+    Message,
+    Position,
+    Revoked,
+    TopicPartition,
+)
+from monitor.errors import ConfigError, FencedError
+from tests.contract.turns import PATIENCE_S, Cluster, Turns
+
+
+class BackendContract:
+    """Subclasses give the fixture `cluster`."""
+
+    @pytest.fixture
+    def start(self, cluster: Cluster, request: pytest.FixtureRequest) -> Callable[..., Turns]:
+        """Starts backends, and closes them after the test."""
+
+        def start(instance: str = "a", **sections: dict[str, Any]) -> Turns:
+            backend = cluster.backend(cluster.config(instance, **sections))
+            request.addfinalizer(backend.close)
+            backend.start()
+            return Turns(backend)
+
+        return start
+
+    def message(self, cluster: Cluster, value: bytes, key: bytes = b"pump") -> Message:
+        return Message(cluster.alerts, key, value)
+
+    def test_records_come_back_as_they_were_written(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        rows = [(b"k1", b"v1", 1000), (None, b"v2", 3000), (b"k3", None, 2000), (b"", b"", 4000)]
+        cluster.feed(0, rows)
+        turns = start()
+        turns.until(lambda: turns.count() == 4)
+        partition = TopicPartition(cluster.input, 0)
+        assert turns.rows[partition] == [(i, at, key, value) for i, (key, value, at) in enumerate(rows)]
+        assert turns.columns[0].headers is None
+        assert turns.next[partition] == 4
+        assert all(type(value) is bytes for _, _, _, value in turns.rows[partition] if value is not None)
+
+    def test_headers_come_only_when_asked_for(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(b"k", b"v", 1)], headers=[("series", b"pump-7")])
+        turns = start(input={"series": "header:series"})
+        turns.until(lambda: turns.count() == 1)
+        assert [list(map(tuple, headers)) for headers in turns.columns[0].headers or ()] == [[("series", b"pump-7")]]
+
+    def test_a_poll_returns_at_most_what_was_asked_for(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 2)
+        for partition in (0, 1):
+            cluster.feed(partition, [(None, b"%d" % i, i) for i in range(500)])
+        turns = start()
+        sizes: list[int] = []
+        deadline = time.monotonic() + PATIENCE_S
+        while sum(sizes) < 1000 and time.monotonic() < deadline:
+            sizes.append(turns.turn(0.1, 70))
+        assert sum(sizes) == 1000
+        assert max(sizes) == 70
+        for rows in turns.rows.values():
+            assert [row[0] for row in rows] == list(range(500))
+
+    def test_silent_until_begin(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 2)
+        cluster.feed(0, [(None, b"x", 1)])
+        turns = start()
+        deadline = time.monotonic() + PATIENCE_S
+        while len(turns.owned) < 2 and time.monotonic() < deadline:
+            turns.turn(begin=False)
+        assert turns.owned == {TopicPartition(cluster.input, 0), TopicPartition(cluster.input, 1)}
+        assert all(isinstance(event, Assigned) for event in turns.events)
+        assert sum(turns.turn(0.1, begin=False) for _ in range(5)) == 0
+        turns.begin(TopicPartition(cluster.input, 0))
+        turns.until(lambda: turns.count() == 1)
+
+    def test_begin_reads_from_where_it_is_told(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"%d" % i, i) for i in range(10)])
+        turns = start()
+        turns.until(lambda: turns.count() == 10)
+        partition = TopicPartition(cluster.input, 0)
+        turns.rows.clear()
+        turns.backend.begin(partition, 7)
+        turns.until(lambda: turns.count() == 3)
+        assert [row[0] for row in turns.rows[partition]] == [7, 8, 9]
+        with pytest.raises(ValueError, match="not ours"):
+            turns.backend.begin(TopicPartition(cluster.input, 5), 0)
+
+    def test_a_commit_is_one_thing(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1), (None, b"y", 2)])
+        turns = start()
+        turns.until(lambda: turns.count() == 2)
+        partition = TopicPartition(cluster.input, 0)
+        committed = turns.backend.commit(
+            Commit([self.message(cluster, b"alert")], {partition: Position(2, replay_from=1, state_from=0)})
+        )
+        assert committed == {partition: Position(2, 1, 0)}
+        assert cluster.visible(cluster.alerts) == [(0, b"pump", b"alert")]
+        restored = turns.backend.restore(partition)
+        assert restored.position == Position(2, 1, 0)
+        assert (restored.beginning, restored.end) == (0, 2)
+        # Positions alone are a commit as well.
+        cluster.feed(0, [(None, b"z", 3)])
+        turns.until(lambda: turns.count() == 3)
+        turns.backend.commit(Commit([], {partition: Position(3, 3, 0)}))
+        assert turns.backend.restore(partition).position == Position(3, 3, 0)
+
+    def test_a_group_that_never_committed(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1)])
+        turns = start()
+        turns.until(lambda: bool(turns.owned))
+        restored = turns.backend.restore(TopicPartition(cluster.input, 0))
+        assert (restored.position, restored.state, restored.beginning, restored.end) == (None, (), 0, 1)
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_recover_settles_an_unknown_outcome(
+        self, cluster: Cluster, start: Callable[..., Turns], when: Literal["before", "after"]
+    ) -> None:
+        cluster.create(cluster.input, 2)
+        for number in (0, 1):
+            cluster.feed(number, [(None, b"x", 1), (None, b"y", 2)])
+        turns = start()
+        turns.until(lambda: turns.count() == 4)
+        cluster.fail_next_commit(turns.backend, when)
+        with pytest.raises(AbortedError):
+            turns.backend.commit(Commit([self.message(cluster, b"alert")], turns.positions()))
+        with pytest.raises(AbortedError):
+            turns.backend.commit(Commit([self.message(cluster, b"again")], turns.positions()))
+        owned = turns.backend.recover()
+        assert owned == {TopicPartition(cluster.input, 0), TopicPartition(cluster.input, 1)}
+        assert turns.quiet(0.3) == 0
+        done = when == "after"
+        for partition in owned:
+            assert turns.backend.restore(partition).position == (Position(2, 2, 0) if done else None)
+        assert [row[1:] for row in cluster.visible(cluster.alerts)] == ([(b"pump", b"alert")] if done else [])
+        turns.rows.clear()
+        for partition in owned:
+            turns.begin(partition)
+        if not done:
+            turns.until(lambda: turns.count() == 4)
+        turns.backend.commit(Commit([self.message(cluster, b"next")], turns.positions()))
+        assert [row[2] for row in cluster.visible(cluster.alerts)] == [b"alert"] * done + [b"next"]
+
+    def test_state_is_the_newest_value_per_key(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 2)
+        cluster.feed(1, [(None, b"x", 1)])
+        turns = start()
+        turns.until(lambda: turns.count() == 1)
+        partition = TopicPartition(cluster.input, 1)
+        position = Position(1, 1, 0)
+
+        def state(key: bytes, value: bytes | None) -> Message:
+            return Message(cluster.state, key, value, partition=1)
+
+        turns.backend.commit(Commit([state(b"i1", b"open"), state(b"i2", b"open")], {partition: position}))
+        turns.backend.commit(Commit([state(b"i1", b"worse"), state(b"i2", None)], {partition: position}))
+        turns.backend.commit(Commit([state(b"i3", b"open")], {partition: position}))
+        restored = turns.backend.restore(partition)
+        assert [(record.key, record.value) for record in restored.state] == [(b"i1", b"worse"), (b"i3", b"open")]
+        assert turns.backend.restore(TopicPartition(cluster.input, 0)).state == ()
+
+        # A checkpoint stands for everything before it.
+        committed = turns.backend.commit(
+            Commit([], {partition: position}, {partition: [state(b"s0", b"shard 0"), state(b"s1", b"shard 1")]})
+        )[partition]
+        assert committed.state_from >= 5
+        turns.backend.commit(Commit([state(b"i4", b"open")], {partition: committed}))
+        restored = turns.backend.restore(partition)
+        assert restored.position == committed
+        assert [(record.key, record.value) for record in restored.state] == [
+            (b"s0", b"shard 0"),
+            (b"s1", b"shard 1"),
+            (b"i4", b"open"),
+        ]
+
+    def test_aborted_state_is_never_restored(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1)])
+        turns = start()
+        turns.until(lambda: turns.count() == 1)
+        partition = TopicPartition(cluster.input, 0)
+        kept = Message(cluster.state, b"k", b"kept", partition=0)
+        turns.backend.commit(Commit([kept], {partition: Position(1, 1, 0)}))
+        cluster.fail_next_commit(turns.backend, "before")
+        with pytest.raises(AbortedError):
+            turns.backend.commit(
+                Commit([Message(cluster.state, b"k", b"aborted", partition=0)], {partition: Position(1, 1, 0)})
+            )
+        turns.recover()
+        assert [record.value for record in turns.backend.restore(partition).state] == [b"kept"]
+
+    def test_members_share_partitions(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 4)
+        first = start("a")
+        first.until(lambda: len(first.owned) == 4)
+        second = start("b")
+        first.until(lambda: len(first.owned) == len(second.owned) == 2, second)
+        assert not first.owned & second.owned
+        gone = [event.partition for event in first.events if isinstance(event, Revoked)]
+        assert set(gone) == second.owned
+        for number in range(4):
+            cluster.feed(number, [(None, b"x", 1)])
+        first.until(lambda: first.count() + second.count() == 4, second)
+        assert first.quiet() + second.quiet() == 0
+        assert set(first.rows) == first.owned
+        assert set(second.rows) == second.owned
+        for turns in (first, second):
+            turns.backend.commit(Commit([], turns.positions()))
+        second.backend.close()
+        first.until(lambda: len(first.owned) == 4)
+        for number in range(4):
+            cluster.feed(number, [(None, b"y", 2)])
+        first.until(lambda: first.count() == 2 + 4)
+        assert all(rows[-1] == (1, 2, None, b"y") for rows in first.rows.values())
+
+    def test_a_rebalance_ends_what_is_uncommitted(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 2)
+        cluster.feed(0, [(None, b"x", 1)])
+        cluster.feed(1, [(None, b"x", 1)])
+        first = start("a")
+        first.until(lambda: first.count() == 2)
+        second = start("b")
+        deadline = time.monotonic() + PATIENCE_S
+        with pytest.raises(AbortedError):  # noqa: PT012 - whichever turn hears of it
+            while time.monotonic() < deadline:
+                first.turn()
+                second.turn()
+        first.recover()
+        assert len(first.owned) in (1, 2)
+        # Rebalances go on for a while; each ends what was read in between, for both.
+        first.until(
+            lambda: len(first.owned) == len(second.owned) == 1 and first.count() == second.count() == 1,
+            second,
+            recover=True,
+        )
+
+    def test_pause_and_resume(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 2)
+        turns = start()
+        turns.until(lambda: len(turns.owned) == 2)
+        paused = TopicPartition(cluster.input, 0)
+        turns.backend.pause([paused])
+        for number in (0, 1):
+            cluster.feed(number, [(None, b"x", 1)])
+        turns.until(lambda: turns.count() == 1)
+        assert turns.quiet(0.3) == 0
+        assert turns.rows[paused] == []
+        turns.backend.resume([paused])
+        turns.until(lambda: turns.count() == 2)
+        assert len(turns.rows[paused]) == 1
+
+    def test_offset_at(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1000), (None, b"y", 2000), (None, b"z", 3000)])
+        turns = start()
+        turns.until(lambda: turns.count() == 3)
+        at = {
+            moment: turns.backend.offset_at(TopicPartition(cluster.input, 0), moment)
+            for moment in (0, 1500, 2000, 9000)
+        }
+        assert at == {0: 0, 1500: 1, 2000: 1, 9000: 3}
+
+    def test_lag(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"%d" % i, i) for i in range(100)])
+        turns = start()
+        partition = TopicPartition(cluster.input, 0)
+        deadline = time.monotonic() + PATIENCE_S
+        while turns.count() == 0 and time.monotonic() < deadline:
+            turns.turn(0.1, 10)
+        assert turns.backend.lag() == {partition: 90}
+        turns.until(lambda: turns.count() == 100)
+        assert turns.backend.lag() == {partition: 0}
+
+    def test_a_second_daemon_of_the_same_name_fences_the_first(
+        self, cluster: Cluster, start: Callable[..., Turns]
+    ) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1)])
+        first = start("a")
+        first.until(lambda: first.count() == 1)
+        second = start("a")
+        second.until(lambda: second.count() == 1)
+        with pytest.raises(FencedError, match=r"service\.instance"):
+            first.backend.commit(Commit([self.message(cluster, b"zombie")], first.positions()))
+        second.backend.commit(Commit([self.message(cluster, b"alert")], second.positions()))
+        assert [row[2] for row in cluster.visible(cluster.alerts)] == [b"alert"]
+
+    def test_a_restart_goes_on_where_the_last_commit_was(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"%d" % i, i) for i in range(5)])
+        first = start("a")
+        first.until(lambda: first.count() == 5)
+        partition = TopicPartition(cluster.input, 0)
+        first.backend.commit(Commit([], {partition: Position(3, 1, 0)}))
+        first.backend.close()
+        first.backend.close()
+        second = start("a")
+        second.until(lambda: second.count() == 2)
+        assert [row[0] for row in second.rows[partition]] == [3, 4]
+        assert second.backend.restore(partition).position == Position(3, 1, 0)
+
+    def test_a_missing_input_topic_is_named(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        with pytest.raises(ConfigError, match=cluster.input):
+            start()
+
+    def test_missing_output_topics_are_all_named(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 3)
+        with pytest.raises(ConfigError) as caught:
+            start(output={"create_topics": False})
+        for topic in (cluster.alerts, f"{cluster.name}.dead", cluster.state):
+            assert topic in str(caught.value)

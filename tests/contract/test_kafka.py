@@ -1,0 +1,301 @@
+"""The contract on a real Apache Kafka, and what only Kafka can do."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import pytest
+from kafka import KafkaProducer
+from kafka.errors import KafkaTimeoutError
+
+from monitor.backends.abstract import AbortedError, Backend, Commit, Headers, Message, Position, TopicPartition
+from monitor.backends.kafka import FeedProducer, KafkaBackend, create_topic, end_offsets, read_topic
+from monitor.config import Config, Kafka
+from monitor.errors import BackendError, ConfigError, FencedError
+from tests.contract.backend_contract import BackendContract
+from tests.contract.turns import PATIENCE_S, Cluster, Turns
+
+pytestmark = pytest.mark.kafka
+
+
+class KafkaCluster(Cluster):
+    def __init__(self, bootstrap: str, feed: FeedProducer) -> None:
+        super().__init__(f"contract-{uuid.uuid4().hex[:8]}")
+        self.bootstrap = bootstrap
+        self.feeder = feed
+
+    def config(self, instance: str = "a", **sections: dict[str, Any]) -> Config:
+        kafka = {"bootstrap_servers": self.bootstrap.split(","), **sections.pop("kafka", {})}
+        return super().config(instance, kafka=kafka, **sections)
+
+    def create(self, topic: str, partitions: int, **topic_settings: str) -> None:
+        # The tests' records are from 1970: retention by time would remove them at its first round.
+        names = {"retention.ms": "-1"} | {name.replace("_", "."): value for name, value in topic_settings.items()}
+        create_topic(self.bootstrap, topic, partitions, topic_settings=names)
+
+    def feed(
+        self, partition: int, rows: Sequence[tuple[bytes | None, bytes | None, int]], headers: Headers = ()
+    ) -> None:
+        for key, value, at in rows:
+            self.feeder.send(self.input, value, key, partition=partition, timestamp_ms=at, headers=headers)
+        self.feeder.flush()
+
+    def backend(self, config: Config) -> Backend:
+        return KafkaBackend(config)
+
+    def visible(self, topic: str) -> list[tuple[int, bytes | None, bytes | None]]:
+        return [(record.partition, record.key, record.value) for record in read_topic(self.bootstrap, topic)]
+
+    def fail_next_commit(self, backend: Backend, when: Literal["before", "after"]) -> None:
+        """A fault at the client's edge: the offsets are not sent, or the answer to a real commit is lost."""
+        producer = backend._transactions._producer  # type: ignore[attr-defined]
+        commit = producer.commit_transaction
+
+        def lose_the_answer() -> None:
+            if when == "after":
+                commit()
+            raise KafkaTimeoutError("ordered by the test")
+
+        producer.commit_transaction = lose_the_answer
+
+
+@pytest.fixture(scope="module")
+def feed(kafka_bootstrap: str) -> Iterator[FeedProducer]:
+    with FeedProducer(kafka_bootstrap) as producer:
+        yield producer
+
+
+class TestKafkaBackend(BackendContract):
+    @pytest.fixture
+    def cluster(self, kafka_bootstrap: str, feed: FeedProducer) -> KafkaCluster:
+        return KafkaCluster(kafka_bootstrap, feed)
+
+    def test_output_topics_are_created_with_their_settings(
+        self, cluster: KafkaCluster, start: Callable[..., Turns]
+    ) -> None:
+        cluster.create(cluster.input, 3)
+        start()
+        for topic in (cluster.alerts, f"{cluster.name}.dead", cluster.state):
+            assert len(end_offsets(cluster.bootstrap, topic)) == 3
+
+    def test_topics_that_do_not_fit_are_all_reported(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 3, cleanup_policy="compact")
+        cluster.create(cluster.state, 2, cleanup_policy="delete")
+        cluster.create(cluster.alerts, 1, cleanup_policy="compact")
+        with pytest.raises(ConfigError) as caught:
+            start()
+        lines = str(caught.value).splitlines()
+        assert "4 problems" in lines[0]
+        for line, pattern in zip(
+            lines[1:],
+            [
+                rf"input topic {cluster.input} has cleanup.policy=compact; expected delete",
+                rf"output topic {cluster.alerts} has cleanup.policy=compact",
+                rf"state topic {cluster.state} has 2 partitions; expected 3.*--alter --topic \S+ --partitions 3",
+                rf"output topic {cluster.state} has cleanup.policy=delete; expected compact",
+            ],
+            strict=True,
+        ):
+            assert re.search(pattern, line), line
+
+    def test_the_command_that_creates_a_topic_is_named(
+        self, cluster: KafkaCluster, start: Callable[..., Turns]
+    ) -> None:
+        cluster.create(cluster.input, 3)
+        with pytest.raises(ConfigError) as caught:
+            start(output={"create_topics": False})
+        command = rf"kafka-topics.sh --bootstrap-server \S+ --create --topic {cluster.state} --partitions 3 .*compact"
+        assert re.search(command, str(caught.value))
+
+    def test_a_record_of_ten_megabytes(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1, max_message_bytes="12000000")
+        large = os.urandom(10_000_000)
+        cluster.feed(0, [(b"before", b"x", 1), (b"large", large, 2), (b"after", b"y", 3)])
+        turns = start()
+        turns.until(lambda: turns.count() == 3)
+        assert [row[2] for row in turns.rows[TopicPartition(cluster.input, 0)]] == [b"before", b"large", b"after"]
+        assert turns.rows[TopicPartition(cluster.input, 0)][1][3] == large
+
+    @pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
+    def test_compressed_input(self, cluster: KafkaCluster, start: Callable[..., Turns], compression: str) -> None:
+        cluster.create(cluster.input, 1)
+        with FeedProducer(cluster.bootstrap, compression=compression) as feed:
+            for i in range(1000):
+                feed.send(cluster.input, b"value %d" % i, b"key", partition=0)
+        turns = start()
+        turns.until(lambda: turns.count() == 1000)
+        assert turns.rows[TopicPartition(cluster.input, 0)][-1][3] == b"value 999"
+
+    def test_restore_ends_behind_an_aborted_tail(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1)])
+        turns = start()
+        turns.until(lambda: turns.count() == 1)
+        partition = TopicPartition(cluster.input, 0)
+        kept = Message(cluster.state, b"k", b"kept", partition=0)
+        turns.backend.commit(Commit([kept], {partition: Position(1, 1, 0)}))
+        for _ in range(3):
+            cluster.fail_next_commit(turns.backend, "before")
+            with pytest.raises(AbortedError):
+                turns.backend.commit(
+                    Commit([Message(cluster.state, b"k", b"aborted", partition=0)] * 50, turns.positions())
+                )
+            turns.recover()
+        began = time.monotonic()
+        assert [record.value for record in turns.backend.restore(partition).state] == [b"kept"]
+        assert time.monotonic() - began < 5
+        # From a position inside the aborted tail there is nothing to find, and nothing to wait for.
+        turns.backend.commit(Commit([], {partition: Position(1, 1, 60)}))
+        assert turns.backend.restore(partition).state == ()
+
+    def test_committed_input_only(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        turns = start()
+        turns.until(lambda: len(turns.owned) == 1)
+        producer = KafkaProducer(
+            bootstrap_servers=cluster.bootstrap, transactional_id=cluster.name, metrics_enabled=False
+        )
+        try:
+            producer.init_transactions()
+            for value, commit in ((b"1", True), (b"2", False), (b"3", True), (b"4", False)):
+                producer.begin_transaction()
+                producer.send(cluster.input, value)
+                producer.flush()
+                (producer.commit_transaction if commit else producer.abort_transaction)()
+        finally:
+            producer.close()
+        partition = TopicPartition(cluster.input, 0)
+        end = end_offsets(cluster.bootstrap, cluster.input)[partition]
+        turns.until(lambda: turns.next[partition] == end)
+        assert [row[3] for row in turns.rows[partition]] == [b"1", b"3"]
+        assert turns.backend.lag() == {partition: 0}
+
+    def test_retention_is_not_silent(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1)])
+        turns = start()
+        turns.until(lambda: turns.count() == 1)
+        partition = TopicPartition(cluster.input, 0)
+        turns.backend.commit(Commit([], turns.positions()))
+        # Beyond the end is out of range like before the beginning, and needs no waiting for a log cleaner.
+        turns.backend.begin(partition, 1000)
+        deadline = time.monotonic() + PATIENCE_S
+        with pytest.raises(AbortedError, match="retention"):  # noqa: PT012 - the fetch takes a few turns
+            while time.monotonic() < deadline:
+                turns.turn()
+        turns.recover()
+        cluster.feed(0, [(None, b"y", 2)])
+        turns.until(lambda: turns.count() == 1)
+
+    def test_a_message_too_large_for_its_topic(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.create(cluster.alerts, 1, max_message_bytes="1000")
+        cluster.feed(0, [(None, b"x", 1)])
+        turns = start()
+        turns.until(lambda: turns.count() == 1)
+        with pytest.raises(AbortedError, match=r"max\.message\.bytes"):
+            turns.backend.commit(Commit([self.message(cluster, bytes(5000))], turns.positions()))
+        turns.recover()
+        turns.until(lambda: turns.count() == 1)
+        turns.backend.commit(Commit([self.message(cluster, b"alert")], turns.positions()))
+        assert cluster.visible(cluster.alerts) == [(0, b"pump", b"alert")]
+
+    def test_a_kill_leaves_nothing_open(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
+        """What a killed process leaves behind: an open transaction with messages and offsets in it."""
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1)])
+        first = start("a")
+        first.until(lambda: first.count() == 1)
+        cluster.fail_next_commit(first.backend, "before")
+        with pytest.raises(AbortedError):
+            first.backend.commit(Commit([self.message(cluster, b"lost")], first.positions()))
+        began = time.monotonic()
+        second = start("a")
+        second.until(lambda: second.count() == 1)
+        assert time.monotonic() - began < 5, "the successor waited for the transaction's timeout"
+        second.backend.commit(Commit([self.message(cluster, b"alert")], second.positions()))
+        assert [row[2] for row in cluster.visible(cluster.alerts)] == [b"alert"]
+
+    def test_an_idle_daemon_hears_that_it_is_fenced(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
+        """Without a commit only the heartbeat's answer tells; the client keeps it to itself."""
+        cluster.create(cluster.input, 1)
+        first = start("a")
+        first.until(lambda: len(first.owned) == 1)
+        second = start("a")
+        second.until(lambda: len(second.owned) == 1)
+        deadline = time.monotonic() + PATIENCE_S
+        with pytest.raises(FencedError, match=r"service\.instance"):  # noqa: PT012 - heartbeats take their time
+            while time.monotonic() < deadline:
+                first.turn()
+
+    def test_a_rebalance_waits_for_a_commit(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 2)
+        for number in (0, 1):
+            cluster.feed(number, [(None, b"x", 1)])
+        first = start("a")
+        first.until(lambda: first.count() == 2)
+        second = start("b")
+        deadline = time.monotonic() + PATIENCE_S
+        while len(second.owned) < 1 and time.monotonic() < deadline:
+            if first.turn() == 0 and first.owned:
+                first.backend.commit(Commit([], first.positions()))
+            if second.turn():
+                pytest.fail("a record was read again although it was committed before the rebalance")
+        assert len(first.owned) == len(second.owned) == 1
+
+    def test_another_member_waits_for_an_open_transaction(
+        self, cluster: KafkaCluster, start: Callable[..., Turns]
+    ) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1)])
+        first = start("a")
+        first.until(lambda: first.count() == 1)
+        partition = TopicPartition(cluster.input, 0)
+        first.backend.commit(Commit([Message(cluster.state, b"k", b"1", partition=0)], {partition: Position(1, 1, 0)}))
+        cluster.fail_next_commit(first.backend, "before")
+        with pytest.raises(AbortedError):
+            first.backend.commit(
+                Commit([Message(cluster.state, b"k", b"2", partition=0)], {partition: Position(1, 0, 0)})
+            )
+        first.backend.close()
+        second = start("b")
+        second.until(lambda: second.owned == {partition})
+        restored = second.backend.restore(partition)
+        assert restored.position == Position(1, 1, 0)
+        assert [record.value for record in restored.state] == [b"1"]
+
+    def test_an_unreachable_broker(self, cluster: KafkaCluster, unused_port: int) -> None:
+        server = f"127.0.0.1:{unused_port}"
+        backend = KafkaBackend(cluster.config(kafka={"bootstrap_servers": [server]}))
+        began = time.monotonic()
+        with pytest.raises(BackendError, match=rf"can't reach Kafka at {server} over PLAINTEXT: .*refused.*bootstrap"):
+            backend.start()
+        assert time.monotonic() - began < 10
+        backend.close()
+
+    def test_a_broker_that_speaks_another_protocol(self, cluster: KafkaCluster) -> None:
+        backend = KafkaBackend(cluster.config(kafka={"security_protocol": "SSL"}))
+        began = time.monotonic()
+        with pytest.raises((ConfigError, BackendError), match=r"over SSL|does not speak SSL"):
+            backend.start()
+        assert time.monotonic() - began < 10
+        backend.close()
+
+    def test_plain_clients_say_what_is_wrong(self, cluster: KafkaCluster) -> None:
+        with pytest.raises(ConfigError, match="does not exist"):
+            read_topic(Kafka(bootstrap_servers=cluster.bootstrap.split(",")), cluster.input)
+
+
+@pytest.fixture
+def unused_port() -> int:
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

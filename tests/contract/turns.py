@@ -1,0 +1,135 @@
+"""What the contract's tests stand on: a cluster to meddle with, and a small daemon that takes turns."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from monitor.backends.abstract import (
+    AbortedError,
+    Backend,
+    Event,
+    Headers,
+    Position,
+    RecordColumns,
+    Revoked,
+    TopicPartition,
+)
+from monitor.config import Config
+
+Row = tuple[int, int, bytes | None, bytes | None]
+PATIENCE_S = 40.0
+
+
+class Cluster(ABC):
+    """A log with one input topic, and what a test may do to it behind a backend's back."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.input = f"{name}.input"
+        self.alerts = f"{name}.alerts"
+        self.state = f"{name}.state"
+
+    def config(self, instance: str = "a", **sections: dict[str, Any]) -> Config:
+        document: dict[str, dict[str, Any]] = {
+            "service": {"instance": instance},
+            "kafka": {"group_id": self.name, "session_timeout_ms": 6000, "transaction_timeout_ms": 10_000},
+            "input": {"topics": [self.input]},
+            "output": {"alerts": self.alerts, "dead_letters": f"{self.name}.dead", "state": self.state},
+        }
+        for section, values in sections.items():
+            document.setdefault(section, {}).update(values)
+        return Config.model_validate(document)
+
+    @abstractmethod
+    def create(self, topic: str, partitions: int) -> None: ...
+
+    @abstractmethod
+    def feed(
+        self, partition: int, rows: Sequence[tuple[bytes | None, bytes | None, int]], headers: Headers = ()
+    ) -> None: ...
+
+    @abstractmethod
+    def backend(self, config: Config) -> Backend: ...
+
+    @abstractmethod
+    def visible(self, topic: str) -> list[tuple[int, bytes | None, bytes | None]]:
+        """Partition, key and value of everything a read-committed reader sees."""
+
+    @abstractmethod
+    def fail_next_commit(self, backend: Backend, when: Literal["before", "after"]) -> None: ...
+
+
+class Turns:
+    """A small daemon: applies events, restores, begins, and keeps what it read."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.owned: set[TopicPartition] = set()
+        self.events: list[Event] = []
+        self.rows: dict[TopicPartition, list[Row]] = defaultdict(list)
+        self.columns: list[RecordColumns] = []
+        self.next: dict[TopicPartition, int] = {}
+
+    def turn(self, timeout_s: float = 0.1, max_records: int = 10_000, *, begin: bool = True) -> int:
+        poll = self.backend.poll(timeout_s, max_records)
+        for event in poll.events:
+            self.events.append(event)
+            if isinstance(event, Revoked):
+                self.owned.discard(event.partition)
+            else:
+                self.owned.add(event.partition)
+                if begin:
+                    self.begin(event.partition)
+        for columns in poll.columns:
+            assert columns.partition in self.owned
+            assert len(columns.offsets) == len(columns.timestamps_ms) == len(columns.keys) == len(columns.values)
+            assert columns.next_offset >= (columns.offsets[-1] + 1 if len(columns.offsets) else 0)
+            self.columns.append(columns)
+            self.next[columns.partition] = columns.next_offset
+            self.rows[columns.partition] += zip(
+                columns.offsets.tolist(), columns.timestamps_ms.tolist(), columns.keys, columns.values, strict=True
+            )
+        return sum(len(columns.offsets) for columns in poll.columns)
+
+    def begin(self, partition: TopicPartition) -> None:
+        restored = self.backend.restore(partition)
+        start = restored.beginning if restored.position is None else restored.position.offset
+        self.backend.begin(partition, start)
+        self.next[partition] = start
+
+    def recover(self) -> None:
+        self.owned = set(self.backend.recover())
+        self.rows.clear()
+        for partition in self.owned:
+            self.begin(partition)
+
+    def count(self) -> int:
+        return sum(len(rows) for rows in self.rows.values())
+
+    def until(self, condition: Callable[[], bool], *others: Turns, recover: bool = False) -> None:
+        """Takes turns, with the others, until `condition`; a failure says what was seen instead."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, f"owned {self.owned}, {self.count()} rows, events {self.events}"
+            for turns in (self, *others):
+                try:
+                    turns.turn()
+                except AbortedError:
+                    if not recover:
+                        raise
+                    turns.recover()
+
+    def quiet(self, seconds: float = 0.5) -> int:
+        """Records that arrive while nothing should."""
+        deadline = time.monotonic() + seconds
+        found = 0
+        while time.monotonic() < deadline:
+            found += self.turn(0.05)
+        return found
+
+    def positions(self, **changes: int) -> dict[TopicPartition, Position]:
+        return {tp: Position(self.next[tp], changes.get("replay_from", self.next[tp]), 0) for tp in self.owned}

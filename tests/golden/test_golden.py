@@ -1,0 +1,44 @@
+"""Artifacts that were exported once load for ever, and their scores stay."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitor.detector import artifact as form
+from monitor.detector import storage
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize("name", ["v1", "v1.zip"])
+def test_a_version_1_artifact_loads_and_scores(name: str) -> None:
+    expected = json.loads((HERE / "v1-scores.json").read_text())
+    loaded = storage.load(HERE / name)
+    assert loaded.digest == expected["digest"]
+    assert loaded.manifest.name == "golden"
+    assert loaded.manifest.window_shape == (8, 2)
+    assert [channel.unit for channel in loaded.manifest.channels] == ["bar", "l/min"]
+    assert set(loaded.extras) == {"metrics.json", "metrics.jsonl"}
+    scorer = loaded.scorer()
+    form.check_known_answers(loaded, scorer)
+    scores, _ = scorer(np.array(expected["windows"], dtype=np.float32))
+    np.testing.assert_allclose(scores, expected["scores"], rtol=form.SELF_CHECK_RELATIVE)
+
+
+def test_what_is_loaded_is_written_again_byte_for_byte() -> None:
+    loaded = storage.load(HERE / "v1")
+    assert storage.pack(loaded) == (HERE / "v1.zip").read_bytes()
+    assert form.encode(loaded) == {path.name: path.read_bytes() for path in (HERE / "v1").iterdir()}
+
+
+def test_the_example_of_the_specification_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = HERE.parent.parent
+    text = (root / "monitor" / "detector" / "FORMAT.md").read_text()
+    monkeypatch.chdir(root)
+    code = text.split("```python\n")[1].split("```")[0]
+    exec(compile(code, "FORMAT.md", "exec"), {})
+    assert json.loads((HERE / "v1-scores.json").read_text())["digest"] in text

@@ -1,0 +1,106 @@
+"""Builders: small artifacts, configurations and logs, and an oracle that shares no code with the online path."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from monitor import alerts
+from monitor.assembly import make_processor
+from monitor.backends.abstract import RecordColumns, Restored, TopicPartition
+from monitor.config import Config
+from monitor.detector import autoencoder, spec
+from monitor.detector.artifact import Artifact
+from monitor.detector.scoring import Scorer
+from monitor.processor import Processor
+
+INPUT = TopicPartition("telltale.input", 0)
+
+
+def make_artifact(
+    *,
+    kind: str = "sliding",
+    length: int = 8,
+    hop: int = 3,
+    channels: Sequence[str] = ("value",),
+    threshold: float = 0.5,
+    batch_rows: int = 16,
+    seed: int = 0,
+    widths: tuple[int, ...] = (4, 2),
+    **window: Any,
+) -> Artifact:
+    """An untrained artifact: its scores mean nothing, and are as reproducible as any."""
+    model = spec.DenseSpec(widths=widths, hidden="tanh", output="linear")
+    shape = (length, len(channels))
+    parameters = autoencoder.parameters_of(autoencoder.nnx.state(autoencoder.build(model, shape, seed)))
+    scaling = spec.ScalingSpec(kind="none", offset=(0.0,) * len(channels), scale=(1.0,) * len(channels))
+    score = spec.ScoreSpec()
+    scorer = Scorer(model, scaling, score, parameters, window_shape=shape, batch_rows=batch_rows)
+    windows = np.random.default_rng(seed).normal(size=(4, *shape)).astype(np.float32)
+    scores, _ = scorer(windows)
+    manifest = spec.Manifest(
+        name="tiny",
+        version="1",
+        created="2026-11-21T00:00:00Z",
+        window=spec.WindowSpec(kind=kind, length=length, hop=length if kind == "record" else hop, **window),
+        channels=tuple(spec.Channel(name=name) for name in channels),
+        scaling=scaling,
+        model=model,
+        score=score,
+        batch_rows=batch_rows,
+        threshold=spec.ThresholdSpec(value=threshold, method="given"),
+        calibration=spec.CalibrationSpec(
+            windows=4, held_out=True, mean=0.5, std=0.1, quantiles=((0.0, 0.1), (0.5, 0.4), (1.0, 2.0))
+        ),
+    )
+    return Artifact(manifest, parameters, windows, scores, digest=hashlib.sha256(b"tiny").hexdigest())
+
+
+def make_config(**sections: dict[str, Any]) -> Config:
+    """A configuration from section keyword arguments."""
+    return Config.model_validate(sections)
+
+
+def make_columns(
+    values: Sequence[bytes | None],
+    *,
+    keys: Sequence[bytes | None] | None = None,
+    timestamps_ms: Iterable[int] | None = None,
+    first_offset: int = 0,
+    partition: TopicPartition = INPUT,
+    headers: list[Any] | None = None,
+) -> RecordColumns:
+    """Records of one poll; one series "a" and a record a millisecond unless told otherwise."""
+    count = len(values)
+    stamps = range(first_offset, first_offset + count) if timestamps_ms is None else timestamps_ms
+    return RecordColumns(
+        partition=partition,
+        offsets=np.arange(first_offset, first_offset + count, dtype=np.int64),
+        timestamps_ms=np.fromiter(stamps, np.int64, count),
+        keys=[b"a"] * count if keys is None else list(keys),
+        values=list(values),
+        next_offset=first_offset + count,
+        headers=headers,
+    )
+
+
+def make_processor_at_zero(config: Config, artifact: Artifact, *partitions: TopicPartition) -> Processor:
+    """A processor that owns `partitions` (default: one) from offset 0, nothing remembered."""
+    processor = make_processor(config, artifact)
+    for partition in partitions or (INPUT,):
+        processor.assign(partition, Restored(position=None, state=(), beginning=0, end=0), 0)
+    return processor
+
+
+def work(processor: Processor, scorer: Scorer, *polls: RecordColumns) -> list[alerts.Alert]:
+    """Takes polls in, one after the other, and returns the alerts; dead letters stay in the processor's outputs."""
+    told = []
+    for columns in polls:
+        processor.receive(columns)
+        while (batch := processor.next_batch()) is not None:
+            processor.receive_scores(batch, *scorer(batch.values))
+        told += processor.take_outputs().alerts
+    return told

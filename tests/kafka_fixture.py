@@ -1,0 +1,30 @@
+"""One real broker for the whole test run, started by the product's own code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from monitor.broker.cluster import LocalKafka
+from monitor.errors import BrokerError
+
+
+def is_required() -> bool:
+    """Whether a broker that does not start is an error (CI) or a reason to skip (at home)."""
+    return os.environ.get("TELLTALE_REQUIRE_KAFKA") == "1" or bool(os.environ.get("CI"))
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`127.0.0.1:PORT` of a broker that all tests share: each takes topics and groups of its own."""
+    kafka = LocalKafka(tmp_path_factory.mktemp("kafka"), port=0)
+    try:
+        bootstrap_servers = kafka.start()
+    except BrokerError as error:
+        if is_required():
+            raise
+        pytest.skip(f"no broker: {error}")
+    yield bootstrap_servers
+    kafka.stop()

@@ -1,0 +1,141 @@
+"""Any chunking and any interleaving of series gives the windows that NumPy cuts offline."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.detector.windowing import Samples, SlidingWindower, Tails, Windows, fill_missing, sliding_windows
+
+US = 1_000
+
+
+def samples(
+    series: np.ndarray, values: np.ndarray, clock: np.ndarray, first: int = 0, *, ties: bool = False
+) -> Samples:
+    count = len(series)
+    return Samples(
+        series=series.astype(np.int64),
+        values=values.astype(np.float32),
+        time_us=clock.astype(np.int64),
+        clock_us=clock.astype(np.int64),
+        ties=np.full(count, ties),
+        offset=np.arange(first, first + count),
+        index=np.zeros(count, dtype=np.int64),
+    )
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> tuple[int, int, int, np.ndarray, np.ndarray, list[int]]:
+    """length, hop, channels, the series of each sample, its values, and where the log is cut into chunks."""
+    length, hop, channels = draw(st.integers(1, 9)), draw(st.integers(1, 12)), draw(st.integers(1, 3))
+    order = np.array(draw(st.lists(st.integers(0, 3), max_size=120)), dtype=np.int64)
+    values = np.arange(len(order) * channels, dtype=np.float32).reshape(len(order), channels)
+    cuts = sorted(draw(st.lists(st.integers(0, len(order)), max_size=8)))
+    return length, hop, channels, order, values, cuts
+
+
+def offline(length: int, hop: int, order: np.ndarray, values: np.ndarray) -> list[tuple[int, int, bytes]]:
+    """(closing sample, series, window), by slicing each series on its own."""
+    found = []
+    for series in np.unique(order):
+        mine = np.flatnonzero(order == series)
+        for end in range(length - 1, len(mine), hop):
+            window = values[mine[end - length + 1 : end + 1]]
+            found.append((int(mine[end]), int(series), window.tobytes()))
+    return sorted(found)
+
+
+def online(parts: list[Windows]) -> list[tuple[int, int, bytes]]:
+    return [(int(w.last_offset[i]), int(w.series[i]), w.values[i].tobytes()) for w in parts for i in range(len(w))]
+
+
+@given(logs())
+def test_any_chunking_cuts_the_same_windows(log: tuple) -> None:
+    length, hop, channels, order, values, cuts = log
+    windower = SlidingWindower(length, hop, channels)
+    windower.grow(4)
+    parts = []
+    clock = np.arange(len(order)) * US
+    for begin, end in zip([0, *cuts], [*cuts, len(order)], strict=True):
+        chunk = samples(order[begin:end], values[begin:end], clock[begin:end], begin)
+        parts.append(windower.append(chunk).windows)
+    assert online(parts) == offline(length, hop, order, values)
+
+
+@given(logs(), st.integers(0, 120))
+def test_a_restart_from_tails_cuts_the_same_windows(log: tuple, crash: int) -> None:
+    length, hop, channels, order, values, _ = log
+    crash = min(crash, len(order))
+    clock = np.arange(len(order)) * US
+    before, after = SlidingWindower(length, hop, channels), SlidingWindower(length, hop, channels)
+    before.grow(4)
+    first = before.append(samples(order[:crash], values[:crash], clock[:crash])).windows
+    tails = before.tails(np.arange(4))
+    after.set_tails(np.arange(4), Tails(*(getattr(tails, name).copy() for name in Tails.__slots__)))
+    second = after.append(samples(order[crash:], values[crash:], clock[crash:], crash)).windows
+    assert online([first, second]) == offline(length, hop, order, values)
+
+
+@given(st.lists(st.integers(0, 12), max_size=60), st.booleans(), st.lists(st.integers(0, 60), max_size=4))
+def test_late_samples_are_dropped_and_counted(clock: list[int], ties: bool, cuts: list[int]) -> None:
+    windower = SlidingWindower(1, 1, 1)
+    windower.grow(1)
+    kept: list[int] = []
+    for place, time in enumerate(clock):
+        newest = max((clock[k] for k in kept), default=-1)
+        if time > newest or (ties and time == newest):
+            kept.append(place)
+    times, zeros = np.array(clock, dtype=np.int64), np.zeros(len(clock), dtype=np.int64)
+    seen, late = [], 0
+    bounds = sorted(min(cut, len(clock)) for cut in cuts)
+    for begin, end in zip([0, *bounds], [*bounds, len(clock)], strict=True):
+        chunk = samples(zeros[begin:end], np.zeros((end - begin, 1)), times[begin:end], begin, ties=ties)
+        appended = windower.append(chunk)
+        seen += appended.windows.last_offset.tolist()
+        late += appended.late
+    assert seen == kept
+    assert late == len(clock) - len(kept)
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=60), st.integers(1, 4), st.integers(1, 3), st.integers(0, 60))
+def test_a_gap_starts_the_series_afresh(steps: list[int], length: int, hop: int, cut: int) -> None:
+    clock = np.cumsum(steps) * US
+    values = np.arange(len(steps), dtype=np.float32)[:, None]
+    zeros = np.zeros(len(steps), dtype=np.int64)
+    windower = SlidingWindower(length, hop, 1, max_gap_us=4 * US)
+    windower.grow(1)
+    cut = min(cut, len(steps))
+    parts = [windower.append(samples(zeros[a:b], values[a:b], clock[a:b], a)) for a, b in ((0, cut), (cut, len(steps)))]
+    breaks = [0, *(i for i in range(1, len(steps)) if steps[i] > 4), len(steps)]
+    expected = [
+        (begin + end, 0, values[begin + end - length + 1 : begin + end + 1].tobytes())
+        for begin, stop in pairwise(breaks)
+        for end in range(length - 1, stop - begin, hop)
+    ]
+    assert online([part.windows for part in parts]) == expected
+    assert sum(part.gaps for part in parts) == len(breaks) - 2
+
+
+def test_a_long_chunk_of_one_series_is_cut_whole() -> None:
+    values = np.random.default_rng(1).normal(size=(5_000, 2)).astype(np.float32)
+    zeros, clock = np.zeros(5_000, dtype=np.int64), np.arange(5_000) * US
+    windower = SlidingWindower(64, 7, 2)
+    windower.grow(1)
+    windows = windower.append(samples(zeros, values, clock)).windows
+    np.testing.assert_array_equal(windows.values, sliding_windows(values, 64, 7))
+    np.testing.assert_array_equal(windows.first_offset, np.arange(0, 5_000 - 63, 7))
+    np.testing.assert_array_equal(windows.end_us - windows.start_us, 63 * US)
+
+
+def test_missing_samples_are_filled_along_time() -> None:
+    nan = np.nan
+    windows = np.array([[[1, nan], [nan, nan], [3, nan], [nan, nan]], [[1, 1], [2, 2], [3, 3], [4, 4]]], np.float32)
+    filled, ratio = fill_missing(windows)
+    np.testing.assert_array_equal(filled[0, :, 0], [1, 2, 3, 3])
+    assert np.isnan(filled[0, :, 1]).all(), "a channel without a sample can't be made up"
+    np.testing.assert_array_equal(filled[1], windows[1])
+    np.testing.assert_array_equal(ratio, np.float32([6 / 8, 0]))

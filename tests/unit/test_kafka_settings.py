@@ -1,0 +1,175 @@
+"""Settings, secrets and words of the Kafka backend: what needs no broker."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kafka import errors
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
+from monitor.backends.abstract import AbortedError, Assigned, Event, Position, Revoked, TopicPartition
+from monitor.backends.events import settle
+from monitor.backends.kafka import settings
+from monitor.backends.kafka.faults import explain, unreachable
+from monitor.backends.kafka.position import decode_position, encode_position
+from monitor.backends.kafka.topics import STATE, creation_command
+from monitor.config import Config, Kafka
+from monitor.errors import BackendError, ConfigError, FencedError
+
+CONFIG = Config.model_validate(
+    {"service": {"instance": "pump-1"}, "kafka": {"group_id": "pumps", "username": "telltale"}}
+)
+
+
+def sasl(path: Path | None = None) -> Kafka:
+    return Kafka(security_protocol="SASL_SSL", sasl_mechanism="SCRAM-SHA-512", username="telltale", password_file=path)
+
+
+def test_a_password_file_is_read_without_its_newline(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("s3cret canary\n", encoding="utf-8")
+    path.chmod(0o600)
+    assert settings.read_password(sasl(path)) == "s3cret canary"
+    connection = settings.connection(sasl(path), "x")
+    assert connection["sasl_plain_password"] == "s3cret canary"
+    assert connection["ssl_check_hostname"] is True
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666, 0o620])
+def test_a_password_file_that_others_may_touch_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "password"
+    path.write_text("s3cret canary", encoding="utf-8")
+    path.chmod(mode)
+    with pytest.raises(ConfigError, match=rf"mode {mode:04o}.*chmod 600") as caught:
+        settings.read_password(sasl(path))
+    assert "canary" not in str(caught.value)
+
+
+def test_a_password_file_that_is_missing_or_empty_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="can't be read"):
+        settings.read_password(sasl(tmp_path / "none"))
+    path = tmp_path / "password"
+    path.touch(mode=0o600)
+    with pytest.raises(ConfigError, match="empty"):
+        settings.read_password(sasl(path))
+
+
+def test_timeouts_keep_their_order() -> None:
+    for timeout_ms in (10_000, 30_000, 900_000):
+        config = Config.model_validate({"kafka": {"transaction_timeout_ms": timeout_ms}})
+        producer = settings.transactional(config)
+        consumer = settings.member(config, CooperativeStickyAssignor())
+        assert producer["request_timeout_ms"] <= producer["transaction_timeout_ms"]
+        assert producer["transaction_timeout_ms"] < producer["delivery_timeout_ms"]
+        assert producer["transaction_timeout_ms"] < consumer["max_poll_interval_ms"]
+        assert consumer["fetch_max_bytes"] < consumer["receive_message_max_bytes"]
+
+
+def test_names() -> None:
+    assert settings.transactional_id(CONFIG) == "pumps-pump-1"
+    assert settings.member(CONFIG, CooperativeStickyAssignor())["group_instance_id"] == "pump-1"
+
+
+def test_the_client_never_logs_payloads() -> None:
+    logger = logging.getLogger("kafka")
+    before = logger.level
+    try:
+        logger.setLevel(logging.DEBUG)
+        settings.quiet()
+        assert logger.level == logging.INFO
+        logger.setLevel(logging.ERROR)
+        settings.quiet()
+        assert logger.level == logging.ERROR
+    finally:
+        logger.setLevel(before)
+
+
+def test_a_position_survives_its_text() -> None:
+    position = Position(2**60, 2**59, 2**58)
+    text = encode_position(position)
+    assert len(text) < 100
+    assert decode_position(2**60, text) == position
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(None, "", "x", "{}", "[]", "null", "[" * 9999),
+        *('{"v":2,"r":1,"s":1}', '{"v":1,"r":11,"s":0}', '{"v":1,"r":-1,"s":0}', '{"v":1,"r":1,"s":-1}'),
+        *('{"v":1,"r":true,"s":0}', '{"v":1,"r":1.0,"s":0}', '{"v":1,"r":"1","s":0}'),
+    ],
+)
+def test_foreign_metadata_means_all_the_state_and_no_replay(text: str | None) -> None:
+    assert decode_position(10, text) == Position(10, replay_from=10, state_from=0)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (errors.TopicAuthorizationFailedError({"telltale.alerts"}), ConfigError, "--operation Write .*telltale.alerts"),
+        (errors.TopicAuthorizationFailedError({"telltale.input"}), ConfigError, "--operation Read .*telltale.input"),
+        (errors.GroupAuthorizationFailedError("pumps"), ConfigError, "User:telltale.*--group pumps"),
+        (errors.TransactionalIdAuthorizationFailedError(), ConfigError, "--transactional-id pumps-pump-1"),
+        (errors.SaslAuthenticationFailedError("no"), ConfigError, "User:telltale"),
+        (errors.ProducerFencedError(), FencedError, r"service\.instance"),
+        (errors.FencedInstanceIdError(), FencedError, r"service\.instance"),
+        (errors.InvalidTransactionTimeoutError(), ConfigError, "transaction_timeout_ms"),
+        (errors.MessageSizeTooLargeError(), AbortedError, r"max\.message\.bytes"),
+        (errors.KafkaTimeoutError("late"), AbortedError, "commit: KafkaTimeoutError: .*late"),
+        (errors.CommitFailedError(), AbortedError, "rebalanced"),
+        (ValueError("Unrecognized partition 3"), AbortedError, "Unrecognized partition 3"),
+    ],
+)
+def test_every_error_says_who_is_to_blame(error: Exception, kind: type[Exception], words: str) -> None:
+    found = explain(error, "commit", CONFIG)
+    assert type(found) is kind
+    with pytest.raises(kind, match=words):
+        raise found
+
+
+def test_the_transaction_managers_own_reason_counts() -> None:
+    found = explain(errors.KafkaError("error state"), "commit", CONFIG, errors.ProducerFencedError())
+    assert type(found) is FencedError
+
+
+@pytest.mark.parametrize(
+    ("tried", "kind"),
+    [
+        ("[Errno 111] refused", BackendError),
+        ("certificate verify failed: CERTIFICATE_VERIFY_FAILED", ConfigError),
+        ("[SSL: WRONG_VERSION_NUMBER]", ConfigError),
+        ("SaslAuthenticationFailedError: bad", ConfigError),
+    ],
+)
+def test_an_unreachable_cluster_is_named(tried: str, kind: type[Exception]) -> None:
+    found = unreachable(Kafka(), tried)
+    assert type(found) is kind
+    assert "127.0.0.1:9092" in str(found)
+    assert tried in str(found)
+
+
+def test_the_command_that_creates_the_state_topic() -> None:
+    assert creation_command(CONFIG, "pumps.state", 6, STATE).startswith(
+        "kafka-topics.sh --bootstrap-server 127.0.0.1:9092 --create --topic pumps.state --partitions 6 "
+        "--config cleanup.policy=compact"
+    )
+
+
+def test_an_assignment_that_was_taken_back_is_not_told() -> None:
+    one, two = TopicPartition("t", 1), TopicPartition("t", 2)
+    events: list[Event] = [Assigned(one), Assigned(two), Revoked(one), Revoked(two), Assigned(two)]
+    assert settle(events) == (Revoked(one), Revoked(two), Assigned(two))
+
+
+def test_the_watchdog_ends_a_process_that_hangs() -> None:
+    program = (
+        "import time\nfrom monitor.backends.kafka.watchdog import Watchdog\n"
+        "with Watchdog().armed(0.1, 'commit'):\n    time.sleep(30)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 75
+    assert "deadline" in done.stderr

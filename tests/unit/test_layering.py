@@ -1,0 +1,69 @@
+"""Who may import whom. A wish until a test says so."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# What the pure core may use besides the standard library's pure parts
+CORE = {"numpy", "jax", "flax", "safetensors", "msgspec", "monitor.detector", "monitor.errors"}
+IMPURE = {"time", "logging", "os.environ", "socket", "random", "structlog", "threading", "subprocess", "signal"}
+PURE = ["detector", "wire", "processor", "partition", "series", "state", "alerts", "deadletters"]
+
+
+def modules(package: str) -> list[tuple[str, Path]]:
+    return [
+        (".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), path)
+        for path in sorted((ROOT / package).rglob("*.py"))
+    ]
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in it the import stands."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def within(name: str, roots: set[str]) -> bool:
+    return any(name == root or name.startswith(f"{root}.") for root in roots)
+
+
+MONITOR, TRAINING = modules("monitor"), modules("training")
+
+
+@pytest.mark.parametrize(("name", "path"), MONITOR, ids=lambda value: str(value) if isinstance(value, str) else "")
+def test_monitor(name: str, path: Path) -> None:
+    found = imports(path)
+    assert not {i for i in found if within(i, {"training", "tests"})}, "the daemon must run without the trainer"
+    if not name.startswith("monitor.backends.kafka"):
+        assert not {i for i in found if within(i, {"kafka"})}, "only backends/kafka talks to the client"
+    if name not in ("monitor.telemetry", "monitor.http"):
+        assert not {i for i in found if within(i, {"prometheus_client"})}
+    if any(within(name, {f"monitor.{pure}"}) for pure in PURE):
+        assert not {i for i in found if within(i, IMPURE)}, "pure modules have no clock, no log and no environment"
+    if name.startswith("monitor.detector"):
+        ours = {i for i in found if within(i, {"monitor"})}
+        assert all(within(i, CORE) for i in ours if i != "monitor"), ours
+        foreign = {i.split(".")[0] for i in found if not i.startswith("monitor")}
+        assert not foreign & {"kafka", "pydantic", "typer", "structlog", "starlette", "uvicorn", "optax", "rich"}
+
+
+@pytest.mark.parametrize(("name", "path"), TRAINING, ids=lambda value: str(value) if isinstance(value, str) else "")
+def test_training(name: str, path: Path) -> None:
+    ours = {i for i in imports(path) if within(i, {"monitor"})}
+    allowed = {"monitor.detector", "monitor.errors", "monitor.datafiles"}
+    strangers = {i for i in ours if not within(i, allowed) and i not in ("monitor", "monitor.__version__")}
+    assert not strangers, f"{name} is a client of the shared core, not of the daemon"
+
+
+@pytest.mark.parametrize("path", [p for _, p in MONITOR + TRAINING + modules("tests")], ids=lambda p: p.name)
+def test_a_file_can_be_read_in_a_sitting(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400

@@ -1,0 +1,135 @@
+"""`telltale train` and `telltale evaluate`, from files to an artifact that loads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from monitor.detector import storage
+from monitor.detector.artifact import check_known_answers
+from monitor.errors import DataError, TelltaleError
+from training.cli import commands
+
+
+def run(*arguments: str | Path) -> tuple[str, str]:
+    """Stdout and stderr."""
+    app = typer.Typer()
+    commands(app)
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    if isinstance(result.exception, TelltaleError):
+        raise result.exception
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def beats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 windows in the UCR form: waves are normal (1), noise is not (2)."""
+    rng = np.random.default_rng(0)
+    waves = np.sin(np.arange(24) / 3) + rng.normal(0, 0.05, (160, 24))
+    table = np.column_stack([np.repeat([1, 2], [160, 40]), np.concatenate([waves, rng.normal(size=(40, 24))])])
+    path = tmp_path_factory.mktemp("data") / "BEATS.txt"
+    np.savetxt(path, table, fmt="%.7e")
+    return path
+
+
+def test_windows_to_artifact_to_figures(beats: Path, tmp_path: Path) -> None:
+    out, err = run(
+        "train", beats, "--recipe", "ecg5000-tutorial", "--epochs", "40", "--seed", "3", "--out", tmp_path / "a"
+    )
+    lines = out.splitlines()
+    assert lines[0].startswith("data       BEATS.txt: 200 rows")
+    assert "mean + 1 standard deviations" in out
+    assert "floor: flag everything" in out
+    assert "epoch 40/40" in err
+    loaded = storage.load(tmp_path / "a")
+    check_known_answers(loaded, loaded.scorer())
+    assert lines[-1] == f"artifact   {tmp_path / 'a'}  (sha256 {loaded.digest[:12]})"
+    training = loaded.manifest.training
+    assert loaded.manifest.name == "a"
+    assert training["data"][0]["sha256"] == hashlib.sha256(beats.read_bytes()).hexdigest()
+    assert training["data"][0]["rows"] == 200
+    assert training["seed"] == 3
+    assert {"jax", "jaxlib", "flax", "optax", "numpy", "python"} <= training["libraries"].keys()
+    assert str(beats.parent) not in json.dumps(training)
+    assert len(loaded.extras["metrics.jsonl"].splitlines()) == 40
+    out, err = run("evaluate", tmp_path / "a", beats, "--json")
+    figures = json.loads(out)
+    assert figures["detector"]["auroc"] > 0.95
+    assert figures["windows"] == 200
+    assert "trained on" in err
+    assert "anomalies found" in run("evaluate", tmp_path / "a", beats)[0]
+
+
+def test_the_same_seed_gives_the_same_tensors(beats: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        run("train", beats, "--recipe", "ecg-beats", "--epochs", "3", "--out", tmp_path / name)
+    first, second = (storage.load(tmp_path / name) for name in ("a", "b"))
+    for name, tensor in first.parameters.items():
+        np.testing.assert_array_equal(tensor, second.parameters[name])
+
+
+def test_a_series_to_a_zip(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = np.sin(np.arange(600)[:, None] / 4 + np.array([0, 1])) + rng.normal(0, 0.05, (600, 2))
+    path = tmp_path / "pump.csv"
+    header = "timestamp,pressure,flow"
+    np.savetxt(path, np.column_stack([np.arange(600) + 1.7e9, values]), delimiter=",", header=header, comments="")
+    out, _ = run(
+        "train", path, "--window", "16", "--hop", "4", "--epochs", "5", "--quantile", "0.9", "--out", tmp_path / "a.zip"
+    )  # fmt: skip
+    assert "channels pressure, flow" in out
+    assert "no labels" in out
+    assert "quantile 0.9" in out
+    loaded = storage.load(tmp_path / "a.zip")
+    assert loaded.manifest.window_shape == (16, 2)
+    assert loaded.manifest.calibration.held_out
+    assert loaded.manifest.threshold.parameters == {"quantile": 0.9}
+    labelled = tmp_path / "labelled.csv"
+    values[300:340] += 5
+    marks = (np.abs(np.arange(600) - 320) <= 20).astype(int)
+    table = np.column_stack([np.arange(600) + 1.7e9, values, marks])
+    np.savetxt(labelled, table, delimiter=",", header=f"{header},anomaly", comments="")
+    figures = json.loads(run("evaluate", tmp_path / "a.zip", labelled, "--json")[0])
+    assert figures["detector"]["auroc"] > 0.9
+    with pytest.raises(DataError, match="no column 'pressure'"):
+        run("evaluate", tmp_path / "a.zip", _written(tmp_path / "other.csv", "a,b\n1,2\n"))
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "told"),
+    [
+        ("v\n1\n2\n", [], "0 normal windows to fit"),
+        ("v\n1\n2\n", ["--recipe", "slidin"], "did you mean sliding"),
+        ("v,anomaly\n" + "1,1\n" * 400, [], "normal is 0"),
+        ("v,w\n" + ",1\n" * 400, [], "channel 0 holds no finite number|0 normal windows"),
+    ],
+)
+def test_what_can_not_be_trained_is_said(tmp_path: Path, content: str, arguments: list[str], told: str) -> None:
+    path = _written(tmp_path / "bad.csv", content)
+    with pytest.raises(DataError, match=told):
+        run("train", path, *arguments, "--out", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_windows_of_another_length_are_refused(beats: Path, tmp_path: Path) -> None:
+    short = _written(tmp_path / "short.txt", "1 0.5 0.25\n2 0.5 0.1\n")
+    with pytest.raises(DataError, match=r"windows of \[2, 24\] samples"):
+        run("train", beats, short, "--recipe", "ecg-beats", "--out", tmp_path / "a")
+
+
+def test_a_constant_series_gets_a_line_over_zero(tmp_path: Path) -> None:
+    path = _written(tmp_path / "flat.csv", "v\n" + "7\n" * 600)
+    run("train", path, "--epochs", "2", "--out", tmp_path / "a")
+    assert storage.load(tmp_path / "a").manifest.threshold.value > 0
+
+
+def _written(path: Path, content: str) -> Path:
+    path.write_text(content)
+    return path

@@ -7,7 +7,8 @@ no model version. The field names are a contract; within `v1` they are only adde
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -175,7 +176,7 @@ class AlertWriter:
         self._length = manifest.window.length
         self._rate_hz = manifest.window.sampling_rate_hz
         self._channels = [channel.name for channel in manifest.channels]
-        self._scale = np.asarray(manifest.scaling.scale, dtype=np.float32)
+        self._scale = np.asarray(manifest.scaling.scale, dtype=np.float64)
         self._probabilities, self._quantiles = np.array(manifest.calibration.quantiles).T
 
     def fingerprint(self, cause: Cause) -> str:
@@ -184,6 +185,8 @@ class AlertWriter:
 
     def write(self, status: Status, incident: Incident, cause: Cause) -> Alert:
         """The alert that tells of `incident` after `cause`."""
+        if not np.isfinite(cause.reconstruction).all():  # the model overflowed, and JSON has no infinity
+            cause = replace(cause, reconstruction=np.nan_to_num(cause.reconstruction))
         resolved = status is Status.RESOLVED
         ratio = cause.score / self.threshold
         contributors = [] if resolved else self.contributors(cause)
@@ -238,47 +241,54 @@ class AlertWriter:
         The mean error of an anomalous window is over the threshold, so there is at least one. Shares are of the sum of
         the scaled absolute errors over the whole window; they sum to at most 1.
         """
-        errors = np.abs(cause.values - cause.reconstruction) / self._scale
-        total = float(errors.sum(dtype=np.float64))
-        found = []
-        for channel, name in enumerate(self._channels):
-            over = np.concatenate([[False], errors[:, channel] > self.threshold, [False]])
-            edges = np.flatnonzero(over[1:] != over[:-1])
-            for first, end in edges.reshape(-1, 2).tolist():
-                run = slice(first, end)
-                share = float(errors[run, channel].sum(dtype=np.float64)) / total
-                found.append((share, channel, name, first, end - 1))
-        found.sort(key=lambda run: (-run[0], run[1], run[3]))
+        # In float64: what is far out of range may overflow in float32.
+        errors = (np.abs(cause.values.astype(np.float64) - cause.reconstruction) / self._scale).T
+        channels, length = errors.shape
+        over = np.zeros((channels, length + 2), dtype=np.bool_)
+        over[:, 1:-1] = errors > self.threshold
+        # Where a run begins and where it has ended, in pairs: every row starts and stops under the threshold.
+        edges = np.flatnonzero(over[:, 1:] != over[:, :-1]).reshape(-1, 2)
+        channel, first, end = edges[:, 0] // (length + 1), edges[:, 0] % (length + 1), edges[:, 1] % (length + 1)
+        until = np.zeros((channels, length + 1))
+        np.cumsum(errors, axis=1, dtype=np.float64, out=until[:, 1:])
+        shares = (until[channel, end] - until[channel, first]) / until[:, -1].sum()
+        worst = np.lexsort((first, channel, -shares))[:MOST_CONTRIBUTORS]
         return [
-            Contributor(
-                channel=name,
-                first=first,
-                last=last,
-                share=share,
-                observed=float(cause.values[first : last + 1, channel].mean(dtype=np.float64)),
-                expected=float(cause.reconstruction[first : last + 1, channel].mean(dtype=np.float64)),
+            self._contributor(cause, *run)
+            for run in zip(
+                channel[worst].tolist(), first[worst].tolist(), end[worst].tolist(), shares[worst].tolist(), strict=True
             )
-            for share, channel, name, first, last in found[:MOST_CONTRIBUTORS]
         ]
 
+    def _contributor(self, cause: Cause, channel: int, first: int, end: int, share: float) -> Contributor:
+        return Contributor(
+            channel=self._channels[channel],
+            first=first,
+            last=end - 1,
+            share=share,
+            observed=float(cause.values[first:end, channel].mean(dtype=np.float64)),
+            expected=float(cause.reconstruction[first:end, channel].mean(dtype=np.float64)),
+        )
+
     def _summary(self, status: Status, incident: Incident, cause: Cause, contributors: list[Contributor]) -> str:
-        lasted = f"{(incident.ended_us - incident.started_us) / 1e6:.3g} s"
+        lasted = _duration((incident.ended_us - incident.started_us) / 1e6)
         windows = f"{incident.windows} window{'s' if incident.windows != 1 else ''}"
         if status is Status.RESOLVED:
-            return (
-                f"{cause.series}: back to normal after {lasted} ({windows}, peak {incident.peak_ratio:.2f}x threshold)"
-            )
-        text = f"{cause.series}: reconstruction error {cause.score / self.threshold:.2f}x threshold"
+            peak = _times(incident.peak_ratio)
+            return f"{cause.series}: back to normal after {lasted} ({windows}, peak {peak} threshold)"
+        text = f"{cause.series}: reconstruction error {_times(cause.score / self.threshold)} threshold"
         if status is Status.UPDATE:
             text += f", {windows} over {lasted}"
         if contributors:
             worst = contributors[0]
             where = f"samples {worst.first}-{worst.last}"
             if self._rate_hz:
-                where = f"{worst.first / self._rate_hz:.3g}-{worst.last / self._rate_hz:.3g} s into the window"
+                first_s, last_s = worst.first / self._rate_hz, worst.last / self._rate_hz
+                where = f"{_number(first_s, first_s)}-{_number(last_s, last_s)} s into the window"
+            apart = worst.observed - worst.expected
             text += (
                 f"; most of it on {worst.channel}, {where}: "
-                f"{worst.observed:.3g} where {worst.expected:.3g} was expected"
+                f"{_number(worst.observed, apart)} where {_number(worst.expected, apart)} was expected"
             )
         return text
 
@@ -286,6 +296,24 @@ class AlertWriter:
         topic, partition = cause.partition
         parts = (self.source, topic, partition, cause.last_offset, cause.last_index, cause.series, RULE, status)
         return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+
+
+def _number(value: float, detail: float) -> str:
+    """A number with as many decimals as show three digits of `detail`: 101325 and 101279, not 1.01e+05 twice."""
+    if not 1e-6 < abs(detail) < 1e9 or abs(value) >= 1e12:
+        return f"{value:.3g}"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(detail))))}f}"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f}x" if ratio < 1e4 else f"{ratio:.3g}x"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def rfc3339(time_us: int) -> str:

@@ -11,7 +11,7 @@ from monitor.detector import storage
 from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Policy
 from monitor.detector.scoring import Scorer
-from monitor.errors import ArtifactError
+from monitor.errors import ArtifactError, ConfigError
 from monitor.processor import Processor
 from monitor.wire import InputRules
 
@@ -31,9 +31,19 @@ def load_detector(path: Path) -> tuple[Artifact, Scorer]:
     return artifact, scorer
 
 
+# A series' state is one Kafka message at least, and a message is 1 MiB at most by Kafka's own default.
+MAX_STATE_BYTES = 900_000
+MAX_TOLD_NUMBERS = 10_000
+
+
 def make_processor(config: Config, artifact: Artifact) -> Processor:
-    """The processor that decides as `config` and `artifact` say."""
+    """The processor that decides as `config` and `artifact` say.
+
+    Raises:
+        ConfigError: they don't go together.
+    """
     alerting, source = config.alerting, config.input
+    _check_sizes(config, artifact)
     writer = AlertWriter(
         artifact.manifest,
         artifact.digest,
@@ -56,3 +66,17 @@ def make_processor(config: Config, artifact: Artifact) -> Processor:
         open_after=alerting.open_after, close_after=alerting.close_after, update_every=alerting.update_every
     )
     return Processor(artifact.manifest, writer, rules, policy)
+
+
+def _check_sizes(config: Config, artifact: Artifact) -> None:
+    length, channels = artifact.manifest.window_shape
+    if artifact.manifest.window.kind == "sliding" and length * (4 * channels + 16) > MAX_STATE_BYTES:
+        raise ConfigError(
+            f"artifact {artifact.manifest.name}: a sliding window of {length} x {channels} needs more state than fits "
+            f"one Kafka message ({MAX_STATE_BYTES} bytes); train on a shorter window, or on a lower sampling rate"
+        )
+    if config.alerting.include_window == "full" and length * channels > MAX_TOLD_NUMBERS:
+        raise ConfigError(
+            f"alerting.include_window: a window of {length} x {channels} numbers is too large for an alert (at most "
+            f"{MAX_TOLD_NUMBERS}); use none, and read the window again by its offsets"
+        )

@@ -104,12 +104,13 @@ def demo(
     seed: Annotated[int, typer.Option(help="Draws patients, noise and where the planted beats lie.")] = 1,
     patients: Annotated[int, typer.Option(min=1, max=64, help="Series in the stream.")] = 4,
     data: Annotated[Path | None, typer.Option(help="Directory with ECG5000_TRAIN.txt and ECG5000_TEST.txt.gz.")] = None,
+    minutes: Annotated[float, typer.Option(min=1, help="Length of the synthetic stream, all patients together.")] = 60,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the broker and the daemon running at the end.")] = False,
 ) -> None:
     """Everything on this machine: a broker, a trained model, a stream of heartbeats, and the alerts about it."""
     from monitor.demo.show import run_demo
 
-    run_demo(seed=seed, patients=patients, data=data, keep=keep)
+    run_demo(seed=seed, patients=patients, data=data, keep=keep, minutes=minutes)
 
 
 @config_app.command("init")

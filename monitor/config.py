@@ -390,7 +390,7 @@ def _say(problem: Any) -> str:
         close = difflib.get_close_matches(place[-1], known, n=1)
         remedy = f'did you mean "{close[0]}"?' if close else f"known here: {', '.join(known)}"
         return f"{name}: unknown key; {remedy}"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = problem["msg"].removeprefix("Value error, ").removesuffix(" for <class 'pathlib.Path'>")
     found = problem.get("input")
     # Scalars only: a table in the wrong place may hold a secret
     shown = f" (found {found!r})" if isinstance(found, (str, int, float)) and "password" not in name else ""

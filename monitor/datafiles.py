@@ -6,11 +6,10 @@ are missing numbers (NaN); other numbers that are not finite in float32 are refu
 
 A file holds one series (`read_series`: rows are samples) or windows (`read_windows`: rows are windows), in any of
 
-    text    cells separated by comma, semicolon, tab or spaces, with or without a header line
-    .npy    one array
+    text    cells separated by comma, semicolon, tab or spaces, with or without a header line; gzipped or not
+    .npy    one array; gzipped or not
     .npz    arrays by name: channels of a series, or `windows` and `labels`
-
-each of them gzipped or not. The content decides which, never the file's name.
+The content decides which, never the file's name.
 """
 
 from __future__ import annotations
@@ -121,12 +120,11 @@ def read_series(
     elif content.startswith(b"PK"):
         columns = _npz_columns(path, _npz(path, content))
     else:
-        labels = LABEL_NAMES if label_column is None else (label_column,)
-        select = None if channels is None else frozenset([*channels, *labels])
+        wanted = LABEL_NAMES if label_column is None else (label_column,)
+        select = None if channels is None else frozenset([*channels, *wanted])
         columns = _text(path, content, TIME_NAMES if time_column is None else (time_column,), select)
         if columns.names is None and len(columns.numbers) == 1:
-            # one line of numbers is one series too: some of the UCR archive's are
-            columns = _Columns(numbers=columns.numbers.T)
+            columns = _Columns(numbers=columns.numbers.T)  # a series in one line, as some in the UCR archive
     names = columns.called
     time_at, label_at = _find(path, names, time_column, TIME_NAMES), _find(path, names, label_column, LABEL_NAMES)
     chosen = [at for at in range(len(names)) if at not in (time_at, label_at)]
@@ -143,11 +141,7 @@ def read_series(
 
 
 def read_text_column(path: Path, name: str) -> list[str]:
-    """One column of a text file with a header line, as it stands: each row's series, say.
-
-    Raises:
-        DataError: not text, or no such column.
-    """
+    """One column of a text file with a header line, as it stands: each row's series, say. Raises `DataError`."""
     columns = _text(path, _content(path), (name,), frozenset())
     if not columns.raw:
         raise DataError(f"{path}: no column {name!r}; the columns are {', '.join(columns.called)}")
@@ -155,7 +149,7 @@ def read_text_column(path: Path, name: str) -> list[str]:
 
 
 def read_windows(path: Path, *, channels: Sequence[str] | None = None, label_column: str | None = None) -> WindowTable:
-    """Reads windows, a row each.
+    """Reads windows, a row each. Raises `DataError` as `read_series` does.
 
     Args:
         path: text (one channel: cells are samples), .npy (n, length) or (n, length, channels), or .npz with `windows`
@@ -163,9 +157,6 @@ def read_windows(path: Path, *, channels: Sequence[str] | None = None, label_col
         channels: names for the channels; by default "value" where there is one, else "0", "1", ...
         label_column: text only: "first" (the UCR archive's form), "last" (TensorFlow's ecg.csv), "none", or a header's
             name. By default the side that holds whole numbers only.
-
-    Raises:
-        DataError: names file, line and column, what was expected, what to do.
     """
     content = _content(path)
     labels = None
@@ -178,8 +169,7 @@ def read_windows(path: Path, *, channels: Sequence[str] | None = None, label_col
         if len(rest) != 1 or len(named) > 1 or any(arrays[name].ndim != 1 for name in named):
             raise DataError(f"{path}: holds {sorted(arrays)}; expected one array of windows and at most one of labels")
         windows = arrays[rest[0]]
-        if named:
-            labels = _labels(path, _Columns(numbers=arrays[named[0]][:, None], names=(named[0],)), 0)
+        labels = _labels(path, _Columns(numbers=arrays[named[0]][:, None], names=(named[0],)), 0) if named else None
     else:
         columns = _text(path, content)
         at = _label_side(path, columns, label_column)
@@ -204,7 +194,8 @@ def _find(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[
         if wanted not in names:
             raise DataError(f"{path}: no column {wanted!r}; there are: {', '.join(names[:50])}")
         return names.index(wanted)
-    return next((at for at, name in enumerate(names) if name in usual or name.lower() in usual), None)
+    exactly = [at for at, name in enumerate(names) if name in usual]
+    return next(iter(exactly or [at for at, name in enumerate(names) if name.lower() in usual]), None)
 
 
 def _label_side(path: Path, columns: _Columns, wanted: str | None) -> int | None:
@@ -359,14 +350,11 @@ def _numbers(path: Path, line: int, cells: list[str], names: tuple[str, ...] | N
         return list(map(float, cells))
     except ValueError:
         row = [_number(cell) for cell in cells]
-    found = [number for number in row if number is not None]
-    if len(found) < len(cells):
+    if None in row:
         at = row.index(None)
-        raise DataError(
-            f"{path}, line {line}, column {names[at] if names else at + 1}: {cells[at][:40]!r} is not a number; "
-            "leave missing cells empty, and choose columns with --channels"
-        )
-    return found
+        what = f"column {names[at] if names else at + 1}: {cells[at][:40]!r} is not a number"
+        raise DataError(f"{path}, line {line}, {what}; leave missing cells empty, and choose columns with --channels")
+    return [number for number in row if number is not None]
 
 
 def _npy(path: Path, content: bytes, member: str = "") -> Array:

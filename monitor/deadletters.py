@@ -9,9 +9,15 @@ import msgspec
 from monitor.backends.abstract import RecordColumns, TopicPartition
 from monitor.errors import Reason
 
+# Of the key, so many bytes at most: a key may be as large as a record, and a letter must always fit into one.
+MAX_KEY_BYTES = 1024
+
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """One record that could not be read. Its payload stays where it is: the offset says where to look."""
+    """One record that could not be read. Its payload stays where it is: the offset says where to look.
+
+    `key` is the beginning of its key.
+    """
 
     partition: TopicPartition
     offset: int
@@ -25,12 +31,12 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, columns: RecordColumns, row: int, reason: Reason, detail: str) -> DeadLetter:
         """The dead letter of one record of a poll."""
-        value = columns.values[row]
+        value, key = columns.values[row], columns.keys[row]
         return cls(
             partition=columns.partition,
             offset=int(columns.offsets[row]),
             timestamp_ms=int(columns.timestamps_ms[row]),
-            key=columns.keys[row],
+            key=None if key is None else key[:MAX_KEY_BYTES],
             size=None if value is None else len(value),
             sha256=None if value is None else hashlib.sha256(value).hexdigest(),
             reason=reason,

@@ -24,24 +24,28 @@ from monitor.telemetry import Telemetry, Vitals
 
 STUCK_S = 60.0
 _CLOSE_TIMEOUT_S = 2.0
+_BACKLOG = 64
 
 
 class HttpServer:
     """Serves until closed. `address` is what it really listens on."""
 
     def __init__(self, http: Http, telemetry: Telemetry, vitals: Vitals) -> None:
-        family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+        host = http.host.strip("[]")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            self._socket.bind((http.host.strip("[]"), http.port))
+            self._socket.bind((host, http.port))
+            # Here, not in the thread: two may bind one port (SO_REUSEADDR), only one may listen.
+            self._socket.listen(_BACKLOG)
         except OSError as error:
             self._socket.close()
             raise ConfigError(
                 f"http: can't listen on {http.host}:{http.port}: {error.strerror}; choose another http.port "
                 "(0 takes a free one)"
             ) from None
-        self.address = f"{http.host}:{self._socket.getsockname()[1]}"
+        self.address = f"{f'[{host}]' if ':' in host else host}:{self._socket.getsockname()[1]}"
         app = Starlette(routes=_routes(telemetry, vitals))
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", limit_concurrency=16, timeout_keep_alive=5,

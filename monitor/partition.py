@@ -59,8 +59,9 @@ class Counts:
         self.windows += len(scores)
         self.windows_anomalous += int((verdicts == Verdict.ANOMALY).sum())
         self.windows_unscorable += int((verdicts == Verdict.UNSCORABLE).sum())
-        ratios = scores[verdicts != Verdict.UNSCORABLE] / np.float32(threshold)
-        self.ratio_sum += float(ratios.sum(dtype=np.float64))
+        # float64, because float32 can overflow here; the line as `decide` reads it, so that the bucket of 1.0 is exact
+        ratios = scores[verdicts != Verdict.UNSCORABLE].astype(np.float64) / float(np.float32(threshold))
+        self.ratio_sum += float(ratios.sum())
         self.ratios += np.bincount(np.searchsorted(RATIO_BUCKETS, ratios), minlength=len(self.ratios))
 
 

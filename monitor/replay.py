@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from monitor.assembly import load_detector, make_processor
 from monitor.backends.kafka import partition_of
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.config import Config, load
+from monitor.config import Config, load, parse
 from monitor.daemon import Daemon
 from monitor.datafiles import read_series, read_text_column, read_windows
 from monitor.detector.spec import Manifest
-from monitor.errors import DataError
+from monitor.errors import ConfigError, DataError
 from monitor.partition import Counts
 from monitor.telemetry import Telemetry, Vitals, configure_logging
 
@@ -76,7 +76,10 @@ def replay_file(
         sys.stdout.buffer.write(text)
         sys.stdout.buffer.flush()
     else:
-        alerts.write_bytes(text)
+        try:
+            alerts.write_bytes(text)
+        except OSError as error:
+            raise DataError(f"{alerts}: the alerts can't be written: {error.strerror}") from None
     typer.echo(summary(counts, seconds), err=True)
 
 
@@ -115,10 +118,12 @@ def overridden(config: Path | None, *, service: str | None, topic: str | None, t
     document["input"]["topics"] = [topic] if topic else base.input.topics[:1]
     if service:
         document["service"]["name"] = service
-    if threshold:
+    if threshold is not None:
         document["model"]["threshold"] = threshold
     document["log"]["level"] = "warning"
-    made = Config.model_validate(document)
+    made, problems = parse(document)
+    if made is None:
+        raise ConfigError("replay: " + "; ".join(problems))
     configure_logging(made.log)
     return made
 
@@ -206,4 +211,5 @@ class _Event(msgspec.Struct):
 
 
 def _event_time(alert: bytes) -> str:
-    return msgspec.json.decode(alert, type=_Event).time
+    # Without the Z, so that 10.5 s comes before 10.500250 s.
+    return msgspec.json.decode(alert, type=_Event).time.removesuffix("Z")

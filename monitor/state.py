@@ -7,6 +7,7 @@ whole, because a state that is half right gives alerts that are half right.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -66,7 +67,7 @@ def decode_incidents(partition: TopicPartition, records: Iterable[StateRecord]) 
             for record in records
             if record.key.startswith(prefix)
         }
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StateError(f"incident of {partition}: {error}") from None
 
 
@@ -76,11 +77,14 @@ def encode_checkpoint(
     """Shards that stand for the windows of `partition` before input offset `offset`: at least one (key, value)."""
     sample_bytes = 4 * tails.values.shape[1] + 16
     sizes = tails.kept * sample_bytes + 32 + np.fromiter(map(len, series), np.int64, len(series))
-    shard_of = np.cumsum(sizes) // SHARD_BYTES
-    starts = np.append(np.flatnonzero(np.diff(shard_of, prepend=-1)), len(series))
-    starts = starts if len(series) else np.array([0, 0])
+    until = np.concatenate([[0], np.cumsum(sizes)])
+    starts = [0]
+    while len(starts) == 1 or starts[-1] < len(series):
+        # As many series as fit, one at least.
+        fit = int(np.searchsorted(until, until[starts[-1]] + SHARD_BYTES, side="right")) - 1
+        starts.append(min(len(series), max(fit, starts[-1] + 1)))
     ends = np.concatenate([[0], np.cumsum(tails.kept)])
-    for shard, (first, end) in enumerate(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)):
+    for shard, (first, end) in enumerate(pairwise(starts)):
         samples = slice(int(ends[first]), int(ends[end]))
         yield (
             b"/".join((_WINDOWS, partition.topic.encode(), str(partition.partition).encode(), str(shard).encode())),
@@ -115,12 +119,12 @@ def decode_checkpoint(
         if record.key.startswith(prefix):
             try:
                 shard = msgspec.msgpack.decode(record.value, type=_Shard)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise StateError(f"checkpoint of {partition}: {error}") from None
             if shard.offset == offset:  # a shard of an older, larger checkpoint may still be there
                 shards[shard.shard] = shard
     wanted = next(iter(shards.values())).shards if shards else 1
-    if set(shards) != set(range(wanted)):
+    if len(shards) != wanted or set(shards) != set(range(len(shards))):
         raise StateError(f"checkpoint of {partition} at offset {offset}: {len(shards)} of {wanted} shards found")
     parts = [_tails(partition, shards[number], length, channels) for number in range(wanted)]
     series = [name for number in range(wanted) for name in shards[number].series]

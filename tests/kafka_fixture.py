@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 
 import pytest
 
 from monitor.broker.cluster import LocalKafka
+from monitor.broker.jars import class_path
+from monitor.broker.process import java
 from monitor.errors import BrokerError
 
 
 def is_required() -> bool:
     """Whether a broker that does not start is an error (CI) or a reason to skip (at home)."""
     return os.environ.get("TELLTALE_REQUIRE_KAFKA") == "1" or bool(os.environ.get("CI"))
+
+
+@functools.cache
+def require_kafka() -> None:
+    """Skip, or in CI fail, where a broker could not be started for want of Java or of the jars."""
+    try:
+        java()
+        class_path(lambda _: None)
+    except BrokerError as error:
+        if is_required():
+            raise
+        pytest.skip(f"no broker: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -78,6 +78,6 @@ def too_few(windows: int, rule: ThresholdPart, *, overlap: float = 1.0) -> str |
         return None
     return (
         f"{windows} calibration windows count as about {independent:.0f} independent ones, but quantile "
-        f"{rule.quantile:g} needs {needed:.0f}: the line is no more than their largest score; give more normal data "
-        "or a lower quantile"
+        f"{rule.quantile:g} needs {needed:.0f}: the line rests on a few of them; give more normal data, or a "
+        "lower quantile"
     )

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from monitor.errors import DataError
+
 if TYPE_CHECKING:
     from training.parts import Table
 
@@ -50,9 +52,12 @@ def train(
 ) -> None:
     """Fit an autoencoder to normal data, choose its threshold, and write the artifact that the daemon serves."""
     from monitor.detector import storage
+    from monitor.detector.artifact import MANIFEST
     from training import export, pipeline, recipes, summary
     from training.progress import Progress
 
+    if out.suffix != ".zip" and out.exists() and not (out / MANIFEST).is_file() and _holds_something(out):
+        raise DataError(f"{out}: something that is not an artifact is there; choose another --out")
     chosen = recipes.override(
         recipes.load(recipe), epochs=epochs, length=window, hop=hop, quantile=quantile, normal_class=normal_class
     )
@@ -119,3 +124,7 @@ def _rows(table: Table) -> int:
     from monitor.datafiles import WindowTable
 
     return len(table.windows) if isinstance(table, WindowTable) else len(table.samples)
+
+
+def _holds_something(path: Path) -> bool:
+    return not path.is_dir() or any(path.iterdir())

@@ -171,19 +171,21 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
         _check_ports(missing)
         memory.check_available(len(missing), state.heap_mb)
         record = Record(self.data_dir, state)
-        launcher = Launcher(record, jars.class_path(self._report))
         record.set_phase("starting")
         try:
+            launcher = Launcher(record, jars.class_path(self._report))
             launcher.format(missing)
             launcher.run(missing)
             launcher.wait(nodes, timeout_secs)
-        except BaseException:  # Ctrl-C too
+        except BaseException as error:  # Ctrl-C too
             started = {broker.node for broker in missing}
             end(record, [b for b in record.state.brokers if b.node in started], FAILED_STOP_TIMEOUT_SECS, silent)
             if record.state.alive:
                 record.set_phase("running")
             else:
                 record.set_stopped(remembered)
+            if isinstance(error, OSError):
+                raise BrokerError(f"{error.filename or self.data_dir}: {error.strerror}; see --data") from error
             raise
         record.set_phase("running")
 
@@ -201,6 +203,8 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
 
     def _planned(self, last: ClusterState | None) -> ClusterState:
         """What to start: what was asked for, else as the last time, else the defaults."""
+        if last is not None and not any(storage_path(self.data_dir, each.node).exists() for each in last.brokers):
+            last = None  # a start that failed before it made anything: nothing to keep to
         count = self._brokers or (len(last.brokers) if last else 1)
         if last is not None and count != len(last.brokers):
             raise BrokerError(

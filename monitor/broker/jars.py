@@ -95,7 +95,7 @@ def _is_right(jar: Jar, path: Path) -> bool:
     """True if it is there and right, False if it is absent; raises if it is wrong."""
     try:
         found = _sha256(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise BrokerError(f"{path}: can't be read ({error.strerror}); make it readable or remove it") from error

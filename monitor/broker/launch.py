@@ -122,7 +122,7 @@ class Launcher:
         storage = storage_path(self.data_dir, broker.node)
         meta = storage / "meta.properties"
         try:
-            found = dict(line.split("=", 1) for line in meta.read_text().splitlines() if "=" in line)
+            found = dict(line.split("=", 1) for line in meta.read_text(errors="replace").splitlines() if "=" in line)
         except FileNotFoundError:
             if storage.exists():
                 raise BrokerError(

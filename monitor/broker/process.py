@@ -136,7 +136,9 @@ def _proc_start(pid: int) -> str | None:
 
 
 def _ps_start(pid: int) -> str | None:
-    ps = shutil.which("ps") or "/bin/ps"
+    ps = shutil.which("ps")
+    if ps is None:
+        return None
     done = subprocess.run(
         [ps, "-o", "state=,lstart=", "-p", str(pid)],
         capture_output=True,

@@ -150,30 +150,44 @@ class Outcome:
             found.append(f"{len(self.matched.missed)} of {self.planted} planted {self.what} were not found")
         false = len(self.matched.false)
         if self.planted_counts and false > max(1.0, MOST_FALSE_PER_HOUR * self.series_hours):
-            found.append(f"{false} false incidents in {self.series_hours:.2g} patient-hours; at most 1 an hour is right")
+            found.append(
+                f"{false} false incidents in {self.series_hours:.2g} patient-hours; at most 1 an hour is right"
+            )
         if self.duplicates:
             found.append(f"{self.duplicates} alerts came twice")
         return tuple(found)
 
+    def verdict(self) -> str:
+        """What came of it in a word, where there are no failures."""
+        found, false = len(self.matched.found), len(self.matched.false)
+        which = "Everything planted was found" if found == self.planted else f"{found} of {self.planted} were found"
+        return which + (f", with {false} false incident{'s' if false > 1 else ''}" if false else ", and nothing else")
+
     def lines(self) -> list[tuple[str, str]]:
         """The summary as (heading, text)."""
         false = len(self.matched.false)
+        p50, p99 = self.latency_ms(0.5), self.latency_ms(0.99)
+        samples, records = self.samples / self.feed_s, self.records / self.feed_s
         return [
-            ("planted", f"{self.planted} {self.what}: {len(self.matched.found)} found, {len(self.matched.missed)} missed"),
+            (
+                "planted",
+                f"{self.planted} {self.what}: {len(self.matched.found)} found, {len(self.matched.missed)} missed",
+            ),
             (
                 "false",
-                f"{false} of {self.incidents} incidents, {self.false_per_hour:.1f} per patient-hour "
-                f"({self.series_hours:.2f} patient-hours; incidents cover {self.covered_share:.1%} of them)",
+                f"{false} of {self.incidents} incidents, {self.false_per_hour:.1f} per patient-hour",
+            ),
+            (
+                "signal",
+                f"{self.series_hours:.2f} patient-hours, {self.covered_share:.1%} of it in incidents",
             ),
             (
                 "latency",
-                f"p50 {self.latency_ms(0.5):.0f} ms, p99 {self.latency_ms(0.99):.0f} ms from record sent to alert readable "
-                f"({self.alerts} alerts, read_committed, each once)",
+                f"p50 {p50:.0f} ms, p99 {p99:.0f} ms from record sent to alert readable ({self.alerts} alerts)",
             ),
             (
                 "rate",
-                f"{self.samples / self.feed_s:,.0f} samples/s in {self.records / self.feed_s:,.0f} records/s, "
-                f"{self.speed:.0f} times real time",
+                f"{samples:,.0f} samples/s in {records:,.0f} records/s, {self.speed:.0f} times real time",
             ),
         ]
 

@@ -24,7 +24,6 @@ from monitor.demo.findings import Stretch
 from monitor.errors import DataError
 
 RECIPE = Path(__file__).with_name("ecg-demo.toml")
-CHANNEL = "ecg_mv"
 RATE_HZ = 125
 # A bedside monitor sends several packets a second; this one five.
 CHUNK = 25
@@ -59,7 +58,7 @@ class Sent:
 class Scenario:
     """A whole show.
 
-    what: the planted things' name, in the plural.
+    what, what_one: the planted things' name, in the plural and the singular.
     training: files for the trainer; recipe: which recipe it takes.
     alerting: the daemon's policy, as its configuration has it.
     slack_us: length of a window, see `findings`.
@@ -68,6 +67,7 @@ class Scenario:
 
     title: str
     what: str
+    what_one: str
     training: tuple[Path, ...]
     recipe: str
     alerting: dict[str, int]
@@ -115,7 +115,7 @@ def synthetic(directory: Path, *, seed: int, patients: int, minutes: float, now_
             seed=person.clean_seed, duration_s=clean_s, ectopic_count=0, first_ectopic_s=0.0, **heart
         )  # fmt: skip
         training.append(directory / f"{person.name}.npz")
-        np.savez(training[-1], **{CHANNEL: clean.signal_mv})
+        np.savez(training[-1], ecg_mv=clean.signal_mv)
         count = _share(round(PLANTED_PER_HOUR * minutes / 60), patients, number)
         watched = synthesise(
             seed=person.seed, duration_s=duration_s, ectopic_count=count, first_ectopic_s=FIRST_PLANTED_S, **heart
@@ -130,10 +130,12 @@ def synthetic(directory: Path, *, seed: int, patients: int, minutes: float, now_
         title=f"{patients} patient{'s' if patients > 1 else ''}, {minutes / patients:.3g} minutes of ECG each, "
         f"{len(planted)} premature beats planted by seed {seed}",
         what="premature beats",
+        what_one="premature beat",
         training=tuple(training),
         recipe=str(RECIPE),
-        # Two windows in a row open an incident, a second without any closes it.
-        alerting={"open_after": 2, "close_after": 8, "update_every": 40},
+        # Three windows in a row over the line open an incident, see ecg-demo.toml; two seconds without one, some two
+        # beats, close it.
+        alerting={"open_after": 3, "close_after": 16, "update_every": 40},
         series=tuple(person.name for person in people),
         records=tuple(records),
         planted=tuple(sorted(planted)),
@@ -178,6 +180,7 @@ def heartbeats(directory: Path, data: Path, *, seed: int, patients: int, now_us:
     return Scenario(
         title=f"{len(streamed):,} real heartbeats of ECG5000 in {patients} series, {len(planted)} of them abnormal",
         what="abnormal beats",
+        what_one="abnormal beat",
         training=(file,),
         recipe="ecg-beats",
         alerting={"open_after": 1, "close_after": 1, "update_every": 0},

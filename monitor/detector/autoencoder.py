@@ -59,8 +59,29 @@ class DenseAutoencoder(nnx.Module):
 
 
 def build(spec: ModelSpec, window_shape: tuple[int, int], seed: int) -> DenseAutoencoder:
-    """A model with fresh parameters drawn from `seed`."""
-    return DenseAutoencoder(spec, window_shape, nnx.Rngs(seed))
+    """A model with fresh parameters drawn from `seed`: kernels by Glorot's uniform rule, as in the tutorial; biases 0.
+
+    NumPy draws them, so that they depend on no version of JAX's generators, and nothing is compiled for it.
+
+    References:
+        Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks", eq. 16.
+    """
+    rng = np.random.default_rng(seed)
+    graph, skeleton = _abstract(spec, window_shape)
+    leaves = []
+    for path, leaf in nnx.to_flat_state(skeleton):
+        shape = leaf.get_value().shape
+        limit = np.sqrt(6 / sum(shape)) if len(shape) == 2 else 0.0
+        leaves.append((path, leaf.replace(jnp.asarray(rng.uniform(-limit, limit, shape), dtype=jnp.float32))))
+    model: DenseAutoencoder = nnx.merge(graph, nnx.from_flat_state(leaves))
+    return model
+
+
+def _abstract(spec: ModelSpec, window_shape: tuple[int, int]) -> tuple[nnx.GraphDef[DenseAutoencoder], State]:
+    """The model's structure, with shapes in the place of parameters."""
+    abstract = nnx.eval_shape(lambda: DenseAutoencoder(spec, window_shape, nnx.Rngs(0)))
+    graph, skeleton = nnx.split(abstract)
+    return graph, skeleton
 
 
 def parameters_of(state: State) -> dict[str, NDArray[np.float32]]:
@@ -75,8 +96,7 @@ def load(spec: ModelSpec, window_shape: tuple[int, int], parameters: Parameters)
     Raises:
         ArtifactFormatError: a tensor is missing, unknown, of another shape or type, or not finite; names each.
     """
-    abstract = nnx.eval_shape(lambda: build(spec, window_shape, 0))
-    graph, skeleton = nnx.split(abstract)
+    graph, skeleton = _abstract(spec, window_shape)
     expected = {".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(skeleton)}
     problems = [f"tensor {name!r} is missing" for name in expected.keys() - parameters.keys()]
     problems += [f"tensor {name!r} is not part of the model" for name in parameters.keys() - expected.keys()]

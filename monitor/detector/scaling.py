@@ -40,7 +40,9 @@ def fit(samples: NDArray[np.floating], kind: Kind) -> ScalingSpec:
         axis = None if kind == "minmax_global" else 0
         low = np.broadcast_to(np.nanmin(table, axis=axis), channels)
         offset, scale = low, np.nanmax(table, axis=axis) - low
-    # float32 is what is served: a spread below its resolution at this offset is a constant channel
-    constant = scale <= np.abs(offset) * np.finfo(np.float32).eps
-    scale = np.where(constant | (scale == 0), 1.0, scale)
+    # float32 is what is served: a spread below its resolution at this offset, or below its smallest normal number (XLA
+    # flushes what is smaller to zero), is a constant channel
+    served = np.finfo(np.float32)
+    constant = scale <= np.maximum(np.abs(offset) * served.eps, served.tiny)
+    scale = np.where(constant, 1.0, scale)
     return ScalingSpec(kind=kind, offset=tuple(map(float, offset)), scale=tuple(map(float, scale)))

@@ -19,6 +19,9 @@ from monitor.detector.spec import ModelSpec, ScalingSpec, ScoreSpec
 
 Float32Array = NDArray[np.float32]
 
+# A mean of huge errors overflows; what can't be counted is still over every threshold, and JSON has no infinity.
+HIGHEST = np.finfo(np.float32).max
+
 
 class Scorer:
     """Scores windows with one model, in one padded batch shape, on whatever device JAX has.
@@ -67,7 +70,7 @@ class Scorer:
             windows: (n, length, channels) float32, in the data's own unit.
 
         Returns:
-            scores (n,): mean absolute error in scaled units, >= 0; NaN where the window holds a NaN.
+            scores (n,): mean absolute error in scaled units, >= 0, finite; NaN where the window holds a NaN.
             reconstructions (n, length, channels), in the data's own unit.
         """
         if windows.dtype != np.float32 or windows.shape[1:] != self.window_shape:
@@ -87,4 +90,4 @@ class Scorer:
                 self._padded[:count] = rows
                 rows = self._padded
             scores, reconstructions = jax.device_get(self._run(self._state, rows))
-            yield scores[:count], reconstructions[:count]
+            yield np.minimum(scores[:count], HIGHEST), reconstructions[:count]

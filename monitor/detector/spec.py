@@ -24,6 +24,7 @@ MAX_WINDOW_NUMBERS = 1_000_000
 MAX_LAYER_WIDTH = 65_536
 MAX_LAYERS = 64
 MAX_BATCH_ROWS = 65_536
+MIN_FLOAT32, MAX_FLOAT32 = 1.1754943508222875e-38, 3.4028234663852886e38
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -161,16 +162,21 @@ def _window_problems(manifest: Manifest) -> list[str]:
 def _number_problems(manifest: Manifest) -> list[str]:
     problems = []
     scaling, widths, quantiles = manifest.scaling, manifest.model.widths, manifest.calibration.quantiles
-    if not all(map(math.isfinite, scaling.offset)) or not all(math.isfinite(s) and s > 0 for s in scaling.scale):
-        problems.append("scaling must be finite, with positive scales")
+    if not all(map(_served, scaling.offset)) or not all(s > 0 and _served(s) for s in scaling.scale):
+        problems.append("scaling must be finite in float32, with positive scales")
     if not 1 <= len(widths) <= MAX_LAYERS or not all(1 <= width <= MAX_LAYER_WIDTH for width in widths):
         problems.append(f"model.widths must be 1 to {MAX_LAYERS} numbers from 1 to {MAX_LAYER_WIDTH}")
     if not 1 <= manifest.batch_rows <= MAX_BATCH_ROWS:
         problems.append(f"batch_rows is {manifest.batch_rows}, must be 1 to {MAX_BATCH_ROWS}")
-    if not (math.isfinite(manifest.threshold.value) and manifest.threshold.value > 0):
-        problems.append(f"threshold.value is {manifest.threshold.value}, must be positive")
+    if not (manifest.threshold.value > 0 and _served(manifest.threshold.value)):
+        problems.append(f"threshold.value is {manifest.threshold.value}, must be positive in float32")
     flat = [number for pair in quantiles for number in pair]
     rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(quantiles))
     if len(quantiles) < 2 or not all(map(math.isfinite, flat)) or not rising:
         problems.append("calibration.quantiles must be at least two increasing (probability, score) pairs")
     return problems
+
+
+def _served(number: float) -> bool:
+    """Whether float32, in which everything is served, can hold `number`: finite, and not 0 unless it is 0."""
+    return number == 0 or MIN_FLOAT32 <= abs(number) <= MAX_FLOAT32

@@ -188,9 +188,14 @@ def ours(workload: Workload, config: Config) -> Result:
     return results[0]
 
 
+# In the order of the table
 CONTENDERS: dict[str, str] = {
     "raw": "tests.benchmarks.contenders:raw",
     "ours": "tests.benchmarks.contenders:ours",
+    "naive": "tests.benchmarks.peers:naive",
+    "bytewax": "tests.benchmarks.peers:bytewax",
+    "quix-memory": "tests.benchmarks.peers:quix_memory",
+    "quix-exactly-once": "tests.benchmarks.peers:quix_exactly_once",
 }
 
 

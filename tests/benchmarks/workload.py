@@ -28,6 +28,7 @@ LENGTH, HOP, SERIES, PARTITIONS = 140, 14, 100, 4
 WIDTHS = (32, 16, 8)
 BATCH_ROWS = 1024
 OVER = 0.01  # share of windows that are to be over the threshold
+INCIDENT = 20  # windows, about, that an incident lasts
 
 Float32Array = NDArray[np.float32]
 
@@ -51,12 +52,13 @@ def prepare(kind: str, records: int, bootstrap: str, directory: Path, seed: int 
     rng = np.random.default_rng(seed)
     artifact = benchmark_artifact("sliding" if kind == "json" else "record")
     if kind == "json":
-        values = signal(rng, records // SERIES)
+        values = signal(rng, records // SERIES, INCIDENT * HOP - LENGTH)
         windows = np.concatenate([sliding_windows(series[:, None], LENGTH, HOP) for series in values])
         # Round-robin over the series, as sensors that report together do.
         rows: Iterator[bytes] = (b'{"value": %.6f}' % value for value in values.T.ravel().tolist())
     else:
-        windows = signal(rng, records * LENGTH // SERIES).reshape(-1, LENGTH, 1)
+        values = signal(rng, records // SERIES * LENGTH, INCIDENT * LENGTH)
+        windows = values.reshape(SERIES, -1, LENGTH, 1).transpose(1, 0, 2, 3).reshape(-1, LENGTH, 1)
         rows = (window.tobytes() for window in windows)
     scores, _ = artifact.scorer()(np.ascontiguousarray(windows))
     threshold = between(scores, 1 - OVER)
@@ -81,14 +83,14 @@ def with_threshold(artifact: Artifact, threshold: float) -> Artifact:
     return replace(artifact, manifest=msgspec.structs.replace(artifact.manifest, threshold=given))
 
 
-def signal(rng: np.random.Generator, length: int) -> Float32Array:
-    """(SERIES, length): a sine with noise; bursts of 150 samples at four times the amplitude, one in 15,000 samples."""
+def signal(rng: np.random.Generator, length: int, burst: int) -> Float32Array:
+    """(SERIES, length): a sine with noise, and as many bursts of four times the amplitude as make OVER of the time."""
     time_s = np.arange(length)
     phase = rng.uniform(0, 2 * np.pi, (SERIES, 1))
     values = np.sin(2 * np.pi * time_s / 50 + phase) + rng.normal(0, 0.2, (SERIES, length))
-    for _ in range(max(1, SERIES * length // 15_000)):
+    for _ in range(max(1, round(OVER * SERIES * length / burst))):
         series, start = rng.integers(SERIES), rng.integers(length)
-        values[series, start : start + 150] *= 4
+        values[series, start : start + burst] *= 4
     return np.round(values, 6).astype(np.float32)
 
 

@@ -12,7 +12,7 @@ from monitor.broker.cluster import LocalKafka
 
 COMMAND = [sys.executable, "-m", "monitor.broker"]
 # A killed broker may come back when its session has expired: 6 s by default, long for a test.
-SHORT_SESSION = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}
+SHORT_SESSION = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
 
 
 def telltale_kafka(

@@ -14,12 +14,14 @@ from monitor.broker.cluster import LocalKafka
 from monitor.errors import BrokerError
 from tests.integration.broker_processes import COMMAND, SHORT_SESSION, brokers_of, clear_away, telltale_kafka
 from tests.integration.kafka_client import client
+from tests.kafka_fixture import require_kafka
 
 pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Iterator[Path]:
+    require_kafka()
     directory = tmp_path / "blanks and ünïcode"
     yield directory
     clear_away(directory)
@@ -51,7 +53,7 @@ def test_records_outlive_a_stop_and_a_kill(data_dir: Path) -> None:
 
 
 def test_the_command_line(data_dir: Path) -> None:
-    options = ["--data", data_dir]
+    options = ("--data", data_dir)
     never = telltale_kafka("status", *options)
     assert (never.returncode, never.stdout) == (3, f"No local Kafka runs with its data in {data_dir}\n")
     assert telltale_kafka("stop", *options).stdout.startswith("Nothing to stop: no broker was ever started in")

@@ -15,6 +15,7 @@ from monitor.broker import jars
 from monitor.broker.cluster import LocalKafka
 from monitor.errors import BrokerError
 from tests.integration.broker_processes import COMMAND, brokers_of, clear_away, telltale_kafka
+from tests.kafka_fixture import require_kafka
 
 pytestmark = pytest.mark.kafka
 
@@ -23,6 +24,7 @@ GIB = 1 << 30
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Iterator[Path]:
+    require_kafka()
     yield tmp_path / "kafka"
     clear_away(tmp_path / "kafka")
 

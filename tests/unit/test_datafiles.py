@@ -78,6 +78,13 @@ def test_columns_named_by_the_caller(written: Written) -> None:
     assert table.time_us.tolist() == [10_000_000, 11_000_000]
 
 
+def test_a_column_asked_for_is_meant_exactly(written: Written) -> None:
+    table = datafiles.read_series(written("Time,time,v\n5,2026-01-01,1\n6,2026-01-02,2\n"), time_column="time")
+    assert table.time_us is not None
+    assert table.time_us[0] == 1_767_225_600_000_000
+    assert table.channels == ("Time", "v")
+
+
 @pytest.mark.parametrize(
     ("number", "microseconds"),
     [

@@ -118,6 +118,13 @@ def test_what_can_not_be_trained_is_said(tmp_path: Path, content: str, arguments
     assert not (tmp_path / "a").exists()
 
 
+def test_what_stands_at_the_place_of_the_artifact_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    _written(tmp_path / "notes" / "mine.txt", "years of work")
+    with pytest.raises(DataError, match="choose another --out"):
+        run("train", tmp_path / "no such data", "--out", tmp_path / "notes")
+
+
 def test_windows_of_another_length_are_refused(beats: Path, tmp_path: Path) -> None:
     short = _written(tmp_path / "short.txt", "1 0.5 0.25\n2 0.5 0.1\n")
     with pytest.raises(DataError, match=r"windows of \[2, 24\] samples"):

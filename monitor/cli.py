@@ -126,7 +126,7 @@ def config_show(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Print the configuration in force, environment included, secrets hidden."""
     from monitor.config import load
 
-    typer.echo(load(config).model_dump_json(indent=2))
+    typer.echo(load(config, artifact_needed=False).model_dump_json(indent=2))
 
 
 @config_app.command("schema")

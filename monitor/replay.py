@@ -112,7 +112,7 @@ def replayed(artifact_path: Path, source: FileSource, config: Config) -> tuple[l
 
 def overridden(config: Path | None, *, service: str | None, topic: str | None, threshold: float | None) -> Config:
     """The daemon's configuration, read from the beginning, with what the command line says over it."""
-    base = Config() if config is None else load(config)
+    base = Config() if config is None else load(config, artifact_needed=False)
     document = base.model_dump()
     document["input"] |= {"start": "earliest", "format": "json", "series": "key", "timestamp_field": "ts"}
     document["input"]["topics"] = [topic] if topic else base.input.topics[:1]

@@ -24,7 +24,7 @@ app = typer.Typer(
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="Where its data lie. [default: ~/.local/state/telltale/kafka (XDG)]"),
+    typer.Option("--data", metavar="DIR", help="Where its data lie. Default: ~/.local/state/telltale/kafka (XDG)."),
 ]
 AS_LAST = "as at the last start, else"
 
@@ -34,22 +34,22 @@ def start(
     data: DataDir = None,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65533, help=f"Of the first broker; 0: any free one. [default: {AS_LAST} 9092]"),
+        typer.Option(min=0, max=65533, help=f"Of the first broker; 0: any free one. Default: {AS_LAST} 9092."),
     ] = None,
     brokers: Annotated[
         int | None,
-        typer.Option(metavar="1|3", help=f"3: replicated, survives the loss of one. [default: {AS_LAST} 1]"),
+        typer.Option(metavar="1|3", help=f"3: replicated, survives the loss of one. Default: {AS_LAST} 1."),
     ] = None,
     heap: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help=f"Of each Java machine. [default: {AS_LAST} 512m, 384m each for 3 brokers]"),
+        typer.Option(metavar="SIZE", help=f"Of each Java machine. Default: {AS_LAST} 512m, 384m each for 3 brokers."),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help=f"A broker setting of Kafka's own; may be repeated; KEY= takes it back. [default: {AS_LAST} none]",
+            help=f"A broker setting of Kafka's own; may be repeated; KEY= takes it back. Default: {AS_LAST} none.",
         ),
     ] = None,
 ) -> None:

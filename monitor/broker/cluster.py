@@ -108,7 +108,7 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
             else:
                 state = self._planned(last)
             remembered = last or msgspec.structs.replace(
-                state, heap_mb=_default_heap_mb(len(state.brokers)), settings={}
+                state, heap_mb=memory.default_heap_mb(len(state.brokers)), settings={}
             )
             self._launch(state, {broker.node for broker in state.brokers}, timeout_secs, remembered)
             return state.bootstrap_servers
@@ -216,7 +216,7 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
             cluster_id=last.cluster_id if last else _new_cluster_id(),
             phase="stopped",
             actor=None,
-            heap_mb=self._heap_mb or (last.heap_mb if last else _default_heap_mb(count)),
+            heap_mb=self._heap_mb or (last.heap_mb if last else memory.default_heap_mb(count)),
             settings=self._merged(last.settings if last else {}),
             brokers=tuple(
                 BrokerState(node=node, port=port, controller_port=controller_port)
@@ -277,10 +277,6 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
             if broker.node == node:
                 return broker
         raise BrokerError(f"{self.data_dir}: has no broker {node}; they are counted from 1")
-
-
-def _default_heap_mb(brokers: int) -> int:
-    return memory.DEFAULT_HEAP_MB if brokers == 1 else memory.DEFAULT_HEAP_OF_THREE_MB
 
 
 def _new_cluster_id() -> str:

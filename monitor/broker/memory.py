@@ -9,13 +9,17 @@ from monitor.errors import BrokerError
 
 DEFAULT_HEAP_MB = 512
 DEFAULT_HEAP_OF_THREE_MB = 384
-SMALLEST_HEAP_MB = 64  # measured: starts and carries a light load; below it dwells in the garbage collector
+SMALLEST_HEAP_MB = 64  # measured: starts and carries a light load; at 20 MiB it ends with OutOfMemoryError
 BESIDE_HEAP_MB = (
     130  # measured 100-115 under load: what the Java machine holds beside the heap (code, classes, buffers)
 )
 
 PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
+
+
+def default_heap_mb(brokers: int) -> int:
+    return DEFAULT_HEAP_MB if brokers == 1 else DEFAULT_HEAP_OF_THREE_MB
 
 
 def parse_heap(text: str) -> int:

@@ -115,7 +115,8 @@ def match(planted: Sequence[Stretch], incidents: Sequence[Incident], slack_us: i
 class Outcome:
     """All that is told at the end.
 
-    `planted_counts`: every planted stretch must be found (not so for real heartbeats, where nobody finds all).
+    `planted_counts`: every planted stretch must be found. Not so for real heartbeats, of which nobody finds all; there
+    each record is one beat, normal or planted.
     `latencies_s`: from the call that sent the record to the poll that returned its alert, one for each alert.
     """
 
@@ -138,6 +139,12 @@ class Outcome:
     @property
     def false_per_hour(self) -> float:
         return len(self.matched.false) / self.series_hours
+
+    def _false_rate(self) -> str:
+        if self.planted_counts:
+            return f"{self.false_per_hour:.1f} per patient-hour"
+        normal = self.records - self.planted
+        return f"{len(self.matched.false) / normal:.1%} of {normal:,} normal ones"
 
     def latency_ms(self, quantile: float) -> float:
         """A quantile of the latencies, NaN without any."""
@@ -175,7 +182,7 @@ class Outcome:
             ),
             (
                 "false",
-                f"{false} of {self.incidents} incidents, {self.false_per_hour:.1f} per patient-hour",
+                f"{false} of {self.incidents} incidents, {self._false_rate()}",
             ),
             (
                 "signal",

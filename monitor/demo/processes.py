@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, BinaryIO
 
 import msgspec
 
@@ -64,29 +65,18 @@ def train(
     """
     arguments = ["train", *map(str, data), "--recipe", recipe, "--seed", str(seed), "--out", str(out)]
     said = out.parent / "train.log"
-    with interruptions.held():
-        with said.open("wb") as file:
-            process = subprocess.Popen(
-                command(*arguments),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.PIPE,
-                text=True,
-                cwd=out.parent,
-                env=environment(),
-                start_new_session=True,
-            )
-        trainer = _Trainer(process)
     notes = []
+    trainer = _Trainer()
     try:
-        assert process.stderr is not None
-        for line in process.stderr:
+        with interruptions.held(), said.open("wb") as file:
+            complaints = trainer.start(command(*arguments), file, out.parent)
+        for line in complaints:
             epoch = _EPOCH.match(line)
             if epoch:
                 on_epoch(int(epoch[1]), int(epoch[2]))
             else:
                 notes.append(line.rstrip())
-        code = process.wait()
+        code = trainer.wait()
     finally:
         trainer.end()
     if code:
@@ -95,12 +85,34 @@ def train(
 
 
 class _Trainer:
-    """Nothing of it is worth waiting for once it is not wanted any more."""
+    """The trainer's process; nothing of it is worth waiting for once it is not wanted any more."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self, arguments: Sequence[str], output: BinaryIO, directory: Path) -> IO[str]:
+        """Starts it; what it says on stderr."""
+        self._process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=directory,
+            env=environment(),
+            start_new_session=True,
+        )
+        assert self._process.stderr is not None
+        return self._process.stderr
+
+    def wait(self) -> int:
+        assert self._process is not None
+        return self._process.wait()
 
     def end(self) -> None:
+        """Kills it if it still runs."""
+        if self._process is None:
+            return
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()

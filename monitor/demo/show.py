@@ -167,17 +167,18 @@ class _Show:
 
     def _start_broker(self) -> LocalKafka:
         self._screen.begin("broker", "starting Apache Kafka")
-        kafka = LocalKafka(self._work / "kafka", port=0, brokers=1, report=self._report)
+        # What it says while it starts (a first download) is for people; how it stops is not.
+        starting = True
+        kafka = LocalKafka(
+            self._work / "kafka", port=0, brokers=1, report=lambda said: self._screen.note(said) if starting else None
+        )
         self._stack.callback(kafka.stop)
         kafka.start()
+        starting = False
         for topic, partitions in ((INPUT, PARTITIONS), (ALERTS, 1)):
             create_topic(kafka.bootstrap_servers, topic, partitions)
         self._screen.end("broker", f"Apache Kafka {kafka.status().version} runs at {kafka.bootstrap_servers}")
         return kafka
-
-    def _report(self, sentence: str) -> None:
-        if sentence.startswith("Download"):
-            self._screen.note(sentence)
 
     def _train(self, scenario: Scenario) -> None:
         self._screen.begin("train", f"training an autoencoder on {scenario.training_text}")

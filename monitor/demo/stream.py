@@ -88,7 +88,9 @@ class Scenario:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Patient:
+class Patient:
+    """A heart, the seed of its clean recording, and that of the monitored one."""
+
     name: str
     heart_rate_bpm: float
     amplitude: float
@@ -103,13 +105,13 @@ def synthetic(directory: Path, *, seed: int, patients: int, minutes: float, now_
         minutes: length of the monitored signal, all patients together.
         now_us: when the monitored signal ends, in event time.
     """
-    people = list(_people(seed, patients))
+    persons = list(people(seed, patients))
     clean_s, duration_s = CLEAN_MINUTES * 60 / patients, minutes * 60 / patients
     if duration_s < 2 * FIRST_PLANTED_S:
         raise DataError(f"{minutes:g} minutes for {patients} patients: give each at least {2 * FIRST_PLANTED_S:g} s")
     start_us = now_us // 1_000_000 * 1_000_000 - math.ceil(duration_s) * 1_000_000
     training, planted, records = [], [], []
-    for number, person in enumerate(people):
+    for number, person in enumerate(persons):
         heart = {"heart_rate_bpm": person.heart_rate_bpm, "amplitude": person.amplitude, "sampling_rate_hz": RATE_HZ}
         clean = synthesise(
             seed=person.clean_seed, duration_s=clean_s, ectopic_count=0, first_ectopic_s=0.0, **heart
@@ -136,7 +138,7 @@ def synthetic(directory: Path, *, seed: int, patients: int, minutes: float, now_
         # Three windows in a row over the line open an incident, see ecg-demo.toml; two seconds without one, some two
         # beats, close it.
         alerting={"open_after": 3, "close_after": 16, "update_every": 40},
-        series=tuple(person.name for person in people),
+        series=tuple(person.name for person in persons),
         records=tuple(records),
         planted=tuple(sorted(planted)),
         planted_counts=True,
@@ -197,11 +199,12 @@ def heartbeats(directory: Path, data: Path, *, seed: int, patients: int, now_us:
     )
 
 
-def _people(seed: int, patients: int) -> Iterator[_Patient]:
+def people(seed: int, patients: int) -> Iterator[Patient]:
+    """The made-up patients of a seed."""
     for number in range(patients):
         rng = np.random.default_rng([seed, number])
         clean_seed, own_seed = rng.integers(0, 2**31, 2).tolist()
-        yield _Patient(
+        yield Patient(
             name=f"patient-{number + 1}",
             heart_rate_bpm=float(rng.uniform(55.0, 95.0)),
             amplitude=float(rng.uniform(0.8, 1.2)),

@@ -2,7 +2,7 @@
 
 Prints one line of JSON. `raw` polls and does nothing; `ours` is the daemon as `telltale run` builds it. Both have the
 same consumer settings, join a group, and are timed from the moment their partitions are let go to the last record (and
-its commit). The peers are in `peers.py`.
+its commit). The others are in `peers.py`. This file imports little, so that memory is each contender's own.
 """
 
 from __future__ import annotations
@@ -12,27 +12,30 @@ import importlib
 import resource
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from numpy.typing import NDArray
 
-from monitor.assembly import load_detector, make_processor
-from monitor.backends.abstract import Commit, Position, TopicPartition
-from monitor.backends.kafka import KafkaBackend, settings
+from monitor.backends.kafka import create_topic, settings
 from monitor.config import Config
-from monitor.daemon import Daemon
-from monitor.detector.scoring import Scorer
-from monitor.http import HttpServer
-from monitor.telemetry import Telemetry, Vitals, configure_logging
-from tests.benchmarks.workload import PARTITIONS, Workload, configuration
 
-Float32Array = NDArray[np.float32]
+LENGTH, HOP, SERIES, PARTITIONS = 140, 14, 100, 4
+
+
+class Workload(msgspec.Struct, frozen=True, kw_only=True):
+    """A filled topic, the artifact for it, and what is to be found: the same for every contender."""
+
+    kind: str  # json: one sample a record; f32: one window a record
+    topic: str
+    artifact: str
+    weights: str  # the artifact's parameters once more, as .npz
+    records: int
+    samples: int
+    windows: int
+    over: int
+    threshold: float
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -61,6 +64,21 @@ class Stopwatch:
 
     def read(self) -> tuple[float, float]:
         return time.perf_counter() - self._wall, time.process_time() - self._cpu
+
+
+def configuration(workload: Workload, bootstrap: str, group: str) -> Config:
+    """The daemon's configuration: defaults, but for names and `start`."""
+    return Config.model_validate(
+        {
+            "service": {"name": group, "instance": group},
+            "kafka": {"bootstrap_servers": [bootstrap], "group_id": group},
+            "input": {"topics": [workload.topic], "format": workload.kind, "start": "earliest"},
+            "output": {"alerts": f"{group}.alerts", "dead_letters": f"{group}.dead"},
+            "model": {"artifact": workload.artifact},
+            "http": {"port": 0},
+            "log": {"level": "warning"},
+        }
+    )
 
 
 class _Silent(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -108,90 +126,10 @@ def raw(workload: Workload, config: Config) -> Result:
     return Result(seconds=seconds, cpu_s=cpu_s, records=count)
 
 
-class TimedScorer:
-    """A scorer that adds up its time."""
-
-    def __init__(self, scorer: Scorer) -> None:
-        self._scorer = scorer
-        self.seconds = 0.0
-
-    @property
-    def compilations(self) -> int:
-        return self._scorer.compilations
-
-    def __call__(self, windows: Float32Array) -> tuple[Float32Array, Float32Array]:
-        started = time.perf_counter()
-        result = self._scorer(windows)
-        self.seconds += time.perf_counter() - started
-        return result
-
-
-class TimedBackend(KafkaBackend):
-    """The daemon's backend; starts the watch with the last partition's `begin`, calls `done` after the last commit."""
-
-    def __init__(self, config: Config, records: int, watch: Stopwatch, done: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._records = records
-        self._watch = watch
-        self._done = done
-        self._offsets: dict[TopicPartition, int] = {}
-        self._count = 0
-
-    def begin(self, partition: TopicPartition, offset: int) -> None:
-        super().begin(partition, offset)
-        self._count += 1
-        if self._count == PARTITIONS:
-            self._watch.start()
-
-    def commit(self, commit: Commit) -> dict[TopicPartition, Position]:
-        positions = super().commit(commit)
-        self._offsets |= {partition: position.offset for partition, position in positions.items()}
-        if sum(self._offsets.values()) >= self._records:
-            self._done()
-        return positions
-
-
-def ours(workload: Workload, config: Config) -> Result:
-    """The daemon: decode, window, score, decide, publish alerts, all committed exactly once."""
-    configure_logging(config.log)
-    artifact, compiled = load_detector(workload.artifact)
-    scorer = TimedScorer(compiled)
-    processor = make_processor(config, artifact)
-    vitals = Vitals()
-    telemetry = Telemetry(vitals, lambda: processor.counts, {"name": "benchmark"}, workload.threshold)
-    server = HttpServer(config.http, telemetry, vitals)
-    server.start()
-    watch = Stopwatch()
-    results = []
-
-    def done() -> None:
-        if not results:
-            seconds, cpu_s = watch.read()
-            counts = processor.counts
-            results.append(
-                Result(
-                    seconds=seconds,
-                    cpu_s=cpu_s,
-                    records=counts.records.total(),
-                    windows=counts.windows,
-                    over=counts.windows_anomalous,
-                    alerts=counts.alerts.total(),
-                    scoring_s=scorer.seconds,
-                )
-            )
-            daemon.stop()
-
-    backend = TimedBackend(config, workload.records, watch, done)
-    daemon = Daemon(config, backend, processor, scorer, telemetry, vitals)  # type: ignore[arg-type]
-    daemon.run()
-    server.close()
-    return results[0]
-
-
 # In the order of the table
 CONTENDERS: dict[str, str] = {
     "raw": "tests.benchmarks.contenders:raw",
-    "ours": "tests.benchmarks.contenders:ours",
+    "ours": "tests.benchmarks.ours:ours",
     "naive": "tests.benchmarks.peers:naive",
     "bytewax": "tests.benchmarks.peers:bytewax",
     "quix-memory": "tests.benchmarks.peers:quix_memory",
@@ -201,9 +139,11 @@ CONTENDERS: dict[str, str] = {
 
 def main() -> None:
     name, described, bootstrap, group = sys.argv[1:]
-    workload = msgspec.convert(msgspec.json.decode(described), Workload, dec_hook=lambda _, text: Path(text))
+    workload = msgspec.json.decode(described, type=Workload)
+    config = configuration(workload, bootstrap, group)
+    create_topic(bootstrap, config.output.alerts)
     module, _, function = CONTENDERS[name].partition(":")
-    result = getattr(importlib.import_module(module), function)(workload, configuration(workload, bootstrap, group))
+    result = getattr(importlib.import_module(module), function)(workload, config)
     result.rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
 

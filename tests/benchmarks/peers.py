@@ -12,7 +12,6 @@ import json
 import tempfile
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,7 @@ import orjson
 from numpy.typing import NDArray
 
 from monitor.config import Config
-from monitor.detector import storage
-from tests.benchmarks.contenders import Result, Stopwatch, join
-from tests.benchmarks.workload import HOP, LENGTH, Workload
+from tests.benchmarks.contenders import HOP, LENGTH, Result, Stopwatch, Workload, join
 
 Float32Array = NDArray[np.float32]
 
@@ -30,12 +27,11 @@ Float32Array = NDArray[np.float32]
 class NumpyModel:
     """The artifact's dense autoencoder and its score, (n, LENGTH) -> (n,), in NumPy."""
 
-    def __init__(self, artifact: Path) -> None:
-        loaded = storage.load(artifact)
-        parameters = loaded.parameters
-        count = len(parameters) // 2
-        self.layers = [(parameters[f"layers.{i}.kernel"], parameters[f"layers.{i}.bias"]) for i in range(count)]
-        self.threshold = np.float32(loaded.manifest.threshold.value)
+    def __init__(self, weights: str) -> None:
+        with np.load(weights) as found:
+            count = (len(found) - 1) // 2
+            self.layers = [(found[f"layers.{i}.kernel"], found[f"layers.{i}.bias"]) for i in range(count)]
+            self.threshold = found["threshold"]
 
     def __call__(self, windows: Float32Array) -> Float32Array:
         values = windows
@@ -50,7 +46,7 @@ class Tally:
     """Scores windows, counts them, and stops the watch with the last record."""
 
     def __init__(self, workload: Workload) -> None:
-        self._model = NumpyModel(workload.artifact)
+        self._model = NumpyModel(workload.weights)
         self._expected = workload.records
         self.records = self.windows = self.over = 0
         self.watch = Stopwatch()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -17,34 +17,19 @@ from confluent_kafka import Producer
 from numpy.typing import NDArray
 
 from monitor.backends.kafka import create_topic
-from monitor.config import Config
 from monitor.detector import storage
 from monitor.detector.artifact import Artifact
 from monitor.detector.spec import ThresholdSpec
 from monitor.detector.windowing import sliding_windows
-from tests.helpers import make_artifact, make_config
+from tests.benchmarks.contenders import HOP, LENGTH, PARTITIONS, SERIES, Workload
+from tests.helpers import make_artifact
 
-LENGTH, HOP, SERIES, PARTITIONS = 140, 14, 100, 4
 WIDTHS = (32, 16, 8)
 BATCH_ROWS = 1024
 OVER = 0.01  # share of windows that are to be over the threshold
 INCIDENT = 20  # windows, about, that an incident lasts
 
 Float32Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Workload:
-    """A filled topic, the artifact for it, and what is to be found: the same for every contender."""
-
-    kind: str  # json: one sample a record; f32: one window a record
-    topic: str
-    artifact: Path
-    records: int
-    samples: int
-    windows: int
-    over: int
-    threshold: float
 
 
 def prepare(kind: str, records: int, bootstrap: str, directory: Path, seed: int = 0) -> Workload:
@@ -64,12 +49,24 @@ def prepare(kind: str, records: int, bootstrap: str, directory: Path, seed: int 
     threshold = between(scores, 1 - OVER)
     path = directory / f"artifact-{kind}"
     storage.save(with_threshold(artifact, threshold), path)
+    weights = directory / f"weights-{kind}.npz"
+    np.savez(weights, threshold=np.float32(threshold), **artifact.parameters)
     topic = f"bench.{kind}"
     create_topic(bootstrap, topic, PARTITIONS, topic_settings={"retention.ms": "-1"})
     filled = fill(bootstrap, topic, rows)
     over = int((scores > np.float32(threshold)).sum())
     samples = filled if kind == "json" else filled * LENGTH
-    return Workload(kind, topic, path, filled, samples, len(scores), over, threshold)
+    return Workload(
+        kind=kind,
+        topic=topic,
+        artifact=str(path),
+        weights=str(weights),
+        records=filled,
+        samples=samples,
+        windows=len(scores),
+        over=over,
+        threshold=threshold,
+    )
 
 
 def benchmark_artifact(kind: str) -> Artifact:
@@ -121,16 +118,3 @@ def fill(bootstrap: str, topic: str, rows: Iterator[bytes]) -> int:
     if producer.flush(60):
         raise RuntimeError(f"topic {topic}: not everything was written within 60 s")
     return count
-
-
-def configuration(workload: Workload, bootstrap: str, group: str) -> Config:
-    """The daemon's configuration: defaults, but for names and `start`."""
-    return make_config(
-        service={"name": group, "instance": group},
-        kafka={"bootstrap_servers": [bootstrap], "group_id": group},
-        input={"topics": [workload.topic], "format": workload.kind, "start": "earliest"},
-        output={"alerts": f"{group}.alerts", "dead_letters": f"{group}.dead"},
-        model={"artifact": str(workload.artifact)},
-        http={"port": 0},
-        log={"level": "warning"},
-    )

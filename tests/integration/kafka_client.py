@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import NewTopic
@@ -36,5 +37,7 @@ def client(verb: str, bootstrap_servers: str, *arguments: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split()
 
 
+VERBS: dict[str, Callable[..., None]] = {"create": create, "write": write, "read": read}
+
 if __name__ == "__main__":
-    {"create": create, "write": write, "read": read}[sys.argv[1]](sys.argv[2].split(","), *sys.argv[3:])
+    VERBS[sys.argv[1]](sys.argv[2].split(","), *sys.argv[3:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,9 +106,10 @@ def test_memory_available(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_can_never_be_started_is_refused_at_once(tmp_path: Path) -> None:
-    for wrong in ({"brokers": 2}, {"port": -1}, {"port": 65534}, {"heap_mb": 1}, {"settings": {"node.id": "7"}}):
+    wrong: list[dict[str, Any]] = [{"brokers": 2}, {"port": -1}, {"port": 65534}, {"heap_mb": 1}]
+    for arguments in [*wrong, {"settings": {"node.id": "7"}}]:
         with pytest.raises(BrokerError):
-            LocalKafka(tmp_path, **wrong)  # type: ignore[arg-type]
+            LocalKafka(tmp_path, **arguments)
     with pytest.raises(BrokerError, match="comma"):
         LocalKafka(tmp_path / "a,b")
     with pytest.raises(BrokerError, match="no broker was ever started there"):

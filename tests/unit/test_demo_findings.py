@@ -124,6 +124,12 @@ def test_all_as_it_should_be() -> None:
     assert summary["rate"] == "500 samples/s in 50 records/s, 36 times real time"
 
 
+def test_real_beats_are_counted_by_the_beat() -> None:
+    matched = replace(OUTCOME.matched, false=(incident(50, 51),))
+    summary = dict(replace(OUTCOME, matched=matched, planted_counts=False).lines())
+    assert summary["false"] == "1 of 2 incidents, 1.0% of 98 normal ones"
+
+
 def test_why_the_exit_code_is_not_zero() -> None:
     missed = Matched(found=(), missed=(stretch(1, 2),), false=())
     assert "1 of 2 planted beats" in replace(OUTCOME, matched=missed).failures()[0]

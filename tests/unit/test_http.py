@@ -1,0 +1,133 @@
+"""Health and metrics over a real socket."""
+
+from __future__ import annotations
+
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitor.config import Http
+from monitor.errors import ConfigError
+from monitor.http import STUCK_S, HttpServer
+from monitor.partition import Counts
+from monitor.telemetry import Telemetry, Vitals
+
+
+class Service:
+    def __init__(self, http: Http) -> None:
+        self.vitals, self.counts = Vitals(), Counts()
+        info = {"name": "tiny", "version": "1", "sha256": "ab"}
+        self.server = HttpServer(http, Telemetry(self.vitals, lambda: self.counts, info, 0.5), self.vitals)
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://{self.server.address}{path}", timeout=20) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    made = Service(Http(port=0))
+    made.server.start()
+    yield made
+    made.server.close()
+
+
+def test_alive_while_the_loop_turns(service: Service) -> None:
+    assert service.get("/livez") == (200, "ok\n")
+    service.vitals.progressed_s = time.monotonic() - STUCK_S - 5
+    code, text = service.get("/livez")
+    assert (code, text.startswith("the loop has not turned for 6")) == (503, True)
+    service.vitals.progressed_s = time.monotonic()
+    assert service.get("/livez")[0] == 200
+
+
+def test_ready_when_partitions_are_read(service: Service) -> None:
+    assert service.get("/readyz") == (503, "not ready: no partition is being read yet\n")
+    service.vitals.ready, service.vitals.partitions = True, 3
+    assert service.get("/readyz") == (200, "ok: 3 partitions\n")
+
+
+def test_metrics_are_prometheus_text(service: Service) -> None:
+    service.counts.records["in"] = 7
+    service.counts.rejected["in", "malformed"] = 2
+    code, text = service.get("/metrics")
+    assert code == 200
+    found = {
+        (s.name, *sorted(s.labels.items())): s.value for f in text_string_to_metric_families(text) for s in f.samples
+    }
+    assert found["telltale_records_consumed_total", ("topic", "in")] == 7
+    assert found["telltale_records_rejected_total", ("reason", "malformed"), ("topic", "in")] == 2
+    assert found["telltale_threshold",] == 0.5
+    assert found["telltale_ready",] == 0
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics/", "/../etc/passwd", "/livez?x=1"])
+def test_other_paths(service: Service, path: str) -> None:
+    assert service.get(path)[0] in {200, 404}
+    assert service.get("/livez")[0] == 200
+
+
+def test_nonsense_on_the_socket_costs_nothing(service: Service) -> None:
+    host, _, port = service.server.address.rpartition(":")
+    for nonsense in (b"\x16\x03\x01" + b"\x00" * 500, b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", b""):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(nonsense)
+            connection.shutdown(socket.SHUT_WR)
+            connection.recv(100)
+    assert service.get("/livez")[0] == 200
+
+
+def test_a_taken_port_is_refused_with_a_remedy(service: Service) -> None:
+    port = int(service.server.address.rpartition(":")[2])
+    with pytest.raises(ConfigError, match=rf"can't listen on 127\.0\.0\.1:{port}: .*choose another http\.port"):
+        Service(Http(port=port))
+
+
+def test_a_port_is_taken_from_the_beginning() -> None:
+    """Also by a server that does not answer yet: its thread would otherwise die later, and nobody would hear of it."""
+    first = Service(Http(port=0))
+    try:
+        with pytest.raises(ConfigError, match="can't listen"):
+            Service(Http(port=int(first.server.address.rpartition(":")[2])))
+    finally:
+        first.server.close()
+
+
+def test_a_host_that_is_not_ours_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"can't listen on 192\.0\.2\.1:0"):  # RFC 5737: nobody's
+        Service(Http(host="192.0.2.1", port=0, allow_remote=True))
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "localhost"])
+def test_other_ways_to_say_loopback(host: str) -> None:
+    if host != "localhost":
+        try:
+            with socket.socket(socket.AF_INET6) as probe:
+                probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("no IPv6 on this machine")
+    made = Service(Http(host=host, port=0))
+    made.server.start()
+    try:
+        assert made.get("/livez") == (200, "ok\n")
+    finally:
+        made.server.close()
+
+
+def test_closing_ends_it_and_is_idempotent() -> None:
+    made = Service(Http(port=0))
+    made.server.start()
+    made.get("/livez")
+    made.server.close()
+    made.server.close()
+    with pytest.raises(urllib.error.URLError):
+        made.get("/livez")

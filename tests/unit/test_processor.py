@@ -1,0 +1,362 @@
+"""The processor piece by piece: what is missing, what is late, what is refused, and how a partition is taken over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from monitor import deadletters, state
+from monitor.assembly import make_processor
+from monitor.backends.abstract import Position, Restored, StateRecord, TopicPartition
+from monitor.detector.decision import Incident
+from monitor.errors import Reason
+from monitor.processor import Processor
+from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero, work
+
+LENGTH, HOP = 6, 2
+SLIDING = make_artifact(length=LENGTH, hop=HOP, threshold=0.8)
+SCORER = SLIDING.scorer()
+FILLING = make_artifact(length=LENGTH, hop=HOP, threshold=0.8, max_missing_ratio=0.34)
+GAPS = make_artifact(length=LENGTH, hop=HOP, threshold=0.8, max_gap_ms=10.0)
+RECORD = make_artifact(kind="record", length=4, threshold=0.8)
+EARLIEST = make_config(input={"start": "earliest"})
+
+
+def sample(value: float | None) -> bytes:
+    return json.dumps({"value": value}).encode()
+
+
+def windows_of(processor: Processor) -> list[np.ndarray]:
+    found = []
+    while (batch := processor.next_batch()) is not None:
+        found += list(batch.values)
+        processor.receive_scores(batch, *SCORER(batch.values))
+    return found
+
+
+def fed(artifact=SLIDING, values=(), **columns) -> tuple[Processor, list[np.ndarray]]:
+    processor = make_processor_at_zero(EARLIEST, artifact)
+    processor.receive(make_columns(list(values), **columns))
+    return processor, windows_of(processor)
+
+
+@pytest.mark.parametrize("holes", [[], [0], [7], [8, 9], [19], [3, 17], list(range(20))])
+def test_missing_samples_make_exactly_their_windows_unscorable(holes: list[int]) -> None:
+    processor, windows = fed(values=[sample(None if place in holes else 0.1) for place in range(20)])
+    #  0-5, 2-7, ..., 14-19: eight windows of six, every two
+    ends = range(LENGTH - 1, 20, HOP)
+    expected = [any(end - LENGTH < hole <= end for hole in holes) for end in ends]
+    assert [bool(np.isnan(window).any()) for window in windows] == expected
+    assert processor.counts.windows == len(ends) == 8
+    assert processor.counts.windows_unscorable == sum(expected)
+    assert processor.counts.samples_missing == len(holes)
+    assert processor.counts.samples == 20
+
+
+def test_missing_samples_are_filled_where_the_artifact_allows_it() -> None:
+    series = [0.0, 1.0, None, 3.0, 4.0, 5.0, None, None, None, 9.0, 10.0, 11.0]
+    processor, windows = fed(FILLING, map(sample, series))
+    # windows 0-5 (1 of 6 missing), 2-7 (3), 4-9 (3), 6-11 (3): at most 0.34 of 6 is 2
+    assert processor.counts.windows_unscorable == 3
+    np.testing.assert_allclose(windows[0][:, 0], [0, 1, 2, 3, 4, 5])
+    assert all(np.isnan(window).all() for window in windows[1:])
+
+
+def test_two_of_six_missing_are_filled_at_the_ends_too() -> None:
+    processor, windows = fed(FILLING, map(sample, [None, 2.0, 3.0, 4.0, 5.0, None]))
+    assert processor.counts.windows_unscorable == 0
+    np.testing.assert_allclose(windows[0][:, 0], [2, 2, 3, 4, 5, 5])
+
+
+def test_an_alert_says_how_much_was_missing_and_shows_what_was_scored() -> None:
+    processor = make_processor_at_zero(
+        make_config(input={"start": "earliest"}, alerting={"include_window": "full"}), FILLING
+    )
+    (alert,) = work(processor, SCORER, make_columns(list(map(sample, [9.0, None, 9.0, 9.0, 9.0, 9.0]))))
+    assert alert.data.window.missing_ratio == pytest.approx(1 / 6)
+    assert alert.data.window.values == [[9.0]] * 6
+
+
+def test_late_and_duplicate_samples_consume_no_index() -> None:
+    times = [0, 1, 2, 2, 1, 3, 4, 0, 5, 6, 7]
+    values = [json.dumps({"ts": t, "value": place}).encode() for place, t in enumerate(times)]
+    processor, windows = fed(values=values, timestamps_ms=[9] * len(times))
+    assert processor.counts.samples_late == 3
+    assert [window[:, 0].tolist() for window in windows] == [[0, 1, 2, 5, 6, 8], [2, 5, 6, 8, 9, 10]]
+
+
+def test_a_gap_starts_the_series_afresh() -> None:
+    times = [*range(5), *range(15, 21)]
+    values = [json.dumps({"ts": t, "value": t}).encode() for t in times]
+    processor, windows = fed(GAPS, values, timestamps_ms=[99] * len(times))
+    assert processor.counts.gaps == 1
+    assert [window[:, 0].tolist() for window in windows] == [[15, 16, 17, 18, 19, 20]]
+    # ten ms between two samples is no gap: only more is
+    values = [json.dumps({"ts": 10 * t, "value": t}).encode() for t in range(6)]
+    processor, windows = fed(GAPS, values, timestamps_ms=[99] * 6)
+    assert (processor.counts.gaps, len(windows)) == (0, 1)
+
+
+def test_records_that_are_windows_stand_alone() -> None:
+    values = [b"[1,2,3,4]", b"[1,2,3]", b"[5,null,7,8]", b"[9,9,9,9]"]
+    processor = make_processor_at_zero(EARLIEST, RECORD)
+    processor.receive(make_columns(values, timestamps_ms=[50, 50, 3, 50]))
+    batch = processor.next_batch()
+    assert batch is not None
+    np.testing.assert_array_equal(batch.values[:, :, 0], [[1, 2, 3, 4], [np.nan] * 4, [9, 9, 9, 9]])
+    processor.receive_scores(batch, *RECORD.scorer()(batch.values))
+    assert (processor.counts.windows, processor.counts.windows_unscorable, processor.counts.samples_late) == (3, 1, 0)
+    (letter,) = processor.take_outputs().dead_letters
+    assert (letter.offset, letter.reason) == (1, Reason.WRONG_SHAPE)
+
+
+def test_dead_letters_come_in_offset_order_with_every_field() -> None:
+    values = [b"junk", sample(1), None, sample(2), b"", b'{"valu": 1}', sample(3)]
+    keys = [b"a", b"a", b"b", b"\xff", None, b"x" * 900_000, b"a\n"]
+    processor = make_processor_at_zero(EARLIEST, SLIDING)
+    processor.receive(make_columns(values, keys=keys, first_offset=70, timestamps_ms=range(500, 507)))
+    letters = processor.take_outputs().dead_letters if processor.next_batch() is None else []
+    assert [(letter.offset, letter.reason.value) for letter in letters] == [
+        (70, "malformed"), (72, "empty"), (73, "bad_series"), (74, "empty"), (75, "missing_channel"),
+        (76, "bad_series"),
+    ]  # fmt: skip
+    document = json.loads(deadletters.encode(letters[0]))
+    assert document.pop("detail")
+    assert document == {
+        "topic": "telltale.input", "partition": 0, "offset": 70, "timestamp_ms": 500, "key": "a", "size": 4,
+        "sha256": hashlib.sha256(b"junk").hexdigest(), "reason": "malformed",
+    }  # fmt: skip
+    assert json.loads(deadletters.encode(letters[1]))["sha256"] is None
+    assert json.loads(deadletters.encode(letters[2]))["key"] == "\\xff"
+    assert json.loads(deadletters.encode(letters[3]))["key"] is None
+    assert deadletters.headers(letters[0]) == (("content-type", b"application/json"), ("reason", b"malformed"))
+    # The largest key there can be: its letter must fit into a record, or no commit succeeds any more.
+    assert all(len(deadletters.encode(letter)) + len(letter.key or b"") < 10_000 for letter in letters)
+    assert processor.counts.rejected == {
+        ("telltale.input", "malformed"): 1, ("telltale.input", "empty"): 2, ("telltale.input", "bad_series"): 2,
+        ("telltale.input", "missing_channel"): 1,
+    }  # fmt: skip
+
+
+def test_positions_stand_for_what_was_received() -> None:
+    processor = make_processor_at_zero(EARLIEST, SLIDING)
+    assert processor.take_outputs().positions == {INPUT: Position(0, 0, 0)}, "a fresh partition has none committed"
+    processor.committed({INPUT: Position(0, 0, 0)})
+    assert processor.take_outputs().positions == {}, "nothing moved"
+    processor.receive(make_columns([sample(0.1)] * 3))
+    assert processor.next_batch() is None
+    assert processor.take_outputs().positions == {INPUT: Position(3, 0, 0)}
+    outputs = processor.take_outputs([INPUT])
+    assert outputs.positions == {INPUT: Position(3, 3, 0)}
+    processor.committed({INPUT: Position(3, 3, 17)})  # the backend says where the checkpoint lies
+    processor.receive(make_columns([sample(0.1)], first_offset=3))
+    assert processor.next_batch() is None
+    assert processor.take_outputs().positions == {INPUT: Position(4, 3, 17)}
+
+
+def test_control_records_move_the_position_too() -> None:
+    processor = make_processor_at_zero(EARLIEST, SLIDING)
+    processor.receive(replace(make_columns([]), next_offset=12))
+    assert processor.take_outputs().positions == {INPUT: Position(12, 0, 0)}
+    assert processor.counts.records == {}
+
+
+def test_outputs_are_not_taken_with_work_left() -> None:
+    processor = make_processor_at_zero(EARLIEST, SLIDING)
+    processor.receive(make_columns([sample(9)] * 6))
+    with pytest.raises(RuntimeError, match="windows to score"):
+        processor.take_outputs()
+    windows_of(processor)
+    assert len(processor.take_outputs().alerts) == 1
+    assert processor.take_outputs().alerts == []
+
+
+def test_revoking_drops_what_was_not_taken_and_nothing_else() -> None:
+    other = TopicPartition("telltale.input", 1)
+    processor = make_processor_at_zero(EARLIEST, SLIDING, INPUT, other)
+    for partition in (INPUT, other):
+        processor.receive(make_columns([b"junk", *[sample(9)] * 6], partition=partition))
+    windows_of(processor)
+    processor.receive(make_columns([sample(9)] * 6, first_offset=7))
+    processor.revoke(INPUT)
+    processor.revoke(INPUT)
+    assert processor.next_batch() is None, "its samples that waited are gone as well"
+    outputs = processor.take_outputs()
+    assert [alert.data.kafka.partition for alert in outputs.alerts] == [1]
+    assert [letter.partition for letter in outputs.dead_letters] == [other]
+    assert {place for place, _, _ in outputs.state} == {other}
+    assert outputs.positions.keys() == {other}
+    assert list(processor.partitions) == [other]
+    assert (processor.series_count(), processor.open_incidents()) == (1, 1)
+    processor.committed({INPUT: Position(7, 0, 0)})
+
+
+# What follows: a partition is taken over from what the log remembers.
+
+FIRST = [sample(9)] * 8 + [sample(0.01)]  # an incident, open
+
+
+def remembered(artifact=SLIDING, **bounds: int) -> tuple[Restored, int]:
+    """What a predecessor left: a checkpoint at 9, progress up to 12 of 15 records."""
+    processor = make_processor_at_zero(EARLIEST, artifact)
+    processor.receive(make_columns(FIRST))
+    windows_of(processor)
+    outputs = processor.take_outputs([INPUT])
+    records = tuple(StateRecord(*record) for record in outputs.checkpoints[INPUT])
+    return Restored(Position(12, 9, 0), records, **({"beginning": 0, "end": 15} | bounds)), 12
+
+
+def taken_over(restored: Restored, start: int, artifact=SLIDING):
+    processor = make_processor(EARLIEST, artifact)
+    return processor, processor.assign(INPUT, restored, start)
+
+
+def test_a_warm_start() -> None:
+    processor, resumed = taken_over(remembered()[0], 0)
+    assert (resumed.begin, resumed.live_from, resumed.fresh, resumed.lost, resumed.cold) == (9, 12, False, 0, "")
+    assert (processor.series_count(), processor.open_incidents()) == (1, 1)
+    processor.receive(make_columns([sample(0.01), sample(0.02)], first_offset=9))
+    assert processor.next_batch() is None, "what was decided before is not decided again"
+    assert processor.take_outputs([INPUT]).checkpoints == {}, "windows do not stand for offset 12 yet"
+    processor.receive(make_columns([sample(0.03), sample(0.04), sample(0.05), b"junk"], first_offset=11))
+    (window,) = windows_of(processor)  # 8-13, the only one that offsets 12 and 13 close
+    np.testing.assert_allclose(window[:, 0], [0.01, 0.01, 0.02, 0.03, 0.04, 0.05], rtol=1e-6)
+    outputs = processor.take_outputs([INPUT])
+    assert outputs.checkpoints.keys() == {INPUT}
+    assert outputs.positions == {INPUT: Position(15, 15, 0)}
+    assert [letter.offset for letter in outputs.dead_letters] == [14]
+    assert (processor.counts.replayed, processor.counts.records) == (3, {"telltale.input": 3})
+
+
+def test_a_group_that_never_committed() -> None:
+    processor, resumed = taken_over(Restored(None, (), 3, 20), 20)
+    assert (resumed.begin, resumed.live_from, resumed.fresh, resumed.cold) == (20, 20, True, "")
+    assert processor.take_outputs([INPUT]).positions == {INPUT: Position(20, 20, 0)}
+
+
+def test_retention_has_eaten_what_refills_the_windows() -> None:
+    processor, resumed = taken_over(remembered(beginning=10)[0], 0)
+    assert (resumed.begin, resumed.live_from, resumed.lost) == (12, 12, 0)
+    assert "offset 9 is no longer there" in resumed.cold
+    assert processor.open_incidents() == 1, "incidents are remembered all the same"
+    assert processor.take_outputs([INPUT]).positions == {INPUT: Position(12, 12, 0)}
+
+
+def test_retention_has_eaten_records_that_were_not_decided() -> None:
+    restored, _ = remembered(beginning=40, end=90)
+    for start in (40, 90):  # earliest, latest
+        processor, resumed = taken_over(restored, start)
+        assert (resumed.begin, resumed.live_from, resumed.lost) == (start, start, start - 12)
+        assert "offset 12 is no longer there (40 to 90 are)" in resumed.cold
+        assert processor.open_incidents() == 1
+
+
+def test_the_topic_was_made_anew() -> None:
+    _, resumed = taken_over(remembered(beginning=0, end=5)[0], 5)
+    assert (resumed.begin, resumed.live_from, resumed.lost) == (5, 5, 0)
+    assert "offset 12 is no longer there (0 to 5 are)" in resumed.cold
+
+
+@pytest.mark.parametrize("end", [12, 13])
+def test_a_position_at_the_end_is_followed(end: int) -> None:
+    assert taken_over(remembered(end=end)[0], 0)[1].cold == ""
+
+
+def test_a_checkpoint_that_is_not_there() -> None:
+    restored, _ = remembered()
+    incidents = tuple(record for record in restored.state if record.key.startswith(b"incident"))
+    processor, resumed = taken_over(Restored(restored.position, incidents, 0, 15), 0)
+    assert (resumed.begin, resumed.live_from) == (12, 12)
+    assert "0 of 1 shards found" in resumed.cold
+    assert processor.open_incidents() == 1
+    processor.receive(make_columns([sample(9)] * 6, first_offset=12))
+    assert len(windows_of(processor)) == 1, "windows begin empty, and the series goes on"
+
+
+@pytest.mark.parametrize("raw", [b"junk", b'{"fingerprint": "\xff"}', b'{"peak_ratio": null}'])
+def test_an_incident_that_can_not_be_read(raw: bytes) -> None:
+    restored, _ = remembered()
+    spoiled = StateRecord(state.incident_key(INPUT, b"a"), raw)
+    windows = tuple(record for record in restored.state if record.key.startswith(b"windows"))
+    processor, resumed = taken_over(Restored(restored.position, (*windows, spoiled), 0, 15), 0)
+    assert (resumed.begin, resumed.live_from) == (9, 12)
+    assert "incident of telltale.input-0" in resumed.cold
+    assert processor.open_incidents() == 0
+
+
+def test_a_series_name_that_is_not_text_is_refused_with_its_checkpoint() -> None:
+    restored, _ = remembered()
+    record = next(record for record in restored.state if record.key.startswith(b"windows"))
+    shard = msgspec.msgpack.decode(record.value)
+    shard["series"] = [b"\xff"]
+    spoiled = StateRecord(record.key, msgspec.msgpack.encode(shard))
+    _, resumed = taken_over(Restored(restored.position, (spoiled,), 0, 15), 0)
+    assert resumed.cold
+    assert resumed.begin == resumed.live_from == 12
+
+
+def test_another_artifacts_windows_are_not_taken_over() -> None:
+    restored, _ = remembered()
+    _, resumed = taken_over(restored, 0, make_artifact(length=LENGTH + 3, hop=HOP))
+    assert "another window" in resumed.cold
+    _, resumed = taken_over(restored, 0, make_artifact(length=LENGTH, hop=HOP, channels=("x", "y")))
+    assert "channels" in resumed.cold
+    processor, resumed = taken_over(restored, 0, RECORD)  # has no windows to take over
+    assert (resumed.live_from, resumed.cold) == (12, "")
+    processor.receive(make_columns([b"[1,2,3,4]"] * 4, first_offset=9))
+    batch = processor.next_batch()
+    assert batch is not None
+    assert len(batch.values) == 1, "offset 12; the others were decided"
+
+
+def test_what_a_partition_remembers_of_incidents() -> None:
+    processor = make_processor_at_zero(EARLIEST, SLIDING)
+    processor.receive(make_columns([sample(9)] * 6 + [sample(0.001)] * 14, keys=[b"a"] * 20))
+    windows_of(processor)
+    outputs = processor.take_outputs()
+    assert [alert.data.status for alert in outputs.alerts] == ["firing", "resolved"]
+    assert outputs.state == [], "opened and closed since the last commit: there is nothing to remember or to take back"
+    processor.receive(make_columns([sample(9)] * 6, first_offset=20))
+    windows_of(processor)
+    ((place, key, value),) = processor.take_outputs().state
+    assert (place, key) == (INPUT, b"incident/telltale.input/0/a")
+    assert msgspec.json.decode(value or b"", type=Incident).open
+    processor.receive(make_columns([sample(0.001)] * 14, first_offset=26))
+    windows_of(processor)
+    assert processor.take_outputs().state == [(INPUT, key, None)], "a tombstone"
+
+
+def alone(*values: bytes, timestamps_ms=None) -> Processor:
+    processor = make_processor_at_zero(EARLIEST, SLIDING)
+    work(processor, SCORER, make_columns(list(values), timestamps_ms=timestamps_ms))
+    return processor
+
+
+NOW_MS = 1_732_177_327_310
+
+
+@pytest.mark.xfail(strict=True, reason="wire: max_future_ms is asked of a chunk's first sample only")
+def test_a_chunk_that_runs_into_the_far_future_silences_nothing() -> None:
+    ahead = b'{"ts": %d, "rate_hz": 0.00001, "values": [0, 0]}' % NOW_MS  # the second sample: a day later
+    later = [b'{"ts": %d, "value": 9}' % (NOW_MS + place) for place in range(1, 30)]
+    processor = alone(ahead, *later, timestamps_ms=range(NOW_MS, NOW_MS + 30))
+    assert processor.counts.samples_late == 0
+
+
+@pytest.mark.xfail(strict=True, reason="wire: a low rate_hz overflows the time; an alert on it ends the daemon")
+@pytest.mark.parametrize("rate", [b"1e-9", b"1e-12", b"1e-300"])
+def test_a_rate_that_runs_out_of_time_is_a_bad_record(rate: bytes) -> None:
+    processor = alone(b'{"rate_hz": %s, "values": [9,9,9,9,9,9,9,9,9,9,9,9]}' % rate, timestamps_ms=[NOW_MS])
+    assert processor.counts.rejected.total() == 1
+
+
+@pytest.mark.xfail(strict=True, reason="wire: a record's own timestamp is not bounded; an alert on it ends the daemon")
+def test_a_record_stamped_in_microseconds_is_a_bad_record() -> None:
+    """Kafka lets it in where the topic's message.timestamp.after.max.ms is raised."""
+    processor = alone(*[sample(9)] * 6, timestamps_ms=range(NOW_MS * 1000, NOW_MS * 1000 + 6))
+    assert processor.counts.rejected.total() == 6

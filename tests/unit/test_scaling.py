@@ -1,0 +1,116 @@
+"""Fitted scalings against NumPy's own reductions; constant and broken channels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from monitor.detector import scaling
+from tests.helpers import make_artifact
+
+RNG = np.random.default_rng(5)
+SAMPLES = (RNG.normal(size=(6, 50, 3)) * [1, 20, 1e-3] + [0, 1e4, -5]).astype(np.float32)
+TABLE = SAMPLES.reshape(-1, 3).astype(np.float64)
+
+
+def test_standard() -> None:
+    fitted = scaling.fit(SAMPLES, "standard")
+    np.testing.assert_allclose(fitted.offset, TABLE.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(fitted.scale, TABLE.std(axis=0), rtol=1e-9)
+    # scikit-learn's StandardScaler is the second source
+    from sklearn.preprocessing import StandardScaler
+
+    other = StandardScaler().fit(TABLE)
+    np.testing.assert_allclose(fitted.scale, other.scale_, rtol=1e-9)
+
+
+def test_minmax() -> None:
+    fitted = scaling.fit(SAMPLES, "minmax")
+    np.testing.assert_array_equal(fitted.offset, TABLE.min(axis=0))
+    np.testing.assert_array_equal(fitted.scale, TABLE.max(axis=0) - TABLE.min(axis=0))
+
+
+def test_minmax_global_is_one_range_for_all_channels() -> None:
+    fitted = scaling.fit(SAMPLES, "minmax_global")
+    assert set(fitted.offset) == {float(SAMPLES.min())}
+    assert set(fitted.scale) == {float(SAMPLES.max()) - float(SAMPLES.min())}
+
+
+def test_none_leaves_numbers_as_they_are() -> None:
+    fitted = scaling.fit(SAMPLES, "none")
+    assert (fitted.offset, fitted.scale) == ((0.0,) * 3, (1.0,) * 3)
+
+
+@pytest.mark.parametrize("kind", ["standard", "minmax", "minmax_global", "none"])
+def test_nan_is_left_out(kind: scaling.Kind) -> None:
+    holed = SAMPLES.copy()
+    holed[0, :7, 1] = np.nan
+    holed[2, 3] = np.nan
+    kept = holed[~np.isnan(holed).any(axis=2)]
+    filled = np.concatenate([kept, np.full((9, 3), np.nan, dtype=np.float32)])
+    assert scaling.fit(filled, kind) == scaling.fit(kept, kind)
+    one = scaling.fit(holed, kind)
+    assert np.isfinite([one.offset, one.scale]).all()
+
+
+@pytest.mark.parametrize("kind", ["standard", "minmax", "minmax_global", "none"])
+def test_a_channel_without_a_number_is_refused(kind: scaling.Kind) -> None:
+    holed = SAMPLES.copy()
+    holed[:, :, 1] = np.nan
+    holed[0, 0, 1] = np.inf
+    with pytest.raises(ValueError, match="channel 1 holds no finite number"):
+        scaling.fit(holed, kind)
+    with pytest.raises(ValueError, match="channel 0"):
+        scaling.fit(np.empty((0, 2)), kind)
+
+
+CONSTANTS = [0.0, 1.0, -3.5, 1e30, 1e-30, 0.1, 123456.789]
+
+
+@pytest.mark.parametrize("kind", ["standard", "minmax", "minmax_global"])
+@pytest.mark.parametrize("value", CONSTANTS)
+def test_a_constant_channel_has_scale_1(kind: scaling.Kind, value: float) -> None:
+    fitted = scaling.fit(np.full((1000, 1), np.float32(value)), kind)
+    assert fitted.scale == (1.0,)
+    np.testing.assert_allclose(fitted.offset, [np.float32(value)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [1e-50, 1e-45, 1e-40, 1e-38])
+def test_a_spread_that_float32_can_not_divide_by_is_a_constant_channel(spread: float) -> None:
+    # 1e-50 is 0 in float32, 1e-40 is subnormal: XLA on CPU flushes it to 0, and every score would be infinite or NaN.
+    samples = np.array([[0.0], [spread]])
+    assert scaling.fit(samples, "minmax").scale == (1.0,)
+
+
+def test_float32_noise_on_a_large_constant_is_a_constant_channel() -> None:
+    samples = np.float32(1e6) + RNG.choice([0.0, 0.0625], size=(500, 1)).astype(np.float32)
+    assert scaling.fit(samples, "minmax").scale == (1.0,)
+
+
+numbers = st.floats(-1e6, 1e6, width=32)
+
+
+@given(arrays(np.float32, (20, 2), elements=numbers), st.sampled_from(["standard", "minmax", "minmax_global"]))
+def test_scale_then_unscale_is_the_identity(samples: np.ndarray, kind: scaling.Kind) -> None:
+    fitted = scaling.fit(samples, kind)
+    offset, scale = np.float32(fitted.offset), np.float32(fitted.scale)
+    assert (scale > 0).all()
+    scaled = (samples - offset) / scale
+    assert np.isfinite(scaled).all()
+    # three roundings of float32, the largest number on the way being the sample's or the offset's size
+    bound = 4 * np.finfo(np.float32).eps * (np.abs(samples).max(initial=1e-30) + np.abs(offset).max())
+    np.testing.assert_allclose(scaled * scale + offset, samples, rtol=0, atol=bound)
+    if kind != "standard":
+        assert scaled.min() >= -1e-3
+        assert scaled.max() <= 1 + 1e-3 or (scale == 1).any()
+
+
+def test_a_constant_channels_movement_shows_in_its_own_unit() -> None:
+    artifact = make_artifact(length=4, hop=4)
+    fitted = scaling.fit(np.full((10, 1), 7.0), "standard")
+    assert (7.0 - fitted.offset[0]) / fitted.scale[0] == 0.0
+    assert (9.5 - fitted.offset[0]) / fitted.scale[0] == 2.5
+    assert artifact.manifest.scaling.scale == (1.0,)

@@ -135,8 +135,8 @@ def synthetic(directory: Path, *, seed: int, patients: int, minutes: float, now_
         what_one="premature beat",
         training=tuple(training),
         recipe=str(RECIPE),
-        # Three windows in a row over the line open an incident, see ecg-demo.toml; two seconds without one, some two
-        # beats, close it.
+        # Three windows in a row over the line open an incident, see ecg-demo.toml. Two seconds without one, some two
+        # beats, close it: it was one second until, with seed 112, the end of a planted beat raised a second alarm.
         alerting={"open_after": 3, "close_after": 16, "update_every": 40},
         series=tuple(person.name for person in persons),
         records=tuple(records),

@@ -164,7 +164,7 @@ def test_alerts_go_to_a_file_and_the_summary_to_stderr(tmp_path: Path, capfd: py
 
 
 def test_alerts_are_in_order_of_time_whatever_their_precision(tmp_path: Path) -> None:
-    rows = [f"{100 + place / 4000},{'a' if place % 2 else 'b'},9" for place in range(40)]
+    rows = [f"{100 + place / 2000},{'a' if place % 2 else 'b'},9" for place in range(40)]
     path = series_file(tmp_path, "ts,sensor,value\n" + "\n".join(rows) + "\n")
     (tmp_path / "c.toml").write_text("[alerting]\nupdate_every = 1\n[model]\nartifact = 'artifact'\n")
     artifact = saved(SLIDING, tmp_path)

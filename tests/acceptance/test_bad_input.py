@@ -1,0 +1,184 @@
+"""Every kind of bad record, mixed into a stream on a real broker: none stops the daemon, none is lost, none costs the
+good ones anything.
+
+The expected alerts are those of the same stream without the bad records, from a second daemon on a second topic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.backends.kafka import FeedProducer, Record, create_topic, read_topic
+from monitor.detector import storage
+from tests.acceptance.daemon_process import DaemonProcess
+from tests.helpers import make_artifact
+
+pytestmark = pytest.mark.kafka
+
+LENGTH, HOP = 10, 5
+ARTIFACT = make_artifact(length=LENGTH, hop=HOP, channels=("flow", "pressure"), threshold=0.8, batch_rows=64)
+SERIES = [f"pump-{number}" for number in range(6)]
+EPOCH_MS = 1_732_177_327_310
+GOOD = b'{"flow": 1, "pressure": 2}'
+KEY = b"pump-0"
+
+# value, key, reason
+BAD: dict[str, tuple[bytes | None, bytes | None, str]] = {
+    "broken JSON": (b'{"flow": 1, "press', KEY, "malformed"),
+    "no JSON": (b"hello", KEY, "malformed"),
+    "NaN": (b'{"flow": NaN, "pressure": 1}', KEY, "malformed"),
+    "Infinity": (b'{"flow": 1, "pressure": Infinity}', KEY, "malformed"),
+    "1e999": (b'{"flow": 1e999, "pressure": 1}', KEY, "not_finite"),
+    "1e39": (b'{"flow": 1, "pressure": -1e39}', KEY, "not_finite"),
+    "no bytes": (b"", KEY, "empty"),
+    "tombstone": (None, KEY, "empty"),
+    "10 MB": (b'{"flow": 1, "pressure": 1, "note": "' + b"x" * 10_000_000 + b'"}', KEY, "too_large"),
+    "deep nesting": (b'{"note": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", KEY, "malformed"),
+    "bad UTF-8": (b'\xff\xfe{"flow": 1}', KEY, "malformed"),
+    "binary": (bytes(range(256)), KEY, "malformed"),
+    "text for a number": (b'{"flow": "1", "pressure": 1}', KEY, "wrong_type"),
+    "a bool for a number": (b'{"flow": true, "pressure": 1}', KEY, "wrong_type"),
+    "a list for an object": (b'["flow", "pressure"]', KEY, "wrong_type"),
+    "only null": (b"null", KEY, "wrong_type"),
+    "a missing channel": (b'{"flow": 1}', KEY, "missing_channel"),
+    "a channel in another spelling": (b'{"Flow": 1, "pressure": 1}', KEY, "missing_channel"),
+    "ragged chunk": (b'{"values": [[1, 2], [3]]}', KEY, "wrong_shape"),
+    "empty chunk": (b'{"values": []}', KEY, "wrong_shape"),
+    "chunk without end": (b'{"values": [%s]}' % b",".join([b"[1,2]"] * 10_001), KEY, "wrong_shape"),
+    "sample and chunk": (b'{"flow": 1, "pressure": 1, "values": [[1, 2]]}', KEY, "wrong_shape"),
+    "rate of 0": (b'{"rate_hz": 0, "values": [[1, 2]]}', KEY, "wrong_type"),
+    "far future": (b'{"ts": 4102444800000, "flow": 1, "pressure": 1}', KEY, "future_timestamp"),
+    "before 1970": (b'{"ts": -1, "flow": 1, "pressure": 1}', KEY, "bad_timestamp"),
+    "a time without a zone": (b'{"ts": "2026-11-21T08:00:00", "flow": 1, "pressure": 1}', KEY, "bad_timestamp"),
+    "null key": (GOOD, None, "bad_series"),
+    "empty key": (GOOD, b"", "bad_series"),
+    "overlong key": (GOOD, b"k" * 257, "bad_series"),
+    "a key as large as a record": (GOOD, b"\xff" * 700_000, "bad_series"),
+    "control characters in the key": (GOOD, b"pump\r\n\x1b[2J", "bad_series"),
+    "a key that is not UTF-8": (GOOD, b"pump-\xe9", "bad_series"),
+    "two documents": (GOOD + GOOD, KEY, "malformed"),
+}
+
+
+def good_stream(count: int, rng: random.Random) -> list[tuple[bytes, bytes, int]]:
+    """(key, value, timestamp) with a fault on every series now and then, and a missing number in one in 300."""
+    rows = []
+    for place in range(count):
+        at, series = EPOCH_MS + place, rng.choice(SERIES)
+        wild = (place // 400) % 5 == 3
+        numbers = [rng.gauss(0, 4 if wild else 0.05) for _ in range(2)]
+        flow = "null" if rng.random() < 1 / 300 else f"{numbers[0]:.5f}"
+        rows.append((series.encode(), f'{{"ts": {at}, "flow": {flow}, "pressure": {numbers[1]:.5f}}}'.encode(), at))
+    return rows
+
+
+class Stream:
+    """One topic and the daemon on it."""
+
+    def __init__(self, directory: Path, bootstrap: str, name: str) -> None:
+        self.bootstrap, self.topic = bootstrap, f"{name}.{uuid.uuid4().hex[:8]}"
+        # The records' own times are of 2024: they must not be taken for old ones.
+        large = {"max.message.bytes": str(16 * 1024 * 1024), "retention.ms": "-1"}
+        create_topic(bootstrap, self.topic, 1, topic_settings=large)
+        document: dict[str, dict[str, Any]] = {
+            "kafka": {"bootstrap_servers": [bootstrap], "group_id": self.topic, "session_timeout_ms": 6000},
+            "input": {"topics": [self.topic], "start": "earliest"},
+            "output": {"alerts": f"{self.topic}.alerts", "dead_letters": f"{self.topic}.dead"},
+            "model": {"artifact": str(directory / "artifact")},
+            "alerting": {"open_after": 2, "update_every": 5},
+        }
+        self.daemon = DaemonProcess(directory / name, document)
+
+    def run(self, records: list[tuple[bytes | None, bytes | None, int]]) -> dict[str, float]:
+        """Feeds (key, value, timestamp) while the daemon runs; the metrics at the end."""
+        with self.daemon as daemon, FeedProducer(self.bootstrap) as producer:
+            daemon.start()
+            for key, value, at in records:
+                producer.send(self.topic, value, key, timestamp_ms=at)
+            producer.flush(120)
+            daemon.wait_until(
+                lambda: daemon.metric("telltale_records_consumed_total") == len(records), "all read", timeout_s=120
+            )
+            names = ("windows_scored", "windows_unscorable", "samples_missing", "records_rejected", "aborts")
+            metrics = {name: daemon.metric(f"telltale_{name}_total") for name in names}
+            assert daemon.stop() == 0
+        assert not [e for e in daemon.events() if e.get("level") in ("error", "critical")], daemon.log_text()
+        return metrics
+
+    def alerts(self) -> list[dict[str, Any]]:
+        return [json.loads(record.value or b"") for record in read_topic(self.bootstrap, f"{self.topic}.alerts")]
+
+    def letters(self) -> list[Record]:
+        return read_topic(self.bootstrap, f"{self.topic}.dead")
+
+
+def content(alert: dict[str, Any]) -> dict[str, Any]:
+    """All that does not follow from offsets, topic and group."""
+    data = {k: v for k, v in alert["data"].items() if k not in ("kafka", "fingerprint")}
+    return {"subject": alert["subject"], "time": alert["time"], "data": data}
+
+
+def unscorable(rows: list[tuple[bytes, bytes, int]]) -> tuple[int, int]:
+    """Windows in all and windows that hold a missing sample, counted by hand."""
+    windows = holed = 0
+    for series in SERIES:
+        missing = [json.loads(value)["flow"] is None for key, value, _ in rows if key == series.encode()]
+        for end in range(LENGTH, len(missing) + 1, HOP):
+            windows += 1
+            holed += any(missing[end - LENGTH : end])
+    return windows, holed
+
+
+def test_bad_records_among_good_ones(tmp_path: Path, kafka_bootstrap: str) -> None:
+    assert len(BAD) >= 20
+    rng = random.Random(11)
+    storage.save(ARTIFACT, tmp_path / "artifact")
+    good = good_stream(6_000, rng)
+    kinds = [*BAD, *rng.choices([name for name in BAD if name != "10 MB"], k=300 - len(BAD))]  # 5 %
+    rng.shuffle(kinds)
+    records: list[tuple[bytes | None, bytes | None, int]] = list(good)
+    for name in kinds:
+        value, key, _ = BAD[name]
+        place = rng.randrange(len(records))
+        records.insert(place, (key, value, records[place][2]))
+
+    clean, dirty = Stream(tmp_path, kafka_bootstrap, "clean"), Stream(tmp_path, kafka_bootstrap, "dirty")
+    expected = clean.run(list(good))
+    found = dirty.run(records)
+
+    windows, holed = unscorable(good)
+    assert holed > 20
+    assert (expected["windows_scored"], expected["windows_unscorable"]) == (windows, holed)
+    assert (expected["records_rejected"], found["records_rejected"]) == (0, len(kinds))
+    assert {**found, "records_rejected": 0} == {**expected, "aborts": found["aborts"]}
+    assert expected["aborts"] == found["aborts"] == 0
+
+    told = [content(alert) for alert in clean.alerts()]
+    assert len(told) > 20, "a test without alerts shows nothing"
+    assert {alert["data"]["status"] for alert in told} == {"firing", "update", "resolved"}
+    assert [content(alert) for alert in dirty.alerts()] == told
+    assert clean.letters() == []
+
+    letters = dirty.letters()
+    documents = [json.loads(letter.value or b"") for letter in letters]
+    places = [place for place, record in enumerate(records) if record[1] not in {value for _, value, _ in good}]
+    assert [document["offset"] for document in documents] == places, "each once, in order"
+    reasons = {(value, key): reason for value, key, reason in BAD.values()}
+    for letter, document in zip(letters, documents, strict=True):
+        key, value, at = records[document["offset"]]
+        assert document["reason"] == reasons[value, key]
+        assert dict(letter.headers) == {"content-type": b"application/json", "reason": document["reason"].encode()}
+        assert (document["topic"], document["partition"], document["timestamp_ms"]) == (dirty.topic, 0, at)
+        assert document["size"] == (None if value is None else len(value))
+        assert document["sha256"] == (None if value is None else hashlib.sha256(value).hexdigest())
+        assert document["detail"]
+        assert letter.key == (None if key is None else key[:1024])
+    assert Counter(d["reason"] for d in documents) == Counter(BAD[name][2] for name in kinds)

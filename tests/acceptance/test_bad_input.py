@@ -157,6 +157,7 @@ def test_bad_records_among_good_ones(tmp_path: Path, kafka_bootstrap: str) -> No
     windows, holed = unscorable(good)
     assert holed > 20
     assert (expected["windows_scored"], expected["windows_unscorable"]) == (windows, holed)
+    assert expected["samples_missing"] == sum(b"null" in value for _, value, _ in good)
     assert (expected["records_rejected"], found["records_rejected"]) == (0, len(kinds))
     assert {**found, "records_rejected": 0} == {**expected, "aborts": found["aborts"]}
     assert expected["aborts"] == found["aborts"] == 0

@@ -233,7 +233,8 @@ class Http(Section):
 class Limits(Section):
     """How the loop trades latency, throughput and memory."""
 
-    max_poll_records: int = Field(20_000, ge=1, description="Records per poll, and per commit under backlog.")
+    max_poll_records: int = Field(20_000, ge=1, description="Records per poll.")
+    max_commit_records: int = Field(100_000, ge=1, description="Records per commit under backlog.")
     commit_interval_ms: int = Field(100, ge=1, description="Age at which a busy loop commits.")
     idle_commit_interval_ms: int = Field(1_000, ge=1, description="Age at which progress without alerts is committed.")
     checkpoint_interval_ms: int = Field(5_000, ge=100, description="Time between window checkpoints of a partition.")

@@ -187,7 +187,7 @@ class Daemon:
         if self._pending.since_s is None and not self._fresh:
             return
         age_ms = 0.0 if self._pending.since_s is None else (now - self._pending.since_s) * 1000
-        full = self._pending.records >= limits.max_poll_records
+        full = self._pending.records >= limits.max_commit_records
         busy = age_ms >= limits.commit_interval_ms and self._processor.has_news
         caught_up = self._processor.has_news and not any(self._backend.lag().values())
         if full or busy or caught_up or self._fresh or age_ms >= limits.idle_commit_interval_ms:
@@ -198,16 +198,16 @@ class Daemon:
         outputs = self._processor.take_outputs(checkpoints)
         made = time.monotonic()
         positions = self._backend.commit(self._as_commit(outputs))
-        self._processor.committed(positions)
+        self._processor.committed(positions, outputs.alerts)
         self._pending = _Pending()
-        self._fresh -= checkpoints
+        self._fresh -= outputs.checkpoints.keys()
         # A checkpoint may take a twentieth of the time at most, however large the state has become.
         interval_s = max(self._config.limits.checkpoint_interval_ms / 1000, 20 * (made - started))
-        for partition in checkpoints:
+        for partition in outputs.checkpoints:
             self._checkpoint_due_s[partition] = started + interval_s
         self._failures = 0
         self._vitals.commits += 1
-        self._vitals.checkpoints += len(checkpoints)
+        self._vitals.checkpoints += len(outputs.checkpoints)
         self._telemetry.stage["commit"](time.monotonic() - started)
 
     def _as_commit(self, outputs: Outputs) -> Commit:

@@ -87,6 +87,7 @@ class PartitionState:
     def __init__(self, name: TopicPartition, manifest: Manifest, max_series: int) -> None:
         window = manifest.window
         self.name = name
+        self._channels = [channel.name for channel in manifest.channels]
         self.series = SeriesTable(max_series)
         self.windower: SlidingWindower | None = None
         if window.kind == "sliding":
@@ -138,8 +139,10 @@ class PartitionState:
 
     def _refill(self, replay_from: int, records: Sequence[StateRecord], manifest: Manifest) -> None:
         if self.windower is not None:
-            length, channels = manifest.window_shape
-            keys, tails = state.decode_checkpoint(self.name, replay_from, records, length=length, channels=channels)
+            length = manifest.window.length
+            keys, tails = state.decode_checkpoint(
+                self.name, replay_from, records, length=length, channels=self._channels
+            )
             rows = np.fromiter(map(self.series.register, keys), np.int64, len(keys))
             self.windower.set_tails(rows, tails)
             self.read_to = replay_from
@@ -190,7 +193,8 @@ class PartitionState:
         windower = self.windower or SlidingWindower(1, 1, 1)
         rows = np.arange(len(series) if self.windower is not None else 0)
         windower.grow(len(rows))
-        shards = state.encode_checkpoint(self.name, self.offset, series.keys[: len(rows)], windower.tails(rows))
+        keys = series.keys[: len(rows)]
+        shards = state.encode_checkpoint(self.name, self.offset, self._channels, keys, windower.tails(rows))
         return [*shards, *incidents]
 
     def position(self, *, checkpointed: bool) -> Position:

@@ -15,7 +15,7 @@ abort the caller revokes the partition and assigns it anew.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -233,7 +233,6 @@ class Processor:
         if status is Status.FIRING:
             incident.fingerprint = self._writer.fingerprint(cause)
         self._alerts.append(self._writer.write(status, incident, cause))
-        self.counts.alerts[status] += 1
 
     def take_outputs(self, checkpoints: Collection[TopicPartition] = ()) -> Outputs:
         """Everything decided since the last call, and the whole state of the partitions in `checkpoints`.
@@ -258,8 +257,9 @@ class Processor:
         self._alerts, self._dead_letters = [], []
         return outputs
 
-    def committed(self, positions: Mapping[TopicPartition, Position]) -> None:
-        """Notes what became durable."""
+    def committed(self, positions: Mapping[TopicPartition, Position], told: Sequence[alerts.Alert] = ()) -> None:
+        """Notes what became durable: how far, and which alerts."""
+        self.counts.alerts.update(alert.data.status for alert in told)
         for name, position in positions.items():
             if name in self._partitions:
                 self._partitions[name].committed(position)

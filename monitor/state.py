@@ -33,7 +33,7 @@ class _Shard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     offset: int
     shard: int
     shards: int
-    channels: int
+    channels: list[str]
     series: list[bytes]
     index: bytes
     last_time_us: bytes
@@ -72,7 +72,7 @@ def decode_incidents(partition: TopicPartition, records: Iterable[StateRecord]) 
 
 
 def encode_checkpoint(
-    partition: TopicPartition, offset: int, series: Sequence[bytes], tails: Tails
+    partition: TopicPartition, offset: int, channels: Sequence[str], series: Sequence[bytes], tails: Tails
 ) -> Iterator[tuple[bytes, bytes]]:
     """Shards that stand for the windows of `partition` before input offset `offset`: at least one (key, value)."""
     sample_bytes = 4 * tails.values.shape[1] + 16
@@ -94,7 +94,7 @@ def encode_checkpoint(
                     offset=offset,
                     shard=shard,
                     shards=len(starts) - 1,
-                    channels=tails.values.shape[1],
+                    channels=list(channels),
                     series=list(series[first:end]),
                     **{name: _bytes(getattr(tails, name)[first:end], "<i8") for name in _PER_SERIES},
                     values=_bytes(tails.values[samples], "<f4"),
@@ -106,7 +106,7 @@ def encode_checkpoint(
 
 
 def decode_checkpoint(
-    partition: TopicPartition, offset: int, records: Iterable[StateRecord], *, length: int, channels: int
+    partition: TopicPartition, offset: int, records: Iterable[StateRecord], *, length: int, channels: Sequence[str]
 ) -> tuple[list[bytes], Tails]:
     """The series and their tails as they stood at input offset `offset`.
 
@@ -133,7 +133,7 @@ def decode_checkpoint(
     return series, Tails(*(np.concatenate([getattr(part, name) for part in parts]) for name in Tails.__slots__))
 
 
-def _tails(partition: TopicPartition, shard: _Shard, length: int, channels: int) -> Tails:
+def _tails(partition: TopicPartition, shard: _Shard, length: int, channels: Sequence[str]) -> Tails:
     def int64(raw: bytes, count: int) -> NDArray[np.int64]:
         if len(raw) != 8 * count:
             raise StateError(f"checkpoint of {partition}: {len(raw)} bytes for {count} integers")
@@ -141,19 +141,19 @@ def _tails(partition: TopicPartition, shard: _Shard, length: int, channels: int)
 
     count = len(shard.series)
     kept, index = int64(shard.kept, count), int64(shard.index, count)
-    if shard.version != VERSION or shard.channels != channels:
-        raise StateError(f"checkpoint of {partition}: version {shard.version}, {shard.channels} channels")
+    if shard.version != VERSION or shard.channels != list(channels):
+        raise StateError(f"checkpoint of {partition}: version {shard.version}, channels {shard.channels}")
     if (index < 0).any() or (kept != np.minimum(index, length - 1)).any():
         raise StateError(f"checkpoint of {partition}: made with another window than {length} samples")
     samples = int(kept.sum())
-    if len(shard.values) != 4 * samples * channels:
+    if len(shard.values) != 4 * samples * len(channels):
         raise StateError(f"checkpoint of {partition}: {len(shard.values)} bytes for {samples} samples")
     return Tails(
         index=index,
         last_time_us=int64(shard.last_time_us, count),
         last_clock_us=int64(shard.last_clock_us, count),
         kept=kept,
-        values=np.frombuffer(shard.values, dtype="<f4").astype(np.float32).reshape(samples, channels),
+        values=np.frombuffer(shard.values, dtype="<f4").astype(np.float32).reshape(samples, len(channels)),
         time_us=int64(shard.time_us, samples),
         offset=int64(shard.offsets, samples),
     )

@@ -18,6 +18,7 @@ from monitor.errors import Reason
 from monitor.wire.f32 import F32Format
 from monitor.wire.json_format import JsonFormat
 from monitor.wire.parsed import Float32Array, Int64Array, Parsed, Rejected, select
+from monitor.wire.timing import Times
 
 __all__ = ["Decoded", "Decoder", "Format", "InputRules", "Rejected"]
 
@@ -140,13 +141,21 @@ class Decoder:
         rows, rejected = self._sized(columns.values)
         parsed = self._format.parse(columns.values, rows)
         rejected += parsed.rejected
-        timeless = self._timestamps(columns, parsed)
-        bad = [self._bad_time(columns, parsed, int(i)) for i in np.flatnonzero(timeless)]
-        if bad:
-            rejected += bad
-            parsed = select(parsed, ~timeless)
-        rejected.sort()
-        return self._columns(columns, parsed, rejected)
+        times = Times.of(columns, parsed, self._rate_hz)
+        bad = times.impossible() | times.future(self._rules.max_future_ms)
+        if bad.any():
+            rejected += [times.rejected(record) for record in np.flatnonzero(bad).tolist()]
+            parsed, times = select(parsed, ~bad), times.where(~bad)
+        return Decoded(
+            rows=parsed.rows,
+            counts=parsed.counts,
+            keys=self._keys(columns, parsed),
+            start_us=np.rint(times.start_ms * 1000).astype(np.int64),
+            period_us=times.period_ms * 1000,
+            stated=times.stated,
+            values=parsed.values,
+            rejected=sorted(rejected),
+        )
 
     def _sized(self, values: list[bytes | None]) -> tuple[list[int], list[Rejected]]:
         limit = self._rules.max_record_bytes
@@ -164,41 +173,6 @@ class Decoder:
                 else:
                     rows.append(row)
         return rows, rejected
-
-    def _timestamps(self, columns: RecordColumns, parsed: Parsed) -> NDArray[np.bool_]:
-        """Which records have no usable time."""
-        record_ms = columns.timestamps_ms[parsed.rows]
-        stated = ~np.isnan(parsed.stamps_ms)
-        if not stated.any():
-            return record_ms < 0
-        with np.errstate(invalid="ignore"):
-            future = (parsed.stamps_ms - record_ms > self._rules.max_future_ms) & (record_ms >= 0)
-        return np.where(stated, future, record_ms < 0)
-
-    def _bad_time(self, columns: RecordColumns, parsed: Parsed, record: int) -> Rejected:
-        row = int(parsed.rows[record])
-        if np.isnan(parsed.stamps_ms[record]):
-            return Rejected(row, Reason.BAD_TIMESTAMP, "neither the record nor its value has a time")
-        ahead = parsed.stamps_ms[record] - columns.timestamps_ms[row]
-        text = f"{ahead / 1000:.0f} s ahead of the record's own timestamp (input.max_future_ms)"
-        return Rejected(row, Reason.FUTURE_TIMESTAMP, text)
-
-    def _columns(self, columns: RecordColumns, parsed: Parsed, rejected: list[Rejected]) -> Decoded:
-        stated = ~np.isnan(parsed.stamps_ms)
-        start_us = columns.timestamps_ms[parsed.rows] * 1000
-        if stated.any():
-            start_us = np.where(stated, np.rint(np.nan_to_num(parsed.stamps_ms) * 1000).astype(np.int64), start_us)
-        rates = np.where(np.isnan(parsed.rates_hz), self._rate_hz, parsed.rates_hz)
-        return Decoded(
-            rows=parsed.rows,
-            counts=parsed.counts,
-            keys=self._keys(columns, parsed),
-            start_us=start_us,
-            period_us=np.where(np.isnan(rates), 0.0, 1e6 / rates),
-            stated=stated,
-            values=parsed.values,
-            rejected=rejected,
-        )
 
     def _keys(self, columns: RecordColumns, parsed: Parsed) -> list[bytes | None]:
         if parsed.series is not None:

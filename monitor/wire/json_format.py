@@ -21,11 +21,9 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from monitor.errors import Reason, RecordError
-from monitor.wire.parsed import Float32Array, Float64Array, Parsed, Rejected, drop_infinite
+from monitor.wire.parsed import MAX_STAMP_MS, Float32Array, Float64Array, Parsed, Rejected, drop_infinite
 
 Number = float | None
-# Year 9999 in ms: what RFC 3339 can write
-MAX_STAMP_MS = 253_402_300_799_999.0
 
 
 class JsonFormat:

@@ -14,6 +14,9 @@ Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 
+# The end of the year 9999 in ms: what RFC 3339 can write
+MAX_STAMP_MS = 253_402_300_799_999.0
+
 
 class Rejected(NamedTuple):
     """One record that can't be read: its row in the poll's columns, and why."""

@@ -20,6 +20,10 @@ ME = TopicPartition("ecg.ward-3", 1)
 OTHERS = [TopicPartition("ecg.ward-3", 11), TopicPartition("ecg.ward-3", 0), TopicPartition("ecg.ward", 1)]
 
 
+def channel_names(channels: int) -> list[str]:
+    return [f"c{number}" for number in range(channels)]
+
+
 def make_tails(count: int, length: int, channels: int, seed: int) -> Tails:
     rng = np.random.default_rng(seed)
     index = rng.integers(0, 3 * length, size=count)
@@ -39,11 +43,14 @@ def make_tails(count: int, length: int, channels: int, seed: int) -> Tails:
 
 
 def encode(series: list[bytes], tails: Tails, offset: int = 7, partition: TopicPartition = ME) -> list[StateRecord]:
-    return [StateRecord(*record) for record in state.encode_checkpoint(partition, offset, series, tails)]
+    return [
+        StateRecord(*record)
+        for record in state.encode_checkpoint(partition, offset, channel_names(tails.values.shape[1]), series, tails)
+    ]
 
 
 def decode(records: list[StateRecord], *, length: int = 6, channels: int = 2, offset: int = 7):
-    return state.decode_checkpoint(ME, offset, records, length=length, channels=channels)
+    return state.decode_checkpoint(ME, offset, records, length=length, channels=channel_names(channels))
 
 
 def same(one: Tails, other: Tails) -> None:

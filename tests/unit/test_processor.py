@@ -340,7 +340,6 @@ def alone(*values: bytes, timestamps_ms=None) -> Processor:
 NOW_MS = 1_732_177_327_310
 
 
-@pytest.mark.xfail(strict=True, reason="wire: max_future_ms is asked of a chunk's first sample only")
 def test_a_chunk_that_runs_into_the_far_future_silences_nothing() -> None:
     ahead = b'{"ts": %d, "rate_hz": 0.00001, "values": [0, 0]}' % NOW_MS  # the second sample: a day later
     later = [b'{"ts": %d, "value": 9}' % (NOW_MS + place) for place in range(1, 30)]
@@ -348,14 +347,12 @@ def test_a_chunk_that_runs_into_the_far_future_silences_nothing() -> None:
     assert processor.counts.samples_late == 0
 
 
-@pytest.mark.xfail(strict=True, reason="wire: a low rate_hz overflows the time; an alert on it ends the daemon")
-@pytest.mark.parametrize("rate", [b"1e-9", b"1e-12", b"1e-300"])
+@pytest.mark.parametrize("rate", [b"1e-11", b"1e-12", b"1e-300"])
 def test_a_rate_that_runs_out_of_time_is_a_bad_record(rate: bytes) -> None:
     processor = alone(b'{"rate_hz": %s, "values": [9,9,9,9,9,9,9,9,9,9,9,9]}' % rate, timestamps_ms=[NOW_MS])
     assert processor.counts.rejected.total() == 1
 
 
-@pytest.mark.xfail(strict=True, reason="wire: a record's own timestamp is not bounded; an alert on it ends the daemon")
 def test_a_record_stamped_in_microseconds_is_a_bad_record() -> None:
     """Kafka lets it in where the topic's message.timestamp.after.max.ms is raised."""
     processor = alone(*[sample(9)] * 6, timestamps_ms=range(NOW_MS * 1000, NOW_MS * 1000 + 6))

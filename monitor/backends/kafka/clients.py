@@ -17,7 +17,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPart
 
 from monitor.backends.abstract import Headers, RecordColumns, TopicPartition
 from monitor.backends.kafka import settings
-from monitor.backends.kafka.columns import columns
+from monitor.backends.kafka.batches import columns, return_runs
 from monitor.backends.kafka.connecting import connect, probe
 from monitor.config import Kafka
 from monitor.errors import BackendError, ConfigError
@@ -61,6 +61,7 @@ class TopicReader:
         self._consumer: Any = connect(
             KafkaConsumer, self._kafka, settings.reader(self._kafka, settings.TOOL_CLIENT_ID, isolation)
         )
+        return_runs(self._consumer)
         try:
             self._assign([topics] if isinstance(topics, str) else list(topics), start)
         except BaseException:

@@ -22,7 +22,7 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from monitor.backends.abstract import AbortedError, Assigned, Event, RecordColumns, Revoked, TopicPartition
 from monitor.backends.kafka import settings
-from monitor.backends.kafka.columns import columns
+from monitor.backends.kafka.batches import columns, return_runs
 from monitor.backends.kafka.connecting import connect
 from monitor.backends.kafka.faults import explain, fenced
 from monitor.config import Config
@@ -95,6 +95,7 @@ class Member:
         assignor = CooperativeStickyAssignor()
         options = settings.member(self._config, assignor)
         self._consumer = connect(KafkaConsumer, self._config.kafka, options)
+        return_runs(self._consumer)
         listener = _Listener(self._consumer, assignor, self._events)
         topics = list(self._config.input.topics)
         self._consumer.subscribe(topics=topics, listener=listener)

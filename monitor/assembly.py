@@ -34,6 +34,8 @@ def load_detector(path: Path) -> tuple[Artifact, Scorer]:
 # A series' state is one Kafka message at least, and a message is 1 MiB at most by Kafka's own default.
 MAX_STATE_BYTES = 900_000
 MAX_TOLD_NUMBERS = 10_000
+# What the windows of one partition may take: a flood of new series is refused before memory runs out.
+MAX_PARTITION_BYTES = 4 * 2**30
 
 
 def make_processor(config: Config, artifact: Artifact) -> Processor:
@@ -70,6 +72,13 @@ def make_processor(config: Config, artifact: Artifact) -> Processor:
 
 def _check_sizes(config: Config, artifact: Artifact) -> None:
     length, channels = artifact.manifest.window_shape
+    ring_bytes = 4 * length * (4 * channels + 16)  # up to four windows long
+    if artifact.manifest.window.kind == "sliding" and config.input.max_series * ring_bytes > MAX_PARTITION_BYTES:
+        raise ConfigError(
+            f"input.max_series: {config.input.max_series} series of {length} x {channels} windows could take "
+            f"{config.input.max_series * ring_bytes / 2**30:.1f} GiB in one partition; set it to "
+            f"{MAX_PARTITION_BYTES // ring_bytes} or less"
+        )
     if artifact.manifest.window.kind == "sliding" and length * (4 * channels + 16) > MAX_STATE_BYTES:
         raise ConfigError(
             f"artifact {artifact.manifest.name}: a sliding window of {length} x {channels} needs more state than fits "

@@ -139,7 +139,7 @@ class Input(Section):
     max_record_bytes: int = Field(1_048_576, ge=1, description="A larger record goes to the dead letters.")
     max_samples_per_record: int = Field(10_000, ge=1, description="A longer chunk goes to the dead letters.")
     max_series: int = Field(
-        100_000, ge=1, description="Series per partition; records of further ones are dead letters."
+        20_000, ge=1, description="Series per partition (sliding windows); records of further ones are dead letters."
     )
     max_future_ms: int = Field(
         3_600_000, ge=0, description="How far a time in the record may lie ahead of the record's Kafka timestamp."

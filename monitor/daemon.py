@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ log = structlog.get_logger("telltale")
 
 POLL_TIMEOUT_S = 0.5
 MOST_FAILURES = 5
+TAKE_OVER_S = 1.0
+# State that one transaction should carry; Kafka on one machine takes about 100 MB/s.
+CHECKPOINT_BYTES = 64 * 1024 * 1024
 # Cyclic garbage is rare here and the automatic collector costs a third of the rate: it runs this often instead. What
 # was there before the loop began is frozen, so a run takes a millisecond or two.
 GC_INTERVAL_S = 30.0
@@ -64,6 +68,7 @@ class Daemon:
         self._vitals = vitals
         self._stop = threading.Event()
         self._pending = _Pending()
+        self._arriving: deque[TopicPartition] = deque()  # ours, to be restored
         self._fresh: set[TopicPartition] = set()
         self._checkpoint_due_s: dict[TopicPartition, float] = {}
         self._doubt: AbortedError | None = None
@@ -88,7 +93,7 @@ class Daemon:
             log.info("Joined the group.", group=self._config.kafka.group_id, topics=self._config.input.topics)
             while not self._stop.is_set():
                 self.turn()
-                if until_caught_up and not any(self._backend.lag().values()):
+                if until_caught_up and not self._arriving and not any(self._backend.lag().values()):
                     break
             self.drain()
         finally:
@@ -106,6 +111,7 @@ class Daemon:
             poll = self._backend.poll(self._timeout_s(started), self._config.limits.max_poll_records)
             self._telemetry.stage["poll"](time.monotonic() - started)
             self._apply(poll)
+            self._take_over_next()
             self._process(poll)
             self._commit_if_due()
         except AbortedError as error:
@@ -113,7 +119,9 @@ class Daemon:
         self._look_around()
 
     def _timeout_s(self, now: float) -> float:
-        """Wait for records, but not past the time at which progress is due to be committed."""
+        """Wait for records, but not past the time at which progress is due to be committed, nor while others wait."""
+        if self._arriving:
+            return 0.0
         if self._pending.since_s is None:
             return POLL_TIMEOUT_S
         due = self._pending.since_s + self._config.limits.idle_commit_interval_ms / 1000
@@ -122,10 +130,17 @@ class Daemon:
     def _apply(self, poll: Poll) -> None:
         for event in poll.events:
             if isinstance(event, Assigned):
-                self._take_over(event.partition)
+                self._arriving.append(event.partition)
             else:
                 self._forget(event.partition)
                 log.info("Partition revoked.", partition=str(event.partition), lost=event.lost)
+
+    def _take_over_next(self) -> None:
+        """Takes partitions over for a second at most: between polls the group must hear of us, and we of signals."""
+        deadline = time.monotonic() + TAKE_OVER_S
+        while self._arriving and time.monotonic() < deadline:
+            self._take_over(self._arriving[0])
+            self._arriving.popleft()
 
     def _take_over(self, partition: TopicPartition) -> None:
         started = time.monotonic()
@@ -138,7 +153,7 @@ class Daemon:
             self._vitals.cold_starts += 1
             log.error("Windows start empty.", partition=str(partition), reason=resumed.cold)
         if resumed.fresh or resumed.cold or resumed.lost:
-            self._fresh.add(partition)  # so that what comes next is never decided from another place
+            self._fresh.add(partition)  # committed at once, so that a crash now does not begin elsewhere
         self._checkpoint_due_s[partition] = time.monotonic() + self._config.limits.checkpoint_interval_ms / 1000
         self._backend.begin(partition, resumed.begin)
         log.info(
@@ -159,6 +174,8 @@ class Daemon:
 
     def _forget(self, partition: TopicPartition) -> None:
         self._processor.revoke(partition)
+        if partition in self._arriving:
+            self._arriving.remove(partition)
         self._fresh.discard(partition)
         self._checkpoint_due_s.pop(partition, None)
 
@@ -184,28 +201,42 @@ class Daemon:
     def _commit_if_due(self) -> None:
         """At once when there is something to tell; else by age or amount, so that an idle stream costs little."""
         now, limits = time.monotonic(), self._config.limits
-        if self._pending.since_s is None and not self._fresh:
+        fresh = any(map(self._processor.wants_checkpoint, self._fresh))
+        if self._pending.since_s is None and not fresh:
             return
         age_ms = 0.0 if self._pending.since_s is None else (now - self._pending.since_s) * 1000
         full = self._pending.records >= limits.max_commit_records
         busy = age_ms >= limits.commit_interval_ms and self._processor.has_news
         caught_up = self._processor.has_news and not any(self._backend.lag().values())
-        if full or busy or caught_up or self._fresh or age_ms >= limits.idle_commit_interval_ms:
-            self._commit({*self._fresh, *(p for p, due in self._checkpoint_due_s.items() if now >= due)})
+        if full or busy or caught_up or fresh or age_ms >= limits.idle_commit_interval_ms:
+            self._commit(self._next_checkpoints(now))
+
+    def _next_checkpoints(self, now: float) -> set[TopicPartition]:
+        """The partitions that are due, longest due first, as many as one transaction should carry."""
+        due = sorted((at, partition) for partition, at in self._checkpoint_due_s.items() if now >= at)
+        chosen = set(self._fresh)
+        size = 0
+        for _, partition in due:
+            size += self._processor.checkpoint_bytes(partition)
+            if chosen and size > CHECKPOINT_BYTES:
+                break
+            chosen.add(partition)
+        return chosen
 
     def _commit(self, checkpoints: set[TopicPartition]) -> None:
         started = time.monotonic()
         outputs = self._processor.take_outputs(checkpoints)
-        made = time.monotonic()
         positions = self._backend.commit(self._as_commit(outputs))
         self._processor.committed(positions, outputs.alerts)
         self._pending = _Pending()
         self._fresh -= outputs.checkpoints.keys()
-        # A checkpoint may take a twentieth of the time at most, however large the state has become.
-        interval_s = max(self._config.limits.checkpoint_interval_ms / 1000, 20 * (made - started))
-        for partition in outputs.checkpoints:
-            self._checkpoint_due_s[partition] = started + interval_s
-        self._failures = 0
+        now = time.monotonic()
+        # Checkpoints may take a twentieth of the time at most, however large the state has become.
+        pause_s = 20 * (now - started) * len(self._checkpoint_due_s) / max(1, len(outputs.checkpoints))
+        for partition in checkpoints:
+            self._checkpoint_due_s[partition] = now + max(self._config.limits.checkpoint_interval_ms / 1000, pause_s)
+        if outputs.positions:
+            self._failures = 0
         self._vitals.commits += 1
         self._vitals.checkpoints += len(outputs.checkpoints)
         self._telemetry.stage["commit"](time.monotonic() - started)
@@ -240,8 +271,7 @@ class Daemon:
         for partition in list(self._processor.partitions):
             self._forget(partition)
         self._pending = _Pending()
-        for partition in sorted(self._backend.recover()):
-            self._take_over(partition)
+        self._arriving = deque(sorted(self._backend.recover()))
         self._doubt = None
 
     def drain(self) -> None:
@@ -250,7 +280,11 @@ class Daemon:
         with _deadline(timeout_s):
             try:
                 if self._doubt is None and self._processor.partitions:
-                    self._commit(set(self._processor.partitions))
+                    self._commit(set())  # first what was decided, then what makes the next start quick
+                    self.checkpoint_soon()
+                    while due := self._next_checkpoints(time.monotonic()):
+                        self._commit(due)
+                        self._checkpoint_due_s = {p: at for p, at in self._checkpoint_due_s.items() if p not in due}
             except AbortedError as error:
                 log.warning("Last commit in doubt; the next start restores.", reason=str(error))
             self._backend.close()
@@ -269,7 +303,7 @@ class Daemon:
             self._vitals.incidents = self._processor.open_incidents()
             self._vitals.compilations = self._scorer.compilations
             self._vitals.partitions = len(self._processor.partitions)
-            self._vitals.ready = self._vitals.partitions > 0
+            self._vitals.ready = self._vitals.partitions > 0 and not self._arriving
 
 
 @contextmanager

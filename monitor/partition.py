@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor import state
-from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord, TopicPartition
+from monitor.backends.abstract import NO_STATE, Position, RecordColumns, Restored, StateRecord, TopicPartition
 from monitor.detector.decision import Incident, Verdict
 from monitor.detector.spec import Manifest
 from monitor.detector.windowing import SlidingWindower
@@ -88,7 +88,8 @@ class PartitionState:
         window = manifest.window
         self.name = name
         self._channels = [channel.name for channel in manifest.channels]
-        self.series = SeriesTable(max_series)
+        # Windows cost memory by series; whole records cost none, and forget their series in a restart.
+        self.series = SeriesTable(max_series if manifest.window.kind == "sliding" else None)
         self.windower: SlidingWindower | None = None
         if window.kind == "sliding":
             gap_us = None if window.max_gap_ms is None else round(window.max_gap_ms * 1000)
@@ -101,6 +102,7 @@ class PartitionState:
         self.committed_offset = -1
         self._replay_from = 0
         self._state_from = 0
+        self._checkpointed_at = -1  # offset that the newest checkpoint in the log stands for
 
     @classmethod
     def resume(
@@ -118,7 +120,7 @@ class PartitionState:
                 made._remember(key, incident)
         except (state.StateError, UnicodeDecodeError) as error:
             cold = str(error)
-        if not restored.beginning <= position.offset <= restored.end:
+        if not restored.followable:
             lost = max(0, start - position.offset)
             made._stand_at(start)
             cold = cold or f"offset {position.offset} is no longer there ({restored.beginning} to {restored.end} are)"
@@ -126,7 +128,9 @@ class PartitionState:
         made._stand_at(position.offset)
         made.committed_offset = position.offset
         made._replay_from, made._state_from = position.replay_from, position.state_from
-        if restored.beginning > position.replay_from:
+        if position.state_from == NO_STATE:
+            cold = "the group's offset was set by another tool, so its state belongs elsewhere"
+        elif restored.beginning > position.replay_from:
             cold = cold or f"input from offset {position.replay_from} is no longer there"
         else:
             try:
@@ -145,10 +149,21 @@ class PartitionState:
             )
             rows = np.fromiter(map(self.series.register, keys), np.int64, len(keys))
             self.windower.set_tails(rows, tails)
-            self.read_to = replay_from
+            self.read_to = self._checkpointed_at = replay_from
 
     def _stand_at(self, offset: int) -> None:
         self.offset = self.read_to = self.live_from = self._replay_from = offset
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        """Something was decided since the last one, and windows stand for it."""
+        return not self.refilling and self._checkpointed_at != self.offset
+
+    def checkpoint_bytes(self) -> int:
+        """About the size of a checkpoint."""
+        if self.windower is None:
+            return 0
+        return len(self.series) * (self.windower.length * (4 * len(self._channels) + 16) + 64)
 
     @property
     def refilling(self) -> bool:
@@ -183,6 +198,7 @@ class PartitionState:
 
     def checkpoint(self) -> list[tuple[bytes, bytes]]:
         """Records that stand for the whole state at `offset`: all windows, and every incident that is not at rest."""
+        self._checkpointed_at = self.offset
         series = self.series
         incidents = [
             (state.incident_key(self.name, series.keys[number]), value)

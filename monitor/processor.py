@@ -28,7 +28,7 @@ from monitor.deadletters import DeadLetter
 from monitor.detector import decision
 from monitor.detector.decision import Incident, Policy, Status, Verdict
 from monitor.detector.spec import Manifest
-from monitor.detector.windowing import Samples, Windows, fill_missing
+from monitor.detector.windowing import Samples, Windows, mend_missing
 from monitor.partition import Counts, PartitionState, Resumed
 from monitor.wire import Decoder, InputRules
 
@@ -86,6 +86,14 @@ class Processor:
     def series_count(self) -> int:
         """Series known in all assigned partitions."""
         return sum(len(partition.series) for partition in self._partitions.values())
+
+    def wants_checkpoint(self, partition: TopicPartition) -> bool:
+        """Whether a checkpoint would say anything new, and the truth."""
+        return self._partitions[partition].wants_checkpoint
+
+    def checkpoint_bytes(self, partition: TopicPartition) -> int:
+        """About the size of a partition's checkpoint."""
+        return self._partitions[partition].checkpoint_bytes()
 
     @property
     def has_news(self) -> bool:
@@ -149,9 +157,13 @@ class Processor:
                 self._queue.appendleft((partition, taken[self._slice :], live))
                 taken = taken[: self._slice]
             windows = taken if isinstance(taken, Windows) else self._cut(partition, taken, live=live)
+            whole = (rows + len(windows)) // self._manifest.batch_rows * self._manifest.batch_rows - rows
+            if 0 < whole < len(windows):  # what is over waits for the next batch, rather than to be padded
+                self._queue.appendleft((partition, windows[whole:], live))
+                windows = windows[:whole]
             if len(windows):
-                windows, missing_ratio = self._without_gaps(windows)
-                pieces.append((partition, windows, missing_ratio))
+                values, missing_ratio = mend_missing(windows.values, self._manifest.window.max_missing_ratio)
+                pieces.append((partition, replace(windows, values=values), missing_ratio))
                 rows += len(windows)
         if not pieces:
             return None
@@ -165,14 +177,6 @@ class Processor:
             self.counts.samples_late += appended.late
             self.counts.gaps += appended.gaps
         return appended.windows
-
-    def _without_gaps(self, windows: Windows) -> tuple[Windows, Float32Array]:
-        """Fills missing samples where the artifact allows it; elsewhere the NaN stays and makes the score NaN."""
-        if not np.isnan(windows.values).any():
-            return windows, np.zeros(len(windows), dtype=np.float32)
-        filled, ratio = fill_missing(windows.values)
-        filled[ratio > self._manifest.window.max_missing_ratio] = np.nan
-        return replace(windows, values=filled), ratio
 
     def receive_scores(self, batch: Batch, scores: Float32Array, reconstructions: Float32Array) -> None:
         """Decides on every window of `batch` and moves the incidents on."""
@@ -237,12 +241,13 @@ class Processor:
     def take_outputs(self, checkpoints: Collection[TopicPartition] = ()) -> Outputs:
         """Everything decided since the last call, and the whole state of the partitions in `checkpoints`.
 
-        A partition whose windows are still being refilled gets no checkpoint: the one before stands for it.
+        A partition whose windows are still being refilled gets no checkpoint: the one before stands for it. Nor does
+        one that has not moved since its last.
         Call it when `next_batch` has nothing left: positions stand for everything received.
         """
         if self._queue:
             raise RuntimeError("there are windows to score before positions mean anything")
-        checkpoints = {name for name in checkpoints if not self._partitions[name].refilling}
+        checkpoints = {name for name in checkpoints if self.wants_checkpoint(name)}
         outputs = Outputs(
             alerts=self._alerts,
             dead_letters=self._dead_letters,

@@ -17,7 +17,7 @@ MAX_SERIES_BYTES = 256
 class SeriesTable:
     """Numbers series from 0 in the order in which they are first seen, and keeps the incidents that are not at rest."""
 
-    def __init__(self, max_series: int) -> None:
+    def __init__(self, max_series: int | None) -> None:
         self.keys: list[bytes] = []
         self.names: list[str] = []
         self.incidents: dict[int, Incident] = {}
@@ -69,6 +69,6 @@ class SeriesTable:
             return Reason.BAD_SERIES, "the series' name is not UTF-8"
         if not name.isprintable():
             return Reason.BAD_SERIES, "the series' name holds characters that can't be printed"
-        if len(self.keys) >= self._max_series:
+        if self._max_series is not None and len(self.keys) >= self._max_series:
             return Reason.TOO_MANY_SERIES, f"{len(self.keys)} series in this partition already (input.max_series)"
         return None

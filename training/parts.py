@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.detector.spec import WindowSpec
-from monitor.detector.windowing import fill_missing
+from monitor.detector.windowing import mend_missing
 from monitor.errors import DataError
 from training import splits
 from training.recipes import Recipe, WindowPart
@@ -125,12 +125,7 @@ def all_windows(tables: Sequence[Table], window: WindowSpec, normal_class: int) 
 
 def served(windows: Float32Array, window: WindowSpec) -> Float32Array:
     """Windows as the daemon hands them to its scorer: filled, or NaN where too much is missing."""
-    filled, ratio = fill_missing(windows)
-    over = ratio > np.float32(window.max_missing_ratio)
-    if over.any():
-        filled = filled.copy()
-        filled[over] = np.nan
-    return filled
+    return mend_missing(windows, window.max_missing_ratio)[0]
 
 
 def _abnormal(table: Table, normal_class: int) -> NDArray[np.bool_]:

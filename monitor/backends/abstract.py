@@ -88,6 +88,10 @@ class Poll:
     columns: tuple[RecordColumns, ...] = ()
 
 
+# A position whose state is unknown: another tool set the offset.
+NO_STATE = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """How far one input partition has been decided, and from where a successor rebuilds its state.
@@ -122,6 +126,11 @@ class Restored:
     state: tuple[StateRecord, ...]
     beginning: int
     end: int
+
+    @property
+    def followable(self) -> bool:
+        """Whether reading can go on from the committed offset: there is one, and the log still holds it."""
+        return self.position is not None and self.beginning <= self.position.offset <= self.end
 
 
 @dataclass(frozen=True, slots=True)

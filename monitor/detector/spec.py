@@ -24,6 +24,7 @@ MAX_WINDOW_NUMBERS = 1_000_000
 MAX_LAYER_WIDTH = 65_536
 MAX_LAYERS = 64
 MAX_BATCH_ROWS = 65_536
+MAX_BATCH_NUMBERS = 100_000_000
 MIN_FLOAT32, MAX_FLOAT32 = 1.1754943508222875e-38, 3.4028234663852886e38
 
 
@@ -168,6 +169,8 @@ def _number_problems(manifest: Manifest) -> list[str]:
         problems.append(f"model.widths must be 1 to {MAX_LAYERS} numbers from 1 to {MAX_LAYER_WIDTH}")
     if not 1 <= manifest.batch_rows <= MAX_BATCH_ROWS:
         problems.append(f"batch_rows is {manifest.batch_rows}, must be 1 to {MAX_BATCH_ROWS}")
+    elif manifest.batch_rows > 1 and manifest.batch_rows * math.prod(manifest.window_shape) > MAX_BATCH_NUMBERS:
+        problems.append(f"a batch of {manifest.batch_rows} windows holds over {MAX_BATCH_NUMBERS} numbers")
     if not (manifest.threshold.value > 0 and _served(manifest.threshold.value)):
         problems.append(f"threshold.value is {manifest.threshold.value}, must be positive in float32")
     flat = [number for pair in quantiles for number in pair]

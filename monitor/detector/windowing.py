@@ -31,26 +31,41 @@ def sliding_windows(samples: Float32Array, length: int, hop: int) -> Float32Arra
     return view.transpose(0, 2, 1)
 
 
-def fill_missing(windows: Float32Array) -> tuple[Float32Array, Float32Array]:
+def mend_missing(windows: Float32Array, max_missing_ratio: float) -> tuple[Float32Array, Float32Array]:
+    """Windows as they go to the scorer: filled where little is missing, all NaN where too much is.
+
+    Args:
+        windows: (n, length, channels), left as it is.
+        max_missing_ratio: the share of a window's numbers that may be missing.
+
+    Returns:
+        the windows (the same array where nothing is missing) and each one's share of missing numbers, (n,).
+    """
+    missing = np.isnan(windows)
+    if not missing.any():
+        return windows, np.zeros(len(windows), dtype=np.float32)
+    ratio = missing.mean(axis=(1, 2), dtype=np.float32)
+    mended = windows.copy()
+    mended[ratio > np.float32(max_missing_ratio)] = np.nan
+    some = (ratio > 0) & (ratio <= np.float32(max_missing_ratio))
+    mended[some] = fill_missing(windows[some])
+    return mended, ratio
+
+
+def fill_missing(windows: Float32Array) -> Float32Array:
     """Fills NaN along time, linearly, ends held; a channel that is missing throughout stays NaN.
 
     Args:
-        windows: (n, length, channels)
-
-    Returns:
-        the windows, filled (the same array where nothing was missing), and the missing share of each, (n,).
+        windows: (n, length, channels), left as it is.
     """
     missing = np.isnan(windows)
-    ratio = missing.mean(axis=(1, 2), dtype=np.float32)
-    if not ratio.any():
-        return windows, ratio
     filled = windows.copy()
     times = np.arange(windows.shape[1])
     for row, channel in np.argwhere(missing.any(axis=1)):
         gaps = missing[row, :, channel]
         if not gaps.all():
             filled[row, gaps, channel] = np.interp(times[gaps], times[~gaps], windows[row, ~gaps, channel])
-    return filled, ratio
+    return filled
 
 
 @dataclass(frozen=True, slots=True)

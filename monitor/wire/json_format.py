@@ -105,7 +105,7 @@ class JsonFormat:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             text = str(error)
             reason = Reason.WRONG_TYPE if isinstance(error, msgspec.ValidationError) else Reason.MALFORMED
-            if "out of range" in text:
+            if text.startswith("Number out of range"):
                 reason = Reason.NOT_FINITE
             raise RecordError(reason, text) from None
 
@@ -177,14 +177,14 @@ class JsonFormat:
         if isinstance(record, list):
             return self._chunk(record), math.nan, math.nan
         stamp = _stamp(record.stamp)
-        rate = record.rate_hz
-        if rate is not UNSET and not (math.isfinite(rate) and rate > 0):
-            raise RecordError(Reason.WRONG_TYPE, f"rate_hz is {rate}, must be positive")
         named = [get(record) for get in self._channel_of]
         if record.values is not UNSET:
             if any(value is not UNSET for value in named):
                 raise RecordError(Reason.WRONG_SHAPE, "both values and channels; a record is one sample or one chunk")
-            return self._chunk(record.values), stamp, math.nan if rate is UNSET else rate
+            rate = math.nan if record.rate_hz is UNSET else record.rate_hz
+            if rate <= 0:
+                raise RecordError(Reason.WRONG_TYPE, f"rate_hz is {rate}, must be positive")
+            return self._chunk(record.values), stamp, rate
         missing = [name for name, value in zip(self._channels, named, strict=True) if value is UNSET]
         if missing:
             raise RecordError(Reason.MISSING_CHANNEL, f"no channel {', '.join(map(repr, missing))}, and no values")

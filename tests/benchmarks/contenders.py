@@ -131,7 +131,8 @@ CONTENDERS: dict[str, str] = {
     "raw": "tests.benchmarks.contenders:raw",
     "ours": "tests.benchmarks.ours:ours",
     "naive": "tests.benchmarks.peers:naive",
-    "bytewax": "tests.benchmarks.peers:bytewax",
+    "bytewax-keyed": "tests.benchmarks.peers:bytewax_keyed",
+    "bytewax-bare": "tests.benchmarks.peers:bytewax_bare",
     "quix-memory": "tests.benchmarks.peers:quix_memory",
     "quix-exactly-once": "tests.benchmarks.peers:quix_exactly_once",
 }

@@ -134,8 +134,7 @@ def test_a_long_chunk_of_one_series_is_cut_whole() -> None:
 def test_missing_samples_are_filled_along_time() -> None:
     nan = np.nan
     windows = np.array([[[1, nan], [nan, nan], [3, nan], [nan, nan]], [[1, 1], [2, 2], [3, 3], [4, 4]]], np.float32)
-    filled, ratio = fill_missing(windows)
+    filled = fill_missing(windows)
     np.testing.assert_array_equal(filled[0, :, 0], [1, 2, 3, 3])
     assert np.isnan(filled[0, :, 1]).all(), "a channel without a sample can't be made up"
     np.testing.assert_array_equal(filled[1], windows[1])
-    np.testing.assert_array_equal(ratio, np.float32([6 / 8, 0]))

@@ -350,7 +350,7 @@ def test_readme_names_the_rights_that_the_daemon_needs() -> None:
     defaults = Config()
     for topic in (*defaults.input.topics, defaults.output.alerts, defaults.output.dead_letters, defaults.state_topic):
         assert f"--topic {topic}\n" in text
-    assert f"--transactional-id {defaults.kafka.group_id}- --resource-pattern-type prefixed" in text
+    assert f"--transactional-id {defaults.kafka.group_id}/ --resource-pattern-type prefixed" in text
     for path in DEPLOY.iterdir():
         if path.is_file() and path.name.startswith("requirements"):
             assert path.name.removeprefix("requirements") in text

@@ -11,7 +11,7 @@ import pytest
 from kafka import errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from monitor.backends.abstract import AbortedError, Assigned, Event, Position, Revoked, TopicPartition
+from monitor.backends.abstract import NO_STATE, AbortedError, Assigned, Event, Position, Revoked, TopicPartition
 from monitor.backends.events import settle
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.faults import explain, unreachable
@@ -70,7 +70,7 @@ def test_timeouts_keep_their_order() -> None:
 
 
 def test_names() -> None:
-    assert settings.transactional_id(CONFIG) == "pumps-pump-1"
+    assert settings.transactional_id(CONFIG) == "pumps/pump-1"
     assert settings.member(CONFIG, CooperativeStickyAssignor())["group_instance_id"] == "pump-1"
 
 
@@ -103,8 +103,8 @@ def test_a_position_survives_its_text() -> None:
         *('{"v":1,"r":true,"s":0}', '{"v":1,"r":1.0,"s":0}', '{"v":1,"r":"1","s":0}'),
     ],
 )
-def test_foreign_metadata_means_all_the_state_and_no_replay(text: str | None) -> None:
-    assert decode_position(10, text) == Position(10, replay_from=10, state_from=0)
+def test_foreign_metadata_means_no_state_and_no_replay(text: str | None) -> None:
+    assert decode_position(10, text) == Position(10, replay_from=10, state_from=NO_STATE)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_foreign_metadata_means_all_the_state_and_no_replay(text: str | None) ->
         (errors.TopicAuthorizationFailedError({"telltale.alerts"}), ConfigError, "--operation Write .*telltale.alerts"),
         (errors.TopicAuthorizationFailedError({"telltale.input"}), ConfigError, "--operation Read .*telltale.input"),
         (errors.GroupAuthorizationFailedError("pumps"), ConfigError, "User:telltale.*--group pumps"),
-        (errors.TransactionalIdAuthorizationFailedError(), ConfigError, "--transactional-id pumps-pump-1"),
+        (errors.TransactionalIdAuthorizationFailedError(), ConfigError, "--transactional-id pumps/pump-1"),
         (errors.SaslAuthenticationFailedError("no"), ConfigError, "User:telltale"),
         (errors.ProducerFencedError(), FencedError, r"service\.instance"),
         (errors.FencedInstanceIdError(), FencedError, r"service\.instance"),

@@ -14,7 +14,7 @@ from typing import Any
 from kafka.admin import KafkaAdminClient
 from kafka.structs import ConsumerGroupMetadata
 
-from monitor.backends.abstract import AbortedError, Commit, Poll, Position, Restored, TopicPartition
+from monitor.backends.abstract import NO_STATE, AbortedError, Commit, Poll, Position, Restored, TopicPartition
 from monitor.backends.events import settle
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import connect, probe
@@ -106,7 +106,8 @@ class KafkaBackend:
         if committed is None:
             return Restored(None, (), beginning, end)
         position = decode_position(committed.offset, committed.metadata)
-        state = self._reader().read(partition.partition, position.state_from)
+        known = position.state_from != NO_STATE
+        state = self._reader().read(partition.partition, position.state_from) if known else ()
         return Restored(position, state, beginning, end)
 
     def begin(self, partition: TopicPartition, offset: int) -> None:

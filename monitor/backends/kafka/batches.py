@@ -178,7 +178,7 @@ def _read(batch: Any) -> Run:
         headers: list[Headers] = [()] * count
         for row in np.flatnonzero(counts).tolist():
             headers[row], at[row] = _headers(data, int(at[row]), int(counts[row]))
-    except (IndexError, ValueError) as error:
+    except (IndexError, ValueError, OverflowError) as error:
         raise CorruptRecordError(f"Found invalid record structure: {error!r}") from error
     if not np.array_equal(at, ends) or (count and int(ends[-1]) != len(data)):
         raise CorruptRecordError("Invalid record size: a record's fields do not fill it")

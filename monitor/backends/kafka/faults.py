@@ -137,7 +137,7 @@ def _denied(found: BaseException | None, doing: str, config: Config) -> ConfigEr
             f"{acl(kafka, 'group', kafka.group_id, ['Read'])}"
         )
     if isinstance(found, errors.TransactionalIdAuthorizationFailedError | errors.ClusterAuthorizationFailedError):
-        name = f"{kafka.group_id}-{config.service.identity}"
+        name = f"{kafka.group_id}/{config.service.identity}"
         return ConfigError(
             f"{doing}: {principal(kafka)} may not use transactional id {name}; grant it: "
             f"{acl(kafka, 'transactional-id', name, ['Write', 'Describe'])}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from monitor.backends.abstract import Position
+from monitor.backends.abstract import NO_STATE, Position
 
 VERSION = 1
 
@@ -17,11 +17,10 @@ def encode_position(position: Position) -> str:
 def decode_position(offset: int, metadata: str | None) -> Position:
     """The position committed as `offset` with `metadata`.
 
-    Text that is not ours (another tool reset the group, or an older version wrote it) gives `replay_from` = `offset`
-    and `state_from` = 0: whatever state there is, is read from its beginning, and no input is re-read. The checkpoints
-    themselves say which offset they stand for, so a caller can tell that they lie behind.
+    Text that is not ours (another tool reset the group, say) gives `state_from` = NO_STATE: whatever state there is
+    belongs to another offset.
     """
-    plain = Position(offset, replay_from=offset, state_from=0)
+    plain = Position(offset, replay_from=offset, state_from=NO_STATE)
     try:
         document = json.loads(metadata or "")
         version, replay_from, state_from = document["v"], document["r"], document["s"]

@@ -16,7 +16,7 @@ from typing import Any
 
 from kafka import KafkaProducer
 from kafka import TopicPartition as KafkaPartition
-from kafka.errors import KafkaError, ProducerFencedError
+from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from monitor.backends.abstract import AbortedError, Commit, Message, Position, TopicPartition
@@ -31,7 +31,8 @@ from monitor.errors import BackendError, ConfigError
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
-_FLUSH_TIMEOUT_S = settings.PRODUCER_REQUEST_TIMEOUT_MS / 1000
+# What a broker says to a producer whose transaction it has ended, or whose id another one has.
+_OVERTAKEN = (ProducerFencedError, InvalidProducerEpochError)
 # After flush() futures are done, but for batches that were split in two because the broker found them too large.
 _FUTURE_TIMEOUT_S = 5
 
@@ -106,7 +107,7 @@ class Transactions:
             if not isinstance(error, KafkaError | ValueError | TypeError | AssertionError):
                 raise
             overdue = time.monotonic() - began >= self._config.kafka.transaction_timeout_ms / 1000
-            if overdue and any(isinstance(found, ProducerFencedError) for found in (error, reason)):
+            if overdue and any(isinstance(found, _OVERTAKEN) for found in (error, reason)):
                 # A process that slept through its transaction's timeout is fenced by the broker, not by a rival.
                 raise AbortedError("commit: the transaction timed out while this process was not running") from error
             raise explain(error, "commit", self._config, reason) from error
@@ -125,7 +126,8 @@ class Transactions:
             for partition, messages in commit.checkpoints.items()
         }
         if sent or marks:
-            producer.flush(timeout=_FLUSH_TIMEOUT_S)
+            # A large checkpoint takes its time; what takes longer than a transaction may is lost anyway.
+            producer.flush(timeout=self._config.kafka.transaction_timeout_ms / 1000)
         # D1, D2: flush() returns normally when batches failed, and commit_transaction() may then succeed without them.
         for future in sent:
             future.get(timeout=_FUTURE_TIMEOUT_S)

@@ -64,8 +64,11 @@ def identity(config: Config) -> str:
 
 
 def transactional_id(config: Config) -> str:
-    """Stable over restarts, so that a restarted process ends its predecessor's open transaction at once."""
-    return f"{config.kafka.group_id}-{identity(config)}"
+    """Stable over restarts, so that a restarted process ends its predecessor's open transaction at once.
+
+    The slash is in neither part, so that no two pairs give one id.
+    """
+    return f"{config.kafka.group_id}/{identity(config)}"
 
 
 def read_password(kafka: Kafka) -> str:

@@ -124,7 +124,7 @@ def config_init() -> None:
 @config_app.command("show")
 def config_show(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Print the configuration in force, environment included, secrets hidden."""
-    from monitor.config import load
+    from monitor.configfile import load
 
     typer.echo(load(config, artifact_needed=False).model_dump_json(indent=2))
 

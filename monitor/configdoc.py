@@ -17,7 +17,8 @@ from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from monitor.config import ENVIRONMENT_PREFIX, Config
+from monitor.config import Config
+from monitor.configfile import ENVIRONMENT_PREFIX
 
 WIDTH = 100
 HEADER = f"""\

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from monitor.assembly import load_detector, make_processor
 from monitor.backends.kafka import partition_of
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.config import Config, load, parse
+from monitor.config import Config
+from monitor.configfile import load, parse
 from monitor.daemon import Daemon
 from monitor.datafiles import read_series, read_text_column, read_windows
 from monitor.detector.spec import Manifest

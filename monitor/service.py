@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from monitor import __version__
-from monitor.assembly import load_detector, make_processor
-from monitor.backends.kafka import KafkaBackend
-from monitor.config import Config, load
-from monitor.daemon import Daemon, stop_on_signals
-from monitor.detector.artifact import Artifact
-from monitor.http import HttpServer
+from monitor.config import Config
+from monitor.configfile import load
 from monitor.telemetry import Telemetry, Vitals, configure_logging
+
+if TYPE_CHECKING:
+    from monitor.detector.artifact import Artifact
 
 log = structlog.get_logger("telltale")
 
@@ -27,6 +27,12 @@ def run_daemon(path: Path) -> None:
     """
     config = load(path)
     configure_logging(config.log)
+    # JAX takes seconds to import: a mistake in the configuration is said before.
+    from monitor.assembly import load_detector, make_processor
+    from monitor.backends.kafka import KafkaBackend
+    from monitor.daemon import Daemon, stop_on_signals
+    from monitor.http import HttpServer
+
     artifact, scorer = load_detector(config.model.artifact)
     processor = make_processor(config, artifact)
     vitals = Vitals(compilations=scorer.compilations)

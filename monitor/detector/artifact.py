@@ -118,6 +118,17 @@ def decode(files: Mapping[str, bytes]) -> Artifact:
     return Artifact(manifest, parameters, windows, scores, extras, digest)
 
 
+def named_files(manifest: bytes) -> list[str]:
+    """The files that a manifest names beside itself; none where it can't be read, which `decode` then says."""
+    try:
+        document = json.loads(manifest)
+    except (ValueError, RecursionError):
+        return []
+    sums = document.get("files") if isinstance(document, dict) else None
+    # Bare names only, so that nothing outside the artifact is ever opened.
+    return [name for name in sums if name not in (".", "..") and "/" not in name] if isinstance(sums, dict) else []
+
+
 def check_known_answers(artifact: Artifact, scorer: Scorer) -> None:
     """Scores the known windows here and compares.
 

@@ -72,11 +72,14 @@ def pack(artifact: form.Artifact) -> bytes:
 
 
 def _read_directory(path: Path) -> Mapping[str, bytes]:
-    names = [form.MANIFEST, form.PARAMS]
-    names += [entry.name for entry in sorted(path.iterdir()) if entry.is_file() and entry.name not in names]
+    if not (path / form.MANIFEST).is_file():
+        return {}
+    manifest = _read(path / form.MANIFEST, form.MAX_MANIFEST_BYTES)
+    names = form.named_files(manifest)
     if len(names) > MAX_FILES:
         raise ArtifactFormatError(f"{len(names)} files, at most {MAX_FILES} are read")
-    return {name: _read(path / name, form.MAX_FILE_BYTES) for name in names if (path / name).is_file()}
+    found = {name: _read(path / name, form.MAX_FILE_BYTES) for name in names if (path / name).is_file()}
+    return {form.MANIFEST: manifest, **found}
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor import config
+from monitor import configfile
 from monitor.config import Config, is_loopback, start_timestamp_ms
 from monitor.errors import EXIT_CONFIG, ConfigError
 
@@ -34,7 +34,7 @@ def write(directory: Path, text: str) -> Path:
 
 
 def load(directory: Path, text: str = "", **environment: str) -> Config:
-    return config.load(write(directory, text), environment)
+    return configfile.load(write(directory, text), environment)
 
 
 def problems(directory: Path, text: str, **environment: str) -> list[str]:
@@ -63,7 +63,7 @@ def test_an_empty_file_is_the_defaults(directory: Path) -> None:
 
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such file; `telltale config init` writes a commented one"):
-        config.load(tmp_path / "telltale.toml", {})
+        configfile.load(tmp_path / "telltale.toml", {})
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"[kafka\n", b"a = 1\na = 2\n"])
@@ -71,12 +71,12 @@ def test_not_a_toml_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "telltale.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"telltale\.toml: (can't be read|not valid TOML): "):
-        config.load(path, {})
+        configfile.load(path, {})
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't be read"):
-        config.load(tmp_path, {})
+        configfile.load(tmp_path, {})
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_artifact_that_is_not_there(tmp_path: Path) -> None:
     assert "gone" in only(tmp_path, "", TELLTALE__MODEL__ARTIFACT="gone")
     assert only(tmp_path, "[model]\nartifact = 3") == "model.artifact: input is not a valid path (found 3)"
     assert len(problems(tmp_path, "model = 3")) == 1
-    config.load(write(tmp_path, ""), {}, artifact_needed=False)
+    configfile.load(write(tmp_path, ""), {}, artifact_needed=False)
 
 
 # --- the environment ---
@@ -368,8 +368,8 @@ def test_a_topic_is_read_once(directory: Path) -> None:
 
 def test_state_topic_is_named_after_the_group() -> None:
     assert Config().state_topic == "telltale.state"
-    assert config.parse({"kafka": {"group_id": "g"}})[0].state_topic == "g.state"  # type: ignore[union-attr]
-    assert config.parse({"output": {"state": "s"}})[0].state_topic == "s"  # type: ignore[union-attr]
+    assert configfile.parse({"kafka": {"group_id": "g"}})[0].state_topic == "g.state"  # type: ignore[union-attr]
+    assert configfile.parse({"output": {"state": "s"}})[0].state_topic == "s"  # type: ignore[union-attr]
 
 
 def test_severities_are_in_order(directory: Path) -> None:
@@ -388,6 +388,6 @@ def test_severities_are_in_order(directory: Path) -> None:
     )
 )
 def test_any_document_is_a_configuration_or_has_problems(document: dict[str, Any]) -> None:
-    made, found = config.parse(document)
+    made, found = configfile.parse(document)
     assert (made is None) == bool(found)
     assert not [line for line in found if "password" in line and SECRET in line]

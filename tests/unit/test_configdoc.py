@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor import config, configdoc
+from monitor import configdoc, configfile
 from monitor.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +22,7 @@ def test_shipped_configuration_is_the_generated_one() -> None:
 
 def test_shipped_configuration_is_the_defaults() -> None:
     path = ROOT / "deploy" / "telltale.toml"
-    assert config.parse(tomllib.loads(path.read_text(encoding="utf-8"))) == (Config(), [])
+    assert configfile.parse(tomllib.loads(path.read_text(encoding="utf-8"))) == (Config(), [])
 
 
 def test_shipped_configuration_has_every_option_and_no_secret() -> None:
@@ -42,7 +42,7 @@ def test_options_that_are_commented_out_work_when_they_are_not() -> None:
         line.removeprefix("# ") if line.startswith("# ") and line.split()[2:3] == ["="] else line
         for line in text.splitlines()
     )
-    loaded, problems = config.parse(tomllib.loads(active))
+    loaded, problems = configfile.parse(tomllib.loads(active))
     assert problems == []
     assert loaded is not None
     assert loaded.model.threshold is not None

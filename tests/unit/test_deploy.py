@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from monitor import __version__, config
+from monitor import __version__, configfile
 from monitor.config import Config
 from monitor.errors import EXIT_CONFIG, EXIT_USAGE
 
@@ -116,7 +116,7 @@ def alone() -> str:
 
 def test_the_daemon_imports_nothing_more_and_nothing_of_the_trainer() -> None:
     code = (
-        f"{alone()}\nABSENT.append('training')\nimport monitor.service, monitor.config, monitor.configdoc\n"
+        f"{alone()}\nABSENT.append('training')\nimport monitor.service, monitor.assembly, monitor.daemon, monitor.http, monitor.backends.kafka\n"
         "assert 'training' not in sys.modules and 'monitor.broker' not in sys.modules"
     )
     done = python("-c", code)
@@ -203,7 +203,7 @@ def compose() -> dict[str, Any]:
 
 
 def compose_config() -> Config:
-    return config.load(DEPLOY / "compose.toml", {}, artifact_needed=False)
+    return configfile.load(DEPLOY / "compose.toml", {}, artifact_needed=False)
 
 
 def test_compose_mounts_what_the_entrypoint_reads() -> None:

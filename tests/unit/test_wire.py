@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.detector.windowing import Samples
+from monitor.detector.windowing import Samples, SlidingWindower
 from monitor.errors import Reason
 from monitor.wire import Decoded, Decoder, InputRules
 from tests.helpers import make_artifact, make_columns
@@ -210,3 +210,30 @@ def test_alone_or_together_makes_no_difference(numbers: list[float]) -> None:
     alone = np.concatenate([decode(value).values for value in values])
     np.testing.assert_array_equal(together, alone)
     np.testing.assert_array_equal(together.ravel(), np.float32(numbers))
+
+
+SHAPES = [
+    b'{"value": 1}', b'{"value": null, "rate_hz": -5}', b'{"value": 2, "rate_hz": 0.001}', b"[1, 2]",
+    b'{"values": [3]}',
+    b'{"values": [4, 5], "rate_hz": 100}', b'{"values": [4, 5], "rate_hz": -1}', b'{"ts": 7, "value": 6}', b'{"ts": 8}',
+    b'{"ts": "1970-01-01T00:00:01Z", "values": [7, 8], "rate_hz": 2e6}', b'{"valu": 1}', b"nonsense", b"", None,
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(SHAPES), max_size=12))
+def test_a_record_is_read_alone_as_it_is_in_company(values: list[bytes | None]) -> None:
+    together = decode(*values, timestamps_ms=[5] * len(values))
+    alone = [decode(value, timestamps_ms=[5]) for value in values]
+    assert [r.row for r in together.rejected] == [row for row, one in enumerate(alone) if one.rejected]
+    assert [r.reason for r in together.rejected] == [one.rejected[0].reason for one in alone if one.rejected]
+    for name in ("counts", "start_us", "period_us", "stated", "values"):
+        parts = [getattr(one, name) for one in alone]
+        expected = np.concatenate(parts) if parts else getattr(together, name)
+        np.testing.assert_array_equal(getattr(together, name), expected)
+
+
+def test_samples_faster_than_the_clock_ticks_are_not_late() -> None:
+    windower = SlidingWindower(4, 2, 1)
+    windower.grow(1)
+    decoded = decode(b'{"ts": 1000, "rate_hz": 2e6, "values": [1, 2, 3, 4, 5, 6, 7, 8]}')
+    assert windower.append(samples(decoded)).late == 0

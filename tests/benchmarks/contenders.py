@@ -12,6 +12,7 @@ import importlib
 import resource
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -44,7 +45,7 @@ class Result(msgspec.Struct, kw_only=True):
     seconds: float
     cpu_s: float
     records: int
-    rss_mb: float = 0.0
+    peak_mib: float = 0.0
     windows: int | None = None
     over: int | None = None
     alerts: int | None = None
@@ -138,6 +139,14 @@ CONTENDERS: dict[str, str] = {
 }
 
 
+def peak_mib() -> float:
+    """This process's largest resident memory. Not `ru_maxrss`, which on Linux counts the parent's before the exec."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+
+
 def main() -> None:
     name, described, bootstrap, group = sys.argv[1:]
     workload = msgspec.json.decode(described, type=Workload)
@@ -145,7 +154,7 @@ def main() -> None:
     create_topic(bootstrap, config.output.alerts)
     module, _, function = CONTENDERS[name].partition(":")
     result = getattr(importlib.import_module(module), function)(workload, config)
-    result.rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    result.peak_mib = peak_mib()
     sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
 
 

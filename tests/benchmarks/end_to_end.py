@@ -82,7 +82,7 @@ def tabulate(results: Rounds, unit: str) -> str:
                 f"{statistics.median(ratios(results, name)):.0%}",
                 "" if last.scoring_s is None else f"{scoring_share(found):.1%}",
                 f"{statistics.median(result.cpu_s for result in found):.2f}",
-                f"{max(result.rss_mb for result in found):.0f}",
+                f"{max(result.peak_mib for result in found):.0f}",
                 "" if last.windows is None else f"{last.windows:,}",
                 "" if last.over is None else f"{last.over:,}",
             ]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.assembly import load_detector, make_processor
-from monitor.backends.abstract import Commit, Position, TopicPartition
+from monitor.backends.abstract import Commit, Poll, Position, TopicPartition
 from monitor.backends.kafka import KafkaBackend
 from monitor.config import Config
 from monitor.daemon import Daemon
@@ -40,24 +40,38 @@ class TimedScorer:
 
 
 class TimedBackend(KafkaBackend):
-    """The daemon's backend; starts the watch with the last partition's `begin`, calls `done` after the last commit."""
+    """The daemon's backend. Starts the watch with the last partition's `begin`; when the topic is read to its end it
+    asks the daemon to stop, whose last commit then comes at once; calls `done` after the commit of the last record.
+    """
 
     def __init__(self, config: Config, records: int, watch: Stopwatch, done: Callable[[], None]) -> None:
         super().__init__(config)
+        self._missing = records
         self._records = records
         self._watch = watch
         self._done = done
         self._offsets: dict[TopicPartition, int] = {}
-        self._count = 0
+        self._begun = 0
+        self._alerts = config.output.alerts
+        self.alerts = 0
+        self.stop: Callable[[], None] = lambda: None
 
     def begin(self, partition: TopicPartition, offset: int) -> None:
         super().begin(partition, offset)
-        self._count += 1
-        if self._count == PARTITIONS:
+        self._begun += 1
+        if self._begun == PARTITIONS:
             self._watch.start()
+
+    def poll(self, timeout_s: float, max_records: int) -> Poll:
+        poll = super().poll(timeout_s, max_records)
+        self._missing -= sum(len(columns.offsets) for columns in poll.columns)
+        if self._missing <= 0:
+            self.stop()
+        return poll
 
     def commit(self, commit: Commit) -> dict[TopicPartition, Position]:
         positions = super().commit(commit)
+        self.alerts += sum(message.topic == self._alerts for message in commit.messages)
         self._offsets |= {partition: position.offset for partition, position in positions.items()}
         if sum(self._offsets.values()) >= self._records:
             self._done()
@@ -88,14 +102,14 @@ def ours(workload: Workload, config: Config) -> Result:
                     records=counts.records.total(),
                     windows=counts.windows,
                     over=counts.windows_anomalous,
-                    alerts=counts.alerts.total(),
+                    alerts=backend.alerts,
                     scoring_s=scorer.seconds,
                 )
             )
-            daemon.stop()
 
     backend = TimedBackend(config, workload.records, watch, done)
     daemon = Daemon(config, backend, processor, scorer, telemetry, vitals)  # type: ignore[arg-type]
+    backend.stop = daemon.stop
     daemon.run()
     server.close()
     return results[0]

@@ -11,7 +11,7 @@ import gc
 import json
 import tempfile
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ class Tally:
         self._workload = workload
         self.records = self.windows = self.over = 0
         self.watch = Stopwatch()
+        self.when_done: Callable[[], None] = lambda: None
         self._read: tuple[float, float] | None = None
         gc.collect()
         gc.freeze()
@@ -72,6 +73,7 @@ class Tally:
         done = self.records >= self._workload.records and self.windows >= self._workload.windows
         if done and self._read is None:
             self._read = self.watch.read()
+            self.when_done()
 
     def result(self) -> Result:
         assert self._read is not None, "not every record came"
@@ -188,7 +190,8 @@ def _quix(workload: Workload, config: Config, tally: Tally, build: Any, guarante
         source = app.topic(workload.topic, key_deserializer="bytes", value_deserializer="json")
         sink = app.topic(config.output.alerts, value_serializer="json")
         build(app.dataframe(source)).to_topic(sink)
-        app.run(count=workload.records)
+        tally.when_done = app.stop
+        app.run()
     return tally.result()
 
 

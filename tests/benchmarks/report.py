@@ -15,15 +15,9 @@ def header(title: str, packages: Sequence[str]) -> str:
     """Title, date, machine, versions."""
     now = datetime.datetime.now(tz=datetime.UTC)
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    return "\n".join(
-        [
-            title,
-            f"{now:%Y-%m-%d %H:%M} UTC; {_processor()}, {os.cpu_count()} cores, {_memory_gib():.0f} GiB; "
-            f"load {os.getloadavg()[0]:.1f}; {platform.system()} {platform.release()}",
-            f"Python {platform.python_version()}, {versions}",
-            "",
-        ]
-    )
+    machine = f"{_processor()}, {os.cpu_count()} cores, {_memory_gib():.0f} GiB, load {os.getloadavg()[0]:.1f}"
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {versions}"
+    return f"{title}\n{now:%Y-%m-%d %H:%M} UTC; {machine}\n{system}\n"
 
 
 def _processor() -> str:

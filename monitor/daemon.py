@@ -282,9 +282,10 @@ class Daemon:
                 if self._doubt is None and self._processor.partitions:
                     self._commit(set())  # first what was decided, then what makes the next start quick
                     self.checkpoint_soon()
-                    while due := self._next_checkpoints(time.monotonic()):
+                    left = set(filter(self._processor.wants_checkpoint, self._processor.partitions))
+                    while due := left & self._next_checkpoints(time.monotonic()):
                         self._commit(due)
-                        self._checkpoint_due_s = {p: at for p, at in self._checkpoint_due_s.items() if p not in due}
+                        left -= due
             except AbortedError as error:
                 log.warning("Last commit in doubt; the next start restores.", reason=str(error))
             self._backend.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import time
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -107,8 +108,12 @@ class Stream:
             daemon.wait_until(
                 lambda: daemon.metric("telltale_records_consumed_total") == len(records), "all read", timeout_s=120
             )
-            names = ("windows_scored", "windows_unscorable", "samples_missing", "records_rejected", "aborts")
-            metrics = {name: daemon.metric(f"telltale_{name}_total") for name in names}
+            names = ("windows_scored", "windows_unscorable", "samples_missing", "records_rejected", "aborts", "commits")
+            metrics: dict[str, float] = {}
+            # Records count when they are read, windows when they are scored, and a commit follows both.
+            while metrics != (metrics := {name: daemon.metric(f"telltale_{name}_total") for name in names}):
+                time.sleep(1.5)
+            del metrics["commits"]
             assert daemon.stop() == 0
         assert not [e for e in daemon.events() if e.get("level") in ("error", "critical")], daemon.log_text()
         return metrics

@@ -89,7 +89,7 @@ def ours(workload: Workload, config: Config) -> Result:
     server = HttpServer(config.http, telemetry, vitals)
     server.start()
     watch = Stopwatch()
-    results = []
+    results: list[Result] = []
 
     def done() -> None:
         if not results:

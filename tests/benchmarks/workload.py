@@ -50,7 +50,7 @@ def prepare(kind: str, records: int, bootstrap: str, directory: Path, seed: int 
     path = directory / f"artifact-{kind}"
     storage.save(with_threshold(artifact, threshold), path)
     weights = directory / f"weights-{kind}.npz"
-    np.savez(weights, threshold=np.float32(threshold), **artifact.parameters)
+    np.savez(weights, **{**artifact.parameters, "threshold": np.float32(threshold)})
     topic = f"bench.{kind}"
     create_topic(bootstrap, topic, PARTITIONS, topic_settings={"retention.ms": "-1"})
     filled = fill(bootstrap, topic, rows)
@@ -103,7 +103,9 @@ def between(scores: Float32Array, quantile: float) -> float:
 def fill(bootstrap: str, topic: str, rows: Iterator[bytes]) -> int:
     """Writes one record after the other, series by turns, a turn a millisecond; returns how many."""
     # librdkafka, because it takes seconds where kafka-python takes minutes; batches as `FeedProducer` makes them.
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "batch.size": 256 * 1024})
+    # Idempotent, because a retried batch could otherwise come behind its successor, whose samples would then be late.
+    settings = {"enable.idempotence": True, "linger.ms": 5, "batch.size": 256 * 1024, "log_level": 3}
+    producer = Producer({"bootstrap.servers": bootstrap} | settings)
     keys = [b"series-%03d" % series for series in range(SERIES)]
     first_ms = int(time.time() * 1000) - 3_600_000
     count = 0

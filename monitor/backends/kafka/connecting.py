@@ -19,7 +19,7 @@ from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
 from monitor.backends.kafka.faults import unreachable
-from monitor.backends.kafka.settings import BOOTSTRAP_TIMEOUT_MS
+from monitor.backends.kafka.settings import PROBE_TIMEOUT_MS
 from monitor.config import Kafka
 from monitor.errors import ConfigError
 
@@ -52,7 +52,7 @@ def _reasons() -> Iterator[_Reasons]:
 
 
 def connect(make: Callable[..., Client], kafka: Kafka, settings: dict[str, Any]) -> Client:
-    """Makes a client. Waits up to `BOOTSTRAP_TIMEOUT_MS` for a broker.
+    """Makes a client. Waits up to `settings.BOOTSTRAP_TIMEOUT_MS` for a broker.
 
     Raises:
         BackendError: no broker answers.
@@ -78,7 +78,7 @@ def connect(make: Callable[..., Client], kafka: Kafka, settings: dict[str, Any])
 
 
 def probe(kafka: Kafka) -> None:
-    """Waits until some bootstrap server takes a TCP connection, and TLS where asked for, up to `BOOTSTRAP_TIMEOUT_MS`.
+    """Waits until some bootstrap server takes a TCP connection, and TLS where asked for, up to `PROBE_TIMEOUT_MS`.
 
     Before kafka-python tries, because our own attempt can say what went wrong, and because kafka-python 3.0.12 leaves
     the socket of a failed TLS handshake open (net/manager.py, _build_transport).
@@ -87,7 +87,7 @@ def probe(kafka: Kafka) -> None:
         BackendError: none does; the message says how each one failed.
         ConfigError: one does, but its certificate or ours is refused, or it does not speak TLS.
     """
-    deadline = time.monotonic() + BOOTSTRAP_TIMEOUT_MS / 1000
+    deadline = time.monotonic() + PROBE_TIMEOUT_MS / 1000
     context = _tls(kafka) if kafka.security_protocol.endswith("SSL") else None
     while True:
         failures = []
@@ -104,7 +104,7 @@ def probe(kafka: Kafka) -> None:
             else:
                 return
         if time.monotonic() >= deadline:
-            tried = f"tried TCP for {BOOTSTRAP_TIMEOUT_MS // 1000} s ({'; '.join(failures)})"
+            tried = f"tried TCP for {PROBE_TIMEOUT_MS // 1000} s ({'; '.join(failures)})"
             raise unreachable(kafka, tried)
         time.sleep(0.2)
 

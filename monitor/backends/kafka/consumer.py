@@ -100,7 +100,7 @@ class Member:
         topics = list(self._config.input.topics)
         self._consumer.subscribe(topics=topics, listener=listener)
         # kafka-python 3.0.12: an answer to the metadata request before subscribe() clears the flag that asks for ours
-        # (cluster.py, set_topics: TODO). A leader that joins without metadata assigns nothing, and the group stands
+        # (cluster.py, set_topics). A leader that joins without metadata assigns nothing, and the group stands
         # still until metadata_max_age_ms.
         cluster = self._consumer._cluster
         deadline = time.monotonic() + _METADATA_TIMEOUT_S

@@ -14,7 +14,7 @@ pip    := $(python) -m pip --disable-pip-version-check --no-input
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check pytest bench tutorial demo-seeds docs lock clean
+.PHONY: help demo test check pytest bench models ecg tutorial demo-seeds docs lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ bench: $(made)/bench ## throughput, the scorer alone, and latency, beside others
 	$(python) -m tests.benchmarks.end_to_end
 	$(python) -m tests.benchmarks.kernel
 	$(python) -m tests.benchmarks.latency
+
+models: $(made)/dev ## every kind of autoencoder on heartbeats and digits, floors beside them (needs minutes)
+	$(python) -m tests.benchmarks.models --seeds 3
+
+ecg: $(made)/dev ## the chosen recipes on ECG5000 by the tutorial's protocol, and on the beats set aside
+	$(python) -m tests.benchmarks.ecg5000 --seeds 10
 
 tutorial: $(made)/dev ## the TensorFlow tutorial's figures on ECG5000, over 12 splits
 	$(python) -m tests.benchmarks.tutorial --seeds 12

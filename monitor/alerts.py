@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -134,6 +135,7 @@ class Cause:
     last_offset: int
     last_index: int
     score: float
+    threshold: float
     missing_ratio: float
     values: Float32Array
     reconstruction: Float32Array
@@ -163,11 +165,13 @@ class AlertWriter:
         service: str,
         group: str,
         threshold: float,
+        series_thresholds: Mapping[str, float] | None = None,
         severity: Severity,
         include_window: bool = False,
     ) -> None:
         self.source = f"/telltale/{service}"
         self.threshold = threshold
+        self.series_thresholds = dict(series_thresholds or {})
         self._group = group
         self._severity = severity
         self._include_window = include_window
@@ -176,6 +180,7 @@ class AlertWriter:
         self._length = manifest.window.length
         self._rate_hz = manifest.window.sampling_rate_hz
         self._channels = [channel.name for channel in manifest.channels]
+        self._per_window = manifest.scaling.kind == "window"
         self._scale = np.asarray(manifest.scaling.scale, dtype=np.float64)
         self._probabilities, self._quantiles = np.array(manifest.calibration.quantiles).T
 
@@ -188,7 +193,7 @@ class AlertWriter:
         if not np.isfinite(cause.reconstruction).all():  # the model overflowed, and JSON has no infinity
             cause = replace(cause, reconstruction=np.nan_to_num(cause.reconstruction))
         resolved = status is Status.RESOLVED
-        ratio = cause.score / self.threshold
+        ratio = cause.score / cause.threshold
         contributors = [] if resolved else self.contributors(cause)
         return Alert(
             id=self._hash(cause, status.value)[:32],
@@ -205,7 +210,7 @@ class AlertWriter:
                 score=Score(
                     kind=self._kind,
                     value=cause.score,
-                    threshold=self.threshold,
+                    threshold=cause.threshold,
                     ratio=ratio,
                     quantile=float(np.interp(cause.score, self._quantiles, self._probabilities)),
                 ),
@@ -236,16 +241,19 @@ class AlertWriter:
         )
 
     def contributors(self, cause: Cause) -> list[Contributor]:
-        """The runs of samples that lie further from their reconstruction than the threshold, worst first.
+        """The runs of samples that lie further from what was expected than the threshold, worst first.
 
-        The mean error of an anomalous window is over the threshold, so there is at least one. Shares are of the sum of
-        the scaled absolute errors over the whole window; they sum to at most 1.
+        The mean error of an anomalous window is over the threshold, so there is at least one. Where the score is no
+        mean of these errors (`whitened`, `elbo`), a run lies further than the window's root mean square. Shares are of
+        the sum of the scaled absolute errors over the whole window; they sum to at most 1.
         """
         # In float64: what is far out of range may overflow in float32.
-        errors = (np.abs(cause.values.astype(np.float64) - cause.reconstruction) / self._scale).T
+        values = cause.values.astype(np.float64)
+        scale = np.maximum(values.std(axis=0), self._scale) if self._per_window else self._scale
+        errors = (np.abs(values - cause.reconstruction) / scale).T
         channels, length = errors.shape
         over = np.zeros((channels, length + 2), dtype=np.bool_)
-        over[:, 1:-1] = errors > self.threshold
+        over[:, 1:-1] = errors > self._limit(errors, cause.threshold)
         # Where a run begins and where it has ended, in pairs: every row starts and stops under the threshold.
         edges = np.flatnonzero(over[:, 1:] != over[:, :-1]).reshape(-1, 2)
         channel, first, end = edges[:, 0] // (length + 1), edges[:, 0] % (length + 1), edges[:, 1] % (length + 1)
@@ -259,6 +267,18 @@ class AlertWriter:
                 channel[worst].tolist(), first[worst].tolist(), end[worst].tolist(), shares[worst].tolist(), strict=True
             )
         ]
+
+    def _limit(self, errors: NDArray[np.float64], threshold: float) -> float:
+        """How far a sample must lie from what was expected to be told of, in scaled units."""
+        if self._kind in ("mae", "prototype"):
+            return threshold
+        if self._kind == "mse":
+            return math.sqrt(threshold)
+        return math.sqrt(float(np.square(errors).mean()))
+
+    def line(self, series: str) -> float:
+        """The threshold of a series."""
+        return self.series_thresholds.get(series, self.threshold)
 
     def _contributor(self, cause: Cause, channel: int, first: int, end: int, share: float) -> Contributor:
         return Contributor(
@@ -276,7 +296,7 @@ class AlertWriter:
         if status is Status.RESOLVED:
             peak = _times(incident.peak_ratio)
             return f"{cause.series}: back to normal after {lasted} ({windows}, peak {peak} threshold)"
-        text = f"{cause.series}: reconstruction error {_times(cause.score / self.threshold)} threshold"
+        text = f"{cause.series}: reconstruction error {_times(cause.score / cause.threshold)} threshold"
         if status is Status.UPDATE:
             text += f", {windows} over {lasted}"
         if contributors:

@@ -7,7 +7,9 @@ from pathlib import Path
 import msgspec
 
 from monitor.assembly import load_detector
+from monitor.detector.architectures import ConvolutionalSpec, DenseSpec, EnsembleSpec, VariationalSpec, single
 from monitor.detector.artifact import Artifact
+from monitor.detector.spec import Manifest
 
 
 def describe(path: Path, *, as_json: bool = False) -> str:
@@ -30,17 +32,15 @@ def _lines(artifact: Artifact) -> list[tuple[str, str]]:
     span = "" if window.sampling_rate_hz is None else f", {window.length / window.sampling_rate_hz:g} s"
     how = ", ".join(f"{name} {value:g}" for name, value in threshold.parameters.items())
     numbers = sum(tensor.size for tensor in artifact.parameters.values())
-    widths = "-".join(map(str, [window.length * len(manifest.channels), *manifest.model.widths]))
     quantiles = ", ".join(f"{p:g}: {score:.4g}" for p, score in calibration.quantiles)
     training = ", ".join(f"{name} {value}" for name, value in manifest.training.items() if not isinstance(value, dict))
-    kind = type(manifest.model).__name__.removesuffix("Spec").lower()
     held_out = "held-out" if calibration.held_out else "training"
     return [
         ("name", f"{manifest.name} {manifest.version}, made {manifest.created}"),
         ("verified", f"every byte, and {len(artifact.known_scores)} known answers; sha256 {artifact.digest}"),
         ("window", f"{window.kind}, {window.length} samples every {window.hop}{span}"),
         ("channels", channels),
-        ("model", f"{kind} {widths} and back, {numbers:,} numbers"),
+        ("model", f"{_model(manifest)}, {numbers:,} numbers"),
         ("scaling", manifest.scaling.kind),
         ("score", f"{manifest.score.kind}, in batches of {manifest.batch_rows}"),
         ("threshold", f"{threshold.value:.6g} ({threshold.method}{': ' + how if how else ''})"),
@@ -48,3 +48,19 @@ def _lines(artifact: Artifact) -> list[tuple[str, str]]:
         ("quantiles", quantiles),
         ("training", training or "nothing recorded"),
     ]
+
+
+def _model(manifest: Manifest) -> str:
+    """The network in a few words: its kind, and how wide it is where."""
+    model = single(manifest.model)
+    size = manifest.window.length * len(manifest.channels)
+    if isinstance(model, DenseSpec | VariationalSpec):
+        text = f"{'-'.join(map(str, [size, *model.widths]))} and back"
+    elif isinstance(model, ConvolutionalSpec):
+        latent = "" if model.latent is None else f", code {model.latent}"
+        text = f"filters {'-'.join(map(str, model.filters))} of {model.kernel}, stride {model.stride}{latent}"
+    else:
+        text = f"{model.cell} of {model.units} units"
+    kind = type(model).__name__.removesuffix("Spec").lower()
+    several = f"{manifest.model.members} x " if isinstance(manifest.model, EnsembleSpec) else ""
+    return f"{several}{kind} {text}"

@@ -54,13 +54,14 @@ class Counts:
         self.samples += len(values)
         self.samples_missing += int(np.isnan(values).any(axis=1).sum())
 
-    def scored(self, scores: Float32Array, verdicts: NDArray[np.int8], threshold: float) -> None:
-        """One batch of windows."""
+    def scored(self, scores: Float32Array, verdicts: NDArray[np.int8], lines: Float32Array) -> None:
+        """One batch of windows; `lines` (n,) are their thresholds, as `decide` reads them."""
         self.windows += len(scores)
         self.windows_anomalous += int((verdicts == Verdict.ANOMALY).sum())
         self.windows_unscorable += int((verdicts == Verdict.UNSCORABLE).sum())
-        # float64, because float32 can overflow here; the line as `decide` reads it, so that the bucket of 1.0 is exact
-        ratios = scores[verdicts != Verdict.UNSCORABLE].astype(np.float64) / float(np.float32(threshold))
+        # float64, because float32 can overflow here; the lines are `decide`'s, so that the bucket of 1.0 is exact
+        scorable = verdicts != Verdict.UNSCORABLE
+        ratios = scores[scorable].astype(np.float64) / lines[scorable]
         self.ratio_sum += float(ratios.sum())
         self.ratios += np.bincount(np.searchsorted(RATIO_BUCKETS, ratios), minlength=len(self.ratios))
 

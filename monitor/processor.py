@@ -180,13 +180,21 @@ class Processor:
 
     def receive_scores(self, batch: Batch, scores: Float32Array, reconstructions: Float32Array) -> None:
         """Decides on every window of `batch` and moves the incidents on."""
-        verdicts = decision.decide(scores, self._writer.threshold)
-        self.counts.scored(scores, verdicts, self._writer.threshold)
+        lines = np.concatenate([self._lines(partition, windows) for partition, windows, _ in batch.pieces])
+        verdicts = decision.decide(scores, lines)
+        self.counts.scored(scores, verdicts, lines)
         first = 0
         for partition, windows, missing_ratio in batch.pieces:
             rows = slice(first, first + len(windows))
             first += len(windows)
             self._decide(partition, windows, missing_ratio, scores[rows], verdicts[rows], reconstructions[rows])
+
+    def _lines(self, partition: PartitionState, windows: Windows) -> Float32Array:
+        """The threshold of each window: its series' own, or the artifact's."""
+        if not self._writer.series_thresholds:
+            return np.full(len(windows), self.threshold, dtype=np.float32)
+        known = partition.series.names
+        return np.fromiter((self._writer.line(known[row]) for row in windows.series), np.float32, len(windows))
 
     def _decide(
         self,
@@ -212,7 +220,8 @@ class Processor:
                 incident = incidents[series] = Incident()
             score = float(scores[row])
             start_us, end_us = int(windows.start_us[row]), int(windows.end_us[row])
-            ratio = score / self._writer.threshold
+            threshold = self._writer.line(partition.series.names[series])
+            ratio = score / threshold
             status = decision.step(incident, int(verdicts[row]), ratio, start_us, end_us, self._policy)
             partition.touched.add(series)
             if status is not None:
@@ -225,6 +234,7 @@ class Processor:
                     last_offset=int(windows.last_offset[row]),
                     last_index=int(windows.last_index[row]),
                     score=score,
+                    threshold=threshold,
                     missing_ratio=float(missing_ratio[row]),
                     values=windows.values[row],
                     reconstruction=reconstructions[row],

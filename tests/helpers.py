@@ -13,8 +13,9 @@ from monitor.assembly import make_processor
 from monitor.backends.abstract import RecordColumns, Restored, TopicPartition
 from monitor.config import Config
 from monitor.detector import autoencoder, spec
+from monitor.detector.architectures import DenseSpec
 from monitor.detector.artifact import Artifact
-from monitor.detector.scoring import Scorer
+from monitor.detector.scoring import Detector, Scorer
 from monitor.processor import Processor
 
 INPUT = TopicPartition("telltale.input", 0)
@@ -33,23 +34,31 @@ def make_artifact(
     **window: Any,
 ) -> Artifact:
     """An untrained artifact: its scores mean nothing, and are as reproducible as any."""
-    model = spec.DenseSpec(widths=widths, hidden="tanh", output="linear")
+    model = DenseSpec(widths=widths, hidden="tanh", output="linear")
     shape = (length, len(channels))
-    parameters = autoencoder.parameters_of(autoencoder.nnx.state(autoencoder.build(model, shape, seed)))
+    parameters = autoencoder.initial_parameters(model, autoencoder.Shape(shape), seed)
     scaling = spec.ScalingSpec(kind="none", offset=(0.0,) * len(channels), scale=(1.0,) * len(channels))
-    score = spec.ScoreSpec()
-    scorer = Scorer(model, scaling, score, parameters, window_shape=shape, batch_rows=batch_rows)
+    cut = spec.WindowSpec(kind=kind, length=length, hop=length if kind == "record" else hop, **window)
+    detector = Detector(
+        window=cut,
+        channels=tuple(channels),
+        scaling=scaling,
+        model=model,
+        parameters=parameters,
+        score=spec.ScoreSpec(),
+    )
+    scorer = Scorer(detector, batch_rows)
     windows = np.random.default_rng(seed).normal(size=(4, *shape)).astype(np.float32)
     scores, _ = scorer(windows)
     manifest = spec.Manifest(
         name="tiny",
         version="1",
         created="2026-11-21T00:00:00Z",
-        window=spec.WindowSpec(kind=kind, length=length, hop=length if kind == "record" else hop, **window),
+        window=cut,
         channels=tuple(spec.Channel(name=name) for name in channels),
         scaling=scaling,
         model=model,
-        score=score,
+        score=detector.score,
         batch_rows=batch_rows,
         threshold=spec.ThresholdSpec(value=threshold, method="given"),
         calibration=spec.CalibrationSpec(

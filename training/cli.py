@@ -1,4 +1,4 @@
-"""`telltale train` and `telltale evaluate`, as `monitor.cli` finds them by their entry point.
+"""`telltale train`, `evaluate` and the autoencoder's other uses, as `monitor.cli` finds them by their entry point.
 
 Rules of this file: what computes is imported inside the commands, so that `telltale --help` stays quick. Results go to
 stdout, progress and notes to stderr. Errors are raised; `monitor.cli` turns them into messages and exit codes.
@@ -7,84 +7,107 @@ stdout, progress and notes to stderr. Errors are raised; `monitor.cli` turns the
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from monitor.errors import DataError
+from training import reading_options as reading
+from training.cli_calibrate import calibrate
+from training.cli_codes import decode, denoise, encode, sample
 
-if TYPE_CHECKING:
-    from training.parts import Table
-
-_Data = Annotated[list[Path], typer.Argument(help="Data files: text (CSV, UCR), .npy, .npz; gzipped or not.")]
-_Channels = Annotated[
-    str | None, typer.Option(help="Columns to watch, separated by commas; default: all but time and label.")
-]
-_Label = Annotated[
-    str | None, typer.Option(help="Column of labels; for rows that are windows also first, last or none.")
-]
-_Time = Annotated[str | None, typer.Option(help="Column of timestamps; default: one called timestamp, time, date, ...")]
+EXIT_GATE = 3
 _Normal = Annotated[int | None, typer.Option(help="The label of normal rows; default: the recipe's.")]
+_ArtifactIn = Annotated[Path, typer.Argument(help="A directory or zip that `telltale train` wrote.")]
 
 
 def commands(app: typer.Typer) -> None:
-    """Adds `train` and `evaluate` to the one command."""
-    app.command()(train)
-    app.command()(evaluate)
+    """Adds the trainer's commands to the one command."""
+    for command in (train, evaluate, calibrate, encode, decode, denoise, sample):
+        app.command()(command)
 
 
 def train(
-    data: _Data,
+    data: reading.Data,
     out: Annotated[Path, typer.Option(help="Where the artifact goes: a directory, or a file ending in .zip.")],
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a .toml file.")] = "sliding",
     seed: Annotated[int, typer.Option(min=0, help="Decides split, initial parameters and order of rows.")] = 0,
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     name: Annotated[str | None, typer.Option(help="The artifact's name; default: that of OUT.")] = None,
-    channels: _Channels = None,
-    label_column: _Label = None,
-    time_column: _Time = None,
+    channels: reading.Channels = None,
+    label_column: reading.LabelColumn = None,
+    labels: reading.Labels = None,
+    time_column: reading.TimeColumn = None,
+    series_column: reading.SeriesColumn = None,
+    image_shape: reading.ImageShape = None,
+    config: reading.KafkaConfig = None,
     normal_class: _Normal = None,
     window: Annotated[int | None, typer.Option(help="Window length in samples, instead of the recipe's.")] = None,
     hop: Annotated[int | None, typer.Option(help="Samples from window to window, instead of the recipe's.")] = None,
     quantile: Annotated[
         float | None, typer.Option(help="Threshold: this quantile of held-out normal windows' scores.")
     ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Directory to save to while fitting; the same command then goes on from there.")
+    ] = None,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Epochs from one checkpoint to the next.")] = 10,
+    report: Annotated[bool, typer.Option(help="Whether report.html and MODEL_CARD.md are made too.")] = True,
 ) -> None:
     """Fit an autoencoder to normal data, choose its threshold, and write the artifact that the daemon serves."""
     from monitor.detector import storage
-    from monitor.detector.artifact import MANIFEST
-    from training import export, pipeline, recipes, summary
+    from training import pipeline, recipes, sources, summary
+    from training.checkpoints import Checkpoints
     from training.progress import Progress
 
-    if out.suffix != ".zip" and out.exists() and not (out / MANIFEST).is_file() and _holds_something(out):
-        raise DataError(f"{out}: something that is not an artifact is there; choose another --out")
+    _check_place(out)
     chosen = recipes.override(
         recipes.load(recipe), epochs=epochs, length=window, hop=hop, quantile=quantile, normal_class=normal_class
     )
-    tables = [_read(path, chosen.window.kind, channels, label_column, time_column) for path in data]
-    sources = [export.fingerprint(path, _rows(table)) for path, table in zip(data, tables, strict=True)]
+    options = reading.read_options(
+        channels=channels,
+        label_column=label_column,
+        labels=labels,
+        time_column=time_column,
+        series_column=series_column,
+        image_shape=image_shape,
+        config=config,
+        window_length=chosen.window.length or None,
+        sampling_rate_hz=chosen.window.sampling_rate_hz,
+    )
+    tables, origins = sources.read(data, chosen.window.kind, options, _note)
+    saved_at = None
+    if checkpoint is not None:
+        saved_at = Checkpoints(checkpoint, pipeline.identity(chosen, origins, seed), checkpoint_every)
     with Progress(chosen.fit.epochs) as progress:
         trained = pipeline.train(
             chosen,
             tables,
             seed=seed,
             name=name or out.name.removesuffix(".zip"),
-            sources=sources,
+            sources=origins,
             on_epoch=progress.advance,
+            checkpoints=saved_at,
+            with_report=report,
         )
     saved = storage.save(trained.artifact, out)
-    for note in trained.results.notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(summary.of_training(chosen, sources, trained, seed))
+    for each in trained.results.notes:
+        _note(each)
+    typer.echo(summary.of_training(chosen, origins, trained, seed))
     typer.echo(f"artifact   {out}  (sha256 {saved.digest[:12]})")
 
 
 def evaluate(
-    artifact: Annotated[Path, typer.Argument(help="A directory or zip that `telltale train` wrote.")],
-    data: _Data,
-    label_column: _Label = None,
-    time_column: _Time = None,
+    artifact: _ArtifactIn,
+    data: reading.Data,
+    label_column: reading.LabelColumn = None,
+    labels: reading.Labels = None,
+    time_column: reading.TimeColumn = None,
+    series_column: reading.SeriesColumn = None,
+    config: reading.KafkaConfig = None,
     normal_class: _Normal = None,
+    min_auroc: Annotated[
+        float | None, typer.Option(min=0, max=1, help=f"Exit with status {EXIT_GATE} where AUROC is lower, or unknown.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Figures as JSON.")] = False,
 ) -> None:
     """Score labelled data with an artifact; figures both ways, with what needs no model beside them."""
@@ -92,39 +115,49 @@ def evaluate(
 
     from monitor.detector import storage
     from monitor.detector.artifact import check_known_answers
-    from training import export, pipeline, summary
+    from training import pipeline, sources, summary
 
     loaded = storage.load(artifact)
     scorer = loaded.scorer()
     check_known_answers(loaded, scorer)
     manifest = loaded.manifest
-    channels = ",".join(channel.name for channel in manifest.channels)
-    tables = [_read(path, manifest.window.kind, channels, label_column, time_column) for path in data]
+    options = reading.read_options(
+        channels=",".join(channel.name for channel in manifest.channels),
+        label_column=label_column,
+        labels=labels,
+        time_column=time_column,
+        series_column=series_column,
+        config=config,
+        window_length=manifest.window.length,
+        sampling_rate_hz=manifest.window.sampling_rate_hz,
+    )
+    tables, origins = sources.read(data, manifest.window.kind, options, _note)
     trained_on = {source["sha256"]: source["file"] for source in manifest.training.get("data", [])}
-    for path, table in zip(data, tables, strict=True):
-        if export.fingerprint(path, _rows(table)).sha256 in trained_on:
-            typer.echo(f"note: {path} is a file that the artifact was trained on; its figures flatter", err=True)
+    for origin in origins:
+        if origin.sha256 in trained_on:
+            _note(f"{origin.file} is a file that the artifact was trained on; its figures flatter")
     results = pipeline.evaluate_artifact(loaded, scorer, tables, normal_class=normal_class)
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(results), indent=2).decode())
     else:
         typer.echo(summary.of_evaluation(results))
+    if min_auroc is not None:
+        found = None if results.detector is None else results.detector.auroc
+        if found is None or found < min_auroc:
+            said = "unknown: there are no labels of both kinds" if found is None else f"{found:.4f}"
+            typer.echo(f"telltale: AUROC is {said}; --min-auroc asks for {min_auroc:g}", err=True)
+            raise typer.Exit(EXIT_GATE)
 
 
-def _read(path: Path, kind: str, channels: str | None, label_column: str | None, time_column: str | None) -> Table:
-    from monitor import datafiles
-
-    names = [name.strip() for name in channels.split(",")] if channels else None
-    if kind == "record":
-        return datafiles.read_windows(path, channels=names, label_column=label_column)
-    return datafiles.read_series(path, channels=names, label_column=label_column, time_column=time_column)
+def _note(text: str) -> None:
+    typer.echo(f"note: {text}", err=True)
 
 
-def _rows(table: Table) -> int:
-    from monitor.datafiles import WindowTable
+def _check_place(out: Path) -> None:
+    """Refuses to write over something else before anything is computed."""
+    from monitor.detector.artifact import MANIFEST
 
-    return len(table.windows) if isinstance(table, WindowTable) else len(table.samples)
-
-
-def _holds_something(path: Path) -> bool:
-    return not path.is_dir() or any(path.iterdir())
+    if out.suffix == ".zip" or not out.exists() or (out / MANIFEST).is_file():
+        return
+    if out.is_file() or any(out.iterdir()):
+        raise DataError(f"{out}: something that is not an artifact is there; choose another --out")

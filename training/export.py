@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import json
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,76 +16,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.detector.artifact import KNOWN_ANSWERS, Artifact
-from monitor.detector.scoring import Scorer
-from monitor.detector.spec import (
-    CalibrationSpec,
-    Channel,
-    Manifest,
-    ModelSpec,
-    ScalingSpec,
-    ScoreSpec,
-    ThresholdSpec,
-    WindowSpec,
-    check,
-)
-from monitor.errors import DataError
-from training.fit import Epoch
+from monitor.detector.scoring import Detector, Scorer
+from monitor.detector.spec import CalibrationSpec, Channel, Manifest, ThresholdSpec, check
+from training.epochs import Epoch
 
 Float32Array = NDArray[np.float32]
 
 # One call to the scorer holds up everything else the daemon does: this long at most.
 CALL_SECONDS = 0.010
-BATCH_ROWS = (1024, 512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
+MOST_ROWS = 1024
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """What names a data file for ever: its name, not its place, and its bytes."""
-
-    file: str
-    sha256: str
-    bytes: int
-    rows: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detector:
-    """All that decides a score."""
-
-    window: WindowSpec
-    channels: tuple[str, ...]
-    scaling: ScalingSpec
-    model: ModelSpec
-    parameters: dict[str, Float32Array]
-
-    def scorer(self, batch_rows: int) -> Scorer:
-        return Scorer(
-            self.model,
-            self.scaling,
-            ScoreSpec(),
-            self.parameters,
-            window_shape=(self.window.length, len(self.channels)),
-            batch_rows=batch_rows,
-        )
-
-
-def fingerprint(path: Path, rows: int) -> Source:
-    """Names the file at `path` as it is now."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-            return Source(file=path.name, sha256=digest.hexdigest(), bytes=file.tell(), rows=rows)
-    except OSError as error:
-        raise DataError(f"{path}: can't be read: {error.strerror}") from None
-
-
 def timed_scorer(detector: Detector) -> Scorer:
-    """The scorer with the largest batch whose call takes at most 10 ms on this machine, compiled."""
-    for rows in BATCH_ROWS:
-        scorer = detector.scorer(rows)
+    """The scorer with the largest batch whose call takes at most 10 ms on this machine, compiled.
+
+    Each shape compiles anew, so one that took too long says how much smaller the next to try is.
+    """
+    rows = MOST_ROWS
+    while True:
+        scorer = Scorer(detector, rows)
         scorer.warm_up()
         windows = np.zeros((rows, *scorer.window_shape), dtype=np.float32)
         calls = []
@@ -95,9 +43,11 @@ def timed_scorer(detector: Detector) -> Scorer:
             start = time.perf_counter()
             scorer(windows)
             calls.append(time.perf_counter() - start)
-        if min(calls) <= CALL_SECONDS:  # the least disturbed call is the one that tells of the model
-            break
-    return scorer
+        # The least disturbed call is the one that tells of the model.
+        over = min(calls) / CALL_SECONDS
+        if over <= 1 or rows == 1:
+            return scorer
+        rows = max(1 << int(np.log2(rows / over)), 1) if over > 2 else rows // 2
 
 
 def known_answers(windows: Float32Array, scorer: Scorer) -> tuple[Float32Array, Float32Array]:
@@ -123,6 +73,8 @@ def build(
     threshold: ThresholdSpec,
     calibration: CalibrationSpec,
     known: tuple[Float32Array, Float32Array],
+    table: Float32Array | None = None,
+    units: Sequence[str] = (),
     training: dict[str, Any],
     history: Sequence[Epoch],
     metrics: dict[str, Any],
@@ -141,10 +93,13 @@ def build(
         version=moment.strftime("%Y%m%dT%H%M%SZ"),
         created=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
         window=detector.window,
-        channels=tuple(Channel(name=channel) for channel in detector.channels),
+        channels=tuple(
+            Channel(name=channel, unit=unit)
+            for channel, unit in itertools.zip_longest(detector.channels, units, fillvalue="")
+        ),
         scaling=detector.scaling,
         model=detector.model,
-        score=ScoreSpec(),
+        score=detector.score,
         batch_rows=scorer.batch_rows,
         threshold=threshold,
         calibration=calibration,
@@ -159,7 +114,9 @@ def build(
             _json({"epoch": epoch.number, "loss": epoch.loss, "validation_loss": epoch.validation}) for epoch in history
         ),
     }
-    return Artifact(manifest, detector.parameters, *known, extras)
+    return Artifact(
+        manifest, detector.parameters, *known, extras, score_tensors=detector.score_tensors, calibration_table=table
+    )
 
 
 def _json(value: dict[str, Any], indent: int | None = None) -> bytes:

@@ -1,49 +1,67 @@
 """Fitting an autoencoder: one compiled step, one compiled epoch, the same parameters for the same seed.
 
 Rules of this file: the loss of a step is the mean over its real rows. The last batch of an epoch is as short as the
-data makes it (Keras keeps it, and so do we): it is padded to the common shape and the padding weighs nothing.
+data makes it (Keras keeps it, and so do we): it is padded to the common shape and the padding weighs nothing. An
+ensemble's members are fitted at once, each in an order of its own. Where JAX has several devices a batch is divided
+among them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax  # type: ignore[import-untyped]
-from flax import nnx
+import optax
 from numpy.typing import NDArray
 
 from monitor.detector import autoencoder
-from monitor.detector.autoencoder import State
-from monitor.detector.spec import ModelSpec, ScalingSpec
+from monitor.detector.architectures import EnsembleSpec, ModelSpec
+from monitor.detector.autoencoder import Autoencoder, State
+from monitor.detector.scoring import Scaler
+from monitor.detector.spec import ScalingSpec
 from monitor.errors import DataError
-from training.recipes import FitPart
+from training import objectives
+from training.checkpoints import Checkpoints, Progress
+from training.epochs import Epoch
+from training.recipe_form import FitPart, ObjectivePart
 
 Float32Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Epoch:
-    """What one pass came to: mean losses, in scaled units; `validation` is None without validation windows."""
-
-    number: int
-    loss: float
-    validation: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """Parameters by their tensor names, and the loss of every epoch."""
+    """Parameters by their tensor names, the loss of every epoch, and the epoch whose parameters these are.
+
+    `trimmed` (n,) marks the rows that weighed nothing in the last epoch.
+    """
 
     parameters: dict[str, Float32Array]
     history: tuple[Epoch, ...]
+    best_epoch: int
+    trimmed: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What to fit, by which rules; `seed` decides initial parameters, the order of rows and everything drawn."""
+
+    model: ModelSpec
+    shape: autoencoder.Shape
+    options: FitPart
+    objective: ObjectivePart = field(default_factory=ObjectivePart)
+    seed: int = 0
 
 
 def scale(windows: Float32Array, scaling: ScalingSpec) -> Float32Array:
-    """`(x - offset) / scale` per channel in float32, as the scorer does it: (n, length, channels)."""
+    """Windows as the scorer scales them, (n, length, channels) float32; affine scaling needs no compiling."""
+    if scaling.kind == "window":
+        rows = windows.reshape(len(windows), -1)
+        scaled = jax.jit(lambda rows: Scaler(scaling, windows.shape[1])(rows)[0])(rows)
+        return np.asarray(scaled).reshape(windows.shape)
     offset, spread = np.asarray(scaling.offset, np.float32), np.asarray(scaling.scale, np.float32)
     return (windows - offset) / spread
 
@@ -51,52 +69,129 @@ def scale(windows: Float32Array, scaling: ScalingSpec) -> Float32Array:
 def fit(
     windows: Float32Array,
     validation: Float32Array,
-    model: ModelSpec,
-    options: FitPart,
+    task: Task,
     *,
-    seed: int,
     on_epoch: Callable[[Epoch], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Fitted:
-    """Fits `model` to normal windows.
+    """Fits a model to normal windows.
 
     Args:
         windows: (n, length, channels) float32, scaled, without NaN; n >= 1.
-        validation: (k, length, channels), scaled; only looked at, never learnt from; k may be 0.
-        seed: decides initial parameters and the order of rows: the same seed gives the same bits.
+        validation: (k, length, channels), scaled; never learnt from, k may be 0. With `patience` it decides when to
+            stop.
         on_epoch: called after each epoch.
+        checkpoints: where an interrupted run goes on from; the result is the same as of one that was not.
 
     Raises:
         DataError: there is nothing to fit, or the loss stopped being a number.
     """
     if not len(windows):
         raise DataError("no normal window to fit: check the labels (--normal-class) and the window's length")
-    shape = (windows.shape[1], windows.shape[2])
-    fresh = autoencoder.build(model, shape, seed)
-    reconstruct, state = autoencoder.load(model, shape, autoencoder.parameters_of(nnx.state(fresh)))
-    optimizer = _optimizer(options)
-    moments = optimizer.init(state)
-    epoch = _compile_epoch(reconstruct, optimizer)
-    evaluate = jax.jit(lambda state, rows: jnp.mean(row_errors(reconstruct, state, rows)))
-    data, unseen = jnp.asarray(windows), jnp.asarray(validation)
-    random = np.random.default_rng(seed)
-    history = []
-    for number in range(1, options.epochs + 1):
-        indices, weights = batch_indices(random, len(windows), min(options.batch_size, len(windows)))
-        state, moments, loss = epoch(state, moments, data, indices, weights)
-        done = Epoch(
-            number=number, loss=float(loss), validation=float(evaluate(state, unseen)) if len(validation) else None
-        )
+    run = _Run(task, windows, validation)
+    progress = run.start() if checkpoints is None else checkpoints.restore(run.start())
+    while progress.epoch < task.options.epochs and not run.is_over(progress):
+        progress = run.advance(progress)
+        done = progress.history[-1]
         if not np.isfinite(done.loss):
-            raise DataError(f"the loss is {done.loss} after epoch {number}: lower fit.learning_rate or set clip_norm")
-        history.append(done)
+            raise DataError(
+                f"the loss is {done.loss} after epoch {done.number}: lower fit.learning_rate or set clip_norm"
+            )
+        if checkpoints is not None:
+            checkpoints.save(progress)
         if on_epoch is not None:
             on_epoch(done)
-    return Fitted(parameters=autoencoder.parameters_of(state), history=tuple(history))
+    best = progress.best if task.options.patience else progress.state
+    return Fitted(
+        parameters=autoencoder.parameters_of(best),
+        history=tuple(progress.history),
+        best_epoch=progress.best_epoch if task.options.patience else progress.epoch,
+        trimmed=np.asarray(progress.kept) == 0,
+    )
 
 
-def row_errors(reconstruct: autoencoder.Reconstruct, state: State, rows: jax.Array) -> jax.Array:
-    """Mean absolute error of each row, (n,): the loss is their mean, the score is the same number."""
-    return jnp.mean(jnp.abs(rows - reconstruct(state, rows)), axis=(1, 2))
+class _Run:
+    """The compiled parts of one fit, and how they make an epoch."""
+
+    def __init__(self, task: Task, windows: Float32Array, validation: Float32Array) -> None:
+        self._task = task
+        self._members = task.model.members if isinstance(task.model, EnsembleSpec) else 0
+        fresh = autoencoder.initial_parameters(task.model, task.shape, task.seed)
+        self._network, self._state = autoencoder.load(task.model, task.shape, fresh)
+        self._data, self._unseen = jnp.asarray(windows), jnp.asarray(validation)
+        self._batch = min(task.options.batch_size, len(windows))
+        self._optimizer = _optimizer(task.options, -(-len(windows) // self._batch))
+        self._orders = [np.random.default_rng(task.seed + member) for member in range(max(self._members, 1))]
+        self._drawn = 0
+        self._needs_key = objectives.needs_key(task.model, task.objective)
+        over_members = partial(self._each, axes=(0, None))
+        self._losses = jax.jit(over_members(partial(row_errors, self._network, task.objective)))
+        in_axes = (0, 0, None, 0, 0, 0 if self._needs_key else None)
+        self._epoch = jax.jit(self._each(_epoch(self._network, task, self._optimizer), axes=in_axes))
+
+    def _each(self, function: Callable[..., object], axes: tuple[int | None, ...]) -> Callable[..., object]:
+        return jax.vmap(function, in_axes=axes) if self._members else function
+
+    def start(self) -> Progress:
+        """Nothing done yet."""
+        moments = (jax.vmap(self._optimizer.init) if self._members else self._optimizer.init)(self._state)
+        kept = np.ones(len(self._data), dtype=np.float32)
+        return Progress(state=self._state, moments=moments, best=self._state, kept=kept)
+
+    def is_over(self, progress: Progress) -> bool:
+        """Whether patience has run out."""
+        patience = self._task.options.patience
+        return bool(patience) and progress.epoch - progress.best_epoch >= patience and progress.best_epoch > 0
+
+    def advance(self, before: Progress) -> Progress:
+        """One epoch."""
+        indices, weights = self._batches(before.epoch)
+        key = None
+        if self._needs_key:
+            key = jax.random.fold_in(jax.random.key(self._task.seed), before.epoch)
+            key = jax.random.split(key, self._members) if self._members else key
+        weights *= before.kept[indices]
+        state, moments, loss = self._epoch(before.state, before.moments, self._data, indices, weights, key)
+        number = before.epoch + 1
+        validation = float(np.mean(self._losses(state, self._unseen))) if len(self._unseen) else None
+        done = Epoch(number=number, loss=float(np.mean(loss)), validation=validation)
+        options = self._task.options
+        watched = done.loss if validation is None else validation
+        better = watched < before.best_loss - options.min_delta
+        trims = options.trim and number >= max(options.epochs // 10, 1)
+        return Progress(
+            state=state,
+            moments=moments,
+            best=state if better else before.best,
+            best_loss=watched if better else before.best_loss,
+            best_epoch=number if better else before.best_epoch,
+            kept=self._kept(state) if trims else before.kept,
+            history=[*before.history, done],
+        )
+
+    def _batches(self, epoch: int) -> tuple[NDArray[np.int32], Float32Array]:
+        """Rows of each step and their weights; a run that goes on draws what was drawn before it again."""
+        while self._drawn <= epoch:
+            drawn = [batch_indices(order, len(self._data), self._batch) for order in self._orders]
+            self._drawn += 1
+        indices, weights = (np.stack(part) for part in zip(*drawn, strict=True))
+        devices = jax.device_count()
+        if surplus := -self._batch % devices:
+            wide = ((0, 0), (0, 0), (0, surplus))
+            indices, weights = np.pad(indices, wide), np.pad(weights, wide)
+        return (indices, weights) if self._members else (indices[0], weights[0])
+
+    def _kept(self, state: State) -> Float32Array:
+        """1 for the rows that weigh, 0 for the share with the highest loss."""
+        losses = np.asarray(self._losses(state, self._data)).reshape(-1, len(self._data)).mean(axis=0)
+        kept = np.ones(len(losses), dtype=np.float32)
+        kept[np.argsort(losses, kind="stable")[len(losses) - int(self._task.options.trim * len(losses)) :]] = 0
+        return kept
+
+
+def row_errors(network: Autoencoder, objective: ObjectivePart, state: State, rows: jax.Array) -> jax.Array:
+    """The loss of each row without noise or penalties, (n,): with `mae` it is the daemon's score."""
+    return objectives.row_losses(objective.loss, objective.huber_delta, rows, network.reconstruct(state, rows))
 
 
 def batch_indices(random: np.random.Generator, rows: int, batch: int) -> tuple[NDArray[np.int32], Float32Array]:
@@ -112,37 +207,59 @@ def batch_indices(random: np.random.Generator, rows: int, batch: int) -> tuple[N
     return order.reshape(steps, batch), weights.reshape(steps, batch)
 
 
-def _optimizer(options: FitPart) -> optax.GradientTransformation:
-    adam = optax.adam(options.learning_rate, eps=options.epsilon)
+def _optimizer(options: FitPart, steps: int) -> optax.GradientTransformation:
+    rate: float | optax.Schedule = options.learning_rate
+    warmup = options.warmup_epochs * steps
+    if options.schedule == "cosine":
+        rate = optax.schedules.warmup_cosine_decay_schedule(
+            0.0 if warmup else rate, options.learning_rate, warmup, max(options.epochs * steps, warmup + 1)
+        )
+    elif warmup:
+        rate = optax.schedules.linear_schedule(0.0, options.learning_rate, warmup)
+    if options.weight_decay:
+        adam = optax.adamw(rate, eps=options.epsilon, weight_decay=options.weight_decay)
+    else:
+        adam = optax.adam(rate, eps=options.epsilon)
     return optax.chain(optax.clip_by_global_norm(options.clip_norm), adam) if options.clip_norm else adam
 
 
 _Carry = tuple[State, optax.OptState]
-_CompiledEpoch = Callable[
-    [State, optax.OptState, jax.Array, NDArray[np.int32], Float32Array], tuple[State, optax.OptState, jax.Array]
-]
+_Compiled = Callable[..., tuple[State, optax.OptState, jax.Array]]
 
 
-def _compile_epoch(reconstruct: autoencoder.Reconstruct, optimizer: optax.GradientTransformation) -> _CompiledEpoch:
-    def loss(state: State, windows: jax.Array, weights: jax.Array) -> jax.Array:
-        return jnp.sum(row_errors(reconstruct, state, windows) * weights) / jnp.sum(weights)
+def _epoch(network: Autoencoder, task: Task, optimizer: optax.GradientTransformation) -> _Compiled:
+    loss = objectives.batch_loss(network, task.model, task.objective)
+    divided: jax.sharding.NamedSharding | None = None
+    if jax.device_count() > 1:
+        mesh = jax.sharding.Mesh(np.asarray(jax.devices()), ("rows",))
+        divided = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("rows"))  # type: ignore[no-untyped-call]
 
-    def train_step(carry: _Carry, data: jax.Array, indices: jax.Array, weights: jax.Array) -> tuple[_Carry, jax.Array]:
+    def train_step(
+        carry: _Carry, data: jax.Array, indices: jax.Array, weights: jax.Array, key: jax.Array | None
+    ) -> tuple[_Carry, jax.Array]:
         state, moments = carry
-        value, gradient = jax.value_and_grad(loss)(state, data[indices], weights)
+        windows = data[indices]
+        if divided is not None:
+            windows = jax.lax.with_sharding_constraint(windows, divided)  # type: ignore[no-untyped-call]
+        value, gradient = jax.value_and_grad(loss)(state, windows, weights, key)
         # Optax raises a float to an integer count, which is an error where our tests make promotion strict.
         with jax.numpy_dtype_promotion("standard"):
             updates, moments = optimizer.update(gradient, moments, state)
-        return (optax.apply_updates(state, updates), moments), value * jnp.sum(weights)
+            state = optax.apply_updates(state, updates)
+        return (state, moments), value * jnp.sum(weights)
 
-    @jax.jit
     def epoch(
-        state: State, moments: optax.OptState, data: jax.Array, indices: jax.Array, weights: jax.Array
+        state: State,
+        moments: optax.OptState,
+        data: jax.Array,
+        indices: jax.Array,
+        weights: jax.Array,
+        key: jax.Array | None,
     ) -> tuple[State, optax.OptState, jax.Array]:
+        keys = None if key is None else jax.random.split(key, indices.shape[0])
         (state, moments), sums = jax.lax.scan(
-            lambda carry, step: train_step(carry, data, step[0], step[1]), (state, moments), (indices, weights)
+            lambda carry, step: train_step(carry, data, *step), (state, moments), (indices, weights, keys)
         )
-        return state, moments, jnp.sum(sums) / jnp.sum(weights)
+        return state, moments, jnp.sum(sums) / jnp.maximum(jnp.sum(weights), 1.0)
 
-    compiled: _CompiledEpoch = epoch
-    return compiled
+    return epoch

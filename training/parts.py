@@ -6,8 +6,10 @@ become NaN: they are left out of fitting and calibration, and are unscorable in 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,28 +19,36 @@ from monitor.detector.spec import WindowSpec
 from monitor.detector.windowing import mend_missing
 from monitor.errors import DataError
 from training import splits
-from training.recipes import Recipe, WindowPart
+from training.recipe_form import Recipe, WindowPart
 
 Float32Array = NDArray[np.float32]
 Table = SeriesTable | WindowTable
+NormalClass = int | Literal["all"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Windows (n, length, channels) of the three parts, in the data's own unit.
+    """Windows (n, length, channels) of the four parts, in the data's own unit.
 
-    `fit` and `calibration` hold normal windows without NaN; `calibration` is empty where nothing is held out.
-    `scaled_on` (..., channels) are the samples that scaling is fitted on. `anomalous` (n,) is the truth of `test`, None
-    without labels.
+    `fit`, `validation` and `calibration` hold normal windows without NaN, in order of time within a series;
+    `validation` and `calibration` are empty where nothing is held out. `scaled_on` (..., channels) are the samples that
+    scaling is fitted on. `anomalous` (n,) is the truth of `test`, None without labels. `series` are the names of the
+    series, `calibration_series` (m,) says whose each calibration window is. `timeline` lists what of which series went
+    where: (series, part, first row, end row), of series in time. `left_out` normal windows were too incomplete.
     """
 
     window: WindowSpec
     channels: tuple[str, ...]
     scaled_on: Float32Array
     fit: Float32Array
+    validation: Float32Array
     calibration: Float32Array
     test: Float32Array
     anomalous: NDArray[np.bool_] | None
+    series: tuple[str, ...] = ()
+    calibration_series: NDArray[np.int64] | None = None
+    timeline: tuple[tuple[str, str, int, int], ...] = ()
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +73,18 @@ def window_spec(part: WindowPart, tables: Sequence[Table]) -> WindowSpec:
                 f"windows of {sorted(found)} samples, but an artifact has one length{f', {length}' if length else ''}"
             )
         length = found.pop()
+    images = {table.image_shape for table in tables if isinstance(table, WindowTable)} - {None}
+    images |= {part.image_shape} - {None}
+    if len(images) > 1:
+        raise DataError(f"images of {sorted(map(str, images))}, but an artifact has one shape")
     return WindowSpec(
+        image_shape=images.pop() if images else None,
         kind=part.kind,
         length=length,
         hop=part.hop or length,
         sampling_rate_hz=part.sampling_rate_hz,
         max_gap_ms=part.max_gap_ms,
-        max_missing_ratio=part.max_missing_ratio,
+        max_missing_ratio=part.max_missing_ratio if part.missing == "fill" else 0.0,
     )
 
 
@@ -86,6 +101,12 @@ def channels_of(tables: Sequence[Table]) -> tuple[str, ...]:
     return names.pop()
 
 
+def units_of(tables: Sequence[Table]) -> tuple[str, ...]:
+    """The channels' units where the data states them, all tables alike; else nothing."""
+    stated = {table.units for table in tables if isinstance(table, SeriesTable) and table.units}
+    return stated.pop() if len(stated) == 1 else ()
+
+
 def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Parts:
     """Splits by the recipe; series are split before their windows are cut.
 
@@ -93,12 +114,14 @@ def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Parts:
         DataError: the tables do not fit together or leave a part empty that is needed.
     """
     window, channels = window_spec(recipe.window, tables), channels_of(tables)
+    if recipe.window.missing == "refuse":
+        _refuse_missing(tables)
     series = [table for table in tables if isinstance(table, SeriesTable)]
     records = [table for table in tables if isinstance(table, WindowTable)]
     if recipe.window.kind == "record":
         parts = _divide_records(recipe, records, window, channels, seed)
     else:
-        parts = _divide_series(recipe, series, window, channels)
+        parts = _divide_series(recipe, series, window, channels, seed)
     if not len(parts.fit) or (recipe.split.calibration and not len(parts.calibration)):
         raise DataError(
             f"{len(parts.fit)} normal windows to fit and {len(parts.calibration)} to calibrate with are not enough; "
@@ -108,7 +131,7 @@ def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Parts:
     return parts
 
 
-def all_windows(tables: Sequence[Table], window: WindowSpec, normal_class: int) -> Labelled:
+def all_windows(tables: Sequence[Table], window: WindowSpec, normal_class: NormalClass) -> Labelled:
     """Every window there is, for evaluation."""
     found, truths = [], []
     for table in tables:
@@ -119,7 +142,7 @@ def all_windows(tables: Sequence[Table], window: WindowSpec, normal_class: int) 
             values, truth = cut.values, splits.touched(cut, _abnormal(table, normal_class))
         found.append(served(values, window))
         truths.append(truth)
-    labelled = any(table.labels is not None for table in tables)
+    labelled = _labelled(tables, normal_class)
     return Labelled(windows=np.concatenate(found), anomalous=np.concatenate(truths) if labelled else None)
 
 
@@ -128,9 +151,15 @@ def served(windows: Float32Array, window: WindowSpec) -> Float32Array:
     return mend_missing(windows, window.max_missing_ratio)[0]
 
 
-def _abnormal(table: Table, normal_class: int) -> NDArray[np.bool_]:
+def _abnormal(table: Table, normal_class: NormalClass) -> NDArray[np.bool_]:
     rows = table.windows if isinstance(table, WindowTable) else table.samples
-    return np.zeros(len(rows), dtype=np.bool_) if table.labels is None else table.labels != normal_class
+    if table.labels is None or normal_class == "all":
+        return np.zeros(len(rows), dtype=np.bool_)
+    return np.asarray(table.labels != normal_class)
+
+
+def _labelled(tables: Sequence[Table], normal_class: NormalClass) -> bool:
+    return normal_class != "all" and any(table.labels is not None for table in tables)
 
 
 def _complete(windows: Float32Array, window: WindowSpec) -> Float32Array:
@@ -138,50 +167,104 @@ def _complete(windows: Float32Array, window: WindowSpec) -> Float32Array:
     return filled[np.isfinite(filled).all(axis=(1, 2))]
 
 
+def _refuse_missing(tables: Sequence[Table]) -> None:
+    for table in tables:
+        rows = table.windows.reshape(len(table.windows), -1) if isinstance(table, WindowTable) else table.samples
+        missing = np.isnan(rows).any(axis=1)
+        if missing.any():
+            where = table.source or table.series or "the data"
+            raise DataError(
+                f"{where}: row {int(np.argmax(missing)) + 1} is the first of {int(missing.sum())} with a missing "
+                'number; mend them, or set window.missing to "drop" or "fill" in the recipe'
+            )
+
+
 def _divide_records(
     recipe: Recipe, tables: Sequence[WindowTable], window: WindowSpec, channels: tuple[str, ...], seed: int
 ) -> Parts:
     windows = np.concatenate([table.windows for table in tables])
     anomalous = np.concatenate([_abnormal(table, recipe.normal_class) for table in tables])
-    split = splits.random_split(~anomalous, test=recipe.split.test, calibration=recipe.split.calibration, seed=seed)
-    splits.check_no_leak(split.fit, split.calibration, split.test)
+    shares = recipe.split
+    split = splits.random_split(
+        ~anomalous, test=shares.test, calibration=shares.calibration, validation=shares.validation, seed=seed
+    )
+    splits.check_no_leak(split.fit, split.validation, split.calibration, split.test)
     scaled_on = split.fit
     if recipe.scaling.fit_on == "all":
-        scaled_on = splits.training_rows(len(windows), test=recipe.split.test, seed=seed)
+        scaled_on = splits.training_rows(len(windows), test=shares.test, seed=seed)
+    learnt = [_complete(windows[rows], window) for rows in (split.fit, split.validation, split.calibration)]
     return Parts(
         window=window,
         channels=channels,
         scaled_on=windows[scaled_on],
-        fit=_complete(windows[split.fit], window),
-        calibration=_complete(windows[split.calibration], window),
+        fit=learnt[0],
+        validation=learnt[1],
+        calibration=learnt[2],
         test=served(windows[split.test], window),
-        anomalous=anomalous[split.test] if any(table.labels is not None for table in tables) else None,
+        anomalous=anomalous[split.test] if _labelled(tables, recipe.normal_class) else None,
+        left_out=len(split.fit) + len(split.validation) + len(split.calibration) - sum(map(len, learnt)),
     )
 
 
+PARTS = ("fit", "validation", "calibration", "test")
+
+
 def _divide_series(
-    recipe: Recipe, tables: Sequence[SeriesTable], window: WindowSpec, channels: tuple[str, ...]
+    recipe: Recipe, tables: Sequence[SeriesTable], window: WindowSpec, channels: tuple[str, ...], seed: int
 ) -> Parts:
-    scaled_on, fitted, held, tested, truths = [], [], [], [], []
-    for table in tables:
+    names = tuple(table.series or f"series {number}" for number, table in enumerate(tables))
+    scaled_on, tested, truths, timeline = [], [], [], []
+    learnt: list[list[Float32Array]] = [[], [], []]
+    for number, (table, slices) in enumerate(zip(tables, _slices(recipe, tables, seed), strict=True)):
         anomalous = _abnormal(table, recipe.normal_class)
-        slices = splits.time_split(len(anomalous), test=recipe.split.test, calibration=recipe.split.calibration)
         cuts = [splits.cut(table.samples, table.time_us, part, window) for part in slices]
         rows = np.arange(len(anomalous), dtype=np.int64)
         splits.check_no_leak(*(rows[part] for part in slices))
         marked = [splits.touched(each, anomalous) for each in cuts]
         keep = slice(None) if recipe.scaling.fit_on == "all" else ~anomalous[slices[0]]
         scaled_on.append(table.samples[slices[0]][keep])
-        fitted.append(cuts[0].values[~marked[0]])
-        held.append(cuts[1].values[~marked[1]])
-        tested.append(cuts[2].values)
-        truths.append(marked[2])
+        for part in range(3):
+            learnt[part].append(cuts[part].values[~marked[part]])
+        tested.append(cuts[3].values)
+        truths.append(marked[3])
+        timeline += [
+            (names[number], name, part.start, part.stop)
+            for name, part in zip(PARTS, slices, strict=True)
+            if part.stop > part.start
+        ]
+    complete = [[_complete(each, window) for each in part] for part in learnt]
     return Parts(
         window=window,
         channels=channels,
         scaled_on=np.concatenate(scaled_on),
-        fit=_complete(np.concatenate(fitted), window),
-        calibration=_complete(np.concatenate(held), window),
+        fit=np.concatenate(complete[0]),
+        validation=np.concatenate(complete[1]),
+        calibration=np.concatenate(complete[2]),
         test=served(np.concatenate(tested), window),
-        anomalous=np.concatenate(truths) if any(table.labels is not None for table in tables) else None,
+        anomalous=np.concatenate(truths) if _labelled(tables, recipe.normal_class) else None,
+        series=names,
+        calibration_series=np.repeat(np.arange(len(names)), [len(each) for each in complete[2]]),
+        timeline=tuple(timeline),
+        left_out=sum(map(len, itertools.chain(*learnt))) - sum(map(len, itertools.chain(*complete))),
     )
+
+
+def _slices(recipe: Recipe, tables: Sequence[SeriesTable], seed: int) -> list[tuple[slice, slice, slice, slice]]:
+    """Fit, validation, calibration and test of each series; under `series` one of them is all of it."""
+    shares = recipe.split
+    sizes = [len(table.samples) for table in tables]
+    if shares.kind == "time":
+        return [
+            splits.time_split(size, test=shares.test, calibration=shares.calibration, validation=shares.validation)
+            for size in sizes
+        ]
+    parts = splits.series_split(
+        len(tables), test=shares.test, calibration=shares.calibration, validation=shares.validation, seed=seed
+    )
+    splits.check_no_leak(*parts)
+    nothing, everything = slice(0, 0), [slice(0, size) for size in sizes]
+    made = []
+    for number in range(len(tables)):
+        fit, validation, calibration, test = (everything[number] if number in part else nothing for part in parts)
+        made.append((fit, validation, calibration, test))
+    return made

@@ -2,38 +2,72 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles import WindowTable
-from monitor.detector import scaling
+from monitor.datafiles import SeriesTable, WindowTable
+from monitor.detector import architectures, autoencoder, scaling
 from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Verdict, decide
-from monitor.detector.scoring import Scorer
-from monitor.detector.spec import ScalingSpec
+from monitor.detector.scoring import Detector, Scorer
+from monitor.detector.spec import ScalingSpec, ScoreSpec
 from monitor.errors import DataError
-from training import calibrate, evaluate, export
+from training import export, reporting, scoretensors
 from training import fit as fitting
-from training.parts import Parts, Table, all_windows, divide
-from training.recipes import Recipe
+from training.checkpoints import Checkpoints
+from training.datasets import timestamps
+from training.epochs import Epoch
+from training.metrics import bootstrap, floors
+from training.metrics.bootstrap import Intervals
+from training.metrics.floors import Floor
+from training.metrics.windows import Report, report
+from training.parts import NormalClass, Parts, Table, all_windows, divide, units_of
+from training.recipe_form import Recipe
+from training.reconstructing import reconstructions
+from training.sources import Source
+from training.thresholds.calibration import CalibrationScores, windows_per_day
+from training.thresholds.choose import Chosen, choose
+from training.thresholds.choose import Labelled as LabelledScores
+from training.thresholds.incidents import Expected
+from training.thresholds.trade import trade_off
+
+
+class FalseAlarms(msgspec.Struct, frozen=True, kw_only=True):
+    """Incidents to expect from normal data, with a 95 % interval; `unit` says of what."""
+
+    expected: float
+    low: float
+    high: float
+    unit: str
+
+    @classmethod
+    def of(cls, found: Expected) -> FalseAlarms:
+        """What the line costs on the calibration windows."""
+        unit = "a day and series" if found.a_day else "per 1,000 windows"
+        return cls(expected=found.rate, low=found.low, high=found.high, unit=unit)
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
-    """What `metrics.json` and the summary say; `detector` and `pca` are None without labelled test windows."""
+    """What `metrics.json` and the summary say; `detector` and `intervals` are None without labelled test windows."""
 
     windows: dict[str, int]
+    epochs: int
+    best_epoch: int
     loss: float
     validation_loss: float | None
     threshold: float
+    false_alarms: FalseAlarms
     test_flagged_share: float | None
-    detector: evaluate.Report | None
-    pca: evaluate.Report | None
-    floors: dict[str, evaluate.Floor]
+    detector: Report | None
+    intervals: Intervals | None
+    baselines: dict[str, Report]
+    floors: dict[str, Floor]
     notes: tuple[str, ...]
 
 
@@ -51,9 +85,11 @@ def train(
     *,
     seed: int,
     name: str,
-    sources: Sequence[export.Source] = (),
+    sources: Sequence[Source] = (),
     batch_rows: int | None = None,
-    on_epoch: Callable[[fitting.Epoch], None] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    checkpoints: Checkpoints | None = None,
+    with_report: bool = False,
 ) -> Trained:
     """Trains by `recipe`.
 
@@ -62,6 +98,8 @@ def train(
         name: the artifact's.
         sources: fingerprints of the files that `tables` came from.
         batch_rows: the artifact's batch; None times it on this machine.
+        checkpoints: where an interrupted run goes on from.
+        with_report: whether report.html and MODEL_CARD.md are made too.
 
     Raises:
         DataError: the data does not allow it; says why.
@@ -71,83 +109,237 @@ def train(
         scales = scaling.fit(parts.scaled_on, recipe.scaling.kind)
     except ValueError as error:
         raise DataError(f"scaling: {error}; leave that channel out with --channels") from None
-    held_out = bool(recipe.split.calibration)
-    # Nothing is chosen by the validation loss, so without held-out windows the test part may be looked at, as in the
-    # tutorial.
-    watched = parts.calibration if held_out else parts.test[np.isfinite(parts.test).all(axis=(1, 2))]
+    detector, fitted = _fitted(recipe, parts, scales, seed, on_epoch, checkpoints)
+    scorer = export.timed_scorer(detector) if batch_rows is None else Scorer(detector, batch_rows)
+    calibrated_on = parts.fit if recipe.threshold.method == "mean_std" else parts.calibration
+    calibration = _calibration(recipe, parts, tables, scorer(calibrated_on)[0])
+    scores, _ = scorer(parts.test)
+    chosen = _choose(recipe, calibration, parts.anomalous, scores)
+    notes = [*_notes(recipe, tables, parts), *chosen.notes]
+    flagged = decide(scores, chosen.threshold.value) == Verdict.ANOMALY
+    results = _results(recipe, parts, scales, scores, flagged, fitted, calibration, chosen, tuple(notes))
+    artifact = export.build(
+        detector,
+        scorer,
+        name=name,
+        threshold=chosen.threshold,
+        calibration=chosen.calibration,
+        table=chosen.table,
+        known=export.known_answers(calibrated_on, scorer),
+        training=_provenance(recipe, seed, sources, results),
+        history=fitted.history,
+        metrics=msgspec.to_builtins(results),
+        units=units_of(tables),
+    )
+    if not with_report:
+        return Trained(artifact=artifact, results=results)
+    told = reporting.Told(
+        recipe=recipe,
+        seed=seed,
+        sources=sources,
+        parts=parts,
+        detector=detector,
+        fitted=fitted,
+        scores=scores,
+        flagged=flagged,
+        chosen=chosen,
+        trade=trade_off(calibration),
+        report=results.detector,
+        intervals=results.intervals,
+        floors=_floor_rows(results),
+        notes=notes,
+        how=how(recipe, results.windows),
+    )
+    extras = {**artifact.extras, **reporting.files(told, artifact, scorer)}
+    return Trained(artifact=replace(artifact, extras=extras), results=results)
+
+
+def _calibration(
+    recipe: Recipe, parts: Parts, tables: Sequence[Table], scores: NDArray[np.float32]
+) -> CalibrationScores:
+    held_out = recipe.threshold.method != "mean_std"
+    owners = parts.calibration_series if held_out and parts.series else None
+    if recipe.fit.trim:  # data that is not all normal is not all normal here either
+        kept = scores <= np.quantile(scores, 1 - recipe.fit.trim, method="higher")
+        scores, owners = scores[kept], None if owners is None else owners[kept]
+    times = [table.time_us for table in tables if isinstance(table, SeriesTable)]
+    return CalibrationScores(
+        scores=scores,
+        series=owners,
+        names=() if owners is None else parts.series,
+        overlap=parts.window.length / parts.window.hop if parts.window.kind == "sliding" else 1.0,
+        windows_per_day=windows_per_day(parts.window, times),
+        held_out=held_out,
+    )
+
+
+def _choose(
+    recipe: Recipe,
+    calibration: CalibrationScores,
+    truth: NDArray[np.bool_] | None,
+    scores: NDArray[np.float32],
+) -> Chosen:
+    labelled = None if truth is None else LabelledScores(scores=scores, anomalous=truth)
+    return choose(calibration, recipe.threshold, oracle=labelled)
+
+
+def _notes(recipe: Recipe, tables: Sequence[Table], parts: Parts) -> list[str]:
+    series = [table for table in tables if isinstance(table, SeriesTable)]
+    notes = list(timestamps.notes(series, recipe.window.sampling_rate_hz))
+    if parts.left_out:
+        notes.append(f"{parts.left_out} normal windows were left out: too many missing numbers")
+    return notes
+
+
+def how(recipe: Recipe, windows: dict[str, int]) -> str:
+    """How the line was chosen, in words."""
+    rule, held = recipe.threshold, f"{windows['calibration']} held-out normal windows"
+    ways = {
+        "mean_std": f"mean + {rule.k:g} standard deviations of the errors of {windows['fit']} training windows",
+        "quantile": f"quantile {rule.quantile:g} of the scores of {held}",
+        "budget": f"at most {rule.alarms_per_day:g} false alarms a day and series, by {held}",
+        "pot": f"exceeded with probability {rule.risk:g} by the tail of {held}",
+        "conformal": f"p-value {rule.p_value:g} among {held}",
+        "oracle": "ORACLE: the best F1 on the labelled test windows themselves; not a figure to quote",
+    }
+    return ways[rule.method]
+
+
+def _floor_rows(results: Results) -> list[tuple[str, Report | None, tuple[float | None, ...]]]:
+    rows: list[tuple[str, Report | None, tuple[float | None, ...]]] = [
+        (name, found, ()) for name, found in results.baselines.items()
+    ]
+    for name, floor in results.floors.items():
+        figures = floor.anomaly
+        numbers = (floor.accuracy, figures.precision, figures.recall, figures.f1, floor.auroc, floor.average_precision)
+        rows.append((name, None, numbers))
+    return rows
+
+
+def _fitted(
+    recipe: Recipe,
+    parts: Parts,
+    scales: ScalingSpec,
+    seed: int,
+    on_epoch: Callable[[Epoch], None] | None,
+    checkpoints: Checkpoints | None,
+) -> tuple[Detector, fitting.Fitted]:
+    shape = autoencoder.Shape((parts.window.length, len(parts.channels)), parts.window.image_shape)
+    if problems := architectures.problems(recipe.model, shape.window, shape.image):
+        raise DataError(f"recipe {recipe.name}: " + "; ".join(problems))
+    # Where nothing is chosen by the validation loss any windows may be looked at, as in the tutorial.
+    watched = parts.validation
+    if not len(watched):
+        watched = parts.calibration if len(parts.calibration) else parts.test
+        watched = watched[np.isfinite(watched).all(axis=(1, 2))]
     scaled = fitting.scale(parts.fit, scales)
-    fitted = fitting.fit(scaled, fitting.scale(watched, scales), recipe.model, recipe.fit, seed=seed, on_epoch=on_epoch)
-    detector = export.Detector(
+    task = fitting.Task(model=recipe.model, shape=shape, options=recipe.fit, objective=recipe.objective, seed=seed)
+    fitted = fitting.fit(scaled, fitting.scale(watched, scales), task, on_epoch=on_epoch, checkpoints=checkpoints)
+    tensors: dict[str, NDArray[np.float32]] = {}
+    if recipe.score.kind in ("whitened", "prototype"):
+        normal = scaled[~fitted.trimmed]
+        held = fitting.scale(parts.calibration, scales)
+        made = [reconstructions(recipe.model, shape, fitted.parameters, part) for part in (normal, held)]
+        tensors = scoretensors.fit(
+            recipe.score,
+            fitted=_flat(normal),
+            reconstructed=_flat(made[0]),
+            held=_flat(held),
+            held_reconstructed=_flat(made[1]),
+            seed=seed,
+        )
+    detector = Detector(
         window=parts.window,
         channels=parts.channels,
         scaling=scales,
         model=recipe.model,
         parameters=fitted.parameters,
+        score=ScoreSpec(kind=recipe.score.kind, beta=recipe.score.beta),
+        score_tensors=tensors,
     )
-    scorer = export.timed_scorer(detector) if batch_rows is None else detector.scorer(batch_rows)
-    calibrated_on = parts.fit if recipe.threshold.method == "mean_std" else parts.calibration
-    scores, _ = scorer(calibrated_on)
-    threshold = calibrate.threshold(scores, recipe.threshold)
-    overlap = parts.window.length / parts.window.hop if parts.window.kind == "sliding" else 1.0
-    note = calibrate.too_few(len(scores), recipe.threshold, overlap=overlap)
-    results = _results(recipe, parts, scales, scorer, fitted.history[-1], threshold.value, (note,) if note else ())
-    artifact = export.build(
-        detector,
-        scorer,
-        name=name,
-        threshold=threshold,
-        calibration=calibrate.table(scores, held_out=recipe.threshold.method == "quantile"),
-        known=export.known_answers(calibrated_on, scorer),
-        training=_provenance(recipe, seed, sources, results),
-        history=fitted.history,
-        metrics=msgspec.to_builtins(results),
-    )
-    return Trained(artifact=artifact, results=results)
+    return detector, fitted
 
 
 def _results(
     recipe: Recipe,
     parts: Parts,
     scales: ScalingSpec,
-    scorer: Scorer,
-    last: fitting.Epoch,
-    threshold: float,
+    scores: NDArray[np.float32],
+    flagged: NDArray[np.bool_],
+    fitted: fitting.Fitted,
+    calibration: CalibrationScores,
+    chosen: Chosen,
     notes: tuple[str, ...],
 ) -> Results:
-    scores, _ = scorer(parts.test)
-    flagged = decide(scores, threshold) == Verdict.ANOMALY
     share = float(flagged.mean()) if len(flagged) else None
     truth = parts.anomalous if len(scores) else None
+    last = fitted.history[fitted.best_epoch - 1]
     return Results(
-        windows={"fit": len(parts.fit), "calibration": len(parts.calibration), "test": len(parts.test)},
+        windows={
+            "fit": len(parts.fit),
+            "validation": len(parts.validation),
+            "calibration": len(parts.calibration),
+            "test": len(parts.test),
+        },
+        epochs=len(fitted.history),
+        best_epoch=fitted.best_epoch,
         loss=last.loss,
         validation_loss=last.validation,
-        threshold=threshold,
+        threshold=chosen.threshold.value,
+        false_alarms=FalseAlarms.of(chosen.expected),
         test_flagged_share=share,
-        detector=None if truth is None else evaluate.report(truth, scores, flagged),
-        pca=None if truth is None else _pca(recipe, parts, scales, truth),
-        floors={} if truth is None else evaluate.floors(truth, share or 0.0),
+        detector=None if truth is None else report(truth, scores, flagged),
+        intervals=None if truth is None else _intervals(truth, scores, flagged),
+        baselines={} if truth is None else _baselines(recipe, parts, scales, truth, calibration),
+        floors={} if truth is None else floors.expected(truth, share or 0.0),
         notes=notes,
     )
 
 
-def _pca(recipe: Recipe, parts: Parts, scales: ScalingSpec, truth: NDArray[np.bool_]) -> evaluate.Report | None:
-    """Principal components, as many as the bottleneck is wide, with a line by the same rule."""
-    flat = [_flat(fitting.scale(part, scales)) for part in (parts.fit, parts.calibration, parts.test)]
-    calibrated_on = flat[0] if recipe.threshold.method == "mean_std" else flat[1]
-    basis = evaluate.principal_components(flat[0], recipe.model.widths[-1])
-    if basis is None:
-        return None
-    scores = evaluate.pca_errors(flat[2], basis).astype(np.float32)
-    line = calibrate.threshold(evaluate.pca_errors(calibrated_on, basis).astype(np.float32), recipe.threshold)
-    return evaluate.report(truth, scores, decide(scores, line.value) == Verdict.ANOMALY)
+def _intervals(truth: NDArray[np.bool_], scores: NDArray[np.float32], flagged: NDArray[np.bool_]) -> Intervals:
+    scored = ~np.isnan(scores)
+    return bootstrap.of_windows(truth[scored], scores[scored], flagged[scored], seed=0)
+
+
+def _baselines(
+    recipe: Recipe,
+    parts: Parts,
+    scales: ScalingSpec,
+    truth: NDArray[np.bool_],
+    calibration: CalibrationScores,
+) -> dict[str, Report]:
+    """Principal components, as many as the code is wide (half the window's size at most), and nearest neighbours: each
+    with a line by the recipe's own rule."""
+    shape = autoencoder.Shape((parts.window.length, len(parts.channels)), parts.window.image_shape)
+    size = shape.window[0] * shape.window[1]
+    components = max(min(autoencoder.code_size(recipe.model, shape), size // 2), 1)
+    learnt = floors.fit(fitting.scale(parts.fit, scales), components=components, seed=0)
+    calibrated_on = parts.fit if recipe.threshold.method == "mean_std" else parts.calibration
+    held = floors.scores(learnt, fitting.scale(calibrated_on, scales))
+    found = floors.scores(learnt, fitting.scale(parts.test, scales))
+    reports: dict[str, Report] = {}
+    for name in ("pca", "knn"):
+        if name in found:
+            scores = found[name].astype(np.float32)
+            rule = msgspec.structs.replace(recipe.threshold, per="artifact")
+            learnt_on = replace(calibration, scores=held[name].astype(np.float32), series=None, names=())
+            labelled = LabelledScores(scores=scores, anomalous=truth)
+            line = choose(learnt_on, rule, oracle=labelled).threshold.value
+            reports[name] = report(truth, scores, decide(scores, line) == Verdict.ANOMALY)
+    return reports
+
+
+def identity(recipe: Recipe, sources: Sequence[Source], seed: int) -> str:
+    """What a checkpoint belongs to: the same recipe, data and seed give the same name, others another."""
+    parts = [msgspec.json.encode(recipe), *(source.sha256.encode() for source in sources), str(seed).encode()]
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()
 
 
 def _flat(windows: NDArray[np.float32]) -> NDArray[np.float32]:
     return windows.reshape(len(windows), windows.shape[1] * windows.shape[2])
 
 
-def _provenance(recipe: Recipe, seed: int, sources: Sequence[export.Source], results: Results) -> dict[str, Any]:
+def _provenance(recipe: Recipe, seed: int, sources: Sequence[Source], results: Results) -> dict[str, Any]:
     return {
         "recipe": msgspec.to_builtins(recipe),
         "seed": seed,
@@ -168,12 +360,12 @@ class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
     unscorable: int
     flagged: int
     threshold: float
-    detector: evaluate.Report | None
-    floors: dict[str, evaluate.Floor]
+    detector: Report | None
+    floors: dict[str, Floor]
 
 
 def evaluate_artifact(
-    artifact: Artifact, scorer: Scorer, tables: Sequence[Table], *, normal_class: int | None
+    artifact: Artifact, scorer: Scorer, tables: Sequence[Table], *, normal_class: NormalClass | None
 ) -> Evaluated:
     """Scores all windows of `tables`; `normal_class` None takes that of the training.
 
@@ -185,7 +377,8 @@ def evaluate_artifact(
     if shapes - {manifest.window_shape}:
         raise DataError(f"windows of {sorted(shapes)} (samples, channels); the artifact takes {manifest.window_shape}")
     if normal_class is None:
-        normal_class = int(manifest.training.get("normal_class", 0))
+        stated = manifest.training.get("normal_class", 0)
+        normal_class = "all" if stated == "all" else int(stated)
     found = all_windows(tables, manifest.window, normal_class)
     scores, _ = scorer(found.windows)
     flagged = decide(scores, manifest.threshold.value) == Verdict.ANOMALY
@@ -198,6 +391,6 @@ def evaluate_artifact(
         unscorable=int(np.isnan(scores).sum()),
         flagged=int(flagged.sum()),
         threshold=manifest.threshold.value,
-        detector=None if truth is None else evaluate.report(truth, scores, flagged),
-        floors={} if truth is None else evaluate.floors(truth, float(flagged.mean())),
+        detector=None if truth is None else report(truth, scores, flagged),
+        floors={} if truth is None else floors.expected(truth, float(flagged.mean())),
     )

@@ -9,7 +9,7 @@ import rich.progress
 import typer
 from rich.console import Console
 
-from training.fit import Epoch
+from training.epochs import Epoch
 
 
 class Progress:

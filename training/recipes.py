@@ -10,82 +10,19 @@ import math
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from monitor.detector.spec import MAX_WINDOW_LENGTH, DenseSpec
+from monitor.detector import architectures
+from monitor.detector.architectures import VariationalSpec, single
+from monitor.detector.spec import MAX_WINDOW_LENGTH
 from monitor.errors import DataError
+from training.recipe_form import Recipe
+from training.thresholds import rules
 
 MAX_EPOCHS = 1_000_000
-
-
-class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of every part of a recipe."""
-
-
-class WindowPart(Part, frozen=True):
-    """How windows come about; `length` and `hop` in samples, 0 for the length of the data's own windows (`record`).
-
-    `max_gap_ms`, `max_missing_ratio`: as in the artifact's `WindowSpec`.
-    """
-
-    kind: Literal["record", "sliding"]
-    length: int = 0
-    hop: int = 0
-    sampling_rate_hz: float | None = None
-    max_gap_ms: float | None = None
-    max_missing_ratio: float = 0.0
-
-
-class ScalingPart(Part, frozen=True):
-    """`fit_on`: the normal training rows, or `all` training rows (the tutorial takes its range before it filters)."""
-
-    kind: Literal["none", "minmax_global", "minmax", "standard"]
-    fit_on: Literal["normal", "all"] = "normal"
-
-
-class FitPart(Part, frozen=True):
-    """Adam; `clip_norm` bounds the gradient's global norm, 0 for no bound. `epsilon` is Adam's."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    clip_norm: float = 0.0
-    epsilon: float = 1e-8
-
-
-class SplitPart(Part, frozen=True):
-    """Shares of the rows: `test` of all; `calibration` of what is left (0: thresholds come from the training rows).
-
-    `random` permutes windows by seed; `time` takes fit, calibration and test one after the other from each series.
-    """
-
-    kind: Literal["random", "time"]
-    test: float = 0.2
-    calibration: float = 0.2
-
-
-class ThresholdPart(Part, frozen=True):
-    """`mean_std`: mean + `k` standard deviations of the training errors. `quantile`: that of held-out normal errors."""
-
-    method: Literal["mean_std", "quantile"]
-    k: float = 1.0
-    quantile: float = 0.99
-
-
-class Recipe(Part, frozen=True):
-    """One way to train; `normal_class` is the label of normal rows, every other one is an anomaly."""
-
-    name: str
-    window: WindowPart
-    scaling: ScalingPart
-    model: DenseSpec
-    fit: FitPart
-    split: SplitPart
-    threshold: ThresholdPart
-    description: str = ""
-    normal_class: int = 0
+MAX_PROTOTYPES = 4_096
 
 
 def shipped() -> tuple[str, ...]:
@@ -135,7 +72,7 @@ def override(
     if hop is not None:
         recipe = change(recipe, window=change(recipe.window, hop=hop))
     if quantile is not None:
-        recipe = change(recipe, threshold=ThresholdPart(method="quantile", quantile=quantile))
+        recipe = change(recipe, threshold=rules.ThresholdPart(method="quantile", quantile=quantile))
     if normal_class is not None:
         recipe = change(recipe, normal_class=normal_class)
     return check(recipe, recipe.name)
@@ -157,41 +94,98 @@ def parse(text: str, where: str) -> Recipe:
     return check(recipe, where)
 
 
+def text(recipe: Recipe) -> str:
+    """`recipe` as TOML that `parse` reads again; what is None is left out."""
+    return msgspec.toml.encode(_without_none(msgspec.to_builtins(recipe))).decode()
+
+
+def _without_none(document: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in document.items()
+        if value is not None
+    }
+
+
 def check(recipe: Recipe, where: str) -> Recipe:
     """`recipe` itself, if it can be trained.
 
     Raises:
         DataError: all problems at once.
     """
-    window, fit, split, threshold = recipe.window, recipe.fit, recipe.split, recipe.threshold
+    problems = [f"{name} is {value}, must be {rule}" for name, value, holds, rule in _bounds(recipe) if not holds]
+    # Widths and the like; how large the windows are is only known with the data.
+    problems += architectures.problems(recipe.model, (1, 1), recipe.window.image_shape)
+    problems += rules.problems(recipe.threshold)
+    if recipe.threshold.method != "mean_std" and not recipe.split.calibration:
+        problems.append(
+            f'threshold.method "{recipe.threshold.method}" needs held-out rows: split.calibration must be over 0'
+        )
+    if recipe.window.kind == "sliding" and recipe.split.kind == "random":
+        problems.append('sliding windows are split by "time" or by "series" (they overlap), not at "random"')
+    if recipe.window.kind == "record" and recipe.split.kind != "random":
+        problems.append('windows of one record each are split at "random"')
+    if recipe.fit.patience and not recipe.split.validation:
+        problems.append("fit.patience needs validation windows: split.validation must be over 0")
+    if recipe.score.kind == "elbo" and not isinstance(single(recipe.model), VariationalSpec):
+        problems.append('score.kind "elbo" needs a variational model')
+    if recipe.window.missing == "fill" and not recipe.window.max_missing_ratio:
+        problems.append('window.missing "fill" needs to know up to where: window.max_missing_ratio must be over 0')
+    if problems:
+        raise DataError(f"recipe {where}: " + "; ".join(problems))
+    return recipe
+
+
+def _bounds(recipe: Recipe) -> list[tuple[str, float, bool, str]]:
+    """Name, value, whether it holds, and what must hold."""
+    window, fit, split, objective, score = recipe.window, recipe.fit, recipe.split, recipe.objective, recipe.score
     sliding = window.kind == "sliding"
     bounds: list[tuple[str, float, bool, str]] = [
         ("window.length", window.length, 0 <= window.length <= MAX_WINDOW_LENGTH, f"0 to {MAX_WINDOW_LENGTH}"),
         ("window.hop", window.hop, 0 <= window.hop <= MAX_WINDOW_LENGTH, f"0 to {MAX_WINDOW_LENGTH}"),
         ("window.length", window.length, not sliding or window.length >= 1, "given where windows slide"),
         ("window.hop", window.hop, not sliding or window.hop >= 1, "given where windows slide"),
-        ("window.max_missing_ratio", window.max_missing_ratio, 0 <= window.max_missing_ratio < 1, "in [0, 1)"),
         ("fit.epochs", fit.epochs, 1 <= fit.epochs <= MAX_EPOCHS, f"1 to {MAX_EPOCHS}"),
         ("fit.batch_size", fit.batch_size, fit.batch_size >= 1, "1 or more"),
         ("fit.learning_rate", fit.learning_rate, _positive(fit.learning_rate), "positive"),
-        ("fit.clip_norm", fit.clip_norm, fit.clip_norm == 0 or _positive(fit.clip_norm), "positive, or 0 for none"),
         ("fit.epsilon", fit.epsilon, _positive(fit.epsilon), "positive"),
-        ("split.test", split.test, 0 <= split.test < 1, "in [0, 1)"),
-        ("split.calibration", split.calibration, 0 <= split.calibration < 1, "in [0, 1)"),
-        ("threshold.k", threshold.k, math.isfinite(threshold.k), "finite"),
-        ("threshold.quantile", threshold.quantile, 0 < threshold.quantile <= 1, "in (0, 1]"),
+        ("objective.huber_delta", objective.huber_delta, _positive(objective.huber_delta), "positive"),
+        (
+            "objective.sparsity_target",
+            objective.sparsity_target,
+            0 < objective.sparsity_target < 1,
+            "between 0 and 1",
+        ),
+        ("score.prototypes", score.prototypes, 1 <= score.prototypes <= MAX_PROTOTYPES, f"1 to {MAX_PROTOTYPES}"),
     ]
+    shares = [
+        ("window.max_missing_ratio", window.max_missing_ratio),
+        ("split.test", split.test),
+        ("split.calibration", split.calibration),
+        ("split.validation", split.validation),
+        ("fit.trim", fit.trim),
+        ("objective.mask_ratio", objective.mask_ratio),
+        ("objective.dropout", objective.dropout),
+    ]
+    bounds += [(name, share, 0 <= share < 1, "in [0, 1)") for name, share in shares]
+    weights = [
+        ("fit.clip_norm", fit.clip_norm),
+        ("fit.weight_decay", fit.weight_decay),
+        ("fit.warmup_epochs", fit.warmup_epochs),
+        ("fit.patience", fit.patience),
+        ("fit.min_delta", fit.min_delta),
+        ("objective.noise_std", objective.noise_std),
+        ("objective.l1", objective.l1),
+        ("objective.sparsity_weight", objective.sparsity_weight),
+        ("objective.contractive", objective.contractive),
+        ("objective.beta", objective.beta),
+        ("score.beta", score.beta),
+    ]
+    bounds += [(name, number, number == 0 or _positive(number), "0 or more") for name, number in weights]
     for name in ("sampling_rate_hz", "max_gap_ms"):
         number = getattr(window, name)
         bounds.append((f"window.{name}", number or 0.0, number is None or _positive(number), "positive"))
-    problems = [f"{name} is {value}, must be {rule}" for name, value, holds, rule in bounds if not holds]
-    if threshold.method == "quantile" and not split.calibration:
-        problems.append('threshold.method "quantile" needs held-out rows: split.calibration must be over 0')
-    if sliding != (split.kind == "time"):
-        problems.append('sliding windows are split by "time" (they overlap), records at "random"')
-    if problems:
-        raise DataError(f"recipe {where}: " + "; ".join(problems))
-    return recipe
+    return bounds
 
 
 def _positive(number: float) -> bool:
@@ -206,9 +200,17 @@ def _unknown_keys(document: dict[str, Any], form: type[msgspec.Struct], place: s
     for key, value in document.items():
         if key not in known:
             problems.append(f"unknown key {place}{key}{_meant(key, sorted(known))}")
-        elif isinstance(value, dict) and isinstance(kinds.get(key), type) and issubclass(kinds[key], msgspec.Struct):
-            problems += _unknown_keys(value, kinds[key], f"{place}{key}.")
+        elif isinstance(value, dict) and (inner := _form_of(kinds.get(key), value)) is not None:
+            problems += _unknown_keys(value, inner, f"{place}{key}.")
     return problems
+
+
+def _form_of(kind: Any, value: dict[str, Any]) -> type[msgspec.Struct] | None:
+    """The struct that `value` is meant to be: of a union the one that it says it is."""
+    forms = [form for form in get_args(kind) or (kind,) if isinstance(form, type) and issubclass(form, msgspec.Struct)]
+    if len(forms) == 1:
+        return forms[0]
+    return next((form for form in forms if form.__struct_config__.tag == value.get("kind")), None)
 
 
 def _meant(name: str, known: tuple[str, ...] | list[str]) -> str:

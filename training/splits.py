@@ -22,9 +22,10 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Row numbers of three disjoint parts."""
+    """Row numbers of four disjoint parts; `validation` may be empty."""
 
     fit: Int64Array
+    validation: Int64Array
     calibration: Int64Array
     test: Int64Array
 
@@ -38,7 +39,7 @@ class Cut:
     last: Int64Array
 
 
-def random_split(normal: BoolArray, *, test: float, calibration: float, seed: int) -> Split:
+def random_split(normal: BoolArray, *, test: float, calibration: float, seed: int, validation: float = 0.0) -> Split:
     """Permutes rows and divides them; abnormal rows outside the test part are left out.
 
     Args:
@@ -46,13 +47,20 @@ def random_split(normal: BoolArray, *, test: float, calibration: float, seed: in
         test: share of all rows, rounded up. The permutation is that of scikit-learn's `train_test_split`, so the same
             seed gives the tutorial's parts on the tutorial's file.
         calibration: share of the remaining normal rows, rounded down, but at least one where it is over 0.
+        validation: share of what then remains, likewise.
     """
     order = np.random.RandomState(seed % 2**32).permutation(len(normal)).astype(np.int64)
     tested = math.ceil(test * len(normal))
     rest = order[tested:]
     learnt = rest[normal[rest]]
     held = max(int(calibration * len(learnt)), 1 if calibration else 0)
-    return Split(fit=learnt[held:], calibration=learnt[:held], test=order[:tested])
+    watched = max(int(validation * (len(learnt) - held)), 1 if validation else 0)
+    return Split(
+        fit=learnt[held + watched :],
+        validation=learnt[held : held + watched],
+        calibration=learnt[:held],
+        test=order[:tested],
+    )
 
 
 def training_rows(rows: int, *, test: float, seed: int) -> Int64Array:
@@ -60,12 +68,31 @@ def training_rows(rows: int, *, test: float, seed: int) -> Int64Array:
     return np.random.RandomState(seed % 2**32).permutation(rows).astype(np.int64)[math.ceil(test * rows) :]
 
 
-def time_split(rows: int, *, test: float, calibration: float) -> tuple[slice, slice, slice]:
-    """Slices of a series of `rows` samples, in order of time: fit, calibration, test; shares as in `random_split`."""
+def time_split(
+    rows: int, *, test: float, calibration: float, validation: float = 0.0
+) -> tuple[slice, slice, slice, slice]:
+    """Slices of a series of `rows` samples, in order of time: fit, validation, calibration, test."""
     tested = math.ceil(test * rows)
     held = int(calibration * (rows - tested))
-    fitted = rows - tested - held
-    return slice(0, fitted), slice(fitted, fitted + held), slice(fitted + held, rows)
+    watched = int(validation * (rows - tested - held))
+    ends = np.cumsum([rows - tested - held - watched, watched, held, tested]).tolist()
+    return slice(0, ends[0]), slice(ends[0], ends[1]), slice(ends[1], ends[2]), slice(ends[2], ends[3])
+
+
+def series_split(
+    count: int, *, test: float, calibration: float, seed: int, validation: float = 0.0
+) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array]:
+    """Numbers of whole series for fit, validation, calibration and test, drawn by `seed`: a patient is in one of them.
+
+    Each share that is over 0 gets one series at least, and fit too where there are enough.
+    """
+    order = np.random.RandomState(seed % 2**32).permutation(count).astype(np.int64)
+    sizes: list[int] = []
+    for share in (test, calibration, validation):
+        left = count - sum(sizes)
+        sizes.append(min(max(round(share * left), 1 if share else 0), max(left - 1, 0)))
+    tested, held, watched = np.cumsum(sizes).tolist()
+    return order[watched:], order[held:watched], order[tested:held], order[:tested]
 
 
 def cut(samples: Float32Array, time_us: Int64Array | None, part: slice, window: WindowSpec) -> Cut:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training.evaluate import ClassFigures, Floor, Report
-from training.export import Source
-from training.pipeline import Evaluated, Trained
-from training.recipes import Recipe
+from training.metrics.floors import Floor
+from training.metrics.windows import ClassFigures, Report
+from training.pipeline import Evaluated, Trained, how
+from training.recipe_form import Recipe
+from training.sources import Source
 
 
 def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, seed: int) -> str:
@@ -22,16 +23,21 @@ def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, see
     lines = [
         f"data       {', '.join(source.file for source in sources)}: {rows} rows; channels {listed}",
         f"windows    {window.kind}, {window.length} samples, hop {window.hop}; {divided}",
-        f"recipe     {recipe.name}, {recipe.fit.epochs} epochs, seed {seed}",
-        f"loss       {results.loss:.5f} training{watched} (mean absolute error, scaled)",
-        f"threshold  {results.threshold:.6g}: {_how(recipe, sizes)}",
+        f"recipe     {recipe.name}, {results.epochs} epochs, seed {seed}",
+        f"loss       {results.loss:.5f} training{watched} ({recipe.objective.loss}, scaled)",
+        f"threshold  {results.threshold:.6g}: {how(recipe, sizes)}",
     ]
+    alarms = results.false_alarms
+    lines.append(
+        f"alarms     {alarms.expected:.3g} false ones {alarms.unit} to expect (95 %: {alarms.low:.3g} to "
+        f"{alarms.high:.3g})"
+    )
     if results.detector is None:
         share = results.test_flagged_share
         if share is not None:
             lines.append(f"test       no labels; {share:.2%} of the test windows are over the threshold")
     else:
-        lines += _figures(results.detector, results.pca, results.floors)
+        lines += _figures(results.detector, results.baselines, results.floors)
     return "\n".join(lines)
 
 
@@ -42,33 +48,34 @@ def of_evaluation(results: Evaluated) -> str:
     if results.detector is None:
         lines.append(f"test       no labels; {results.flagged} windows are over the threshold")
     else:
-        lines += _figures(results.detector, None, results.floors)
+        lines += _figures(results.detector, {}, results.floors)
     return "\n".join(lines)
 
 
-def _how(recipe: Recipe, sizes: dict[str, int]) -> str:
-    rule = recipe.threshold
-    if rule.method == "mean_std":
-        return f"mean + {rule.k:g} standard deviations of the errors of {sizes['fit']} training windows"
-    return f"quantile {rule.quantile:g} of the scores of {sizes['calibration']} held-out normal windows"
-
-
-def _figures(detector: Report, pca: Report | None, floors: dict[str, Floor]) -> list[str]:
+def _figures(detector: Report, baselines: dict[str, Report], floors: dict[str, Floor]) -> list[str]:
     lines = ["test                        accuracy  precision  recall     F1  AUROC     AP"]
     lines.append(
         _row("anomalies found", detector.accuracy, detector.anomaly, detector.auroc, detector.average_precision)
     )
     lines.append(_row("normal as positive", detector.accuracy, detector.normal, None, None))
-    if pca is not None:
-        lines.append(_row("floor: PCA", pca.accuracy, pca.anomaly, pca.auroc, pca.average_precision))
+    for name, found in baselines.items():
+        title = f"floor: {BASELINES[name]}"
+        lines.append(_row(title, found.accuracy, found.anomaly, found.auroc, found.average_precision))
     for name, floor in floors.items():
-        lines.append(_row(f"floor: {name.replace('_', ' ')}", floor.accuracy, floor.anomaly, floor.auroc, None))
+        lines.append(
+            _row(
+                f"floor: {name.replace('_', ' ')}", floor.accuracy, floor.anomaly, floor.auroc, floor.average_precision
+            )
+        )
     normal = detector.false_positive + detector.true_negative
     lines.append(
         f"           {detector.true_positive} anomalies found, {detector.false_negative} missed, "
         f"{detector.false_positive} false alarms among {normal} normal windows"
     )
     return lines
+
+
+BASELINES = {"pca": "PCA", "knn": "nearest neighbours"}
 
 
 def _row(name: str, accuracy: float | None, figures: ClassFigures, auroc: float | None, ap: float | None) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from monitor.detector import spec
-from monitor.detector.scoring import Scorer
+from monitor.detector.scoring import Detector, Scorer
 from monitor.errors import ArtifactFormatError, ArtifactIntegrityError, ArtifactSelfCheckError
 
 Float32Array = NDArray[np.float32]
@@ -33,6 +33,16 @@ SELF_CHECK_RELATIVE = 1e-5
 _MODEL = "model/"
 _WINDOWS = "known_answers/windows"
 _SCORES = "known_answers/scores"
+_SCORE = "score/"
+_TABLE = "calibration/series_quantiles"
+# What version 2 added: version 1 has none of it, and everything else is the same.
+_ADDED_IN_2 = {
+    "window": ("image_shape",),
+    "model": ("code",),
+    "score": ("beta",),
+    "threshold": ("series",),
+    "calibration": ("windows_per_day", "tail", "series"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +50,9 @@ class Artifact:
     """A trained detector: its manifest, its parameters, windows whose scores are known, and other files beside them.
 
     `parameters` are the model's tensors by name. `known_windows` is (k, length, channels) with `known_scores` (k,).
-    `extras` are files for people (report, metrics); the sums cover them too. `digest` is the SHA-256 that names the
-    artifact, empty until it was encoded or decoded.
+    `score_tensors` are what the score needs besides the model, `calibration_table` the quantiles of the series that
+    `calibration.series` names, (series, probabilities). `extras` are files for people (report, metrics); the sums cover
+    them too. `digest` is the SHA-256 that names the artifact, empty until it was encoded or decoded.
     """
 
     manifest: spec.Manifest
@@ -49,19 +60,27 @@ class Artifact:
     known_windows: Float32Array
     known_scores: Float32Array
     extras: Mapping[str, bytes] = field(default_factory=dict)
+    score_tensors: Mapping[str, Float32Array] = field(default_factory=dict)
+    calibration_table: Float32Array | None = None
     digest: str = ""
+    format_version: int = spec.FORMAT_VERSION
+
+    @property
+    def detector(self) -> Detector:
+        """What decides its scores."""
+        return Detector(
+            window=self.manifest.window,
+            channels=tuple(channel.name for channel in self.manifest.channels),
+            scaling=self.manifest.scaling,
+            model=self.manifest.model,
+            parameters=self.parameters,
+            score=self.manifest.score,
+            score_tensors=self.score_tensors,
+        )
 
     def scorer(self) -> Scorer:
         """The one way to score windows with this artifact."""
-        manifest = self.manifest
-        return Scorer(
-            manifest.model,
-            manifest.scaling,
-            manifest.score,
-            self.parameters,
-            window_shape=manifest.window_shape,
-            batch_rows=manifest.batch_rows,
-        )
+        return Scorer(self.detector, self.manifest.batch_rows)
 
 
 def encode(artifact: Artifact) -> dict[str, bytes]:
@@ -72,6 +91,9 @@ def encode(artifact: Artifact) -> dict[str, bytes]:
     """
     spec.check(artifact.manifest)
     tensors = {_MODEL + name: np.ascontiguousarray(tensor) for name, tensor in artifact.parameters.items()}
+    tensors |= {_SCORE + name: np.ascontiguousarray(tensor) for name, tensor in artifact.score_tensors.items()}
+    if artifact.calibration_table is not None:
+        tensors[_TABLE] = np.ascontiguousarray(artifact.calibration_table)
     tensors[_WINDOWS] = np.ascontiguousarray(artifact.known_windows)
     tensors[_SCORES] = np.ascontiguousarray(artifact.known_scores)
     files = {PARAMS: safetensors.numpy.save(dict(sorted(tensors.items()))), **artifact.extras}
@@ -80,8 +102,8 @@ def encode(artifact: Artifact) -> dict[str, bytes]:
         manifest = msgspec.convert(msgspec.to_builtins(artifact.manifest), spec.Manifest)
         document: dict[str, Any] = {
             "format": spec.FORMAT,
-            "format_version": spec.FORMAT_VERSION,
-            **msgspec.to_builtins(manifest),
+            "format_version": artifact.format_version,
+            **_content(manifest, artifact.format_version),
             "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
         }
         document["digest"] = _digest(document)
@@ -107,15 +129,27 @@ def decode(files: Mapping[str, bytes]) -> Artifact:
             raise ArtifactIntegrityError(
                 f"{name}: its bytes are not those that were exported (SHA-256 differs from {MANIFEST}); copy it again"
             )
-    del document["format"], document["format_version"]
+    version: int = document.pop("format_version")
+    del document["format"]
     try:
         manifest = msgspec.convert(document, spec.Manifest)
+        if version == 1 and (newer := [n for part, names in _ADDED_IN_2.items() for n in names if n in document[part]]):
+            raise ArtifactFormatError(f"{MANIFEST}: format version 1 has no field {newer[0]!r}; export it again")
     except msgspec.ValidationError as error:
         raise ArtifactFormatError(f"{MANIFEST}: {error}") from None
     spec.check(manifest)
-    parameters, windows, scores = _read_tensors(files[PARAMS], manifest)
-    extras = {name: files[name] for name in sums if name != PARAMS}
-    return Artifact(manifest, parameters, windows, scores, extras, digest)
+    tensors = _read_tensors(files[PARAMS], manifest)
+    return Artifact(
+        manifest,
+        _under(_MODEL, tensors),
+        tensors[_WINDOWS],
+        tensors[_SCORES],
+        {name: files[name] for name in sums if name != PARAMS},
+        score_tensors=_under(_SCORE, tensors),
+        calibration_table=tensors.get(_TABLE),
+        digest=digest,
+        format_version=version,
+    )
 
 
 def named_files(manifest: bytes) -> list[str]:
@@ -159,10 +193,9 @@ def _read_manifest(files: Mapping[str, bytes]) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != spec.FORMAT:
         raise ArtifactFormatError(f'{MANIFEST}: "format" is not "{spec.FORMAT}"; this is not a Telltale artifact')
     version = document.get("format_version")
-    if version != spec.FORMAT_VERSION:
-        raise ArtifactFormatError(
-            f"{MANIFEST}: format version {version!r}, this Telltale reads {spec.FORMAT_VERSION}; upgrade it"
-        )
+    if not isinstance(version, int) or version not in spec.KNOWN_VERSIONS:
+        known = " and ".join(map(str, spec.KNOWN_VERSIONS))
+        raise ArtifactFormatError(f"{MANIFEST}: format version {version!r}, this Telltale reads {known}; upgrade it")
     sums, digest = document.get("files"), document.get("digest")
     if not isinstance(sums, dict) or not isinstance(digest, str) or PARAMS not in sums:
         raise ArtifactFormatError(f'{MANIFEST}: "files" (with {PARAMS}) and "digest" are needed')
@@ -179,24 +212,40 @@ def _read_manifest(files: Mapping[str, bytes]) -> dict[str, Any]:
     return document
 
 
-def _read_tensors(raw: bytes, manifest: spec.Manifest) -> tuple[dict[str, Float32Array], Float32Array, Float32Array]:
+def _read_tensors(raw: bytes, manifest: spec.Manifest) -> dict[str, Float32Array]:
+    """All tensors by name; those of model and score are for `autoencoder.load` and `scores.check_tensors` to judge."""
     try:
-        tensors = safetensors.numpy.load(raw)
+        tensors: dict[str, Float32Array] = safetensors.numpy.load(raw)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ArtifactFormatError(f"{PARAMS}: {error}") from None
-    windows, scores = tensors.pop(_WINDOWS, None), tensors.pop(_SCORES, None)
-    if windows is None or scores is None or not len(scores):
+    if _WINDOWS not in tensors or _SCORES not in tensors or not tensors[_SCORES].size:
         raise ArtifactFormatError(f"{PARAMS}: no known answers ({_WINDOWS}, {_SCORES}); export again")
-    if windows.dtype != np.float32 or windows.shape != (len(scores), *manifest.window_shape):
-        raise ArtifactFormatError(
-            f"{PARAMS}: {_WINDOWS} is {windows.dtype} {windows.shape}, expected float32 (k, *{manifest.window_shape})"
-        )
-    strangers = [name for name in tensors if not name.startswith(_MODEL)]
-    if strangers or scores.dtype != np.float32 or scores.ndim != 1:
-        raise ArtifactFormatError(
-            f"{PARAMS}: unexpected tensors {strangers}, or scores of {scores.dtype} {scores.shape}"
-        )
-    return {name.removeprefix(_MODEL): tensor for name, tensor in tensors.items()}, windows, scores
+    calibration = manifest.calibration
+    expected = {_SCORES: tensors[_SCORES].shape[:1], _WINDOWS: (tensors[_SCORES].shape[0], *manifest.window_shape)}
+    if calibration.series:
+        expected[_TABLE] = (len(calibration.series), len(calibration.quantiles))
+    for name, shape in expected.items():
+        if name not in tensors or tensors[name].dtype != np.float32 or tensors[name].shape != shape:
+            found = f"{tensors[name].dtype} {tensors[name].shape}" if name in tensors else "missing"
+            raise ArtifactFormatError(f"{PARAMS}: {name} is {found}, expected float32 {shape}")
+    strangers = [name for name in tensors if name not in expected and not name.startswith((_MODEL, _SCORE))]
+    if strangers:
+        raise ArtifactFormatError(f"{PARAMS}: unexpected tensors {strangers}")
+    return tensors
+
+
+def _under(prefix: str, tensors: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _content(manifest: spec.Manifest, version: int) -> dict[str, Any]:
+    """The manifest's fields as `version` has them."""
+    document: dict[str, Any] = msgspec.to_builtins(manifest)
+    if version == 1:
+        for part, names in _ADDED_IN_2.items():
+            for name in names:
+                document[part].pop(name, None)
+    return document
 
 
 def _canonical(document: dict[str, Any]) -> bytes:

@@ -1,13 +1,14 @@
 """The models, defined once: the trainer fits what the daemon serves.
 
-Rules of this file: a model maps scaled windows `(rows, length, channels)` to reconstructions of the same shape, row by
-row. Parameters travel as a flat dict of float32 arrays whose names are the artifact's tensor names.
+Rules of this file: a model maps scaled windows `(rows, length, channels)` to codes and codes to windows, row by row, by
+pure functions of an explicit state. Parameters travel as a flat dict of float32 arrays whose names are the artifact's
+tensor names; an ensemble's have the members as their first axis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from itertools import pairwise
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -16,107 +17,149 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
-from monitor.detector.spec import DenseSpec, ModelSpec
+from monitor.detector.architectures import (
+    ConvolutionalSpec,
+    DenseSpec,
+    EnsembleSpec,
+    ModelSpec,
+    RecurrentSpec,
+    Single,
+    single,
+)
+from monitor.detector.networks.convolutional import ConvolutionalAutoencoder
+from monitor.detector.networks.dense import DenseAutoencoder
+from monitor.detector.networks.recurrent import RecurrentAutoencoder
+from monitor.detector.networks.variational import VariationalAutoencoder
 from monitor.errors import ArtifactFormatError
 
-Parameters = Mapping[str, NDArray[np.float32]]
+Float32Array = NDArray[np.float32]
+Parameters = Mapping[str, Float32Array]
 State = nnx.State[Any, Any]
-Reconstruct = Callable[[State, jax.Array], jax.Array]
-
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "relu": nnx.relu,
-    "tanh": nnx.tanh,
-    "gelu": nnx.gelu,
-    "sigmoid": nnx.sigmoid,
-    "linear": lambda x: x,
-}
+Network = DenseAutoencoder | ConvolutionalAutoencoder | RecurrentAutoencoder | VariationalAutoencoder
 
 
-class DenseAutoencoder(nnx.Module):
-    """Fully connected encoder and its mirror image.
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a model is built for: windows (length, channels), and the image's (height, width) where they are images."""
 
-    With widths (32, 16, 8) and a window of 140 x 1: 140-32-16-8-16-32-140, the network of the TensorFlow tutorial
-    "Intro to Autoencoders" (generative/autoencoder), section "Third example: Anomaly detection".
-    """
-
-    def __init__(self, spec: DenseSpec, window_shape: tuple[int, int], rngs: nnx.Rngs) -> None:
-        size = window_shape[0] * window_shape[1]
-        widths = [size, *spec.widths, *reversed(spec.widths[:-1]), size]
-        # The tutorial's framework starts from Glorot's uniform distribution; Flax's default differs.
-        self.layers = nnx.List(
-            nnx.Linear(a, b, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs) for a, b in pairwise(widths)
-        )
-        self.hidden = spec.hidden
-        self.output = spec.output
-
-    def __call__(self, windows: jax.Array) -> jax.Array:
-        """Reconstructs (rows, length, channels)."""
-        values = windows.reshape(windows.shape[0], -1)
-        last = len(self.layers) - 1
-        for index, layer in enumerate(self.layers):
-            values = ACTIVATIONS[self.output if index == last else self.hidden](layer(values))
-        return values.reshape(windows.shape)
+    window: tuple[int, int]
+    image: tuple[int, int] | None = None
 
 
-def build(spec: ModelSpec, window_shape: tuple[int, int], seed: int) -> DenseAutoencoder:
-    """A model with fresh parameters drawn from `seed`: kernels by Glorot's uniform rule, as in the tutorial; biases 0.
+@dataclass(frozen=True, slots=True)
+class Autoencoder:
+    """The pure functions of one network; each takes the network's state, an ensemble's member's for one of those."""
 
-    NumPy draws them, so that they depend on no version of JAX's generators, and nothing is compiled for it.
+    graph: nnx.GraphDef[Network]
+
+    def encode(self, state: State, windows: jax.Array) -> jax.Array:
+        """Scaled windows (rows, length, channels) to codes (rows, code)."""
+        return self._network(state).encode(windows)
+
+    def decode(self, state: State, codes: jax.Array) -> jax.Array:
+        """Codes (rows, code) to scaled windows (rows, length, channels)."""
+        return self._network(state).decode(codes)
+
+    def reconstruct(self, state: State, windows: jax.Array) -> jax.Array:
+        """Scaled windows to what the network makes of them, both (rows, length, channels)."""
+        network = self._network(state)
+        return network.decode(network.encode(windows))
+
+    def posterior(self, state: State, windows: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Variational only: mean and log variance of the windows' codes, (rows, code) each."""
+        network = self._network(state)
+        assert isinstance(network, VariationalAutoencoder)
+        return network.posterior(windows)
+
+    def _network(self, state: State) -> Network:
+        network: Network = nnx.merge(self.graph, state)
+        return network
+
+
+def initial_parameters(spec: ModelSpec, shape: Shape, seed: int) -> dict[str, Float32Array]:
+    """Fresh parameters drawn from `seed`: kernels by Glorot's uniform rule, recurrent ones orthogonal, biases 0.
+
+    NumPy draws them, so that they depend on no version of JAX's generators, and nothing is compiled for it. An
+    ensemble's members draw from `seed`, `seed + 1`, ...
 
     References:
-        Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks", eq. 16.
+        Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks", eq. 16;
+        Saxe et al. 2014, arXiv:1312.6120 for orthogonal recurrent kernels.
     """
+    if isinstance(spec, EnsembleSpec):
+        members = [initial_parameters(spec.member, shape, seed + member) for member in range(spec.members)]
+        return {name: np.stack([member[name] for member in members]) for name in members[0]}
     rng = np.random.default_rng(seed)
-    graph, skeleton = _abstract(spec, window_shape)
-    leaves = []
-    for path, leaf in nnx.to_flat_state(skeleton):
-        shape = leaf.get_value().shape
-        limit = np.sqrt(6 / sum(shape)) if len(shape) == 2 else 0.0
-        leaves.append((path, leaf.replace(jnp.asarray(rng.uniform(-limit, limit, shape), dtype=jnp.float32))))
-    model: DenseAutoencoder = nnx.merge(graph, nnx.from_flat_state(leaves))
-    return model
+    _, skeleton = _abstract(spec, shape)
+    return {_name(path): _draw(rng, path, leaf.get_value().shape) for path, leaf in nnx.to_flat_state(skeleton)}
 
 
-def _abstract(spec: ModelSpec, window_shape: tuple[int, int]) -> tuple[nnx.GraphDef[DenseAutoencoder], State]:
-    """The model's structure, with shapes in the place of parameters."""
-    abstract = nnx.eval_shape(lambda: DenseAutoencoder(spec, window_shape, nnx.Rngs(0)))
-    graph, skeleton = nnx.split(abstract)
-    return graph, skeleton
-
-
-def parameters_of(state: State) -> dict[str, NDArray[np.float32]]:
-    """Flat, named copies of a model's parameters: `layers.0.kernel`, ..."""
-    flat = nnx.to_flat_state(state)
-    return {".".join(map(str, path)): np.asarray(leaf.get_value(), dtype=np.float32) for path, leaf in flat}
-
-
-def load(spec: ModelSpec, window_shape: tuple[int, int], parameters: Parameters) -> tuple[Reconstruct, State]:
-    """The model's pure function and the state to call it with.
+def load(spec: ModelSpec, shape: Shape, parameters: Parameters) -> tuple[Autoencoder, State]:
+    """The network's functions and the state to call them with: an ensemble's holds its members along a first axis.
 
     Raises:
         ArtifactFormatError: a tensor is missing, unknown, of another shape or type, or not finite; names each.
     """
-    graph, skeleton = _abstract(spec, window_shape)
-    expected = {".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(skeleton)}
+    members = (spec.members,) if isinstance(spec, EnsembleSpec) else ()
+    graph, skeleton = _abstract(single(spec), shape)
+    leaves = nnx.to_flat_state(skeleton)
+    expected = {_name(path): (*members, *leaf.get_value().shape) for path, leaf in leaves}
     problems = [f"tensor {name!r} is missing" for name in expected.keys() - parameters.keys()]
     problems += [f"tensor {name!r} is not part of the model" for name in parameters.keys() - expected.keys()]
     for name in expected.keys() & parameters.keys():
-        found, wanted = parameters[name], expected[name].get_value()
-        if found.shape != wanted.shape or found.dtype != np.float32:
+        found, wanted = parameters[name], expected[name]
+        if found.shape != wanted or found.dtype != np.float32:
             problems.append(
-                f"tensor {name!r} is {found.dtype} {found.shape}, the manifest's model has float32 {wanted.shape}"
+                f"tensor {name!r} is {found.dtype} {found.shape}, the manifest's model has float32 {wanted}"
             )
         elif not np.isfinite(found).all():
             problems.append(f"tensor {name!r} holds numbers that are not finite")
     if problems:
         raise ArtifactFormatError("; ".join(sorted(problems)))
-    leaves = [
-        (path, leaf.replace(jnp.asarray(parameters[".".join(map(str, path))])))
-        for path, leaf in nnx.to_flat_state(skeleton)
-    ]
+    filled = [(path, leaf.replace(jnp.asarray(parameters[_name(path)]))) for path, leaf in leaves]
+    return Autoencoder(graph), nnx.from_flat_state(filled)
 
-    def reconstruct(state: State, windows: jax.Array) -> jax.Array:
-        model: DenseAutoencoder = nnx.merge(graph, state)
-        return model(windows)
 
-    return reconstruct, nnx.from_flat_state(leaves)
+def parameters_of(state: State) -> dict[str, Float32Array]:
+    """Flat, named copies of a model's parameters: `layers.0.kernel`, ..."""
+    flat = nnx.to_flat_state(state)
+    return {_name(path): np.asarray(leaf.get_value(), dtype=np.float32) for path, leaf in flat}
+
+
+def code_size(spec: ModelSpec, shape: Shape) -> int:
+    """How many numbers a code has."""
+    graph, skeleton = _abstract(single(spec), shape)
+    windows = np.empty((1, *shape.window), dtype=np.float32)
+    return int(jax.eval_shape(Autoencoder(graph).encode, skeleton, windows).shape[1])
+
+
+def _abstract(spec: Single, shape: Shape) -> tuple[nnx.GraphDef[Network], State]:
+    """The network's structure, with shapes in the place of parameters."""
+
+    def make() -> Network:
+        rngs = nnx.Rngs(0)
+        if isinstance(spec, DenseSpec):
+            return DenseAutoencoder(spec, shape.window, rngs)
+        if isinstance(spec, ConvolutionalSpec):
+            return ConvolutionalAutoencoder(spec, shape.window, shape.image, rngs)
+        if isinstance(spec, RecurrentSpec):
+            return RecurrentAutoencoder(spec, shape.window, rngs)
+        return VariationalAutoencoder(spec, shape.window, rngs)
+
+    graph, skeleton = nnx.split(nnx.eval_shape(make))
+    return graph, skeleton
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return ".".join(map(str, path))
+
+
+def _draw(rng: np.random.Generator, path: tuple[Any, ...], shape: tuple[int, ...]) -> Float32Array:
+    if len(shape) < 2:  # drawn all the same, so that kernels stay what a seed has always given
+        return rng.uniform(-0.0, 0.0, shape).astype(np.float32)
+    *field, inputs, outputs = shape
+    if "recurrent" in path:
+        square = rng.normal(size=(outputs // inputs, inputs, inputs))
+        return np.concatenate(list(np.linalg.qr(square)[0]), axis=1).astype(np.float32)
+    limit = np.sqrt(6 / (np.prod(field, dtype=np.float64) * (inputs + outputs)))
+    return rng.uniform(-limit, limit, shape).astype(np.float32)

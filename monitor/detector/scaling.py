@@ -1,4 +1,4 @@
-"""Affine scaling per channel: fitted offline, applied inside the scorer.
+"""Scaling per channel: fitted offline, applied inside the scorer.
 
 A constant channel gets scale 1, so that it stays finite: any later movement shows in its own unit.
 """
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from monitor.detector.spec import ScalingSpec
 
-Kind = Literal["none", "minmax_global", "minmax", "standard"]
+Kind = Literal["none", "minmax_global", "minmax", "standard", "robust", "window"]
+# A window that moves less than this part of the training data's spread is taken for flat.
+FLAT = 1e-3
 
 
 def fit(samples: NDArray[np.floating], kind: Kind) -> ScalingSpec:
@@ -21,7 +23,9 @@ def fit(samples: NDArray[np.floating], kind: Kind) -> ScalingSpec:
     Args:
         samples: (..., channels), any leading shape; NaN is left out.
         kind: `minmax_global` uses one range for all channels (the ECG5000 tutorial's), `minmax` one per channel,
-            `standard` mean and standard deviation per channel, `none` leaves numbers as they are.
+            `standard` mean and standard deviation per channel, `robust` median and interquartile range / 1.349 (the
+            standard deviation of a Gaussian), `none` leaves numbers as they are. `window` scales each window by its own
+            moments; `scale` is then the least deviation, a thousandth of the samples' own.
 
     Raises:
         ValueError: a channel without a single finite number.
@@ -36,6 +40,12 @@ def fit(samples: NDArray[np.floating], kind: Kind) -> ScalingSpec:
         offset, scale = np.zeros(channels), np.ones(channels)
     elif kind == "standard":
         offset, scale = np.nanmean(table, axis=0), np.nanstd(table, axis=0)
+    elif kind == "robust":
+        lower, offset, upper = np.nanquantile(table, (0.25, 0.5, 0.75), axis=0)
+        scale = (upper - lower) / 1.3489795
+        scale = np.where(scale > 0, scale, np.nanstd(table, axis=0))  # half of it is one number, the rest moves
+    elif kind == "window":
+        offset, scale = np.zeros(channels), FLAT * np.nanstd(table, axis=0)
     else:
         axis = None if kind == "minmax_global" else 0
         low = np.broadcast_to(np.nanmin(table, axis=axis), channels)

@@ -12,19 +12,22 @@ from typing import Any, Literal
 
 import msgspec
 
+from monitor.detector import architectures
+from monitor.detector.architectures import ModelSpec, VariationalSpec
 from monitor.errors import ArtifactFormatError
 
 FORMAT = "telltale-artifact"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+KNOWN_VERSIONS = (1, 2)
 
 # Bounds checked before anything is allocated. A window of 1 M numbers in a batch of one row is 4 MiB.
 MAX_WINDOW_LENGTH = 100_000
 MAX_CHANNELS = 1_024
 MAX_WINDOW_NUMBERS = 1_000_000
-MAX_LAYER_WIDTH = 65_536
-MAX_LAYERS = 64
+MAX_WHITENED_NUMBERS = 8_192  # a square of that side is 256 MiB
 MAX_BATCH_ROWS = 65_536
 MAX_BATCH_NUMBERS = 100_000_000
+MAX_CALIBRATION_SERIES = 10_000
 MIN_FLOAT32, MAX_FLOAT32 = 1.1754943508222875e-38, 3.4028234663852886e38
 
 
@@ -45,6 +48,7 @@ class WindowSpec(Spec, frozen=True):
     `record`: each record is one window of `length` samples. `sliding`: `length` samples every `hop` samples, aligned
     to the series' own sample index. A gap of event time over `max_gap_ms` starts the series afresh. A window with a
     share of missing numbers over `max_missing_ratio` is unscorable; under it they are filled along time, linearly.
+    `image_shape` (height, width): the window is an image, read row by row, with the channels as its colours.
     """
 
     kind: Literal["record", "sliding"]
@@ -54,52 +58,74 @@ class WindowSpec(Spec, frozen=True):
     max_gap_ms: float | None = None
     max_missing_ratio: float = 0.0
     fill: Literal["linear"] = "linear"
+    image_shape: tuple[int, int] | None = None
 
 
 class ScalingSpec(Spec, frozen=True):
-    """Affine scaling per channel: `(x - offset) / scale`. `kind` says how it was fitted."""
+    """Affine scaling per channel: `(x - offset) / scale`. `kind` says how it was fitted.
 
-    kind: Literal["none", "minmax_global", "minmax", "standard"]
+    `window`: each window by its own mean and standard deviation per channel, and `scale` is the least deviation that is
+    divided by, so that a flat window stays finite (`offset` is not used).
+    """
+
+    kind: Literal["none", "minmax_global", "minmax", "standard", "robust", "window"]
     offset: tuple[float, ...]
     scale: tuple[float, ...]
 
 
-class DenseSpec(Spec, frozen=True, tag="dense", tag_field="kind"):
-    """Fully connected autoencoder: widths of the encoder, the last being the bottleneck; the decoder mirrors them.
+class ScoreSpec(Spec, frozen=True):
+    """What makes a score of a window and its reconstruction, both scaled; higher is more anomalous.
 
-    `hidden` activates every layer but the last, `output` the last.
+    `mae`, `mse`: mean absolute or squared difference. `whitened`: squared Mahalanobis length of the residual over its
+    size, by the residuals' mean and covariance on calibration windows. `prototype`: root mean square distance to the
+    nearest of a set of k-means centres of normal windows. `elbo`: `mse` plus `beta` times the divergence of the code's
+    distribution from the prior, over the window's size (variational models only).
     """
 
-    widths: tuple[int, ...]
-    hidden: Literal["relu", "tanh", "gelu", "linear"] = "relu"
-    output: Literal["sigmoid", "linear"] = "sigmoid"
-
-
-ModelSpec = DenseSpec
-
-
-class ScoreSpec(Spec, frozen=True):
-    """`mae`: mean absolute difference of window and reconstruction, both scaled."""
-
-    kind: Literal["mae"] = "mae"
+    kind: Literal["mae", "mse", "whitened", "prototype", "elbo"] = "mae"
+    beta: float = 1.0
 
 
 class ThresholdSpec(Spec, frozen=True):
-    """The line, and how it was chosen: `mean_std` on the training errors, or `quantile` of held-out normal windows."""
+    """The line, and how it was chosen.
+
+    `series`: lines of single series by name; others, unseen ones too, have `value`. `parameters` are the method's own.
+    """
 
     value: float
-    method: Literal["mean_std", "quantile", "given"]
+    method: Literal["mean_std", "quantile", "budget", "pot", "conformal", "oracle", "given"]
     parameters: dict[str, float] = {}
+    series: dict[str, float] = {}
+
+
+class TailSpec(Spec, frozen=True):
+    """A generalised Pareto distribution of the scores' excess over `start`: peaks over threshold.
+
+    `share` of all calibration windows is over `start`, in `peaks` separate clusters.
+    """
+
+    start: float
+    shape: float
+    scale: float
+    share: float
+    peaks: int
 
 
 class CalibrationSpec(Spec, frozen=True):
-    """Scores of normal windows: `quantiles` is a table of (probability, score), both increasing."""
+    """Scores of normal windows: `quantiles` is a table of (probability, score), both increasing.
+
+    `windows_per_day`: how many windows a series gives in a day, where it is known. `series` names the rows of the
+    tensor `calibration/series_quantiles` (series, probabilities), in the table's probabilities.
+    """
 
     windows: int
     held_out: bool
     mean: float
     std: float
     quantiles: tuple[tuple[float, float], ...]
+    windows_per_day: float | None = None
+    tail: TailSpec | None = None
+    series: tuple[str, ...] = ()
 
 
 class Manifest(Spec, frozen=True):
@@ -130,7 +156,8 @@ def check(manifest: Manifest) -> None:
     Raises:
         ArtifactFormatError: all problems at once.
     """
-    problems = [*_window_problems(manifest), *_number_problems(manifest)]
+    problems = [*_window_problems(manifest), *_model_problems(manifest), *_number_problems(manifest)]
+    problems += _calibration_problems(manifest)
     if problems:
         raise ArtifactFormatError("manifest: " + "; ".join(problems))
 
@@ -151,6 +178,8 @@ def _window_problems(manifest: Manifest) -> list[str]:
         number = getattr(window, name)
         if number is not None and not (math.isfinite(number) and number > 0):
             problems.append(f"window.{name} is {number}, must be positive")
+    if window.image_shape is not None and math.prod(window.image_shape) != window.length:
+        problems.append(f"window.image_shape is {window.image_shape}, but a window has {window.length} samples")
     names = [channel.name for channel in manifest.channels]
     if len(set(names)) != len(names) or not all(names):
         problems.append(f"channel names must differ and not be empty: {names}")
@@ -160,13 +189,22 @@ def _window_problems(manifest: Manifest) -> list[str]:
     return problems
 
 
+def _model_problems(manifest: Manifest) -> list[str]:
+    problems = architectures.problems(manifest.model, manifest.window_shape, manifest.window.image_shape)
+    if manifest.score.kind == "elbo" and not isinstance(architectures.single(manifest.model), VariationalSpec):
+        problems.append('score.kind "elbo" needs a variational model')
+    if not (math.isfinite(manifest.score.beta) and manifest.score.beta >= 0):
+        problems.append(f"score.beta is {manifest.score.beta}, must be 0 or more")
+    if manifest.score.kind == "whitened" and math.prod(manifest.window_shape) > MAX_WHITENED_NUMBERS:
+        problems.append(f'score.kind "whitened" takes windows of at most {MAX_WHITENED_NUMBERS} numbers')
+    return problems
+
+
 def _number_problems(manifest: Manifest) -> list[str]:
     problems = []
-    scaling, widths, quantiles = manifest.scaling, manifest.model.widths, manifest.calibration.quantiles
+    scaling, quantiles = manifest.scaling, manifest.calibration.quantiles
     if not all(map(_served, scaling.offset)) or not all(s > 0 and _served(s) for s in scaling.scale):
         problems.append("scaling must be finite in float32, with positive scales")
-    if not 1 <= len(widths) <= MAX_LAYERS or not all(1 <= width <= MAX_LAYER_WIDTH for width in widths):
-        problems.append(f"model.widths must be 1 to {MAX_LAYERS} numbers from 1 to {MAX_LAYER_WIDTH}")
     if not 1 <= manifest.batch_rows <= MAX_BATCH_ROWS:
         problems.append(f"batch_rows is {manifest.batch_rows}, must be 1 to {MAX_BATCH_ROWS}")
     elif manifest.batch_rows > 1 and manifest.batch_rows * math.prod(manifest.window_shape) > MAX_BATCH_NUMBERS:
@@ -177,6 +215,29 @@ def _number_problems(manifest: Manifest) -> list[str]:
     rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(quantiles))
     if len(quantiles) < 2 or not all(map(math.isfinite, flat)) or not rising:
         problems.append("calibration.quantiles must be at least two increasing (probability, score) pairs")
+    return problems
+
+
+def _calibration_problems(manifest: Manifest) -> list[str]:
+    calibration, lines, problems = manifest.calibration, manifest.threshold.series, []
+    if not all(name and value > 0 and _served(value) for name, value in lines.items()):
+        problems.append("threshold.series must be named lines, each positive in float32")
+    rate, tail, names = calibration.windows_per_day, calibration.tail, calibration.series
+    if rate is not None and not 0 < rate < math.inf:
+        problems.append(f"calibration.windows_per_day is {rate}, must be positive")
+    if len(set(names)) != len(names) or not all(names) or len(names) > MAX_CALIBRATION_SERIES:
+        problems.append(
+            f"calibration.series must be at most {MAX_CALIBRATION_SERIES} names that differ and are not empty"
+        )
+    if tail is not None:
+        if not _served(tail.start) or not (tail.scale > 0 and math.isfinite(tail.scale)):
+            problems.append("calibration.tail must have a start in float32 and a positive, finite scale")
+        if not -1 <= tail.shape <= 1:
+            problems.append(f"calibration.tail.shape is {tail.shape}, must be in [-1, 1]")
+        if not 0 < tail.share <= 1:
+            problems.append(f"calibration.tail.share is {tail.share}, must be in (0, 1]")
+        if not 1 <= tail.peaks <= calibration.windows:
+            problems.append(f"calibration.tail.peaks is {tail.peaks}, must be 1 to calibration.windows")
     return problems
 
 

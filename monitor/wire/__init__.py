@@ -5,6 +5,7 @@ Rules of this file: pure. Rejected records consume no sample index, register no 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.backends.abstract import Headers, RecordColumns
-from monitor.detector.spec import Manifest
+from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.windowing import Samples, Windows
 from monitor.errors import Reason
 from monitor.wire.f32 import F32Format
@@ -20,7 +21,7 @@ from monitor.wire.json_format import JsonFormat
 from monitor.wire.parsed import Float32Array, Int64Array, Parsed, Rejected, select
 from monitor.wire.timing import Times
 
-__all__ = ["Decoded", "Decoder", "Format", "InputRules", "Rejected"]
+__all__ = ["Decoded", "Decoder", "Format", "InputRules", "Layout", "Rejected"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +35,16 @@ class InputRules:
     max_samples_per_record: int = 10_000
     max_series: int = 20_000
     max_future_ms: int = 3_600_000
+
+
+class Layout(Protocol):
+    """What records are decoded against: an artifact's `Manifest`, or what a topic is read for before there is one."""
+
+    @property
+    def window(self) -> WindowSpec: ...
+
+    @property
+    def channels(self) -> Sequence[Channel]: ...
 
 
 class Format(Protocol):
@@ -113,13 +124,13 @@ class Decoded:
 
 
 class Decoder:
-    """Decodes polls against one artifact and one set of rules."""
+    """Decodes polls against one artifact's layout and one set of rules."""
 
-    def __init__(self, manifest: Manifest, rules: InputRules) -> None:
+    def __init__(self, layout: Layout, rules: InputRules) -> None:
         self._rules = rules
-        self._rate_hz = manifest.window.sampling_rate_hz or np.nan
-        names = [channel.name for channel in manifest.channels]
-        window_length = manifest.window.length if manifest.window.kind == "record" else None
+        self._rate_hz = layout.window.sampling_rate_hz or np.nan
+        names = [channel.name for channel in layout.channels]
+        window_length = layout.window.length if layout.window.kind == "record" else None
         max_samples = max(rules.max_samples_per_record, window_length or 0)
         series_field = rules.series.removeprefix("field:") if rules.series.startswith("field:") else None
         self._header = rules.series.removeprefix("header:") if rules.series.startswith("header:") else None

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.detector import autoencoder, spec
-from monitor.detector.scoring import Scorer
+from monitor.detector.architectures import DenseSpec
+from monitor.detector.scoring import Detector, Scorer
 from monitor.errors import ArtifactFormatError
 
 LENGTH, CHANNELS, ROWS = 10, 2, 8
@@ -26,12 +27,23 @@ ACTIVATIONS = {
 }
 
 
+def detector(model: DenseSpec, parameters: dict, score: spec.ScoreSpec | None = None) -> Detector:
+    return Detector(
+        window=spec.WindowSpec(kind="record", length=LENGTH, hop=LENGTH),
+        channels=("a", "b"),
+        scaling=SCALING,
+        model=model,
+        parameters=parameters,
+        score=score or spec.ScoreSpec(),
+    )
+
+
 def make(hidden: str = "relu", output: str = "sigmoid", rows: int = ROWS, seed: int = 3) -> tuple[Scorer, dict]:
-    model = spec.DenseSpec(widths=(7, 3), hidden=hidden, output=output)
-    parameters = autoencoder.parameters_of(autoencoder.nnx.state(autoencoder.build(model, SHAPE, seed)))
+    model = DenseSpec(widths=(7, 3), hidden=hidden, output=output)
+    parameters = autoencoder.initial_parameters(model, autoencoder.Shape(SHAPE), seed)
     rng = np.random.default_rng(seed)
     parameters = {name: rng.normal(size=p.shape).astype(np.float32) * np.float32(0.3) for name, p in parameters.items()}
-    return Scorer(model, SCALING, spec.ScoreSpec(), parameters, window_shape=SHAPE, batch_rows=rows), parameters
+    return Scorer(detector(model, parameters), rows), parameters
 
 
 def forward(parameters: dict, windows: np.ndarray, hidden: str, output: str) -> tuple[np.ndarray, np.ndarray]:
@@ -99,9 +111,9 @@ def test_one_nan_anywhere_makes_its_window_and_no_other_unscorable() -> None:
 
 def test_a_score_is_finite_or_nan() -> None:
     _, parameters = make()
-    model = spec.DenseSpec(widths=(7, 3), hidden="relu", output="linear")
+    model = DenseSpec(widths=(7, 3), hidden="relu", output="linear")
     zero = {name: np.zeros_like(tensor) for name, tensor in parameters.items()}  # reconstructs 0, exactly
-    scorer = Scorer(model, SCALING, spec.ScoreSpec(), zero, window_shape=SHAPE, batch_rows=ROWS)
+    scorer = Scorer(detector(model, zero), ROWS)
     windows = np.full((2, *SHAPE), 5e37, dtype=np.float32)  # 2e38 when scaled; the sum of ten is infinite
     windows[1] = -windows[1]
     assert scorer(windows)[0].tolist() == [pytest.approx(1e15)] * 2, "infinite in float32; over any line"
@@ -173,15 +185,6 @@ def test_parameters_that_are_changed_later_change_nothing() -> None:
     np.testing.assert_array_equal(scorer(draw(3))[0], before)
 
 
-def test_an_unknown_score_is_refused() -> None:
-    with pytest.raises(ValueError, match="'rms' is not known"):
-        Scorer(
-            spec.DenseSpec(widths=(2,)),
-            SCALING,
-            spec.ScoreSpec(kind="rms"),  # type: ignore[arg-type]
-            {},
-            window_shape=SHAPE,
-            batch_rows=1,
-        )
-    with pytest.raises(ArtifactFormatError):
-        Scorer(spec.DenseSpec(widths=(2,)), SCALING, spec.ScoreSpec(), {}, window_shape=SHAPE, batch_rows=1)
+def test_a_model_without_tensors_is_refused() -> None:
+    with pytest.raises(ArtifactFormatError, match="is missing"):
+        Scorer(detector(DenseSpec(widths=(2,)), {}), 1)

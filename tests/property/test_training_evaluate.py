@@ -1,4 +1,4 @@
-"""Figures against scikit-learn's; calibration against its promise."""
+"""Figures against scikit-learn's."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from monitor.detector.decision import Verdict, decide
-from monitor.detector.spec import ThresholdSpec
-from monitor.errors import DataError
-from training import calibrate, evaluate
-from training.recipes import ThresholdPart
+from training.metrics import floors, windows
 
 # Few distinct values, so that there are ties.
 _scores = npst.arrays(
@@ -32,8 +28,8 @@ def labelled(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @given(labelled())
 def test_ranks_agree_with_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -> None:
     truth, scores = case
-    assert evaluate.auroc(truth, scores) == pytest.approx(sklearn.metrics.roc_auc_score(truth, scores))
-    assert evaluate.average_precision(truth, scores) == pytest.approx(
+    assert windows.auroc(truth, scores) == pytest.approx(sklearn.metrics.roc_auc_score(truth, scores))
+    assert windows.average_precision(truth, scores) == pytest.approx(
         sklearn.metrics.average_precision_score(truth, scores)
     )
 
@@ -42,7 +38,7 @@ def test_ranks_agree_with_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -> N
 def test_figures_agree_with_scikit_learn_for_both_classes(case: tuple[np.ndarray, np.ndarray], line: float) -> None:
     truth, scores = case
     flagged = scores > line
-    found = evaluate.report(truth, scores, flagged)
+    found = windows.report(truth, scores, flagged)
     assert found.accuracy == pytest.approx(sklearn.metrics.accuracy_score(truth, flagged))
     for positive, figures in ((True, found.anomaly), (False, found.normal)):
         precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(
@@ -62,8 +58,8 @@ def test_unscorable_windows_are_counted_and_in_no_other_figure(
     truth, scores = case
     gone = data.draw(npst.arrays(np.bool_, len(scores)))
     some = np.where(gone, np.float32(np.nan), scores)
-    found = evaluate.report(truth, some, some > 0.5)
-    left = evaluate.report(truth[~gone], scores[~gone], scores[~gone] > 0.5)
+    found = windows.report(truth, some, some > 0.5)
+    left = windows.report(truth[~gone], scores[~gone], scores[~gone] > 0.5)
     assert found.unscorable == gone.sum()
     assert found.auroc == left.auroc
     assert found.accuracy == left.accuracy
@@ -71,20 +67,20 @@ def test_unscorable_windows_are_counted_and_in_no_other_figure(
 
 def test_what_can_not_be_computed_is_none() -> None:
     scores = np.array([1.0, 2.0], np.float32)
-    found = evaluate.report(np.zeros(2, np.bool_), scores, np.zeros(2, np.bool_))
+    found = windows.report(np.zeros(2, np.bool_), scores, np.zeros(2, np.bool_))
     assert (found.auroc, found.average_precision, found.anomaly.recall, found.anomaly.precision) == (None,) * 4
     assert found.accuracy == 1.0
-    nothing = evaluate.report(np.zeros(0, np.bool_), scores[:0], np.zeros(0, np.bool_))
+    nothing = windows.report(np.zeros(0, np.bool_), scores[:0], np.zeros(0, np.bool_))
     assert nothing.accuracy is None
 
 
 def test_floors_are_what_flagging_blindly_gives_on_average() -> None:
     truth = np.arange(10_000) % 4 == 0
-    floors = evaluate.floors(truth, 0.3)
-    assert floors["flag_everything"].anomaly == evaluate.report(truth, truth * 1.0, np.ones(10_000, np.bool_)).anomaly
+    expected = floors.expected(truth, 0.3)
+    assert expected["flag_everything"].anomaly == windows.report(truth, truth * 1.0, np.ones(10_000, np.bool_)).anomaly
     flagged = np.random.default_rng(0).random(10_000) < 0.3
-    drawn = evaluate.report(truth, flagged * 1.0, flagged)
-    floor = floors["random"]
+    drawn = windows.report(truth, flagged * 1.0, flagged)
+    floor = expected["random"]
     assert floor.accuracy == pytest.approx(drawn.accuracy, abs=0.02)
     assert floor.anomaly.precision == pytest.approx(drawn.anomaly.precision, abs=0.02)
     assert floor.anomaly.recall == pytest.approx(drawn.anomaly.recall, abs=0.02)
@@ -95,50 +91,8 @@ def test_components_reconstruct_what_lies_in_their_plane() -> None:
     rng = np.random.default_rng(0)
     plane = rng.normal(size=(2, 9))
     inside = (rng.normal(size=(50, 2)) @ plane + 3).astype(np.float32)
-    components = evaluate.principal_components(inside, 2)
+    components = floors.principal_components(inside, 2)
     assert components is not None
-    assert evaluate.pca_errors(inside, components).max() < 1e-5
-    assert evaluate.pca_errors(rng.normal(size=(5, 9)).astype(np.float32), components).min() > 0.1
-    assert evaluate.principal_components(np.zeros((3, 5000), np.float32), 2) is None
-
-
-_finite = npst.arrays(np.float32, st.integers(1, 200), elements=st.floats(0, 1e6, width=32))
-
-
-@given(_finite, st.floats(0.01, 1.0))
-def test_at_most_a_share_of_the_calibration_windows_is_over_the_line(scores: np.ndarray, quantile: float) -> None:
-    line = calibrate.threshold(scores, ThresholdPart(method="quantile", quantile=quantile))
-    over = int((decide(scores, line.value) == Verdict.ANOMALY).sum())
-    assert over <= len(scores) * (1 - quantile) + 1e-9
-    assert line.value > 0
-
-
-@given(_finite)
-def test_the_table_is_increasing_and_spans_the_scores(scores: np.ndarray) -> None:
-    table = calibrate.table(scores, held_out=True)
-    probabilities, values = zip(*table.quantiles, strict=True)
-    assert list(probabilities) == sorted(set(probabilities))
-    assert list(values) == sorted(values)
-    assert (values[0], values[-1]) == (float(scores.min()), float(scores.max()))
-    assert table.windows == len(scores)
-
-
-def test_the_tutorials_line() -> None:
-    scores = np.array([1, 2, 3, 4], np.float32)
-    line = calibrate.threshold(scores, ThresholdPart(method="mean_std", k=2.0))
-    assert line == ThresholdSpec(value=2.5 + 2 * np.std(scores), method="mean_std", parameters={"k": 2.0})
-
-
-def test_nothing_to_calibrate_with() -> None:
-    rule = ThresholdPart(method="quantile")
-    for scores in (np.zeros(0, np.float32), np.array([np.nan], np.float32)):
-        with pytest.raises(DataError, match="calibration windows"):
-            calibrate.threshold(scores, rule)
-
-
-def test_too_few_windows_for_a_quantile_are_told() -> None:
-    rule = ThresholdPart(method="quantile", quantile=0.99)
-    assert calibrate.too_few(100, rule) is None
-    assert "needs 100" in (calibrate.too_few(99, rule) or "")
-    assert calibrate.too_few(200, rule, overlap=4.0) is not None
-    assert calibrate.too_few(1, ThresholdPart(method="mean_std")) is None
+    assert floors.pca_errors(inside, components).max() < 1e-5
+    assert floors.pca_errors(rng.normal(size=(5, 9)).astype(np.float32), components).min() > 0.1
+    assert floors.principal_components(np.zeros((3, 5000), np.float32), 2) is None

@@ -40,7 +40,7 @@ def test_the_test_part_is_scikit_learns(rows: int, seed: int) -> None:
 
 @given(st.integers(0, 1000), _shares, _shares)
 def test_a_split_by_time_is_in_order_and_whole(rows: int, test: float, calibration: float) -> None:
-    fit, held, tested = splits.time_split(rows, test=test, calibration=calibration)
+    fit, _, held, tested = splits.time_split(rows, test=test, calibration=calibration)
     assert [*range(rows)[fit], *range(rows)[held], *range(rows)[tested]] == list(range(rows))
 
 

@@ -41,6 +41,7 @@ def cause(**changes: Any) -> Cause:
     reconstruction = np.zeros_like(values)
     values[3:6, 0], reconstruction[3:6, 0] = 2.0, 0.5
     made = Cause(
+        threshold=0.5,
         partition=TopicPartition("ecg", 2),
         series="bed-7",
         start_us=START_US,
@@ -162,7 +163,9 @@ def test_contributors_are_the_worst_runs_in_order() -> None:
 def test_shares_are_shares(seed: int, threshold: float) -> None:
     rng = np.random.default_rng(seed)
     values, reconstruction = rng.normal(size=(2, LENGTH, 2)).astype(np.float32) * 5
-    found = writer(threshold=threshold).contributors(cause(values=values, reconstruction=reconstruction))
+    found = writer(threshold=threshold).contributors(
+        cause(values=values, reconstruction=reconstruction, threshold=threshold)
+    )
     shares = [c.share for c in found]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) <= 1 + 1e-12

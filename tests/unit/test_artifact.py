@@ -109,7 +109,7 @@ def test_every_problem_of_a_manifest_is_told_at_once(made: form.Artifact) -> Non
     ("changes", "told"),
     [
         ({"format": "zip"}, "not a Telltale artifact"),
-        ({"format_version": 2}, "version 2, this Telltale reads 1; upgrade"),
+        ({"format_version": 3}, "version 3, this Telltale reads 1 and 2; upgrade"),
         ({"surprise": 1}, "surprise"),
         ({"batch_rows": "16"}, "batch_rows"),
         ({"name": ...}, "name"),

@@ -6,15 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from monitor.detector import autoencoder, spec
+from monitor.detector import autoencoder
+from monitor.detector.architectures import DenseSpec
 from monitor.errors import ArtifactFormatError
 
-SPEC = spec.DenseSpec(widths=(32, 16, 8))
-SHAPE = (140, 1)
+SPEC = DenseSpec(widths=(32, 16, 8))
+SHAPE = autoencoder.Shape((140, 1))
 
 
 def parameters(seed: int = 0) -> dict[str, np.ndarray]:
-    return autoencoder.parameters_of(autoencoder.nnx.state(autoencoder.build(SPEC, SHAPE, seed)))
+    return autoencoder.initial_parameters(SPEC, SHAPE, seed)
 
 
 def test_the_tutorials_network() -> None:
@@ -42,13 +43,13 @@ def test_fresh_parameters_follow_from_the_seed() -> None:
 
 def test_what_was_taken_out_goes_in_again() -> None:
     given = {name: tensor + np.float32(0.25) for name, tensor in parameters().items()}
-    reconstruct, state = autoencoder.load(SPEC, SHAPE, given)
-    windows = np.random.default_rng(0).normal(size=(3, *SHAPE)).astype(np.float32)
+    network, state = autoencoder.load(SPEC, SHAPE, given)
+    windows = np.random.default_rng(0).normal(size=(3, *SHAPE.window)).astype(np.float32)
     values = windows.reshape(3, -1).astype(np.float64)
     for layer in range(6):
         values = values @ given[f"layers.{layer}.kernel"] + given[f"layers.{layer}.bias"]
         values = 1 / (1 + np.exp(-values)) if layer == 5 else np.maximum(values, 0)
-    found = np.asarray(reconstruct(state, jnp.asarray(windows)))
+    found = np.asarray(network.reconstruct(state, jnp.asarray(windows)))
     np.testing.assert_allclose(found.reshape(3, -1), values, rtol=1e-5, atol=1e-6)
     assert {name: tensor.tobytes() for name, tensor in autoencoder.parameters_of(state).items()} == {
         name: tensor.tobytes() for name, tensor in given.items()

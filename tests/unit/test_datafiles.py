@@ -175,7 +175,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_unpacked_size_is_bounded(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datafiles, "MAX_BYTES", 100)
+    monkeypatch.setattr("monitor.datafiles.content.MAX_BYTES", 100)
     with pytest.raises(DataError, match="more than 100 bytes"):
         datafiles.read_series(written(gzip.compress(b"1\n" * 1000)))
     with pytest.raises(DataError, match="more than 100 bytes"):

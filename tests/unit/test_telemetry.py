@@ -60,7 +60,7 @@ def busy() -> tuple[Vitals, Counts]:
         alerts=Counter({"firing": 2, "resolved": 1}),
     )  # fmt: skip
     verdicts = np.array([Verdict.NORMAL, Verdict.ANOMALY, Verdict.UNSCORABLE, Verdict.ANOMALY], np.int8)
-    counts.scored(np.array([0.05, 0.3, math.nan, 25.0], np.float32), verdicts, threshold=0.25)
+    counts.scored(np.array([0.05, 0.3, math.nan, 25.0], np.float32), verdicts, np.full(4, 0.25, np.float32))
     return vitals, counts
 
 
@@ -158,7 +158,7 @@ def test_score_ratios_are_a_histogram() -> None:
 
 def test_a_ratio_on_a_bound_is_within_it() -> None:
     counts = Counts()
-    counts.scored(np.array([0.5, 1.0], np.float32), np.zeros(2, np.int8), threshold=0.5)
+    counts.scored(np.array([0.5, 1.0], np.float32), np.zeros(2, np.int8), np.full(2, 0.5, np.float32))
     found = families(Vitals(), counts)
     assert value(found, "telltale_score_ratio_bucket", le="1.0") == 1
     assert value(found, "telltale_score_ratio_bucket", le="2.0") == 2

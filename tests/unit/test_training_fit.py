@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from monitor.detector import autoencoder
-from monitor.detector.scoring import Scorer
-from monitor.detector.spec import DenseSpec, ScalingSpec, ScoreSpec
+from monitor.detector.architectures import DenseSpec
+from monitor.detector.scoring import Detector, Scorer
+from monitor.detector.spec import ScalingSpec, WindowSpec
 from monitor.errors import DataError
 from training import fit as fitting
-from training.recipes import FitPart
+from training.recipe_form import FitPart, ObjectivePart
 
 MODEL = DenseSpec(widths=(6, 3), hidden="relu", output="linear")
 WINDOWS = np.random.default_rng(0).normal(size=(37, 5, 2)).astype(np.float32)
 OPTIONS = FitPart(epochs=3, batch_size=16, learning_rate=1e-2)
+SHAPE = autoencoder.Shape((5, 2))
+
+
+def task(options: FitPart, seed: int) -> fitting.Task:
+    return fitting.Task(model=MODEL, shape=SHAPE, options=options, seed=seed)
 
 
 def test_the_same_seed_gives_the_same_bits() -> None:
-    first = fitting.fit(WINDOWS, WINDOWS[:4], MODEL, OPTIONS, seed=1)
-    again = fitting.fit(WINDOWS, WINDOWS[:4], MODEL, OPTIONS, seed=1)
-    other = fitting.fit(WINDOWS, WINDOWS[:4], MODEL, OPTIONS, seed=2)
+    first = fitting.fit(WINDOWS, WINDOWS[:4], task(OPTIONS, 1))
+    again = fitting.fit(WINDOWS, WINDOWS[:4], task(OPTIONS, 1))
+    other = fitting.fit(WINDOWS, WINDOWS[:4], task(OPTIONS, 2))
     assert first.history == again.history != other.history
     for name, tensor in first.parameters.items():
         np.testing.assert_array_equal(tensor, again.parameters[name])
@@ -35,7 +38,7 @@ def test_the_same_seed_gives_the_same_bits() -> None:
 def test_the_loss_falls_and_is_told_epoch_by_epoch() -> None:
     told: list[fitting.Epoch] = []
     options = FitPart(epochs=40, batch_size=16, learning_rate=1e-2, clip_norm=1.0)
-    fitted = fitting.fit(WINDOWS, WINDOWS[:0], MODEL, options, seed=0, on_epoch=told.append)
+    fitted = fitting.fit(WINDOWS, WINDOWS[:0], task(options, 0), on_epoch=told.append)
     assert tuple(told) == fitted.history
     assert [epoch.number for epoch in told] == list(range(1, 41))
     assert told[-1].loss < told[0].loss
@@ -50,20 +53,20 @@ def test_every_row_is_in_an_epoch_once(rows: int, batch: int) -> None:
     assert weights.sum() == rows
 
 
-def _start(seed: int) -> tuple[Callable[[autoencoder.State, jax.Array], jax.Array], autoencoder.State]:
-    return autoencoder.load(MODEL, (5, 2), autoencoder.parameters_of(nnx.state(autoencoder.build(MODEL, (5, 2), seed))))
+def _start(seed: int) -> tuple[autoencoder.Autoencoder, autoencoder.State]:
+    return autoencoder.load(MODEL, SHAPE, autoencoder.initial_parameters(MODEL, SHAPE, seed))
 
 
 def test_a_step_is_the_mean_over_its_real_rows() -> None:
     """One epoch equals plain Adam steps on unpadded batches, the last one short (written out, without Optax)."""
     options = FitPart(epochs=1, batch_size=16, learning_rate=1e-2)
-    fitted = fitting.fit(WINDOWS, WINDOWS[:0], MODEL, options, seed=5)
-    reconstruct, state = _start(5)
+    fitted = fitting.fit(WINDOWS, WINDOWS[:0], task(options, 5))
+    network, state = _start(5)
     order, weights = fitting.batch_indices(np.random.default_rng(5), 37, 16)
     flat, shape = jax.tree.flatten(state)
     moments = [(jnp.zeros_like(leaf), jnp.zeros_like(leaf)) for leaf in flat]
     losses = []
-    slopes = jax.jit(jax.value_and_grad(lambda s, r: jnp.mean(fitting.row_errors(reconstruct, s, r))))
+    slopes = jax.jit(jax.value_and_grad(lambda s, r: jnp.mean(fitting.row_errors(network, ObjectivePart(), s, r))))
     for step in range(3):
         rows = jnp.asarray(WINDOWS[order[step][weights[step] == 1]])
         assert len(rows) == (16, 16, 5)[step]
@@ -82,16 +85,22 @@ def test_a_step_is_the_mean_over_its_real_rows() -> None:
 
 def test_the_loss_is_the_daemons_score() -> None:
     scaling = ScalingSpec(kind="standard", offset=(0.5, -1.0), scale=(2.0, 3.0))
-    parameters = autoencoder.parameters_of(nnx.state(autoencoder.build(MODEL, (5, 2), 0)))
-    scorer = Scorer(MODEL, scaling, ScoreSpec(), parameters, window_shape=(5, 2), batch_rows=64)
-    reconstruct, state = _start(0)
-    errors = fitting.row_errors(reconstruct, state, jnp.asarray(fitting.scale(WINDOWS, scaling)))
+    detector = Detector(
+        window=WindowSpec(kind="record", length=5, hop=5),
+        channels=("a", "b"),
+        scaling=scaling,
+        model=MODEL,
+        parameters=autoencoder.initial_parameters(MODEL, SHAPE, 0),
+    )
+    scorer = Scorer(detector, 64)
+    network, state = _start(0)
+    errors = fitting.row_errors(network, ObjectivePart(), state, jnp.asarray(fitting.scale(WINDOWS, scaling)))
     np.testing.assert_allclose(scorer(WINDOWS)[0], np.asarray(errors), rtol=1e-5)
 
 
 def test_nothing_to_fit_and_a_loss_that_is_no_number() -> None:
     with pytest.raises(DataError, match="no normal window"):
-        fitting.fit(WINDOWS[:0], WINDOWS[:0], MODEL, OPTIONS, seed=0)
+        fitting.fit(WINDOWS[:0], WINDOWS[:0], task(OPTIONS, 0))
     wild = FitPart(epochs=50, batch_size=16, learning_rate=1e30)
     with pytest.raises(DataError, match="learning_rate"):
-        fitting.fit(WINDOWS, WINDOWS[:0], MODEL, wild, seed=0)
+        fitting.fit(WINDOWS, WINDOWS[:0], task(wild, 0))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from monitor.detector import architectures
 from monitor.errors import DataError
 from training import recipes
 
@@ -21,8 +23,16 @@ def test_shipped_recipes_load_and_say_what_to_expect(name: str) -> None:
     assert "Expected" in text.split("\nname =")[0]
 
 
-def test_the_shipped_names() -> None:
-    assert recipes.shipped() == ("ecg-beats", "ecg5000-tutorial", "sliding")
+def test_every_kind_of_model_has_a_shipped_recipe() -> None:
+    kinds = {type(architectures.single(recipes.load(name).model)) for name in recipes.shipped()}
+    assert kinds == set(get_args(architectures.Single))
+    assert {"ecg-beats", "ecg5000-tutorial", "sliding", "beats-ensemble"} <= set(recipes.shipped())
+
+
+@pytest.mark.parametrize("name", recipes.shipped())
+def test_a_recipe_as_text_is_the_recipe(name: str) -> None:
+    recipe = recipes.load(name)
+    assert recipes.parse(recipes.text(recipe), name) == recipe
 
 
 def test_a_file_is_a_recipe_too(tmp_path: Path) -> None:
@@ -56,7 +66,7 @@ def test_all_unknown_keys_are_told_at_once_with_what_was_meant() -> None:
         ('kind = "time"', 'kind = "random"', 'split by "time"'),
         ("hop = 8", "hop = 0", "window.hop"),
         ("quantile = 0.99", "quantile = 99", "threshold.quantile is 99"),
-        ('kind = "standard"', 'kind = "robust"', "robust"),
+        ('kind = "standard"', 'kind = "robst"', "robst"),
         ("epochs = 100", "epochs = ", "not TOML"),
     ],
 )

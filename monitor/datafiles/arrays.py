@@ -1,0 +1,63 @@
+"""NumPy's own files: `.npy`, one array, and `.npz`, arrays by name. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from monitor.datafiles import content as bounds
+from monitor.datafiles.columns import Array, Columns
+from monitor.errors import DataError
+
+NPY = b"\x93NUMPY"
+NPZ = b"PK"
+
+
+def npy(path: Path, content: bytes, member: str = "") -> Array:
+    """One array of numbers; its header is believed only as far as there are bytes for it."""
+    where = f"{path}{member and f', array {member}'}"
+    file = io.BytesIO(content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on headers written by Python 2, and on odd type names
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, column_major, dtype = read(file)
+    except Exception as error:  # the header is a Python literal: its parser raises what it likes
+        raise DataError(f"{where}: not a readable .npy: {str(error)[:200]}; save it again with numpy.save") from None
+    if dtype.kind not in "fiub" or dtype.itemsize > 8:
+        raise DataError(f"{where}: holds {dtype}, not plain numbers; save it as float32 or float64")
+    size, rest = math.prod(shape), len(content) - file.tell()
+    if any(side < 0 for side in shape) or size * dtype.itemsize != rest:
+        raise DataError(f"{where}: {rest} bytes of data do not fit shape {shape} of {dtype}; fetch it again")
+    flat = np.frombuffer(content, dtype=dtype, count=size, offset=file.tell())
+    return flat.reshape(shape, order="F" if column_major else "C")
+
+
+def npz(path: Path, content: bytes) -> dict[str, Array]:
+    """The arrays by name."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = archive.infolist()
+            size = sum(entry.file_size for entry in entries)
+            unpacked = [archive.read(entry) for entry in entries] if size <= bounds.MAX_BYTES else []
+    except Exception as error:  # zipfile passes on what the decompressors raise
+        raise DataError(f"{path}: not a readable .npz: {error}; save it again with numpy.savez") from None
+    if size > bounds.MAX_BYTES:
+        raise DataError(f"{path}: more than {bounds.MAX_BYTES} bytes unpacked; split the file")
+    named = {entry.filename.removesuffix(".npy"): array for entry, array in zip(entries, unpacked, strict=True)}
+    return {name: npy(path, array, name) for name, array in named.items()}
+
+
+def npz_columns(path: Path, arrays: dict[str, Array]) -> Columns:
+    """Arrays of one length as the channels of a series."""
+    shapes = {array.shape for array in arrays.values()}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+        raise DataError(f"{path}: arrays of shapes {shapes}; a series is one array (samples,) per channel")
+    table = np.stack([array.astype(np.float64) for array in arrays.values()], axis=1)
+    return Columns(numbers=table, names=tuple(arrays))

@@ -1,0 +1,144 @@
+"""A table of numbers with names, whatever file it came from: its channels, its times, its labels.
+
+Rules of this file: pure. Every refusal names file, row or line, and column. Empty cells and `nan` are missing numbers
+(NaN); other numbers that are not finite in float32 are refused, as the daemon refuses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.datafiles.tables import Float32Array, Int64Array
+from monitor.errors import DataError
+
+Array = NDArray[Any]  # of any kind of number
+
+# What columns are called where nobody said which they are. A label taken for a channel would be the worst of mistakes.
+TIME_NAMES = ("timestamp", "datetime", "time", "date", "ts")
+LABEL_NAMES = ("label", "labels", "anomaly", "is_anomaly", "class", "target")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# A number is seconds, milliseconds, microseconds or nanoseconds since 1970 by its size: the limits are the year 5138.
+_TIME_UNITS_US = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (float("inf"), 1e-3))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """What a file holds: numbers (n, columns), and where known the columns' names and each row's line.
+
+    `texts` keeps columns as text (names, times), `times_us` columns that are µs since 1970 already, by place; their
+    numbers mean nothing.
+    """
+
+    numbers: Array
+    names: tuple[str, ...] | None = None
+    lines: Int64Array | None = None
+    texts: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    times_us: Mapping[int, Int64Array] = field(default_factory=dict)
+
+    def place(self, row: int, at: int) -> str:
+        """Where a cell is, for a message."""
+        where = f"row {row + 1}" if self.lines is None else f"line {self.lines[row]}"
+        return f"{where}, column {self.called[at]}"
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """The names, or those that columns without names get."""
+        count = self.numbers.shape[1]
+        return self.names or (("value",) if count == 1 else tuple(map(str, range(count))))
+
+
+def find(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[str]) -> int | None:
+    """The place of the column `wanted`, or where None is wanted of one called as in `usual`."""
+    if wanted is not None:
+        if wanted not in names:
+            raise DataError(f"{path}: no column {wanted!r}; there are: {', '.join(names[:50])}")
+        return names.index(wanted)
+    exactly = [at for at, name in enumerate(names) if name in usual]
+    return next(iter(exactly or [at for at, name in enumerate(names) if name.lower() in usual]), None)
+
+
+def choose(path: Path, names: Sequence[str], channels: Sequence[str] | None, taken: Sequence[int | None]) -> list[int]:
+    """The places of `channels`, in their order; of None all columns but those `taken` for something else."""
+    if channels is None:
+        return [at for at in range(len(names)) if at not in taken]
+    if twice := [name for name in channels if list(channels).count(name) > 1]:
+        raise DataError(f"{path}: channel {twice[0]!r} is asked for twice; name each once")
+    return [at for name in channels if (at := find(path, names, name, ())) is not None]
+
+
+def whole(column: Array) -> NDArray[np.bool_]:
+    """Which numbers can be labels."""
+    return np.asarray(np.isfinite(column) & (column == np.rint(column)) & (np.abs(column) < 2**31))
+
+
+def labels(path: Path, columns: Columns, at: int) -> Int64Array:
+    """A column of whole numbers."""
+    good = whole(columns.numbers[:, at])
+    if not good.all():
+        where = columns.place(int(np.argmin(good)), at)
+        raise DataError(f"{path}, {where}: labels must be whole numbers; choose another with --label-column")
+    return columns.numbers[:, at].astype(np.int64)
+
+
+def float32(path: Path, columns: Columns, chosen: Sequence[int]) -> Float32Array:
+    """The chosen columns as float32; refuses text, infinities and what becomes one."""
+    for at in chosen:
+        if at in columns.texts or at in columns.times_us:
+            kind = "text" if at in columns.texts else "times"
+            what = f"column {columns.called[at]} holds {kind}, not numbers"
+            raise DataError(f"{path}: {what}; choose columns with --channels")
+    with np.errstate(all="ignore"):
+        narrow = columns.numbers[:, chosen].astype(np.float32)
+    if np.isinf(narrow).any():
+        row, at = np.argwhere(np.isinf(narrow))[0]
+        found = f"{columns.place(row, chosen[at])}: {columns.numbers[row, chosen[at]]}"
+        raise DataError(f"{path}, {found} is not finite in float32; leave the cell empty where a number is missing")
+    return narrow
+
+
+def times(path: Path, columns: Columns, at: int) -> Int64Array:
+    """A column as µs since 1970: ISO 8601, or numbers in one unit throughout, told by the largest."""
+    if at in columns.times_us:
+        return columns.times_us[at]
+    values: list[float] | Array = columns.numbers[:, at]
+    if texts := columns.texts.get(at):
+        parse = float if is_number(texts[0]) else iso_us
+        values = []
+        for row, text in enumerate(texts):
+            try:
+                values.append(parse(text))
+            except ValueError:
+                raise DataError(
+                    f"{path}, {columns.place(row, at)}: {text[:40]!r} is not a time; expected ISO 8601 "
+                    "(2026-01-31T12:00:00Z) or a number since 1970, the same throughout the column"
+                ) from None
+        if parse is iso_us:
+            return np.array(values, dtype=np.int64)
+    numbers = np.asarray(values, dtype=np.float64)
+    if not (known := np.abs(numbers) < 9e18).all():
+        row = int(np.argmin(known))
+        raise DataError(f"{path}, {columns.place(row, at)}: {numbers[row]} is not a time; mend it or drop the row")
+    unit = next(unit for limit, unit in _TIME_UNITS_US if np.abs(numbers).max() < limit)
+    return np.rint(numbers * unit).astype(np.int64)
+
+
+def iso_us(text: str) -> int:
+    """µs since 1970 of a time in ISO 8601, UTC where it says nothing. Raises ValueError."""
+    moment = datetime.fromisoformat(text.strip())
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell can be read as a number; an empty one is a missing number."""
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return not cell.strip()
+    return True

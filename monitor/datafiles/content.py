@@ -1,0 +1,62 @@
+"""A file's bytes, unpacked where it is gzipped; never more of them than a bound.
+
+Rules of this file: sizes are checked before anything is allocated, and nothing but `DataError` comes out.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from pathlib import Path
+
+from monitor.errors import DataError
+
+# Far over what fits a training run, far under what would bring a machine down unnoticed.
+MAX_BYTES = 2 * 1024**3
+_GZIP = b"\x1f\x8b"
+
+
+def content(path: Path) -> bytes:
+    """All of the file, unpacked. Raises `DataError`."""
+    raw = _unpacked(path, _raw(path, MAX_BYTES + 1), MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise DataError(f"{path}: more than {MAX_BYTES} bytes unpacked; split the file")
+    return raw
+
+
+def beginning(path: Path, size: int) -> bytes:
+    """The first `size` bytes, unpacked, or all where there are fewer. Raises `DataError`."""
+    raw = _raw(path, size)
+    return _stream(path, size) if raw.startswith(_GZIP) else raw
+
+
+def _raw(path: Path, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        said = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{path}: can't be read: {said}; check the name and its permissions") from None
+
+
+def _unpacked(path: Path, raw: bytes, size: int) -> bytes:
+    if not raw.startswith(_GZIP):
+        return raw
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as unpacked:
+            return unpacked.read(size)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _damaged(path, error) from None
+
+
+def _stream(path: Path, size: int) -> bytes:
+    try:
+        with gzip.open(path) as unpacked:
+            return unpacked.read(size)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: the gzip is damaged: {error}; fetch it again")

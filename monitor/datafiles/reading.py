@@ -1,0 +1,185 @@
+"""One series, or windows, out of one file of text or of NumPy's formats. The content decides which it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from monitor.datafiles.arrays import NPY, NPZ, npy, npz, npz_columns
+from monitor.datafiles.columns import (
+    LABEL_NAMES,
+    TIME_NAMES,
+    Array,
+    Columns,
+    choose,
+    find,
+    float32,
+    labels,
+    times,
+    whole,
+)
+from monitor.datafiles.content import content as read_content
+from monitor.datafiles.tables import Int64Array, SeriesTable, WindowTable
+from monitor.datafiles.text import text_columns
+from monitor.errors import DataError
+
+
+def read_series(
+    path: Path,
+    *,
+    channels: Sequence[str] | None = None,
+    time_column: str | None = None,
+    label_column: str | None = None,
+) -> SeriesTable:
+    """Reads one series, a row per sample.
+
+    Args:
+        path: text, .npy (n,) or (n, channels), or .npz with an array per channel.
+        channels: which columns, in this order; by default all but time and label. Columns without names are called
+            "0", "1", ..., or "value" where there is only one.
+        time_column: default: a column called as in `TIME_NAMES`. ISO 8601 (UTC where nothing is said), or a number.
+        label_column: default: a column called as in `LABEL_NAMES`. Whole numbers.
+
+    Raises:
+        DataError: names file, line and column, what was expected, what to do.
+    """
+    columns = series_columns(path, channels=channels, time_column=time_column, label_column=label_column)
+    return series_table(path, columns, channels=channels, time_column=time_column, label_column=label_column)
+
+
+def series_columns(
+    path: Path,
+    *,
+    channels: Sequence[str] | None = None,
+    time_column: str | None = None,
+    label_column: str | None = None,
+    series_column: str | None = None,
+) -> Columns:
+    """The columns of a file whose rows are samples; `series_column` stays text. Raises as `read_series` does."""
+    content = read_content(path)
+    if content.startswith(NPY):
+        values = npy(path, content)
+        if values.ndim not in {1, 2}:
+            raise DataError(f"{path}: an array of shape {values.shape}; a series is (samples,) or (samples, channels)")
+        return Columns(numbers=values if values.ndim == 2 else values[:, None])
+    if content.startswith(NPZ):
+        return npz_columns(path, npz(path, content))
+    wanted = LABEL_NAMES if label_column is None else (label_column,)
+    select = None if channels is None else frozenset([*channels, *wanted])
+    keep = [TIME_NAMES if time_column is None else (time_column,)]
+    if series_column is not None:
+        keep.append((series_column,))
+    required = [*(channels or ()), time_column, label_column, series_column]
+    columns = text_columns(path, content, keep, select, required)
+    if columns.names is None and len(columns.numbers) == 1:
+        return Columns(numbers=columns.numbers.T)  # a series in one line, as some in the UCR archive
+    return columns
+
+
+def series_table(
+    path: Path,
+    columns: Columns,
+    *,
+    channels: Sequence[str] | None = None,
+    time_column: str | None = None,
+    label_column: str | None = None,
+    series_column: str | None = None,
+) -> SeriesTable:
+    """The rows of `columns` as one series; see `read_series`. `series_column` is no channel."""
+    names = columns.called
+    time_at, label_at = find(path, names, time_column, TIME_NAMES), find(path, names, label_column, LABEL_NAMES)
+    series_at = None if series_column is None else find(path, names, series_column, ())
+    chosen = choose(path, names, channels, (time_at, label_at, series_at))
+    if not chosen or not len(columns.numbers):
+        raise DataError(f"{path}: nothing to read: {len(columns.numbers)} rows, {len(chosen)} of {len(names)} columns")
+    return SeriesTable(
+        samples=float32(path, columns, chosen),
+        channels=tuple(names[at] for at in chosen),
+        time_us=None if time_at is None else times(path, columns, time_at),
+        labels=None if label_at is None else labels(path, columns, label_at),
+        source=str(path),
+    )
+
+
+def read_text_column(path: Path, name: str) -> list[str]:
+    """One column of a text file with a header line, as it stands: each row's series, say. Raises `DataError`."""
+    columns = text_columns(path, read_content(path), [(name,)], frozenset())
+    if not columns.texts:
+        raise DataError(f"{path}: no column {name!r}; the columns are {', '.join(columns.called)}")
+    return list(next(iter(columns.texts.values())))
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """The arrays of an .npz by name, of any shape. Raises `DataError`."""
+    content = read_content(path)
+    if not content.startswith(NPZ):
+        raise DataError(f"{path}: not an .npz; expected arrays by name, as numpy.savez writes them")
+    return npz(path, content)
+
+
+def read_windows(path: Path, *, channels: Sequence[str] | None = None, label_column: str | None = None) -> WindowTable:
+    """Reads windows, a row each. Raises `DataError` as `read_series` does.
+
+    Args:
+        path: text (one channel: cells are samples), .npy (n, length) or (n, length, channels), or .npz with `windows`
+            and optionally `labels`.
+        channels: names for the channels; by default "value" where there is one, else "0", "1", ...
+        label_column: text only: "first" (the UCR archive's form), "last" (TensorFlow's ecg.csv), "none", or a header's
+            name. By default the side that holds whole numbers only.
+    """
+    content = read_content(path)
+    if content.startswith(NPY):
+        return window_table(path, npy(path, content), None, channels=channels)
+    if content.startswith(NPZ):
+        arrays = npz(path, content)
+        named = [name for name in arrays if name.lower() in LABEL_NAMES]
+        rest = [name for name in arrays if name not in named]
+        if len(rest) != 1 or len(named) > 1 or any(arrays[name].ndim != 1 for name in named):
+            raise DataError(f"{path}: holds {sorted(arrays)}; expected one array of windows and at most one of labels")
+        found = labels(path, Columns(numbers=arrays[named[0]][:, None], names=(named[0],)), 0) if named else None
+        return window_table(path, arrays[rest[0]], found, channels=channels)
+    return windows_of_rows(path, text_columns(path, content), channels=channels, label_column=label_column)
+
+
+def windows_of_rows(
+    path: Path, columns: Columns, *, channels: Sequence[str] | None = None, label_column: str | None = None
+) -> WindowTable:
+    """The rows of `columns` as windows of one channel; see `read_windows`."""
+    label_at = _label_side(path, columns, label_column)
+    rest = [at for at in range(columns.numbers.shape[1]) if at != label_at]
+    found = None if label_at is None else labels(path, columns, label_at)
+    return window_table(path, float32(path, columns, rest), found, channels=channels)
+
+
+def window_table(
+    path: Path, windows: Array, found: Int64Array | None, *, channels: Sequence[str] | None = None
+) -> WindowTable:
+    """An array (n, length) or (n, length, channels) as windows, checked; `found` are their labels."""
+    if windows.ndim == 2:
+        windows = windows[:, :, None]
+    if windows.ndim != 3 or not windows.size:
+        raise DataError(f"{path}: an array of shape {windows.shape}; windows are (n, length) or (n, length, channels)")
+    if found is not None and len(found) != len(windows):
+        raise DataError(f"{path}: {len(windows)} windows but {len(found)} labels; give one label per window")
+    flat = Columns(numbers=windows.reshape(-1, windows.shape[2]), names=tuple(channels) if channels else None)
+    if len(flat.called) != windows.shape[2]:
+        raise DataError(f"{path}: {windows.shape[2]} channels, but {len(flat.called)} names for them")
+    narrow = float32(path, flat, range(windows.shape[2])).reshape(windows.shape)
+    return WindowTable(windows=narrow, channels=flat.called, labels=found, source=str(path))
+
+
+def _label_side(path: Path, columns: Columns, wanted: str | None) -> int | None:
+    """Which column holds the labels of windows."""
+    last = columns.numbers.shape[1] - 1
+    if wanted == "none":
+        return None
+    if columns.names is not None:
+        return find(path, columns.names, wanted, LABEL_NAMES)
+    if wanted is not None:
+        if wanted not in {"first", "last"}:
+            raise DataError(f"{path}: no header, so no column {wanted!r}; say --label-column first, last or none")
+        return 0 if wanted == "first" else last
+    sides = [at for at in (0, last) if last and whole(columns.numbers[:, at]).all()]
+    if len(sides) == 2:
+        raise DataError(f"{path}: first and last column may both be labels; say --label-column first, last or none")
+    return sides[0] if sides else None

@@ -1,0 +1,45 @@
+"""What a data source holds once it is read: one series, or windows cut elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32Array = NDArray[np.float32]
+Int64Array = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesTable:
+    """One series: `samples` (n, channels) with NaN where missing; `time_us` event time and `labels`, (n,) if known.
+
+    `series` is its name, `source` where it was read, for messages; `units` are the channels' where they are stated.
+    Labels that are names in the source are places in `classes`.
+    """
+
+    samples: Float32Array
+    channels: tuple[str, ...]
+    time_us: Int64Array | None = None
+    labels: Int64Array | None = None
+    series: str = ""
+    source: str = ""
+    units: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowTable:
+    """Windows cut elsewhere: `windows` (n, length, channels) with NaN where missing; `labels` (n,), the file's own.
+
+    `image_shape` (height, width) where each window is an image, read row by row; the rest as in `SeriesTable`.
+    """
+
+    windows: Float32Array
+    channels: tuple[str, ...]
+    labels: Int64Array | None = None
+    series: str = ""
+    source: str = ""
+    classes: tuple[str, ...] = ()
+    image_shape: tuple[int, int] | None = None

@@ -1,0 +1,110 @@
+"""Separated text as columns: cells between commas, semicolons, tabs or spaces, with or without a header line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from monitor.datafiles.columns import Columns, find
+from monitor.errors import DataError
+
+MAX_COLUMNS = 100_001
+
+
+def text_columns(
+    path: Path,
+    content: bytes,
+    keep: Sequence[Sequence[str]] = (),
+    select: frozenset[str] | None = None,
+    required: Sequence[str | None] = (),
+) -> Columns:
+    """Parses a text file. A first line with a cell that is not a number is a header.
+
+    Args:
+        path: for messages.
+        content: UTF-8.
+        keep: for each of these the first column called so stays text.
+        select: of the other columns only these are read; None reads all.
+        required: names that a header must hold; None requires nothing.
+    """
+    text = decoded(path, content)
+    rows = cells_by_line(path, text)
+    number, first = next(rows, (0, []))
+    if len(first) > MAX_COLUMNS:
+        raise DataError(f"{path}: {len(first)} columns, at most {MAX_COLUMNS} are read")
+    names, kept, skipped = None, dict[int, list[str]](), list[int]()
+    if any(_number(cell) is None for cell in first):
+        names = tuple(cell.strip() or f"column {at + 1}" for at, cell in enumerate(first))
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise DataError(f"{path}, line {number}: two columns are called {twice[0][:40]!r}; names must differ")
+        for name in required:
+            find(path, names, name, ())
+        kept = {at: [] for usual in keep if (at := find(path, names, None, usual)) is not None}
+        skipped = [at for at, name in enumerate(names) if select is not None and not {name, name.lower()} & select]
+    elif first:
+        rows = itertools.chain([(number, first)], rows)
+    numbers, lines = array("d"), array("q")
+    for line, cells in rows:
+        if len(cells) != len(first):
+            raise DataError(f"{path}, line {line}: {len(cells)} cells, expected {len(first)} as in the first line")
+        for at, texts in kept.items():
+            texts.append(cells[at])
+            cells[at] = "nan"
+        for at in skipped:
+            cells[at] = "nan"
+        lines.append(line)
+        numbers.extend(_numbers(path, line, cells, names))
+    if not lines:
+        raise DataError(f"{path}: no rows of numbers; expected text with one row per sample or window")
+    table = np.frombuffer(numbers, dtype=np.float64).reshape(len(lines), -1)
+    return Columns(numbers=table, lines=np.frombuffer(lines, dtype=np.int64), names=names, texts=kept)
+
+
+def decoded(path: Path, content: bytes) -> str:
+    """The file's text. Raises `DataError` where it is none."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: neither text nor a format known here (byte {error.start} is not UTF-8)") from None
+
+
+def cells_by_line(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers from 1, and cells; blank lines are left out."""
+    first = next((line for line in io.StringIO(text) if line.strip()), "")
+    separator = next((mark for mark in ";,\t" if mark in first), None)
+    if separator is None:
+        yield from ((number, cells) for number, line in enumerate(text.splitlines(), 1) if (cells := line.split()))
+        return
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        for cells in reader:
+            if len(cells) > 1 or (cells and cells[0].strip()):
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: not separated text: {error}") from None
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell) if cell.strip() else float("nan")
+    except ValueError:
+        return None
+
+
+def _numbers(path: Path, line: int, cells: list[str], names: tuple[str, ...] | None) -> list[float]:
+    try:
+        return list(map(float, cells))
+    except ValueError:
+        row = [_number(cell) for cell in cells]
+    if None in row:
+        at = row.index(None)
+        what = f"column {names[at] if names else at + 1}: {cells[at][:40]!r} is not a number"
+        raise DataError(f"{path}, line {line}, {what}; leave missing cells empty, and choose columns with --channels")
+    return [number for number in row if number is not None]

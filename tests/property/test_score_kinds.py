@@ -1,0 +1,188 @@
+"""Every kind of score and of scaling against its definition in float64; and what they promise of any finite window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.spatial.distance
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from monitor.detector import autoencoder, scaling, spec
+from monitor.detector.architectures import DenseSpec, EnsembleSpec, ModelSpec, VariationalSpec
+from monitor.detector.scoring import Detector, Scorer
+from monitor.errors import ArtifactFormatError
+from training import fit as fitting
+from training import reconstructing, scoretensors
+
+LENGTH, CHANNELS, SIZE = 6, 2, 12
+SHAPE = autoencoder.Shape((LENGTH, CHANNELS))
+DENSE = DenseSpec(widths=(5, 3), hidden="tanh", output="linear")
+SCALING = spec.ScalingSpec(kind="standard", offset=(0.5, -2.0), scale=(2.0, 0.5))
+RNG = np.random.default_rng(0)
+WINDOWS = (RNG.normal(size=(40, LENGTH, CHANNELS)) * [2.0, 0.5] + [0.5, -2.0]).astype(np.float32)
+CENTRES = RNG.normal(size=(7, SIZE)).astype(np.float32)
+WHITENING = scoretensors.whitening(RNG.normal(size=(60, SIZE)).astype(np.float32))
+
+
+def scorer(
+    kind: str,
+    tensors: dict[str, np.ndarray] | None = None,
+    model: ModelSpec = DENSE,
+    scaled: spec.ScalingSpec = SCALING,
+    beta: float = 0.7,
+) -> Scorer:
+    detector = Detector(
+        window=spec.WindowSpec(kind="record", length=LENGTH, hop=LENGTH),
+        channels=("a", "b"),
+        scaling=scaled,
+        model=model,
+        parameters=autoencoder.initial_parameters(model, SHAPE, 3),
+        score=spec.ScoreSpec(kind=kind, beta=beta),  # type: ignore[arg-type]
+        score_tensors=tensors or {},
+    )
+    return Scorer(detector, 16)
+
+
+def scaled_and_made(model: ModelSpec = DENSE) -> tuple[np.ndarray, np.ndarray]:
+    rows = fitting.scale(WINDOWS, SCALING)
+    made = reconstructing.reconstructions(model, SHAPE, autoencoder.initial_parameters(model, SHAPE, 3), rows)
+    return rows.reshape(40, -1).astype(np.float64), made.reshape(40, -1).astype(np.float64)
+
+
+def test_mse() -> None:
+    rows, made = scaled_and_made()
+    np.testing.assert_allclose(scorer("mse")(WINDOWS)[0], np.square(rows - made).mean(axis=1), rtol=1e-5)
+
+
+def test_whitened_is_the_mahalanobis_distance_of_the_residual() -> None:
+    rows, made = scaled_and_made()
+    whitener = WHITENING["whitener"].astype(np.float64)
+    inverse = whitener @ whitener.T
+    expected = [
+        scipy.spatial.distance.mahalanobis(residual, WHITENING["mean"], inverse) ** 2 / SIZE for residual in rows - made
+    ]
+    np.testing.assert_allclose(scorer("whitened", WHITENING)(WINDOWS)[0], expected, rtol=1e-4)
+
+
+def test_prototype_is_the_distance_to_the_nearest_centre_and_shows_it() -> None:
+    rows, _ = scaled_and_made()
+    distances = scipy.spatial.distance.cdist(rows, CENTRES.astype(np.float64)) / np.sqrt(SIZE)
+    scores, expected = scorer("prototype", {"centres": CENTRES})(WINDOWS)
+    np.testing.assert_allclose(scores, distances.min(axis=1), rtol=1e-5)
+    nearest = CENTRES[distances.argmin(axis=1)].reshape(WINDOWS.shape) * SCALING.scale + SCALING.offset
+    np.testing.assert_allclose(expected, nearest, rtol=1e-4, atol=1e-5)
+
+
+def test_elbo_adds_the_divergence_to_the_squared_error() -> None:
+    model = VariationalSpec(widths=(5, 2))
+    rows, made = scaled_and_made(model)
+    network, state = autoencoder.load(model, SHAPE, autoencoder.initial_parameters(model, SHAPE, 3))
+    mean, log_variance = (
+        np.asarray(part, np.float64) for part in network.posterior(state, rows.reshape(40, 6, 2).astype(np.float32))
+    )
+    divergence = -0.5 * (1 + log_variance - mean**2 - np.exp(log_variance)).sum(axis=1)  # Kingma & Welling, appendix B
+    expected = np.square(rows - made).mean(axis=1) + 0.7 * divergence / SIZE
+    np.testing.assert_allclose(scorer("elbo", model=model)(WINDOWS)[0], expected, rtol=1e-5)
+
+
+def test_an_ensembles_score_is_the_mean_of_its_members() -> None:
+    alone = []
+    for member in range(3):
+        detector = Detector(
+            window=spec.WindowSpec(kind="record", length=LENGTH, hop=LENGTH),
+            channels=("a", "b"),
+            scaling=SCALING,
+            model=DENSE,
+            parameters=autoencoder.initial_parameters(DENSE, SHAPE, 3 + member),
+        )
+        alone.append(Scorer(detector, 16)(WINDOWS))
+    scores, expected = scorer("mae", model=EnsembleSpec(members=3, member=DENSE))(WINDOWS)
+    np.testing.assert_allclose(scores, np.mean([each[0] for each in alone], axis=0), rtol=1e-5)
+    np.testing.assert_allclose(expected, np.mean([each[1] for each in alone], axis=0), rtol=1e-4, atol=1e-5)
+
+
+PER_WINDOW = spec.ScalingSpec(kind="window", offset=(0.0, 0.0), scale=(1e-3, 1e-3))
+
+
+def test_windows_are_scaled_by_their_own_moments() -> None:
+    """The same shape at another level and strength gets the same score; flat windows stay finite."""
+    found = scorer("mse", scaled=PER_WINDOW)
+    moved = (WINDOWS * np.float32(4) + np.float32(64)).astype(np.float32)
+    np.testing.assert_allclose(found(moved)[0], found(WINDOWS)[0], rtol=1e-3)
+    flat = np.full((1, LENGTH, CHANNELS), 1e6, dtype=np.float32)
+    assert np.isfinite(found(flat)[0]).all()
+    scaled = fitting.scale(WINDOWS, PER_WINDOW).astype(np.float64)
+    expected = (WINDOWS - WINDOWS.mean(axis=1, keepdims=True)) / WINDOWS.std(axis=1, keepdims=True)
+    np.testing.assert_allclose(scaled, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["robust", "window"])
+def test_scaling_is_fitted_to_its_definition(kind: str) -> None:
+    samples = np.concatenate([WINDOWS.reshape(-1, 2), [[np.nan, 3.0]]])
+    found = scaling.fit(samples, kind)  # type: ignore[arg-type]
+    if kind == "robust":
+        lower, middle, upper = np.nanquantile(samples.astype(np.float64), [0.25, 0.5, 0.75], axis=0)
+        np.testing.assert_allclose(found.offset, middle)
+        np.testing.assert_allclose(found.scale, (upper - lower) / (2 * scipy.stats.norm.ppf(0.75)), rtol=1e-6)
+    else:
+        np.testing.assert_allclose(found.scale, 1e-3 * np.nanstd(samples.astype(np.float64), axis=0))
+    constant = scaling.fit(np.full((9, 1), 5.0), kind)  # type: ignore[arg-type]
+    assert constant.scale == (1.0,)
+
+
+KINDS = {
+    "mae": scorer("mae"),
+    "mse": scorer("mse"),
+    "whitened": scorer("whitened", WHITENING),
+    "prototype": scorer("prototype", {"centres": CENTRES}),
+    "elbo": scorer("elbo", model=VariationalSpec(widths=(5, 2))),
+    "per window": scorer("mae", scaled=PER_WINDOW),
+}
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(sorted(KINDS)),
+    npst.arrays(np.float32, (1, LENGTH, CHANNELS), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)),
+)
+def test_any_finite_window_gets_a_finite_score(kind: str, window: np.ndarray) -> None:
+    score = KINDS[kind](window)[0][0]
+    assert np.isfinite(score)
+    assert score >= 0
+    window[0, 2, 1] = np.nan
+    assert np.isnan(KINDS[kind](window)[0][0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "tensors", "told"),
+    [
+        ("prototype", {}, "'centres' is missing"),
+        ("mae", {"centres": CENTRES}, "'centres' is not one of mae's"),
+        ("prototype", {"centres": CENTRES[:, :3]}, "expected float32"),
+        ("prototype", {"centres": CENTRES * np.float32(np.nan)}, "not finite"),
+        ("whitened", {"mean": WHITENING["mean"], "whitener": CENTRES}, "expected float32"),
+    ],
+)
+def test_score_tensors_are_checked(kind: str, tensors: dict[str, np.ndarray], told: str) -> None:
+    with pytest.raises(ArtifactFormatError, match=told):
+        scorer(kind, tensors)
+
+
+def test_centres_are_no_worse_than_scikit_learns() -> None:
+    import sklearn.cluster
+
+    rows = np.concatenate([RNG.normal(size=(60, 3)) + at for at in ([0, 0, 0], [9, 0, 0], [0, 9, 0], [0, 0, 9])])
+    found = scoretensors.centres(rows.astype(np.float32), 4, seed=0)
+    spread = scipy.spatial.distance.cdist(rows, found).min(axis=1) ** 2
+    reference = sklearn.cluster.KMeans(4, n_init=4, random_state=0).fit(rows).inertia_
+    assert spread.sum() <= 1.001 * reference
+    assert len(scoretensors.centres(np.zeros((5, 3), np.float32), 4, seed=0)) == 1, "no more centres than windows"
+
+
+def test_whitening_gives_unit_covariance() -> None:
+    residuals = RNG.normal(size=(20_000, 3)) @ RNG.normal(size=(3, 3)) + [1.0, 2.0, 3.0]
+    made = scoretensors.whitening(residuals.astype(np.float32))
+    white = (residuals - made["mean"]) @ made["whitener"]
+    np.testing.assert_allclose(np.cov(white, rowvar=False), np.eye(3), atol=0.02)

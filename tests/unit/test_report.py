@@ -1,0 +1,363 @@
+"""The report's bytes: what they say, what they must not do, and what is refused. How it looks: acceptance tests."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from sklearn import metrics as sklearn
+
+from monitor.errors import DataError
+from tests.report_contents import HOSTILE, images, labelled, unlabelled, variational
+from training.report import selection, words
+from training.report.card import model_card, plain
+from training.report.content import Epoch, ReportContent
+from training.report.content import Tested as Judged  # pytest takes names in Test for its own
+from training.report.page import render
+from training.report.theme import DARK, DARKENED, LIGHT
+
+LIMIT_BYTES = 6_000_000
+MAKERS = (labelled, unlabelled, images, variational)
+
+
+class Page(HTMLParser):
+    """The elements, texts and scripts of a page."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.texts: list[str] = []
+        self._within = ""
+        self.feed(page.decode("utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._within = tag if tag in ("script", "style") else ""
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._within = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._within == "script":
+            self.scripts[-1] += data
+        elif not self._within:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+    @property
+    def plots(self) -> list[dict[str, Any]]:
+        """The figures as Plotly will read them."""
+        kinds = [attrs.get("type") for tag, attrs in self.elements if tag == "script"]
+        found = [json.loads(s) for s, kind in zip(self.scripts, kinds, strict=True) if kind == "application/json"]
+        return [figure for figure in found if "data" in figure]
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, bytes]:
+    return {make.__name__: render(make()) for make in MAKERS}
+
+
+@pytest.mark.parametrize("name", [make.__name__ for make in MAKERS])
+def test_one_file_that_asks_nobody(pages: dict[str, bytes], name: str) -> None:
+    page = Page(pages[name])
+    assert len(pages[name]) < LIMIT_BYTES
+    for tag, attrs in page.elements:
+        assert tag not in ("img", "iframe", "object", "embed", "base", "form"), tag
+        assert "src" not in attrs
+        assert not any(key.startswith("on") for key in attrs)
+        assert (attrs.get("href") or "#").startswith(("#", "data:,"))
+    policy = next(a["content"] or "" for t, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    runs = [a.get("type") is None for t, a in page.elements if t == "script"]
+    scripts = [script for script, run in zip(page.scripts, runs, strict=True) if run]
+    hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts]
+    assert len(hashes) == 2, "plotly.js once, and ours"
+    assert f"script-src {' '.join(hashes)};" in policy
+    assert policy.startswith("default-src 'none';")
+
+
+def test_the_same_content_gives_the_same_bytes(pages: dict[str, bytes]) -> None:
+    assert render(labelled()) == pages["labelled"]
+
+
+def test_figures_agree_with_scikit_learn(pages: dict[str, bytes]) -> None:
+    tested, text = labelled().tested, Page(pages["labelled"]).text
+    assert tested.truth is not None
+    true_negative, false_positive, false_negative, true_positive = (
+        int(n) for n in sklearn.confusion_matrix(tested.truth, tested.flagged).ravel()
+    )
+    normal, anomalies = true_negative + false_positive, true_positive + false_negative
+    assert f"Finds {true_positive} of {anomalies} anomalies, with {false_positive} false alarms among {normal} " in text
+    assert f"Accuracy: {sklearn.accuracy_score(tested.truth, tested.flagged):.3f}." in text
+    for name, positive in (("Anomaly", True), ("Normal", False)):
+        precision, recall, f1, _ = sklearn.precision_recall_fscore_support(
+            tested.truth, tested.flagged, pos_label=positive, average="binary"
+        )
+        told = f"{name} as the positive class: precision {precision:.3f}, recall {recall:.3f}, F1 {f1:.3f}."
+        assert told in text
+    assert f"ROC, area {sklearn.roc_auc_score(tested.truth, tested.scores):.3f}" in text
+    assert f"average precision {sklearn.average_precision_score(tested.truth, tested.scores):.3f}" in text
+
+
+def test_curves_are_scikit_learns(pages: dict[str, bytes]) -> None:
+    """The area under the points that are drawn, which are fewer than all, is the area that is told."""
+    tested = labelled().tested
+    assert tested.truth is not None
+    assert Page(pages["labelled"]).plots
+    from training.report import figures
+
+    roc = figures.curves(labelled())[0].figure.data[0]
+    assert sklearn.auc(roc.x, roc.y) == pytest.approx(sklearn.roc_auc_score(tested.truth, tested.scores), abs=0.004)
+
+
+def test_the_histogram_holds_every_score() -> None:
+    from training.report import figures
+
+    plot = figures.histogram(labelled())
+    assert plot is not None
+    for trace in plot.figure.data:
+        assert float(np.sum(trace.y)) == pytest.approx(100.0, abs=1e-3)
+
+
+def test_floors_stand_beside_the_figures(pages: dict[str, bytes]) -> None:
+    text = Page(pages["labelled"]).text
+    first = text[: text.index("What a threshold costs")]
+    for told in ("this model 0.964 0.955 to 0.971", "PCA floor 0.951", "flag everything floor", "in hindsight oracle",
+                 "Expected false alarms 2.7 a day per series", "Before you use it",
+                 "quantile 0.97 of the scores"):  # fmt: skip
+        assert told in first, told
+
+
+def test_absent_labels_are_told(pages: dict[str, bytes]) -> None:
+    text = Page(pages["unlabelled"]).text
+    assert "The data has no labels" in text
+    assert "nobody knows how many of them should be" in text
+    for untold in ("ROC, area", "Confusion", "Worst misses"):
+        assert untold not in text
+    assert "1 test window could not be scored and is in no figure." in text
+    assert "the very ones that were fitted, so it is likely too low" in text
+    assert "5 more are in the manifest." in text
+
+
+@pytest.mark.parametrize(
+    ("name", "titles"),
+    [
+        ("labelled", ("Loss", "Codes", "Parts of each series", "Worst false alarms", "Worst misses")),
+        ("unlabelled", ("Error by channel", "Codes", "Parts of each series", "Over the line")),
+        ("images", ("Generated samples", "A walk through the latent space", "There is none: every labelled anomaly")),
+        ("variational", ("Generated samples", "A walk through the latent space", "-2 standard deviations")),
+    ],
+)
+def test_what_there_is_gets_drawn(pages: dict[str, bytes], name: str, titles: tuple[str, ...]) -> None:
+    page = Page(pages[name])
+    for title in titles:
+        assert title in page.text, title
+    canvases = [attrs for tag, attrs in page.elements if "canvas" in (attrs.get("class") or "").split()]
+    assert len(canvases) == len(page.plots) > 10
+    assert all(len(attrs["aria-label"] or "") > 20 for attrs in canvases), "each has a text in its place"
+
+
+def test_strangers_text_is_only_text(pages: dict[str, bytes]) -> None:
+    assert b"<img" not in pages["unlabelled"].split(b"</main>")[0]
+    assert HOSTILE in Page(pages["unlabelled"]).text
+    for plot in Page(pages["unlabelled"]).plots:
+        assert "<img" not in json.dumps(plot)
+        assert "%{y}" not in json.dumps(plot["layout"])
+
+
+def test_little_is_enough() -> None:
+    """Nothing but what must be; then not even a test window."""
+    full = labelled()
+    bare = replace(
+        full, history=(), best_epoch=None, timeline=None, shown=None, alarms=None, figures=(), latent=None, warnings=(),
+        notes=(), environment=(), parameters=(), command="", files=(), tested=replace(full.tested, truth=None),
+    )  # fmt: skip
+    assert "No losses were kept." in Page(render(bare)).text
+    empty = replace(bare, tested=Judged(scores=np.zeros(0), flagged=np.zeros(0, np.bool_)))
+    assert "Trained, but not tested" in Page(render(empty)).text
+    assert b"Trained, but not tested" in model_card(empty)
+
+
+def test_one_class_only() -> None:
+    full = labelled()
+    for truth, told in ((False, "No anomaly was in the test"), (True, "no normal window was in the test")):
+        only = replace(full, tested=replace(full.tested, truth=np.full(len(full.tested.scores), truth)))
+        text = Page(render(only)).text
+        assert told in text
+        assert "need both kinds of windows" in text
+
+
+def test_many_points_are_cut(pages: dict[str, bytes]) -> None:
+    count = 60_000
+    rng = np.random.default_rng(0)
+    scores = rng.gamma(3, 1, count)
+    full, channels = unlabelled(), len(unlabelled().channels)
+    tested = Judged(scores=scores, flagged=scores > 9, truth=rng.uniform(size=count) < 0.01)
+    index = selection.shown(tested)
+    values = rng.normal(size=(len(index), full.window.length, channels)).astype(np.float32)
+    assert full.shown is not None
+    shown = replace(full.shown, index=index, values=values, reconstructions=values * 0.5, names=())
+    history = tuple(Epoch(number=n, loss=1 / n, validation=None) for n in range(1, 5_000))
+    assert full.latent is not None
+    latent = replace(full.latent, codes=rng.normal(size=(count, 2)), truth=tested.truth)
+    page = render(replace(full, tested=tested, shown=shown, history=history, latent=latent))
+    assert len(page) < LIMIT_BYTES
+
+
+def test_arrays_that_do_not_fit_are_refused_all_at_once() -> None:
+    full = labelled()
+    assert full.shown is not None
+    assert full.latent is not None
+    wrong = replace(
+        full,
+        tested=replace(full.tested, flagged=full.tested.flagged[1:]),
+        shown=replace(full.shown, values=full.shown.values[:, 1:]),
+        latent=replace(full.latent, truth=np.zeros(3, np.bool_)),
+    )
+    for make in (render, model_card):
+        with pytest.raises(DataError, match=r"tested\.flagged has 899 rows.*shown\.values is .*latent\.truth has 3"):
+            make(wrong)
+
+
+def test_plotly_comes_with_the_first_page() -> None:
+    code = (
+        "import sys, training.report, training.report.page, training.report.card, training.report.content; "
+        "print('plotly' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+def test_every_colour_of_a_plot_has_a_dark_one(pages: dict[str, bytes]) -> None:
+    assert len(set(LIGHT.values())) == len(LIGHT), "the script tells them apart by value"
+    fixed = {"rgba(0,0,0,0)", "#000000", "#ffffff"}
+    for page in pages.values():
+        for plot in Page(page).plots:
+            for found in re.findall(r'"((?:#[0-9a-f]{6}|rgba?\([^)"]*\)))"', json.dumps(plot)):
+                assert found in DARKENED or found in fixed, found
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
+def test_text_can_be_read(palette: dict[str, str]) -> None:
+    """Contrast of at least 4.5, and 3 for lines: WCAG 2.2, 1.4.3 and 1.4.11."""
+
+    def luminance(value: str) -> float:
+        parts = [int(value[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    def contrast(a: str, b: str) -> float:
+        low, high = sorted((luminance(a), luminance(b)))
+        return (high + 0.05) / (low + 0.05)
+
+    for role in ("ink", "muted"):
+        assert contrast(palette[role], palette["surface"]) >= 4.5, role
+    for role in ("normal", "anomaly", "held", "other", "amber"):
+        assert contrast(palette[role], palette["surface"]) >= 3.0, role
+
+
+def test_the_card() -> None:
+    card = model_card(labelled()).decode()
+    for told in ("# ecg-beats\n", "**Finds 253 of 270 anomalies, with 17 false alarms among 630 normal windows.**",
+                 "## Intended use", "It is no medical device", "| floor: PCA | 0.951 (0.942 to 0.958) |",
+                 "Expected false alarms: 2.7 a day per series", "```toml\n[window]"):  # fmt: skip
+        assert told in card, told
+    hostile = model_card(unlabelled()).decode()
+    outside = re.sub(r"^(```+).*?^\1$", "", hostile, flags=re.DOTALL | re.MULTILINE)
+    assert re.search(r"(?<!\\)<", outside) is None
+    rows = [line for line in outside.splitlines() if line.startswith("| ")]
+    assert all(len(re.findall(r"(?<!\\)\|", row)) in (3, 4) for row in rows), "no name breaks out of its cell"
+
+
+@given(st.text())
+def test_markdown_of_any_text_is_one_line_without_markup(text: str) -> None:
+    made = plain(text)
+    assert "\n" not in made
+    assert re.search(r"(?<!\\)(?:\\\\)*[<`*|\[]", made) is None
+
+
+@given(
+    arrays.arrays(np.float64, st.integers(0, 400), elements=st.floats(-1e6, 1e6) | st.just(float("nan"))),
+    st.integers(4, 90),
+)
+def test_an_outline_keeps_the_extremes(values: Any, points: int) -> None:
+    kept = selection.envelope(values, points)
+    assert (np.diff(kept) > 0).all()
+    assert len(kept) <= max(points, 0) + 2 or len(values) <= points
+    finite = values[~np.isnan(values)]
+    if len(finite):
+        assert np.nanmin(values[kept]) == finite.min()
+        assert np.nanmax(values[kept]) == finite.max()
+
+
+@given(
+    arrays.arrays(np.float64, st.integers(0, 80), elements=st.floats(0, 10) | st.just(float("nan"))),
+    st.integers(0, 2**32 - 1),
+)
+def test_pictures_are_of_the_worst_mistakes(scores: Any, seed: int) -> None:
+    truth = np.random.default_rng(seed).uniform(size=len(scores)) < 0.4
+    tested = Judged(scores=scores, flagged=scores > 5, truth=truth)
+    chosen = selection.select(tested)
+    alarms, misses = np.sort(scores[(scores > 5) & ~truth])[::-1], np.sort(scores[(scores <= 5) & truth])
+    np.testing.assert_array_equal(scores[chosen.false_alarms], alarms[: selection.EXAMPLES])
+    np.testing.assert_array_equal(scores[chosen.misses], misses[: selection.EXAMPLES])
+    everything = np.concatenate([chosen.quiet, chosen.loud, chosen.false_alarms, chosen.misses])
+    assert len(np.unique(everything)) == len(everything)
+    assert not np.isnan(scores[everything]).any()
+    np.testing.assert_array_equal(selection.shown(tested), np.sort(everything))
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (0.032136, "0.03214"),
+        (12_400.0, "12,400"),
+        (3.2e-7, "3.20e-07"),
+        (0.0, "0"),
+        (float("nan"), "-"),
+        (1.25, "1.250"),
+    ],
+)
+def test_numbers(value: float, told: str) -> None:
+    assert words.number(value) == told
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "told"),
+    [
+        (0, 5, "0%"),
+        (5, 5, "100%"),
+        (1, 10_000, "under 0.1%"),
+        (9_999, 10_000, "over 99.9%"),
+        (1, 8, "12.5%"),
+        (0, 0, "-"),
+    ],
+)
+def test_shares(part: float, whole: float, told: str) -> None:
+    assert words.percent(part, whole) == told
+
+
+def test_sentences_count_and_list() -> None:
+    content: ReportContent = labelled()
+    assert words.listed(("a", "b", "c")) == "a, b and c"
+    assert words.listed(tuple("abcdefg")) == "a, b, c and 4 more"
+    assert words.counted(1, "anomaly", "anomalies") == "1 anomaly"
+    assert words.shape(content) == "140 samples"
+    assert words.shape(images()) == "8 x 8 pixels"
+    assert words.shape(unlabelled()) == "64 samples x 8 channels"

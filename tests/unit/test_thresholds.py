@@ -1,0 +1,289 @@
+"""Lines, tails and intervals against known distributions, tables and formulas; what is told where data are too few."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from scipy import stats
+
+from monitor.detector import spec
+from monitor.detector.decision import Policy
+from monitor.detector.spec import CalibrationSpec, TailSpec, ThresholdSpec, WindowSpec
+from monitor.errors import ArtifactFormatError, DataError
+from tests.helpers import make_artifact
+from training.thresholds import incidents, rules, tail
+from training.thresholds.calibration import LOWEST_THRESHOLD, PROBABILITIES, CalibrationScores, windows_per_day
+from training.thresholds.choose import Labelled, choose, described, too_few
+from training.thresholds.rules import ThresholdPart
+from training.thresholds.trade import trade_off
+
+DISTRIBUTIONS = {
+    "exponential": stats.expon(),
+    "half normal": stats.halfnorm(),
+    "gamma": stats.gamma(3),
+    "pareto": stats.genpareto(0.2),
+}
+
+
+def calibration_of(scores: object, **known: object) -> CalibrationScores:
+    return CalibrationScores(scores=np.asarray(scores, np.float32), **known)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerance"), [("exponential", 0.12), ("half normal", 0.09), ("gamma", 0.12), ("pareto", 0.25)]
+)
+def test_the_level_of_a_risk_is_near_the_true_quantile(name: str, tolerance: float) -> None:
+    """The mean over 10 seeds, at a risk five times further out than 20,000 windows reach.
+
+    One seed's level has a relative standard deviation of 0.09, 0.05, 0.08 and 0.22 there (measured over 20 seeds) and a
+    bias of up to 0.04, so the tolerance is three standard errors of the mean and the bias.
+    """
+    true = DISTRIBUTIONS[name]
+    for risk, closer in ((1e-3, 3), (1e-5, 1)):
+        rule, levels = ThresholdPart(method="pot", risk=risk), []
+        for seed in range(10):
+            drawn = true.rvs(20_000, random_state=np.random.default_rng(seed))
+            levels.append(choose(calibration_of(drawn), rule).threshold.value)
+        assert np.mean(levels) == pytest.approx(true.isf(risk), rel=tolerance / closer)
+
+
+def test_the_level_is_that_of_the_paper() -> None:
+    # Siffer et al. 2017, equation 1: t + scale / shape ((q n / N)^-shape - 1)
+    fitted = TailSpec(start=2.0, shape=0.25, scale=0.5, share=0.02, peaks=100)
+    assert tail.level(fitted, 1e-4) == pytest.approx(2.0 + 0.5 / 0.25 * ((1e-4 / 0.02) ** -0.25 - 1))
+    assert tail.level(msgspec.structs.replace(fitted, shape=0.0), 1e-4) == pytest.approx(2.0 + 0.5 * np.log(200))
+    assert tail.level(fitted, 0.03) is None
+    level = tail.level(fitted, 1e-5)
+    assert level is not None
+    assert tail.exceeding(fitted, np.array([level]))[0] == pytest.approx(1e-5 / 0.02)
+
+
+def test_peaks_are_one_of_each_cluster() -> None:
+    scores = np.random.default_rng(0).exponential(size=4000)
+    fitted = tail.fit(calibration_of(scores)).tail
+    # Each window twice, as overlapping windows do.
+    doubled = tail.fit(calibration_of(np.repeat(scores, 2), overlap=2.0, policy=Policy(close_after=6))).tail
+    assert fitted is not None
+    assert doubled is not None
+    assert doubled.peaks == fitted.peaks
+    assert doubled.share == pytest.approx(fitted.share, rel=0.02)
+    assert doubled.scale == pytest.approx(fitted.scale, rel=0.02)
+
+
+def test_a_tail_that_can_not_be_fitted_says_why_and_the_line_is_a_quantile() -> None:
+    few = choose(calibration_of(np.arange(1, 61)), ThresholdPart(method="pot", risk=0.01))
+    assert few.calibration.tail is None
+    assert few.threshold.value == 60
+    assert "separate peaks" in few.notes[0]
+    flat = tail.fit(calibration_of(np.tile([1.0] * 19 + [2.0], 100)))
+    assert flat.tail is None
+    assert "all the same" in (flat.reason or "")
+
+
+@pytest.mark.parametrize(("shape", "taken"), [(-1.0, 0.0), (1.8, 0.9)])
+def test_an_irregular_tail_is_replaced_by_a_regular_one(shape: float, taken: float) -> None:
+    drawn = stats.genpareto(shape).rvs(20_000, random_state=np.random.default_rng(0))
+    fitted = tail.fit(calibration_of(drawn))
+    assert fitted.tail is not None
+    assert fitted.tail.shape == pytest.approx(taken)
+    assert "irregular" in (fitted.reason or "")
+    assert fitted.tail.scale > 0
+
+
+def test_intervals_are_garwoods() -> None:
+    low, high = incidents.garwood(np.array([0, 1, 5, 10]))
+    # Garwood 1936, table of 95% limits of a Poisson mean.
+    assert low == pytest.approx([0.0, 0.0253, 1.6235, 4.7954], abs=1e-4)
+    assert high == pytest.approx([3.6889, 5.5716, 11.6683, 18.3904], abs=1e-4)
+
+
+def test_a_budget_that_the_data_can_show_is_counted() -> None:
+    # 10 days; separate peaks 1, 2, ... 40
+    scores = np.full(1000, 0.5)
+    scores[5::25] = np.random.default_rng(0).permutation(np.arange(1, 41))
+    chosen = choose(calibration_of(scores, windows_per_day=100.0), ThresholdPart(method="budget", alarms_per_day=2))
+    assert chosen.threshold == ThresholdSpec(value=20.0, method="budget", parameters={"alarms_per_day": 2.0})
+    assert (chosen.expected.incidents, chosen.expected.rate) == (20, 2.0)
+    assert chosen.notes == []
+
+
+def test_a_budget_beyond_the_data_is_extrapolated_loudly() -> None:
+    scores = stats.expon().rvs(20_000, random_state=np.random.default_rng(2))
+    rule = ThresholdPart(method="budget", alarms_per_day=0.1)
+    chosen = choose(calibration_of(scores, windows_per_day=10_000.0), rule)
+    assert "EXTRAPOLATED: 2 days" in chosen.notes[0]
+    assert chosen.expected.incidents == 0
+    # Once in 10 days of 10,000 independent windows: a probability of 1e-5.
+    assert chosen.threshold.value == pytest.approx(stats.expon().isf(1e-5), rel=0.2)
+    few = choose(calibration_of(scores[:50], windows_per_day=10_000.0), rule)
+    assert few.threshold.value == pytest.approx(scores[:50].max())
+    assert "a guess" in few.notes[0]
+
+
+def test_a_budget_needs_to_know_the_rate() -> None:
+    with pytest.raises(DataError, match=r"sampling_rate_hz.*timestamps"):
+        choose(calibration_of([1, 2, 3]), ThresholdPart(method="budget"))
+
+
+def test_a_budget_that_no_line_spends() -> None:
+    scores = np.full(100, 1.0)
+    scores[50:] = 2.0
+    chosen = choose(calibration_of(scores, windows_per_day=10.0), ThresholdPart(method="budget", alarms_per_day=5))
+    assert chosen.threshold.value == 1.0
+    assert "no line opens as many" in chosen.notes[0]
+
+
+def test_overlapping_windows_are_thinned_for_p_values() -> None:
+    scores = np.arange(1, 1001)
+    alone = choose(calibration_of(scores), ThresholdPart(method="conformal", p_value=0.01))
+    assert (alone.threshold.value, alone.notes) == (991.0, [])
+    # Every tenth: 1, 11, ... 991; p 0.01 needs 99 of them.
+    thinned = choose(calibration_of(scores, overlap=10.0), ThresholdPart(method="conformal", p_value=0.01))
+    assert (thinned.threshold.value, thinned.notes) == (991.0, [])
+    short = choose(calibration_of(scores, overlap=10.0), ThresholdPart(method="conformal", p_value=0.001))
+    assert "no p-value under 0.0099" in short.notes[0]
+    assert "give 999 independent" in short.notes[0]
+
+
+def test_the_tutorials_line() -> None:
+    scores = np.array([1, 2, 3, 4], np.float32)
+    chosen = choose(calibration_of(scores, held_out=False), ThresholdPart(method="mean_std", k=2.0))
+    expected = 2.5 + 2 * np.std(scores.astype(np.float64))
+    assert chosen.threshold == ThresholdSpec(value=expected, method="mean_std", parameters={"k": 2.0})
+    assert not chosen.calibration.held_out
+
+
+def test_what_was_fitted_on_flatters() -> None:
+    chosen = choose(calibration_of(np.arange(1, 1000), held_out=False), ThresholdPart(method="quantile"))
+    assert "fitted on" in chosen.notes[0]
+
+
+def test_nothing_to_calibrate_with() -> None:
+    with pytest.raises(DataError, match="0 calibration windows"):
+        choose(calibration_of([]), ThresholdPart(method="quantile"))
+
+
+def test_a_model_that_is_never_wrong_has_the_lowest_line_there_is() -> None:
+    chosen = choose(calibration_of(np.zeros(500)), ThresholdPart(method="quantile"))
+    assert chosen.threshold.value == LOWEST_THRESHOLD
+    assert "smallest there is" in chosen.notes[0]
+
+
+def test_too_few_windows_for_a_quantile_are_told() -> None:
+    assert too_few(100, 0.99) is None
+    assert "needs 100" in (too_few(99, 0.99) or "")
+    assert too_few(200, 0.99, overlap=4.0) is not None
+    assert "needs 100" in choose(calibration_of(np.arange(1, 99)), ThresholdPart(method="quantile")).notes[0]
+
+
+def test_series_have_their_own_lines_where_they_have_windows() -> None:
+    scores = np.concatenate([np.arange(1, 1001), np.arange(1, 501) + 5000, np.arange(1, 21) * 1e5])
+    series = np.repeat([0, 1, 2], [1000, 500, 20])
+    known = {"series": series, "names": ("a", "b", "c")}
+    chosen = choose(calibration_of(scores, **known), ThresholdPart(method="quantile", quantile=0.99, per="series"))
+    assert chosen.threshold.series == {"a": 991.0, "b": 5496.0}
+    assert chosen.threshold.value == np.quantile(scores, 0.99, method="higher")
+    assert any("1 of 3 series" in note and "(c)" in note for note in chosen.notes)
+    assert chosen.calibration.series == ("a", "b")
+    assert chosen.table is not None
+    assert (chosen.table.shape, chosen.table.dtype) == ((2, len(PROBABILITIES)), np.float32)
+    assert chosen.table[1].tolist() == np.quantile(scores[series == 1], PROBABILITIES, method="higher").tolist()
+    assert (chosen.series_expected["a"].over, chosen.series_expected["b"].over) == (9, 4)
+    assert sum(each.over for each in chosen.series_expected.values()) == chosen.expected.over
+
+
+def test_many_series_do_not_say_the_same_many_times() -> None:
+    scores = stats.expon().rvs(8000, random_state=np.random.default_rng(0))
+    known = {"series": np.repeat(np.arange(8), 1000), "names": tuple("abcdefgh"), "windows_per_day": 2000.0}
+    chosen = choose(calibration_of(scores, **known), ThresholdPart(method="budget", alarms_per_day=1, per="series"))
+    assert len(chosen.threshold.series) == 8
+    assert sum(note.startswith("series ") for note in chosen.notes) == 3
+    assert any(note.startswith("5 more notes") for note in chosen.notes)
+
+
+def test_lines_in_words() -> None:
+    assert described(ThresholdSpec(value=1.0, method="budget", parameters={"alarms_per_day": 0.5})) == (
+        "at most 0.5 incidents a day per series"
+    )
+    assert described(ThresholdSpec(value=1.0, method="given")) == "given"
+    assert described(ThresholdSpec(value=1.0, method="quantile")) == "quantile"
+
+
+def test_lines_per_series_need_series() -> None:
+    with pytest.raises(DataError, match="named series"):
+        choose(calibration_of(np.arange(1, 500)), ThresholdPart(method="quantile", per="series"))
+
+
+def test_an_oracle_needs_labels_and_says_what_it_is() -> None:
+    rule, some = ThresholdPart(method="oracle"), calibration_of([1, 2])
+    with pytest.raises(DataError, match="labelled windows"):
+        choose(some, rule)
+    scores = np.array([1, 2, np.nan, 3, 4], np.float32)
+    nothing = np.array([False, False, True, False, False])
+    with pytest.raises(DataError, match="labelled anomalies"):
+        choose(some, rule, oracle=Labelled(scores=scores, anomalous=nothing))
+    found = choose(some, rule, oracle=Labelled(scores=scores, anomalous=np.array([False, False, True, True, True])))
+    assert found.threshold.value == 2.0
+    assert found.notes[0].startswith("ORACLE")
+
+
+def test_rules_that_can_not_be_meant() -> None:
+    assert rules.problems(ThresholdPart(method="quantile")) == []
+    wrong = ThresholdPart(
+        method="oracle", quantile=99, k=float("nan"), alarms_per_day=0, risk=1, p_value=-1, per="series"
+    )
+    found = rules.problems(wrong)
+    assert "threshold.quantile is 99, must be in (0, 1]" in found
+    assert len(found) == 6
+    with pytest.raises(DataError, match=r"threshold\.quantile is 99"):
+        choose(calibration_of([1, 2]), wrong)
+
+
+def test_codes_that_name_no_series_are_refused() -> None:
+    with pytest.raises(DataError, match="series codes"):
+        choose(calibration_of([1, 2], series=np.array([0, 1]), names=("a",)), ThresholdPart(method="quantile"))
+
+
+def test_windows_a_day() -> None:
+    sliding = WindowSpec(kind="sliding", length=8, hop=4, sampling_rate_hz=2.0)
+    assert windows_per_day(sliding, []) == 86_400 * 2 / 4
+    by_time = msgspec.structs.replace(sliding, sampling_rate_hz=None)
+    minutes = np.arange(10, dtype=np.int64) * 60_000_000
+    assert windows_per_day(by_time, [None, minutes]) == 1440 / 4
+    assert windows_per_day(by_time, [None, minutes[:1]]) is None
+
+
+def test_the_trade_off_has_about_fifty_lines_and_a_unit() -> None:
+    scores = stats.expon().rvs(5000, random_state=np.random.default_rng(0))
+    found = trade_off(calibration_of(scores))
+    assert 40 <= len(found.lines) <= 51
+    assert not found.a_day
+    assert (found.low <= found.expected).all()
+    assert (found.expected <= found.high).all()
+    assert trade_off(calibration_of(scores, windows_per_day=100.0)).a_day
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "said"),
+    [
+        ("calibration", {"windows_per_day": 0.0}, "windows_per_day is 0.0"),
+        ("calibration", {"series": ("a", "a")}, "names that differ"),
+        (
+            "calibration",
+            {"tail": TailSpec(start=1.0, shape=0.0, scale=0.0, share=0.1, peaks=2)},
+            "positive, finite scale",
+        ),
+        ("calibration", {"tail": TailSpec(start=1.0, shape=2.0, scale=1.0, share=0.1, peaks=2)}, "shape is 2.0"),
+        ("calibration", {"tail": TailSpec(start=1.0, shape=0.0, scale=1.0, share=0.0, peaks=2)}, "share is 0.0"),
+        ("calibration", {"tail": TailSpec(start=1.0, shape=0.0, scale=1.0, share=0.1, peaks=9)}, "peaks is 9"),
+        ("threshold", {"series": {"a": 0.0}}, "each positive"),
+        ("threshold", {"series": {"a": 1e-40}}, "each positive"),
+    ],
+)
+def test_an_artifact_with_impossible_calibration_is_refused(part: str, change: dict[str, object], said: str) -> None:
+    manifest = make_artifact().manifest
+    held: CalibrationSpec | ThresholdSpec = getattr(manifest, part)
+    wrong = msgspec.structs.replace(manifest, **{part: msgspec.structs.replace(held, **change)})
+    with pytest.raises(ArtifactFormatError, match=said):
+        spec.check(wrong)

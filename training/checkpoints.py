@@ -1,0 +1,103 @@
+"""Where a training run stands, and how an interrupted one goes on: Orbax keeps it, nothing of it is ever served.
+
+Rules of this file: a run that goes on gives the same bits as one that was not interrupted. What belongs to other data
+or another recipe is refused, never continued.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.detector.autoencoder import State
+from monitor.errors import DataError
+from training.epochs import Epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """State and optimiser moments after `epoch` passes, the best state so far, and which rows weigh (n,)."""
+
+    state: State
+    moments: Any
+    best: State
+    kept: NDArray[np.float32]
+    best_loss: float = float("inf")
+    best_epoch: int = 0
+    history: list[Epoch] = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        """Passes done."""
+        return len(self.history)
+
+
+class Checkpoints:
+    """Saves every `every` epochs under `directory`; `identity` names the data, recipe and seed they belong to."""
+
+    def __init__(self, directory: Path, identity: str, every: int) -> None:
+        self._directory, self._identity, self._every = directory.absolute(), identity, every
+
+    def save(self, progress: Progress) -> None:
+        """Keeps `progress` where its epoch is one of `every`, in the place of the one before."""
+        if progress.epoch % self._every:
+            return
+        import orbax.checkpoint as ocp
+
+        told = {"identity": self._identity, **_numbers(progress)}
+        try:
+            with ocp.CheckpointManager(self._directory, options=ocp.CheckpointManagerOptions(max_to_keep=2)) as manager:
+                manager.save(
+                    progress.epoch,
+                    args=ocp.args.Composite(
+                        arrays=ocp.args.StandardSave(_arrays(progress)), told=ocp.args.JsonSave(told)
+                    ),
+                )
+        except OSError as error:
+            raise DataError(f"{self._directory}: checkpoints can't be written: {error.strerror}") from None
+
+    def restore(self, fresh: Progress) -> Progress:
+        """The newest checkpoint, or `fresh` where there is none.
+
+        Raises:
+            DataError: it belongs to another run, or can't be read.
+        """
+        if not self._directory.is_dir():
+            return fresh
+        import orbax.checkpoint as ocp
+
+        with ocp.CheckpointManager(self._directory) as manager:
+            newest = manager.latest_step()
+            if newest is None:
+                return fresh
+            try:
+                told = manager.restore(newest, args=ocp.args.Composite(told=ocp.args.JsonRestore())).told
+                if told.get("identity") != self._identity:
+                    raise DataError(
+                        f"{self._directory}: the checkpoint is of other data, another recipe or seed; choose another "
+                        "--checkpoint, or remove it to begin afresh"
+                    )
+                shapes = ocp.args.StandardRestore(_arrays(fresh))
+                arrays = manager.restore(newest, args=ocp.args.Composite(arrays=shapes)).arrays
+            except (ValueError, KeyError, json.JSONDecodeError, OSError) as error:
+                raise DataError(f"{self._directory}: the checkpoint can't be read: {error}; remove it") from None
+        history = [Epoch(**epoch) for epoch in told["history"]]
+        best_loss = float("inf") if told["best_loss"] is None else told["best_loss"]
+        return Progress(**arrays, best_loss=best_loss, best_epoch=told["best_epoch"], history=history)
+
+
+def _arrays(progress: Progress) -> dict[str, Any]:
+    return {"state": progress.state, "moments": progress.moments, "best": progress.best, "kept": progress.kept}
+
+
+def _numbers(progress: Progress) -> dict[str, Any]:
+    return {
+        "best_loss": progress.best_loss if np.isfinite(progress.best_loss) else None,
+        "best_epoch": progress.best_epoch,
+        "history": [asdict(epoch) for epoch in progress.history],
+    }

@@ -1,0 +1,213 @@
+"""Parquet, Arrow and Feather files: columns by name, wide or in the long form, or lists that are windows.
+
+Rules of this file: pyarrow reads, and what it raises on bytes that are no such file leaves as `DataError`. What a file
+says of its size is checked before it is believed, and its buffers before they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from monitor.datafiles import LABEL_NAMES, TIME_NAMES, Int64Array
+from monitor.datafiles.columns import Columns, choose, find, float32, labels
+from monitor.datafiles.content import MAX_BYTES
+from monitor.datafiles.reading import window_table
+from monitor.errors import DataError
+from training.datasets.formats import ARROW_FILE, FEATHER_1, PARQUET
+from training.datasets.grouping import tables_of
+from training.datasets.options import Kind, ReadOptions, Table
+
+
+def read(path: Path, content: bytes, kind: Kind, options: ReadOptions) -> list[Table]:
+    """The tables of a file.
+
+    Raises:
+        DataError: not such a file, too large, or a column is missing or not what it should be.
+    """
+    with _readable(path):
+        table = _table(path, content, kind, options)
+        lists = _lists(table.schema)
+        if not lists:
+            return tables_of(path, _columns(path, table), kind, options)
+        return [_windows(path, table, lists, kind, options)]
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{path}: not a readable Parquet or Arrow file: {said}; write it again") from None
+
+
+def _table(path: Path, content: bytes, kind: Kind, options: ReadOptions) -> Any:
+    """The columns that are asked for."""
+    if content.startswith(FEATHER_1):
+        raise DataError(f"{path}: Feather version 1 is not read; write version 2, or Parquet")
+    buffer = pa.BufferReader(content)
+    if content.startswith(PARQUET):
+        schema = pq.read_schema(buffer)
+        wanted = _wanted(path, schema, kind, options)
+        # As dictionaries, since one long text in every row is short in the file and must not be long in memory.
+        texts = [name for name in wanted if _is_text(schema.field(name).type)]
+        with pq.ParquetFile(buffer, read_dictionary=texts, page_checksum_verification=True) as file:
+            _check_parquet(path, file, wanted)
+            table = file.read(columns=wanted, use_threads=False)
+    else:
+        opened = pa.ipc.open_file if content.startswith(ARROW_FILE) else pa.ipc.open_stream
+        with opened(buffer) as reader:
+            wanted = _wanted(path, reader.schema, kind, options)
+            table = reader.read_all().select(wanted)
+    _check_size(path, table.num_rows, len(wanted))
+    table.validate(full=True)  # what is in a file need not be what its format promises
+    return table
+
+
+def _check_parquet(path: Path, file: Any, wanted: Sequence[str]) -> None:
+    """Refuses what would be too large in memory: rows, pages, and, of lists, numbers."""
+    _check_size(path, file.metadata.num_rows, len(wanted))
+    groups = [file.metadata.row_group(at) for at in range(file.metadata.num_row_groups)]
+    sizes = [group.total_byte_size for group in groups]
+    if _lists(file.schema_arrow):
+        # pyarrow 26 ends the process when a chunk's own metadata is damaged, unless reading has found that before.
+        file.scan_contents()
+        sizes += [8 * group.column(at).num_values for group in groups for at in range(group.num_columns)]
+    if min(sizes, default=0) < 0 or sum(sizes) > MAX_BYTES:
+        raise DataError(f"{path}: {sum(sizes)} bytes unpacked, at most {MAX_BYTES}; split the file")
+
+
+def _check_size(path: Path, rows: int, columns: int) -> None:
+    if rows <= 0:
+        raise DataError(f"{path}: no rows")
+    if rows * max(columns, 1) * 8 > MAX_BYTES:
+        raise DataError(f"{path}: {rows} rows of {columns} columns are over {MAX_BYTES} bytes; split the file")
+
+
+def _wanted(path: Path, schema: Any, kind: Kind, options: ReadOptions) -> list[str]:
+    """The columns to read: all, or the chosen channels with time, label and series.
+
+    Of rows that are windows, sample by sample, all are read: there `channels` only says what the one channel is called.
+    """
+    names = schema.names
+    if twice := [name for name in names if list(names).count(name) > 1]:
+        raise DataError(f"{path}: two columns are called {twice[0][:40]!r}; names must differ")
+    lists = _lists(schema)
+    if options.channels is None or (kind == "record" and options.series_column is None and not lists):
+        return list(names)
+    strangers = [name for name in options.channels if name in names and name not in lists]
+    if kind == "record" and lists and strangers:
+        raise DataError(f"{path}: column {strangers[0]!r} holds no lists, as {', '.join(lists[:8])} do")
+    unlabelled = options.label_column == "none"
+    places = [
+        *choose(path, names, options.channels, ()),
+        find(path, names, options.time_column, TIME_NAMES),
+        None if unlabelled else find(path, names, options.label_column, LABEL_NAMES),
+        None if options.series_column is None else find(path, names, options.series_column, ()),
+    ]
+    return [names[at] for at in dict.fromkeys(places) if at is not None]
+
+
+def _lists(schema: Any) -> list[str]:
+    """The columns that hold lists."""
+    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return [field.name for field in schema if any(test(field.type) for test in tests)]
+
+
+def _columns(path: Path, table: Any) -> Columns:
+    numbers = np.full((table.num_rows, table.num_columns), np.nan, dtype=np.float64)
+    texts: dict[int, list[str]] = {}
+    times_us: dict[int, Int64Array] = {}
+    for at, (name, stored) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        is_dictionary = pa.types.is_dictionary(stored.type)
+        if _is_text(stored.type.value_type if is_dictionary else stored.type):
+            texts[at] = _texts(stored)
+            continue
+        column = stored.cast(stored.type.value_type) if is_dictionary else stored
+        kind = column.type
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            times_us[at] = _times_us(path, name, column)
+        elif _is_number(kind):
+            numbers[:, at] = _float64(column)
+        else:
+            raise DataError(f"{path}: column {name} holds {kind}, not numbers; choose columns with --channels")
+    return Columns(numbers=numbers, names=tuple(table.column_names), texts=texts, times_us=times_us)
+
+
+def _is_text(kind: Any) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _texts(column: Any) -> list[str]:
+    """A column of text, "" where it is null; equal texts of a dictionary are one object."""
+    if not pa.types.is_dictionary(column.type):
+        return ["" if text is None else text for text in column.to_pylist()]
+    found: list[str] = []
+    for chunk in column.chunks:
+        texts = [*("" if text is None else text for text in chunk.dictionary.to_pylist()), ""]
+        found += [texts[place] for place in chunk.indices.fill_null(len(texts) - 1).to_pylist()]
+    return found
+
+
+def _is_number(kind: Any) -> bool:
+    types = pa.types
+    tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal, types.is_null)
+    return any(test(kind) for test in tests)
+
+
+def _float64(column: Any) -> NDArray[np.float64]:
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.uint8())
+    values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False) if len(column) else np.empty(0)
+    return np.asarray(values, dtype=np.float64)
+
+
+def _times_us(path: Path, name: str, column: Any) -> Int64Array:
+    if column.null_count:
+        row = pc.index(pc.is_null(column), True).as_py()
+        raise DataError(f"{path}, row {row + 1}, column {name}: no time; mend it or drop the row")
+    values = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).cast(pa.int64())
+    return np.asarray(values.to_numpy(), dtype=np.int64)
+
+
+def _windows(path: Path, table: Any, lists: Sequence[str], kind: Kind, options: ReadOptions) -> Table:
+    """Each list column is a channel, each row a window."""
+    if kind != "record":
+        raise DataError(f"{path}: columns {', '.join(lists[:8])} hold lists, so rows are windows; choose such a recipe")
+    names = table.column_names
+    found = None
+    if options.label_column != "none":
+        label_at = find(path, names, options.label_column, LABEL_NAMES)
+        if label_at is not None:
+            label = _columns(path, table.select([names[label_at]]))
+            float32(path, label, [0])  # refuses text
+            found = labels(path, label, 0)
+    chosen = list(options.channels or lists)
+    length, windows = 0, list[NDArray[np.float64]]()
+    for name in chosen:
+        column = table.column(name).combine_chunks()
+        lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+        length = length or int(lengths[0])
+        if (odd := lengths != length).any() or not length:
+            row = int(np.argmax(odd))
+            raise DataError(
+                f"{path}, row {row + 1}, column {name}: {lengths[row]} samples, expected {length or 'some'}; windows "
+                "need one length"
+            )
+        _check_size(path, len(column) * length, len(chosen))
+        values = pc.list_flatten(column)
+        if not _is_number(values.type):
+            raise DataError(f"{path}: column {name} holds lists of {values.type}, not of numbers")
+        windows.append(_float64(values).reshape(len(column), length))
+    return window_table(path, np.stack(windows, axis=2), found, channels=tuple(chosen))

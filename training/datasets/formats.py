@@ -1,0 +1,38 @@
+"""Which format a file has, by how its content begins."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from monitor.datafiles.arrays import NPY, NPZ
+from training.datasets import idx
+
+PARQUET = b"PAR1"
+ARROW_FILE = b"ARROW1"
+ARROW_STREAM = b"\xff\xff\xff\xff"
+FEATHER_1 = b"FEA1"
+
+
+class Format(StrEnum):
+    """`ROWS` are text and NumPy's formats, which `monitor.datafiles` reads."""
+
+    ROWS = "rows"
+    ARROW = "arrow"
+    IDX = "idx"
+    ARFF = "arff"
+    TS = "ts"
+
+
+def of_content(beginning: bytes) -> Format:
+    """The format of a file that begins so, unpacked; text that begins with no tag is rows of cells."""
+    if beginning.startswith((NPY, NPZ)):
+        return Format.ROWS
+    if beginning.startswith((PARQUET, ARROW_FILE, ARROW_STREAM, FEATHER_1)):
+        return Format.ARROW
+    if idx.is_idx(beginning):
+        return Format.IDX
+    lines = (line.strip().lower() for line in beginning.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
+    tag = next((line for line in lines if line and not line.startswith((b"#", b"%"))), b"")
+    if tag.startswith((b"@relation", b"@attribute")):
+        return Format.ARFF
+    return Format.TS if tag.startswith(b"@") else Format.ROWS

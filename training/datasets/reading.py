@@ -1,0 +1,108 @@
+"""One way in: whatever the source, its tables. The content decides the format; a name decides where content can't.
+
+Rules of this file: whatever the bytes are, the answer is tables or a `DataError` that says where and what to do.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from monitor.datafiles import WindowTable, read_windows
+from monitor.datafiles.content import beginning, content
+from monitor.datafiles.reading import series_columns
+from monitor.datafiles.text import decoded
+from monitor.errors import DataError
+from training.datasets import arff_format, formats, idx, intervals, ts_format, wfdb_record
+from training.datasets.cases import tables_of_cases
+from training.datasets.formats import Format
+from training.datasets.grouping import tables_of
+from training.datasets.options import Kind, Note, ReadOptions, Table
+
+TOPIC_SCHEME = "kafka://"
+_BEGINNING = 65_536  # enough to pass the comments before a .ts or .arff file's first tag
+_AS_FOUND = ReadOptions()
+_log = logging.getLogger(__name__)
+
+
+def read(source: str, *, kind: Kind, options: ReadOptions = _AS_FOUND, note: Note = _log.warning) -> list[Table]:
+    """The tables of a source: one per series, or one of windows.
+
+    Args:
+        source: a file's path, a WFDB record's, or `kafka://[host:port/]topic[?from=...&to=...]`, see `topic`.
+        kind: what the recipe wants: `record`, rows or records that are windows, or `sliding`, series.
+        options: how to read it.
+        note: is told what a person should know of, and would not see: records that could not be read, labels that
+            match nothing.
+
+    Raises:
+        DataError: what was wrong, where, what was expected, what to do.
+        BackendError, ConfigError: for topics, as the daemon raises them.
+    """
+    if source.startswith(TOPIC_SCHEME):
+        from training.datasets import topic
+
+        tables = topic.read(source, kind, options, note)
+    else:
+        path = Path(source)
+        tables = [_named(table, path) for table in _of_file(path, kind, options)]
+    if options.labels is not None:
+        tables = intervals.apply(tables, options.labels, note)
+    return [_shaped(table, options.image_shape) for table in tables]
+
+
+def _of_file(path: Path, kind: Kind, options: ReadOptions) -> list[Table]:
+    header = wfdb_record.header_of(path)
+    if header is not None:
+        return [wfdb_record.read(header, kind, options)]
+    form = formats.of_content(beginning(path, _BEGINNING))
+    if form is Format.ROWS:
+        return _of_rows(path, kind, options)
+    if form is Format.ARROW:
+        from training.datasets import arrow
+
+        return arrow.read(path, content(path), kind, options)
+    if form is Format.IDX:
+        if kind == "sliding":
+            raise DataError(f"{path}: images are windows, not a series; choose a recipe for records")
+        return [idx.read(path, options)]
+    text = decoded(path, content(path))
+    if form is Format.ARFF:
+        cases = arff_format.parse(path, text, label_column=options.label_column)
+    else:
+        cases = ts_format.parse(path, text, want_labels=options.label_column != "none")
+    return tables_of_cases(path, cases, kind, options.channels)
+
+
+def _of_rows(path: Path, kind: Kind, options: ReadOptions) -> list[Table]:
+    """Text and NumPy's formats, by the daemon's own reader."""
+    if kind == "record" and options.series_column is None:
+        return [read_windows(path, channels=options.channels, label_column=options.label_column)]
+    columns = series_columns(
+        path,
+        channels=options.channels,
+        time_column=options.time_column,
+        label_column=options.label_column,
+        series_column=options.series_column,
+    )
+    return tables_of(path, columns, kind, options)
+
+
+def _named(table: Table, path: Path) -> Table:
+    """A file's only series is called by the file's name."""
+    return table if table.series else replace(table, series=path.name.removesuffix(".gz").rsplit(".", 1)[0])
+
+
+def _shaped(table: Table, shape: tuple[int, int] | None) -> Table:
+    """Windows that are images, as `image_shape` says."""
+    if shape is None:
+        return table
+    if not isinstance(table, WindowTable):
+        raise DataError(f"{table.source}: a series has no image shape; choose a recipe for records")
+    windows = table.windows
+    if windows.shape[1:] == shape:  # (n, height, width) in an array of three dimensions
+        return replace(table, windows=windows.reshape(len(windows), -1, 1), channels=("value",), image_shape=shape)
+    if windows.shape[1] != shape[0] * shape[1]:
+        raise DataError(f"{table.source}: windows of {windows.shape[1]} samples are no {shape[0]} x {shape[1]} images")
+    return replace(table, image_shape=shape)

@@ -1,0 +1,302 @@
+"""A range of a Kafka topic as tables, decoded by the daemon's own decoder: one trains on what one streams.
+
+    kafka://sensors?from=2026-01-01T00:00:00Z&to=latest
+    kafka://broker:9092/sensors?from=offset:1000&to=1767225600000
+
+`from` is inside the range, `to` is not: `earliest`, `latest`, a time (ISO 8601, or ms since 1970) or `offset:N`.
+Without a host the configuration's brokers are asked; without one of those, the brokers of this machine.
+
+Rules of this file: a record that can't be read is counted by its reason and told; a series is what the daemon would
+make of it, so one for each key and partition.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+import msgspec
+import numpy as np
+from pydantic import ValidationError
+
+from monitor import series as numbering
+from monitor.backends.abstract import RecordColumns, TopicPartition
+from monitor.backends.kafka.ranges import Bound, TopicRange
+from monitor.config import NAME, Config, Kafka
+from monitor.configfile import load
+from monitor.datafiles import Int64Array, SeriesTable, WindowTable
+from monitor.datafiles.columns import iso_us
+from monitor.datafiles.content import MAX_BYTES
+from monitor.detector.spec import Channel, WindowSpec
+from monitor.detector.windowing import Samples, Windows
+from monitor.errors import ConfigError, DataError
+from monitor.wire import Decoder, InputRules
+from training.datasets.options import Kind, Note, ReadOptions, Table
+
+_EXPECTED = "expected earliest, latest, a time like 2026-01-31T12:00:00Z, ms since 1970, or offset:N"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a `kafka://` address says; `servers` is empty where it names no host."""
+
+    servers: tuple[str, ...]
+    topic: str
+    start: Bound
+    end: Bound
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    window: WindowSpec
+    channels: tuple[Channel, ...]
+
+
+@dataclass(slots=True)
+class _Partition:
+    """What was read of one partition, poll by poll."""
+
+    series: numbering.SeriesTable
+    parts: list[Samples | Windows] = field(default_factory=list)
+
+
+def parse(source: str) -> Address:
+    """An address's parts.
+
+    Raises:
+        DataError: it is not of the form above.
+    """
+    place, _, query = source.removeprefix("kafka://").partition("?")
+    servers, slash, topic = place.rpartition("/")
+    if not re.fullmatch(NAME, topic) or (slash and not servers):
+        raise DataError(f"{source}: no topic; expected kafka://TOPIC or kafka://HOST:PORT/TOPIC, then ?from=...&to=...")
+    bounds = {"from": Bound("earliest"), "to": Bound("latest")}
+    for pair in query.split("&") if query else ():
+        name, _, value = pair.partition("=")
+        if name not in bounds:
+            raise DataError(f"{source}: unknown {name!r}; from and to are known")
+        bounds[name] = _bound(source, name, unquote(value))
+    return Address(tuple(servers.split(",")) if servers else (), topic, bounds["from"], bounds["to"])
+
+
+def _bound(source: str, name: str, value: str) -> Bound:
+    if value == "earliest":
+        return Bound("earliest")
+    if value == "latest":
+        return Bound("latest")
+    if offset := re.fullmatch(r"offset:(\d{1,18})", value):
+        return Bound("offset", int(offset[1]))
+    if re.fullmatch(r"\d{9,15}", value):
+        return Bound("time", int(value))
+    try:
+        return Bound("time", max(0, -(-iso_us(value) // 1000)))
+    except (ValueError, OverflowError):
+        raise DataError(f"{source}: {name}={value[:40]!r}; {_EXPECTED}") from None
+
+
+def read(source: str, kind: Kind, options: ReadOptions, note: Note) -> list[Table]:
+    """The tables of a topic's range: one per series and partition, or one of windows.
+
+    Channels that are not given are those of the first record that has any; so is the length of windows. Samples whose
+    records state no time have the records' own; where those tie, each is 1 µs after the one before, so that windows
+    take them all, as the daemon does.
+
+    Raises:
+        DataError: the address is wrong, no record could be read, or there are too many.
+        ConfigError: the configuration is wrong, or the topic does not exist.
+        BackendError: the broker can't be reached.
+    """
+    address = parse(source)
+    config = Config() if options.config is None else load(options.config, artifact_needed=False)
+    rules = InputRules(**{name: getattr(config.input, name) for name in InputRules.__slots__})
+    reader = _Reading(f"kafka://{address.topic}", rules, kind, options)
+    wants_headers = rules.series.startswith("header:")
+    with TopicRange(
+        cluster_of(config.kafka, address), address.topic, address.start, address.end, want_headers=wants_headers
+    ) as topic:
+        for bound, name in ((address.start, "from"), (address.end, "to")):
+            for partition, part in topic.parts.items():
+                if bound.kind == "offset" and not part.log_first <= bound.value <= part.log_end:
+                    held = f"{part.log_first} to {part.log_end}"
+                    note(f"{partition}: {name}=offset:{bound.value}, but the log holds {held}; read what there is")
+        for columns in topic.polls():
+            reader.receive(columns)
+    return reader.tables(note)
+
+
+def cluster_of(kafka: Kafka, address: Address) -> Kafka:
+    """The cluster to ask: the configuration's, at the brokers that the address names, if any. Raises `ConfigError`."""
+    if not address.servers:
+        return kafka
+    try:
+        return Kafka.model_validate(kafka.model_dump() | {"bootstrap_servers": list(address.servers)})
+    except ValidationError as error:
+        told = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+        raise ConfigError(f"kafka://{','.join(address.servers)}: {told}; or give a configuration") from None
+
+
+class _Reading:
+    """Decodes polls, and keeps what they hold by partition."""
+
+    def __init__(self, source: str, rules: InputRules, kind: Kind, options: ReadOptions) -> None:
+        self._source = source
+        self._rules = rules
+        self._kind: Kind = kind
+        self._options = options
+        self._layout: _Layout | None = None
+        self._decoder: Decoder | None = None
+        self._waiting: list[RecordColumns] = []  # until a record says what the layout is
+        self._partitions: dict[TopicPartition, _Partition] = {}
+        self._records = 0
+        self._bytes = 0
+        self._reasons: Counter[str] = Counter()
+        self._first_rejected = ""
+
+    def receive(self, columns: RecordColumns) -> None:
+        """Takes a poll in."""
+        self._records += len(columns.values)
+        self._waiting.append(columns)
+        if self._layout is None:
+            self._layout = _layout(self._source, columns.values, self._rules, self._kind, self._options)
+        if self._layout is None:
+            self._weigh(sum(map(len, filter(None, columns.values))))
+            return
+        decoder = self._decoder = self._decoder or Decoder(self._layout, self._rules)
+        for waiting in self._waiting:
+            self._decode(waiting, decoder, self._layout.window.length)
+        self._waiting = []
+
+    def _decode(self, columns: RecordColumns, decoder: Decoder, length: int) -> None:
+        max_series = self._rules.max_series if self._kind == "sliding" else None
+        partition = self._partitions.setdefault(columns.partition, _Partition(numbering.SeriesTable(max_series)))
+        decoded = decoder.decode(columns)
+        numbers, refused = partition.series.number(decoded.keys, decoded.rows)
+        for row, reason, detail in sorted(decoded.rejected + refused):
+            self._reasons[reason.value] += 1
+            offset = int(columns.offsets[row])
+            self._first_rejected = self._first_rejected or f"{columns.partition} offset {offset}: {detail[:200]}"
+        if refused:
+            decoded, numbers = decoded.where(numbers >= 0), numbers[numbers >= 0]
+        offsets = columns.offsets[decoded.rows]
+        if self._kind == "sliding":
+            partition.parts.append(decoded.samples(numbers, offsets))
+        else:
+            partition.parts.append(decoded.windows(numbers, offsets, length))
+        self._weigh(decoded.values.nbytes + 48 * len(decoded.values))
+
+    def _weigh(self, size: int) -> None:
+        self._bytes += size
+        if self._bytes > MAX_BYTES:
+            raise DataError(f"{self._source}: over {MAX_BYTES} bytes after {self._records} records; narrow from and to")
+
+    def tables(self, note: Note) -> list[Table]:
+        """What was read; tells what was not."""
+        if not self._records:
+            raise DataError(f"{self._source}: no records from `from` to `to`; widen the range")
+        if self._layout is None:
+            raise DataError(
+                f"{self._source}: none of {self._records} records names a channel or holds values; name --channels, "
+                "and say how records are written in the configuration's section [input]"
+            )
+        refused = sum(self._reasons.values())
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self._reasons.most_common())
+        if refused:
+            told = f"{self._source}: {refused} of {self._records} records can't be read: {reasons}"
+            told += f"; the first is {self._first_rejected}"
+            if refused == self._records:
+                raise DataError(told)
+            note(told)
+        names = tuple(channel.name for channel in self._layout.channels)
+        if self._kind == "record":
+            return [self._windows(names)]
+        tables: list[Table] = []
+        for partition in sorted(self._partitions):
+            tables += self._series(self._partitions[partition], names)
+        counts = Counter(table.series for table in tables)
+        if several := [name for name, count in counts.items() if count > 1]:
+            note(
+                f"{self._source}: {len(several)} series in several partitions, each read as series of its own: "
+                f"{', '.join(several[:5])}"
+            )
+        return tables
+
+    def _windows(self, names: tuple[str, ...]) -> WindowTable:
+        found = [part for each in sorted(self._partitions) for part in self._partitions[each].parts]
+        windows = np.concatenate([part.values for part in found if len(part)])
+        return WindowTable(windows=windows, channels=names, series=self._source.rpartition("/")[2], source=self._source)
+
+    def _series(self, partition: _Partition, names: tuple[str, ...]) -> list[SeriesTable]:
+        parts = [part for part in partition.parts if isinstance(part, Samples)]
+        together = Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in Samples.__slots__))
+        order = np.argsort(together.series, kind="stable")
+        counts = np.bincount(together.series, minlength=len(partition.series))
+        return [
+            SeriesTable(
+                samples=together.values[rows],
+                channels=names,
+                time_us=in_order(together[rows]),
+                series=partition.series.names[number],
+                source=self._source,
+            )
+            for number, rows in enumerate(np.split(order, np.cumsum(counts)[:-1]))
+            if len(rows)
+        ]
+
+
+def in_order(samples: Samples) -> Int64Array:
+    """One series' times such that those are late, by their time alone, that are late for the daemon, by its clock.
+
+    What it takes though it ties, or overlaps with the record before, comes 1 us after the sample before.
+    """
+    newest = np.maximum.accumulate(np.concatenate([[np.iinfo(np.int64).min], samples.clock_us[:-1]]))
+    in_time = (samples.clock_us > newest) | (samples.ties & (samples.clock_us == newest))
+    time_us = samples.clock_us.copy()
+    count = np.arange(int(in_time.sum()), dtype=np.int64)
+    time_us[in_time] = np.maximum.accumulate(samples.time_us[in_time] - count) + count
+    return time_us
+
+
+def _layout(
+    source: str, values: Sequence[bytes | None], rules: InputRules, kind: Kind, options: ReadOptions
+) -> _Layout | None:
+    """What the options say, and for the rest the first record that says anything; None where none does."""
+    channels, length = options.channels, options.window_length or (1 if kind == "sliding" else None)
+    if rules.format != "json":
+        if channels is None or length is None:
+            raise DataError(
+                f"{source}: {rules.format} records hold numbers only; name --channels and the window's length"
+            )
+    elif channels is None or length is None:
+        found = next((shape for value in values if (shape := _shape(value, rules)) is not None), None)
+        if found is None:
+            return None
+        channels, length = channels or found[0], length or found[1]
+    window = WindowSpec(kind=kind, length=length, hop=length, sampling_rate_hz=options.sampling_rate_hz)
+    return _Layout(window, tuple(Channel(name=name) for name in channels))
+
+
+def _shape(value: bytes | None, rules: InputRules) -> tuple[tuple[str, ...], int] | None:
+    """The channels of a JSON record, in its order, and how many samples it holds; None where it is no such record."""
+    if not value or len(value) > rules.max_record_bytes:
+        return None
+    try:
+        record = msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    chunk = record.get("values") if isinstance(record, dict) else record
+    if isinstance(chunk, list) and chunk:
+        width = len(chunk[0]) if isinstance(chunk[0], list) else 1
+        return (("value",) if width == 1 else tuple(map(str, range(width)))), len(chunk)
+    if not isinstance(record, dict):
+        return None
+    field_of_series = rules.series.removeprefix("field:") if rules.series.startswith("field:") else None
+    taken = {"values", "rate_hz", rules.timestamp_field, field_of_series}
+    names = tuple(name for name, number in record.items() if name not in taken and _may_be_number(number))
+    return (names, 1) if names else None
+
+
+def _may_be_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

@@ -1,0 +1,177 @@
+"""How far a figure could have been from what was seen: percentile bootstrap.
+
+Rules of this file: what is drawn again is what is independent. Windows with a label each: windows, in each class
+separately, so that a draw never lacks one. Several series: series. One long series: blocks of it, since neighbouring
+rows are nearly the same row. An interval says nothing of another data set, nor of a model trained with another seed.
+
+References:
+    Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13; Kunsch 1989 for blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.errors import DataError
+from training.metrics.windows import BoolArray, FloatArray
+
+Float64Array = NDArray[np.float64]
+
+RESAMPLES, LEVEL = 1_000, 0.95
+CELLS = 4_000_000  # of one chunk's count matrices: 32 MB each
+
+
+class Interval(msgspec.Struct, frozen=True, kw_only=True):
+    """The middle `level` of the figure over `resamples` draws."""
+
+    low: float
+    high: float
+    level: float
+    resamples: int
+
+
+class Intervals(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the figures of `windows.report`; None where the figure is None."""
+
+    accuracy: Interval | None
+    anomaly_f1: Interval | None
+    normal_f1: Interval | None
+    auroc: Interval | None
+    average_precision: Interval | None
+
+
+def of_windows(
+    anomalous: BoolArray,
+    scores: FloatArray,
+    flagged: BoolArray,
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> Intervals:
+    """Draws the anomalous and the normal windows again, each with replacement, all figures from the same draws.
+
+    Windows that overlap in time are not independent, and their interval is too narrow: use `over_blocks` there.
+
+    Args:
+        anomalous, scores, flagged: (n,) as in `windows.report`; unscorable windows are left out.
+    """
+    scored = ~np.isnan(scores)
+    truth, found = anomalous[scored], flagged[scored]
+    distinct, places = np.unique(scores[scored], return_inverse=True)
+    rng = np.random.default_rng(seed)
+    columns: list[list[Float64Array]] = []
+    chunk = max(CELLS // max(len(distinct), 1), 1)
+    for start in range(0, resamples if len(truth) else 0, chunk):
+        count = min(chunk, resamples - start)
+        # which windows were drawn, as counts at each distinct score and of the flagged ones
+        anomalies, hits = _drawn(places[truth], found[truth], count, len(distinct), rng)
+        normals, alarms = _drawn(places[~truth], found[~truth], count, len(distinct), rng)
+        columns.append(_figures(anomalies, normals, hits, alarms, int(truth.sum()), int((~truth).sum())))
+    parts = [np.concatenate(column) for column in zip(*columns, strict=True)] or [np.zeros(0)] * 5
+    accuracy, anomaly_f1, normal_f1, auroc, average = (interval(part, level=level) for part in parts)
+    return Intervals(
+        accuracy=accuracy, anomaly_f1=anomaly_f1, normal_f1=normal_f1, auroc=auroc, average_precision=average
+    )
+
+
+def over_series(
+    values: Sequence[float | None], *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
+) -> Interval | None:
+    """The mean over series, series drawn again; None with fewer than two figures. Series without one are left out."""
+    known = np.array([value for value in values if value is not None], dtype=np.float64)
+    if len(known) < 2:
+        return None
+    drawn = np.random.default_rng(seed).integers(0, len(known), size=(resamples, len(known)))
+    return interval(known[drawn].mean(axis=1), level=level)
+
+
+def over_blocks(
+    figure: Callable[[BoolArray, FloatArray], float | None],
+    anomalous: BoolArray,
+    scores: FloatArray,
+    *,
+    block: int,
+    seed: int,
+    resamples: int = 200,
+    level: float = LEVEL,
+) -> Interval | None:
+    """A figure of one long series, from blocks of `block` rows drawn again and laid end to end (moving blocks).
+
+    Args:
+        figure: of labels (n,) and scores (n,); a draw for which it is None is left out.
+        block: longer than an event and than a window, well shorter than the series.
+
+    Returns:
+        None where fewer than half the draws gave a figure: the labels are too few for an interval.
+
+    Raises:
+        DataError: `block` is not between 1 row and the series.
+    """
+    rows = len(anomalous)
+    if not 1 <= block <= rows:
+        raise DataError(f"bootstrap: blocks of {block} rows of a series of {rows}; give 1 to {rows} rows")
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(resamples):
+        starts = rng.integers(0, rows - block + 1, size=math.ceil(rows / block))
+        drawn = (starts[:, None] + np.arange(block)).ravel()[:rows]
+        found.append(figure(anomalous[drawn], scores[drawn]))
+    known = np.array([value for value in found if value is not None], dtype=np.float64)
+    return interval(known, level=level) if 2 * len(known) >= resamples else None
+
+
+def interval(figures: Float64Array, *, level: float = LEVEL) -> Interval | None:
+    """The percentiles of (resamples,) figures; None without any, or where one is NaN."""
+    if not len(figures) or np.isnan(figures).any():
+        return None
+    low, high = np.quantile(figures, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(low=float(low), high=float(high), level=level, resamples=len(figures))
+
+
+def _drawn(
+    places: NDArray[np.int64], found: BoolArray, count: int, distinct: int, rng: np.random.Generator
+) -> tuple[Float64Array, Float64Array]:
+    """`count` draws of one class: how many at each distinct score (count, distinct), and how many flagged (count,)."""
+    if not len(places):
+        return np.zeros((count, distinct)), np.zeros(count)
+    drawn = rng.integers(0, len(places), size=(count, len(places)))
+    cells = places[drawn] + distinct * np.arange(count)[:, None]
+    counts = np.bincount(cells.ravel(), minlength=count * distinct).reshape(count, distinct)
+    return counts.astype(np.float64), found[drawn].sum(axis=1).astype(np.float64)
+
+
+def _figures(
+    anomalies: Float64Array,
+    normals: Float64Array,
+    hits: Float64Array,
+    alarms: Float64Array,
+    positives: int,
+    negatives: int,
+) -> list[Float64Array]:
+    """Accuracy, F1 of anomalies, F1 of normal windows, AUROC and average precision of each draw; NaN for none."""
+    nothing = np.full(len(hits), np.nan)
+    misses, passed = positives - hits, negatives - alarms
+    wrong = misses + alarms
+    auroc, average = nothing, nothing
+    if positives:
+        reached = np.cumsum(anomalies[:, ::-1], axis=1)
+        flagged = reached + np.cumsum(normals[:, ::-1], axis=1)
+        precision = reached / np.maximum(flagged, 1)
+        average = (anomalies[:, ::-1] * precision).sum(axis=1) / positives
+    if positives and negatives:
+        under = np.cumsum(normals, axis=1) - normals / 2
+        auroc = (anomalies * under).sum(axis=1) / (positives * negatives)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no figure
+        return [
+            (hits + passed) / (positives + negatives),
+            2 * hits / (2 * hits + wrong),
+            2 * passed / (2 * passed + wrong),
+            auroc,
+            average,
+        ]

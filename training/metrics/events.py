@@ -1,0 +1,217 @@
+"""Alerts against labelled events: how many were found, how soon, and how often nothing was there.
+
+Rules of this file: only flagged rows count. A row between two flags may join them into one alert, but it finds nothing;
+an event that was touched at one row is found, not filled in (no point adjustment). A miss is a delay longer than any,
+never a delay left out. Rows count from 0, and an interval holds its last row.
+
+    truth     ....[=======]..........[====]....
+    flagged   ..!....!!.!.....!!...............
+    alerts    ..|....|--|.....||...............     merge_gap 2: three alerts, one of them true
+                  ^--^                              found 3 rows after it began; the other event is missed
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.errors import DataError
+from training.metrics.windows import BoolArray, ratio
+
+Int64Array = NDArray[np.int64]
+
+DAY_SECS = 86_400.0
+
+
+class Delays(msgspec.Struct, frozen=True, kw_only=True):
+    """From an event's first row to the first flag in it, in one unit, over *all* events.
+
+    `median` is the least delay within which at least half of them were found, `p90` nine tenths; None where so many
+    were never found. `missed` counts those.
+    """
+
+    unit: str
+    median: float | None
+    p90: float | None
+    missed: int
+
+
+class Events(msgspec.Struct, frozen=True, kw_only=True):
+    """Event-level figures of one series, or of several pooled; alerts are incidents a person would be told of.
+
+    `found_after` holds one delay in rows for each event, None for a miss; `found_after_secs` the same in seconds, empty
+    where rows have no time. Rates of false alarms count normal rows only: `normal_rows`, `normal_days`.
+    """
+
+    events: int
+    found: int
+    alerts: int
+    true_alerts: int
+    false_alarms: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    delay: Delays
+    delay_secs: Delays | None
+    normal_rows: int
+    normal_days: float | None
+    false_alarms_per_day: float | None
+    false_alarms_per_1000_rows: float | None
+    merge_gap: int
+    tolerance: int
+    found_after: tuple[int | None, ...]
+    found_after_secs: tuple[float | None, ...]
+
+
+def intervals(marked: BoolArray, *, gap: int = 1) -> Int64Array:
+    """The runs of True in (n,), as (k, 2) first and last row; fewer than `gap` False rows between two join them."""
+    edges = np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8))
+    first, last = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1
+    apart = first[1:] - last[:-1] - 1 >= max(gap, 1)
+    kept_first, kept_last = np.concatenate([[True], apart]), np.concatenate([apart, [True]])
+    if not len(first):
+        return np.empty((0, 2), dtype=np.int64)
+    return np.column_stack([first[kept_first], last[kept_last]]).astype(np.int64)
+
+
+def report(
+    anomalous: BoolArray,
+    flagged: BoolArray,
+    *,
+    merge_gap: int = 1,
+    tolerance: int = 0,
+    times_secs: NDArray[np.floating] | None = None,
+) -> Events:
+    """Events of one series.
+
+    Args:
+        anomalous: (n,) labelled rows; each run is an event.
+        flagged: (n,) rows over the line; an unscorable row is not flagged.
+        merge_gap: alerts with fewer unflagged rows between them are one alert.
+        tolerance: so many rows after an event's end still belong to it, though not those of the next event. A causal
+            window that ends every `hop` rows can't tell of an event's last row before `hop - 1` rows later.
+        times_secs: (n,) when each row was taken, for delays in seconds and false alarms a day. The time of a row is the
+            median step, so that a gap in the data counts as unwatched; a step back counts as no delay.
+
+    Raises:
+        DataError: the arrays don't belong together.
+    """
+    lengths = {len(anomalous), len(flagged)} | (set() if times_secs is None else {len(times_secs)})
+    if len(lengths) > 1:
+        raise DataError(f"events: labels, flags and times have {sorted(lengths)} rows; they must be of the same rows")
+    labelled = intervals(anomalous)
+    reach = np.minimum(labelled[:, 1] + tolerance, np.append(labelled[1:, 0], len(anomalous)) - 1)
+    belongs = np.zeros(len(anomalous) + 1, dtype=np.int64)
+    np.add.at(belongs, labelled[:, 0], 1)
+    np.add.at(belongs, reach + 1, -1)
+    within: BoolArray = np.cumsum(belongs)[:-1] > 0
+
+    rows = np.flatnonzero(flagged)
+    # the first flag at or after each event's start, len(flagged) where there is none
+    first = np.append(rows, len(flagged))[np.searchsorted(rows, labelled[:, 0])]
+    hit = first <= reach
+    after = tuple(int(d) if h else None for d, h in zip(first - labelled[:, 0], hit, strict=True))
+    seconds: tuple[float | None, ...] = ()
+    if times_secs is not None:
+        seconds = tuple(
+            max(float(times_secs[at] - times_secs[start]), 0.0) if h else None
+            for at, start, h in zip(first, labelled[:, 0], hit, strict=True)
+        )
+
+    alerts = intervals(flagged, gap=merge_gap)
+    hits = np.concatenate([[0], np.cumsum(flagged & within)])
+    true_alerts = int((hits[alerts[:, 1] + 1] > hits[alerts[:, 0]]).sum())
+    normal = int((~within).sum())
+    return _figures(
+        after=after,
+        seconds=seconds,
+        alerts=len(alerts),
+        true_alerts=true_alerts,
+        normal_rows=normal,
+        normal_days=None if times_secs is None else normal * _step(times_secs) / DAY_SECS,
+        merge_gap=merge_gap,
+        tolerance=tolerance,
+    )
+
+
+def pool(reports: Sequence[Events]) -> Events | None:
+    """Several series as one: counts, delays and normal time add up, so rates are those of one stream (a day *each*).
+
+    None without any.
+
+    Raises:
+        DataError: they were made with different `merge_gap` or `tolerance`, or not all have times.
+    """
+    if not reports:
+        return None
+    rules = {(each.merge_gap, each.tolerance, each.normal_days is None) for each in reports}
+    if len(rules) > 1:
+        raise DataError(f"events: reports made by different rules can't be pooled (gap, tolerance, no time): {rules}")
+    days = [each.normal_days for each in reports if each.normal_days is not None]
+    return _figures(
+        after=tuple(delay for each in reports for delay in each.found_after),
+        seconds=tuple(delay for each in reports for delay in each.found_after_secs),
+        alerts=sum(each.alerts for each in reports),
+        true_alerts=sum(each.true_alerts for each in reports),
+        normal_rows=sum(each.normal_rows for each in reports),
+        normal_days=math.fsum(days) if days else None,
+        merge_gap=reports[0].merge_gap,
+        tolerance=reports[0].tolerance,
+    )
+
+
+def delays(after: Sequence[float | None], unit: str) -> Delays:
+    """Quantiles with misses as the longest delays (the inverted distribution function; no interpolation)."""
+    ordered = sorted(math.inf if delay is None else float(delay) for delay in after)
+
+    def within(share: float) -> float | None:
+        value = ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else math.inf
+        return None if math.isinf(value) else value
+
+    return Delays(unit=unit, median=within(0.5), p90=within(0.9), missed=sum(delay is None for delay in after))
+
+
+def _figures(
+    *,
+    after: tuple[int | None, ...],
+    seconds: tuple[float | None, ...],
+    alerts: int,
+    true_alerts: int,
+    normal_rows: int,
+    normal_days: float | None,
+    merge_gap: int,
+    tolerance: int,
+) -> Events:
+    found, false = sum(delay is not None for delay in after), alerts - true_alerts
+    precision, recall = ratio(true_alerts, alerts), ratio(found, len(after))
+    f1 = None if recall is None else 0.0
+    if precision and recall:
+        f1 = 2 * precision * recall / (precision + recall)
+    return Events(
+        events=len(after),
+        found=found,
+        alerts=alerts,
+        true_alerts=true_alerts,
+        false_alarms=false,
+        precision=precision,
+        recall=recall,
+        f1=f1,
+        delay=delays(after, "rows"),
+        delay_secs=None if normal_days is None else delays(seconds, "seconds"),
+        normal_rows=normal_rows,
+        normal_days=normal_days,
+        false_alarms_per_day=None if normal_days is None else ratio(false, normal_days),
+        false_alarms_per_1000_rows=ratio(1000 * false, normal_rows),
+        merge_gap=merge_gap,
+        tolerance=tolerance,
+        found_after=after,
+        found_after_secs=seconds,
+    )
+
+
+def _step(times_secs: NDArray[np.floating]) -> float:
+    return float(np.median(np.diff(times_secs.astype(np.float64)))) if len(times_secs) > 1 else 0.0

@@ -1,0 +1,71 @@
+"""How the commands' options say how data is read: the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor.errors import DataError
+from training.datasets.options import ReadOptions
+
+Data = Annotated[
+    list[str],
+    typer.Argument(
+        help="Files (CSV, Parquet, Arrow, .npy, .npz, UCR and UEA .txt .tsv .ts .arff, WFDB records, IDX images; "
+        "gzipped or not), or a range of a topic: kafka://host:port/topic?from=...&to=..."
+    ),
+]
+Channels = Annotated[
+    str | None, typer.Option(help="Columns to watch, separated by commas; default: all but time, series and label.")
+]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Column of labels; for rows that are windows also first, last or none.")
+]
+Labels = Annotated[
+    Path | None, typer.Option(help="File of labels: one a row, intervals [series,] start, end, or NAB's windows JSON.")
+]
+TimeColumn = Annotated[
+    str | None, typer.Option(help="Column of timestamps; default: one called timestamp, time, date, ...")
+]
+SeriesColumn = Annotated[str | None, typer.Option(help="Long form: the column that names each row's series.")]
+ImageShape = Annotated[str | None, typer.Option(help="Windows are images of this height and width, such as 28x28.")]
+KafkaConfig = Annotated[
+    Path | None, typer.Option("--config", "-c", help="For topics: the daemon's configuration, for its connection.")
+]
+
+
+def read_options(
+    *,
+    channels: str | None = None,
+    label_column: str | None = None,
+    labels: Path | None = None,
+    time_column: str | None = None,
+    series_column: str | None = None,
+    image_shape: str | None = None,
+    config: Path | None = None,
+    window_length: int | None = None,
+    sampling_rate_hz: float | None = None,
+) -> ReadOptions:
+    """The options as `training.datasets` takes them. Raises `DataError` where one can't be meant."""
+    return ReadOptions(
+        channels=tuple(name.strip() for name in channels.split(",")) if channels else None,
+        label_column=label_column,
+        labels=labels,
+        time_column=time_column,
+        series_column=series_column,
+        image_shape=_image_shape(image_shape),
+        config=config,
+        window_length=window_length,
+        sampling_rate_hz=sampling_rate_hz,
+    )
+
+
+def _image_shape(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    height, _, width = text.lower().partition("x")
+    if not (height.strip().isdigit() and width.strip().isdigit()):
+        raise DataError(f"--image-shape {text!r}: expected height and width, such as 28x28")
+    return int(height), int(width)

@@ -1,0 +1,228 @@
+"""Another line for an artifact that is trained already: from new scores, or from what it remembers of its calibration.
+
+Rules of this file: pure. The model, the score and the known answers stay as they are, so every score stays as it was.
+What the stored tables can't answer is refused, never guessed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.detector import spec
+from monitor.detector.artifact import Artifact
+from monitor.detector.spec import CalibrationSpec, Manifest, ThresholdSpec
+from monitor.errors import DataError
+from training.thresholds import rules, tail
+from training.thresholds.calibration import LOWEST_THRESHOLD, CalibrationScores, windows_per_day
+from training.thresholds.choose import Labelled, choose, conformal_rank, parameters, too_few
+from training.thresholds.rules import ThresholdPart
+
+# Pages that show the line and figures at it.
+STALE = ("report.html", "MODEL_CARD.md")
+
+
+def recalibrated(
+    artifact: Artifact,
+    rule: ThresholdPart | float,
+    scores: CalibrationScores | None = None,
+    *,
+    oracle: Labelled | None = None,
+) -> tuple[Artifact, list[str]]:
+    """`artifact` with another line, not yet saved (its digest is empty), and what to tell of it.
+
+    Args:
+        rule: how to choose, or the line itself.
+        scores: of normal windows, by the artifact's own scorer; None chooses from what the artifact has stored.
+        oracle: labelled scores, for the method of that name.
+
+    Raises:
+        DataError: the rule can't be meant, or can't be answered by what is stored.
+    """
+    manifest = artifact.manifest
+    calibration, table = manifest.calibration, artifact.calibration_table
+    if not isinstance(rule, ThresholdPart):
+        threshold, notes = _given(rule), []
+    elif scores is not None:
+        chosen = choose(scores, rule, oracle=oracle)
+        threshold, calibration, table, notes = chosen.threshold, chosen.calibration, chosen.table, chosen.notes
+    else:
+        if problems := rules.problems(rule):
+            raise DataError("; ".join(problems))
+        threshold, notes = _from_tables(artifact, rule)
+    record: dict[str, Any] = {
+        "method": threshold.method,
+        "parameters": threshold.parameters,
+        "from": "nothing" if not isinstance(rule, ThresholdPart) else "the stored tables" if scores is None else "data",
+        "before": {"value": manifest.threshold.value, "method": manifest.threshold.method},
+    }
+    changed = msgspec.structs.replace(
+        manifest,
+        threshold=threshold,
+        calibration=calibration,
+        training={**manifest.training, "recalibrated": record},
+    )
+    kept = {name: content for name, content in artifact.extras.items() if name not in STALE}
+    made = replace(
+        artifact,
+        manifest=changed,
+        calibration_table=table,
+        extras=kept,
+        digest="",
+        format_version=spec.FORMAT_VERSION,
+    )
+    return made, notes
+
+
+def rate_of(manifest: Manifest) -> float | None:
+    """Windows of a series in a day, as the calibration or the sampling rate says; None where neither does."""
+    return manifest.calibration.windows_per_day or windows_per_day(manifest.window, [])
+
+
+def expected_alarms(manifest: Manifest, line: float) -> tuple[float, str]:
+    """False alarms to expect over `line` by the stored tables, and their unit.
+
+    Over the tail's start incidents, under it windows over the line, of which an incident may have several.
+    """
+    calibration = manifest.calibration
+    rate, fitted = rate_of(manifest), calibration.tail
+    if fitted is not None and line >= fitted.start:
+        share = fitted.peaks / calibration.windows * float(tail.exceeding(fitted, np.array([line]))[0])
+        what = "incidents"
+    else:
+        probabilities, values = _columns(calibration)
+        # Of equal scores in the table the last: a window is over the line only where it is higher.
+        last = np.append(np.diff(values) > 0, True)
+        under = float(np.interp(line, values[last], probabilities[last], left=0.0))
+        share, what = 1 - under, "windows over the line"
+    if rate is None:
+        return 1000 * share, f"{what} per 1,000 windows"
+    return rate * share, f"{what} a day per series"
+
+
+def _given(value: float) -> ThresholdSpec:
+    if not (math.isfinite(value) and LOWEST_THRESHOLD <= value <= spec.MAX_FLOAT32):
+        raise DataError(f"threshold {value:g}: must be a finite number of at least {LOWEST_THRESHOLD:.3g}")
+    return ThresholdSpec(value=float(value), method="given")
+
+
+def _from_tables(artifact: Artifact, rule: ThresholdPart) -> tuple[ThresholdSpec, list[str]]:
+    """The line from stored quantiles, moments and tail."""
+    manifest = artifact.manifest
+    if rule.method == "oracle":
+        raise DataError('the method "oracle" needs labelled windows, which an artifact does not keep: give data')
+    notes: list[str] = []
+    lines: dict[str, float] = {}
+    if rule.per == "series":
+        lines = _series_lines(artifact, rule)
+        notes.append(f"{len(lines)} series have a line of their own; others have that of all series")
+    value = max(_line(manifest, rule, notes), LOWEST_THRESHOLD)
+    if not manifest.calibration.held_out and rule.method != "mean_std":
+        notes.append("the model was fitted on the calibration windows: new ones score higher, so expect more alarms")
+    return ThresholdSpec(value=value, method=rule.method, parameters=parameters(rule), series=lines), notes
+
+
+def _line(manifest: Manifest, rule: ThresholdPart, notes: list[str]) -> float:
+    calibration = manifest.calibration
+    window = manifest.window
+    overlap = window.length / window.hop if window.kind == "sliding" else 1.0
+    if rule.method == "mean_std":
+        return calibration.mean + rule.k * calibration.std
+    if rule.method == "quantile":
+        if note := too_few(calibration.windows, rule.quantile, overlap=overlap):
+            notes.append(note)
+        return _at(calibration, rule.quantile, notes)
+    if rule.method == "conformal":
+        independent = max(int(calibration.windows / math.ceil(max(overlap, 1.0))), 1)
+        rank, note = conformal_rank(independent, rule.p_value)
+        if note:
+            notes.append(note)
+        if overlap > 1:
+            notes.append("the stored table holds overlapping windows too: p-values are approximate")
+        return _at(calibration, (independent - 1 - rank) / max(independent - 1, 1), notes)
+    return _pot(calibration, rule.risk, notes) if rule.method == "pot" else _budget(manifest, rule, notes)
+
+
+def _pot(calibration: CalibrationSpec, risk: float, notes: list[str]) -> float:
+    if calibration.tail is None:
+        raise DataError('the method "pot" needs a tail, and this artifact has none stored: give normal data')
+    level = tail.level(calibration.tail, risk)
+    return _at(calibration, 1 - risk, notes) if level is None else level
+
+
+def _budget(manifest: Manifest, rule: ThresholdPart, notes: list[str]) -> float:
+    """From the tail; under it from the table, as if each window over the line were an incident."""
+    calibration, rate = manifest.calibration, rate_of(manifest)
+    if rate is None:
+        raise DataError(
+            'the method "budget" needs to know how many windows a day has, and this artifact does not say it: give '
+            "normal data with timestamps"
+        )
+    if calibration.tail is not None:
+        peaks_a_day = rate * calibration.tail.peaks / calibration.windows
+        level = tail.budget_level(calibration.tail, peaks_a_day, rule.alarms_per_day)
+        if level is not None:
+            days = calibration.windows / rate
+            if rule.alarms_per_day * days < 1:
+                notes.append(
+                    f"EXTRAPOLATED: {days:.3g} days of normal data can't show {rule.alarms_per_day:g} alarms a day; "
+                    f"the line is as good as the tail of {calibration.tail.peaks} peaks"
+                )
+                # As with data: what the calibration shows must not come again.
+                level = max(level, calibration.quantiles[-1][1])
+            notes.append("incidents are estimated by the stored tail, not counted")
+            return level
+    probability = 1 - rule.alarms_per_day / rate
+    if probability < 0 or too_few(calibration.windows, probability):
+        raise DataError(
+            f"{rule.alarms_per_day:g} alarms a day of {rate:.6g} windows can't be told from what this artifact has "
+            "stored; give normal data"
+        )
+    notes.append("each window over the line is taken for an incident of its own: fewer will come")
+    return _at(calibration, probability, notes)
+
+
+def _series_lines(artifact: Artifact, rule: ThresholdPart) -> dict[str, float]:
+    names, table = artifact.manifest.calibration.series, artifact.calibration_table
+    if rule.method != "quantile" or table is None or not names:
+        why = (
+            "only their quantiles are stored" if names and table is not None else "it has no quantiles of single series"
+        )
+        raise DataError(
+            f'lines per series by "{rule.method}" can\'t be had from this artifact: {why}; give normal data, or leave '
+            "--per out"
+        )
+    probabilities, _ = _columns(artifact.manifest.calibration)
+    return {
+        name: max(float(np.interp(rule.quantile, probabilities, row)), LOWEST_THRESHOLD)
+        for name, row in zip(names, table.astype(np.float64), strict=True)
+    }
+
+
+def _columns(calibration: CalibrationSpec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    columns = np.array(calibration.quantiles, dtype=np.float64)
+    return columns[:, 0], columns[:, 1]
+
+
+def _at(calibration: CalibrationSpec, probability: float, notes: list[str]) -> float:
+    """The stored quantile; between two of the table in proportion."""
+    probabilities, values = _columns(calibration)
+    exact = np.flatnonzero(np.isclose(probabilities, probability, rtol=0, atol=1e-12))
+    if len(exact):
+        return float(values[exact[0]])
+    if not probabilities[0] < probability < probabilities[-1]:
+        raise DataError(
+            f"quantile {probability:g} is outside the stored table ({probabilities[0]:g} to {probabilities[-1]:g}); "
+            "give normal data"
+        )
+    place = int(np.searchsorted(probabilities, probability))
+    notes.append(
+        f"quantile {probability:.6g} lies between the stored ones at {probabilities[place - 1]:g} and "
+        f"{probabilities[place]:g}: the line is between theirs, in proportion"
+    )
+    return float(np.interp(probability, probabilities, values))

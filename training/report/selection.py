@@ -1,0 +1,114 @@
+"""Which test windows there are pictures of, and how long arrays are made short enough for a page.
+
+Rules of this file: pure numpy, deterministic; what is left out is left out by rule, never by chance. The worst mistakes
+are the worst by score, not the most telling ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.report.content import BoolArray, FloatArray, Int64Array, Tested
+
+EXAMPLES = 6
+CURVE_CELLS = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Places of test windows, each at most `EXAMPLES`.
+
+    With labels: `quiet` are normal windows rightly passed and `loud` anomalies rightly flagged, both spread evenly over
+    their scores; `false_alarms` are the normal windows of the highest scores over the line, worst first, and `misses`
+    the anomalies of the lowest scores under it. Without labels `quiet` and `loud` are what is under and over the line,
+    and the other two are empty.
+    """
+
+    quiet: Int64Array
+    loud: Int64Array
+    false_alarms: Int64Array
+    misses: Int64Array
+
+
+def select(tested: Tested) -> Selection:
+    """Chooses by score and truth; unscorable windows are in no part."""
+    scored, none = np.isfinite(tested.scores), np.zeros(0, np.int64)
+    over, under = scored & tested.flagged, scored & ~tested.flagged
+    if tested.truth is None:
+        return Selection(
+            quiet=_spread(under, tested.scores), loud=_spread(over, tested.scores), false_alarms=none, misses=none
+        )
+    return Selection(
+        quiet=_spread(under & ~tested.truth, tested.scores),
+        loud=_spread(over & tested.truth, tested.scores),
+        false_alarms=_by_score(over & ~tested.truth, tested.scores)[::-1][:EXAMPLES],
+        misses=_by_score(under & tested.truth, tested.scores)[:EXAMPLES],
+    )
+
+
+def shown(tested: Tested) -> Int64Array:
+    """All places that the report has pictures of, increasing: only these need reconstructions."""
+    chosen = select(tested)
+    return np.unique(np.concatenate([chosen.quiet, chosen.loud, chosen.false_alarms, chosen.misses]))
+
+
+def _by_score(which: BoolArray, scores: FloatArray) -> Int64Array:
+    places = np.flatnonzero(which)
+    return places[np.argsort(scores[places], kind="stable")].astype(np.int64)
+
+
+def _spread(which: BoolArray, scores: FloatArray) -> Int64Array:
+    """`EXAMPLES` places at even steps of rank, from the lowest score to the highest."""
+    places = _by_score(which, scores)
+    steps = np.unique(np.linspace(0, len(places) - 1, min(EXAMPLES, len(places))).round().astype(np.int64))
+    return places[steps]
+
+
+def envelope(values: FloatArray, points: int) -> Int64Array:
+    """Places (m,) that keep the outline of `values` (n,) with about `points` of them: ends of each stretch's range.
+
+    All places where n is small enough; NaN is passed over, a stretch of nothing else keeps its first place.
+    """
+    count = len(values)
+    if count <= points:
+        return np.arange(count, dtype=np.int64)
+    edges = np.linspace(0, count, points // 2 + 1).astype(np.int64)
+    places = [0, count - 1]
+    for start, end in itertools.pairwise(edges):
+        stretch = values[start:end]
+        low, high = np.where(np.isnan(stretch), np.inf, stretch), np.where(np.isnan(stretch), -np.inf, stretch)
+        places += [int(start + np.argmin(low)), int(start + np.argmax(high))]
+    return np.unique(np.array(places, dtype=np.int64))
+
+
+def distinct(x: FloatArray, y: FloatArray) -> Int64Array:
+    """Places (m,) of a curve's points, one for each cell of a grid over [0, 1] squared, and the last."""
+    cells = np.round(x * CURVE_CELLS).astype(np.int64) * (CURVE_CELLS + 1) + np.round(y * CURVE_CELLS).astype(np.int64)
+    _, first = np.unique(cells, return_index=True)
+    return np.unique(np.append(first, len(x) - 1)) if len(x) else np.zeros(0, np.int64)
+
+
+def thinned(which: BoolArray, most: int) -> Int64Array:
+    """At most `most` places where `which` (n,) holds, at even steps."""
+    places = np.flatnonzero(which).astype(np.int64)
+    if len(places) <= most:
+        return places
+    return places[np.linspace(0, len(places) - 1, most).round().astype(np.int64)]
+
+
+def bins(scores: FloatArray, line: float, count: int = 60) -> tuple[NDArray[np.float64], bool]:
+    """Edges (count + 1,) of a histogram of all finite `scores` and `line`, and whether they are even in logarithm.
+
+    They are where the highest score is far over the usual one, as the histogram would else be one bar.
+    """
+    held = np.append(scores[np.isfinite(scores)], line).astype(np.float64)
+    low, high = float(held.min()), float(held.max())
+    if low > 0 and high > 20 * float(np.median(held)):
+        return np.geomspace(low, high, count + 1), True
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, count + 1), False

@@ -1,0 +1,79 @@
+"""Scores of data by an artifact's own scorer, as calibration takes them: series kept apart, in order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor.datafiles import SeriesTable, WindowTable
+from monitor.detector.artifact import Artifact
+from monitor.detector.scoring import Scorer
+from monitor.errors import DataError
+from training.parts import NormalClass, Table, all_windows
+from training.thresholds.calibration import CalibrationScores, windows_per_day
+from training.thresholds.choose import Labelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """`normal` windows that could be scored; `labelled` all windows, None where nothing has labels."""
+
+    normal: CalibrationScores
+    labelled: Labelled | None
+    notes: tuple[str, ...] = ()
+
+
+def scored(
+    artifact: Artifact, scorer: Scorer, tables: Sequence[Table], *, normal_class: NormalClass | None, held_out: bool
+) -> Scored:
+    """Scores all windows of `tables`; `normal_class` None takes that of the training.
+
+    Raises:
+        DataError: the windows are not the artifact's, or none is normal and complete.
+    """
+    manifest = artifact.manifest
+    window = manifest.window
+    shapes = {table.windows.shape[1:] for table in tables if isinstance(table, WindowTable)}
+    if shapes - {manifest.window_shape}:
+        raise DataError(f"windows of {sorted(shapes)} (samples, channels); the artifact takes {manifest.window_shape}")
+    if normal_class is None:
+        stated = manifest.training.get("normal_class", 0)
+        normal_class = "all" if stated == "all" else int(stated)
+    names: dict[str, int] = {}
+    scores, truths, series, has_labels = [], [], [], False
+    for number, table in enumerate(tables):
+        found = all_windows([table], window, normal_class)
+        count = len(found.windows)
+        has_labels |= found.anomalous is not None
+        scores.append(scorer(found.windows)[0] if count else np.zeros(0, np.float32))
+        truths.append(np.zeros(count, np.bool_) if found.anomalous is None else found.anomalous)
+        name = table.series or f"series {number}"
+        series.append(np.full(count, names.setdefault(name, len(names)), dtype=np.int64))
+    score, truth, code = np.concatenate(scores), np.concatenate(truths), np.concatenate(series)
+    unscorable = np.isnan(score)
+    kept = ~truth & ~unscorable
+    if not kept.any():
+        raise DataError(
+            f"{len(score)} windows, but none is normal (label {normal_class}) and complete; check the labels, and "
+            f"whether series are as long as a window ({window.length} samples)"
+        )
+    notes = []
+    if truth.any():
+        notes.append(f"{int(truth.sum())} of {len(score)} windows are labelled anomalies and not calibrated with")
+    if (unscorable & ~truth).any():
+        notes.append(f"{int((unscorable & ~truth).sum())} normal windows were left out: too many missing numbers")
+    times = [table.time_us for table in tables if isinstance(table, SeriesTable)]
+    named = all(isinstance(table, SeriesTable) for table in tables)
+    normal = CalibrationScores(
+        scores=score[kept],
+        series=code[kept] if named else None,
+        names=tuple(names) if named else (),
+        overlap=window.length / window.hop if window.kind == "sliding" else 1.0,
+        windows_per_day=windows_per_day(window, times) or manifest.calibration.windows_per_day,
+        held_out=held_out,
+    )
+    return Scored(
+        normal=normal, labelled=Labelled(scores=score, anomalous=truth) if has_labels else None, notes=tuple(notes)
+    )

@@ -1,0 +1,87 @@
+"""What a score needs besides the model, fitted offline: a whitening matrix, or prototypes of normal windows.
+
+Rules of this file: scaled windows, flat (n, size); nothing of the test part is seen.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.vq import ClusterError, kmeans2
+
+from monitor.errors import DataError
+from training.recipe_form import ScorePart
+
+Float32Array = NDArray[np.float32]
+
+STARTS = 4  # of k-means; the best is kept
+PASSES = 50
+# A direction in which residuals hardly move is not taken for more than this part of the mean variance.
+LEAST_VARIANCE = 1e-6
+
+
+def fit(
+    score: ScorePart,
+    *,
+    fitted: Float32Array,
+    reconstructed: Float32Array,
+    held: Float32Array,
+    held_reconstructed: Float32Array,
+    seed: int,
+) -> dict[str, Float32Array]:
+    """Tensors by name, as `monitor.detector.scores.tensor_shapes` wants them.
+
+    Args:
+        fitted, reconstructed: (n, size) the windows that fitted the model, and what it makes of them.
+        held, held_reconstructed: (m, size) the calibration windows; `whitened` is their residuals' covariance.
+    """
+    if score.kind == "prototype":
+        source = fitted if score.prototypes_of == "windows" else reconstructed
+        return {"centres": centres(source, score.prototypes, seed)}
+    if score.kind == "whitened":
+        if len(held) < 2:
+            raise DataError('score.kind "whitened" needs calibration windows: split.calibration must be over 0')
+        return whitening(held - held_reconstructed)
+    return {}
+
+
+def centres(rows: Float32Array, count: int, seed: int) -> Float32Array:
+    """k-means centres (count, size) of `rows`, the best of a few starts; as many as there are rows at most.
+
+    References:
+        Arthur & Vassilvitskii 2007, "k-means++"; Lloyd 1982.
+    """
+    table = rows.astype(np.float64)
+    count = min(count, len(np.unique(table, axis=0)))
+    best, least = table[:count], np.inf
+    for start in range(STARTS):
+        rng = np.random.default_rng([seed, start])
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                found, nearest = kmeans2(table, count, iter=PASSES, minit="++", missing="raise", rng=rng)
+        except (ClusterError, UserWarning):  # a centre lost all its rows: another start has another fate
+            continue
+        spread = float(np.square(table - found[nearest]).sum())
+        if spread < least:
+            best, least = found, spread
+    return best.astype(np.float32)
+
+
+def whitening(residuals: Float32Array) -> dict[str, Float32Array]:
+    """Mean (size,) and symmetric whitening matrix (size, size) of residuals (n, size).
+
+    The covariance is shrunk towards a multiple of the identity by size / (size + n): with fewer residuals than numbers
+    in one it is mostly that.
+    """
+    table = residuals.astype(np.float64)
+    mean = table.mean(axis=0)
+    size = table.shape[1]
+    covariance = np.cov(table, rowvar=False).reshape(size, size)
+    level = max(float(np.trace(covariance)) / size, float(np.finfo(np.float32).tiny))
+    shrink = size / (size + len(table))
+    values, vectors = np.linalg.eigh((1 - shrink) * covariance + shrink * level * np.eye(size))
+    inverse = (vectors / np.sqrt(np.maximum(values, LEAST_VARIANCE * level))) @ vectors.T
+    return {"mean": mean.astype(np.float32), "whitener": inverse.astype(np.float32)}

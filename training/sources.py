@@ -1,0 +1,70 @@
+"""What `train`, `evaluate` and the others are pointed at: sources as tables, and named for ever by their bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.datafiles import WindowTable
+from monitor.errors import DataError
+from training import datasets
+from training.datasets.options import Kind, ReadOptions, Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What names a data source for ever: its name, not its place, the SHA-256 of its bytes, how many, and its rows.
+
+    Of a topic's range, or of a record in several files, the bytes are those of the numbers read.
+    """
+
+    file: str
+    sha256: str
+    bytes: int
+    rows: int
+
+
+def read(
+    names: Sequence[str], kind: Kind, options: ReadOptions, note: Callable[[str], None]
+) -> tuple[list[Table], list[Source]]:
+    """Tables and fingerprints of all sources.
+
+    Raises:
+        DataError: one can't be read; says where and what to do.
+    """
+    tables: list[Table] = []
+    sources = []
+    for name in names:
+        found = datasets.read(name, kind=kind, options=options, note=note)
+        tables += found
+        sources.append(fingerprint(name, found))
+    return tables, sources
+
+
+def fingerprint(name: str, tables: Sequence[Table]) -> Source:
+    """Names a source by what it holds now."""
+    rows = sum(len(_numbers(table)) for table in tables)
+    digest, size, path = hashlib.sha256(), 0, Path(name)
+    if path.is_file():
+        try:
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+                size = file.tell()
+        except OSError as error:
+            raise DataError(f"{path}: can't be read: {error.strerror}") from None
+        return Source(file=path.name, sha256=digest.hexdigest(), bytes=size, rows=rows)
+    for table in tables:
+        numbers = _numbers(table).astype("<f4").tobytes()
+        digest.update(numbers)
+        size += len(numbers)
+    return Source(file=name.rsplit("/", 1)[-1], sha256=digest.hexdigest(), bytes=size, rows=rows)
+
+
+def _numbers(table: Table) -> NDArray[np.float32]:
+    return table.windows if isinstance(table, WindowTable) else table.samples

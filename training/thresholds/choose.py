@@ -1,0 +1,304 @@
+"""Choosing the line by a rule, and saying what it costs and how far it can be trusted.
+
+Sources: conformal p-values, Bates et al., "Testing for outliers with conformal p-values", 2023; the level of a risk,
+Siffer et al., KDD 2017. What a calibration is too small for is said in `notes`, never passed over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.detector.spec import CalibrationSpec, ThresholdSpec
+from monitor.errors import DataError
+from training.thresholds import incidents, rules, tail
+from training.thresholds.calibration import (
+    LEAST_SERIES_WINDOWS,
+    LOWEST_THRESHOLD,
+    CalibrationScores,
+    check,
+    quantile,
+    summarised,
+)
+from training.thresholds.incidents import Expected
+from training.thresholds.rules import ThresholdPart
+
+FEW_INCIDENTS = 5
+SERIES_NOTES = 3
+_NO_TAIL = tail.Fitted(tail=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """Scores (n,) of labelled windows, for the method "oracle" alone; those that are not numbers are left out."""
+
+    scores: NDArray[np.float32]
+    anomalous: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The line, what the artifact keeps of the calibration, and what a person should know.
+
+    `table` (series, probabilities) holds the quantiles of the series in `calibration.series`. `expected` is what
+    the line costs on the calibration windows, and `series_expected` the same of each series.
+    """
+
+    threshold: ThresholdSpec
+    calibration: CalibrationSpec
+    table: NDArray[np.float32] | None
+    notes: list[str]
+    expected: Expected
+    series_expected: Mapping[str, Expected]
+
+
+@dataclass(slots=True)
+class _Line:
+    """One line by the rule, and whether the calibration was enough for it."""
+
+    value: float
+    notes: list[str] = field(default_factory=list)
+    enough: bool = True
+
+    def doubt(self, note: str) -> None:
+        self.notes.append(note)
+        self.enough = False
+
+
+def choose(calibration: CalibrationScores, rule: ThresholdPart, *, oracle: Labelled | None = None) -> Chosen:
+    """The line by `rule`.
+
+    Args:
+        calibration: of the windows fitted on for `mean_std`, of held-out ones for the others.
+        oracle: labelled scores, for the method of that name.
+
+    Raises:
+        DataError: the rule can't be meant, there are no windows, a score is not a number, or something that the method
+            needs is not known.
+    """
+    if problems := rules.problems(rule):
+        raise DataError("; ".join(problems))
+    check(calibration)
+    fitted = tail.fit(calibration)
+    line = _line(calibration, rule, fitted, oracle)
+    value, notes = _raised(line.value, line.notes), line.notes
+    if not calibration.held_out and rule.method not in ("mean_std", "oracle"):
+        notes.append("the model was fitted on the calibration windows: new ones score higher, so expect more alarms")
+    lines = _series_lines(calibration, rule, notes) if rule.per == "series" else {}
+    spec, table, said = summarised(calibration, fitted.tail)
+    names = dict(calibration.by_name())
+    return Chosen(
+        threshold=ThresholdSpec(value=value, method=rule.method, parameters=parameters(rule), series=lines),
+        calibration=spec,
+        table=table,
+        notes=notes + said,
+        expected=incidents.expected(calibration, value, lines),
+        series_expected={name: incidents.expected(own, lines.get(name, value)) for name, own in names.items()},
+    )
+
+
+def parameters(rule: ThresholdPart) -> dict[str, float]:
+    """The numbers that the rule's method reads, as the artifact keeps them."""
+    names = {
+        "mean_std": "k",
+        "quantile": "quantile",
+        "budget": "alarms_per_day",
+        "pot": "risk",
+        "conformal": "p_value",
+    }
+    name = names.get(rule.method)
+    return {} if name is None else {name: float(getattr(rule, name))}
+
+
+def _line(
+    calibration: CalibrationScores, rule: ThresholdPart, fitted: tail.Fitted, oracle: Labelled | None = None
+) -> _Line:
+    scores = calibration.scores
+    if rule.method == "mean_std":
+        return _Line(float(np.mean(scores, dtype=np.float64) + rule.k * np.std(scores, dtype=np.float64)))
+    if rule.method == "quantile":
+        line = _Line(quantile(scores, rule.quantile))
+        if note := too_few(len(scores), rule.quantile, overlap=calibration.overlap):
+            line.doubt(note)
+        return line
+    if rule.method == "budget":
+        return _budget(calibration, rule.alarms_per_day, fitted)
+    if rule.method == "pot":
+        return _pot(scores, rule.risk, fitted)
+    return _conformal(calibration, rule.p_value) if rule.method == "conformal" else _oracle(oracle)
+
+
+def too_few(windows: int, probability: float, *, overlap: float = 1.0) -> str | None:
+    """What to tell the user where the quantile asked for is beyond what so many windows can show; else None.
+
+    Args:
+        overlap: how many windows cover a sample (length / hop): overlapping windows are one observation, not many.
+    """
+    needed = 1 / max(1 - probability, 1e-12)
+    independent = windows / max(overlap, 1.0)
+    # 1 - 0.99 is a little over 0.01 or under it, by rounding.
+    if independent >= needed * (1 - 1e-9):
+        return None
+    return (
+        f"{windows} calibration windows count as about {independent:.0f} independent ones, but quantile "
+        f"{probability:g} needs {needed:.0f}: the line rests on a few of them; give more normal data, or a "
+        "lower quantile"
+    )
+
+
+def _budget(calibration: CalibrationScores, alarms_per_day: float, fitted: tail.Fitted) -> _Line:
+    days = calibration.days
+    if days is None or calibration.windows_per_day is None:
+        raise DataError(
+            'threshold.method "budget" needs to know how many windows a day has: give window.sampling_rate_hz in the '
+            "recipe, or data with timestamps (--time-column)"
+        )
+    allowed = math.floor(alarms_per_day * days + 1e-9)
+    value, reached = incidents.lowest_line(calibration, allowed)
+    line = _Line(value)
+    if allowed:
+        if not reached:
+            line.notes.append(
+                f"no line opens as many as {alarms_per_day:g} incidents a day: this is the one that opens the most"
+            )
+        elif allowed < FEW_INCIDENTS:
+            line.notes.append(
+                f"the budget rests on {allowed} incident{'s' * (allowed > 1)} in {days:.3g} days of normal data; give "
+                "more of it"
+            )
+        return line
+    short = (
+        f"{days:.3g} days of normal data can't show {alarms_per_day:g} alarms a day ({1 / alarms_per_day:.3g} days or "
+        "more are needed)"
+    )
+    if fitted.tail is None:
+        line.doubt(f"{short}, and {fitted.reason}: the line is the highest score there is, and the rate a guess")
+        return line
+    peaks_a_day = calibration.windows_per_day * fitted.tail.peaks / len(calibration.scores)
+    level = tail.budget_level(fitted.tail, peaks_a_day, alarms_per_day)
+    # Where the calibration shows no more than one incident, at least that one must not come again.
+    line.value = max(value, level or value)
+    line.notes.append(
+        f"EXTRAPOLATED: {short}; the line comes from a generalised Pareto tail of {fitted.tail.peaks} peaks, and is as "
+        "good as that; give more normal data" + (f" ({fitted.reason})" if fitted.reason else "")
+    )
+    return line
+
+
+def _pot(scores: NDArray[np.float32], risk: float, fitted: tail.Fitted) -> _Line:
+    line = _Line(quantile(scores, 1 - risk))
+    if fitted.tail is None:
+        line.doubt(f"{fitted.reason}; the line is the quantile {1 - risk:g} of {len(scores)} scores instead")
+        return line
+    level = tail.level(fitted.tail, risk)
+    if level is None:
+        line.notes.append(f"a risk of {risk:g} is not in the tail: the line is the quantile {1 - risk:g} of the scores")
+        return line
+    line.value = level
+    if fitted.reason:
+        line.doubt(fitted.reason)
+    if risk * len(scores) * 100 < 1:
+        line.notes.append(
+            f"a risk of {risk:g} is over 100 times further out than {len(scores)} calibration windows reach: the line "
+            "is extrapolated a long way; give more normal data"
+        )
+    return line
+
+
+def _conformal(calibration: CalibrationScores, p_value: float) -> _Line:
+    """The lowest line over which every p-value, `(1 + #{calibration >= score}) / (n + 1)`, is at most `p_value`."""
+    thinned = np.concatenate([run[:: calibration.stride] for run in calibration.runs()])
+    rank, note = conformal_rank(len(thinned), p_value)
+    line = _Line(float(np.sort(thinned)[len(thinned) - 1 - rank]))
+    if note:
+        line.doubt(note)
+    return line
+
+
+def conformal_rank(independent: int, p_value: float) -> tuple[int, str | None]:
+    """How many independent calibration scores may be over the line, and what to tell where even none is too many."""
+    rank = math.floor(p_value * (independent + 1) * (1 + 1e-12)) - 1
+    if rank >= 0:
+        return min(rank, independent - 1), None
+    return 0, (
+        f"{independent} independent calibration windows give no p-value under {1 / (independent + 1):.3g}, but "
+        f"{p_value:g} was asked for: the line is the highest of their scores; give {math.ceil(1 / p_value) - 1} "
+        "independent normal windows, or a higher p-value"
+    )
+
+
+def _oracle(labelled: Labelled | None) -> _Line:
+    """The line of the best F1; of several the highest."""
+    if labelled is None:
+        raise DataError('threshold.method "oracle" needs labelled windows; choose another method where there are none')
+    kept = ~np.isnan(labelled.scores)
+    scores, anomalous = labelled.scores[kept], labelled.anomalous[kept]
+    if not anomalous.any():
+        raise DataError('threshold.method "oracle" needs labelled anomalies with scores; there are none')
+    order = np.argsort(-scores, kind="stable")
+    found, ordered = np.cumsum(anomalous[order]), scores[order]
+    # Only where the next score is lower can a line be; the last flags everything.
+    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
+    f1 = 2 * found[ends] / (ends + 1 + found[-1])
+    best = int(ends[np.argmax(f1)])
+    below = ordered[best + 1] if best + 1 < len(ordered) else np.nextafter(ordered[best], np.float32(-np.inf))
+    return _Line(float(below), ["ORACLE: the labels chose this line, so its figures flatter; a bound, not a method"])
+
+
+def _series_lines(calibration: CalibrationScores, rule: ThresholdPart, notes: list[str]) -> dict[str, float]:
+    """Lines of the series with enough windows of their own; the others are named in `notes`."""
+    lines: dict[str, float] = {}
+    without: list[str] = []
+    said: list[str] = []
+    for name, own in calibration.by_name():
+        if len(own.scores) < LEAST_SERIES_WINDOWS:
+            without.append(name)
+            continue
+        line = _line(own, rule, tail.fit(own) if rule.method in ("budget", "pot") else _NO_TAIL)
+        if line.enough:
+            lines[name] = _raised(line.value, notes)
+            said += [f"series {name}: {note}" for note in line.notes]
+        else:
+            without.append(name)
+    notes += said[:SERIES_NOTES]
+    if len(said) > SERIES_NOTES:
+        notes.append(f"{len(said) - SERIES_NOTES} more notes on the lines of single series are of the same kinds")
+    if not lines and not without:
+        raise DataError('threshold.per "series" needs named series; name them with --series-column, or leave it out')
+    if without:
+        named = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
+        notes.append(
+            f"{len(without)} of {len(lines) + len(without)} series have too few normal windows for a line of their own "
+            f"({named}): theirs is that of all series"
+        )
+    return lines
+
+
+def _raised(value: float, notes: list[str]) -> float:
+    """`value`, or the least line there is."""
+    if value >= LOWEST_THRESHOLD:
+        return value
+    note = "a threshold was raised to the smallest there is: calibration windows are reconstructed exactly"
+    if note not in notes:
+        notes.append(note)
+    return LOWEST_THRESHOLD
+
+
+def described(threshold: ThresholdSpec) -> str:
+    """How the line was chosen, in a few words: "quantile 0.99"."""
+    words = {
+        "mean_std": "mean + {k:g} standard deviations",
+        "quantile": "quantile {quantile:g}",
+        "budget": "at most {alarms_per_day:g} incidents a day per series",
+        "pot": "risk {risk:g} by the tail",
+        "conformal": "conformal p-value {p_value:g}",
+        "oracle": "best F1 on labelled windows, oracle",
+    }
+    try:
+        return words[threshold.method].format(**threshold.parameters)
+    except KeyError:  # given, or written by something that says less
+        return threshold.method

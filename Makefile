@@ -14,7 +14,7 @@ pip    := $(python) -m pip --disable-pip-version-check --no-input
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check pytest bench models ecg tutorial demo-seeds docs lock clean
+.PHONY: help demo test check pytest bench models ecg training-speed tutorial demo-seeds docs lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,15 @@ models: $(made)/dev ## every kind of autoencoder on heartbeats and digits, floor
 
 ecg: $(made)/dev ## the chosen recipes on ECG5000 by the tutorial's protocol, and on the beats set aside
 	$(python) -m tests.benchmarks.ecg5000 --seeds 10
+
+keras := $(VENV)-keras
+$(keras)/.telltale: deploy/requirements-keras.txt | $(made)/venv
+	$(PYTHON) -m venv $(keras)
+	$(keras)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes -r $<
+	@touch $@
+
+training-speed: $(made)/dev $(keras)/.telltale ## a training beside Keras on TensorFlow doing the same, whole processes
+	$(python) -m tests.benchmarks.training_speed --keras-python $(keras)/bin/python
 
 tutorial: $(made)/dev ## the TensorFlow tutorial's figures on ECG5000, over 12 splits
 	$(python) -m tests.benchmarks.tutorial --seeds 12
@@ -106,5 +115,7 @@ lock: $(UV) ## resolve and pin deploy/requirements*.txt anew
 	$(compile) $(with) --extra train --extra broker --extra test -o deploy/requirements-dev.txt
 	$(compile) $(with) --extra train --extra broker -o deploy/requirements-demo.txt
 	$(compile) $(with) -o deploy/requirements.txt
+	printf '%s\n' 'tensorflow-cpu>=2.21,<2.22' 'keras>=3.15,<4' | \
+	  $(compile) --constraint deploy/requirements-bench.txt - -o deploy/requirements-keras.txt
 	printf '%s\n' 'hatchling>=1.27' 'editables~=0.6' | \
 	  $(compile) --constraint deploy/requirements-bench.txt - -o deploy/requirements-build.txt

@@ -134,7 +134,8 @@ class _Run:
 
     def start(self) -> Progress:
         """Nothing done yet."""
-        moments = (jax.vmap(self._optimizer.init) if self._members else self._optimizer.init)(self._state)
+        # compiled as one: each of its zeros would else be compiled by itself
+        moments = jax.jit(self._each(self._optimizer.init, axes=(0,)))(self._state)
         kept = np.ones(len(self._data), dtype=np.float32)
         return Progress(state=self._state, moments=moments, best=self._state, kept=kept)
 

@@ -9,7 +9,6 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.vq import ClusterError, kmeans2
 
 from monitor.errors import DataError
 from training.recipe_form import ScorePart
@@ -53,6 +52,8 @@ def centres(rows: Float32Array, count: int, seed: int) -> Float32Array:
     References:
         Arthur & Vassilvitskii 2007, "k-means++"; Lloyd 1982.
     """
+    from scipy.cluster.vq import ClusterError, kmeans2  # a quarter of a second that other scores don't need
+
     table = rows.astype(np.float64)
     count = min(count, len(np.unique(table, axis=0)))
     best, least = table[:count], np.inf

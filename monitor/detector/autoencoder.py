@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
@@ -116,7 +115,8 @@ def load(spec: ModelSpec, shape: Shape, parameters: Parameters) -> tuple[Autoenc
             problems.append(f"tensor {name!r} holds numbers that are not finite")
     if problems:
         raise ArtifactFormatError("; ".join(sorted(problems)))
-    filled = [(path, leaf.replace(jnp.asarray(parameters[_name(path)]))) for path, leaf in leaves]
+    # Copied, as JAX on CPU may alias what it is given; put there rather than converted, which compiles for each shape.
+    filled = [(path, leaf.replace(jax.device_put(parameters[_name(path)].copy()))) for path, leaf in leaves]
     return Autoencoder(graph), nnx.from_flat_state(filled)
 
 

@@ -22,6 +22,7 @@ from monitor.detector.scores import FARTHEST
 from monitor.detector.spec import ScalingSpec, ScoreSpec, WindowSpec
 
 Float32Array = NDArray[np.float32]
+Numbers = jax.Array | Float32Array
 
 # A mean of huge errors overflows; what can't be counted is still over every threshold, and JSON has no infinity.
 HIGHEST = np.finfo(np.float32).max
@@ -52,10 +53,10 @@ class Scaler:
         self._per_window = scaling.kind == "window"
         self._channels = len(scaling.scale)
         # Flat, one row a window: see the rules of `scores`.
-        self._offset = jnp.tile(jnp.asarray(scaling.offset, dtype=jnp.float32), length)[None]
-        self._scale = jnp.tile(jnp.asarray(scaling.scale, dtype=jnp.float32), length)[None]
+        self._offset = np.tile(np.asarray(scaling.offset, dtype=np.float32), length)[None]
+        self._scale = np.tile(np.asarray(scaling.scale, dtype=np.float32), length)[None]
 
-    def __call__(self, rows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def __call__(self, rows: jax.Array) -> tuple[jax.Array, Numbers, Numbers]:
         """Scaled rows, and the offset and scale that undo it: `row = scaled * scale + offset`."""
         offset, scale = self._moments(rows) if self._per_window else (self._offset, self._scale)
         return jnp.clip((rows - offset) / scale, -FARTHEST, FARTHEST), offset, scale

@@ -14,10 +14,12 @@ from monitor.detector import storage
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("name", ["v1", "v1.zip"])
-def test_a_version_1_artifact_loads_and_scores(name: str) -> None:
-    expected = json.loads((HERE / "v1-scores.json").read_text())
+@pytest.mark.parametrize("name", ["v1", "v1.zip", "v2", "v2.zip"])
+def test_an_artifact_of_each_version_loads_and_scores(name: str) -> None:
+    version = name.removesuffix(".zip")
+    expected = json.loads((HERE / f"{version}-scores.json").read_text())
     loaded = storage.load(HERE / name)
+    assert loaded.format_version == int(version[1:])
     assert loaded.digest == expected["digest"]
     assert loaded.manifest.name == "golden"
     assert loaded.manifest.window_shape == (8, 2)
@@ -29,10 +31,20 @@ def test_a_version_1_artifact_loads_and_scores(name: str) -> None:
     np.testing.assert_allclose(scores, expected["scores"], rtol=form.SELF_CHECK_RELATIVE)
 
 
-def test_what_is_loaded_is_written_again_byte_for_byte() -> None:
-    loaded = storage.load(HERE / "v1")
-    assert storage.pack(loaded) == (HERE / "v1.zip").read_bytes()
-    assert form.encode(loaded) == {path.name: path.read_bytes() for path in (HERE / "v1").iterdir()}
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_what_is_loaded_is_written_again_byte_for_byte(version: str) -> None:
+    loaded = storage.load(HERE / version)
+    assert storage.pack(loaded) == (HERE / f"{version}.zip").read_bytes()
+    assert form.encode(loaded) == {path.name: path.read_bytes() for path in (HERE / version).iterdir()}
+
+
+def test_version_2_keeps_lines_and_quantiles_of_series() -> None:
+    loaded = storage.load(HERE / "v2")
+    calibration = loaded.manifest.calibration
+    assert loaded.manifest.threshold.series.keys() == set(calibration.series) == {"pump-1", "pump-2"}
+    assert loaded.calibration_table is not None
+    assert loaded.calibration_table.shape == (2, len(calibration.quantiles))
+    assert set(loaded.score_tensors) == {"mean", "whitener"}
 
 
 def test_the_example_of_the_specification_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def python(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str
 
 
 def test_there_is_a_lock_for_every_set() -> None:
-    names = {"", "-demo", "-dev", "-bench", "-build"}
+    names = {"", "-demo", "-dev", "-bench", "-build", "-keras"}
     assert {path.name for path in LOCKS} == {f"requirements{name}.txt" for name in names}
 
 
@@ -333,7 +333,8 @@ def test_make_names_every_target_that_people_call() -> None:
     assert done.returncode == 0, done.stderr
     named = {line.split()[1] for line in done.stdout.splitlines()}
     assert named == {
-        "help", "demo", "test", "check", "bench", "models", "ecg", "tutorial", "demo-seeds", "docs", "lock", "clean",
+        "help", "demo", "test", "check", "bench", "models", "ecg", "training-speed", "tutorial", "demo-seeds", "docs",
+        "lock", "clean",
     }  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def histogram(content: ReportContent) -> Plot | None:
     dress(
         figure,
         xaxis=axis("score", **_logarithmic(log)),
-        yaxis=axis("share of its kind's windows, %", rangemode="tozero"),
+        yaxis=axis(f"share of {'each kind' if len(groups) > 1 else 'test windows'}, %", rangemode="tozero"),
     )
     return Plot(
         title="Scores and the line",

@@ -96,10 +96,13 @@ class Drawing:
 
     def _canvas(self, plot: Plot) -> str:
         """The place, and the figure's JSON right after it, where the page's script looks for it."""
+        high = f"height:{plot.height}px"
+        if plot.aspect is not None:
+            high = f"aspect-ratio:{plot.aspect:.4f};max-height:{plot.height}px"
         data: str = plot.figure.to_json(validate=False)
         return (
             f'<div class="canvas" id="plot-{next(self._numbers)}" role="img" aria-label="{text(plot.alt)}" '
-            f'style="height:{plot.height}px"><noscript>{text(plot.alt)}</noscript></div>'
+            f'style="{high}"><noscript>{text(plot.alt)}</noscript></div>'
             f'<script type="application/json">{inert(data)}</script>'
         )
 

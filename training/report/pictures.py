@@ -36,6 +36,14 @@ def keys(content: ReportContent) -> tuple[Key, ...]:
     return WINDOW_KEYS if content.window.image_shape is None else ()
 
 
+def chosen_channels(content: ReportContent) -> str:
+    """Says that not all channels are shown, where that is so."""
+    count = len(content.channels)
+    if count <= CHANNELS or content.window.image_shape is not None:
+        return ""
+    return f" Of {count} channels each picture has the {CHANNELS} that were reconstructed worst."
+
+
 def examples(content: ReportContent, places: Int64Array) -> list[Plot]:
     """A plot for each of `places` (places in `Tested`) that `Shown` has."""
     shown = content.shown
@@ -132,7 +140,7 @@ def samples(content: ReportContent) -> Plot | None:
     if content.generated is None or not len(content.generated.samples):
         return None
     drawn = content.generated.samples[:SAMPLES]
-    figure, height = _grid(content, drawn.reshape(1, *drawn.shape) if len(drawn) <= COLUMNS else _folded(drawn))
+    figure, height, aspect = _grid(content, drawn.reshape(1, *drawn.shape) if len(drawn) <= COLUMNS else _folded(drawn))
     return Plot(
         title="Generated samples",
         figure=figure,
@@ -141,6 +149,7 @@ def samples(content: ReportContent) -> Plot | None:
         "learnt its distribution, and its likelihood is not to be trusted." + _first_channel(content),
         height=height,
         wide=True,
+        aspect=aspect,
     )
 
 
@@ -154,10 +163,11 @@ def walk(content: ReportContent) -> Plot | None:
     marks: tuple[Key, ...] = ()
     if content.window.image_shape is not None:
         steps = selection.thinned(np.ones(len(positions), np.bool_), 11)
-        figure, height = _grid(content, moved[:, steps])
+        figure, height, aspect = _grid(content, moved[:, steps])
         told = f"left to right: {span} standard deviations; each row is one axis."
     else:
         figure, height = _overlaid(moved)
+        aspect = None
         told = "each picture is one axis."
         marks = (
             Key(role="normal", label=f"{words.number(positions[0])} standard deviations"),
@@ -174,6 +184,7 @@ def walk(content: ReportContent) -> Plot | None:
         keys=marks,
         height=height,
         wide=True,
+        aspect=aspect,
     )
 
 
@@ -195,8 +206,12 @@ def _overlaid(moved: Float32Array) -> tuple[go.Figure, int]:
     return figure, 130 * rows
 
 
-def _grid(content: ReportContent, windows: Float32Array) -> tuple[go.Figure, int]:
-    """(rows, columns, length, channels) as small pictures without axes; a window of NaN is left out."""
+def _grid(content: ReportContent, windows: Float32Array) -> tuple[go.Figure, int, float | None]:
+    """(rows, columns, length, channels) as small pictures without axes; a window of NaN is left out.
+
+    Returns:
+        The figure, its height or the most of it, and for images its aspect.
+    """
     rows, columns = windows.shape[:2]
     image = content.window.image_shape is not None
     figure = make_subplots(rows=rows, cols=columns, horizontal_spacing=0.01, vertical_spacing=0.02)
@@ -216,15 +231,18 @@ def _grid(content: ReportContent, windows: Float32Array) -> tuple[go.Figure, int
                     x=kept, y=window[kept, 0].astype(np.float32), mode="lines", line=line("normal", 1.5),
                     hoverinfo="skip", **where,
                 )  # fmt: skip
+    aspect = None
     if image:
         _as_images(figure)
+        height, width = content.window.image_shape or (1, 1)
+        aspect = columns * width / (rows * height)
     else:
         _frames(figure)
         low, high = float(np.nanmin(windows[..., 0])), float(np.nanmax(windows[..., 0]))
         margin = 0.05 * (high - low or 1.0)
         figure.update_yaxes(range=[low - margin, high + margin])
     dress(figure, margin={"l": 4, "r": 4, "t": 4, "b": 4}, dragmode=False)
-    return figure, min(84 * rows, 640)
+    return figure, min((120 if image else 84) * rows, 640), aspect
 
 
 def _folded(windows: Float32Array) -> Float32Array:

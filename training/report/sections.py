@@ -182,7 +182,7 @@ def _examples(content: ReportContent, drawing: Drawing) -> Iterator[Section]:
         told = more if plots else none
         return f'<div class="group"><h3>{title}</h3>{paragraph(told)}</div>{drawing.pictures(plots, kind)}'
 
-    shaded = "The shaded area between the two lines is the error, which the score is made of."
+    shaded = f"The shaded area between the two lines is the error.{pictures.chosen_channels(content)}"
     key = legend(pictures.keys(content))
     placed = "Input on the left, reconstruction in the middle, error on the right: the stronger its colour, the larger."
     intro = paragraph(placed if kind else shaded) + key

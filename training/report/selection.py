@@ -107,7 +107,7 @@ def bins(scores: FloatArray, line: float, count: int = 60) -> tuple[NDArray[np.f
     """
     held = np.append(scores[np.isfinite(scores)], line).astype(np.float64)
     low, high = float(held.min()), float(held.max())
-    if low > 0 and high > 20 * float(np.median(held)):
+    if low > 0 and high > 5 * float(np.median(held)):
         return np.geomspace(low, high, count + 1), True
     if low == high:
         low, high = low - 0.5, high + 0.5

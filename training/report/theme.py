@@ -86,6 +86,7 @@ class Plot:
         alt: says what the picture shows, with its numbers, for who can't see it.
         caption: says how to read it.
         wide: takes the whole width.
+        aspect: width over height, in the place of `height`, which is then the most.
     """
 
     title: str
@@ -95,6 +96,7 @@ class Plot:
     keys: tuple[Key, ...] = field(default=())
     height: int = 320
     wide: bool = False
+    aspect: float | None = None
 
 
 def color(role: Role) -> str:

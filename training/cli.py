@@ -6,6 +6,8 @@ stdout, progress and notes to stderr. Errors are raised; `monitor.cli` turns the
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -88,6 +90,7 @@ def train(
             on_epoch=progress.advance,
             checkpoints=saved_at,
             with_report=report,
+            command=_command(),
         )
     saved = storage.save(trained.artifact, out)
     for each in trained.results.notes:
@@ -147,6 +150,12 @@ def evaluate(
             said = "unknown: there are no labels of both kinds" if found is None else f"{found:.4f}"
             typer.echo(f"telltale: AUROC is {said}; --min-auroc asks for {min_auroc:g}", err=True)
             raise typer.Exit(EXIT_GATE)
+
+
+def _command() -> str:
+    """The command as it was given; files by their names, not their places."""
+    words = [Path(word).name if Path(word).exists() else word for word in sys.argv[1:]]
+    return shlex.join(["telltale", *words])
 
 
 def _note(text: str) -> None:

@@ -90,6 +90,7 @@ def train(
     on_epoch: Callable[[Epoch], None] | None = None,
     checkpoints: Checkpoints | None = None,
     with_report: bool = False,
+    command: str = "",
 ) -> Trained:
     """Trains by `recipe`.
 
@@ -99,7 +100,7 @@ def train(
         sources: fingerprints of the files that `tables` came from.
         batch_rows: the artifact's batch; None times it on this machine.
         checkpoints: where an interrupted run goes on from.
-        with_report: whether report.html and MODEL_CARD.md are made too.
+        with_report: whether report.html and MODEL_CARD.md are made too; `command` is how to make them again.
 
     Raises:
         DataError: the data does not allow it; says why.
@@ -149,6 +150,7 @@ def train(
         floors=_floor_rows(results),
         notes=notes,
         how=how(recipe, results.windows),
+        command=command,
     )
     extras = {**artifact.extras, **reporting.files(told, artifact, scorer)}
     return Trained(artifact=replace(artifact, extras=extras), results=results)

@@ -71,6 +71,7 @@ class Told:
     floors: Sequence[tuple[str, Report | None, tuple[float | None, ...]]]
     notes: Sequence[str]
     how: str
+    command: str
 
 
 def files(told: Told, artifact: Artifact, scorer: Scorer) -> dict[str, bytes]:
@@ -139,8 +140,7 @@ def content(told: Told, artifact: Artifact, scorer: Scorer) -> ReportContent:
             form.Parameter(name=name, shape=tensor.shape, sha256=hashlib.sha256(tensor.tobytes()).hexdigest())
             for name, tensor in told.detector.parameters.items()
         ),
-        command=f"telltale train {' '.join(s.file for s in told.sources)} --recipe {recipe.name} --seed {told.seed} "
-        f"--out {manifest.name}",
+        command=told.command,
     )
 
 
@@ -160,11 +160,11 @@ def in_words(model: ModelSpec) -> str:
 
 def _split(recipe: Recipe) -> str:
     ways = {
-        "random": "windows in random order by seed",
-        "time": "each series in order of time, before windows were cut",
-        "series": "whole series to one part each",
+        "random": "Windows in random order by seed",
+        "time": "Each series in order of time, before windows were cut",
+        "series": "Whole series to one part each",
     }
-    return f"Split: {ways[recipe.split.kind]}."
+    return f"{ways[recipe.split.kind]}."
 
 
 def _missing(recipe: Recipe, parts: Parts) -> str:

@@ -23,7 +23,7 @@ from monitor.errors import DataError
 from tests.report_contents import HOSTILE, images, labelled, unlabelled, variational
 from training.report import selection, words
 from training.report.card import model_card, plain
-from training.report.content import Epoch, ReportContent
+from training.report.content import Cell, Epoch, Rate, ReportContent
 from training.report.content import Tested as Judged  # pytest takes names in Test for its own
 from training.report.page import render
 from training.report.theme import DARK, DARKENED, LIGHT
@@ -361,3 +361,38 @@ def test_sentences_count_and_list() -> None:
     assert words.shape(content) == "140 samples"
     assert words.shape(images()) == "8 x 8 pixels"
     assert words.shape(unlabelled()) == "64 samples x 8 channels"
+
+
+def test_a_floor_that_does_better_is_told_first() -> None:
+    full = labelled()
+    table = full.figures[0]
+    names = [row.name for row in table.rows]
+    assert "PCA" in names
+    assert not any("A floor does better" in told for told in words.warnings(full))
+    at, column = names.index("PCA"), table.columns.index("F1")
+    cells = list(table.rows[at].cells)
+    cells[column] = Cell(value=0.991)
+    rows = list(table.rows)
+    rows[at] = replace(rows[at], cells=tuple(cells))
+    beaten = replace(full, figures=(replace(table, rows=tuple(rows)),))
+    told = "A floor does better, PCA: F1 0.991 against 0.939."
+    assert told in Page(render(beaten)).text
+    assert told in model_card(beaten).decode()
+
+
+def test_a_rate_that_is_hardly_known_is_told() -> None:
+    full = labelled()
+    for low, high, vague in ((1.5, 4.0, False), (0.5, 119.0, True), (0.0, 3.0, True)):
+        threshold = replace(full.threshold, expected=Rate(value=2.0, low=low, high=high))
+        found = words.warnings(replace(full, threshold=threshold))
+        assert any("hardly known" in told for told in found) is vague
+
+
+def test_a_rate_that_rises_with_the_line_is_explained() -> None:
+    full = labelled()
+    assert full.alarms is not None
+    said = "Windows in a row are one alarm"
+    assert said not in Page(render(full)).text
+    rates = full.alarms.expected.copy()
+    rates[0] = rates[1] / 2
+    assert said in Page(render(replace(full, alarms=replace(full.alarms, expected=rates)))).text

@@ -52,9 +52,9 @@ def plain(text: str) -> str:
 
 
 def _warnings(content: ReportContent) -> Iterable[str]:
-    if content.warnings:
+    if told := words.warnings(content):
         yield "## Before you use it"
-        yield _list(content.warnings)
+        yield _list(told)
 
 
 def _use(content: ReportContent) -> Iterable[str]:
@@ -83,7 +83,7 @@ def _data(content: ReportContent) -> Iterable[str]:
         [(plain(f.name), f"{f.rows:,}", f"`{_code(f.sha256)}`") for f in content.files],
         left=(0, 2),
     )
-    sizes = ", ".join(f"{count:,} {part}" for part, count in content.windows)
+    sizes = ", ".join(f"{count:,} {part}" for part, count in content.windows if count)
     told = [f"Windows: {sizes}. {content.split}"]
     told += [f"Missing numbers: {content.missing}"] if content.missing else []
     told += [f"Contamination: {content.contamination}"] if content.contamination else []

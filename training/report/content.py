@@ -142,7 +142,10 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarms:
-    """Expected false alarms at each line, all (m,), in `Threshold.rate_unit`; `low` and `high` are a 95% interval."""
+    """Expected false alarms at each line, all (m,), in `Threshold.rate_unit`; `low` and `high` are a 95% interval.
+
+    An alarm is an incident: windows over the line that follow each other closely open one.
+    """
 
     thresholds: FloatArray
     expected: FloatArray

@@ -183,6 +183,7 @@ def trade(content: ReportContent) -> Plot | None:
         f"from {words.number(float(np.nanmax(expected)), 2)} to {words.number(float(np.nanmin(expected)), 2)}.",
         caption="This is the trade that is really made: how many false alarms people will bear"
         + (", and what is found at that price. " if labelled else ". ")
+        + ("Windows in a row are one alarm, so a low line may make fewer. " if _rises(expected) else "")
         + "Move the line with telltale calibrate; no training and no data are needed.",
         keys=tuple(keys),
         height=430 if labelled else 340,
@@ -332,6 +333,12 @@ def _dot(figure: go.Figure, x: float, y: float) -> None:
         x=[x], y=[y], mode="markers", marker={"size": 11, "color": color("ink"), "symbol": "circle"},
         hovertemplate="at the line: %{x:.3f}, %{y:.3f}<extra></extra>",
     )  # fmt: skip
+
+
+def _rises(rates: FloatArray) -> bool:
+    """Whether a higher line somewhere has a higher rate."""
+    told = rates[np.isfinite(rates)]
+    return bool((np.diff(told) > 0).any())
 
 
 def _logarithmic(log: bool) -> dict[str, Any]:

@@ -242,7 +242,7 @@ def _grid(content: ReportContent, windows: Float32Array) -> tuple[go.Figure, int
         margin = 0.05 * (high - low or 1.0)
         figure.update_yaxes(range=[low - margin, high + margin])
     dress(figure, margin={"l": 4, "r": 4, "t": 4, "b": 4}, dragmode=False)
-    return figure, min((120 if image else 84) * rows, 640), aspect
+    return figure, min((170 if image else 84) * rows, 640), aspect
 
 
 def _folded(windows: Float32Array) -> Float32Array:

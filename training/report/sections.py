@@ -33,13 +33,13 @@ def summary(content: ReportContent) -> str:
         f'<div class="tile"><dt>{text(name)}</dt><dd class="value">{text(value)}</dd><dd>{text(more)}</dd></div>'
         for name, value, more in _tiles(content)
     )
-    warnings = f'<div class="warnings" role="note"><h2>Before you use it</h2>{items(content.warnings)}</div>'
+    told = items(words.warnings(content))
+    warnings = f'<div class="warnings" role="note"><h2>Before you use it</h2>{told}</div>' if told else ""
     return (
         f'<p class="over">Telltale training report: {text(content.name)}, version {text(content.version)}, '
         f"{text(content.created)}</p><h1>{text(words.verdict(content))}</h1>"
         f'<div class="lede">{paragraph(words.trained_on(content))}{paragraph(words.the_line(content))}</div>'
-        f'<dl class="tiles">{tiles}</dl>{warnings if content.warnings else ""}'
-        + "".join(map(figure_table, content.figures))
+        f'<dl class="tiles">{tiles}</dl>{warnings}' + "".join(map(figure_table, content.figures))
     )
 
 
@@ -94,7 +94,7 @@ def _threshold(content: ReportContent, drawing: Drawing) -> str:
         )
     quantiles = ""
     if threshold.quantiles:
-        rows = [(f"{100 * p:.4g}%", words.number(score)) for p, score in threshold.quantiles]
+        rows = [(f"{100 * p:.7g}%", words.number(score)) for p, score in threshold.quantiles]
         half = (len(rows) + 1) // 2
         padded = [*rows[half:], ("", "")][:half]
         quantiles = '<div class="card">' + table(
@@ -227,7 +227,7 @@ def _data(content: ReportContent, drawing: Drawing) -> str:
                 + (f", one every {content.window.hop}" if content.window.kind == "sliding" else ""),
             ),
             ("sampling rate", f"{words.number(rate)} Hz" if rate else ""),
-            ("windows", ", ".join(f"{count:,} {part}" for part, count in content.windows)),
+            ("windows", ", ".join(f"{count:,} {part}" for part, count in content.windows if count)),
             ("split", content.split),
             ("missing numbers", content.missing),
             ("contamination", content.contamination),
@@ -245,8 +245,7 @@ def _reproduce(content: ReportContent) -> str:
             paragraph("The same data, recipe, seed and versions on the same kind of machine give the same bits.")
         )
     parts.append(
-        f"<details open><summary>Recipe {text(content.recipe)}</summary>"
-        f"<pre>{text(content.recipe_text)}</pre></details>"
+        f"<details><summary>Recipe {text(content.recipe)}</summary><pre>{text(content.recipe_text)}</pre></details>"
     )
     if content.environment:
         parts.append(f"<details open><summary>Environment</summary>{facts(content.environment)}</details>")

@@ -100,12 +100,14 @@ def thinned(which: BoolArray, most: int) -> Int64Array:
     return places[np.linspace(0, len(places) - 1, most).round().astype(np.int64)]
 
 
-def bins(scores: FloatArray, line: float, count: int = 60) -> tuple[NDArray[np.float64], bool]:
-    """Edges (count + 1,) of a histogram of all finite `scores` and `line`, and whether they are even in logarithm.
+def bins(scores: FloatArray, line: float) -> tuple[NDArray[np.float64], bool]:
+    """Edges of a histogram of all finite `scores` and `line`, and whether they are even in logarithm.
 
-    They are where the highest score is far over the usual one, as the histogram would else be one bar.
+    There are 12 to 60 bins, more for more scores. They are even in logarithm where the highest score is far over the
+    usual one, as the histogram would else be one bar.
     """
     held = np.append(scores[np.isfinite(scores)], line).astype(np.float64)
+    count = int(np.clip(2 * np.sqrt(len(held)), 12, 60))
     low, high = float(held.min()), float(held.max())
     if low > 0 and high > 5 * float(np.median(held)):
         return np.geomspace(low, high, count + 1), True

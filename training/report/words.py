@@ -10,7 +10,10 @@ import math
 import numpy as np
 
 from training.metrics import windows as metrics
-from training.report.content import Alarms, Cell, Rate, ReportContent, Row, Tested
+from training.report.content import Alarms, Cell, Figures, Rate, ReportContent, Row, Tested
+
+SUMMING_UP = frozenset({"F1", "event F1", "AUROC", "VUS-PR"})
+VAGUE = 10.0  # an interval whose ends are further apart than this says little
 
 
 def number(value: float, digits: int = 4) -> str:
@@ -143,6 +146,33 @@ def interval(value: Cell | None) -> str:
     if value is None or value.low is None or value.high is None:
         return ""
     return f"{cell(Cell(value=value.low))} to {cell(Cell(value=value.high))}"
+
+
+def warnings(content: ReportContent) -> tuple[str, ...]:
+    """The content's own, and what follows from its numbers: a floor that does better, a rate that is hardly known."""
+    told = [*content.warnings, *(_beaten(found, row) for found in content.figures for row in found.rows)]
+    expected = content.threshold.expected
+    if expected is not None and expected.low is not None and expected.high is not None:
+        low, high, unit = expected.low, expected.high, content.threshold.rate_unit
+        if high > VAGUE * low:
+            told.append(
+                f"How many false alarms to expect is hardly known: {number(low, 2)} to {number(high, 2)} {unit}. "
+                "More calibration windows narrow it."
+            )
+    return tuple(filter(None, told))
+
+
+def _beaten(found: Figures, floor: Row) -> str:
+    """Says so where `floor` does better than the table's first detector in a figure that sums a scorer up."""
+    detector = next((row for row in found.rows if row.kind == "detector"), None)
+    if floor.kind != "floor" or detector is None:
+        return ""
+    better = [
+        f"{column} {cell(theirs)} against {cell(ours)}"
+        for column, ours, theirs in zip(found.columns, detector.cells, floor.cells, strict=True)
+        if column in SUMMING_UP and ours is not None and theirs is not None and theirs.value > ours.value
+    ]
+    return f"A floor does better, {floor.name}: {listed(tuple(better))}." if better else ""
 
 
 def row_name(row: Row) -> str:

@@ -29,7 +29,7 @@ check: $(made)/dev ## lint, format and types; writes no file of the tree
 	$(bin)/ruff format --check
 	$(bin)/mypy
 
-pytest: $(made)/dev
+pytest: $(made)/dev $(made)/peers
 	$(python) -m pytest -m "not slow"
 
 bench: $(made)/bench ## throughput, the scorer alone, and latency, beside others
@@ -96,6 +96,11 @@ $(eval $(call set,demo,))
 $(eval $(call set,dev,demo))
 $(eval $(call set,bench,demo dev))
 
+# Second implementations that tests compare with. Their own dependencies would not fit ours, and are not needed for it.
+$(made)/peers: deploy/requirements-peers.txt $(made)/dev
+	$(pip) install --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
 # --- the locks -------------------------------------------------------------------------------------------------------
 # Hashes of all files of all platforms, no address of any index: they install from whatever index is configured.
 # The largest set is resolved first and binds the others. `make lock LOCK=--upgrade` takes newer versions.
@@ -115,6 +120,7 @@ lock: $(UV) ## resolve and pin deploy/requirements*.txt anew
 	$(compile) $(with) --extra train --extra broker --extra test -o deploy/requirements-dev.txt
 	$(compile) $(with) --extra train --extra broker -o deploy/requirements-demo.txt
 	$(compile) $(with) -o deploy/requirements.txt
+	printf '%s\n' 'tsb-ad==1.5' | $(compile) --no-deps - -o deploy/requirements-peers.txt
 	printf '%s\n' 'tensorflow-cpu>=2.21,<2.22' 'keras>=3.15,<4' | \
 	  $(compile) --constraint deploy/requirements-bench.txt - -o deploy/requirements-keras.txt
 	printf '%s\n' 'hatchling>=1.27' 'editables~=0.6' | \

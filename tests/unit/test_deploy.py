@@ -43,7 +43,7 @@ def python(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str
 
 
 def test_there_is_a_lock_for_every_set() -> None:
-    names = {"", "-demo", "-dev", "-bench", "-build", "-keras"}
+    names = {"", "-demo", "-dev", "-bench", "-build", "-keras", "-peers"}
     assert {path.name for path in LOCKS} == {f"requirements{name}.txt" for name in names}
 
 

@@ -6,17 +6,23 @@ or another recipe is refused, never continued.
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.datafiles import SeriesTable, WindowTable
 from monitor.detector.autoencoder import State
 from monitor.errors import DataError
+from training.datasets.options import Table
 from training.epochs import Epoch
+from training.recipe_form import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +41,18 @@ class Progress:
     def epoch(self) -> int:
         """Passes done."""
         return len(self.history)
+
+
+def identity(recipe: Recipe, tables: Sequence[Table], seed: int) -> str:
+    """What a checkpoint belongs to: the same recipe, data and seed give the same name, others another."""
+    digest = hashlib.sha256(msgspec.json.encode([recipe, seed]))
+    for table in tables:
+        numbers = table.windows if isinstance(table, WindowTable) else table.samples
+        times = table.time_us if isinstance(table, SeriesTable) else None
+        digest.update(repr((table.channels, table.series, numbers.shape)).encode())
+        for array in (numbers, table.labels, times):
+            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 class Checkpoints:

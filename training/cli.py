@@ -58,7 +58,7 @@ def train(
     """Fit an autoencoder to normal data, choose its threshold, and write the artifact that the daemon serves."""
     from monitor.detector import storage
     from training import pipeline, recipes, sources, summary
-    from training.checkpoints import Checkpoints
+    from training.checkpoints import Checkpoints, identity
     from training.progress import Progress
 
     _check_place(out)
@@ -79,7 +79,7 @@ def train(
     tables, origins = sources.read(data, chosen.window.kind, options, _note)
     saved_at = None
     if checkpoint is not None:
-        saved_at = Checkpoints(checkpoint, pipeline.identity(chosen, origins, seed), checkpoint_every)
+        saved_at = Checkpoints(checkpoint, identity(chosen, tables, seed), checkpoint_every)
     with Progress(chosen.fit.epochs) as progress:
         trained = pipeline.train(
             chosen,

@@ -93,9 +93,10 @@ def fit(
     while progress.epoch < task.options.epochs and not run.is_over(progress):
         progress = run.advance(progress)
         done = progress.history[-1]
-        if not np.isfinite(done.loss):
+        watched = done.loss if done.validation is None else done.loss + done.validation
+        if not np.isfinite(watched):
             raise DataError(
-                f"the loss is {done.loss} after epoch {done.number}: lower fit.learning_rate or set clip_norm"
+                f"the loss is {watched} after epoch {done.number}: lower fit.learning_rate or set clip_norm"
             )
         if checkpoints is not None:
             checkpoints.save(progress)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable, WindowTable
-from monitor.detector.spec import WindowSpec
+from monitor.detector.spec import ThresholdSpec, WindowSpec
 from monitor.detector.windowing import mend_missing
 from monitor.errors import DataError
 from training import splits
@@ -33,7 +33,8 @@ class Parts:
     `fit`, `validation` and `calibration` hold normal windows without NaN, in order of time within a series;
     `validation` and `calibration` are empty where nothing is held out. `scaled_on` (..., channels) are the samples that
     scaling is fitted on. `anomalous` (n,) is the truth of `test`, None without labels. `series` are the names of the
-    series, `calibration_series` (m,) says whose each calibration window is. `timeline` lists what of which series went
+    series, `calibration_series` (m,) says whose each calibration window is, `test_series` (n,) names each test
+    window's. `timeline` lists what of which series went
     where: (series, part, first row, end row), of series in time. `left_out` normal windows were too incomplete.
     """
 
@@ -47,16 +48,18 @@ class Parts:
     anomalous: NDArray[np.bool_] | None
     series: tuple[str, ...] = ()
     calibration_series: NDArray[np.int64] | None = None
+    test_series: NDArray[np.str_] | None = None
     timeline: tuple[tuple[str, str, int, int], ...] = ()
     left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """All windows of some tables; `anomalous` (n,) is None where no table has labels."""
+    """All windows of some tables; `anomalous` (n,) is None where no table has labels, `series` (n,) are their names."""
 
     windows: Float32Array
     anomalous: NDArray[np.bool_] | None
+    series: NDArray[np.str_]
 
 
 def window_spec(part: WindowPart, tables: Sequence[Table]) -> WindowSpec:
@@ -128,12 +131,34 @@ def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Parts:
             f"check the labels (normal is {recipe.normal_class}), the window's length ({window.length}), missing "
             "numbers, and the shares in [split]"
         )
+    if recipe.fit.patience and not len(parts.validation):
+        raise DataError(
+            "fit.patience needs validation windows, but the validation part is too short for one: give more data, or a "
+            "larger split.validation"
+        )
     return parts
+
+
+def apart_for_whitening(recipe: Recipe, parts: Parts) -> tuple[Parts, NDArray[np.float32]]:
+    """`parts`, and the windows that the score `whitened` is fitted on: the first half of each series' calibration.
+
+    Those have no say in the line: residuals are whiter on the windows that the whitening was fitted on.
+    """
+    if recipe.score.kind != "whitened":
+        return parts, parts.calibration[:0]
+    owners = parts.calibration_series
+    codes = np.zeros(len(parts.calibration), dtype=np.int64) if owners is None else owners
+    first = np.zeros(len(codes), dtype=np.bool_)
+    for code in np.unique(codes):
+        rows = np.flatnonzero(codes == code)
+        first[rows[: len(rows) // 2]] = True
+    kept = None if owners is None else owners[~first]
+    return replace(parts, calibration=parts.calibration[~first], calibration_series=kept), parts.calibration[first]
 
 
 def all_windows(tables: Sequence[Table], window: WindowSpec, normal_class: NormalClass) -> Labelled:
     """Every window there is, for evaluation."""
-    found, truths = [], []
+    found, truths, owners = [], [], []
     for table in tables:
         if isinstance(table, WindowTable):
             values, truth = table.windows, _abnormal(table, normal_class)
@@ -141,9 +166,19 @@ def all_windows(tables: Sequence[Table], window: WindowSpec, normal_class: Norma
             cut = splits.cut(table.samples, table.time_us, slice(0, len(table.samples)), window)
             values, truth = cut.values, splits.touched(cut, _abnormal(table, normal_class))
         found.append(served(values, window))
+        owners.append(np.full(len(values), table.series))
         truths.append(truth)
     labelled = _labelled(tables, normal_class)
-    return Labelled(windows=np.concatenate(found), anomalous=np.concatenate(truths) if labelled else None)
+    return Labelled(
+        windows=np.concatenate(found),
+        anomalous=np.concatenate(truths) if labelled else None,
+        series=np.concatenate(owners),
+    )
+
+
+def lines(threshold: ThresholdSpec, series: NDArray[np.str_]) -> Float32Array:
+    """The line of each window, (n,): its series' own, or the artifact's, as the daemon has it."""
+    return np.array([threshold.series.get(name, threshold.value) for name in series.tolist()], dtype=np.float32)
 
 
 def served(windows: Float32Array, window: WindowSpec) -> Float32Array:
@@ -244,6 +279,7 @@ def _divide_series(
         anomalous=np.concatenate(truths) if _labelled(tables, recipe.normal_class) else None,
         series=names,
         calibration_series=np.repeat(np.arange(len(names)), [len(each) for each in complete[2]]),
+        test_series=np.repeat(np.array(names), [len(each) for each in tested]),
         timeline=tuple(timeline),
         left_out=sum(map(len, itertools.chain(*learnt))) - sum(map(len, itertools.chain(*complete))),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -27,7 +26,7 @@ from training.metrics import bootstrap, floors
 from training.metrics.bootstrap import Intervals
 from training.metrics.floors import Floor
 from training.metrics.windows import Report, report
-from training.parts import NormalClass, Parts, Table, all_windows, divide, units_of
+from training.parts import NormalClass, Parts, Table, all_windows, apart_for_whitening, divide, lines, units_of
 from training.recipe_form import Recipe
 from training.reconstructing import reconstructions
 from training.sources import Source
@@ -110,14 +109,16 @@ def train(
         scales = scaling.fit(parts.scaled_on, recipe.scaling.kind)
     except ValueError as error:
         raise DataError(f"scaling: {error}; leave that channel out with --channels") from None
-    detector, fitted = _fitted(recipe, parts, scales, seed, on_epoch, checkpoints)
+    parts, whitening = apart_for_whitening(recipe, parts)
+    detector, fitted = _fitted(recipe, parts, whitening, scales, seed, on_epoch, checkpoints)
     scorer = export.timed_scorer(detector) if batch_rows is None else Scorer(detector, batch_rows)
     calibrated_on = parts.fit if recipe.threshold.method == "mean_std" else parts.calibration
     calibration = _calibration(recipe, parts, tables, scorer(calibrated_on)[0])
     scores, _ = scorer(parts.test)
     chosen = _choose(recipe, calibration, parts.anomalous, scores)
     notes = [*_notes(recipe, tables, parts), *chosen.notes]
-    flagged = decide(scores, chosen.threshold.value) == Verdict.ANOMALY
+    owners = np.full(len(scores), "") if parts.test_series is None else parts.test_series
+    flagged = decide(scores, lines(chosen.threshold, owners)) == Verdict.ANOMALY
     results = _results(recipe, parts, scales, scores, flagged, fitted, calibration, chosen, tuple(notes))
     artifact = export.build(
         detector,
@@ -221,6 +222,7 @@ def _floor_rows(results: Results) -> list[tuple[str, Report | None, tuple[float 
 def _fitted(
     recipe: Recipe,
     parts: Parts,
+    whitening: NDArray[np.float32],
     scales: ScalingSpec,
     seed: int,
     on_epoch: Callable[[Epoch], None] | None,
@@ -240,7 +242,7 @@ def _fitted(
     tensors: dict[str, NDArray[np.float32]] = {}
     if recipe.score.kind in ("whitened", "prototype"):
         normal = scaled[~fitted.trimmed]
-        held = fitting.scale(parts.calibration, scales)
+        held = fitting.scale(whitening, scales)
         made = [reconstructions(recipe.model, shape, fitted.parameters, part) for part in (normal, held)]
         tensors = scoretensors.fit(
             recipe.score,
@@ -331,12 +333,6 @@ def _baselines(
     return reports
 
 
-def identity(recipe: Recipe, sources: Sequence[Source], seed: int) -> str:
-    """What a checkpoint belongs to: the same recipe, data and seed give the same name, others another."""
-    parts = [msgspec.json.encode(recipe), *(source.sha256.encode() for source in sources), str(seed).encode()]
-    return hashlib.sha256(b"\n".join(parts)).hexdigest()
-
-
 def _flat(windows: NDArray[np.float32]) -> NDArray[np.float32]:
     return windows.reshape(len(windows), windows.shape[1] * windows.shape[2])
 
@@ -383,7 +379,7 @@ def evaluate_artifact(
         normal_class = "all" if stated == "all" else int(stated)
     found = all_windows(tables, manifest.window, normal_class)
     scores, _ = scorer(found.windows)
-    flagged = decide(scores, manifest.threshold.value) == Verdict.ANOMALY
+    flagged = decide(scores, lines(manifest.threshold, found.series)) == Verdict.ANOMALY
     truth = found.anomalous if len(scores) else None
     return Evaluated(
         name=manifest.name,

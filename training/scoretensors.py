@@ -34,14 +34,17 @@ def fit(
 
     Args:
         fitted, reconstructed: (n, size) the windows that fitted the model, and what it makes of them.
-        held, held_reconstructed: (m, size) the calibration windows; `whitened` is their residuals' covariance.
+        held, held_reconstructed: (m, size) normal windows held out for `whitened`, their residuals' covariance; the
+            line must come from others.
     """
     if score.kind == "prototype":
         source = fitted if score.prototypes_of == "windows" else reconstructed
         return {"centres": centres(source, score.prototypes, seed)}
     if score.kind == "whitened":
         if len(held) < 2:
-            raise DataError('score.kind "whitened" needs calibration windows: split.calibration must be over 0')
+            raise DataError(
+                'score.kind "whitened" needs calibration windows for covariance and line: give more normal data'
+            )
         return whitening(held - held_reconstructed)
     return {}
 

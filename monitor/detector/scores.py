@@ -90,5 +90,8 @@ def _mean_square(values: jax.Array) -> jax.Array:
 def _nearest(rows: jax.Array, centres: jax.Array) -> jax.Array:
     """The centre nearest to each row: one matrix product finds it, and the distance is then taken from the rows
     themselves, as the expansion of a square loses small distances to rounding."""
-    apart = jnp.sum(jnp.square(centres), axis=1)[None] - 2 * rows @ centres.T
+    # About a common middle the squares are as small as they get: far from 0 they would drown what is compared.
+    middle = jnp.mean(centres, axis=0)[None]
+    near = centres - middle
+    apart = jnp.sum(jnp.square(near), axis=1)[None] - 2 * (rows - middle) @ near.T
     return centres[jnp.argmin(apart, axis=1)]

@@ -186,3 +186,12 @@ def test_whitening_gives_unit_covariance() -> None:
     made = scoretensors.whitening(residuals.astype(np.float32))
     white = (residuals - made["mean"]) @ made["whitener"]
     np.testing.assert_allclose(np.cov(white, rowvar=False), np.eye(3), atol=0.02)
+
+
+def test_prototypes_far_from_zero_are_told_apart() -> None:
+    plain = spec.ScalingSpec(kind="none", offset=(0.0, 0.0), scale=(1.0, 1.0))
+    centres = (CENTRES + np.float32(101_325)).astype(np.float32)
+    windows = centres.reshape(-1, LENGTH, CHANNELS)
+    scores, expected = scorer("prototype", {"centres": centres}, scaled=plain)(windows)
+    np.testing.assert_array_equal(expected, windows)
+    np.testing.assert_array_equal(scores, 0)

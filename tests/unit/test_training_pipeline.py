@@ -1,0 +1,74 @@
+"""What a run learns from, and whose line judges what: nothing is chosen by windows that must not choose."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from monitor.datafiles import SeriesTable
+from monitor.detector.decision import Verdict, decide
+from monitor.errors import DataError
+from training import pipeline, recipes
+from training.checkpoints import identity
+from training.parts import lines
+from training.recipe_form import Recipe
+
+change = msgspec.structs.replace
+
+
+def series(count: int, name: str = "", strength: float = 1.0, seed: int = 0) -> SeriesTable:
+    samples = strength * np.random.default_rng(seed).normal(size=(count, 1))
+    return SeriesTable(samples=samples.astype(np.float32), channels=("value",), series=name)
+
+
+def quick(**parts: object) -> Recipe:
+    base = recipes.override(recipes.load("sliding"), epochs=3, length=16, hop=16)
+    return change(base, **parts)
+
+
+def test_whitening_and_line_come_from_different_windows() -> None:
+    """With as many windows as numbers in one, a line on the whitening's own windows would flag nearly everything."""
+    base = quick()
+    recipe = change(
+        base,
+        score=change(base.score, kind="whitened"),
+        split=change(base.split, test=0.5),
+        threshold=change(base.threshold, quantile=0.9),
+    )
+    results = pipeline.train(recipe, [series(6_000)], seed=0, name="x", batch_rows=64).results
+    assert results.test_flagged_share is not None
+    assert results.test_flagged_share < 0.3, "a tenth was asked for"
+
+
+def test_patience_without_a_validation_window_is_refused() -> None:
+    base = quick()
+    recipe = change(base, fit=change(base.fit, patience=1), split=change(base.split, validation=0.05))
+    with pytest.raises(DataError, match="validation part is too short"):
+        pipeline.train(recipe, [series(400)], seed=0, name="x", batch_rows=64)
+
+
+def test_each_series_is_judged_by_its_own_line_in_figures_too() -> None:
+    base = quick()
+    recipe = change(base, threshold=change(base.threshold, per="series", quantile=0.5))
+    tables = [series(16_000, "calm", 0.5), series(16_000, "wild", 2.0, seed=1)]
+    trained = pipeline.train(recipe, tables, seed=0, name="x", batch_rows=64)
+    threshold = trained.artifact.manifest.threshold
+    assert set(threshold.series) == {"calm", "wild"}
+    assert trained.results.test_flagged_share == pytest.approx(0.5, abs=0.1), "half of each, as the line says"
+    found = pipeline.evaluate_artifact(trained.artifact, trained.artifact.scorer(), tables, normal_class=None)
+    assert found.flagged == pytest.approx(found.windows / 2, rel=0.1)
+    told = lines(threshold, np.array(["calm", "wild", "unseen"]))
+    assert told.tolist() == [
+        np.float32(threshold.series["calm"]),
+        np.float32(threshold.series["wild"]),
+        np.float32(threshold.value),
+    ]
+    assert decide(np.full(3, threshold.series["wild"], np.float32), told).tolist()[0] == Verdict.ANOMALY
+
+
+def test_a_checkpoint_belongs_to_the_numbers_read() -> None:
+    one, other = series(100), series(100, seed=1)
+    names = {identity(quick(), [one], 0), identity(quick(), [other], 0), identity(quick(), [one], 1)}
+    assert len(names) == 3
+    assert identity(quick(), [series(100)], 0) in names

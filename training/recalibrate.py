@@ -59,6 +59,7 @@ def recalibrated(
         "method": threshold.method,
         "parameters": threshold.parameters,
         "from": "nothing" if not isinstance(rule, ThresholdPart) else "the stored tables" if scores is None else "data",
+        "artifact": artifact.digest,
         "before": {"value": manifest.threshold.value, "method": manifest.threshold.method},
     }
     changed = msgspec.structs.replace(
@@ -121,7 +122,9 @@ def _from_tables(artifact: Artifact, rule: ThresholdPart) -> tuple[ThresholdSpec
     if rule.per == "series":
         lines = _series_lines(artifact, rule)
         notes.append(f"{len(lines)} series have a line of their own; others have that of all series")
-    value = max(_line(manifest, rule, notes), LOWEST_THRESHOLD)
+        if short := len(artifact.manifest.calibration.series) - len(lines):
+            notes.append(f"{short} stored series have too few normal windows to show quantile {rule.quantile:g}")
+    value = min(max(_line(manifest, rule, notes), LOWEST_THRESHOLD), spec.MAX_FLOAT32)
     if not manifest.calibration.held_out and rule.method != "mean_std":
         notes.append("the model was fitted on the calibration windows: new ones score higher, so expect more alarms")
     return ThresholdSpec(value=value, method=rule.method, parameters=parameters(rule), series=lines), notes
@@ -156,8 +159,8 @@ def _pot(calibration: CalibrationSpec, risk: float, notes: list[str]) -> float:
 
 
 def _budget(manifest: Manifest, rule: ThresholdPart, notes: list[str]) -> float:
-    """From the tail; under it from the table, as if each window over the line were an incident."""
-    calibration, rate = manifest.calibration, rate_of(manifest)
+    """From the tail; under it from the table, with as many windows to an incident as at the tail's start, else one."""
+    calibration, rate, together = manifest.calibration, rate_of(manifest), 1.0
     if rate is None:
         raise DataError(
             'the method "budget" needs to know how many windows a day has, and this artifact does not say it: give '
@@ -177,14 +180,17 @@ def _budget(manifest: Manifest, rule: ThresholdPart, notes: list[str]) -> float:
                 level = max(level, calibration.quantiles[-1][1])
             notes.append("incidents are estimated by the stored tail, not counted")
             return level
-    probability = 1 - rule.alarms_per_day / rate
+        together = calibration.tail.share * calibration.windows / calibration.tail.peaks
+    probability = 1 - together * rule.alarms_per_day / rate
     if probability < 0 or too_few(calibration.windows, probability):
         raise DataError(
             f"{rule.alarms_per_day:g} alarms a day of {rate:.6g} windows can't be told from what this artifact has "
             "stored; give normal data"
         )
-    notes.append("each window over the line is taken for an incident of its own: fewer will come")
-    return _at(calibration, probability, notes)
+    notes.append(f"every {together:.3g} windows over the line are taken for an incident: fewer will come")
+    line = _at(calibration, probability, notes)
+    # Between two stored quantiles it may come out over the start, from which on the tail is told.
+    return line if calibration.tail is None else min(line, calibration.tail.start)
 
 
 def _series_lines(artifact: Artifact, rule: ThresholdPart) -> dict[str, float]:
@@ -198,9 +204,11 @@ def _series_lines(artifact: Artifact, rule: ThresholdPart) -> dict[str, float]:
             "--per out"
         )
     probabilities, _ = _columns(artifact.manifest.calibration)
+    # Where the quantile is a series' highest score, its windows were too few to show it, as with data.
     return {
-        name: max(float(np.interp(rule.quantile, probabilities, row)), LOWEST_THRESHOLD)
+        name: max(line, LOWEST_THRESHOLD)
         for name, row in zip(names, table.astype(np.float64), strict=True)
+        if (line := float(np.interp(rule.quantile, probabilities, row))) < row[-1]
     }
 
 

@@ -81,6 +81,7 @@ def test_only_the_line_changes_and_the_artifact_is_whole(tmp_path: Path) -> None
         "method": "quantile",
         "parameters": {"quantile": 0.999},
         "from": "the stored tables",
+        "artifact": artifact.digest,
         "before": {"value": artifact.manifest.threshold.value, "method": "quantile"},
     }
     saved = storage.save(made, tmp_path / "new")
@@ -169,6 +170,40 @@ def test_what_a_line_costs_by_the_stored_tables() -> None:
     # 20 of 4000 windows in 2 days are over it, nearly all by themselves.
     assert rate == pytest.approx(10, rel=0.25)
     assert expected_alarms(calibrated(days=None)[0].manifest, median)[1].endswith("per 1,000 windows")
+
+
+def test_what_the_artifact_was_is_kept() -> None:
+    artifact = make_artifact(kind="record")
+    made, _ = recalibrated(artifact, 0.25)
+    assert made.manifest.training["recalibrated"]["artifact"] == artifact.digest != ""
+
+
+def test_more_alarms_without_data_never_raise_the_line() -> None:
+    # Windows over a line come in fours, as overlapping ones do: at the tail's start the table takes over from it.
+    scores = np.repeat(np.random.default_rng(0).exponential(size=2500), 4).astype(np.float32)
+    calibration = CalibrationScores(scores=scores, windows_per_day=1000.0)
+    artifact, _ = recalibrated(make_artifact(kind="record"), ThresholdPart(method="quantile"), calibration)
+    fitted = artifact.manifest.calibration.tail
+    assert fitted is not None
+    peaks_a_day = 1000.0 * fitted.peaks / len(scores)
+    lines = [
+        recalibrated(artifact, ThresholdPart(method="budget", alarms_per_day=peaks_a_day * times))[0]
+        for times in (0.5, 0.9, 0.99, 1.01, 1.1, 2, 4)
+    ]
+    values = [made.manifest.threshold.value for made in lines]
+    assert values == sorted(values, reverse=True)
+
+
+def test_a_stored_series_with_too_few_windows_has_the_common_line() -> None:
+    scores = np.random.default_rng(0).exponential(size=5000).astype(np.float32)
+    series = np.repeat([0, 1], [4880, 120])
+    calibration = CalibrationScores(scores=scores, series=series, names=("big", "small"))
+    rule = ThresholdPart(method="quantile", quantile=0.999, per="series")
+    artifact, _ = recalibrated(make_artifact(kind="record"), ThresholdPart(method="quantile"), calibration)
+    made, notes = recalibrated(artifact, rule)
+    assert made.manifest.threshold.series == choose(calibration, rule).threshold.series
+    assert set(made.manifest.threshold.series) == {"big"}
+    assert any("1 stored series have too few" in note for note in notes)
 
 
 def run(*arguments: str | Path) -> tuple[str, str]:

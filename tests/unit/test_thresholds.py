@@ -91,6 +91,18 @@ def test_an_irregular_tail_is_replaced_by_a_regular_one(shape: float, taken: flo
     assert fitted.tail.scale > 0
 
 
+@pytest.mark.parametrize("size", [1e-41, 1e36])
+def test_scores_at_the_ends_of_float32_give_a_line_that_can_be_served(size: float) -> None:
+    drawn = np.exp(3 * np.random.default_rng(0).normal(size=3000)) * size
+    scores = np.minimum(drawn, spec.MAX_FLOAT32)
+    rule = ThresholdPart(method="pot", risk=1e-9)
+    chosen = choose(calibration_of(scores), rule)
+    bare = make_artifact().manifest
+    spec.check(msgspec.structs.replace(bare, threshold=chosen.threshold, calibration=chosen.calibration))
+    assert LOWEST_THRESHOLD <= chosen.threshold.value <= spec.MAX_FLOAT32
+    assert chosen.notes
+
+
 def test_intervals_are_garwoods() -> None:
     low, high = incidents.garwood(np.array([0, 1, 5, 10]))
     # Garwood 1936, table of 95% limits of a Poisson mean.

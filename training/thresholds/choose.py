@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.detector.spec import CalibrationSpec, ThresholdSpec
+from monitor.detector.spec import MAX_FLOAT32, CalibrationSpec, ThresholdSpec
 from monitor.errors import DataError
 from training.thresholds import incidents, rules, tail
 from training.thresholds.calibration import (
@@ -279,7 +279,10 @@ def _series_lines(calibration: CalibrationScores, rule: ThresholdPart, notes: li
 
 
 def _raised(value: float, notes: list[str]) -> float:
-    """`value`, or the least line there is."""
+    """`value`, or the least line there is, or the highest."""
+    if value > MAX_FLOAT32:
+        notes.append(f"line {value:.3g} lowered to {MAX_FLOAT32:.3g}, the highest there is: no window will be over it")
+        return MAX_FLOAT32
     if value >= LOWEST_THRESHOLD:
         return value
     note = "a threshold was raised to the smallest there is: calibration windows are reconstructed exactly"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from monitor.detector.spec import TailSpec
+from monitor.detector.spec import MAX_FLOAT32, MIN_FLOAT32, TailSpec
 from training.thresholds.calibration import CalibrationScores, quantile
 
 # Siffer et al. start at 0.98; lower where too few peaks are over that.
@@ -100,5 +100,9 @@ def _fitted(scores: NDArray[np.float32], start: float, peaks: NDArray[np.float64
         else:
             reason += "; an exponential tail, which is heavier, is taken"
             shape, scale = 0.0, 1.0
+    if not MIN_FLOAT32 <= scale * mean <= MAX_FLOAT32 or 0 < start < MIN_FLOAT32:
+        return Fitted(
+            tail=None, reason=f"no tail can be kept: start {start:.3g} or scale {scale * mean:.3g} is beyond float32"
+        )
     tail = TailSpec(start=start, shape=float(shape), scale=float(scale) * mean, share=share, peaks=len(peaks))
     return Fitted(tail=tail, reason=reason)

@@ -95,6 +95,7 @@ class PartitionState:
         if window.kind == "sliding":
             gap_us = None if window.max_gap_ms is None else round(window.max_gap_ms * 1000)
             self.windower = SlidingWindower(window.length, window.hop, len(manifest.channels), gap_us)
+        self.lines = np.empty(0, dtype=np.float32)  # thresholds of the series, where they have their own
         self.touched: set[int] = set()
         self.stored: set[int] = set()  # series whose incident record in the log is not a tombstone
         self.offset = 0  # first input offset not decided yet

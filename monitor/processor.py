@@ -193,8 +193,11 @@ class Processor:
         """The threshold of each window: its series' own, or the artifact's."""
         if not self._writer.series_thresholds:
             return np.full(len(windows), self.threshold, dtype=np.float32)
-        known = partition.series.names
-        return np.fromiter((self._writer.line(known[row]) for row in windows.series), np.float32, len(windows))
+        fresh = partition.series.names[len(partition.lines) :]
+        if fresh:
+            lines = np.fromiter(map(self._writer.line, fresh), np.float32, len(fresh))
+            partition.lines = np.concatenate([partition.lines, lines])
+        return partition.lines[windows.series]
 
     def _decide(
         self,

@@ -124,15 +124,13 @@ def evaluate(
     scorer = loaded.scorer()
     check_known_answers(loaded, scorer)
     manifest = loaded.manifest
-    options = reading.read_options(
-        channels=",".join(channel.name for channel in manifest.channels),
+    options = reading.artifact_options(
+        manifest,
         label_column=label_column,
         labels=labels,
         time_column=time_column,
         series_column=series_column,
         config=config,
-        window_length=manifest.window.length,
-        sampling_rate_hz=manifest.window.sampling_rate_hz,
     )
     tables, origins = sources.read(data, manifest.window.kind, options, _note)
     trained_on = {source["sha256"]: source["file"] for source in manifest.training.get("data", [])}

@@ -63,15 +63,13 @@ def calibrate(
     manifest = loaded.manifest
     found: Scored | None = None
     if data:
-        options = reading.read_options(
-            channels=",".join(channel.name for channel in manifest.channels),
+        options = reading.artifact_options(
+            manifest,
             label_column=label_column,
             labels=labels,
             time_column=time_column,
             series_column=series_column,
             config=config,
-            window_length=manifest.window.length,
-            sampling_rate_hz=manifest.window.sampling_rate_hz,
         )
         tables, origins = sources.read(data, manifest.window.kind, options, _note)
         seen = {source["sha256"] for source in manifest.training.get("data", [])}

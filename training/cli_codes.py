@@ -115,14 +115,12 @@ def _windows(
     from training.parts import all_windows
 
     manifest = artifact.manifest
-    options = reading.read_options(
-        channels=",".join(channel.name for channel in manifest.channels),
+    options = reading.artifact_options(
+        manifest,
         label_column=label_column,
         time_column=time_column,
         series_column=series_column,
         config=config,
-        window_length=manifest.window.length,
-        sampling_rate_hz=manifest.window.sampling_rate_hz,
     )
     tables, _ = sources.read(data, manifest.window.kind, options, lambda text: typer.echo(f"note: {text}", err=True))
     windows = all_windows(tables, manifest.window, 0).windows
@@ -151,12 +149,10 @@ def _say_compression(artifact: Artifact, windows: NDArray[np.float32]) -> None:
 def _codes(path: Path) -> Codes:
     import numpy as np
 
-    from monitor.datafiles.arrays import NPZ, npz
-    from monitor.datafiles.content import content
+    from monitor.datafiles import read_arrays
     from training.codec import Codes
 
-    raw = content(path)
-    arrays = npz(path, raw) if raw.startswith(NPZ) else {}
+    arrays = read_arrays(path)
     if set(arrays) != {"codes", "offset", "scale"}:
         raise DataError(
             f"{path}: holds {sorted(arrays)}; expected codes, offset and scale, as `telltale encode` writes"

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable, WindowTable
-from monitor.detector.spec import ThresholdSpec, WindowSpec
+from monitor.detector.spec import Manifest, ThresholdSpec, WindowSpec
 from monitor.detector.windowing import mend_missing
 from monitor.errors import DataError
 from training import splits
+from training.datasets import missing
 from training.recipe_form import Recipe, WindowPart
 
 Float32Array = NDArray[np.float32]
@@ -80,6 +81,9 @@ def window_spec(part: WindowPart, tables: Sequence[Table]) -> WindowSpec:
     images |= {part.image_shape} - {None}
     if len(images) > 1:
         raise DataError(f"images of {sorted(map(str, images))}, but an artifact has one shape")
+    for height, width in filter(None, images):
+        if min(height, width) < 1 or height * width != length:
+            raise DataError(f"images of {height} x {width}, but windows of {length} samples; say --image-shape anew")
     return WindowSpec(
         image_shape=images.pop() if images else None,
         kind=part.kind,
@@ -117,8 +121,7 @@ def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Parts:
         DataError: the tables do not fit together or leave a part empty that is needed.
     """
     window, channels = window_spec(recipe.window, tables), channels_of(tables)
-    if recipe.window.missing == "refuse":
-        _refuse_missing(tables)
+    missing.check(tables, recipe.window.missing)
     series = [table for table in tables if isinstance(table, SeriesTable)]
     records = [table for table in tables if isinstance(table, WindowTable)]
     if recipe.window.kind == "record":
@@ -181,6 +184,25 @@ def lines(threshold: ThresholdSpec, series: NDArray[np.str_]) -> Float32Array:
     return np.array([threshold.series.get(name, threshold.value) for name in series.tolist()], dtype=np.float32)
 
 
+def for_artifact(manifest: Manifest, tables: Sequence[Table], normal_class: NormalClass | None) -> NormalClass:
+    """The label of normal rows, that of the training for None, where the windows are the artifact's.
+
+    Raises:
+        DataError: they are not.
+    """
+    windows = [table for table in tables if isinstance(table, WindowTable)]
+    shapes = {table.windows.shape[1:] for table in windows}
+    if shapes - {manifest.window_shape}:
+        raise DataError(f"windows of {sorted(shapes)} (samples, channels); the artifact takes {manifest.window_shape}")
+    images = {table.image_shape for table in windows} - {None, manifest.window.image_shape}
+    if images:
+        raise DataError(f"images of {sorted(map(str, images))}; the artifact takes {manifest.window.image_shape}")
+    if normal_class is not None:
+        return normal_class
+    stated = manifest.training.get("normal_class", 0)
+    return "all" if stated == "all" else int(stated)
+
+
 def served(windows: Float32Array, window: WindowSpec) -> Float32Array:
     """Windows as the daemon hands them to its scorer: filled, or NaN where too much is missing."""
     return mend_missing(windows, window.max_missing_ratio)[0]
@@ -200,18 +222,6 @@ def _labelled(tables: Sequence[Table], normal_class: NormalClass) -> bool:
 def _complete(windows: Float32Array, window: WindowSpec) -> Float32Array:
     filled = served(windows, window)
     return filled[np.isfinite(filled).all(axis=(1, 2))]
-
-
-def _refuse_missing(tables: Sequence[Table]) -> None:
-    for table in tables:
-        rows = table.windows.reshape(len(table.windows), -1) if isinstance(table, WindowTable) else table.samples
-        missing = np.isnan(rows).any(axis=1)
-        if missing.any():
-            where = table.source or table.series or "the data"
-            raise DataError(
-                f"{where}: row {int(np.argmax(missing)) + 1} is the first of {int(missing.sum())} with a missing "
-                'number; mend them, or set window.missing to "drop" or "fill" in the recipe'
-            )
 
 
 def _divide_records(

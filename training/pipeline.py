@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles import SeriesTable, WindowTable
+from monitor.datafiles import SeriesTable
 from monitor.detector import architectures, autoencoder, scaling
 from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.scoring import Detector, Scorer
-from monitor.detector.spec import ScalingSpec, ScoreSpec
+from monitor.detector.spec import Manifest, ScalingSpec, ScoreSpec
 from monitor.errors import DataError
 from training import export, reporting, scoretensors
 from training import fit as fitting
@@ -26,12 +26,22 @@ from training.metrics import bootstrap, floors
 from training.metrics.bootstrap import Intervals
 from training.metrics.floors import Floor
 from training.metrics.windows import Report, report
-from training.parts import NormalClass, Parts, Table, all_windows, apart_for_whitening, divide, lines, units_of
+from training.parts import (
+    NormalClass,
+    Parts,
+    Table,
+    all_windows,
+    apart_for_whitening,
+    divide,
+    for_artifact,
+    lines,
+    units_of,
+)
 from training.recipe_form import Recipe
 from training.reconstructing import reconstructions
 from training.sources import Source
 from training.thresholds.calibration import CalibrationScores, windows_per_day
-from training.thresholds.choose import Chosen, choose
+from training.thresholds.choose import Chosen, choose, described
 from training.thresholds.choose import Labelled as LabelledScores
 from training.thresholds.incidents import Expected
 from training.thresholds.trade import trade_off
@@ -150,7 +160,7 @@ def train(
         intervals=results.intervals,
         floors=_floor_rows(results),
         notes=notes,
-        how=how(recipe, results.windows),
+        how=how(artifact.manifest),
         command=command,
     )
     extras = {**artifact.extras, **reporting.files(told, artifact, scorer)}
@@ -194,18 +204,11 @@ def _notes(recipe: Recipe, tables: Sequence[Table], parts: Parts) -> list[str]:
     return notes
 
 
-def how(recipe: Recipe, windows: dict[str, int]) -> str:
+def how(manifest: Manifest) -> str:
     """How the line was chosen, in words."""
-    rule, held = recipe.threshold, f"{windows['calibration']} held-out normal windows"
-    ways = {
-        "mean_std": f"mean + {rule.k:g} standard deviations of the errors of {windows['fit']} training windows",
-        "quantile": f"quantile {rule.quantile:g} of the scores of {held}",
-        "budget": f"at most {rule.alarms_per_day:g} false alarms a day and series, by {held}",
-        "pot": f"exceeded with probability {rule.risk:g} by the tail of {held}",
-        "conformal": f"p-value {rule.p_value:g} among {held}",
-        "oracle": "ORACLE: the best F1 on the labelled test windows themselves; not a figure to quote",
-    }
-    return ways[rule.method]
+    calibration = manifest.calibration
+    windows = "held-out normal windows" if calibration.held_out else "training windows"
+    return f"{described(manifest.threshold)}, by the scores of {calibration.windows} {windows}"
 
 
 def _floor_rows(results: Results) -> list[tuple[str, Report | None, tuple[float | None, ...]]]:
@@ -371,13 +374,7 @@ def evaluate_artifact(
         DataError: the windows are not the artifact's.
     """
     manifest = artifact.manifest
-    shapes = {table.windows.shape[1:] for table in tables if isinstance(table, WindowTable)}
-    if shapes - {manifest.window_shape}:
-        raise DataError(f"windows of {sorted(shapes)} (samples, channels); the artifact takes {manifest.window_shape}")
-    if normal_class is None:
-        stated = manifest.training.get("normal_class", 0)
-        normal_class = "all" if stated == "all" else int(stated)
-    found = all_windows(tables, manifest.window, normal_class)
+    found = all_windows(tables, manifest.window, for_artifact(manifest, tables, normal_class))
     scores, _ = scorer(found.windows)
     flagged = decide(scores, lines(manifest.threshold, found.series)) == Verdict.ANOMALY
     truth = found.anomalous if len(scores) else None

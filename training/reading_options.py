@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from monitor.errors import DataError
 from training.datasets.options import ReadOptions
+
+if TYPE_CHECKING:
+    from monitor.detector.spec import Manifest
 
 Data = Annotated[
     list[str],
@@ -59,6 +62,28 @@ def read_options(
         config=config,
         window_length=window_length,
         sampling_rate_hz=sampling_rate_hz,
+    )
+
+
+def artifact_options(
+    manifest: Manifest,
+    *,
+    label_column: str | None,
+    time_column: str | None,
+    series_column: str | None,
+    config: Path | None,
+    labels: Path | None = None,
+) -> ReadOptions:
+    """How data for an artifact is read: its channels, by name, in its windows."""
+    return read_options(
+        channels=",".join(channel.name for channel in manifest.channels),
+        label_column=label_column,
+        labels=labels,
+        time_column=time_column,
+        series_column=series_column,
+        config=config,
+        window_length=manifest.window.length,
+        sampling_rate_hz=manifest.window.sampling_rate_hz,
     )
 
 

@@ -33,9 +33,7 @@ def codes(
     model: ModelSpec, shape: autoencoder.Shape, parameters: autoencoder.Parameters, windows: Float32Array
 ) -> Float32Array:
     """Codes (n, code) of scaled windows; of an ensemble those of its first member."""
-    network, state = autoencoder.load(model, shape, parameters)
-    if isinstance(model, EnsembleSpec):
-        state = jax.tree.map(lambda leaf: leaf[0], state)
+    network, state = _first(model, shape, parameters)
     return in_batches(jax.jit(lambda rows: network.encode(state, rows)), windows)
 
 
@@ -43,10 +41,16 @@ def decoded(
     model: ModelSpec, shape: autoencoder.Shape, parameters: autoencoder.Parameters, given: Float32Array
 ) -> Float32Array:
     """Scaled windows (n, length, channels) that codes (n, code) stand for; of an ensemble by its first member."""
-    network, state = autoencoder.load(model, shape, parameters)
-    if isinstance(model, EnsembleSpec):
-        state = jax.tree.map(lambda leaf: leaf[0], state)
+    network, state = _first(model, shape, parameters)
     return in_batches(jax.jit(lambda rows: network.decode(state, rows)), given)
+
+
+def _first(
+    model: ModelSpec, shape: autoencoder.Shape, parameters: autoencoder.Parameters
+) -> tuple[autoencoder.Autoencoder, autoencoder.State]:
+    """A network and its state; of an ensemble its first member's."""
+    network, state = autoencoder.load(model, shape, parameters)
+    return network, jax.tree.map(lambda leaf: leaf[0], state) if isinstance(model, EnsembleSpec) else state
 
 
 def in_batches(function: jax.stages.Wrapped, rows: Float32Array) -> Float32Array:

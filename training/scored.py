@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.datafiles import SeriesTable, WindowTable
+from monitor.datafiles import SeriesTable
 from monitor.detector.artifact import Artifact
 from monitor.detector.scoring import Scorer
 from monitor.errors import DataError
-from training.parts import NormalClass, Table, all_windows
+from training.parts import NormalClass, Table, all_windows, for_artifact
 from training.thresholds.calibration import CalibrationScores, windows_per_day
 from training.thresholds.choose import Labelled
 
@@ -35,12 +35,7 @@ def scored(
     """
     manifest = artifact.manifest
     window = manifest.window
-    shapes = {table.windows.shape[1:] for table in tables if isinstance(table, WindowTable)}
-    if shapes - {manifest.window_shape}:
-        raise DataError(f"windows of {sorted(shapes)} (samples, channels); the artifact takes {manifest.window_shape}")
-    if normal_class is None:
-        stated = manifest.training.get("normal_class", 0)
-        normal_class = "all" if stated == "all" else int(stated)
+    normal_class = for_artifact(manifest, tables, normal_class)
     names: dict[str, int] = {}
     scores, truths, series, has_labels = [], [], [], False
     for number, table in enumerate(tables):

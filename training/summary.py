@@ -25,7 +25,7 @@ def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, see
         f"windows    {window.kind}, {window.length} samples, hop {window.hop}; {divided}",
         f"recipe     {recipe.name}, {results.epochs} epochs, seed {seed}",
         f"loss       {results.loss:.5f} training{watched} ({recipe.objective.loss}, scaled)",
-        f"threshold  {results.threshold:.6g}: {how(recipe, sizes)}",
+        f"threshold  {results.threshold:.6g}: {how(manifest)}",
     ]
     alarms = results.false_alarms
     lines.append(

@@ -357,3 +357,28 @@ def test_a_record_stamped_in_microseconds_is_a_bad_record() -> None:
     """Kafka lets it in where the topic's message.timestamp.after.max.ms is raised."""
     processor = alone(*[sample(9)] * 6, timestamps_ms=range(NOW_MS * 1000, NOW_MS * 1000 + 6))
     assert processor.counts.rejected.total() == 6
+
+
+def test_a_series_is_decided_by_its_own_line_and_others_by_the_common_one() -> None:
+    """Three series of the same samples; "late" and its line become known in the second poll."""
+    lines = {"strict": 1e-6, "late": 1e6}
+    manifest = msgspec.structs.replace(
+        SLIDING.manifest, threshold=msgspec.structs.replace(SLIDING.manifest.threshold, value=1e6, series=lines)
+    )
+    processor = make_processor_at_zero(EARLIEST, replace(SLIDING, manifest=manifest))
+    values = [sample(at % 7) for at in range(LENGTH)]
+
+    def poll(names: list[bytes], first_offset: int) -> list:
+        keys = [name for name in names for _ in values]
+        stamps = [first_offset + at for _ in names for at in range(LENGTH)]
+        columns = make_columns(values * len(names), keys=keys, timestamps_ms=stamps, first_offset=first_offset)
+        return work(processor, SCORER, columns)
+
+    told = poll([b"strict", b"other"], 0) + poll([b"late", b"strict"], 2 * LENGTH)
+    assert {alert.data.series for alert in told if alert.data.status == "firing"} == {"strict"}
+    assert told[0].data.score.threshold == lines["strict"]
+    assert told[0].data.score.ratio == pytest.approx(told[0].data.score.value / lines["strict"])
+    # the configuration's line is for all series
+    config = make_config(input={"start": "earliest"}, model={"threshold": 1e5})
+    overruled = make_processor_at_zero(config, replace(SLIDING, manifest=manifest))
+    assert not work(overruled, SCORER, make_columns(values, keys=[b"strict"] * LENGTH))

@@ -6,13 +6,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from monitor.datafiles import SeriesTable
+from monitor.datafiles import SeriesTable, WindowTable
+from monitor.detector import autoencoder
+from monitor.detector.architectures import DenseSpec
 from monitor.detector.decision import Verdict, decide
 from monitor.errors import DataError
+from training import fit as fitting
 from training import pipeline, recipes
 from training.checkpoints import identity
 from training.parts import lines
-from training.recipe_form import Recipe
+from training.recipe_form import FitPart, ObjectivePart, Recipe
 
 change = msgspec.structs.replace
 
@@ -72,3 +75,42 @@ def test_a_checkpoint_belongs_to_the_numbers_read() -> None:
     names = {identity(quick(), [one], 0), identity(quick(), [other], 0), identity(quick(), [one], 1)}
     assert len(names) == 3
     assert identity(quick(), [series(100)], 0) in names
+
+
+def test_missing_numbers_are_refused_where_the_recipe_says_so_and_a_channel_without_any_always() -> None:
+    holed = series(4_000)
+    holed.samples[1_234, 0] = np.nan
+    refusing = quick(window=change(quick().window, missing="refuse"))
+    with pytest.raises(DataError, match="row 1235, channel value: a number is missing"):
+        pipeline.train(refusing, [holed], seed=0, name="x", batch_rows=64)
+    holed.samples[:] = np.nan
+    with pytest.raises(DataError, match="channel value has no number at all"):
+        pipeline.train(quick(), [holed], seed=0, name="x", batch_rows=64)
+
+
+def images(shape: tuple[int, int] | None) -> WindowTable:
+    windows = np.random.default_rng(0).uniform(size=(60, 16, 1)).astype(np.float32)
+    return WindowTable(windows=windows, channels=("grey",), image_shape=shape)
+
+
+def test_images_have_the_artifacts_shape_or_are_refused() -> None:
+    recipe = recipes.override(recipes.load("images-convolutional"), epochs=1)
+    for shape in ((4, 5), (0, 16)):
+        with pytest.raises(DataError, match="but windows of 16 samples"):
+            pipeline.train(recipe, [images(shape)], seed=0, name="x", batch_rows=8)
+    artifact = pipeline.train(recipe, [images((4, 4))], seed=0, name="x", batch_rows=8).artifact
+    with pytest.raises(DataError, match="the artifact takes"):
+        pipeline.evaluate_artifact(artifact, artifact.scorer(), [images((2, 8))], normal_class=None)
+
+
+def test_a_validation_loss_that_is_no_number_ends_the_run() -> None:
+    shape = autoencoder.Shape((16, 1))
+    task = fitting.Task(
+        model=DenseSpec(widths=(4,), output="linear"),
+        shape=shape,
+        options=FitPart(epochs=5, batch_size=8, learning_rate=1e-3, patience=2),
+        objective=ObjectivePart(loss="mse"),
+    )
+    windows = np.random.default_rng(0).normal(size=(20, 16, 1)).astype(np.float32)
+    with pytest.raises(DataError, match="the loss is inf after epoch 1"):
+        fitting.fit(windows, windows * np.float32(1e25), task)

@@ -53,6 +53,9 @@ def train(
         Path | None, typer.Option(help="Directory to save to while fitting; the same command then goes on from there.")
     ] = None,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Epochs from one checkpoint to the next.")] = 10,
+    comparison: Annotated[
+        bool, typer.Option(help="Whether test figures get intervals, PCA and nearest neighbours beside them.")
+    ] = True,
     report: Annotated[bool, typer.Option(help="Whether report.html and MODEL_CARD.md are made too.")] = True,
 ) -> None:
     """Fit an autoencoder to normal data, choose its threshold, and write the artifact that the daemon serves."""
@@ -89,6 +92,7 @@ def train(
             sources=origins,
             on_epoch=progress.advance,
             checkpoints=saved_at,
+            with_comparison=comparison,
             with_report=report,
             command=_command(),
         )

@@ -59,7 +59,7 @@ class Task:
 def scale(windows: Float32Array, scaling: ScalingSpec) -> Float32Array:
     """Windows as the scorer scales them, (n, length, channels) float32; affine scaling needs no compiling."""
     if scaling.kind == "window":
-        rows = windows.reshape(len(windows), -1)
+        rows = windows.reshape(len(windows), windows.shape[1] * windows.shape[2])
         scaled = jax.jit(lambda rows: Scaler(scaling, windows.shape[1])(rows)[0])(rows)
         return np.asarray(scaled).reshape(windows.shape)
     offset, spread = np.asarray(scaling.offset, np.float32), np.asarray(scaling.scale, np.float32)
@@ -222,7 +222,9 @@ def _optimizer(options: FitPart, steps: int) -> optax.GradientTransformation:
         adam = optax.adamw(rate, eps=options.epsilon, weight_decay=options.weight_decay)
     else:
         adam = optax.adam(rate, eps=options.epsilon)
-    return optax.chain(optax.clip_by_global_norm(options.clip_norm), adam) if options.clip_norm else adam
+    whole = optax.chain(optax.clip_by_global_norm(options.clip_norm), adam) if options.clip_norm else adam
+    # On one vector rather than tensor by tensor: a third of a second less to trace and compile.
+    return optax.flatten(whole)
 
 
 _Carry = tuple[State, optax.OptState]

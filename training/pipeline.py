@@ -98,6 +98,7 @@ def train(
     batch_rows: int | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     checkpoints: Checkpoints | None = None,
+    with_comparison: bool = True,
     with_report: bool = False,
     command: str = "",
 ) -> Trained:
@@ -109,6 +110,7 @@ def train(
         sources: fingerprints of the files that `tables` came from.
         batch_rows: the artifact's batch; None times it on this machine.
         checkpoints: where an interrupted run goes on from.
+        with_comparison: whether the test figures get intervals, and PCA and nearest neighbours, beside them.
         with_report: whether report.html and MODEL_CARD.md are made too; `command` is how to make them again.
 
     Raises:
@@ -129,7 +131,13 @@ def train(
     notes = [*_notes(recipe, tables, parts), *chosen.notes]
     owners = np.full(len(scores), "") if parts.test_series is None else parts.test_series
     flagged = decide(scores, lines(chosen.threshold, owners)) == Verdict.ANOMALY
-    results = _results(recipe, parts, scales, scores, flagged, fitted, calibration, chosen, tuple(notes))
+    results = _results(parts, scores, flagged, fitted, chosen, tuple(notes))
+    if results.detector is not None and parts.anomalous is not None and with_comparison:
+        results = msgspec.structs.replace(
+            results,
+            intervals=_intervals(parts.anomalous, scores, flagged),
+            baselines=_baselines(recipe, parts, scales, parts.anomalous, calibration),
+        )
     artifact = export.build(
         detector,
         scorer,
@@ -268,13 +276,10 @@ def _fitted(
 
 
 def _results(
-    recipe: Recipe,
     parts: Parts,
-    scales: ScalingSpec,
     scores: NDArray[np.float32],
     flagged: NDArray[np.bool_],
     fitted: fitting.Fitted,
-    calibration: CalibrationScores,
     chosen: Chosen,
     notes: tuple[str, ...],
 ) -> Results:
@@ -296,8 +301,8 @@ def _results(
         false_alarms=FalseAlarms.of(chosen.expected),
         test_flagged_share=share,
         detector=None if truth is None else report(truth, scores, flagged),
-        intervals=None if truth is None else _intervals(truth, scores, flagged),
-        baselines={} if truth is None else _baselines(recipe, parts, scales, truth, calibration),
+        intervals=None,
+        baselines={},
         floors={} if truth is None else floors.expected(truth, share or 0.0),
         notes=notes,
     )

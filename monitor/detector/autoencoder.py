@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -133,6 +134,7 @@ def code_size(spec: ModelSpec, shape: Shape) -> int:
     return int(jax.eval_shape(Autoencoder(graph).encode, skeleton, windows).shape[1])
 
 
+@lru_cache(maxsize=16)
 def _abstract(spec: Single, shape: Shape) -> tuple[nnx.GraphDef[Network], State]:
     """The network's structure, with shapes in the place of parameters."""
 

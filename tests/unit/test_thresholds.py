@@ -81,6 +81,26 @@ def test_a_tail_that_can_not_be_fitted_says_why_and_the_line_is_a_quantile() -> 
     assert "all the same" in (flat.reason or "")
 
 
+@pytest.mark.parametrize("shape", [-0.3, -0.1, 0.0, 0.2, 0.8])
+@pytest.mark.parametrize("peaks", [100, 5_000])
+def test_the_likeliest_tail_is_scipys(shape: float, peaks: int) -> None:
+    drawn = stats.genpareto(shape).rvs(peaks, random_state=np.random.default_rng(peaks))
+    excess = drawn / drawn.mean()
+    found = tail.likeliest(excess)
+    theirs = stats.genpareto.fit(excess, floc=0)
+    likelihoods = [stats.genpareto.logpdf(excess, c, scale=scale).mean() for c, scale in (found, theirs[::2])]
+    assert likelihoods[0] >= likelihoods[1] - 1e-9
+    assert found == pytest.approx(theirs[::2], abs=2e-3)
+
+
+@pytest.mark.parametrize("shape", [-0.3, 1e-12, 0.4])
+def test_the_share_of_peaks_over_a_line_is_scipys(shape: float) -> None:
+    lines = np.linspace(0.5, 8.0, 50)
+    spec = TailSpec(start=1.0, shape=shape, scale=0.7, share=0.02, peaks=40)
+    theirs = stats.genpareto.sf(lines, shape, loc=1.0, scale=0.7)
+    assert tail.exceeding(spec, lines) == pytest.approx(theirs, abs=1e-12)
+
+
 @pytest.mark.parametrize(("shape", "taken"), [(-1.0, 0.0), (1.8, 0.9)])
 def test_an_irregular_tail_is_replaced_by_a_regular_one(shape: float, taken: float) -> None:
     drawn = stats.genpareto(shape).rvs(20_000, random_state=np.random.default_rng(0))

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from monitor.detector.decision import Policy, Verdict, decide
 from training.thresholds.calibration import CalibrationScores
@@ -79,11 +79,11 @@ def expected(calibration: CalibrationScores, line: float, lines: Mapping[str, fl
 
 
 def garwood(counts: NDArray[np.integer]) -> tuple[FloatArray, FloatArray]:
-    """The exact 95% interval of the mean of a Poisson count (Garwood 1936, by quantiles of chi-squared)."""
+    """The exact 95% interval of the mean of a Poisson count (Garwood 1936: quantiles of gamma distributions)."""
     beyond = (1 - CONFIDENCE) / 2
     # A count of 0 has no lower quantile: 0.
-    low = np.where(counts > 0, stats.chi2.ppf(beyond, 2 * np.maximum(counts, 1)) / 2, 0.0)
-    return low, np.asarray(stats.chi2.isf(beyond, 2 * counts + 2) / 2)
+    low = np.where(counts > 0, special.gammaincinv(np.maximum(counts, 1), beyond), 0.0)
+    return low, np.asarray(special.gammainccinv(counts + 1, beyond))
 
 
 def lowest_line(calibration: CalibrationScores, allowed: int) -> tuple[float, bool]:

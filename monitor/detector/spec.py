@@ -211,10 +211,13 @@ def _number_problems(manifest: Manifest) -> list[str]:
         problems.append(f"a batch of {manifest.batch_rows} windows holds over {MAX_BATCH_NUMBERS} numbers")
     if not (manifest.threshold.value > 0 and _served(manifest.threshold.value)):
         problems.append(f"threshold.value is {manifest.threshold.value}, must be positive in float32")
-    flat = [number for pair in quantiles for number in pair]
+    possible = all(0 <= probability <= 1 and math.isfinite(score) for probability, score in quantiles)
     rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(quantiles))
-    if len(quantiles) < 2 or not all(map(math.isfinite, flat)) or not rising:
-        problems.append("calibration.quantiles must be at least two increasing (probability, score) pairs")
+    if len(quantiles) < 2 or not possible or not rising:
+        problems.append(
+            "calibration.quantiles must be at least two increasing (probability, score) pairs, of probabilities in "
+            "[0, 1] and finite scores"
+        )
     return problems
 
 
@@ -222,6 +225,13 @@ def _calibration_problems(manifest: Manifest) -> list[str]:
     calibration, lines, problems = manifest.calibration, manifest.threshold.series, []
     if not all(name and value > 0 and _served(value) for name, value in lines.items()):
         problems.append("threshold.series must be named lines, each positive in float32")
+    if calibration.windows < 1:
+        problems.append(f"calibration.windows is {calibration.windows}, must be 1 or more")
+    if not math.isfinite(calibration.mean) or not 0 <= calibration.std < math.inf:
+        problems.append(
+            f"calibration.mean is {calibration.mean} and calibration.std {calibration.std}, must be finite, and the "
+            "latter 0 or more"
+        )
     rate, tail, names = calibration.windows_per_day, calibration.tail, calibration.series
     if rate is not None and not 0 < rate < math.inf:
         problems.append(f"calibration.windows_per_day is {rate}, must be positive")

@@ -148,7 +148,19 @@ def test_an_ensembles_members_have_their_own_parameters() -> None:
         (ConvolutionalSpec(filters=(4,), stride=100), "model.stride is 100"),
         (RecurrentSpec(units=-1), "model.units is -1"),
         (EnsembleSpec(members=0, member=DenseSpec(widths=(1,))), "members is 0"),
+        (EnsembleSpec(members=64, member=DenseSpec(widths=(3_000, 3_000))), "would hold over"),
+        (ConvolutionalSpec(filters=(60_000,), kernel=1, latent=60_000), "would hold over"),
     ],
 )
 def test_what_can_not_be_built_is_named(model: ModelSpec, told: str) -> None:
     assert told in "; ".join(architectures.problems(model, (10, 1), None))
+
+
+@pytest.mark.parametrize("name", SINGLES)
+@pytest.mark.parametrize(("window", "image"), [((7, 2), None), ((35, 2), (5, 7))])
+def test_the_size_that_is_checked_is_that_of_the_tensors(
+    name: str, window: tuple[int, int], image: tuple[int, int] | None
+) -> None:
+    tensors = autoencoder.initial_parameters(SINGLES[name], autoencoder.Shape(window, image), seed=0)
+    kernels = sum(tensor.size for tensor in tensors.values() if tensor.ndim > 1)
+    assert architectures._weights(SINGLES[name], window, image) == kernels

@@ -122,7 +122,8 @@ class _Run:
         self._data, self._unseen = jnp.asarray(windows), jnp.asarray(validation)
         self._batch = min(task.options.batch_size, len(windows))
         self._optimizer = _optimizer(task.options, -(-len(windows) // self._batch))
-        self._orders = [np.random.default_rng(task.seed + member) for member in range(max(self._members, 1))]
+        seeds = autoencoder.member_seeds(task.seed, self._members) if self._members else [task.seed]
+        self._orders = [np.random.default_rng(seed) for seed in seeds]
         self._drawn = 0
         self._needs_key = objectives.needs_key(task.model, task.objective)
         over_members = partial(self._each, axes=(0, None))

@@ -132,10 +132,17 @@ def test_the_divergence_is_the_integral_that_it_stands_for(mean: float, log_vari
 def test_an_ensembles_members_have_their_own_parameters() -> None:
     spec, shape = EnsembleSpec(members=3, member=DenseSpec(widths=(4,))), autoencoder.Shape((5, 1))
     parameters = autoencoder.initial_parameters(spec, shape, seed=7)
-    for member in range(3):
-        alone = autoencoder.initial_parameters(spec.member, shape, seed=7 + member)
+    for member, seed in enumerate(autoencoder.member_seeds(7, 3)):
+        alone = autoencoder.initial_parameters(spec.member, shape, seed)
         for name, tensor in alone.items():
             np.testing.assert_array_equal(parameters[name][member], tensor)
+
+
+def test_ensembles_of_neighbouring_seeds_share_no_member() -> None:
+    spec, shape = EnsembleSpec(members=5, member=DenseSpec(widths=(4,))), autoencoder.Shape((5, 1))
+    kernels = [autoencoder.initial_parameters(spec, shape, seed)["layers.0.kernel"] for seed in range(8)]
+    assert len({kernel.tobytes() for members in kernels for kernel in members}) == 8 * 5
+    assert autoencoder.member_seeds(3, 5) == autoencoder.member_seeds(3, 5)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ class _Struct(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Score(_Struct, frozen=True):
-    """`ratio` is value over threshold: 1.0 is always the line. `quantile`: the share of calibration windows below."""
+    """`ratio` is value over threshold: 1.0 is always the line. `quantile`: the share of calibration windows below, of
+    the series' own where the artifact keeps their quantiles."""
 
     kind: str
     value: float
@@ -166,6 +167,7 @@ class AlertWriter:
         group: str,
         threshold: float,
         series_thresholds: Mapping[str, float] | None = None,
+        calibration_table: Float32Array | None = None,
         severity: Severity,
         include_window: bool = False,
     ) -> None:
@@ -183,6 +185,9 @@ class AlertWriter:
         self._per_window = manifest.scaling.kind == "window"
         self._scale = np.asarray(manifest.scaling.scale, dtype=np.float64)
         self._probabilities, self._quantiles = np.array(manifest.calibration.quantiles).T
+        self._series_quantiles: dict[str, Float32Array] = {}
+        if calibration_table is not None:
+            self._series_quantiles = dict(zip(manifest.calibration.series, calibration_table, strict=True))
 
     def fingerprint(self, cause: Cause) -> str:
         """The incident's name for life, taken from the window that opened it."""
@@ -212,7 +217,7 @@ class AlertWriter:
                     value=cause.score,
                     threshold=cause.threshold,
                     ratio=ratio,
-                    quantile=float(np.interp(cause.score, self._quantiles, self._probabilities)),
+                    quantile=self.quantile(cause.series, cause.score),
                 ),
                 episode=Episode(
                     started_at=rfc3339(incident.started_us),
@@ -279,6 +284,10 @@ class AlertWriter:
     def line(self, series: str) -> float:
         """The threshold of a series."""
         return self.series_thresholds.get(series, self.threshold)
+
+    def quantile(self, series: str, score: float) -> float:
+        """The share of calibration windows under `score`: the series' own where they are known, else all."""
+        return float(np.interp(score, self._series_quantiles.get(series, self._quantiles), self._probabilities))
 
     def _contributor(self, cause: Cause, channel: int, first: int, end: int, share: float) -> Contributor:
         return Contributor(

@@ -53,6 +53,7 @@ def make_processor(config: Config, artifact: Artifact) -> Processor:
         group=config.kafka.group_id,
         threshold=config.model.threshold or artifact.manifest.threshold.value,
         series_thresholds=None if config.model.threshold else artifact.manifest.threshold.series,
+        calibration_table=artifact.calibration_table,
         severity=Severity(error_ratio=alerting.error_ratio, critical_ratio=alerting.critical_ratio),
         include_window=alerting.include_window == "full",
     )

@@ -9,7 +9,7 @@ import msgspec
 from monitor.assembly import load_detector
 from monitor.detector.architectures import ConvolutionalSpec, DenseSpec, EnsembleSpec, VariationalSpec, single
 from monitor.detector.artifact import Artifact
-from monitor.detector.spec import Manifest
+from monitor.detector.spec import Manifest, ThresholdSpec
 
 
 def describe(path: Path, *, as_json: bool = False) -> str:
@@ -43,11 +43,17 @@ def _lines(artifact: Artifact) -> list[tuple[str, str]]:
         ("model", f"{_model(manifest)}, {numbers:,} numbers"),
         ("scaling", manifest.scaling.kind),
         ("score", f"{manifest.score.kind}, in batches of {manifest.batch_rows}"),
-        ("threshold", f"{threshold.value:.6g} ({threshold.method}{': ' + how if how else ''})"),
+        ("threshold", f"{threshold.value:.6g} ({threshold.method}{': ' + how if how else ''}){_own_lines(threshold)}"),
         ("calibrated", f"{calibration.windows} {held_out} windows, mean {calibration.mean:.4g}"),
         ("quantiles", quantiles),
         ("training", training or "nothing recorded"),
     ]
+
+
+def _own_lines(threshold: ThresholdSpec) -> str:
+    """How many series have lines of their own, and from where to where."""
+    lines = threshold.series.values()
+    return f"; {len(lines)} series have their own, {min(lines):.6g} to {max(lines):.6g}" if lines else ""
 
 
 def _model(manifest: Manifest) -> str:

@@ -77,6 +77,7 @@ class Processor:
         self._dead_letters: list[DeadLetter] = []
         self.wants_headers = self._decoder.wants_headers
         self.threshold = writer.threshold
+        self.series_thresholds = writer.series_thresholds
 
     @property
     def partitions(self) -> Collection[TopicPartition]:
@@ -191,7 +192,7 @@ class Processor:
 
     def _lines(self, partition: PartitionState, windows: Windows) -> Float32Array:
         """The threshold of each window: its series' own, or the artifact's."""
-        if not self._writer.series_thresholds:
+        if not self.series_thresholds:
             return np.full(len(windows), self.threshold, dtype=np.float32)
         fresh = partition.series.names[len(partition.lines) :]
         if fresh:

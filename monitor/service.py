@@ -38,13 +38,13 @@ def run_daemon(path: Path) -> None:
     vitals = Vitals(compilations=scorer.compilations)
     manifest = artifact.manifest
     info = {"name": manifest.name, "version": manifest.version, "sha256": artifact.digest}
-    threshold = config.model.threshold or manifest.threshold.value
-    telemetry = Telemetry(vitals, lambda: processor.counts, info, threshold)
+    lines = processor.series_thresholds.values()
+    telemetry = Telemetry(vitals, lambda: processor.counts, info, processor.threshold, lines)
     server = HttpServer(config.http, telemetry, vitals)
     daemon = Daemon(config, KafkaBackend(config), processor, scorer, telemetry, vitals)
     try:
         server.start()
-        _say_hello(config, artifact, threshold, server.address)
+        _say_hello(config, artifact, processor.threshold, server.address)
         with stop_on_signals(daemon):
             daemon.run()
     finally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,12 +52,22 @@ class Vitals:
 class Telemetry:
     """The daemon's metrics: observed stages, and a collector that reads the loop's own numbers."""
 
-    def __init__(self, vitals: Vitals, counts: Callable[[], Counts], info: dict[str, str], threshold: float) -> None:
+    def __init__(
+        self,
+        vitals: Vitals,
+        counts: Callable[[], Counts],
+        info: dict[str, str],
+        threshold: float,
+        series_thresholds: Collection[float] = (),
+    ) -> None:
+        """`threshold` is the line of all series but those that have one of `series_thresholds`."""
         self.registry = CollectorRegistry()
         self._vitals = vitals
         self._counts = counts
         self._info = info
         self._threshold = threshold
+        lines = [threshold, *series_thresholds]
+        self._lowest, self._highest = min(lines), max(lines)
         self._stages = Histogram(
             "telltale_stage_duration_seconds",
             "Time of one turn of the loop spent in each stage.",
@@ -112,7 +122,9 @@ class Telemetry:
         yield _gauge("last_progress_seconds", "Time since the loop last turned.", now - vitals.progressed_s)
         newest_s = self._counts().newest_ms / 1e3
         yield _gauge("newest_record_timestamp_seconds", "Newest timestamp of a record read.", newest_s)
-        yield _gauge("threshold", "The line, in the score's unit.", self._threshold)
+        yield _gauge("threshold", "The line of series without their own, in the score's unit.", self._threshold)
+        yield _gauge("threshold_lowest", "The lowest line of any series, in the score's unit.", self._lowest)
+        yield _gauge("threshold_highest", "The highest line of any series, in the score's unit.", self._highest)
         lag = GaugeMetricFamily("telltale_consumer_lag_records", "Records not read yet.", labels=["topic", "partition"])
         for (topic, partition), records in vitals.lag.items():
             lag.add_metric([topic, str(partition)], records)

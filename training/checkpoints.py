@@ -27,7 +27,10 @@ from training.recipe_form import Recipe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """State and optimiser moments after `epoch` passes, the best state so far, and which rows weigh (n,)."""
+    """State and optimiser moments after `epoch` passes, the best state so far, and which rows weigh (n,).
+
+    `history` is one list for the whole run, to which each pass adds.
+    """
 
     state: State
     moments: Any

@@ -36,7 +36,7 @@ Float32Array = NDArray[np.float32]
 class Fitted:
     """Parameters by their tensor names, the loss of every epoch, and the epoch whose parameters these are.
 
-    `trimmed` (n,) marks the rows that weighed nothing in the last epoch.
+    `trimmed` (n,) marks the share `fit.trim` of the rows, those with the highest loss by these parameters.
     """
 
     parameters: dict[str, Float32Array]
@@ -107,7 +107,7 @@ def fit(
         parameters=autoencoder.parameters_of(best),
         history=tuple(progress.history),
         best_epoch=progress.best_epoch if task.options.patience else progress.epoch,
-        trimmed=np.asarray(progress.kept) == 0,
+        trimmed=run.kept(best) == 0,
     )
 
 
@@ -122,7 +122,8 @@ class _Run:
         self._data, self._unseen = jnp.asarray(windows), jnp.asarray(validation)
         self._batch = min(task.options.batch_size, len(windows))
         self._optimizer = _optimizer(task.options, -(-len(windows) // self._batch))
-        self._orders = [np.random.default_rng(task.seed + member) for member in range(max(self._members, 1))]
+        seeds = autoencoder.member_seeds(task.seed, self._members) if self._members else [task.seed]
+        self._orders = [np.random.default_rng(seed) for seed in seeds]
         self._drawn = 0
         self._needs_key = objectives.needs_key(task.model, task.objective)
         over_members = partial(self._each, axes=(0, None))
@@ -146,7 +147,7 @@ class _Run:
         return bool(patience) and progress.epoch - progress.best_epoch >= patience and progress.best_epoch > 0
 
     def advance(self, before: Progress) -> Progress:
-        """One epoch."""
+        """One epoch; `before` is not to be used again."""
         indices, weights = self._batches(before.epoch)
         key = None
         if self._needs_key:
@@ -161,14 +162,15 @@ class _Run:
         watched = done.loss if validation is None else validation
         better = watched < before.best_loss - options.min_delta
         trims = options.trim and number >= max(options.epochs // 10, 1)
+        before.history.append(done)
         return Progress(
             state=state,
             moments=moments,
             best=state if better else before.best,
             best_loss=watched if better else before.best_loss,
             best_epoch=number if better else before.best_epoch,
-            kept=self._kept(state) if trims else before.kept,
-            history=[*before.history, done],
+            kept=self.kept(state) if trims else before.kept,
+            history=before.history,
         )
 
     def _batches(self, epoch: int) -> tuple[NDArray[np.int32], Float32Array]:
@@ -183,11 +185,12 @@ class _Run:
             indices, weights = np.pad(indices, wide), np.pad(weights, wide)
         return (indices, weights) if self._members else (indices[0], weights[0])
 
-    def _kept(self, state: State) -> Float32Array:
+    def kept(self, state: State) -> Float32Array:
         """1 for the rows that weigh, 0 for the share with the highest loss."""
-        losses = np.asarray(self._losses(state, self._data)).reshape(-1, len(self._data)).mean(axis=0)
-        kept = np.ones(len(losses), dtype=np.float32)
-        kept[np.argsort(losses, kind="stable")[len(losses) - int(self._task.options.trim * len(losses)) :]] = 0
+        kept = np.ones(len(self._data), dtype=np.float32)
+        if left_out := int(self._task.options.trim * len(kept)):
+            losses = np.asarray(self._losses(state, self._data)).reshape(-1, len(kept)).mean(axis=0)
+            kept[np.argsort(losses, kind="stable")[-left_out:]] = 0
         return kept
 
 

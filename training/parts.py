@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable, WindowTable
-from monitor.detector.spec import Manifest, ThresholdSpec, WindowSpec
+from monitor.detector.spec import Manifest, ThresholdSpec, WindowSpec, model_problems
 from monitor.detector.windowing import mend_missing
 from monitor.errors import DataError
 from training import splits
@@ -118,9 +118,13 @@ def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Parts:
     """Splits by the recipe; series are split before their windows are cut.
 
     Raises:
-        DataError: the tables do not fit together or leave a part empty that is needed.
+        DataError: the tables do not fit together or leave a part empty that is needed, or their windows are too large
+            for the recipe's model or score.
     """
     window, channels = window_spec(recipe.window, tables), channels_of(tables)
+    shape = window.length, len(channels)
+    if problems := model_problems(recipe.model, recipe.score.kind, shape, window.image_shape):
+        raise DataError(f"recipe {recipe.name}: " + "; ".join(problems))
     missing.check(tables, recipe.window.missing)
     series = [table for table in tables if isinstance(table, SeriesTable)]
     records = [table for table in tables if isinstance(table, WindowTable)]

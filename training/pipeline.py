@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable
-from monitor.detector import architectures, autoencoder, scaling
+from monitor.detector import autoencoder, scaling
 from monitor.detector.artifact import Artifact
-from monitor.detector.decision import Verdict, decide
+from monitor.detector.decision import Policy, Verdict, decide
 from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.spec import Manifest, ScalingSpec, ScoreSpec
 from monitor.errors import DataError
@@ -136,7 +136,7 @@ def train(
         results = msgspec.structs.replace(
             results,
             intervals=_intervals(parts.anomalous, scores, flagged),
-            baselines=_baselines(recipe, parts, scales, parts.anomalous, calibration),
+            baselines=_baselines(recipe, parts, scales, parts.anomalous, fitted, calibration),
         )
     artifact = export.build(
         detector,
@@ -180,18 +180,17 @@ def _calibration(
 ) -> CalibrationScores:
     held_out = recipe.threshold.method != "mean_std"
     owners = parts.calibration_series if held_out and parts.series else None
-    if recipe.fit.trim:  # data that is not all normal is not all normal here either
-        kept = scores <= np.quantile(scores, 1 - recipe.fit.trim, method="higher")
-        scores, owners = scores[kept], None if owners is None else owners[kept]
     times = [table.time_us for table in tables if isinstance(table, SeriesTable)]
-    return CalibrationScores(
+    calibration = CalibrationScores(
         scores=scores,
         series=owners,
         names=() if owners is None else parts.series,
         overlap=parts.window.length / parts.window.hop if parts.window.kind == "sliding" else 1.0,
         windows_per_day=windows_per_day(parts.window, times),
+        policy=None if recipe.split.kind == "random" else Policy(),
         held_out=held_out,
     )
+    return calibration.trimmed(recipe.fit.trim)
 
 
 def _choose(
@@ -240,8 +239,6 @@ def _fitted(
     checkpoints: Checkpoints | None,
 ) -> tuple[Detector, fitting.Fitted]:
     shape = autoencoder.Shape((parts.window.length, len(parts.channels)), parts.window.image_shape)
-    if problems := architectures.problems(recipe.model, shape.window, shape.image):
-        raise DataError(f"recipe {recipe.name}: " + "; ".join(problems))
     # Where nothing is chosen by the validation loss any windows may be looked at, as in the tutorial.
     watched = parts.validation
     if not len(watched):
@@ -318,14 +315,15 @@ def _baselines(
     parts: Parts,
     scales: ScalingSpec,
     truth: NDArray[np.bool_],
+    fitted: fitting.Fitted,
     calibration: CalibrationScores,
 ) -> dict[str, Report]:
     """Principal components, as many as the code is wide (half the window's size at most), and nearest neighbours: each
-    with a line by the recipe's own rule."""
+    with a line by the recipe's own rule. They learn from the windows that the detector learnt from."""
     shape = autoencoder.Shape((parts.window.length, len(parts.channels)), parts.window.image_shape)
     size = shape.window[0] * shape.window[1]
     components = max(min(autoencoder.code_size(recipe.model, shape), size // 2), 1)
-    learnt = floors.fit(fitting.scale(parts.fit, scales), components=components, seed=0)
+    learnt = floors.fit(fitting.scale(parts.fit[~fitted.trimmed], scales), components=components, seed=0)
     calibrated_on = parts.fit if recipe.threshold.method == "mean_std" else parts.calibration
     held = floors.scores(learnt, fitting.scale(calibrated_on, scales))
     found = floors.scores(learnt, fitting.scale(parts.test, scales))
@@ -334,9 +332,9 @@ def _baselines(
         if name in found:
             scores = found[name].astype(np.float32)
             rule = msgspec.structs.replace(recipe.threshold, per="artifact")
-            learnt_on = replace(calibration, scores=held[name].astype(np.float32), series=None, names=())
+            own = replace(calibration, scores=held[name].astype(np.float32), series=None, names=())
             labelled = LabelledScores(scores=scores, anomalous=truth)
-            line = choose(learnt_on, rule, oracle=labelled).threshold.value
+            line = choose(own.trimmed(recipe.fit.trim), rule, oracle=labelled).threshold.value
             reports[name] = report(truth, scores, decide(scores, line) == Verdict.ANOMALY)
     return reports
 

@@ -14,8 +14,7 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from monitor.detector import architectures
-from monitor.detector.architectures import VariationalSpec, single
+from monitor.detector import spec
 from monitor.detector.spec import MAX_WINDOW_LENGTH
 from monitor.errors import DataError
 from training.recipe_form import Recipe
@@ -114,8 +113,9 @@ def check(recipe: Recipe, where: str) -> Recipe:
         DataError: all problems at once.
     """
     problems = [f"{name} is {value}, must be {rule}" for name, value, holds, rule in _bounds(recipe) if not holds]
-    # Widths and the like; how large the windows are is only known with the data.
-    problems += architectures.problems(recipe.model, (1, 1), recipe.window.image_shape)
+    # For the smallest windows that they may be; how large they are is only known with the data.
+    smallest = max(recipe.window.length, 1), 1
+    problems += spec.model_problems(recipe.model, recipe.score.kind, smallest, recipe.window.image_shape)
     problems += rules.problems(recipe.threshold)
     if recipe.threshold.method != "mean_std" and not recipe.split.calibration:
         problems.append(
@@ -127,8 +127,6 @@ def check(recipe: Recipe, where: str) -> Recipe:
         problems.append('windows of one record each are split at "random"')
     if recipe.fit.patience and not recipe.split.validation:
         problems.append("fit.patience needs validation windows: split.validation must be over 0")
-    if recipe.score.kind == "elbo" and not isinstance(single(recipe.model), VariationalSpec):
-        problems.append('score.kind "elbo" needs a variational model')
     if recipe.window.missing == "fill" and not recipe.window.max_missing_ratio:
         problems.append('window.missing "fill" needs to know up to where: window.max_missing_ratio must be over 0')
     if problems:

@@ -17,6 +17,7 @@ MAX_LAYERS = 64
 MAX_KERNEL = 1_024
 MAX_STRIDE = 64
 MAX_MEMBERS = 64
+MAX_WEIGHTS = 2**28  # of float32: 1 GiB, as much as a file of an artifact may be
 
 Activation = Literal["relu", "leaky_relu", "elu", "silu", "gelu", "tanh", "sigmoid", "linear"]
 
@@ -103,30 +104,49 @@ def single(model: ModelSpec) -> Single:
 def problems(model: ModelSpec, window_shape: tuple[int, int], image_shape: tuple[int, int] | None) -> list[str]:
     """What keeps `model` from being built for such windows; all at once."""
     bounds: list[tuple[str, int, int]] = []
+    members = 1
     if isinstance(model, EnsembleSpec):
         bounds.append(("members", model.members, MAX_MEMBERS))
-        model = model.member
+        members, model = model.members, model.member
     if isinstance(model, DenseSpec | VariationalSpec):
         bounds += [("widths", width, MAX_LAYER_WIDTH) for width in model.widths]
         layers, several = len(model.widths), "widths"
-        parameters = _chain(math.prod(window_shape), *model.widths)
     elif isinstance(model, ConvolutionalSpec):
         bounds += [("filters", width, MAX_LAYER_WIDTH) for width in model.filters]
         bounds += [("kernel", model.kernel, MAX_KERNEL), ("stride", model.stride, MAX_STRIDE)]
         bounds += [] if model.latent is None else [("latent", model.latent, MAX_LAYER_WIDTH)]
         layers, several = len(model.filters), "filters"
-        parameters = _chain(window_shape[1], *model.filters) * model.kernel ** (1 if image_shape is None else 2)
     else:
         bounds.append(("units", model.units, MAX_LAYER_WIDTH))
         layers, several = 1, "units"
-        parameters = 4 * model.units * (window_shape[1] + model.units)
     found = [f"model.{name} is {value}, must be 1 to {most}" for name, value, most in bounds if not 1 <= value <= most]
     if not 1 <= layers <= MAX_LAYERS:
         found.append(f"model.{several} has {layers} layers, must be 1 to {MAX_LAYERS}")
-    # Checked before anything of that size is allocated: 1 GiB of float32.
-    if not found and parameters > 2**28:
-        found.append(f"model would hold over {parameters:,} numbers, at most {2**28:,} are served")
+    # Checked before anything of that size is allocated.
+    if not found and (numbers := members * _weights(model, window_shape, image_shape)) > MAX_WEIGHTS:
+        found.append(f"model would hold over {numbers:,} numbers, at most {MAX_WEIGHTS:,} are served")
     return found
+
+
+def _weights(model: Single, window_shape: tuple[int, int], image_shape: tuple[int, int] | None) -> int:
+    """How many numbers the kernels of `model` hold; biases are not counted."""
+    (length, channels), size = window_shape, math.prod(window_shape)
+    if isinstance(model, DenseSpec):
+        return 2 * _chain(size, *model.widths)
+    if isinstance(model, VariationalSpec):
+        # the code's log variance beside its mean
+        return 2 * _chain(size, *model.widths) + _chain(*[size, *model.widths][-2:])
+    if isinstance(model, RecurrentSpec):
+        gates = 4 if model.cell == "lstm" else 3
+        return model.units * (gates * (channels + 3 * model.units) + channels)
+    kernel = model.kernel if image_shape is None else model.kernel**2
+    kernels = 2 * _chain(channels, *model.filters) * kernel
+    if model.latent is None:
+        return kernels
+    sides: tuple[int, ...] = image_shape or (length,)
+    for _ in model.filters:
+        sides = tuple(-(-side // model.stride) for side in sides)
+    return kernels + 2 * math.prod(sides) * model.filters[-1] * model.latent
 
 
 def _chain(*widths: int) -> int:

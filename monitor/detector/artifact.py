@@ -18,7 +18,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from monitor.detector import spec
+from monitor.detector import spec, versions
 from monitor.detector.scoring import Detector, Scorer
 from monitor.errors import ArtifactFormatError, ArtifactIntegrityError, ArtifactSelfCheckError
 
@@ -35,14 +35,6 @@ _WINDOWS = "known_answers/windows"
 _SCORES = "known_answers/scores"
 _SCORE = "score/"
 _TABLE = "calibration/series_quantiles"
-# What version 2 added: version 1 has none of it, and everything else is the same.
-_ADDED_IN_2 = {
-    "window": ("image_shape",),
-    "model": ("code",),
-    "score": ("beta",),
-    "threshold": ("series",),
-    "calibration": ("windows_per_day", "tail", "series"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +88,15 @@ def encode(artifact: Artifact) -> dict[str, bytes]:
         tensors[_TABLE] = np.ascontiguousarray(artifact.calibration_table)
     tensors[_WINDOWS] = np.ascontiguousarray(artifact.known_windows)
     tensors[_SCORES] = np.ascontiguousarray(artifact.known_scores)
+    _check_tensors(tensors, artifact.manifest)
     files = {PARAMS: safetensors.numpy.save(dict(sorted(tensors.items()))), **artifact.extras}
     try:
         # There and back: a whole number in the place of a fraction is written as what it is read as.
-        manifest = msgspec.convert(msgspec.to_builtins(artifact.manifest), spec.Manifest)
+        content = msgspec.to_builtins(msgspec.convert(msgspec.to_builtins(artifact.manifest), spec.Manifest))
         document: dict[str, Any] = {
             "format": spec.FORMAT,
             "format_version": artifact.format_version,
-            **_content(manifest, artifact.format_version),
+            **(versions.as_version_1(content) if artifact.format_version == 1 else content),
             "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
         }
         document["digest"] = _digest(document)
@@ -133,10 +126,10 @@ def decode(files: Mapping[str, bytes]) -> Artifact:
     del document["format"]
     try:
         manifest = msgspec.convert(document, spec.Manifest)
-        if version == 1 and (newer := [n for part, names in _ADDED_IN_2.items() for n in names if n in document[part]]):
-            raise ArtifactFormatError(f"{MANIFEST}: format version 1 has no field {newer[0]!r}; export it again")
     except msgspec.ValidationError as error:
         raise ArtifactFormatError(f"{MANIFEST}: {error}") from None
+    if version == 1:
+        versions.check_version_1(document)
     spec.check(manifest)
     tensors = _read_tensors(files[PARAMS], manifest)
     return Artifact(
@@ -218,6 +211,11 @@ def _read_tensors(raw: bytes, manifest: spec.Manifest) -> dict[str, Float32Array
         tensors: dict[str, Float32Array] = safetensors.numpy.load(raw)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ArtifactFormatError(f"{PARAMS}: {error}") from None
+    _check_tensors(tensors, manifest)
+    return tensors
+
+
+def _check_tensors(tensors: Mapping[str, Float32Array], manifest: spec.Manifest) -> None:
     if _WINDOWS not in tensors or _SCORES not in tensors or not tensors[_SCORES].size:
         raise ArtifactFormatError(f"{PARAMS}: no known answers ({_WINDOWS}, {_SCORES}); export again")
     calibration = manifest.calibration
@@ -228,24 +226,18 @@ def _read_tensors(raw: bytes, manifest: spec.Manifest) -> dict[str, Float32Array
         if name not in tensors or tensors[name].dtype != np.float32 or tensors[name].shape != shape:
             found = f"{tensors[name].dtype} {tensors[name].shape}" if name in tensors else "missing"
             raise ArtifactFormatError(f"{PARAMS}: {name} is {found}, expected float32 {shape}")
+        if not np.isfinite(tensors[name]).all():
+            raise ArtifactFormatError(f"{PARAMS}: {name} holds numbers that are not finite; export again")
+    if _TABLE in expected and (fallen := np.flatnonzero((np.diff(tensors[_TABLE], axis=1) < 0).any(axis=1))).size:
+        name = calibration.series[fallen[0]]
+        raise ArtifactFormatError(f"{PARAMS}: {_TABLE}: the quantiles of series {name!r} fall; calibrate again")
     strangers = [name for name in tensors if name not in expected and not name.startswith((_MODEL, _SCORE))]
     if strangers:
         raise ArtifactFormatError(f"{PARAMS}: unexpected tensors {strangers}")
-    return tensors
 
 
 def _under(prefix: str, tensors: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _content(manifest: spec.Manifest, version: int) -> dict[str, Any]:
-    """The manifest's fields as `version` has them."""
-    document: dict[str, Any] = msgspec.to_builtins(manifest)
-    if version == 1:
-        for part, names in _ADDED_IN_2.items():
-            for name in names:
-                document[part].pop(name, None)
-    return document
 
 
 def _canonical(document: dict[str, Any]) -> bytes:

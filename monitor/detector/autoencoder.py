@@ -80,18 +80,24 @@ def initial_parameters(spec: ModelSpec, shape: Shape, seed: int) -> dict[str, Fl
     """Fresh parameters drawn from `seed`: kernels by Glorot's uniform rule, recurrent ones orthogonal, biases 0.
 
     NumPy draws them, so that they depend on no version of JAX's generators, and nothing is compiled for it. An
-    ensemble's members draw from `seed`, `seed + 1`, ...
+    ensemble's members draw from `member_seeds`.
 
     References:
         Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks", eq. 16;
         Saxe et al. 2014, arXiv:1312.6120 for orthogonal recurrent kernels.
     """
     if isinstance(spec, EnsembleSpec):
-        members = [initial_parameters(spec.member, shape, seed + member) for member in range(spec.members)]
+        members = [initial_parameters(spec.member, shape, each) for each in member_seeds(seed, spec.members)]
         return {name: np.stack([member[name] for member in members]) for name in members[0]}
     rng = np.random.default_rng(seed)
     _, skeleton = _abstract(spec, shape)
     return {_name(path): _draw(rng, path, leaf.get_value().shape) for path, leaf in nnx.to_flat_state(skeleton)}
+
+
+def member_seeds(seed: int, members: int) -> list[int]:
+    """A seed for each of an ensemble's members, drawn from `seed`: no two seeds give their members a common one."""
+    drawn: list[int] = np.random.SeedSequence(seed).generate_state(members, np.uint64).tolist()
+    return drawn
 
 
 def load(spec: ModelSpec, shape: Shape, parameters: Parameters) -> tuple[Autoencoder, State]:

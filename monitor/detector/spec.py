@@ -30,6 +30,8 @@ MAX_BATCH_NUMBERS = 100_000_000
 MAX_CALIBRATION_SERIES = 10_000
 MIN_FLOAT32, MAX_FLOAT32 = 1.1754943508222875e-38, 3.4028234663852886e38
 
+ScoreKind = Literal["mae", "mse", "whitened", "prototype", "elbo"]
+
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every part of the manifest."""
@@ -82,7 +84,7 @@ class ScoreSpec(Spec, frozen=True):
     distribution from the prior, over the window's size (variational models only).
     """
 
-    kind: Literal["mae", "mse", "whitened", "prototype", "elbo"] = "mae"
+    kind: ScoreKind = "mae"
     beta: float = 1.0
 
 
@@ -189,14 +191,22 @@ def _window_problems(manifest: Manifest) -> list[str]:
     return problems
 
 
-def _model_problems(manifest: Manifest) -> list[str]:
-    problems = architectures.problems(manifest.model, manifest.window_shape, manifest.window.image_shape)
-    if manifest.score.kind == "elbo" and not isinstance(architectures.single(manifest.model), VariationalSpec):
+def model_problems(
+    model: ModelSpec, score: ScoreKind, window_shape: tuple[int, int], image_shape: tuple[int, int] | None
+) -> list[str]:
+    """What keeps `model` and `score` from serving such windows; all at once."""
+    problems = architectures.problems(model, window_shape, image_shape)
+    if score == "elbo" and not isinstance(architectures.single(model), VariationalSpec):
         problems.append('score.kind "elbo" needs a variational model')
+    if score == "whitened" and (numbers := math.prod(window_shape)) > MAX_WHITENED_NUMBERS:
+        problems.append(f'score.kind "whitened" takes windows of at most {MAX_WHITENED_NUMBERS} numbers, not {numbers}')
+    return problems
+
+
+def _model_problems(manifest: Manifest) -> list[str]:
+    problems = model_problems(manifest.model, manifest.score.kind, manifest.window_shape, manifest.window.image_shape)
     if not (math.isfinite(manifest.score.beta) and manifest.score.beta >= 0):
         problems.append(f"score.beta is {manifest.score.beta}, must be 0 or more")
-    if manifest.score.kind == "whitened" and math.prod(manifest.window_shape) > MAX_WHITENED_NUMBERS:
-        problems.append(f'score.kind "whitened" takes windows of at most {MAX_WHITENED_NUMBERS} numbers')
     return problems
 
 
@@ -211,10 +221,13 @@ def _number_problems(manifest: Manifest) -> list[str]:
         problems.append(f"a batch of {manifest.batch_rows} windows holds over {MAX_BATCH_NUMBERS} numbers")
     if not (manifest.threshold.value > 0 and _served(manifest.threshold.value)):
         problems.append(f"threshold.value is {manifest.threshold.value}, must be positive in float32")
-    flat = [number for pair in quantiles for number in pair]
+    possible = all(0 <= probability <= 1 and math.isfinite(score) for probability, score in quantiles)
     rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(quantiles))
-    if len(quantiles) < 2 or not all(map(math.isfinite, flat)) or not rising:
-        problems.append("calibration.quantiles must be at least two increasing (probability, score) pairs")
+    if len(quantiles) < 2 or not possible or not rising:
+        problems.append(
+            "calibration.quantiles must be at least two increasing (probability, score) pairs, of probabilities in "
+            "[0, 1] and finite scores"
+        )
     return problems
 
 
@@ -222,6 +235,13 @@ def _calibration_problems(manifest: Manifest) -> list[str]:
     calibration, lines, problems = manifest.calibration, manifest.threshold.series, []
     if not all(name and value > 0 and _served(value) for name, value in lines.items()):
         problems.append("threshold.series must be named lines, each positive in float32")
+    if calibration.windows < 1:
+        problems.append(f"calibration.windows is {calibration.windows}, must be 1 or more")
+    if not math.isfinite(calibration.mean) or not 0 <= calibration.std < math.inf:
+        problems.append(
+            f"calibration.mean is {calibration.mean} and calibration.std {calibration.std}, must be finite, and the "
+            "latter 0 or more"
+        )
     rate, tail, names = calibration.windows_per_day, calibration.tail, calibration.series
     if rate is not None and not 0 < rate < math.inf:
         problems.append(f"calibration.windows_per_day is {rate}, must be positive")

@@ -89,13 +89,13 @@ def test_elbo_adds_the_divergence_to_the_squared_error() -> None:
 
 def test_an_ensembles_score_is_the_mean_of_its_members() -> None:
     alone = []
-    for member in range(3):
+    for seed in autoencoder.member_seeds(3, 3):
         detector = Detector(
             window=spec.WindowSpec(kind="record", length=LENGTH, hop=LENGTH),
             channels=("a", "b"),
             scaling=SCALING,
             model=DENSE,
-            parameters=autoencoder.initial_parameters(DENSE, SHAPE, 3 + member),
+            parameters=autoencoder.initial_parameters(DENSE, SHAPE, seed),
         )
         alone.append(Scorer(detector, 16)(WINDOWS))
     scores, expected = scorer("mae", model=EnsembleSpec(members=3, member=DENSE))(WINDOWS)

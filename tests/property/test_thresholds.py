@@ -89,6 +89,19 @@ def test_the_lowest_line_within_a_budget_is_that_of_trying_each(calibration: Cal
         assert all_stepped(calibration, line) == max(counts)
 
 
+@given(_coarse, st.floats(0, 1, width=32), st.integers(0, 6))
+def test_in_random_order_each_window_over_the_line_is_an_incident(
+    scores: np.ndarray, line: float, allowed: int
+) -> None:
+    shuffled = CalibrationScores(scores=scores, policy=None)
+    found = incidents.expected(shuffled, line)
+    assert found.incidents == found.over == int((scores > np.float32(line)).sum())
+    lowest, reached = incidents.lowest_line(shuffled, allowed)
+    assert reached == (len(scores) > allowed)
+    assert (scores > np.float32(lowest)).sum() <= allowed
+    assert not reached or (scores >= np.float32(lowest)).sum() > allowed
+
+
 @given(several(), st.floats(0.5, 50))
 def test_a_budget_is_kept(calibration: CalibrationScores, alarms_per_day: float) -> None:
     chosen = choose(calibration, ThresholdPart(method="budget", alarms_per_day=alarms_per_day))

@@ -137,6 +137,23 @@ def test_an_id_does_not_follow_from_clock_model_score_or_policy() -> None:
     assert alerts.encode(write()) == alerts.encode(write())
 
 
+def test_the_quantile_is_that_of_the_series_own_calibration() -> None:
+    calibration = msgspec.structs.replace(PLAIN.calibration, series=("bed-7", "bed-8"))
+    own = msgspec.structs.replace(PLAIN, calibration=calibration)
+    table = np.array([[0.25, 0.75, 1.0], [0.5, 1.0, 2.0]], np.float32)
+
+    def quantile(series: str, score: float) -> float:
+        told = writer(own, calibration_table=table).write(Status.FIRING, incident(), cause(series=series, score=score))
+        return told.data.score.quantile
+
+    # Tables are at the probabilities 0, 0.5 and 1; that of all series is 0.1, 0.4, 2.
+    assert quantile("bed-7", 0.75) == 0.5
+    assert quantile("bed-8", 0.75) == 0.25
+    assert quantile("bed-8", 3.0) == 1.0
+    assert quantile("unseen", 1.2) == pytest.approx(0.75)
+    assert write(told=cause(score=1.2)).data.score.quantile == pytest.approx(0.75)
+
+
 def test_the_planted_deviation_is_found() -> None:
     (found,) = write().data.contributors
     assert msgspec.to_builtins(found) == {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -11,12 +12,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from monitor.detector import artifact as form
 from monitor.detector import spec, storage
 from monitor.errors import ArtifactError, ArtifactFormatError, ArtifactIntegrityError, ArtifactSelfCheckError
 from tests.helpers import make_artifact
 
+GOLDEN = Path(__file__).parent.parent / "golden"
 EXTRAS = {"report.html": b"<p>fine</p>", "metrics.json": b"{}"}
 
 
@@ -123,6 +126,96 @@ def test_a_manifest_of_another_form_is_refused_although_its_digest_is_right(
 ) -> None:
     with pytest.raises(ArtifactFormatError, match=told):
         form.decode(signed(form.encode(made), changes))
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        ("scaling", {"kind": "robust"}),
+        ("scaling", {"kind": "window"}),
+        ("score", {"kind": "mse"}),
+        ("score", {"kind": "whitened"}),
+        ("score", {"beta": 1.0}),
+        ("threshold", {"method": "budget"}),
+        ("threshold", {"series": {}}),
+        ("model", {"kind": "variational"}),
+        ("model", {"hidden": "silu"}),
+        ("model", {"output": "tanh"}),
+        ("calibration", {"tail": None}),
+    ],
+)
+def test_version_1_holds_no_field_and_no_value_of_version_2(part: str, content: dict[str, object]) -> None:
+    files = form.encode(storage.load(GOLDEN / "v1"))
+    manifest = json.loads(files[form.MANIFEST])
+    form.decode(signed(files, manifest))
+    manifest[part] |= content
+    (name,) = content
+    with pytest.raises(ArtifactFormatError, match=rf"format version 1 has no {part}\.{name}"):
+        form.decode(signed(files, manifest))
+
+
+def test_nothing_is_lost_by_writing_version_1() -> None:
+    golden = storage.load(GOLDEN / "v1")
+    change = msgspec.structs.replace
+    manifest = golden.manifest
+    for changed, told in (
+        (change(manifest, threshold=change(manifest.threshold, series={"a": 0.5})), "threshold.series"),
+        (change(manifest, score=change(manifest.score, kind="mse")), 'score.kind "mse"'),
+        (change(manifest, calibration=change(manifest.calibration, windows_per_day=5.0)), "windows_per_day"),
+    ):
+        with pytest.raises(ArtifactFormatError, match=told):
+            form.encode(replace(golden, manifest=changed))
+        assert form.decode(form.encode(replace(golden, manifest=changed, format_version=2))).manifest == changed
+
+
+@pytest.mark.parametrize(
+    ("calibration", "told"),
+    [
+        ({"quantiles": [[-0.1, 0.1], [1.0, 2.0]]}, "quantiles"),
+        ({"quantiles": [[0.0, 0.1], [1.5, 2.0]]}, "quantiles"),
+        ({"quantiles": [[0.0, 0.2], [1.0, 0.1]]}, "quantiles"),
+        ({"std": -0.1}, "calibration.std -0.1"),
+        ({"windows": 0}, "calibration.windows is 0"),
+    ],
+)
+def test_a_calibration_that_can_not_have_been_is_refused(
+    made: form.Artifact, calibration: dict[str, object], told: str
+) -> None:
+    manifest = json.loads(form.encode(made)[form.MANIFEST])
+    manifest["calibration"] |= calibration
+    with pytest.raises(ArtifactFormatError, match=told):
+        form.decode(signed(form.encode(made), manifest))
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([[0.1, 0.4, 2.0], [0.1, np.nan, 2.0]], "not finite"),
+        ([[0.1, 0.4, 2.0], [0.1, 0.4, np.inf]], "not finite"),
+        ([[0.1, 0.4, 2.0], [0.1, 0.4, 0.3]], "quantiles of series 'b' fall"),
+        ([[0.1, 0.4, 2.0]], "expected float32"),
+    ],
+)
+def test_a_table_of_series_that_is_no_table_of_quantiles_is_refused(
+    made: form.Artifact, rows: list[list[float]], told: str
+) -> None:
+    """Read and written: the tensors are put beside a manifest whose sums are right."""
+    calibration = msgspec.structs.replace(made.manifest.calibration, series=("a", "b"))
+    fine = replace(
+        made,
+        manifest=msgspec.structs.replace(made.manifest, calibration=calibration),
+        calibration_table=np.array([[0.1, 0.4, 2.0], [0.1, 0.1, 0.1]], np.float32),
+    )
+    files = form.encode(fine)
+    assert form.decode(files).calibration_table is not None
+    bad = np.array(rows, np.float32)
+    with pytest.raises(ArtifactFormatError, match=told):
+        form.encode(replace(fine, calibration_table=bad))
+    tensors = safetensors.numpy.load(files[form.PARAMS]) | {"calibration/series_quantiles": bad}
+    params = safetensors.numpy.save(tensors)
+    sums = json.loads(files[form.MANIFEST])["files"] | {form.PARAMS: hashlib.sha256(params).hexdigest()}
+    with pytest.raises(ArtifactFormatError, match=told):
+        form.decode(signed({**files, form.PARAMS: params}, {"files": sums}))
 
 
 def test_an_artifact_that_could_not_be_served_is_not_written(made: form.Artifact, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from training import fit as fitting
 from training.checkpoints import Checkpoints
 from training.epochs import Epoch
 from training.recipe_form import FitPart, ObjectivePart
+from training.reconstructing import reconstructions
 
 WINDOWS = np.random.default_rng(0).normal(size=(50, 6, 1)).astype(np.float32)
 DENSE = DenseSpec(widths=(4, 2), output="linear")
@@ -90,6 +91,26 @@ def test_trimming_leaves_out_what_is_unlike_the_rest() -> None:
     found = fitting.fit(odd, odd[:0], task(DENSE, ObjectivePart(), epochs=30, trim=0.1))
     assert found.trimmed.sum() == 5
     assert found.trimmed[:5].all()
+
+
+def test_what_is_trimmed_belongs_to_the_parameters_that_are_kept() -> None:
+    options = task(DENSE, ObjectivePart(), epochs=200, learning_rate=0.1, patience=5, trim=0.2)
+    found = fitting.fit(WINDOWS, WINDOWS[:8], options)
+    assert found.best_epoch < len(found.history), "later parameters were given up"
+    made = reconstructions(DENSE, options.shape, found.parameters, WINDOWS)
+    worst = np.argsort(np.abs(WINDOWS - made).mean(axis=(1, 2)))[-10:]
+    assert sorted(np.flatnonzero(found.trimmed).tolist()) == sorted(worst.tolist())
+
+
+def test_a_run_keeps_one_history() -> None:
+    """No copy of it for each epoch: thousands of them would cost the square of that."""
+    run = fitting._Run(task(DENSE, ObjectivePart()), WINDOWS, WINDOWS[:0])
+    progress = run.start()
+    history = progress.history
+    for number in (1, 2, 3):
+        progress = run.advance(progress)
+        assert progress.history is history
+        assert progress.epoch == history[-1].number == number
 
 
 DEVICES = """

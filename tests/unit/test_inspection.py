@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from monitor.detector import artifact as form
@@ -32,6 +34,12 @@ def test_in_words(path: Path) -> None:
     assert lines["threshold"] == "0.25 (given)"
     assert lines["quantiles"] == "0: 0.1, 0.5: 0.4, 1: 2"
     assert "4 known answers; sha256 " + storage.load(path).digest in lines["verified"]
+
+
+def test_lines_of_series_are_counted_and_their_range_is_told(tmp_path: Path) -> None:
+    threshold = msgspec.structs.replace(ARTIFACT.manifest.threshold, series={"a": 0.5, "b": 0.125, "c": 0.2})
+    storage.save(replace(ARTIFACT, manifest=msgspec.structs.replace(ARTIFACT.manifest, threshold=threshold)), tmp_path)
+    assert "threshold   0.25 (given); 3 series have their own, 0.125 to 0.5" in describe(tmp_path).splitlines()
 
 
 def test_as_json(path: Path) -> None:

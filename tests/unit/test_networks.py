@@ -132,10 +132,17 @@ def test_the_divergence_is_the_integral_that_it_stands_for(mean: float, log_vari
 def test_an_ensembles_members_have_their_own_parameters() -> None:
     spec, shape = EnsembleSpec(members=3, member=DenseSpec(widths=(4,))), autoencoder.Shape((5, 1))
     parameters = autoencoder.initial_parameters(spec, shape, seed=7)
-    for member in range(3):
-        alone = autoencoder.initial_parameters(spec.member, shape, seed=7 + member)
+    for member, seed in enumerate(autoencoder.member_seeds(7, 3)):
+        alone = autoencoder.initial_parameters(spec.member, shape, seed)
         for name, tensor in alone.items():
             np.testing.assert_array_equal(parameters[name][member], tensor)
+
+
+def test_ensembles_of_neighbouring_seeds_share_no_member() -> None:
+    spec, shape = EnsembleSpec(members=5, member=DenseSpec(widths=(4,))), autoencoder.Shape((5, 1))
+    kernels = [autoencoder.initial_parameters(spec, shape, seed)["layers.0.kernel"] for seed in range(8)]
+    assert len({kernel.tobytes() for members in kernels for kernel in members}) == 8 * 5
+    assert autoencoder.member_seeds(3, 5) == autoencoder.member_seeds(3, 5)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +155,19 @@ def test_an_ensembles_members_have_their_own_parameters() -> None:
         (ConvolutionalSpec(filters=(4,), stride=100), "model.stride is 100"),
         (RecurrentSpec(units=-1), "model.units is -1"),
         (EnsembleSpec(members=0, member=DenseSpec(widths=(1,))), "members is 0"),
+        (EnsembleSpec(members=64, member=DenseSpec(widths=(3_000, 3_000))), "would hold over"),
+        (ConvolutionalSpec(filters=(60_000,), kernel=1, latent=60_000), "would hold over"),
     ],
 )
 def test_what_can_not_be_built_is_named(model: ModelSpec, told: str) -> None:
     assert told in "; ".join(architectures.problems(model, (10, 1), None))
+
+
+@pytest.mark.parametrize("name", SINGLES)
+@pytest.mark.parametrize(("window", "image"), [((7, 2), None), ((35, 2), (5, 7))])
+def test_the_size_that_is_checked_is_that_of_the_tensors(
+    name: str, window: tuple[int, int], image: tuple[int, int] | None
+) -> None:
+    tensors = autoencoder.initial_parameters(SINGLES[name], autoencoder.Shape(window, image), seed=0)
+    kernels = sum(tensor.size for tensor in tensors.values() if tensor.ndim > 1)
+    assert architectures._weights(SINGLES[name], window, image) == kernels

@@ -158,9 +158,7 @@ def test_an_ensembles_members_are_what_they_would_be_alone() -> None:
         waves(0),
         fitting.Task(model=EnsembleSpec(members=2, member=member), shape=SHAPE, options=options, seed=4),
     )
-    for number in range(2):
-        alone = fitting.fit(
-            waves(100), waves(0), fitting.Task(model=member, shape=SHAPE, options=options, seed=4 + number)
-        )
+    for number, seed in enumerate(autoencoder.member_seeds(4, 2)):
+        alone = fitting.fit(waves(100), waves(0), fitting.Task(model=member, shape=SHAPE, options=options, seed=seed))
         for name, tensor in alone.parameters.items():
             np.testing.assert_allclose(several.parameters[name][number], tensor, rtol=1e-3, atol=1e-5)

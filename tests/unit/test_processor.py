@@ -359,6 +359,19 @@ def test_a_record_stamped_in_microseconds_is_a_bad_record() -> None:
     assert processor.counts.rejected.total() == 6
 
 
+def test_an_alert_says_where_its_score_lies_among_the_series_own() -> None:
+    known = msgspec.structs.replace(SLIDING.manifest.calibration, series=("a",))
+    table = np.array([[1.0, 1.0, 1e6]], np.float32)  # at 0, 0.5 and 1; that of all series ends at 2
+    own = replace(
+        SLIDING, manifest=msgspec.structs.replace(SLIDING.manifest, calibration=known), calibration_table=table
+    )
+    nines = make_columns([sample(9.0)] * LENGTH)
+    quantiles = [
+        work(make_processor_at_zero(EARLIEST, each), SCORER, nines)[0].data.score.quantile for each in (SLIDING, own)
+    ]
+    assert quantiles == [1.0, pytest.approx(0.5, abs=0.01)]
+
+
 def test_a_series_is_decided_by_its_own_line_and_others_by_the_common_one() -> None:
     """Three series of the same samples; "late" and its line become known in the second poll."""
     lines = {"strict": 1e-6, "late": 1e6}

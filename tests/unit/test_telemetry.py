@@ -29,13 +29,14 @@ INFO = {"name": "ecg", "version": "1", "sha256": "00ff"}
 # https://prometheus.io/docs/practices/naming/: base units, plural; counts end in what is counted
 UNITS = ("_seconds", "_bytes", "_ratio", "_records", "_info", "_partitions")
 # Dimensionless, or in the score's own unit
-NO_UNIT = {"telltale_ready", "telltale_series_active", "telltale_incidents_open", "telltale_threshold"}
+NO_UNIT = {"telltale_ready", "telltale_series_active", "telltale_incidents_open"}
+NO_UNIT |= {"telltale_threshold", "telltale_threshold_lowest", "telltale_threshold_highest"}
 LABELS = {"topic", "partition", "reason", "status", "stage", "le", "name", "version", "sha256", "telltale"}
 
 
 def families(vitals: Vitals, counts: Counts) -> dict[str, Metric]:
     """What a scraper reads, by the name of the family."""
-    telemetry = Telemetry(vitals, lambda: counts, INFO, threshold=0.25)
+    telemetry = Telemetry(vitals, lambda: counts, INFO, threshold=0.25, series_thresholds=(0.5, 0.125))
     for stage in STAGES:
         telemetry.stage[stage](0.003)
     text = generate_latest(telemetry.registry).decode("utf-8")
@@ -122,9 +123,17 @@ def test_gauges() -> None:
     assert value(found, "telltale_series_active") == 7
     assert value(found, "telltale_incidents_open") == 1
     assert value(found, "telltale_threshold") == 0.25
+    assert value(found, "telltale_threshold_lowest") == 0.125
+    assert value(found, "telltale_threshold_highest") == 0.5
     assert value(found, "telltale_consumer_lag_records", topic="in", partition="0") == 5
     assert value(found, "telltale_newest_record_timestamp_seconds") == 1_795_248_000.25
     assert value(found, "telltale_artifact_info", **INFO, telltale=__version__) == 1
+
+
+def test_without_lines_of_series_all_lines_are_the_one() -> None:
+    registry = Telemetry(Vitals(), Counts, INFO, 0.75).registry
+    names = ("telltale_threshold", "telltale_threshold_lowest", "telltale_threshold_highest")
+    assert [registry.get_sample_value(name) for name in names] == [0.75, 0.75, 0.75]
 
 
 def test_times_run() -> None:

@@ -69,6 +69,10 @@ def test_peaks_are_one_of_each_cluster() -> None:
     assert doubled.peaks == fitted.peaks
     assert doubled.share == pytest.approx(fitted.share, rel=0.02)
     assert doubled.scale == pytest.approx(fitted.scale, rel=0.02)
+    start = float(np.quantile(scores.astype(np.float32), 0.98, method="higher"))
+    alone = tail.fit(calibration_of(scores, policy=None)).tail
+    assert alone is not None
+    assert alone.peaks == (scores.astype(np.float32) > start).sum() > fitted.peaks
 
 
 def test_a_tail_that_can_not_be_fitted_says_why_and_the_line_is_a_quantile() -> None:

@@ -14,6 +14,7 @@ from monitor.errors import DataError
 from training import fit as fitting
 from training import pipeline, recipes
 from training.checkpoints import identity
+from training.epochs import Epoch
 from training.parts import lines
 from training.recipe_form import FitPart, ObjectivePart, Recipe
 
@@ -42,6 +43,50 @@ def test_whitening_and_line_come_from_different_windows() -> None:
     results = pipeline.train(recipe, [series(6_000)], seed=0, name="x", batch_rows=64).results
     assert results.test_flagged_share is not None
     assert results.test_flagged_share < 0.3, "a tenth was asked for"
+
+
+def test_windows_too_large_to_whiten_are_refused_before_anything_is_fitted() -> None:
+    base = quick()
+    told: list[Epoch] = []
+    recipe = change(base, score=change(base.score, kind="whitened"), window=change(base.window, length=5_000, hop=500))
+    two = SeriesTable(samples=np.zeros((30_000, 2), np.float32), channels=("a", "b"))
+    with pytest.raises(DataError, match=r'recipe sliding: score\.kind "whitened" .* at most 8192 numbers, not 10000'):
+        pipeline.train(recipe, [two], seed=0, name="x", batch_rows=8, on_epoch=told.append)
+    assert told == []
+    with pytest.raises(DataError, match="not 9000"):
+        recipes.override(recipe, length=9_000)
+
+
+def test_floors_learn_from_the_windows_that_the_detector_learnt_from() -> None:
+    """Nearest neighbours that remember anomalies know them; with the model's trimming they do not."""
+    rng = np.random.default_rng(0)
+    windows = np.sin(np.linspace(0, 6, 16)) + 0.1 * rng.normal(size=(600, 16))
+    odd = rng.permutation(600)[:120]
+    windows[odd] += np.sin(np.linspace(0, 25, 16)) * 2
+    labels = np.zeros(600, np.int64)
+    labels[odd[:60]] = 1  # the others pass for normal: about a tenth
+    table = WindowTable(windows=windows[..., None].astype(np.float32), channels=("v",), labels=labels)
+    base = recipes.override(recipes.load("beats-dense"), epochs=15, normal_class=0)
+    recalls = {}
+    for trim in (0.0, 0.15):
+        recipe = change(base, fit=change(base.fit, trim=trim), threshold=change(base.threshold, quantile=0.97))
+        results = pipeline.train(recipe, [table], seed=0, name="x", batch_rows=64).results
+        recalls[trim] = [results.baselines[name].anomaly.recall for name in ("pca", "knn")]
+    assert recalls[0.0][1] < 0.5
+    assert recalls[0.15][1] > 0.9
+    assert recalls[0.15][0] > 0.9
+
+
+def test_records_split_at_random_are_no_neighbours_in_time() -> None:
+    """As many incidents as windows over the line, half of all; merged with their neighbours they would be few."""
+    windows = np.random.default_rng(0).normal(size=(400, 16, 1)).astype(np.float32)
+    base = recipes.override(recipes.load("beats-dense"), epochs=1, normal_class=0)
+    recipe = change(base, threshold=change(base.threshold, quantile=0.5))
+    table = WindowTable(windows=windows, channels=("v",))
+    results = pipeline.train(recipe, [table], seed=0, name="x", batch_rows=64).results
+    calibrated = results.windows["calibration"]
+    over = calibrated - int(np.ceil(0.5 * (calibrated - 1))) - 1
+    assert results.false_alarms.expected == pytest.approx(1000 * over / calibrated)
 
 
 def test_patience_without_a_validation_window_is_refused() -> None:

@@ -38,8 +38,9 @@ class CalibrationScores:
 
     `scores` (n,) are in order of time within each series, `series` (n,) says whose each is, an index into `names`; None
     is one series. `overlap` is how many windows cover a sample (length / hop): so many windows in a row are about one
-    observation. `windows_per_day` is what one series gives, None where nothing says it. `held_out`: the model had not
-    been fitted on these windows.
+    observation. `windows_per_day` is what one series gives, None where nothing says it. `policy` None: the order is
+    random, so neighbours are none in time, and each window over a line counts as an incident of its own. `held_out`:
+    the model had not been fitted on these windows.
     """
 
     scores: Float32Array
@@ -47,7 +48,7 @@ class CalibrationScores:
     names: tuple[str, ...] = ()
     overlap: float = 1.0
     windows_per_day: float | None = None
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy | None = field(default_factory=Policy)
     held_out: bool = True
 
     @property
@@ -75,6 +76,13 @@ class CalibrationScores:
         order = np.argsort(self.series, kind="stable")
         starts = np.flatnonzero(np.diff(self.series[order])) + 1
         yield from np.split(values[order], starts)
+
+    def trimmed(self, share: float) -> CalibrationScores:
+        """Without the share of windows with the highest scores: data that is not all normal is not all normal here."""
+        if not share:
+            return self
+        kept = self.scores <= np.quantile(self.scores, 1 - share, method="higher")
+        return replace(self, scores=self.scores[kept], series=None if self.series is None else self.series[kept])
 
     def by_name(self) -> Iterator[tuple[str, CalibrationScores]]:
         """Each named series that has windows, by itself."""

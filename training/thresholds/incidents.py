@@ -2,7 +2,8 @@
 
 Rules of this file: counts equal those of `monitor.detector.decision.step`, window by window. Windows over the line
 whose gaps are all shorter than `close_after` form a cluster: an incident never closes within one, and always between
-two. So a cluster opens one incident if `open_after` windows in a row of it are over the line, else none.
+two. So a cluster opens one incident if `open_after` windows in a row of it are over the line, else none. Where windows
+are no neighbours in time there are no clusters, and each window over the line is an incident.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def expected(calibration: CalibrationScores, line: float, lines: Mapping[str, fl
     elif lines and len(calibration.names) == 1:
         each = lines.get(calibration.names[0], line)
     over = decide(calibration.scores, each) == Verdict.ANOMALY
-    incidents = sum(count(run, calibration.policy) for run in calibration.runs(over))
+    policy = calibration.policy
+    incidents = int(over.sum()) if policy is None else sum(count(run, policy) for run in calibration.runs(over))
     days = calibration.days
     exposure = len(calibration.scores) / 1000 if days is None else days
     low, high = garwood(np.array([incidents]))
@@ -93,14 +95,15 @@ def lowest_line(calibration: CalibrationScores, allowed: int) -> tuple[float, bo
     into one that never ends; none of those is meant. Windows are added from the highest score down, and clusters are
     merged as they meet (disjoint sets), so each window is looked at once.
     """
-    reach = max(calibration.policy.close_after, 1)
+    policy = calibration.policy
+    reach, open_after = (0, 1) if policy is None else (max(policy.close_after, 1), max(policy.open_after, 1))
     # Apart by more than `reach`, so that series never meet.
     padded = [np.concatenate([run, np.full(reach, -np.inf, np.float32)]) for run in calibration.runs()]
     scores = np.concatenate(padded)
     order = np.argsort(-scores, kind="stable")[: len(calibration.scores)]
     ordered = scores[order]
     firsts = np.concatenate([[0], np.flatnonzero(np.diff(ordered)) + 1, [len(ordered)]]).tolist()
-    clusters = _Clusters(len(scores), reach, max(calibration.policy.open_after, 1))
+    clusters = _Clusters(len(scores), reach, open_after)
     most, best = 0, float(ordered[0])
     for first, end in pairwise(firsts):
         # What is over the next lower line is all that equals this score, too.

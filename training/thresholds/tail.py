@@ -39,7 +39,7 @@ class Fitted:
 def fit(calibration: CalibrationScores) -> Fitted:
     """Fits the excess of declustered peaks: runs of windows that share samples, or one incident, give one peak."""
     scores = calibration.scores
-    apart = max(calibration.stride, calibration.policy.close_after)
+    apart = 0 if calibration.policy is None else max(calibration.stride, calibration.policy.close_after)
     found = 0
     for probability in STARTS:
         start = quantile(scores, probability)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +18,9 @@ from monitor.errors import DataError
 from training import reading_options as reading
 from training.cli_calibrate import calibrate
 from training.cli_codes import decode, denoise, encode, sample
+
+if TYPE_CHECKING:
+    from training.datasets.options import Kind, ReadOptions, Table
 
 EXIT_GATE = 3
 _Normal = Annotated[int | None, typer.Option(help="The label of normal rows; default: the recipe's.")]
@@ -112,17 +116,24 @@ def evaluate(
     series_column: reading.SeriesColumn = None,
     config: reading.KafkaConfig = None,
     normal_class: _Normal = None,
+    floors_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Normal data, such as the artifact was trained on: PCA and nearest neighbours are fitted on it, and "
+            "stand beside the figures. May be given several times."
+        ),
+    ] = None,
     min_auroc: Annotated[
         float | None, typer.Option(min=0, max=1, help=f"Exit with status {EXIT_GATE} where AUROC is lower, or unknown.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Figures as JSON.")] = False,
 ) -> None:
-    """Score labelled data with an artifact; figures both ways, with what needs no model beside them."""
+    """Score labelled data with an artifact: figures of windows, of series and their events, with floors beside them."""
     import msgspec
 
     from monitor.detector import storage
     from monitor.detector.artifact import check_known_answers
-    from training import pipeline, sources, summary
+    from training import evaluation, sources, summary
 
     loaded = storage.load(artifact)
     scorer = loaded.scorer()
@@ -141,7 +152,10 @@ def evaluate(
     for origin in origins:
         if origin.sha256 in trained_on:
             _note(f"{origin.file} is a file that the artifact was trained on; its figures flatter")
-    results = pipeline.evaluate_artifact(loaded, scorer, tables, normal_class=normal_class)
+    normal: list[Table] = []
+    for name in floors_from or ():
+        normal += _normal(name, manifest.window.kind, options)
+    results = evaluation.evaluate_artifact(loaded, scorer, tables, normal_class=normal_class, normal=normal)
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(results), indent=2).decode())
     else:
@@ -152,6 +166,21 @@ def evaluate(
             said = "unknown: there are no labels of both kinds" if found is None else f"{found:.4f}"
             typer.echo(f"telltale: AUROC is {said}; --min-auroc asks for {min_auroc:g}", err=True)
             raise typer.Exit(EXIT_GATE)
+
+
+def _normal(name: str, kind: Kind, options: ReadOptions) -> list[Table]:
+    """Data to fit floors on; that it has no column of labels is all right: then all of it is normal."""
+    from training import sources
+
+    options = replace(options, labels=None)
+    try:
+        return sources.read([name], kind, options, _note)[0]
+    except DataError:
+        if options.label_column is None or kind == "record":
+            raise
+        found, _ = sources.read([name], kind, replace(options, label_column=None), _note)
+        _note(f"{name}: no labels in a column {options.label_column}; floors take all of it for normal")
+        return found
 
 
 def _command() -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable, WindowTable
+from monitor.datafiles.columns import unnamed
 from monitor.detector.spec import Manifest, ThresholdSpec, WindowSpec, model_problems
 from monitor.detector.windowing import mend_missing
 from monitor.errors import DataError
@@ -56,11 +57,17 @@ class Parts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """All windows of some tables; `anomalous` (n,) is None where no table has labels, `series` (n,) are their names."""
+    """All windows of some tables; `anomalous` (n,) is None where no table has labels, `series` (n,) are their names.
+
+    `table` (n,) is the place of each window's table, `first` and `last` (n,) its rows there.
+    """
 
     windows: Float32Array
     anomalous: NDArray[np.bool_] | None
     series: NDArray[np.str_]
+    table: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
 
 
 def window_spec(part: WindowPart, tables: Sequence[Table]) -> WindowSpec:
@@ -165,21 +172,23 @@ def apart_for_whitening(recipe: Recipe, parts: Parts) -> tuple[Parts, NDArray[np
 
 def all_windows(tables: Sequence[Table], window: WindowSpec, normal_class: NormalClass) -> Labelled:
     """Every window there is, for evaluation."""
-    found, truths, owners = [], [], []
+    cuts, truths = [], []
     for table in tables:
+        marked = abnormal(table, normal_class)
         if isinstance(table, WindowTable):
-            values, truth = table.windows, _abnormal(table, normal_class)
+            rows = np.arange(len(table.windows), dtype=np.int64)
+            cuts.append(splits.Cut(values=table.windows, first=rows, last=rows))
         else:
-            cut = splits.cut(table.samples, table.time_us, slice(0, len(table.samples)), window)
-            values, truth = cut.values, splits.touched(cut, _abnormal(table, normal_class))
-        found.append(served(values, window))
-        owners.append(np.full(len(values), table.series))
-        truths.append(truth)
-    labelled = _labelled(tables, normal_class)
+            cuts.append(splits.cut(table.samples, table.time_us, slice(0, len(table.samples)), window))
+        truths.append(splits.touched(cuts[-1], marked))
+    sizes = [len(cut.values) for cut in cuts]
     return Labelled(
-        windows=np.concatenate(found),
-        anomalous=np.concatenate(truths) if labelled else None,
-        series=np.concatenate(owners),
+        windows=np.concatenate([served(cut.values, window) for cut in cuts]),
+        anomalous=np.concatenate(truths) if labelled(tables, normal_class) else None,
+        series=np.repeat(np.array([table.series for table in tables]), sizes),
+        table=np.repeat(np.arange(len(tables)), sizes),
+        first=np.concatenate([cut.first for cut in cuts]),
+        last=np.concatenate([cut.last for cut in cuts]),
     )
 
 
@@ -189,13 +198,25 @@ def lines(threshold: ThresholdSpec, series: NDArray[np.str_]) -> Float32Array:
 
 
 def for_artifact(manifest: Manifest, tables: Sequence[Table], normal_class: NormalClass | None) -> NormalClass:
-    """The label of normal rows, that of the training for None, where the windows are the artifact's.
+    """The label of normal rows, that of the training for None, where the tables are as the artifact takes them.
+
+    Channels are told apart by name only where both sides state names: "value", or "0", "1", ... are those of columns
+    without any.
 
     Raises:
         DataError: they are not.
     """
+    names = tuple(channel.name for channel in manifest.channels)
+    for table in tables:
+        both = len(names) == len(table.channels) and unnamed(len(names)) not in (names, table.channels)
+        if both and table.channels != names:
+            raise DataError(
+                f"{table.source or table.series or 'data'}: channels {', '.join(table.channels[:8])}; the artifact "
+                f"takes {', '.join(names[:8])}, in this order"
+            )
     windows = [table for table in tables if isinstance(table, WindowTable)]
     shapes = {table.windows.shape[1:] for table in windows}
+    shapes |= {(manifest.window.length, len(table.channels)) for table in tables}
     if shapes - {manifest.window_shape}:
         raise DataError(f"windows of {sorted(shapes)} (samples, channels); the artifact takes {manifest.window_shape}")
     images = {table.image_shape for table in windows} - {None, manifest.window.image_shape}
@@ -212,14 +233,16 @@ def served(windows: Float32Array, window: WindowSpec) -> Float32Array:
     return mend_missing(windows, window.max_missing_ratio)[0]
 
 
-def _abnormal(table: Table, normal_class: NormalClass) -> NDArray[np.bool_]:
+def abnormal(table: Table, normal_class: NormalClass) -> NDArray[np.bool_]:
+    """Which rows of `table` are labelled anything but normal."""
     rows = table.windows if isinstance(table, WindowTable) else table.samples
     if table.labels is None or normal_class == "all":
         return np.zeros(len(rows), dtype=np.bool_)
     return np.asarray(table.labels != normal_class)
 
 
-def _labelled(tables: Sequence[Table], normal_class: NormalClass) -> bool:
+def labelled(tables: Sequence[Table], normal_class: NormalClass) -> bool:
+    """Whether any table has labels, and they tell something."""
     return normal_class != "all" and any(table.labels is not None for table in tables)
 
 
@@ -232,7 +255,7 @@ def _divide_records(
     recipe: Recipe, tables: Sequence[WindowTable], window: WindowSpec, channels: tuple[str, ...], seed: int
 ) -> Parts:
     windows = np.concatenate([table.windows for table in tables])
-    anomalous = np.concatenate([_abnormal(table, recipe.normal_class) for table in tables])
+    anomalous = np.concatenate([abnormal(table, recipe.normal_class) for table in tables])
     shares = recipe.split
     split = splits.random_split(
         ~anomalous, test=shares.test, calibration=shares.calibration, validation=shares.validation, seed=seed
@@ -250,7 +273,7 @@ def _divide_records(
         validation=learnt[1],
         calibration=learnt[2],
         test=served(windows[split.test], window),
-        anomalous=anomalous[split.test] if _labelled(tables, recipe.normal_class) else None,
+        anomalous=anomalous[split.test] if labelled(tables, recipe.normal_class) else None,
         left_out=len(split.fit) + len(split.validation) + len(split.calibration) - sum(map(len, learnt)),
     )
 
@@ -265,7 +288,7 @@ def _divide_series(
     scaled_on, tested, truths, timeline = [], [], [], []
     learnt: list[list[Float32Array]] = [[], [], []]
     for number, (table, slices) in enumerate(zip(tables, _slices(recipe, tables, seed), strict=True)):
-        anomalous = _abnormal(table, recipe.normal_class)
+        anomalous = abnormal(table, recipe.normal_class)
         cuts = [splits.cut(table.samples, table.time_us, part, window) for part in slices]
         rows = np.arange(len(anomalous), dtype=np.int64)
         splits.check_no_leak(*(rows[part] for part in slices))
@@ -290,7 +313,7 @@ def _divide_series(
         validation=np.concatenate(complete[1]),
         calibration=np.concatenate(complete[2]),
         test=served(np.concatenate(tested), window),
-        anomalous=np.concatenate(truths) if _labelled(tables, recipe.normal_class) else None,
+        anomalous=np.concatenate(truths) if labelled(tables, recipe.normal_class) else None,
         series=names,
         calibration_series=np.repeat(np.arange(len(names)), [len(each) for each in complete[2]]),
         test_series=np.repeat(np.array(names), [len(each) for each in tested]),

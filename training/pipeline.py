@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from monitor.datafiles import SeriesTable
 from monitor.detector import autoencoder, scaling
 from monitor.detector.artifact import Artifact
-from monitor.detector.decision import Policy, Verdict, decide
+from monitor.detector.decision import Verdict, decide
 from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.spec import Manifest, ScalingSpec, ScoreSpec
 from monitor.errors import DataError
 from training import export, reporting, scoretensors
 from training import fit as fitting
+from training.baselines import LabelledWindows, baselines
 from training.checkpoints import Checkpoints
 from training.datasets import timestamps
 from training.epochs import Epoch
@@ -27,20 +28,18 @@ from training.metrics.bootstrap import Intervals
 from training.metrics.floors import Floor
 from training.metrics.windows import Report, report
 from training.parts import (
-    NormalClass,
     Parts,
     Table,
-    all_windows,
     apart_for_whitening,
     divide,
-    for_artifact,
     lines,
     units_of,
 )
 from training.recipe_form import Recipe
 from training.reconstructing import reconstructions
+from training.scored import calibrated_on, calibration_of
 from training.sources import Source
-from training.thresholds.calibration import CalibrationScores, windows_per_day
+from training.thresholds.calibration import CalibrationScores
 from training.thresholds.choose import Chosen, choose, described
 from training.thresholds.choose import Labelled as LabelledScores
 from training.thresholds.incidents import Expected
@@ -124,8 +123,8 @@ def train(
     parts, whitening = apart_for_whitening(recipe, parts)
     detector, fitted = _fitted(recipe, parts, whitening, scales, seed, on_epoch, checkpoints)
     scorer = export.timed_scorer(detector) if batch_rows is None else Scorer(detector, batch_rows)
-    calibrated_on = parts.fit if recipe.threshold.method == "mean_std" else parts.calibration
-    calibration = _calibration(recipe, parts, tables, scorer(calibrated_on)[0])
+    chosen_by = calibrated_on(recipe, parts)
+    calibration = calibration_of(recipe, parts, tables, scorer(chosen_by)[0])
     scores, _ = scorer(parts.test)
     chosen = _choose(recipe, calibration, parts.anomalous, scores)
     notes = [*_notes(recipe, tables, parts), *chosen.notes]
@@ -136,7 +135,7 @@ def train(
         results = msgspec.structs.replace(
             results,
             intervals=_intervals(parts.anomalous, scores, flagged),
-            baselines=_baselines(recipe, parts, scales, parts.anomalous, fitted, calibration),
+            baselines=_baselines(recipe, parts, scales, tables, fitted),
         )
     artifact = export.build(
         detector,
@@ -145,7 +144,7 @@ def train(
         threshold=chosen.threshold,
         calibration=chosen.calibration,
         table=chosen.table,
-        known=export.known_answers(calibrated_on, scorer),
+        known=export.known_answers(chosen_by, scorer),
         training=_provenance(recipe, seed, sources, results),
         history=fitted.history,
         metrics=msgspec.to_builtins(results),
@@ -173,24 +172,6 @@ def train(
     )
     extras = {**artifact.extras, **reporting.files(told, artifact, scorer)}
     return Trained(artifact=replace(artifact, extras=extras), results=results)
-
-
-def _calibration(
-    recipe: Recipe, parts: Parts, tables: Sequence[Table], scores: NDArray[np.float32]
-) -> CalibrationScores:
-    held_out = recipe.threshold.method != "mean_std"
-    owners = parts.calibration_series if held_out and parts.series else None
-    times = [table.time_us for table in tables if isinstance(table, SeriesTable)]
-    calibration = CalibrationScores(
-        scores=scores,
-        series=owners,
-        names=() if owners is None else parts.series,
-        overlap=parts.window.length / parts.window.hop if parts.window.kind == "sliding" else 1.0,
-        windows_per_day=windows_per_day(parts.window, times),
-        policy=None if recipe.split.kind == "random" else Policy(),
-        held_out=held_out,
-    )
-    return calibration.trimmed(recipe.fit.trim)
 
 
 def _choose(
@@ -311,32 +292,13 @@ def _intervals(truth: NDArray[np.bool_], scores: NDArray[np.float32], flagged: N
 
 
 def _baselines(
-    recipe: Recipe,
-    parts: Parts,
-    scales: ScalingSpec,
-    truth: NDArray[np.bool_],
-    fitted: fitting.Fitted,
-    calibration: CalibrationScores,
+    recipe: Recipe, parts: Parts, scales: ScalingSpec, tables: Sequence[Table], fitted: fitting.Fitted
 ) -> dict[str, Report]:
-    """Principal components, as many as the code is wide (half the window's size at most), and nearest neighbours: each
-    with a line by the recipe's own rule. They learn from the windows that the detector learnt from."""
-    shape = autoencoder.Shape((parts.window.length, len(parts.channels)), parts.window.image_shape)
-    size = shape.window[0] * shape.window[1]
-    components = max(min(autoencoder.code_size(recipe.model, shape), size // 2), 1)
-    learnt = floors.fit(fitting.scale(parts.fit[~fitted.trimmed], scales), components=components, seed=0)
-    calibrated_on = parts.fit if recipe.threshold.method == "mean_std" else parts.calibration
-    held = floors.scores(learnt, fitting.scale(calibrated_on, scales))
-    found = floors.scores(learnt, fitting.scale(parts.test, scales))
-    reports: dict[str, Report] = {}
-    for name in ("pca", "knn"):
-        if name in found:
-            scores = found[name].astype(np.float32)
-            rule = msgspec.structs.replace(recipe.threshold, per="artifact")
-            own = replace(calibration, scores=held[name].astype(np.float32), series=None, names=())
-            labelled = LabelledScores(scores=scores, anomalous=truth)
-            line = choose(own.trimmed(recipe.fit.trim), rule, oracle=labelled).threshold.value
-            reports[name] = report(truth, scores, decide(scores, line) == Verdict.ANOMALY)
-    return reports
+    assert parts.anomalous is not None
+    truth = parts.anomalous
+    test = LabelledWindows(windows=parts.test, anomalous=truth)
+    beside = baselines(recipe, parts, scales, tables, test, learnt=~fitted.trimmed)
+    return {name: report(truth, found.scores, found.flagged) for name, found in beside.items()}
 
 
 def _flat(windows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -352,43 +314,3 @@ def _provenance(recipe: Recipe, seed: int, sources: Sequence[Source], results: R
         "windows": results.windows,
         "libraries": export.environment(),
     }
-
-
-class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
-    """What `telltale evaluate` says; `detector` is None and `floors` empty without labels."""
-
-    name: str
-    version: str
-    digest: str
-    windows: int
-    unscorable: int
-    flagged: int
-    threshold: float
-    detector: Report | None
-    floors: dict[str, Floor]
-
-
-def evaluate_artifact(
-    artifact: Artifact, scorer: Scorer, tables: Sequence[Table], *, normal_class: NormalClass | None
-) -> Evaluated:
-    """Scores all windows of `tables`; `normal_class` None takes that of the training.
-
-    Raises:
-        DataError: the windows are not the artifact's.
-    """
-    manifest = artifact.manifest
-    found = all_windows(tables, manifest.window, for_artifact(manifest, tables, normal_class))
-    scores, _ = scorer(found.windows)
-    flagged = decide(scores, lines(manifest.threshold, found.series)) == Verdict.ANOMALY
-    truth = found.anomalous if len(scores) else None
-    return Evaluated(
-        name=manifest.name,
-        version=manifest.version,
-        digest=artifact.digest,
-        windows=len(scores),
-        unscorable=int(np.isnan(scores).sum()),
-        flagged=int(flagged.sum()),
-        threshold=manifest.threshold.value,
-        detector=None if truth is None else report(truth, scores, flagged),
-        floors={} if truth is None else floors.expected(truth, float(flagged.mean())),
-    )

@@ -96,14 +96,18 @@ def expected_alarms(manifest: Manifest, line: float) -> tuple[float, str]:
         share = fitted.peaks / calibration.windows * float(tail.exceeding(fitted, np.array([line]))[0])
         what = "incidents"
     else:
-        probabilities, values = _columns(calibration)
-        # Of equal scores in the table the last: a window is over the line only where it is higher.
-        last = np.append(np.diff(values) > 0, True)
-        under = float(np.interp(line, values[last], probabilities[last], left=0.0))
-        share, what = 1 - under, "windows over the line"
+        share, what = 1 - share_under(calibration, line), "windows over the line"
     if rate is None:
         return 1000 * share, f"{what} per 1,000 windows"
     return rate * share, f"{what} a day per series"
+
+
+def share_under(calibration: CalibrationSpec, line: float) -> float:
+    """The share of calibration windows that is not over `line`, by the stored table."""
+    probabilities, values = _columns(calibration)
+    # Of equal scores in the table the last: a window is over the line only where it is higher.
+    last = np.append(np.diff(values) > 0, True)
+    return float(np.interp(line, values[last], probabilities[last], left=0.0))
 
 
 def _given(value: float) -> ThresholdSpec:

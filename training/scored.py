@@ -6,14 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable
 from monitor.detector.artifact import Artifact
+from monitor.detector.decision import Policy
 from monitor.detector.scoring import Scorer
 from monitor.errors import DataError
-from training.parts import NormalClass, Table, all_windows, for_artifact
+from training.parts import NormalClass, Parts, Table, all_windows, for_artifact
+from training.recipe_form import Recipe
 from training.thresholds.calibration import CalibrationScores, windows_per_day
 from training.thresholds.choose import Labelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """Scores (n,) of windows, NaN = unscorable, and which of them are over the line."""
+
+    scores: NDArray[np.float32]
+    flagged: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +34,30 @@ class Scored:
     normal: CalibrationScores
     labelled: Labelled | None
     notes: tuple[str, ...] = ()
+
+
+def calibrated_on(recipe: Recipe, parts: Parts) -> NDArray[np.float32]:
+    """The windows whose scores the recipe's threshold is chosen by."""
+    return parts.fit if recipe.threshold.method == "mean_std" else parts.calibration
+
+
+def calibration_of(
+    recipe: Recipe, parts: Parts, tables: Sequence[Table], scores: NDArray[np.float32]
+) -> CalibrationScores:
+    """`scores` (n,) of the windows `calibrated_on`, those that the recipe trims left out; `tables` tell the time."""
+    held_out = recipe.threshold.method != "mean_std"
+    owners = parts.calibration_series if held_out and parts.series else None
+    times = [table.time_us for table in tables if isinstance(table, SeriesTable)]
+    calibration = CalibrationScores(
+        scores=scores,
+        series=owners,
+        names=() if owners is None else parts.series,
+        overlap=parts.window.length / parts.window.hop if parts.window.kind == "sliding" else 1.0,
+        windows_per_day=windows_per_day(parts.window, times),
+        policy=None if recipe.split.kind == "random" else Policy(),
+        held_out=held_out,
+    )
+    return calibration.trimmed(recipe.fit.trim)
 
 
 def scored(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from training.evaluation import Evaluated
+from training.metrics.bootstrap import Interval, Intervals
 from training.metrics.floors import Floor
 from training.metrics.windows import ClassFigures, Report
-from training.pipeline import Evaluated, Trained, how
+from training.pipeline import Trained, how
 from training.recipe_form import Recipe
+from training.series_figures import OverSeries, Pooled
 from training.sources import Source
 
 
@@ -37,7 +40,7 @@ def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, see
         if share is not None:
             lines.append(f"test       no labels; {share:.2%} of the test windows are over the threshold")
     else:
-        lines += _figures(results.detector, results.baselines, results.floors)
+        lines += _of_windows(results.detector, results.intervals, results.baselines, results.floors)
     return "\n".join(lines)
 
 
@@ -45,43 +48,123 @@ def of_evaluation(results: Evaluated) -> str:
     """Figures, or the share over the line where there are no labels."""
     lines = [f"artifact   {results.name} {results.version} (sha256 {results.digest[:12]})"]
     lines.append(f"windows    {results.windows}, {results.unscorable} unscorable; threshold {results.threshold:.6g}")
-    if results.detector is None:
-        lines.append(f"test       no labels; {results.flagged} windows are over the threshold")
-    else:
-        lines += _figures(results.detector, {}, results.floors)
+    if results.detector is not None:
+        lines += _of_windows(results.detector, results.intervals, results.baselines, results.floors)
+        if results.drawn is not None:
+            lines.append(f"{_INDENT}95 %: intervals, by drawing {results.drawn} again")
+    elif results.series is None:
+        told = "none is long enough to score" if not results.windows else "no labels"
+        lines.append(f"test       {told}; {results.flagged} windows are over the threshold")
+    if results.series is not None:
+        lines += _of_series(results.series)
+    if results.floors and not results.baselines:
+        lines.append("floors     PCA and nearest neighbours need normal data to learn from: give it with --floors-from")
     return "\n".join(lines)
 
 
-def _figures(detector: Report, baselines: dict[str, Report], floors: dict[str, Floor]) -> list[str]:
-    lines = ["test                        accuracy  precision  recall     F1  AUROC     AP"]
-    lines.append(
-        _row("anomalies found", detector.accuracy, detector.anomaly, detector.auroc, detector.average_precision)
-    )
-    lines.append(_row("normal as positive", detector.accuracy, detector.normal, None, None))
-    for name, found in baselines.items():
-        title = f"floor: {BASELINES[name]}"
-        lines.append(_row(title, found.accuracy, found.anomaly, found.auroc, found.average_precision))
-    for name, floor in floors.items():
-        lines.append(
-            _row(
-                f"floor: {name.replace('_', ' ')}", floor.accuracy, floor.anomaly, floor.auroc, floor.average_precision
-            )
-        )
+def _of_windows(
+    detector: Report, intervals: Intervals | None, baselines: dict[str, Report], floors: dict[str, Floor]
+) -> list[str]:
+    def row(found: Report | Floor, figures: ClassFigures, *, ranked: bool = True) -> list[str]:
+        ranks = (found.auroc, found.average_precision) if ranked else (None, None)
+        return [_number(each) for each in (found.accuracy, figures.precision, figures.recall, figures.f1, *ranks)]
+
+    rows = [("anomalies found", row(detector, detector.anomaly))]
+    if intervals is not None:
+        around = (intervals.accuracy, None, None, intervals.anomaly_f1, intervals.auroc, intervals.average_precision)
+        rows.append((_AROUND, [_interval(each) for each in around]))
+    rows.append(("normal as positive", row(detector, detector.normal, ranked=False)))
+    if intervals is not None:
+        around = (intervals.accuracy, None, None, intervals.normal_f1, None, None)
+        rows.append((_AROUND, [_interval(each) for each in around]))
+    rows += [(_floor(name), row(found, found.anomaly)) for name, found in baselines.items()]
+    rows += [(_floor(name), row(found, found.anomaly)) for name, found in floors.items()]
     normal = detector.false_positive + detector.true_negative
-    lines.append(
-        f"           {detector.true_positive} anomalies found, {detector.false_negative} missed, "
+    told = (
+        f"{_INDENT}{detector.true_positive} anomalies found, {detector.false_negative} missed, "
         f"{detector.false_positive} false alarms among {normal} normal windows"
     )
-    return lines
+    return [*_table("test", ("accuracy", "precision", "recall", "F1", "AUROC", "AP"), rows), told]
 
 
-BASELINES = {"pca": "PCA", "knn": "nearest neighbours"}
-
-
-def _row(name: str, accuracy: float | None, figures: ClassFigures, auroc: float | None, ap: float | None) -> str:
-    cells = (accuracy, figures.precision, figures.recall, figures.f1, auroc, ap)
-    widths = (8, 9, 6, 5, 5, 5)
-    numbers = "  ".join(
-        f"{'-' if cell is None else f'{cell:.3f}':>{width}}" for cell, width in zip(cells, widths, strict=True)
+def _of_series(found: OverSeries) -> list[str]:
+    events, policy = found.events, found.policy
+    unit = "s" if found.delay_unit == "seconds" else "rows"
+    rate = ("false_alarms_per_1000_rows", "false/1000 rows")
+    if events.false_alarms_per_day is not None:
+        rate = ("false_alarms_per_day", "false/day")
+    alerts = [
+        ("precision", "precision"),
+        ("recall", "recall"),
+        ("f1", "F1"),
+        ("delay_median", f"delay, {unit}"),
+        ("delay_p90", "its p90"),
+        ("missed", "missed"),
+        rate,
+        ("normal_flagged", "normal flagged"),
+    ]
+    ranked = [("average_precision", "AUC-PR"), ("vus_pr", "VUS-PR")]
+    drawn = "no intervals: one series has to be long, with five events, to be drawn again in blocks; give several"
+    if found.drawn is not None:
+        drawn = f"95 %: intervals, by drawing {found.drawn} again"
+    opened = f"{policy.open_after} window over the line opens one, {policy.close_after} under it close it"
+    told = [
+        f"alerts are incidents as the daemon has them: {opened}",
+        "normal flagged: share of the normal rows; where it is high, events are found whatever the scores say",
+        "a row has the score of the newest window that has closed; means over series, which --json has one by one",
+        drawn,
+    ]
+    counts = (
+        f"series     {found.series}: {found.rows} rows, {found.unscored_rows} without a score; {events.found} of "
+        f"{events.events} events found, {events.alerts} alerts, {events.false_alarms} false"
     )
-    return f"  {name:<25} {numbers}"
+    return [
+        counts,
+        *_pooled("events", alerts, found),
+        *_pooled("rows", ranked, found),
+        *(f"{_INDENT}{line}" for line in told),
+    ]
+
+
+def _pooled(title: str, columns: Sequence[tuple[str, str]], found: OverSeries) -> list[str]:
+    def row(pooled: Pooled) -> list[str]:
+        return [_number(getattr(pooled, name), name) for name, _ in columns]
+
+    rows = [("this detector", row(found.detector))]
+    if found.intervals:
+        rows.append((_AROUND, [_interval(found.intervals.get(name), name) for name, _ in columns]))
+    rows += [(_floor(name), row(pooled)) for name, pooled in found.floors.items()]
+    return _table(title, [shown for _, shown in columns], rows)
+
+
+_INDENT = " " * 11
+_AROUND = "  95 %"
+_NO_SHARES = ("delay_median", "delay_p90", "missed", "false_alarms_per_day", "false_alarms_per_1000_rows")
+_FLOORS = {"pca": "PCA", "knn": "nearest neighbours"}
+
+
+def _floor(name: str) -> str:
+    return f"floor: {_FLOORS.get(name, name.replace('_', ' '))}"
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """Rows of cells under their columns, all to the right."""
+    widths = [max(map(len, cells)) + 2 for cells in zip(columns, *(cells for _, cells in rows), strict=True)]
+    table = [(title, columns), *((f"  {name}", cells) for name, cells in rows)]
+    return [
+        f"{name:<27}{''.join(f'{cell:>{width}}' for cell, width in zip(cells, widths, strict=True))}".rstrip()
+        for name, cells in table
+    ]
+
+
+def _number(value: float | None, name: str = "") -> str:
+    """Shares with three decimals; counts, times and rates with three digits or whole."""
+    if value is None:
+        return "-"
+    if name not in _NO_SHARES:
+        return f"{value:.3f}"
+    return f"{value:.3g}" if value < 1_000 else f"{value:.0f}"
+
+
+def _interval(found: Interval | None, name: str = "") -> str:
+    return "" if found is None else f"{_number(found.low, name)}-{_number(found.high, name)}"

@@ -50,8 +50,12 @@ class Columns:
     @property
     def called(self) -> tuple[str, ...]:
         """The names, or those that columns without names get."""
-        count = self.numbers.shape[1]
-        return self.names or (("value",) if count == 1 else tuple(map(str, range(count))))
+        return self.names or unnamed(self.numbers.shape[1])
+
+
+def unnamed(count: int) -> tuple[str, ...]:
+    """What `count` columns or channels without names are called."""
+    return ("value",) if count == 1 else tuple(map(str, range(count)))
 
 
 def find(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[str]) -> int | None:

@@ -43,6 +43,20 @@ def test_the_headers_drawing() -> None:
     assert b"found_after" in msgspec.json.encode(found)
 
 
+def test_stretches_cut_nothing_and_pool_to_the_whole() -> None:
+    parts = events.stretches(TRUTH, FLAGGED, starts=np.array([0, 6, 16, 25]), merge_gap=2)
+    # the first event, rows 4 to 12, and its delay belong to where it begins; the alert in it begins in the next stretch
+    assert [part.found_after for part in parts] == [(3,), (), (None,), ()]
+    assert [(part.alerts, part.true_alerts) for part in parts] == [(1, 0), (1, 1), (1, 0), (0, 0)]
+    assert [part.normal_rows for part in parts] == [4, 3, 7, 4]
+    assert events.pool(parts) == events.report(TRUTH, FLAGGED, merge_gap=2)
+
+
+def test_alerts_may_be_given() -> None:
+    found = events.report(TRUTH, FLAGGED, alerts=np.array([[2, 10], [16, 17]]))
+    assert (found.alerts, found.true_alerts, found.found_after) == (2, 1, (3, None))
+
+
 def test_times_give_seconds_and_days() -> None:
     minutes = np.arange(33) * 60.0
     minutes[20:] += 1e6  # a gap of days that nobody watched

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from monitor.detector import storage
 from monitor.detector.artifact import check_known_answers
 from monitor.errors import DataError, TelltaleError
+from monitor.replay import FileSource, overridden, replayed
 from training.cli import commands
 
 
@@ -63,6 +64,8 @@ def test_windows_to_artifact_to_figures(beats: Path, tmp_path: Path) -> None:
     figures = json.loads(out)
     assert figures["detector"]["auroc"] > 0.95
     assert figures["windows"] == 200
+    assert figures["intervals"]["auroc"]["low"] <= figures["detector"]["auroc"]
+    assert (figures["drawn"], figures["series"]) == ("windows", None)
     assert "trained on" in err
     assert "anomalies found" in run("evaluate", tmp_path / "a", beats)[0]
 
@@ -98,6 +101,19 @@ def test_a_series_to_a_zip(tmp_path: Path) -> None:
     np.savetxt(labelled, table, delimiter=",", header=f"{header},anomaly", comments="")
     figures = json.loads(run("evaluate", tmp_path / "a.zip", labelled, "--json")[0])
     assert figures["detector"]["auroc"] > 0.9
+    assert (figures["series"]["events"]["events"], figures["series"]["delay_unit"]) == (1, "seconds")
+    assert figures["baselines"] == {}
+    as_the_daemon = overridden(None, service=None, topic=None, threshold=None)
+    published, _, _ = replayed(tmp_path / "a.zip", FileSource(path=labelled, series="pump"), as_the_daemon)
+    firing = [alert for alert in published if json.loads(alert)["data"]["status"] == "firing"]
+    assert figures["series"]["events"]["alerts"] == len(firing) > 1
+    faults = _written(tmp_path / "faults.csv", labelled.read_text().replace("anomaly", "fault"))
+    told, notes = run("evaluate", tmp_path / "a.zip", faults, "--label-column", "fault", "--floors-from", path)
+    assert f"note: {path}: no labels in a column fault" in notes
+    rows = [line[:27].strip() for line in told.splitlines()]
+    assert rows.count("this detector") == 2, "of events and of rows"
+    assert rows.count("floor: PCA") == rows.count("floor: nearest neighbours") == rows.count("floor: random") == 3
+    assert "series     1: 600 rows, 15 without a score; 1 of 1 events found" in told
     with pytest.raises(DataError, match="no column 'pressure'"):
         run("evaluate", tmp_path / "a.zip", _written(tmp_path / "other.csv", "a,b\n1,2\n"))
 

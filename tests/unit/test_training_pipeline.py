@@ -11,8 +11,8 @@ from monitor.detector import autoencoder
 from monitor.detector.architectures import DenseSpec
 from monitor.detector.decision import Verdict, decide
 from monitor.errors import DataError
+from training import evaluation, pipeline, recipes
 from training import fit as fitting
-from training import pipeline, recipes
 from training.checkpoints import identity
 from training.epochs import Epoch
 from training.parts import lines
@@ -104,7 +104,7 @@ def test_each_series_is_judged_by_its_own_line_in_figures_too() -> None:
     threshold = trained.artifact.manifest.threshold
     assert set(threshold.series) == {"calm", "wild"}
     assert trained.results.test_flagged_share == pytest.approx(0.5, abs=0.1), "half of each, as the line says"
-    found = pipeline.evaluate_artifact(trained.artifact, trained.artifact.scorer(), tables, normal_class=None)
+    found = evaluation.evaluate_artifact(trained.artifact, trained.artifact.scorer(), tables, normal_class=None)
     assert found.flagged == pytest.approx(found.windows / 2, rel=0.1)
     told = lines(threshold, np.array(["calm", "wild", "unseen"]))
     assert told.tolist() == [
@@ -145,7 +145,7 @@ def test_images_have_the_artifacts_shape_or_are_refused() -> None:
             pipeline.train(recipe, [images(shape)], seed=0, name="x", batch_rows=8)
     artifact = pipeline.train(recipe, [images((4, 4))], seed=0, name="x", batch_rows=8).artifact
     with pytest.raises(DataError, match="the artifact takes"):
-        pipeline.evaluate_artifact(artifact, artifact.scorer(), [images((2, 8))], normal_class=None)
+        evaluation.evaluate_artifact(artifact, artifact.scorer(), [images((2, 8))], normal_class=None)
 
 
 def test_a_validation_loss_that_is_no_number_ends_the_run() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles import Int64Array, SeriesTable
-from monitor.datafiles.columns import Columns, float32
+from monitor.datafiles.columns import Columns, float32, unnamed
 from monitor.errors import DataError
 from training.datasets.grouping import joined
 from training.datasets.options import Kind, Table
@@ -40,7 +40,7 @@ def tables_of_cases(path: Path, cases: Cases, kind: Kind, channels: Sequence[str
     if not cases.values or not cases.values[0].size:
         raise DataError(f"{path}: no cases; expected one a line after @data")
     dimensions = cases.values[0].shape[1]
-    names = tuple(channels or (("value",) if dimensions == 1 else map(str, range(dimensions))))
+    names = tuple(channels or unnamed(dimensions))
     if len(names) != dimensions:
         raise DataError(f"{path}: {dimensions} dimensions, but {len(names)} names for them: {', '.join(names[:50])}")
     labels, classes = _numbered(cases)

@@ -28,7 +28,7 @@ from monitor.backends.kafka.ranges import Bound, TopicRange
 from monitor.config import NAME, Config, Kafka
 from monitor.configfile import load
 from monitor.datafiles import Int64Array, SeriesTable, WindowTable
-from monitor.datafiles.columns import iso_us
+from monitor.datafiles.columns import iso_us, unnamed
 from monitor.datafiles.content import MAX_BYTES
 from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.windowing import Samples, Windows
@@ -289,7 +289,7 @@ def _shape(value: bytes | None, rules: InputRules) -> tuple[tuple[str, ...], int
     chunk = record.get("values") if isinstance(record, dict) else record
     if isinstance(chunk, list) and chunk:
         width = len(chunk[0]) if isinstance(chunk[0], list) else 1
-        return (("value",) if width == 1 else tuple(map(str, range(width)))), len(chunk)
+        return unnamed(width), len(chunk)
     if not isinstance(record, dict):
         return None
     field_of_series = rules.series.removeprefix("field:") if rules.series.startswith("field:") else None

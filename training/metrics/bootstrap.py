@@ -2,7 +2,8 @@
 
 Rules of this file: what is drawn again is what is independent. Windows with a label each: windows, in each class
 separately, so that a draw never lacks one. Several series: series. One long series: blocks of it, since neighbouring
-rows are nearly the same row. An interval says nothing of another data set, nor of a model trained with another seed.
+rows are nearly the same row; events are not cut, but drawn with the stretch they begin in. An interval says nothing of
+another data set, nor of a model trained with another seed.
 
 References:
     Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13; Kunsch 1989 for blocks.
@@ -11,7 +12,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -21,8 +22,10 @@ from monitor.errors import DataError
 from training.metrics.windows import BoolArray, FloatArray
 
 Float64Array = NDArray[np.float64]
+Int64Array = NDArray[np.int64]
 
 RESAMPLES, LEVEL = 1_000, 0.95
+BLOCK_RESAMPLES = 200
 CELLS = 4_000_000  # of one chunk's count matrices: 32 MB each
 
 
@@ -56,7 +59,7 @@ def of_windows(
 ) -> Intervals:
     """Draws the anomalous and the normal windows again, each with replacement, all figures from the same draws.
 
-    Windows that overlap in time are not independent, and their interval is too narrow: use `over_blocks` there.
+    Windows that overlap in time are not independent, and their interval is too narrow: use `of_draws` there.
 
     Args:
         anomalous, scores, flagged: (n,) as in `windows.report`; unscorable windows are left out.
@@ -98,7 +101,7 @@ def over_blocks(
     *,
     block: int,
     seed: int,
-    resamples: int = 200,
+    resamples: int = BLOCK_RESAMPLES,
     level: float = LEVEL,
 ) -> Interval | None:
     """A figure of one long series, from blocks of `block` rows drawn again and laid end to end (moving blocks).
@@ -113,17 +116,73 @@ def over_blocks(
     Raises:
         DataError: `block` is not between 1 row and the series.
     """
-    rows = len(anomalous)
+    draws = block_draws(len(anomalous), block, seed=seed, resamples=resamples)
+    (found,) = over_draws(lambda drawn: (figure(anomalous[drawn], scores[drawn]),), draws, level=level)
+    return found
+
+
+def over_draws(
+    figures: Callable[[Int64Array], Sequence[float | None]], draws: Iterable[Int64Array], *, level: float = LEVEL
+) -> list[Interval | None]:
+    """Several figures of the same draws.
+
+    Args:
+        figures: of what was drawn, as places (k,); None for a figure that the draw does not have.
+        draws: from `series_draws` or `block_draws`, one at least.
+
+    Returns:
+        One for each figure; None where fewer than half the draws gave it, or where one is NaN.
+    """
+    return [_of_most(column, level) for column in zip(*map(figures, draws), strict=True)]
+
+
+def of_draws(
+    anomalous: BoolArray, scores: FloatArray, flagged: BoolArray, draws: Iterable[Int64Array], *, level: float = LEVEL
+) -> Intervals:
+    """As `of_windows`, of windows (or rows) that are drawn together; a draw without a class has no figure of it."""
+    scored = ~np.isnan(scores)
+    distinct, inverse = np.unique(scores[scored], return_inverse=True)
+    places = np.zeros(len(scores), dtype=np.int64)
+    places[scored] = inverse
+
+    def figures(drawn: Int64Array) -> list[float | None]:
+        kept = drawn[scored[drawn]]
+        truth, found = anomalous[kept], flagged[kept]
+        counts = np.bincount(places[kept] + len(distinct) * truth, minlength=2 * len(distinct))
+        normals, anomalies = counts.astype(np.float64).reshape(2, 1, len(distinct))
+        hits, alarms = np.array([(found & truth).sum()]), np.array([(found & ~truth).sum()])
+        positives = int(truth.sum())
+        columns = _figures(anomalies, normals, hits, alarms, positives, len(truth) - positives)
+        return [None if np.isnan(column[0]) else float(column[0]) for column in columns]
+
+    accuracy, anomaly_f1, normal_f1, auroc, average = over_draws(figures, draws, level=level)
+    return Intervals(
+        accuracy=accuracy, anomaly_f1=anomaly_f1, normal_f1=normal_f1, auroc=auroc, average_precision=average
+    )
+
+
+def series_draws(owners: Int64Array, *, seed: int, resamples: int = RESAMPLES) -> Iterator[Int64Array]:
+    """Whole series drawn again: the places, in `owners` (n,), of all that is of those drawn."""
+    _, codes = np.unique(owners, return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield np.concatenate([parts[series] for series in rng.integers(0, len(parts), size=len(parts))])
+
+
+def block_draws(rows: int, block: int, *, seed: int, resamples: int = BLOCK_RESAMPLES) -> Iterator[Int64Array]:
+    """Moving blocks laid end to end: so many places (rows,) as there are rows.
+
+    Raises:
+        DataError: `block` is not between 1 row and the series.
+    """
     if not 1 <= block <= rows:
         raise DataError(f"bootstrap: blocks of {block} rows of a series of {rows}; give 1 to {rows} rows")
     rng = np.random.default_rng(seed)
-    found = []
     for _ in range(resamples):
         starts = rng.integers(0, rows - block + 1, size=math.ceil(rows / block))
-        drawn = (starts[:, None] + np.arange(block)).ravel()[:rows]
-        found.append(figure(anomalous[drawn], scores[drawn]))
-    known = np.array([value for value in found if value is not None], dtype=np.float64)
-    return interval(known, level=level) if 2 * len(known) >= resamples else None
+        yield (starts[:, None] + np.arange(block)).ravel()[:rows]
 
 
 def interval(figures: Float64Array, *, level: float = LEVEL) -> Interval | None:
@@ -132,6 +191,11 @@ def interval(figures: Float64Array, *, level: float = LEVEL) -> Interval | None:
         return None
     low, high = np.quantile(figures, [(1 - level) / 2, (1 + level) / 2])
     return Interval(low=float(low), high=float(high), level=level, resamples=len(figures))
+
+
+def _of_most(figures: Sequence[float | None], level: float) -> Interval | None:
+    known = np.array([figure for figure in figures if figure is not None], dtype=np.float64)
+    return interval(known, level=level) if 2 * len(known) >= len(figures) else None
 
 
 def _drawn(

@@ -85,6 +85,7 @@ def report(
     merge_gap: int = 1,
     tolerance: int = 0,
     times_secs: NDArray[np.floating] | None = None,
+    alerts: Int64Array | None = None,
 ) -> Events:
     """Events of one series.
 
@@ -96,9 +97,36 @@ def report(
             window that ends every `hop` rows can't tell of an event's last row before `hop - 1` rows later.
         times_secs: (n,) when each row was taken, for delays in seconds and false alarms a day. The time of a row is the
             median step, so that a gap in the data counts as unwatched; a step back counts as no delay.
+        alerts: (k, 2) first and last row of each alert, where more than `merge_gap` decides which flags are one.
 
     Raises:
         DataError: the arrays don't belong together.
+    """
+    (whole,) = stretches(
+        anomalous,
+        flagged,
+        starts=np.zeros(1, dtype=np.int64),
+        merge_gap=merge_gap,
+        tolerance=tolerance,
+        times_secs=times_secs,
+        alerts=alerts,
+    )
+    return whole
+
+
+def stretches(
+    anomalous: BoolArray,
+    flagged: BoolArray,
+    *,
+    starts: Int64Array,
+    merge_gap: int = 1,
+    tolerance: int = 0,
+    times_secs: NDArray[np.floating] | None = None,
+    alerts: Int64Array | None = None,
+) -> list[Events]:
+    """`report` in parts that pool to it: of the stretches that begin at the rows `starts` (s,), rising from 0.
+
+    Nothing is cut: an event, and an alert, belongs whole to the stretch in which it begins.
     """
     lengths = {len(anomalous), len(flagged)} | (set() if times_secs is None else {len(times_secs)})
     if len(lengths) > 1:
@@ -114,28 +142,38 @@ def report(
     # the first flag at or after each event's start, len(flagged) where there is none
     first = np.append(rows, len(flagged))[np.searchsorted(rows, labelled[:, 0])]
     hit = first <= reach
-    after = tuple(int(d) if h else None for d, h in zip(first - labelled[:, 0], hit, strict=True))
-    seconds: tuple[float | None, ...] = ()
+    after = [int(d) if h else None for d, h in zip(first - labelled[:, 0], hit, strict=True)]
+    seconds: list[float | None] = []
     if times_secs is not None:
-        seconds = tuple(
+        seconds = [
             max(float(times_secs[at] - times_secs[start]), 0.0) if h else None
             for at, start, h in zip(first, labelled[:, 0], hit, strict=True)
-        )
+        ]
 
-    alerts = intervals(flagged, gap=merge_gap)
+    alerts = intervals(flagged, gap=merge_gap) if alerts is None else alerts
     hits = np.concatenate([[0], np.cumsum(flagged & within)])
-    true_alerts = int((hits[alerts[:, 1] + 1] > hits[alerts[:, 0]]).sum())
-    normal = int((~within).sum())
-    return _figures(
-        after=after,
-        seconds=seconds,
-        alerts=len(alerts),
-        true_alerts=true_alerts,
-        normal_rows=normal,
-        normal_days=None if times_secs is None else normal * _step(times_secs) / DAY_SECS,
-        merge_gap=merge_gap,
-        tolerance=tolerance,
-    )
+    true = np.concatenate([[0], np.cumsum(hits[alerts[:, 1] + 1] > hits[alerts[:, 0]])])
+    normal = np.concatenate([[0], np.cumsum(~within)])
+    bounds = np.append(starts, len(anomalous))
+    of_event, of_alert = np.searchsorted(labelled[:, 0], bounds), np.searchsorted(alerts[:, 0], bounds)
+    step = None if times_secs is None else _step(times_secs)
+    made = []
+    for part in range(len(starts)):
+        mine = slice(of_event[part], of_event[part + 1])
+        count = int(normal[bounds[part + 1]] - normal[bounds[part]])
+        made.append(
+            _figures(
+                after=tuple(after[mine]),
+                seconds=tuple(seconds[mine]),
+                alerts=int(of_alert[part + 1] - of_alert[part]),
+                true_alerts=int(true[of_alert[part + 1]] - true[of_alert[part]]),
+                normal_rows=count,
+                normal_days=None if step is None else count * step / DAY_SECS,
+                merge_gap=merge_gap,
+                tolerance=tolerance,
+            )
+        )
+    return made
 
 
 def pool(reports: Sequence[Events]) -> Events | None:

@@ -44,16 +44,23 @@ class Expected:
         return "a day per series" if self.a_day else "per 1,000 windows"
 
 
-def count(over: NDArray[np.bool_], policy: Policy) -> int:
-    """Incidents that open in one series, of whose windows (n,) in order of time `over` are over the line."""
+def spans(over: NDArray[np.bool_], policy: Policy) -> NDArray[np.int64]:
+    """The incidents of one series, (k, 2) first and last window over the line; `over` (n,) are those of its windows in
+    order of time. Windows that could not be scored are left out before: they move nothing.
+    """
     places = np.flatnonzero(over)
-    if not len(places):
-        return 0
-    apart = np.diff(places)
-    cluster = np.concatenate([[0], np.cumsum(apart > max(policy.close_after, 1))])
-    run = np.concatenate([[0], np.cumsum(apart > 1)])
+    apart = np.diff(places, prepend=places[:1])
+    cluster = np.cumsum(apart > max(policy.close_after, 1))
+    run = np.cumsum(apart > 1)
     long_enough = np.bincount(run)[run] >= policy.open_after
-    return len(np.unique(cluster[long_enough]))
+    opened = np.unique(cluster[long_enough])
+    ends = np.searchsorted(cluster, opened, side="right") - 1
+    return np.column_stack([places[np.searchsorted(cluster, opened)], places[ends]])
+
+
+def count(over: NDArray[np.bool_], policy: Policy) -> int:
+    """How many `spans` there are."""
+    return len(spans(over, policy))
 
 
 def expected(calibration: CalibrationScores, line: float, lines: Mapping[str, float] | None = None) -> Expected:

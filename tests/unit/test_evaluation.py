@@ -1,0 +1,306 @@
+"""What `telltale evaluate` computes of labelled series: counted by hand, by scikit-learn, by the daemon's own step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from monitor.datafiles import SeriesTable, WindowTable
+from monitor.detector.artifact import Artifact
+from monitor.detector.decision import Incident, Policy, Status, Verdict, step
+from monitor.errors import DataError
+from training import evaluation, pipeline, recipes, summary
+from training.evaluation import evaluate_artifact
+from training.metrics import bootstrap, windows
+from training.parts import Table
+from training.recalibrate import recalibrated
+from training.scored import Judged
+from training.series_figures import LabelledSeries, Rules, alerts, block_rows, over_series
+
+change = msgspec.structs.replace
+LENGTH, HOP = 8, 4
+RULES = Rules(hop=HOP, policy=Policy())
+
+
+def marks(drawing: str) -> np.ndarray:
+    return np.array([sign not in ". " for sign in drawing])
+
+
+def labelled(drawing: str, begin: int = 0, seconds: float | None = None) -> LabelledSeries:
+    """A series of which every fourth row closes a window of eight, the first of which is window `begin`."""
+    truth = marks(drawing)
+    last = np.arange(LENGTH - 1, len(truth), HOP)
+    return LabelledSeries(
+        name=f"from {begin}",
+        anomalous=truth,
+        times_secs=None if seconds is None else seconds * np.arange(len(truth)),
+        period=6,
+        windows=slice(begin, begin + len(last)),
+        first=last - LENGTH + 1,
+        last=last,
+    )
+
+
+#        windows close at  7   11  15  19  23  27  31  35  39  43  47  51  55  59
+#        over the line             x       x                   x               x
+#          0         1         2         3         4         5
+#          012345678901234567890123456789012345678901234567890123456789
+DRAWING = "................[====]....................[=]..............."
+OVER = marks("..x.x....x...x")
+LATE = marks("....x.........")
+
+
+def judged(flagged: np.ndarray = OVER) -> Judged:
+    scores = np.where(flagged, 0.9, 0.1) + 0.01 * np.arange(len(flagged))
+    return Judged(scores=scores.astype(np.float32), flagged=flagged)
+
+
+def test_one_series_by_hand() -> None:
+    """The first two windows over are one alert, rows 15 to 26; rows 43 to 46 and row 59 open another each."""
+    one = labelled(DRAWING, seconds=10.0)
+    assert alerts(one, judged(), RULES).tolist() == [[15, 26], [43, 46], [59, 59]]
+    found = over_series([one], judged(), {}, RULES, block=None)
+    assert (found.rows, found.unscored_rows, found.merge_gap, found.tolerance) == (60, 7, 12, 3)
+    assert (found.events.events, found.events.alerts, found.events.false_alarms) == (2, 3, 1)
+    assert found.events.found_after_secs == (0.0, 10.0), "rows 15 to 18 are over: at row 16; the other at row 43"
+    detector = found.detector
+    assert (detector.precision, detector.recall) == (2 / 3, 1.0)
+    assert detector.f1 == pytest.approx(0.8)
+    assert (detector.delay_median, detector.delay_p90, detector.missed) == (0.0, 10.0, 0)
+    # 51 rows are unlabelled, of which three after each event still belong to it
+    assert detector.false_alarms_per_day == pytest.approx(86_400 / 10 / (51 - 2 * 3))
+    # unlabelled and over the line: 15, 23 to 26, 45, 46, 59
+    assert detector.normal_flagged == pytest.approx(8 / 51)
+    rows = np.repeat(judged().scores, HOP)[: 60 - 7]
+    truth = marks(DRAWING)[7:]
+    assert detector.average_precision == pytest.approx(sklearn.metrics.average_precision_score(truth, rows))
+    everything, chance = found.floors["flag_everything"], found.floors["random"]
+    assert (everything.precision, everything.recall, everything.normal_flagged) == (1.0, 1.0, 44 / 51)
+    assert everything.average_precision == pytest.approx(truth.mean())
+    assert chance.average_precision == pytest.approx(truth.mean(), abs=0.06)
+    assert chance.recall is not None
+    assert chance.recall < 1
+    assert (found.drawn, found.intervals) == (None, {}), "two events are too few to draw blocks"
+
+
+def test_delays_are_in_rows_without_times_and_a_miss_is_counted() -> None:
+    found = over_series([labelled(DRAWING)], judged(LATE), {}, RULES, block=None)
+    assert (found.delay_unit, found.detector.delay_median, found.detector.delay_p90) == ("rows", 7.0, None)
+    assert (found.detector.missed, found.detector.false_alarms_per_day) == (1, None)
+    assert found.detector.false_alarms_per_1000_rows == 0.0
+
+
+def test_series_are_pooled_and_drawn_again() -> None:
+    one, other = labelled(DRAWING), labelled(DRAWING, begin=14)
+    both = Judged(
+        scores=np.concatenate([judged().scores, judged(LATE).scores]),
+        flagged=np.concatenate([OVER, LATE]),
+    )
+    found = over_series([one, other], both, {"knn": both}, RULES, block=None)
+    assert (found.events.events, found.events.found, found.events.alerts, found.events.false_alarms) == (4, 3, 4, 1)
+    assert (found.detector.precision, found.detector.recall) == (3 / 4, 3 / 4)
+    each = [of.figures for of in found.each]
+    assert found.detector.vus_pr == pytest.approx(np.mean([of.volume.vus_pr for of in each if of and of.volume]))
+    assert found.floors["knn"] == found.detector
+    assert found.drawn == "2 series"
+    # a draw is both, or either twice: precision 2/3, 3/4 or 1, recall 1, 3/4 or 1/2
+    precision, recall = found.intervals["precision"], found.intervals["recall"]
+    assert precision is not None
+    assert recall is not None
+    assert (precision.low, precision.high, recall.low, recall.high) == (2 / 3, 1.0, 0.5, 1.0)
+    assert found.intervals["delay_p90"] is None, "where an event is missed it is longer than any"
+
+
+def test_unscorable_windows_neither_flag_nor_close() -> None:
+    """Three normal windows close an incident; of those between here one could not be scored."""
+    one = labelled("." * 56)
+    flagged = marks("x...x........")
+    scores = np.where(flagged, 0.9, 0.1).astype(np.float32)
+    assert len(alerts(one, Judged(scores=scores, flagged=flagged), RULES)) == 2
+    scores[2] = np.nan
+    assert alerts(one, Judged(scores=scores, flagged=flagged), RULES).tolist() == [[7, 26]]
+    found = over_series([one], Judged(scores=scores, flagged=flagged), {}, RULES, block=None)
+    assert (found.events.alerts, found.unscored_rows) == (1, 7 + HOP)
+
+
+@pytest.mark.parametrize("policy", [Policy(), Policy(open_after=2, close_after=1), Policy(open_after=3, close_after=5)])
+def test_alerts_are_those_that_the_daemon_opens(policy: Policy) -> None:
+    rng = np.random.default_rng(0)
+    one = labelled("." * 1_000)
+    count = len(one.last)
+    for share in (0.1, 0.4, 0.7):
+        flagged = rng.random(count) < share
+        scores = np.where(rng.random(count) < 0.1, np.nan, 1.0).astype(np.float32)
+        verdicts = np.where(np.isnan(scores), Verdict.UNSCORABLE, flagged).tolist()
+        found = alerts(one, Judged(scores=scores, flagged=flagged), Rules(hop=HOP, policy=policy))
+        assert len(found) == sum(_firings(verdicts, policy))
+        assert (found[1:, 0] > found[:-1, 1]).all()
+
+
+def _firings(verdicts: list[int], policy: Policy) -> Iterator[bool]:
+    incident = Incident()
+    for verdict in verdicts:
+        told = step(incident, verdict, 1.0, 0, 0, policy)
+        if told is Status.FIRING:
+            incident.fingerprint = "open"
+        if told is Status.RESOLVED:
+            incident = Incident()
+        yield told is Status.FIRING
+
+
+def test_blocks_need_a_long_series_with_events() -> None:
+    assert block_rows([labelled(20 * "....[=]...")], LENGTH) == 9
+    assert block_rows([labelled(20 * ".[==========].")], LENGTH) == 13
+    assert block_rows([labelled(5 * ".[=]")], LENGTH) is None
+    assert block_rows([labelled("[=]" + "." * 500)], LENGTH) is None
+    assert block_rows([labelled(20 * "....[=]...")] * 2, LENGTH) is None
+
+
+def test_drawn_windows_have_the_figures_of_what_was_drawn() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.random(90) < 0.3
+    scores = np.round(rng.normal(size=90) + truth, 1)
+    scores[::7] = np.nan
+    drawn = next(bootstrap.series_draws(np.repeat([5, 3, 9], 30), seed=1))
+    assert len(drawn) == 90
+    parts = sorted(set(drawn // 30))
+    assert len(parts) < 3, "this seed draws one of the three twice, at least"
+    found = bootstrap.of_draws(truth, scores, scores > 0.5, [drawn])
+    theirs = windows.report(truth[drawn], scores[drawn], scores[drawn] > 0.5)
+    kept = drawn[~np.isnan(scores[drawn])]
+    for interval, value in (
+        (found.accuracy, theirs.accuracy),
+        (found.anomaly_f1, theirs.anomaly.f1),
+        (found.normal_f1, theirs.normal.f1),
+        (found.auroc, sklearn.metrics.roc_auc_score(truth[kept], scores[kept])),
+        (found.average_precision, sklearn.metrics.average_precision_score(truth[kept], scores[kept])),
+    ):
+        assert interval is not None
+        assert interval.low == interval.high == pytest.approx(value)
+
+
+def waves(rows: int, seed: int, odd: tuple[slice, ...] = (), name: str = "waves") -> SeriesTable:
+    rng = np.random.default_rng(seed)
+    values = np.sin(np.arange(rows)[:, None] / 4 + np.array([0.0, 1.0])) + rng.normal(0, 0.05, (rows, 2))
+    labels = np.zeros(rows, dtype=np.int64)
+    for part in odd:
+        values[part] += rng.normal(size=values[part].shape)
+        labels[part] = 1
+    return SeriesTable(
+        samples=values.astype(np.float32),
+        channels=("pressure", "flow"),
+        time_us=np.arange(rows) * 1_000_000,
+        labels=labels,
+        series=name,
+    )
+
+
+TRAINED_ON = waves(2_500, 0, (slice(2_100, 2_130), slice(2_300, 2_320)))
+
+
+@pytest.fixture(scope="module")
+def trained() -> pipeline.Trained:
+    recipe = recipes.override(recipes.load("sliding"), epochs=20, length=16, hop=4, quantile=0.9)
+    return pipeline.train(recipe, [TRAINED_ON], seed=0, name="waves", batch_rows=64)
+
+
+def evaluated(artifact: Artifact, *tables: Table, normal: tuple[Table, ...] = ()) -> evaluation.Evaluated:
+    return evaluate_artifact(artifact, artifact.scorer(), tables, normal_class=None, normal=normal)
+
+
+def test_the_test_part_is_evaluated_as_the_training_did_with_floors_from_its_data(trained: pipeline.Trained) -> None:
+    part = slice(2_000, 2_500)  # the last fifth
+    assert TRAINED_ON.labels is not None
+    tested = replace(TRAINED_ON, samples=TRAINED_ON.samples[part], labels=TRAINED_ON.labels[part], time_us=None)
+    found = evaluated(trained.artifact, tested, normal=(TRAINED_ON,))
+    assert found.detector == trained.results.detector
+    assert found.baselines == trained.results.baselines
+    assert found.floors == trained.results.floors
+    assert found.series is not None
+    assert found.series.floors.keys() == {"random", "flag_everything", "pca", "knn"}
+    assert found.series.delay_unit == "rows", "neither the data nor the artifact says how long one takes"
+    assert found.intervals is None, "two events are too few"
+
+
+def test_floors_of_a_line_that_was_given_have_theirs_where_it_lies(trained: pipeline.Trained) -> None:
+    line = trained.artifact.manifest.threshold.value  # the quantile 0.9
+    given, _ = recalibrated(trained.artifact, line)
+    assert given.manifest.threshold.method == "given"
+    tested = waves(600, 1, (slice(300, 320),))
+    assert (
+        evaluated(given, tested, normal=(TRAINED_ON,)).baselines
+        == evaluated(trained.artifact, tested, normal=(TRAINED_ON,)).baselines
+    )
+
+
+def test_what_a_person_reads(trained: pipeline.Trained) -> None:
+    artifact = trained.artifact
+    odd = tuple(slice(at, at + 20) for at in range(200, 1_400, 200))
+    found = evaluated(artifact, waves(1_500, 1, odd, "long"))
+    text = summary.of_evaluation(found)
+    assert "6 of 6 events found" in text
+    assert "drawing blocks of 21 rows again" in text
+    assert "give it with --floors-from" in text
+    assert found.series is not None
+    assert found.series.delay_unit == "seconds"
+    for name in ("precision", "recall", "false_alarms_per_day", "average_precision"):
+        interval, value = found.series.intervals[name], getattr(found.series.detector, name)
+        assert interval is not None
+        assert interval.low <= value <= interval.high
+    several = evaluated(artifact, waves(400, 2, (slice(100, 120),), "a"), waves(9, 3, (slice(2, 4),), "short"))
+    assert several.series is not None
+    assert (several.series.events.events, several.series.detector.missed) == (2, 1)
+    assert "by drawing 2 series again" in summary.of_evaluation(several)
+    assert all(len(line) <= 125 for line in summary.of_evaluation(several).splitlines())
+
+
+def test_data_with_nothing_to_tell(trained: pipeline.Trained) -> None:
+    artifact = trained.artifact
+    short = evaluated(artifact, waves(9, 0, (slice(2, 4),)))
+    assert (short.windows, short.detector, short.intervals) == (0, None, None)
+    assert "0 of 1 events found, 0 alerts" in summary.of_evaluation(short)
+    holed = [waves(100, seed, (slice(50, 60),)) for seed in (0, 1)]
+    for table in holed:
+        table.samples[::8] = np.nan
+    unscorable = evaluated(artifact, *holed)
+    assert (unscorable.windows, unscorable.unscorable) == (44, 44)
+    assert unscorable.intervals is not None
+    assert unscorable.intervals.accuracy is None
+    assert "0 of 2 events found, 0 alerts" in summary.of_evaluation(unscorable)
+    everything = evaluated(artifact, waves(200, 0, (slice(0, 200),)))
+    assert everything.series is not None
+    assert everything.series.detector.vus_pr is None
+    assert everything.series.detector.false_alarms_per_day is None
+    nothing = evaluated(artifact, waves(200, 0))
+    assert nothing.series is not None
+    assert (nothing.series.detector.recall, nothing.series.detector.average_precision) == (None, None)
+    assert nothing.series.detector.false_alarms_per_day is not None
+    unlabelled = replace(waves(200, 0), labels=None)
+    assert evaluated(artifact, unlabelled).series is None
+    assert "no labels" in summary.of_evaluation(evaluated(artifact, unlabelled))
+
+
+def test_other_channels_are_refused_where_both_sides_name_them(trained: pipeline.Trained) -> None:
+    windows_of = np.random.default_rng(0).normal(size=(5, 16, 2)).astype(np.float32)
+    for names in (("flow", "pressure"), ("pressure", "speed")):
+        with pytest.raises(DataError, match=f"channels {', '.join(names)}; the artifact takes pressure, flow"):
+            evaluated(trained.artifact, WindowTable(windows=windows_of, channels=names))
+    with pytest.raises(DataError, match="channels flow, pressure"):
+        evaluated(trained.artifact, SeriesTable(samples=windows_of[0], channels=("flow", "pressure")))
+    with pytest.raises(DataError, match="the artifact takes"):
+        evaluated(trained.artifact, SeriesTable(samples=windows_of[0, :, :1], channels=("pressure",)))
+    assert evaluated(trained.artifact, WindowTable(windows=windows_of, channels=("0", "1"))).windows == 5
+
+
+def test_floors_need_to_know_how_the_training_divided_its_data(trained: pipeline.Trained) -> None:
+    manifest = change(trained.artifact.manifest, training={})
+    artifact = replace(trained.artifact, manifest=manifest)
+    with pytest.raises(DataError, match="leave --floors-from out"):
+        evaluated(artifact, waves(200, 0, (slice(50, 60),)), normal=(TRAINED_ON,))
+    with pytest.raises(DataError, match="floors: 0 normal windows to fit"):
+        evaluated(trained.artifact, waves(200, 0, (slice(50, 60),)), normal=(waves(9, 0),))

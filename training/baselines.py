@@ -1,0 +1,67 @@
+"""PCA and nearest neighbours beside the model: fitted on its windows, each with a line by its rule.
+
+Rules of this file: a floor gets nothing that the model did not get, and nothing less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.detector import autoencoder
+from monitor.detector.decision import Verdict, decide
+from monitor.detector.spec import ScalingSpec
+from training import fit as fitting
+from training.metrics import floors
+from training.parts import Parts, Table
+from training.recipe_form import Recipe
+from training.scored import Judged, calibrated_on, calibration_of
+from training.thresholds.choose import Labelled, choose
+
+NAMES = ("pca", "knn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledWindows:
+    """Windows (n, length, channels) in the data's own unit, and the truth (n,)."""
+
+    windows: NDArray[np.float32]
+    anomalous: NDArray[np.bool_]
+
+
+def baselines(
+    recipe: Recipe,
+    parts: Parts,
+    scales: ScalingSpec,
+    tables: Sequence[Table],
+    test: LabelledWindows,
+    *,
+    learnt: NDArray[np.bool_] | None = None,
+) -> dict[str, Judged]:
+    """Principal components, as many as the code is wide (half the window's size at most), and nearest neighbours.
+
+    Args:
+        parts: what `recipe` made of `tables`: floors are fitted and calibrated on the same windows as the model.
+        learnt: which of `parts.fit` the model learnt from; None: all of them.
+        test: what they are then looked at on; only the method "oracle" reads the labels.
+    """
+    shape = autoencoder.Shape((parts.window.length, len(parts.channels)), parts.window.image_shape)
+    size = shape.window[0] * shape.window[1]
+    components = max(min(autoencoder.code_size(recipe.model, shape), size // 2), 1)
+    windows = parts.fit if learnt is None else parts.fit[learnt]
+    floor = floors.fit(fitting.scale(windows, scales), components=components, seed=0)
+    held = floors.scores(floor, fitting.scale(calibrated_on(recipe, parts), scales))
+    found = floors.scores(floor, fitting.scale(test.windows, scales))
+    rule = msgspec.structs.replace(recipe.threshold, per="artifact")
+    made = {}
+    for name in NAMES:
+        if name in found:
+            scores = found[name].astype(np.float32)
+            calibration = calibration_of(recipe, parts, tables, held[name].astype(np.float32))
+            line = choose(calibration, rule, oracle=Labelled(scores=scores, anomalous=test.anomalous)).threshold.value
+            made[name] = Judged(scores=scores, flagged=decide(scores, line) == Verdict.ANOMALY)
+    return made

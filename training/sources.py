@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles import WindowTable
+from monitor.datafiles.content import is_file
 from monitor.errors import DataError
 from training import datasets
+from training.datasets import wfdb_record
 from training.datasets.options import Kind, ReadOptions, Table
 
 
@@ -50,7 +52,7 @@ def fingerprint(name: str, tables: Sequence[Table]) -> Source:
     """Names a source by what it holds now."""
     rows = sum(len(_numbers(table)) for table in tables)
     digest, size, path = hashlib.sha256(), 0, Path(name)
-    if path.is_file():
+    if is_file(path) and wfdb_record.header_of(path) is None:
         try:
             with path.open("rb") as file:
                 while block := file.read(1 << 20):

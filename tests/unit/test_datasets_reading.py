@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,3 +159,23 @@ def test_public_series(data_directory: Path) -> None:
         assert len(tables) == count
         assert isinstance(tables[0], SeriesTable)
         assert tables[0].samples.shape == shape
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [(".", "a directory"), ("", "a directory"), ("/", "a directory"), ("a" * 300, "File name too long"), ("a\0b", "null")],
+)
+def test_names_that_are_no_file(name: str, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        read(name, kind="sliding")
+
+
+def test_a_pipe_is_refused_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="a pipe or a device; write"):
+        read(str(tmp_path / "pipe"), kind="sliding")
+
+
+def test_images_whose_labels_can_not_have_a_name(written: Written) -> None:
+    source = written("images".ljust(254, "x"), bytes([0, 0, 8, 2]) + struct.pack(">2I", 1, 2) + b"ab")
+    assert windows(source).labels is None

@@ -140,3 +140,13 @@ def test_a_constant_series_gets_a_line_over_zero(tmp_path: Path) -> None:
 def _written(path: Path, content: str) -> Path:
     path.write_text(content)
     return path
+
+
+def test_the_command_is_kept_however_long_its_words(
+    beats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of channels may be longer than a file's name can be."""
+    words = ["train", str(beats), "--channels", "a_long_name," * 40, "/"]
+    monkeypatch.setattr("sys.argv", ["telltale", *words])
+    run("train", beats, "--recipe", "beats-dense", "--epochs", "1", "--out", tmp_path / "a")
+    assert f"telltale train BEATS.txt --channels {words[3]} /" in (tmp_path / "a" / "MODEL_CARD.md").read_text()

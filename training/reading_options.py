@@ -25,13 +25,13 @@ Channels = Annotated[
     str | None, typer.Option(help="Columns to watch, separated by commas; default: all but time, series and label.")
 ]
 LabelColumn = Annotated[
-    str | None, typer.Option(help="Column of labels; for rows that are windows also first, last or none.")
+    str | None, typer.Option(help="Column of labels, or none; for rows that are windows also first or last.")
 ]
 Labels = Annotated[
     Path | None, typer.Option(help="File of labels: one a row, intervals [series,] start, end, or NAB's windows JSON.")
 ]
 TimeColumn = Annotated[
-    str | None, typer.Option(help="Column of timestamps; default: one called timestamp, time, date, ...")
+    str | None, typer.Option(help="Column of timestamps, or none; default: one called timestamp, time, date, ...")
 ]
 SeriesColumn = Annotated[str | None, typer.Option(help="Long form: the column that names each row's series.")]
 ImageShape = Annotated[str | None, typer.Option(help="Windows are images of this height and width, such as 28x28.")]

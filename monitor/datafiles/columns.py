@@ -64,6 +64,11 @@ def find(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[s
     return next(iter(exactly or [at for at, name in enumerate(names) if name.lower() in usual]), None)
 
 
+def find_unless_none(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[str]) -> int | None:
+    """As `find`, but "none" is no column, unless one is called so."""
+    return None if wanted == "none" and "none" not in names else find(path, names, wanted, usual)
+
+
 def choose(path: Path, names: Sequence[str], channels: Sequence[str] | None, taken: Sequence[int | None]) -> list[int]:
     """The places of `channels`, in their order; of None all columns but those `taken` for something else."""
     if channels is None:
@@ -83,7 +88,7 @@ def labels(path: Path, columns: Columns, at: int) -> Int64Array:
     good = whole(columns.numbers[:, at])
     if not good.all():
         where = columns.place(int(np.argmin(good)), at)
-        raise DataError(f"{path}, {where}: labels must be whole numbers; choose another with --label-column")
+        raise DataError(f"{path}, {where}: labels must be whole numbers; choose another with --label-column, or none")
     return columns.numbers[:, at].astype(np.int64)
 
 

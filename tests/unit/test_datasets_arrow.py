@@ -209,3 +209,34 @@ def test_a_long_text_in_every_row_is_kept_once(tmp_path: Path) -> None:
     (table,) = read(str(path), kind="sliding", options=ReadOptions(series_column="pump"))
     assert table.series == long
     assert pa.default_memory_pool().max_memory() - before < 100_000_000
+
+
+def test_series_named_by_large_whole_numbers_stay_apart(write: Callable[[dict[str, Any]], str]) -> None:
+    names = [2**60 + 1, 2**60, 2**60 + 1]
+    found = read(write({"id": names, "v": [1.0, 2.0, 3.0]}), kind="sliding", options=ReadOptions(series_column="id"))
+    assert [(table.series, table.samples.ravel().tolist()) for table in found if isinstance(table, SeriesTable)] == [
+        (str(2**60 + 1), [1, 3]),
+        (str(2**60), [2]),
+    ]
+
+
+def test_series_that_can_not_be_told_apart_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([[2**60 + 1, 1], [2**60, 2]]))
+    with pytest.raises(DataError, match=r"row 1, column 0: series are told apart up to 2\*\*53"):
+        read(str(tmp_path / "a.npy"), kind="sliding", options=ReadOptions(series_column="0"))
+
+
+@pytest.mark.parametrize(
+    "times",
+    [pa.array([2**62], pa.timestamp("s")), pa.array([2**61], pa.timestamp("ms")), pa.array([2**31 - 1], pa.date32())],
+)
+def test_times_too_far_for_microseconds_are_refused(tmp_path: Path, times: Any) -> None:
+    feather.write_feather(pa.table({"time": times, "v": [1.0]}), tmp_path / "far")
+    with pytest.raises(DataError, match="not a readable"):
+        only(str(tmp_path / "far"))
+
+
+def test_no_column_need_be_a_label(write: Callable[[dict[str, Any]], str]) -> None:
+    source = write({"target": [0.5, 0.75], "v": [1.0, 2.0]})
+    assert only(source, label_column="none").channels == ("target", "v")
+    assert only(source, channels=("target",)).labels is None

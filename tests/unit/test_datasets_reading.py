@@ -163,7 +163,13 @@ def test_public_series(data_directory: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [(".", "a directory"), ("", "a directory"), ("/", "a directory"), ("a" * 300, "File name too long"), ("a\0b", "null")],
+    [
+        (".", "a directory"),
+        ("", "a directory"),
+        ("/", "a directory"),
+        ("a" * 300, "File name too long"),
+        ("a\0b", "null"),
+    ],
 )
 def test_names_that_are_no_file(name: str, told: str) -> None:
     with pytest.raises(DataError, match=told):
@@ -179,3 +185,18 @@ def test_a_pipe_is_refused_not_waited_for(tmp_path: Path) -> None:
 def test_images_whose_labels_can_not_have_a_name(written: Written) -> None:
     source = written("images".ljust(254, "x"), bytes([0, 0, 8, 2]) + struct.pack(">2I", 1, 2) + b"ab")
     assert windows(source).labels is None
+
+
+def test_a_column_called_like_a_label_or_a_time_may_be_neither(written: Written) -> None:
+    source = written("plant.csv", "date,target,flow\n31.12.25,0.5,1\n31.12.25,0.75,2\n")
+    with pytest.raises(DataError, match=r"31\.12\.25.* is not a time"):
+        series(source)
+    (table,) = series(source, time_column="none", label_column="none", channels=("target", "flow"))
+    assert (table.time_us, table.labels, table.samples.tolist()) == (None, None, [[0.5, 1], [0.75, 2]])
+    plain = written("plain.csv", "target,flow\n0.5,1\n0.75,2\n")
+    with pytest.raises(DataError, match="choose another with --label-column, or none"):
+        series(plain, channels=("flow",))
+    assert series(plain, label_column="none")[0].channels == ("target", "flow")
+    assert series(plain, channels=("target",))[0].samples.tolist() == [[0.5], [0.75]]
+    named = written("named.csv", "none,flow\n1,5\n")
+    assert listed(series(named, label_column="none")[0].labels) == [1]

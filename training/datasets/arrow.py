@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from monitor.datafiles import LABEL_NAMES, TIME_NAMES, Int64Array
-from monitor.datafiles.columns import Columns, choose, find, float32, labels
+from monitor.datafiles.columns import Columns, choose, find, find_unless_none, float32, labels
 from monitor.datafiles.content import MAX_BYTES
 from monitor.datafiles.reading import window_table
 from monitor.errors import DataError
@@ -37,7 +37,7 @@ def read(path: Path, content: bytes, kind: Kind, options: ReadOptions) -> list[T
         table = _table(path, content, kind, options)
         lists = _lists(table.schema)
         if not lists:
-            return tables_of(path, _columns(path, table), kind, options)
+            return tables_of(path, _columns(path, table, options.series_column), kind, options)
         return [_windows(path, table, lists, kind, options)]
 
 
@@ -109,11 +109,10 @@ def _wanted(path: Path, schema: Any, kind: Kind, options: ReadOptions) -> list[s
     strangers = [name for name in options.channels if name in names and name not in lists]
     if kind == "record" and lists and strangers:
         raise DataError(f"{path}: column {strangers[0]!r} holds no lists, as {', '.join(lists[:8])} do")
-    unlabelled = options.label_column == "none"
     places = [
         *choose(path, names, options.channels, ()),
-        find(path, names, options.time_column, TIME_NAMES),
-        None if unlabelled else find(path, names, options.label_column, LABEL_NAMES),
+        find_unless_none(path, names, options.time_column, TIME_NAMES),
+        find_unless_none(path, names, options.label_column, LABEL_NAMES),
         None if options.series_column is None else find(path, names, options.series_column, ()),
     ]
     return [names[at] for at in dict.fromkeys(places) if at is not None]
@@ -125,7 +124,7 @@ def _lists(schema: Any) -> list[str]:
     return [field.name for field in schema if any(test(field.type) for test in tests)]
 
 
-def _columns(path: Path, table: Any) -> Columns:
+def _columns(path: Path, table: Any, series_column: str | None = None) -> Columns:
     numbers = np.full((table.num_rows, table.num_columns), np.nan, dtype=np.float64)
     texts: dict[int, list[str]] = {}
     times_us: dict[int, Int64Array] = {}
@@ -136,6 +135,9 @@ def _columns(path: Path, table: Any) -> Columns:
             continue
         column = stored.cast(stored.type.value_type) if is_dictionary else stored
         kind = column.type
+        if name == series_column and pa.types.is_integer(kind):  # as float64 those over 2**53 become one another
+            texts[at] = _texts(column.cast(pa.string()))
+            continue
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             times_us[at] = _times_us(path, name, column)
         elif _is_number(kind):
@@ -177,8 +179,10 @@ def _times_us(path: Path, name: str, column: Any) -> Int64Array:
     if column.null_count:
         row = pc.index(pc.is_null(column), True).as_py()
         raise DataError(f"{path}, row {row + 1}, column {name}: no time; mend it or drop the row")
-    values = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).cast(pa.int64())
-    return np.asarray(values.to_numpy(), dtype=np.int64)
+    unit = pa.timestamp("us", getattr(column.type, "tz", None))
+    if getattr(column.type, "unit", "") == "ns":  # rounds, which is no overflow
+        return np.asarray(column.cast(pa.int64()).to_numpy(), dtype=np.int64) // 1000
+    return np.asarray(column.cast(unit).cast(pa.int64()).to_numpy(), dtype=np.int64)
 
 
 def _windows(path: Path, table: Any, lists: Sequence[str], kind: Kind, options: ReadOptions) -> Table:
@@ -187,12 +191,11 @@ def _windows(path: Path, table: Any, lists: Sequence[str], kind: Kind, options: 
         raise DataError(f"{path}: columns {', '.join(lists[:8])} hold lists, so rows are windows; choose such a recipe")
     names = table.column_names
     found = None
-    if options.label_column != "none":
-        label_at = find(path, names, options.label_column, LABEL_NAMES)
-        if label_at is not None:
-            label = _columns(path, table.select([names[label_at]]))
-            float32(path, label, [0])  # refuses text
-            found = labels(path, label, 0)
+    label_at = find_unless_none(path, names, options.label_column, LABEL_NAMES)
+    if label_at is not None:
+        label = _columns(path, table.select([names[label_at]]))
+        float32(path, label, [0])  # refuses text
+        found = labels(path, label, 0)
     chosen = list(options.channels or lists)
     length, windows = 0, list[NDArray[np.float64]]()
     for name in chosen:

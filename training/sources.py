@@ -37,14 +37,19 @@ def read(
     """Tables and fingerprints of all sources.
 
     Raises:
-        DataError: one can't be read; says where and what to do.
+        DataError: one can't be read, or is given twice; says where and what to do.
     """
     tables: list[Table] = []
-    sources = []
-    for name in names:
+    sources: list[Source] = []
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            raise DataError(f"{name}: is given twice; name it once, or its copy tests what was learnt from it")
         found = datasets.read(name, kind=kind, options=options, note=note)
         tables += found
-        sources.append(fingerprint(name, found))
+        source = fingerprint(name, found)
+        if twin := next((each.file for each in sources if each.sha256 == source.sha256), None):
+            note(f"{source.file} is the same as {twin}; where one is learnt from and the other tests, figures flatter")
+        sources.append(source)
     return tables, sources
 
 

@@ -21,7 +21,7 @@ from monitor.errors import DataError
 Array = NDArray[Any]  # of any kind of number
 
 # What columns are called where nobody said which they are. A label taken for a channel would be the worst of mistakes.
-TIME_NAMES = ("timestamp", "datetime", "time", "date", "ts")
+TIME_NAMES = ("timestamp", "@timestamp", "datetime", "time", "date", "ts")
 LABEL_NAMES = ("label", "labels", "anomaly", "is_anomaly", "class", "target")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A number is seconds, milliseconds, microseconds or nanoseconds since 1970 by its size: the limits are the year 5138.
@@ -98,7 +98,8 @@ def float32(path: Path, columns: Columns, chosen: Sequence[int]) -> Float32Array
         if at in columns.texts or at in columns.times_us:
             kind = "text" if at in columns.texts else "times"
             what = f"column {columns.called[at]} holds {kind}, not numbers"
-            raise DataError(f"{path}: {what}; choose columns with --channels")
+            means = "name it with --time-column, or " if at in columns.times_us else ""
+            raise DataError(f"{path}: {what}; {means}choose columns with --channels")
     with np.errstate(all="ignore"):
         narrow = columns.numbers[:, chosen].astype(np.float32)
     if np.isinf(narrow).any():

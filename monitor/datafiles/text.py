@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.datafiles.columns import Columns, find
+from monitor.datafiles.columns import Columns, find, iso_us
 from monitor.datafiles.content import MAX_BYTES
 from monitor.errors import DataError
 
@@ -76,7 +76,9 @@ def decoded(path: Path, content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: neither text nor a format known here (byte {error.start} is not UTF-8)") from None
+        raise DataError(
+            f"{path}: neither text nor a format known here (byte {error.start} is not UTF-8); save text as UTF-8"
+        ) from None
 
 
 def cells_by_line(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
@@ -129,5 +131,16 @@ def _numbers(path: Path, line: int, cells: list[str], names: tuple[str, ...] | N
     if None in row:
         at = row.index(None)
         what = f"column {names[at] if names else at + 1}: {cells[at][:40]!r} is not a number"
-        raise DataError(f"{path}, line {line}, {what}; leave missing cells empty, and choose columns with --channels")
+        raise DataError(f"{path}, line {line}, {what}; {_advice(cells[at])}")
     return [number for number in row if number is not None]
+
+
+def _advice(cell: str) -> str:
+    """What to do about a cell that is no number."""
+    if re.fullmatch(r"[-+]?[0-9]+(,[0-9]+)+(\.[0-9]+)?", cell.strip()):
+        return "write numbers with a point, and thousands without a mark"
+    try:
+        iso_us(cell)
+    except ValueError:
+        return "leave missing cells empty, and choose columns with --channels"
+    return "name the column of times with --time-column; where the first line holds no names, put them there"

@@ -334,3 +334,20 @@ def test_text_and_workbooks_that_begin_like_an_npz(written: Written) -> None:
         archive.writestr("xl/workbook.xml", "<workbook/>")
     with pytest.raises(DataError, match=r"a zip that holds 'xl/workbook.xml', not arrays; export each table"):
         datafiles.read_series(written(workbook.getvalue()))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("a;b\n1,5;2\n", "write numbers with a point"),
+        ('a,b\n"1,234.5",2\n', "thousands without a mark"),
+        (",a\n2026-01-01 00:00:00,1\n", "name the column of times with --time-column"),
+        ("2026-01-01,1\n2026-01-02,1\n", "where the first line holds no names, put them there"),
+        ("a\nn/a\n", "leave missing cells empty"),
+        ("a\n°".encode("latin1"), "save text as UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16"), "save text as UTF-8"),
+    ],
+)
+def test_what_to_do_about_a_cell_is_said(written: Written, content: str | bytes, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        datafiles.read_series(written(content))

@@ -200,3 +200,9 @@ def test_a_column_called_like_a_label_or_a_time_may_be_neither(written: Written)
     assert series(plain, channels=("target",))[0].samples.tolist() == [[0.5], [0.75]]
     named = written("named.csv", "none,flow\n1,5\n")
     assert listed(series(named, label_column="none")[0].labels) == [1]
+
+
+def test_elastics_time_column_is_no_tag_of_a_ts_file(written: Written) -> None:
+    for mark in ("", '"'):
+        (table,) = series(written("e.csv", f"{mark}@timestamp{mark},v\n2026-01-01T00:00:00Z,1\n"))
+        assert (table.channels, listed(table.time_us)) == (("v",), [1_767_225_600_000_000])

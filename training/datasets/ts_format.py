@@ -35,13 +35,14 @@ def parse(path: Path, text: str, *, want_labels: bool = True) -> Cases:
         raise DataError(f"{path}: its targets are numbers to predict, not classes; read it with --label-column none")
     ends_in_label = header.classes is not None or header.regression
     classes = header.classes if want_labels else None
+    known = frozenset(classes or ())
     values, labels, places = [], [], []
     for line, row in enumerate(lines[header.first_line :], header.first_line + 1):
         if not (row := row.strip()) or row.startswith(("#", "%")):
             continue
         *dimensions, label = row.split(":") if ends_in_label else [*row.split(":"), ""]
         label = label.strip()
-        if classes is not None and label not in classes:
+        if classes is not None and label not in known:
             raise DataError(f"{path}, line {line}: class {label[:40]!r}; the header names {', '.join(classes[:20])}")
         if not dimensions:
             raise DataError(f"{path}, line {line}: no samples; expected numbers, a colon, and the class")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles import WindowTable
+from monitor.datafiles import SeriesTable, WindowTable
 from monitor.datafiles.content import is_file
 from monitor.errors import DataError
 from training import datasets
@@ -50,6 +51,13 @@ def read(
         if twin := next((each.file for each in sources if each.sha256 == source.sha256), None):
             note(f"{source.file} is the same as {twin}; where one is learnt from and the other tests, figures flatter")
         sources.append(source)
+    found_in = {(table.series, table.source) for table in tables if isinstance(table, SeriesTable)}
+    counts = Counter(series for series, _ in found_in)
+    if several := sorted(name for name, count in counts.items() if count > 1):
+        told = ", ".join(several[:5])
+        note(
+            f"series in several files each: {told} ({len(several)} in all); a line per series would be theirs together"
+        )
     return tables, sources
 
 

@@ -233,3 +233,13 @@ def test_many_classes_cost_a_case_no_more_than_one(parse: Any, header: Callable[
         return time.process_time() - begun
 
     assert seconds([f"c{at}" for at in range(10_000)]) < 8 * seconds(["c9999"])  # 40 times, compared one by one
+
+
+def test_cases_that_would_not_fit_are_refused(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = written("@classLabel false\n@data\n" + "1,2,3\n" * 20)
+    monkeypatch.setattr("training.datasets.cases.MAX_CASE", 1)
+    with pytest.raises(DataError, match="line 3: over 1 numbers in one case"):
+        windows(source)
+    monkeypatch.setattr("training.datasets.cases.MAX_BYTES", 1000)
+    with pytest.raises(DataError, match="22 lines, 40 numbers: over 1000 bytes"):
+        windows(source)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from monitor.datafiles import LABEL_NAMES
 from monitor.errors import DataError
-from training.datasets.cases import Cases, one_length, samples_of
+from training.datasets.cases import Cases, lines_of, one_length, samples_of
 
 _NUMERIC = ("numeric", "real", "integer")
 _QUOTES = "'\""
@@ -43,7 +43,7 @@ def parse(path: Path, text: str, *, label_column: str | None = None) -> Cases:
     Raises:
         DataError: says which line, and what was expected.
     """
-    lines = text.split("\n")
+    lines = lines_of(path, text)
     attributes, first_line = _header(path, lines)
     label_at = _label(path, attributes, label_column)
     sample_at = [at for at, each in enumerate(attributes) if at != label_at and each.kind != "nominal"]

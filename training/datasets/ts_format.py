@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.errors import DataError
-from training.datasets.cases import Cases, one_length, samples_of
+from training.datasets.cases import Cases, lines_of, one_length, samples_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ def parse(path: Path, text: str, *, want_labels: bool = True) -> Cases:
     Raises:
         DataError: the header is not whole or says what is not read here (time stamps), or a line is not a case.
     """
-    lines = text.split("\n")
+    lines = lines_of(path, text)
     header = _header(path, lines)
     if header.regression and want_labels:
         raise DataError(f"{path}: its targets are numbers to predict, not classes; read it with --label-column none")

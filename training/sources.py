@@ -56,7 +56,7 @@ def read(
     if several := sorted(name for name, count in counts.items() if count > 1):
         told = ", ".join(several[:5])
         note(
-            f"series in several files each: {told} ({len(several)} in all); a line per series would be theirs together"
+            f"series in several files each: {told} ({len(several)} in all); a line per series is theirs together"
         )
     return tables, sources
 

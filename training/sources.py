@@ -55,9 +55,7 @@ def read(
     counts = Counter(series for series, _ in found_in)
     if several := sorted(name for name, count in counts.items() if count > 1):
         told = ", ".join(several[:5])
-        note(
-            f"series in several files each: {told} ({len(several)} in all); a line per series is theirs together"
-        )
+        note(f"series in several files each: {told} ({len(several)} in all); a line per series is theirs together")
     return tables, sources
 
 

@@ -185,8 +185,14 @@ def _normal(name: str, kind: Kind, options: ReadOptions) -> list[Table]:
 
 def _command() -> str:
     """The command as it was given; files by their names, not their places."""
-    words = [Path(word).name if Path(word).exists() else word for word in sys.argv[1:]]
-    return shlex.join(["telltale", *words])
+    return shlex.join(["telltale", *map(_placeless, sys.argv[1:])])
+
+
+def _placeless(word: str) -> str:
+    try:
+        return Path(word).name or word if Path(word).exists() else word
+    except (OSError, ValueError):  # too long for a name: a list of channels, say
+        return word
 
 
 def _note(text: str) -> None:

@@ -20,7 +20,7 @@ from monitor.detector.spec import Manifest, ThresholdSpec, WindowSpec, model_pro
 from monitor.detector.windowing import mend_missing
 from monitor.errors import DataError
 from training import splits
-from training.datasets import missing
+from training.datasets import missing, timestamps
 from training.recipe_form import Recipe, WindowPart
 
 Float32Array = NDArray[np.float32]
@@ -140,10 +140,11 @@ def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Parts:
     else:
         parts = _divide_series(recipe, series, window, channels, seed)
     if not len(parts.fit) or (recipe.split.calibration and not len(parts.calibration)):
+        about_time = "".join(f"; {note}" for note in itertools.islice(timestamps.notes(series), 3))
         raise DataError(
             f"{len(parts.fit)} normal windows to fit and {len(parts.calibration)} to calibrate with are not enough; "
             f"check the labels (normal is {recipe.normal_class}), the window's length ({window.length}), missing "
-            "numbers, and the shares in [split]"
+            f"numbers, and the shares in [split]{about_time}"
         )
     if recipe.fit.patience and not len(parts.validation):
         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,13 +25,13 @@ Channels = Annotated[
     str | None, typer.Option(help="Columns to watch, separated by commas; default: all but time, series and label.")
 ]
 LabelColumn = Annotated[
-    str | None, typer.Option(help="Column of labels; for rows that are windows also first, last or none.")
+    str | None, typer.Option(help="Column of labels, or none; for rows that are windows also first or last.")
 ]
 Labels = Annotated[
     Path | None, typer.Option(help="File of labels: one a row, intervals [series,] start, end, or NAB's windows JSON.")
 ]
 TimeColumn = Annotated[
-    str | None, typer.Option(help="Column of timestamps; default: one called timestamp, time, date, ...")
+    str | None, typer.Option(help="Column of timestamps, or none; default: one called timestamp, time, date, ...")
 ]
 SeriesColumn = Annotated[str | None, typer.Option(help="Long form: the column that names each row's series.")]
 ImageShape = Annotated[str | None, typer.Option(help="Windows are images of this height and width, such as 28x28.")]
@@ -41,7 +42,7 @@ KafkaConfig = Annotated[
 
 def read_options(
     *,
-    channels: str | None = None,
+    channels: str | tuple[str, ...] | None = None,
     label_column: str | None = None,
     labels: Path | None = None,
     time_column: str | None = None,
@@ -51,9 +52,14 @@ def read_options(
     window_length: int | None = None,
     sampling_rate_hz: float | None = None,
 ) -> ReadOptions:
-    """The options as `training.datasets` takes them. Raises `DataError` where one can't be meant."""
+    """The options as `training.datasets` takes them; `channels` in one text are separated by commas.
+
+    Raises:
+        DataError: one can't be meant.
+    """
+    named = tuple(name.strip() for name in channels.split(",")) if isinstance(channels, str) else channels
     return ReadOptions(
-        channels=tuple(name.strip() for name in channels.split(",")) if channels else None,
+        channels=named if channels else None,
         label_column=label_column,
         labels=labels,
         time_column=time_column,
@@ -76,7 +82,7 @@ def artifact_options(
 ) -> ReadOptions:
     """How data for an artifact is read: its channels, by name, in its windows."""
     return read_options(
-        channels=",".join(channel.name for channel in manifest.channels),
+        channels=tuple(channel.name for channel in manifest.channels),
         label_column=label_column,
         labels=labels,
         time_column=time_column,
@@ -90,7 +96,7 @@ def artifact_options(
 def _image_shape(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    height, _, width = text.lower().partition("x")
-    if not (height.strip().isdigit() and width.strip().isdigit()):
-        raise DataError(f"--image-shape {text!r}: expected height and width, such as 28x28")
-    return int(height), int(width)
+    sides = re.fullmatch(r"([0-9]{1,6}) *[xX] *([0-9]{1,6})", text.strip())
+    if sides is None:
+        raise DataError(f"--image-shape {text[:40]!r}: expected height and width, such as 28x28")
+    return int(sides[1]), int(sides[2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles import WindowTable
+from monitor.datafiles import SeriesTable, WindowTable
+from monitor.datafiles.content import is_file
 from monitor.errors import DataError
 from training import datasets
+from training.datasets import wfdb_record
 from training.datasets.options import Kind, ReadOptions, Table
 
 
@@ -35,14 +38,24 @@ def read(
     """Tables and fingerprints of all sources.
 
     Raises:
-        DataError: one can't be read; says where and what to do.
+        DataError: one can't be read, or is given twice; says where and what to do.
     """
     tables: list[Table] = []
-    sources = []
-    for name in names:
+    sources: list[Source] = []
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            raise DataError(f"{name}: is given twice; name it once, or its copy tests what was learnt from it")
         found = datasets.read(name, kind=kind, options=options, note=note)
         tables += found
-        sources.append(fingerprint(name, found))
+        source = fingerprint(name, found)
+        if twin := next((each.file for each in sources if each.sha256 == source.sha256), None):
+            note(f"{source.file} is the same as {twin}; where one is learnt from and the other tests, figures flatter")
+        sources.append(source)
+    found_in = {(table.series, table.source) for table in tables if isinstance(table, SeriesTable)}
+    counts = Counter(series for series, _ in found_in)
+    if several := sorted(name for name, count in counts.items() if count > 1):
+        told = ", ".join(several[:5])
+        note(f"series in several files each: {told} ({len(several)} in all); a line per series is theirs together")
     return tables, sources
 
 
@@ -50,7 +63,7 @@ def fingerprint(name: str, tables: Sequence[Table]) -> Source:
     """Names a source by what it holds now."""
     rows = sum(len(_numbers(table)) for table in tables)
     digest, size, path = hashlib.sha256(), 0, Path(name)
-    if path.is_file():
+    if is_file(path) and wfdb_record.header_of(path) is None:
         try:
             with path.open("rb") as file:
                 while block := file.read(1 << 20):

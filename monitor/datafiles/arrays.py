@@ -15,7 +15,8 @@ from monitor.datafiles.columns import Array, Columns
 from monitor.errors import DataError
 
 NPY = b"\x93NUMPY"
-NPZ = b"PK"
+NPZ = b"PK\x03\x04"
+_LEAST_BYTES = 4
 
 
 def npy(path: Path, content: bytes, member: str = "") -> Array:
@@ -35,6 +36,8 @@ def npy(path: Path, content: bytes, member: str = "") -> Array:
     size, rest = math.prod(shape), len(content) - file.tell()
     if any(side < 0 for side in shape) or size * dtype.itemsize != rest:
         raise DataError(f"{where}: {rest} bytes of data do not fit shape {shape} of {dtype}; fetch it again")
+    if size * _LEAST_BYTES > bounds.MAX_BYTES:  # narrow kinds of numbers grow when they become float32
+        raise DataError(f"{where}: {size} numbers are over {bounds.MAX_BYTES} bytes as float32; split the file")
     flat = np.frombuffer(content, dtype=dtype, count=size, offset=file.tell())
     return flat.reshape(shape, order="F" if column_major else "C")
 
@@ -50,6 +53,10 @@ def npz(path: Path, content: bytes) -> dict[str, Array]:
         raise DataError(f"{path}: not a readable .npz: {error}; save it again with numpy.savez") from None
     if size > bounds.MAX_BYTES:
         raise DataError(f"{path}: more than {bounds.MAX_BYTES} bytes unpacked; split the file")
+    if strange := [entry.filename for entry in entries if not entry.filename.endswith(".npy")]:
+        raise DataError(
+            f"{path}: a zip that holds {strange[0][:60]!r}, not arrays; export each table of a workbook as CSV"
+        )
     named = {entry.filename.removesuffix(".npy"): array for entry, array in zip(entries, unpacked, strict=True)}
     return {name: npy(path, array, name) for name, array in named.items()}
 
@@ -59,5 +66,7 @@ def npz_columns(path: Path, arrays: dict[str, Array]) -> Columns:
     shapes = {array.shape for array in arrays.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
         raise DataError(f"{path}: arrays of shapes {shapes}; a series is one array (samples,) per channel")
-    table = np.stack([array.astype(np.float64) for array in arrays.values()], axis=1)
+    if sum(array.size for array in arrays.values()) * 8 > bounds.MAX_BYTES:
+        raise DataError(f"{path}: its arrays are over {bounds.MAX_BYTES} bytes as float64; split the file")
+    table = np.stack(list(arrays.values()), axis=1, dtype=np.float64, casting="unsafe")
     return Columns(numbers=table, names=tuple(arrays))

@@ -21,7 +21,7 @@ from monitor.errors import DataError
 Array = NDArray[Any]  # of any kind of number
 
 # What columns are called where nobody said which they are. A label taken for a channel would be the worst of mistakes.
-TIME_NAMES = ("timestamp", "datetime", "time", "date", "ts")
+TIME_NAMES = ("timestamp", "@timestamp", "datetime", "time", "date", "ts")
 LABEL_NAMES = ("label", "labels", "anomaly", "is_anomaly", "class", "target")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A number is seconds, milliseconds, microseconds or nanoseconds since 1970 by its size: the limits are the year 5138.
@@ -68,6 +68,11 @@ def find(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[s
     return next(iter(exactly or [at for at, name in enumerate(names) if name.lower() in usual]), None)
 
 
+def find_unless_none(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[str]) -> int | None:
+    """As `find`, but "none" is no column, unless one is called so."""
+    return None if wanted == "none" and "none" not in names else find(path, names, wanted, usual)
+
+
 def choose(path: Path, names: Sequence[str], channels: Sequence[str] | None, taken: Sequence[int | None]) -> list[int]:
     """The places of `channels`, in their order; of None all columns but those `taken` for something else."""
     if channels is None:
@@ -87,7 +92,7 @@ def labels(path: Path, columns: Columns, at: int) -> Int64Array:
     good = whole(columns.numbers[:, at])
     if not good.all():
         where = columns.place(int(np.argmin(good)), at)
-        raise DataError(f"{path}, {where}: labels must be whole numbers; choose another with --label-column")
+        raise DataError(f"{path}, {where}: labels must be whole numbers; choose another with --label-column, or none")
     return columns.numbers[:, at].astype(np.int64)
 
 
@@ -97,7 +102,8 @@ def float32(path: Path, columns: Columns, chosen: Sequence[int]) -> Float32Array
         if at in columns.texts or at in columns.times_us:
             kind = "text" if at in columns.texts else "times"
             what = f"column {columns.called[at]} holds {kind}, not numbers"
-            raise DataError(f"{path}: {what}; choose columns with --channels")
+            means = "name it with --time-column, or " if at in columns.times_us else ""
+            raise DataError(f"{path}: {what}; {means}choose columns with --channels")
     with np.errstate(all="ignore"):
         narrow = columns.numbers[:, chosen].astype(np.float32)
     if np.isinf(narrow).any():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import stat
 import zlib
 from pathlib import Path
 
@@ -15,6 +16,14 @@ from monitor.errors import DataError
 # Far over what fits a training run, far under what would bring a machine down unnoticed.
 MAX_BYTES = 2 * 1024**3
 _GZIP = b"\x1f\x8b"
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; no where that can't be told: a name too long, a directory that may not be entered."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def content(path: Path) -> bytes:
@@ -33,6 +42,11 @@ def beginning(path: Path, size: int) -> bytes:
 
 def _raw(path: Path, size: int) -> bytes:
     try:
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise DataError(f"{path}: can't be read: it is a directory; name the files in it")
+        if not stat.S_ISREG(kind):  # a pipe waits for its writer, and can't be read twice
+            raise DataError(f"{path}: can't be read: a pipe or a device; write what it holds to a file, and name that")
         with path.open("rb") as file:
             return file.read(size)
     except (OSError, ValueError) as error:  # ValueError: a null character in the name

@@ -13,6 +13,7 @@ from monitor.datafiles.columns import (
     Columns,
     choose,
     find,
+    find_unless_none,
     float32,
     labels,
     times,
@@ -38,7 +39,8 @@ def read_series(
         channels: which columns, in this order; by default all but time and label. Columns without names are called
             "0", "1", ..., or "value" where there is only one.
         time_column: default: a column called as in `TIME_NAMES`. ISO 8601 (UTC where nothing is said), or a number.
-        label_column: default: a column called as in `LABEL_NAMES`. Whole numbers.
+        label_column: default: a column called as in `LABEL_NAMES` that is no channel. Whole numbers. "none" of either
+            where there is no such column takes none.
 
     Raises:
         DataError: names file, line and column, what was expected, what to do.
@@ -69,7 +71,8 @@ def series_columns(
     keep = [TIME_NAMES if time_column is None else (time_column,)]
     if series_column is not None:
         keep.append((series_column,))
-    required = [*(channels or ()), time_column, label_column, series_column]
+    said = [name for name in (time_column, label_column) if name != "none"]
+    required = [*(channels or ()), *said, series_column]
     columns = text_columns(path, content, keep, select, required)
     if columns.names is None and len(columns.numbers) == 1:
         return Columns(numbers=columns.numbers.T)  # a series in one line, as some in the UCR archive
@@ -87,7 +90,10 @@ def series_table(
 ) -> SeriesTable:
     """The rows of `columns` as one series; see `read_series`. `series_column` is no channel."""
     names = columns.called
-    time_at, label_at = find(path, names, time_column, TIME_NAMES), find(path, names, label_column, LABEL_NAMES)
+    time_at = find_unless_none(path, names, time_column, TIME_NAMES)
+    label_at = find_unless_none(path, names, label_column, LABEL_NAMES)
+    if label_column is None and label_at is not None and names[label_at] in (channels or ()):
+        label_at = None
     series_at = None if series_column is None else find(path, names, series_column, ())
     chosen = choose(path, names, channels, (time_at, label_at, series_at))
     if not chosen or not len(columns.numbers):

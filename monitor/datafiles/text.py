@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
 import itertools
+import re
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.datafiles.columns import Columns, find
+from monitor.datafiles.columns import Columns, find, iso_us
+from monitor.datafiles.content import MAX_BYTES
 from monitor.errors import DataError
 
 MAX_COLUMNS = 100_001
+_NUMBER_BYTES, _TEXT_BYTES = 8, 32  # of a cell in memory, about
+_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 
 
 def text_columns(
@@ -37,8 +40,6 @@ def text_columns(
     text = decoded(path, content)
     rows = cells_by_line(path, text)
     number, first = next(rows, (0, []))
-    if len(first) > MAX_COLUMNS:
-        raise DataError(f"{path}: {len(first)} columns, at most {MAX_COLUMNS} are read")
     names, kept, skipped = None, dict[int, list[str]](), list[int]()
     if any(_number(cell) is None for cell in first):
         names = tuple(cell.strip() or f"column {at + 1}" for at, cell in enumerate(first))
@@ -51,9 +52,12 @@ def text_columns(
     elif first:
         rows = itertools.chain([(number, first)], rows)
     numbers, lines = array("d"), array("q")
+    weight = _NUMBER_BYTES * len(first) + _TEXT_BYTES * len(kept)
     for line, cells in rows:
         if len(cells) != len(first):
             raise DataError(f"{path}, line {line}: {len(cells)} cells, expected {len(first)} as in the first line")
+        if len(lines) * weight > MAX_BYTES:
+            raise DataError(f"{path}: over {len(lines)} rows of {len(first)} columns are too many; split the file")
         for at, texts in kept.items():
             texts.append(cells[at])
             cells[at] = "nan"
@@ -72,23 +76,44 @@ def decoded(path: Path, content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: neither text nor a format known here (byte {error.start} is not UTF-8)") from None
+        raise DataError(
+            f"{path}: neither text nor a format known here (byte {error.start} is not UTF-8); save text as UTF-8"
+        ) from None
 
 
 def cells_by_line(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers from 1, and cells; blank lines are left out."""
-    first = next((line for line in io.StringIO(text) if line.strip()), "")
+    """Line numbers from 1, and cells; blank lines are left out. One line at a time is in memory, and it is bounded."""
+    first = next((found[0] for found in _LINE.finditer(text) if found[0].strip()), "")
     separator = next((mark for mark in ";,\t" if mark in first), None)
     if separator is None:
-        yield from ((number, cells) for number, line in enumerate(text.splitlines(), 1) if (cells := line.split()))
+        for number, found in enumerate(_LINE.finditer(text), 1):
+            if cells := found[0].split(None, MAX_COLUMNS):
+                if len(cells) > MAX_COLUMNS:
+                    raise _too_wide(path, number)
+                yield number, cells
         return
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    held = 0  # cells of the row that is being read, which quotes may stretch over lines
+
+    def bounded() -> Iterator[str]:
+        nonlocal held
+        for found in _LINE.finditer(text):
+            held += found[0].count(separator) + 1
+            if held > MAX_COLUMNS:
+                raise _too_wide(path, reader.line_num + 1)
+            yield found[0]
+
+    reader = csv.reader(bounded(), delimiter=separator)
     try:
         for cells in reader:
+            held = 0
             if len(cells) > 1 or (cells and cells[0].strip()):
                 yield reader.line_num, cells
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: not separated text: {error}") from None
+
+
+def _too_wide(path: Path, line: int) -> DataError:
+    return DataError(f"{path}, line {line}: over {MAX_COLUMNS} columns, which is more than is read; split the line")
 
 
 def _number(cell: str) -> float | None:
@@ -106,5 +131,16 @@ def _numbers(path: Path, line: int, cells: list[str], names: tuple[str, ...] | N
     if None in row:
         at = row.index(None)
         what = f"column {names[at] if names else at + 1}: {cells[at][:40]!r} is not a number"
-        raise DataError(f"{path}, line {line}, {what}; leave missing cells empty, and choose columns with --channels")
+        raise DataError(f"{path}, line {line}, {what}; {_advice(cells[at])}")
     return [number for number in row if number is not None]
+
+
+def _advice(cell: str) -> str:
+    """What to do about a cell that is no number."""
+    if re.fullmatch(r"[-+]?[0-9]+(,[0-9]+)+(\.[0-9]+)?", cell.strip()):
+        return "write numbers with a point, and thousands without a mark"
+    try:
+        iso_us(cell)
+    except ValueError:
+        return "leave missing cells empty, and choose columns with --channels"
+    return "name the column of times with --time-column; where the first line holds no names, put them there"

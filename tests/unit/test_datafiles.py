@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -299,3 +300,54 @@ def test_ecg5000(data_directory: Path) -> None:
     assert table.windows.shape == (4500, 140, 1)
     assert table.labels is not None
     assert int((table.labels == 1).sum()) == 2627
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["1," * 200_000, "1 " * 200_000, "a,b\n" + '"\n",' * 200_000],
+    ids=["commas", "spaces", "one row over many lines"],
+)
+def test_a_row_is_refused_before_its_cells_are_made(written: Written, content: str) -> None:
+    with pytest.raises(DataError, match="over 100001 columns"):
+        datafiles.read_series(written(content))
+
+
+def test_more_rows_than_fit_are_refused(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitor.datafiles.text.MAX_BYTES", 1000)
+    assert len(datafiles.read_series(written("1\n" * 120)).samples) == 120
+    with pytest.raises(DataError, match="over 126 rows of 1 columns"):
+        datafiles.read_series(written("1\n" * 130))
+
+
+def test_narrow_numbers_are_weighed_as_what_they_become(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitor.datafiles.content.MAX_BYTES", 700)
+    with pytest.raises(DataError, match="200 numbers are over 700 bytes as float32"):
+        datafiles.read_series(written(npy(np.zeros(200, np.int8))))
+    with pytest.raises(DataError, match="over 700 bytes as float64"):
+        datafiles.read_series(written(npz(a=np.zeros(50, np.int8), b=np.zeros(50, np.int8))))
+
+
+def test_text_and_workbooks_that_begin_like_an_npz(written: Written) -> None:
+    assert datafiles.read_series(written("PK_1,flow\n1,2\n")).channels == ("PK_1", "flow")
+    workbook = io.BytesIO()
+    with zipfile.ZipFile(workbook, "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    with pytest.raises(DataError, match=r"a zip that holds 'xl/workbook.xml', not arrays; export each table"):
+        datafiles.read_series(written(workbook.getvalue()))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("a;b\n1,5;2\n", "write numbers with a point"),
+        ('a,b\n"1,234.5",2\n', "thousands without a mark"),
+        (",a\n2026-01-01 00:00:00,1\n", "name the column of times with --time-column"),
+        ("2026-01-01,1\n2026-01-02,1\n", "where the first line holds no names, put them there"),
+        ("a\nn/a\n", "leave missing cells empty"),
+        ("a\n°".encode("latin1"), "save text as UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16"), "save text as UTF-8"),
+    ],
+)
+def test_what_to_do_about_a_cell_is_said(written: Written, content: str | bytes, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        datafiles.read_series(written(content))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from scipy.io import arff
 
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.errors import DataError
-from training.datasets import ReadOptions, read
+from training.datasets import ReadOptions, arff_format, read, ts_format
 
 Written = Callable[[str], str]
 
@@ -210,3 +211,35 @@ def test_ecg5000_in_three_forms(data_directory: Path, tmp_path: Path) -> None:
         table = windows(str(path))
         np.testing.assert_array_equal(table.windows, text.windows)
         np.testing.assert_array_equal(table.labels, text.labels)
+
+
+@pytest.mark.parametrize(
+    ("parse", "header", "row"),
+    [
+        (ts_format.parse, lambda names: f"@classLabel true {' '.join(names)}", "1,2:c9999\n"),
+        (
+            arff_format.parse,
+            lambda names: f"@relation r\n@attribute a numeric\n@attribute c {{{','.join(names)}}}",
+            "1,c9999\n",
+        ),
+    ],
+    ids=["ts", "arff"],
+)
+def test_many_classes_cost_a_case_no_more_than_one(parse: Any, header: Callable[[list[str]], str], row: str) -> None:
+    def seconds(names: list[str]) -> float:
+        text = f"{header(names)}\n@data\n{row * 10_000}"
+        begun = time.process_time()
+        assert set(parse(Path("f"), text).labels) == {"c9999"}
+        return time.process_time() - begun
+
+    assert seconds([f"c{at}" for at in range(10_000)]) < 8 * seconds(["c9999"])  # 40 times, compared one by one
+
+
+def test_cases_that_would_not_fit_are_refused(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = written("@classLabel false\n@data\n" + "1,2,3\n" * 20)
+    monkeypatch.setattr("training.datasets.cases.MAX_CASE", 1)
+    with pytest.raises(DataError, match="line 3: over 1 numbers in one case"):
+        windows(source)
+    monkeypatch.setattr("training.datasets.cases.MAX_BYTES", 1000)
+    with pytest.raises(DataError, match="22 lines, 40 numbers: over 1000 bytes"):
+        windows(source)

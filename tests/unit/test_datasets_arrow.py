@@ -209,3 +209,67 @@ def test_a_long_text_in_every_row_is_kept_once(tmp_path: Path) -> None:
     (table,) = read(str(path), kind="sliding", options=ReadOptions(series_column="pump"))
     assert table.series == long
     assert pa.default_memory_pool().max_memory() - before < 100_000_000
+
+
+def test_series_named_by_large_whole_numbers_stay_apart(write: Callable[[dict[str, Any]], str]) -> None:
+    names = [2**60 + 1, 2**60, 2**60 + 1]
+    found = read(write({"id": names, "v": [1.0, 2.0, 3.0]}), kind="sliding", options=ReadOptions(series_column="id"))
+    assert [(table.series, table.samples.ravel().tolist()) for table in found if isinstance(table, SeriesTable)] == [
+        (str(2**60 + 1), [1, 3]),
+        (str(2**60), [2]),
+    ]
+
+
+def test_series_that_can_not_be_told_apart_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([[2**60 + 1, 1], [2**60, 2]]))
+    with pytest.raises(DataError, match=r"row 1, column 0: series are told apart up to 2\*\*53"):
+        read(str(tmp_path / "a.npy"), kind="sliding", options=ReadOptions(series_column="0"))
+
+
+@pytest.mark.parametrize(
+    "times",
+    [pa.array([2**62], pa.timestamp("s")), pa.array([2**61], pa.timestamp("ms")), pa.array([2**31 - 1], pa.date32())],
+)
+def test_times_too_far_for_microseconds_are_refused(tmp_path: Path, times: Any) -> None:
+    feather.write_feather(pa.table({"time": times, "v": [1.0]}), tmp_path / "far")
+    with pytest.raises(DataError, match="not a readable"):
+        only(str(tmp_path / "far"))
+
+
+def test_no_column_need_be_a_label(write: Callable[[dict[str, Any]], str]) -> None:
+    source = write({"target": [0.5, 0.75], "v": [1.0, 2.0]})
+    assert only(source, label_column="none").channels == ("target", "v")
+    assert only(source, channels=("target",)).labels is None
+
+
+def test_what_no_reader_takes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """A long value in every row is short in the file: 200 kB, 50 times, in under 4 kB."""
+    pq.write_table(pa.table({"b": pa.array([b"x" * 200_000] * 50, pa.binary()), "v": [1.0] * 50}), tmp_path / "b")
+    before = pa.total_allocated_bytes()
+    with pytest.raises(DataError, match="column b holds binary, not numbers"):
+        only(str(tmp_path / "b"))
+    pq.write_table(pa.table({"s": [{"x": 1}]}), tmp_path / "s")
+    with pytest.raises(DataError, match=r"holds struct<.*>, not numbers"):
+        only(str(tmp_path / "s"))
+    assert pa.total_allocated_bytes() - before < 1_000_000
+
+
+def test_compressed_batches_are_counted_as_they_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pa.table({"v": np.zeros(100_000)})
+    feather.write_feather(table, tmp_path / "f", compression="zstd", chunksize=1000)
+    assert (tmp_path / "f").stat().st_size < 100_000
+    monkeypatch.setattr("training.datasets.arrow.MAX_BYTES", 100_000)
+    with pytest.raises(DataError, match="more than 100000 bytes unpacked"):
+        only(str(tmp_path / "f"))
+
+
+@pytest.mark.parametrize("write_stream", [True, False])
+def test_batches_make_one_table(tmp_path: Path, write_stream: bool) -> None:
+    opened = pa.ipc.new_stream if write_stream else pa.ipc.new_file
+    table = pa.table({"v": np.arange(10.0), "p": pa.array(list("abababcabc")).dictionary_encode()})
+    with opened(str(tmp_path / "f"), table.schema) as writer:
+        writer.write_table(table, max_chunksize=3)
+    found = read(str(tmp_path / "f"), kind="sliding", options=ReadOptions(series_column="p"))
+    assert [each.series for each in found] == ["a", "b", "c"]
+    assert isinstance(found[0], SeriesTable)
+    assert found[0].samples.ravel().tolist() == [0, 2, 4, 7]

@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.errors import DataError
 from training.datasets import ReadOptions, read
+from training.datasets.intervals import Interval, by_interval
 
 Written = Callable[[str, str | bytes], Path]
 HOURS = "timestamp,value\n" + "".join(f"2026-01-01 {hour:02}:00:00,{hour}\n" for hour in range(6))
@@ -170,3 +173,43 @@ def test_smd_labels(data_directory: Path, machine: str, share: float) -> None:
     smd = data_directory / "smd"
     found = marks(smd / "test" / f"machine-{machine}.txt.gz", smd / "test_label" / f"machine-{machine}.txt")
     assert round(sum(found) / len(found), 4) == share
+
+
+@given(
+    st.lists(st.integers(0, 12), min_size=1, max_size=12),
+    st.lists(st.tuples(st.booleans(), st.integers(0, 12), st.integers(0, 4)), max_size=6),
+)
+def test_both_ends_are_inside_whatever_the_order_of_times(times: list[int], spans: list[tuple[bool, int, int]]) -> None:
+    """Against a comparison of every row with every interval; times may repeat and step back, intervals overlap."""
+    begin = 1_700_000_000_000_000
+    time_us = np.array(times, dtype=np.int64) + begin
+    table = SeriesTable(samples=np.zeros((len(times), 1), np.float32), channels=("v",), time_us=time_us)
+    found, expected = [], np.zeros(len(times), dtype=bool)
+    for is_time, start, width in spans:
+        end = start + width
+        if is_time:
+            found.append(Interval(None, begin + start, begin + end, True, "here"))
+            expected |= (time_us >= begin + start) & (time_us <= begin + end)
+        elif end < len(times):
+            found.append(Interval(None, start, end, False, "here"))
+            expected[start : end + 1] = True
+    (marked,) = by_interval([table], found, lambda _: None)
+    assert marked.labels is not None
+    assert marked.labels.tolist() == expected.astype(int).tolist()
+
+
+def test_nab_windows_from_inside_the_directory(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = written("data/hours.csv", HOURS)
+    labels = written("labels.json", '{"data/hours.csv": [[1, 2]]}')
+    monkeypatch.chdir(data.parent)
+    assert marks(Path("hours.csv"), labels) == [0, 1, 1, 0, 0, 0]
+
+
+def test_intervals_with_other_names_and_too_much_json_are_refused(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match="columns start_time, end_time; expected START,END"):
+        marks(written("hours.csv", HOURS), written("labels", "start_time,end_time\n1,2\n"))
+    monkeypatch.setattr("training.datasets.intervals._MAX_JSON", 5)
+    with pytest.raises(DataError, match="8 characters of JSON, at most 5"):
+        marks(written("hours.csv", HOURS), written("labels", "[[1, 2]]"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,3 +159,50 @@ def test_public_series(data_directory: Path) -> None:
         assert len(tables) == count
         assert isinstance(tables[0], SeriesTable)
         assert tables[0].samples.shape == shape
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (".", "a directory"),
+        ("", "a directory"),
+        ("/", "a directory"),
+        ("a" * 300, "File name too long"),
+        ("a\0b", "null"),
+    ],
+)
+def test_names_that_are_no_file(name: str, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        read(name, kind="sliding")
+
+
+def test_a_pipe_is_refused_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="a pipe or a device; write"):
+        read(str(tmp_path / "pipe"), kind="sliding")
+
+
+def test_images_whose_labels_can_not_have_a_name(written: Written) -> None:
+    source = written("images".ljust(254, "x"), bytes([0, 0, 8, 2]) + struct.pack(">2I", 1, 2) + b"ab")
+    assert windows(source).labels is None
+
+
+def test_a_column_called_like_a_label_or_a_time_may_be_neither(written: Written) -> None:
+    source = written("plant.csv", "date,target,flow\n31.12.25,0.5,1\n31.12.25,0.75,2\n")
+    with pytest.raises(DataError, match=r"31\.12\.25.* is not a time"):
+        series(source)
+    (table,) = series(source, time_column="none", label_column="none", channels=("target", "flow"))
+    assert (table.time_us, table.labels, table.samples.tolist()) == (None, None, [[0.5, 1], [0.75, 2]])
+    plain = written("plain.csv", "target,flow\n0.5,1\n0.75,2\n")
+    with pytest.raises(DataError, match="choose another with --label-column, or none"):
+        series(plain, channels=("flow",))
+    assert series(plain, label_column="none")[0].channels == ("target", "flow")
+    assert series(plain, channels=("target",))[0].samples.tolist() == [[0.5], [0.75]]
+    named = written("named.csv", "none,flow\n1,5\n")
+    assert listed(series(named, label_column="none")[0].labels) == [1]
+
+
+def test_elastics_time_column_is_no_tag_of_a_ts_file(written: Written) -> None:
+    for mark in ("", '"'):
+        (table,) = series(written("e.csv", f"{mark}@timestamp{mark},v\n2026-01-01T00:00:00Z,1\n"))
+        assert (table.channels, listed(table.time_us)) == (("v",), [1_767_225_600_000_000])

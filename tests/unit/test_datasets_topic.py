@@ -31,6 +31,10 @@ from training.datasets.topic import Address, cluster_of, in_order, parse
             Address(("broker:9092",), "a.b_c-1", Bound("offset", 12), Bound("time", 1_767_225_600_000)),
         ),
         (
+            "kafka://t?from=1767225600&to=1767225600000001",  # seconds, and us: the first ms at or after it
+            Address((), "t", Bound("time", 1_767_225_600_000), Bound("time", 1_767_225_600_001)),
+        ),
+        (
             "kafka://a:1,b:2/t?from=2026-01-01T00:00:00Z&to=2026-01-01T02:00:00%2B02:00",
             Address(("a:1", "b:2"), "t", Bound("time", 1_767_225_600_000), Bound("time", 1_767_225_600_000)),
         ),

@@ -156,3 +156,37 @@ def test_a_constant_series_gets_a_line_over_zero(tmp_path: Path) -> None:
 def _written(path: Path, content: str) -> Path:
     path.write_text(content)
     return path
+
+
+def test_the_command_is_kept_however_long_its_words(
+    beats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of channels may be longer than a file's name can be."""
+    words = ["train", str(beats), "--channels", "a_long_name," * 40, "/"]
+    monkeypatch.setattr("sys.argv", ["telltale", *words])
+    run("train", beats, "--recipe", "beats-dense", "--epochs", "1", "--out", tmp_path / "a")
+    assert f"telltale train BEATS.txt --channels {words[3]} /" in (tmp_path / "a" / "MODEL_CARD.md").read_text()
+
+
+def test_one_file_is_given_once(beats: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"BEATS\.txt: is given twice"):
+        run("train", beats, beats, "--recipe", "beats-dense", "--out", tmp_path / "a")
+    copy = tmp_path / "COPY.txt"
+    copy.write_bytes(beats.read_bytes())
+    _, err = run(
+        "train", beats, copy, "--recipe", "beats-linear", "--epochs", "1", "--no-report", "--out", tmp_path / "b"
+    )
+    assert "note: COPY.txt is the same as BEATS.txt" in err
+
+
+def test_a_series_that_runs_backwards_is_told_where_nothing_is_left(tmp_path: Path) -> None:
+    rows = "".join(f"{1_700_000_000 - at},{at % 7}\n" for at in range(300))
+    with pytest.raises(DataError, match=r"not enough; .* time steps back at 299"):
+        run(
+            "train",
+            _written(tmp_path / "newest_first.csv", "time,v\n" + rows),
+            "--window",
+            "20",
+            "--out",
+            tmp_path / "a",
+        )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from monitor.datafiles import LABEL_NAMES
 from monitor.errors import DataError
-from training.datasets.cases import Cases, one_length, samples_of
+from training.datasets.cases import Cases, lines_of, one_length, samples_of
 
 _NUMERIC = ("numeric", "real", "integer")
 _QUOTES = "'\""
@@ -43,13 +43,14 @@ def parse(path: Path, text: str, *, label_column: str | None = None) -> Cases:
     Raises:
         DataError: says which line, and what was expected.
     """
-    lines = text.split("\n")
+    lines = lines_of(path, text)
     attributes, first_line = _header(path, lines)
     label_at = _label(path, attributes, label_column)
     sample_at = [at for at, each in enumerate(attributes) if at != label_at and each.kind != "nominal"]
     relational = [at for at in sample_at if attributes[at].kind == "relational"]
     if len(relational) > 1 or (relational and len(sample_at) > 1) or not sample_at:
         raise DataError(f"{path}: expected numeric attributes, or one relational one, and a nominal one for the class")
+    known = frozenset(() if label_at is None else attributes[label_at].classes)
     values, labels, places = [], [], []
     for line, row in enumerate(lines[first_line:], first_line + 1):
         if not (row := row.strip()) or row.startswith("%"):
@@ -67,18 +68,18 @@ def parse(path: Path, text: str, *, label_column: str | None = None) -> Cases:
         values.append(one_length(path, line, found))
         places.append(line)
         if label_at is not None:
-            labels.append(_class(path, line, attributes[label_at], cells[label_at].strip()))
+            labels.append(_class(path, line, attributes[label_at], known, cells[label_at].strip()))
     if label_at is None:
         return Cases(values=values, lines=places)
     classes = attributes[label_at].classes or tuple(sorted(set(labels)))
     return Cases(values=values, lines=places, labels=labels, classes=classes)
 
 
-def _class(path: Path, line: int, attribute: _Attribute, cell: str) -> str:
+def _class(path: Path, line: int, attribute: _Attribute, known: frozenset[str], cell: str) -> str:
     if attribute.kind == "nominal":
-        if cell not in attribute.classes:
-            known = ", ".join(attribute.classes[:20])
-            raise DataError(f"{path}, line {line}: class {cell[:40]!r}; attribute {attribute.name} names {known}")
+        if cell not in known:
+            told = ", ".join(attribute.classes[:20])
+            raise DataError(f"{path}, line {line}: class {cell[:40]!r}; attribute {attribute.name} names {told}")
         return cell
     try:
         return str(int(number)) if (number := float(cell)).is_integer() else str(int(cell))

@@ -6,6 +6,7 @@ says of its size is checked before it is believed, and its buffers before they a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from monitor.datafiles import LABEL_NAMES, TIME_NAMES, Int64Array
-from monitor.datafiles.columns import Columns, choose, find, float32, labels
+from monitor.datafiles.columns import Columns, choose, find, find_unless_none, float32, labels
 from monitor.datafiles.content import MAX_BYTES
 from monitor.datafiles.reading import window_table
 from monitor.errors import DataError
@@ -37,7 +38,7 @@ def read(path: Path, content: bytes, kind: Kind, options: ReadOptions) -> list[T
         table = _table(path, content, kind, options)
         lists = _lists(table.schema)
         if not lists:
-            return tables_of(path, _columns(path, table), kind, options)
+            return tables_of(path, _columns(path, table, options.series_column), kind, options)
         return [_windows(path, table, lists, kind, options)]
 
 
@@ -60,6 +61,7 @@ def _table(path: Path, content: bytes, kind: Kind, options: ReadOptions) -> Any:
     if content.startswith(PARQUET):
         schema = pq.read_schema(buffer)
         wanted = _wanted(path, schema, kind, options)
+        _check_kinds(path, schema, wanted)
         # As dictionaries, since one long text in every row is short in the file and must not be long in memory.
         texts = [name for name in wanted if _is_text(schema.field(name).type)]
         with pq.ParquetFile(buffer, read_dictionary=texts, page_checksum_verification=True) as file:
@@ -69,10 +71,36 @@ def _table(path: Path, content: bytes, kind: Kind, options: ReadOptions) -> Any:
         opened = pa.ipc.open_file if content.startswith(ARROW_FILE) else pa.ipc.open_stream
         with opened(buffer) as reader:
             wanted = _wanted(path, reader.schema, kind, options)
-            table = reader.read_all().select(wanted)
+            _check_kinds(path, reader.schema, wanted)
+            table = pa.Table.from_batches(list(_batches(path, reader)), reader.schema).select(wanted)
     _check_size(path, table.num_rows, len(wanted))
     table.validate(full=True)  # what is in a file need not be what its format promises
     return table
+
+
+def _batches(path: Path, reader: Any) -> Iterator[Any]:
+    """A file's or stream's batches; compressed ones may be far larger than the file."""
+    held, places = 0, getattr(reader, "num_record_batches", None)
+    for batch in reader if places is None else map(reader.get_batch, range(places)):
+        held += batch.get_total_buffer_size()
+        if held > MAX_BYTES:
+            raise DataError(f"{path}: more than {MAX_BYTES} bytes unpacked; split the file")
+        yield batch
+
+
+def _check_kinds(path: Path, schema: Any, wanted: Sequence[str]) -> None:
+    """Refuses what no reader here takes before it is read: a long value in every row is short in the file."""
+    lists = frozenset(_lists(schema))
+    for name in wanted:
+        kind = schema.field(name).type
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        elif name in lists:
+            kind = kind.value_type
+            if not _is_number(kind):
+                raise DataError(f"{path}: column {name} holds lists of {kind}, not of numbers")
+        if not (_is_text(kind) or _is_number(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+            raise DataError(f"{path}: column {name} holds {kind}, not numbers; choose columns with --channels")
 
 
 def _check_parquet(path: Path, file: Any, wanted: Sequence[str]) -> None:
@@ -101,7 +129,7 @@ def _wanted(path: Path, schema: Any, kind: Kind, options: ReadOptions) -> list[s
     Of rows that are windows, sample by sample, all are read: there `channels` only says what the one channel is called.
     """
     names = schema.names
-    if twice := [name for name in names if list(names).count(name) > 1]:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(f"{path}: two columns are called {twice[0][:40]!r}; names must differ")
     lists = _lists(schema)
     if options.channels is None or (kind == "record" and options.series_column is None and not lists):
@@ -109,11 +137,10 @@ def _wanted(path: Path, schema: Any, kind: Kind, options: ReadOptions) -> list[s
     strangers = [name for name in options.channels if name in names and name not in lists]
     if kind == "record" and lists and strangers:
         raise DataError(f"{path}: column {strangers[0]!r} holds no lists, as {', '.join(lists[:8])} do")
-    unlabelled = options.label_column == "none"
     places = [
         *choose(path, names, options.channels, ()),
-        find(path, names, options.time_column, TIME_NAMES),
-        None if unlabelled else find(path, names, options.label_column, LABEL_NAMES),
+        find_unless_none(path, names, options.time_column, TIME_NAMES),
+        find_unless_none(path, names, options.label_column, LABEL_NAMES),
         None if options.series_column is None else find(path, names, options.series_column, ()),
     ]
     return [names[at] for at in dict.fromkeys(places) if at is not None]
@@ -125,7 +152,7 @@ def _lists(schema: Any) -> list[str]:
     return [field.name for field in schema if any(test(field.type) for test in tests)]
 
 
-def _columns(path: Path, table: Any) -> Columns:
+def _columns(path: Path, table: Any, series_column: str | None = None) -> Columns:
     numbers = np.full((table.num_rows, table.num_columns), np.nan, dtype=np.float64)
     texts: dict[int, list[str]] = {}
     times_us: dict[int, Int64Array] = {}
@@ -136,12 +163,13 @@ def _columns(path: Path, table: Any) -> Columns:
             continue
         column = stored.cast(stored.type.value_type) if is_dictionary else stored
         kind = column.type
+        if name == series_column and pa.types.is_integer(kind):  # as float64 those over 2**53 become one another
+            texts[at] = _texts(column.cast(pa.string()))
+            continue
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             times_us[at] = _times_us(path, name, column)
-        elif _is_number(kind):
-            numbers[:, at] = _float64(column)
         else:
-            raise DataError(f"{path}: column {name} holds {kind}, not numbers; choose columns with --channels")
+            numbers[:, at] = _float64(column)
     return Columns(numbers=numbers, names=tuple(table.column_names), texts=texts, times_us=times_us)
 
 
@@ -177,8 +205,10 @@ def _times_us(path: Path, name: str, column: Any) -> Int64Array:
     if column.null_count:
         row = pc.index(pc.is_null(column), True).as_py()
         raise DataError(f"{path}, row {row + 1}, column {name}: no time; mend it or drop the row")
-    values = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).cast(pa.int64())
-    return np.asarray(values.to_numpy(), dtype=np.int64)
+    unit = pa.timestamp("us", getattr(column.type, "tz", None))
+    if getattr(column.type, "unit", "") == "ns":  # rounds, which is no overflow
+        return np.asarray(column.cast(pa.int64()).to_numpy(), dtype=np.int64) // 1000
+    return np.asarray(column.cast(unit).cast(pa.int64()).to_numpy(), dtype=np.int64)
 
 
 def _windows(path: Path, table: Any, lists: Sequence[str], kind: Kind, options: ReadOptions) -> Table:
@@ -187,12 +217,11 @@ def _windows(path: Path, table: Any, lists: Sequence[str], kind: Kind, options: 
         raise DataError(f"{path}: columns {', '.join(lists[:8])} hold lists, so rows are windows; choose such a recipe")
     names = table.column_names
     found = None
-    if options.label_column != "none":
-        label_at = find(path, names, options.label_column, LABEL_NAMES)
-        if label_at is not None:
-            label = _columns(path, table.select([names[label_at]]))
-            float32(path, label, [0])  # refuses text
-            found = labels(path, label, 0)
+    label_at = find_unless_none(path, names, options.label_column, LABEL_NAMES)
+    if label_at is not None:
+        label = _columns(path, table.select([names[label_at]]))
+        float32(path, label, [0])  # refuses text
+        found = labels(path, label, 0)
     chosen = list(options.channels or lists)
     length, windows = 0, list[NDArray[np.float64]]()
     for name in chosen:
@@ -206,8 +235,5 @@ def _windows(path: Path, table: Any, lists: Sequence[str], kind: Kind, options: 
                 "need one length"
             )
         _check_size(path, len(column) * length, len(chosen))
-        values = pc.list_flatten(column)
-        if not _is_number(values.type):
-            raise DataError(f"{path}: column {name} holds lists of {values.type}, not of numbers")
-        windows.append(_float64(values).reshape(len(column), length))
+        windows.append(_float64(pc.list_flatten(column)).reshape(len(column), length))
     return window_table(path, np.stack(windows, axis=2), found, channels=tuple(chosen))

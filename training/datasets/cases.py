@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from monitor.datafiles import Int64Array, SeriesTable
 from monitor.datafiles.columns import Columns, float32, unnamed
+from monitor.datafiles.content import MAX_BYTES
 from monitor.errors import DataError
 from training.datasets.grouping import joined
 from training.datasets.options import Kind, Table
 
 Float64Array = NDArray[np.float64]
+MAX_CASE = 10_000_000  # numbers, which are Python's own while their line is read
+_LINE_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,18 @@ def tables_of_cases(path: Path, cases: Cases, kind: Kind, channels: Sequence[str
             )
         )
     return [joined(path, tables)] if kind == "record" else list(tables)
+
+
+def lines_of(path: Path, text: str) -> list[str]:
+    """A file's lines. Raises `DataError` where there would be too many, or too much in one."""
+    lines, numbers = text.count("\n"), text.count(",")
+    if _LINE_BYTES * lines > MAX_BYTES or 8 * numbers > MAX_BYTES:
+        raise DataError(f"{path}: {lines} lines, {numbers} numbers: over {MAX_BYTES} bytes in memory; split the file")
+    found = text.split("\n")
+    wide = next((line for line, row in enumerate(found, 1) if row.count(",") > MAX_CASE), None)
+    if wide is not None:
+        raise DataError(f"{path}, line {wide}: over {MAX_CASE} numbers in one case; split the case")
+    return found
 
 
 def one_length(path: Path, line: int, dimensions: Sequence[Sequence[float]]) -> Float64Array:

@@ -11,6 +11,10 @@ PARQUET = b"PAR1"
 ARROW_FILE = b"ARROW1"
 ARROW_STREAM = b"\xff\xff\xff\xff"
 FEATHER_1 = b"FEA1"
+_TS_TAGS = frozenset(
+    b"@problemname @timestamps @missing @univariate @dimension @dimensions @equallength @serieslength @classlabel "
+    b"@targetlabel @data".split()
+)
 
 
 class Format(StrEnum):
@@ -35,4 +39,4 @@ def of_content(beginning: bytes) -> Format:
     tag = next((line for line in lines if line and not line.startswith((b"#", b"%"))), b"")
     if tag.startswith((b"@relation", b"@attribute")):
         return Format.ARFF
-    return Format.TS if tag.startswith(b"@") else Format.ROWS
+    return Format.TS if tag.split(None, 1)[:1] and tag.split(None, 1)[0] in _TS_TAGS else Format.ROWS

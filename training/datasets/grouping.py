@@ -18,6 +18,8 @@ from monitor.datafiles.reading import series_table, windows_of_rows
 from monitor.errors import DataError
 from training.datasets.options import Kind, ReadOptions, Table
 
+_NOT_TOLD_APART = 2.0**53  # the first whole numbers that float64 holds only every other of
+
 
 def tables_of(path: Path, columns: Columns, kind: Kind, options: ReadOptions) -> list[Table]:
     """The tables that `columns` hold; in the long form records are the series, all of one length.
@@ -41,6 +43,9 @@ def series_names(path: Path, columns: Columns, at: int) -> list[str]:
         names = [text.strip() for text in columns.texts[at]]
     else:
         column = columns.numbers[:, at].astype(np.float64)
+        if (large := np.abs(column) >= _NOT_TOLD_APART).any():
+            where = columns.place(int(np.argmax(large)), at)
+            raise DataError(f"{path}, {where}: series are told apart up to 2**53; write their names as text")
         good = whole(column)
         names = [str(int(value)) if is_whole else f"{value:.17g}" for value, is_whole in zip(column, good, strict=True)]
         names = ["" if missing else name for name, missing in zip(names, np.isnan(column), strict=True)]

@@ -17,7 +17,7 @@ import numpy as np
 
 from monitor.datafiles import Int64Array, WindowTable
 from monitor.datafiles.columns import Array, Columns, labels
-from monitor.datafiles.content import MAX_BYTES, content
+from monitor.datafiles.content import MAX_BYTES, content, is_file
 from monitor.datafiles.reading import window_table
 from monitor.errors import DataError
 from training.datasets.options import ReadOptions
@@ -77,7 +77,7 @@ def labels_beside(path: Path) -> Path | None:
     if "images" not in path.name:
         return None
     name = path.name.replace("images", "labels").replace("idx3", "idx1").removesuffix(".gz")
-    return next((file for file in (path.with_name(name), path.with_name(f"{name}.gz")) if file.is_file()), None)
+    return next((file for file in (path.with_name(name), path.with_name(f"{name}.gz")) if is_file(file)), None)
 
 
 def parse_labels(path: Path) -> Int64Array:

@@ -13,11 +13,13 @@ What matches no series, or no row, is told by a note or refused.
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import math
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,7 @@ from training.datasets import idx
 from training.datasets.options import Note, Table
 
 _FIRST_TIME, _LAST_TIME = 1e8, 9e18  # as seconds since 1970 a day of 1973; as nanoseconds one of 2255
+_MAX_JSON = 64 * 1024**2
 _START, _END, _SERIES = ("start", "begin", "from"), ("end", "stop", "to"), ("series", "name", "id", "file")
 
 
@@ -60,19 +63,22 @@ def apply(tables: Sequence[Table], path: Path, note: Note) -> list[Table]:
     text = decoded(path, raw)
     if text.lstrip()[:1] in ("{", "["):
         return _by_json(tables, path, text, note)
-    rows = [row for row in cells_by_line(path, text) if any(map(str.strip, row[1]))]
-    if rows and max(len(cells) for _, cells in rows) == 1:
-        return _by_row(tables, path, _numbers(path, [(line, cells[0]) for line, cells in rows]))
-    return _by_interval(tables, list(_from_rows(path, rows)), note)
+    rows = (row for row in cells_by_line(path, text) if any(map(str.strip, row[1])))
+    first = next(rows, None)
+    if first is not None and len(first[1]) == 1:
+        header = not is_number(first[1][0])
+        return _by_row(tables, path, _numbers(path, rows if header else itertools.chain([first], rows)))
+    return by_interval(tables, list(_from_rows(path, [] if first is None else [first, *rows])), note)
 
 
-def _numbers(path: Path, rows: Sequence[tuple[int, str]]) -> Any:
-    if not is_number(rows[0][1]):
-        rows = rows[1:]  # a header
-    for line, cell in rows:
-        if not is_number(cell) or not cell.strip():
-            raise DataError(f"{path}, line {line}: label {cell[:40]!r}; expected one whole number a row")
-    return np.array([float(cell) for _, cell in rows], dtype=np.float64)
+def _numbers(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Any:
+    numbers = array("d")
+    for line, cells in rows:
+        if len(cells) != 1 or not is_number(cells[0]) or not cells[0].strip():
+            found = ",".join(cells)[:40]
+            raise DataError(f"{path}, line {line}: label {found!r}; expected one whole number a row")
+        numbers.append(float(cells[0]))
+    return np.array(numbers, dtype=np.float64)
 
 
 def _by_row(tables: Sequence[Table], path: Path, values: Any) -> list[Table]:
@@ -94,7 +100,7 @@ def _from_rows(path: Path, rows: Sequence[tuple[int, list[str]]]) -> Iterator[In
     series_at, start_at, end_at = found
     if start_at is not None and end_at is not None:
         rows = rows[1:]
-    elif len(names) in (2, 3):
+    elif len(names) in (2, 3) and any(name[:1].isdigit() for name in names):
         series_at, start_at, end_at = None if len(names) == 2 else 0, len(names) - 2, len(names) - 1
     else:
         raise DataError(f"{path}: columns {', '.join(names[:8])}; expected START,END or SERIES,START,END, named or not")
@@ -130,46 +136,56 @@ def _bound(place: str, bound: Any) -> tuple[int, bool]:
     raise DataError(f"{place}: {str(bound)[:40]!r} is neither a time nor a row; expected ISO 8601, or a number from 0")
 
 
-def _by_interval(tables: Sequence[Table], intervals: Sequence[Interval], note: Note) -> list[Table]:
+def by_interval(tables: Sequence[Table], intervals: Sequence[Interval], note: Note) -> list[Table]:
+    """`tables` with 1 in the rows that an interval holds, 0 in others. Raises `DataError` as `apply` does."""
     if len(tables) > 1 and (nameless := next((each for each in intervals if each.series is None), None)):
         raise DataError(f"{nameless.place}: {len(tables)} series, and no column that says whose the interval is")
     known = {table.series for table in tables}
-    strangers = sorted({each.series for each in intervals if each.series is not None} - known)
+    whose: dict[str | None, list[Interval]] = {}
+    for each in intervals:
+        whose.setdefault(each.series, []).append(each)
+    strangers = sorted({name for name in whose if name is not None} - known)
     if strangers:
         told = ", ".join(strangers[:5])
         note(f"labels: {len(strangers)} series with intervals are not in {tables[0].source or 'the data'}: {told}")
-    return [
-        _labelled(table, [each for each in intervals if each.series in (None, table.series)], note) for table in tables
-    ]
+    return [_labelled(table, [*whose.get(None, ()), *whose.get(table.series, ())], note) for table in tables]
 
 
 def _labelled(table: Table, intervals: Sequence[Interval], note: Note) -> Table:
-    marks: Int64Array = np.zeros(_rows(table), dtype=np.int64)
+    count = _rows(table)
     time_us = table.time_us if isinstance(table, SeriesTable) else None
+    order: Int64Array = np.arange(count) if time_us is None else np.argsort(time_us, kind="stable")
+    ordered = None if time_us is None else time_us[order]
+    by_row, by_time = np.zeros(count + 1, dtype=np.int64), np.zeros(count + 1, dtype=np.int64)
     for interval in intervals:
-        if not interval.is_time:
-            if interval.end >= len(marks):
-                raise DataError(
-                    f"{interval.place}: ends at row {interval.end}, but {_called(table)} has rows 0 to {len(marks) - 1}"
-                )
-            marks[interval.start : interval.end + 1] = 1
-            continue
-        if time_us is None:
-            raise DataError(f"{interval.place}: a time, but {_called(table)} has none; give rows, or a time column")
-        inside = (time_us >= interval.start) & (time_us <= interval.end)
-        if not inside.any():
-            note(f"labels: no sample of {_called(table)} lies in the interval of {interval.place}")
-        marks[inside] = 1
-    return replace(table, labels=marks, classes=())
+        first, end, edges = interval.start, interval.end + 1, by_row
+        if interval.is_time:
+            if ordered is None:
+                raise DataError(f"{interval.place}: a time, but {_called(table)} has none; give rows, or a time column")
+            first, end = np.searchsorted(ordered, [first, end]).tolist()
+            edges = by_time
+            if first == end:
+                note(f"labels: no sample of {_called(table)} lies in the interval of {interval.place}")
+        elif end > count:
+            raise DataError(
+                f"{interval.place}: ends at row {interval.end}, but {_called(table)} has rows 0 to {count - 1}"
+            )
+        edges[first] += 1
+        edges[end] -= 1
+    marks = np.cumsum(by_row[:-1])
+    marks[order] += np.cumsum(by_time[:-1])
+    return replace(table, labels=(marks > 0).astype(np.int64), classes=())
 
 
 def _by_json(tables: Sequence[Table], path: Path, text: str, note: Note) -> list[Table]:
+    if len(text) > _MAX_JSON:
+        raise DataError(f"{path}: {len(text)} characters of JSON, at most {_MAX_JSON} are read; give CSV: start,end")
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not readable JSON: {str(error)[:100]}") from None
     if isinstance(document, list):
-        return _by_interval(tables, list(_pairs(str(path), None, document)), note)
+        return by_interval(tables, list(_pairs(str(path), None, document)), note)
     labelled = []
     for table in tables:
         key = _key(path, list(document), table)
@@ -181,7 +197,7 @@ def _key(path: Path, keys: Sequence[str], table: Table) -> str:
     """The entry of a table: its series' name, else the longest tail of its file's path."""
     if table.series in keys:
         return table.series
-    place = "/" + PurePath(table.source).as_posix().removesuffix(".gz")
+    place = Path(table.source).absolute().as_posix().removesuffix(".gz")
     tails = sorted((key for key in keys if key and place.endswith("/" + key.lstrip("/"))), key=len)
     if tails:
         return tails[-1]

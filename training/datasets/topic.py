@@ -3,7 +3,8 @@
     kafka://sensors?from=2026-01-01T00:00:00Z&to=latest
     kafka://broker:9092/sensors?from=offset:1000&to=1767225600000
 
-`from` is inside the range, `to` is not: `earliest`, `latest`, a time (ISO 8601, or ms since 1970) or `offset:N`.
+`from` is inside the range, `to` is not: `earliest`, `latest`, a time (ISO 8601, or a number since 1970, in s, ms, us or
+ns by its size) or `offset:N`.
 Without a host the configuration's brokers are asked; without one of those, the brokers of this machine.
 
 Rules of this file: a record that can't be read is counted by its reason and told; a series is what the daemon would
@@ -16,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import unquote
 
 import msgspec
@@ -28,7 +30,7 @@ from monitor.backends.kafka.ranges import Bound, TopicRange
 from monitor.config import NAME, Config, Kafka
 from monitor.configfile import load
 from monitor.datafiles import Int64Array, SeriesTable, WindowTable
-from monitor.datafiles.columns import iso_us, unnamed
+from monitor.datafiles.columns import Columns, iso_us, times, unnamed
 from monitor.datafiles.content import MAX_BYTES
 from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.windowing import Samples, Windows
@@ -36,7 +38,7 @@ from monitor.errors import ConfigError, DataError
 from monitor.wire import Decoder, InputRules
 from training.datasets.options import Kind, Note, ReadOptions, Table
 
-_EXPECTED = "expected earliest, latest, a time like 2026-01-31T12:00:00Z, ms since 1970, or offset:N"
+_EXPECTED = "expected earliest, latest, a time like 2026-01-31T12:00:00Z, s or ms since 1970, or offset:N"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,8 @@ def _bound(source: str, name: str, value: str) -> Bound:
         return Bound("latest")
     if offset := re.fullmatch(r"offset:(\d{1,18})", value):
         return Bound("offset", int(offset[1]))
-    if re.fullmatch(r"\d{9,15}", value):
-        return Bound("time", int(value))
+    if re.fullmatch(r"[0-9]{9,19}", value):  # its unit by its size, as in files
+        return Bound("time", -(-int(times(Path(source), Columns(numbers=np.array([[int(value)]])), 0)[0]) // 1000))
     try:
         return Bound("time", max(0, -(-iso_us(value) // 1000)))
     except (ValueError, OverflowError):

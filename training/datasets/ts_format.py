@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.errors import DataError
-from training.datasets.cases import Cases, one_length, samples_of
+from training.datasets.cases import Cases, lines_of, one_length, samples_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,19 +29,20 @@ def parse(path: Path, text: str, *, want_labels: bool = True) -> Cases:
     Raises:
         DataError: the header is not whole or says what is not read here (time stamps), or a line is not a case.
     """
-    lines = text.split("\n")
+    lines = lines_of(path, text)
     header = _header(path, lines)
     if header.regression and want_labels:
         raise DataError(f"{path}: its targets are numbers to predict, not classes; read it with --label-column none")
     ends_in_label = header.classes is not None or header.regression
     classes = header.classes if want_labels else None
+    known = frozenset(classes or ())
     values, labels, places = [], [], []
     for line, row in enumerate(lines[header.first_line :], header.first_line + 1):
         if not (row := row.strip()) or row.startswith(("#", "%")):
             continue
         *dimensions, label = row.split(":") if ends_in_label else [*row.split(":"), ""]
         label = label.strip()
-        if classes is not None and label not in classes:
+        if classes is not None and label not in known:
             raise DataError(f"{path}, line {line}: class {label[:40]!r}; the header names {', '.join(classes[:20])}")
         if not dimensions:
             raise DataError(f"{path}, line {line}: no samples; expected numbers, a colon, and the class")

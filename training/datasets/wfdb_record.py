@@ -8,7 +8,7 @@ import numpy as np
 
 from monitor.datafiles import SeriesTable
 from monitor.datafiles.columns import choose
-from monitor.datafiles.content import content
+from monitor.datafiles.content import content, is_file
 from monitor.datafiles.text import decoded
 from monitor.errors import DataError
 from training.datasets import wfdb_annotations, wfdb_header, wfdb_signals
@@ -21,8 +21,11 @@ def header_of(path: Path) -> Path | None:
     """The header of the record that `path` names: with .hea, .dat, .atr, or without an ending, as WFDB's tools do."""
     if path.suffix == ".hea":
         return path
-    beside = path.with_suffix(".hea") if path.suffix in _SUFFIXES else path.with_name(f"{path.name}.hea")
-    return beside if beside.is_file() and (path.suffix in _SUFFIXES or not path.exists()) else None
+    if path.suffix in _SUFFIXES:
+        beside = path.with_suffix(".hea")
+        return beside if is_file(beside) else None
+    beside = path.parent / f"{path.name}.hea"
+    return beside if path.name and is_file(beside) and not path.exists() else None
 
 
 def read(path: Path, kind: Kind, options: ReadOptions) -> SeriesTable:
@@ -42,7 +45,7 @@ def read(path: Path, kind: Kind, options: ReadOptions) -> SeriesTable:
     chosen = choose(path, names, options.channels, ())
     annotated = path.with_suffix(f".{options.annotator}")
     labels = None
-    if options.label_column != "none" and annotated.is_file():
+    if options.label_column != "none" and is_file(annotated):
         found = wfdb_annotations.parse(annotated, content(annotated), header.rate_hz)
         labels = wfdb_annotations.mark(found, len(samples), round(options.beat_margin_s * header.rate_hz))
     return SeriesTable(

@@ -98,11 +98,13 @@ def report(
             median step, so that a gap in the data counts as unwatched; a step back counts as no delay.
 
     Raises:
-        DataError: the arrays don't belong together.
+        DataError: the arrays don't belong together, or a time is not a number.
     """
     lengths = {len(anomalous), len(flagged)} | (set() if times_secs is None else {len(times_secs)})
     if len(lengths) > 1:
         raise DataError(f"events: labels, flags and times have {sorted(lengths)} rows; they must be of the same rows")
+    if times_secs is not None and not np.isfinite(times_secs).all():
+        raise DataError(f"events: {int((~np.isfinite(times_secs)).sum())} rows have no time; give a time for every row")
     labelled = intervals(anomalous)
     reach = np.minimum(labelled[:, 1] + tolerance, np.append(labelled[1:, 0], len(anomalous)) - 1)
     belongs = np.zeros(len(anomalous) + 1, dtype=np.int64)
@@ -214,4 +216,5 @@ def _figures(
 
 
 def _step(times_secs: NDArray[np.floating]) -> float:
-    return float(np.median(np.diff(times_secs.astype(np.float64)))) if len(times_secs) > 1 else 0.0
+    """The time of a row, 0 where the times do not run forward."""
+    return max(float(np.median(np.diff(times_secs.astype(np.float64)))), 0.0) if len(times_secs) > 1 else 0.0

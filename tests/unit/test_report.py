@@ -136,6 +136,16 @@ def test_the_histogram_holds_every_score() -> None:
         assert float(np.sum(trace.y)) == pytest.approx(100.0, abs=1e-3)
 
 
+@pytest.mark.parametrize(("spread", "step"), [(10.0, "D2"), (1e4, 1), (1e10, 2)])
+def test_numbers_of_a_logarithmic_axis_have_room(spread: float, step: object) -> None:
+    full = labelled()
+    scores = full.tested.scores.astype(np.float64) * np.where(np.arange(900) == 0, spread, 1.0)
+    plot = figures.histogram(replace(full, tested=replace(full.tested, scores=scores)))
+    assert plot is not None
+    assert plot.figure.layout.xaxis.type == "log"
+    assert plot.figure.layout.xaxis.dtick == step
+
+
 def test_floors_stand_beside_the_figures(pages: dict[str, bytes]) -> None:
     text = Page(pages["labelled"]).text
     first = text[: text.index("What a threshold costs")]

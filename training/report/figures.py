@@ -108,7 +108,7 @@ def histogram(content: ReportContent) -> Plot | None:
     mark_line(figure, threshold, f"line {words.number(threshold)}", place=float(at), log=log)
     dress(
         figure,
-        xaxis=axis("score", **_logarithmic(log)),
+        xaxis=axis("score", **_logarithmic(log, float(edges[0]), float(edges[-1]))),
         yaxis=axis(f"share of {'each kind' if len(groups) > 1 else 'test windows'}, %", rangemode="tozero"),
     )
     return Plot(
@@ -161,7 +161,7 @@ def trade(content: ReportContent) -> Plot | None:
         )  # fmt: skip
         keys.append(Key(role="anomaly", label="anomalies found", mark="dashes"))
         figure.update_yaxes(axis("found, %", range=[-3, 104], tickvals=[0, 50, 100]), row=2, col=1)
-    figure.update_xaxes(axis(**_logarithmic(log)))
+    figure.update_xaxes(axis(**_logarithmic(log, float(at[0]), float(at[-1]))))
     figure.update_xaxes(title=axis("threshold")["title"], row=1 + labelled, col=1)
     figure.update_yaxes(axis(_short_unit(threshold.rate_unit), type="log", dtick=1, tickformat="~g"), row=1, col=1)
     place = (
@@ -351,8 +351,12 @@ def _rises(rates: FloatArray) -> bool:
     return bool((np.diff(told) > 0).any())
 
 
-def _logarithmic(log: bool) -> dict[str, Any]:
-    return {"type": "log", "tickformat": "~g", "nticks": 7} if log else {}
+def _logarithmic(log: bool, low: float, high: float) -> dict[str, Any]:
+    """An axis with 1, 2 and 5 of each decade, or of many decades some: all digits would lie over each other."""
+    if not log:
+        return {}
+    decades = np.log10(high / low)
+    return {"type": "log", "tickformat": "~g", "dtick": "D2" if decades < 2.5 else int(np.ceil(decades / 6))}
 
 
 def _short_unit(unit: str) -> str:

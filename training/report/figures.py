@@ -182,7 +182,8 @@ def trade(content: ReportContent) -> Plot | None:
         caption="This is the trade that is really made: how many false alarms people will bear"
         + (", and what is found at that price. " if labelled else ". ")
         + ("Windows in a row are one alarm, so a low line may make fewer. " if _rises(expected) else "")
-        + "Move the line with telltale calibrate; no training and no data are needed.",
+        + "Move the line with telltale calibrate; no training and no data are needed."
+        + words.own_lines(content),
         keys=tuple(keys),
         height=430 if labelled else 340,
         wide=True,

@@ -28,7 +28,7 @@ from training import codec, recipes
 from training import fit as fitting
 from training.metrics.bootstrap import Interval, Intervals
 from training.metrics.windows import Report, best_f1
-from training.parts import Parts
+from training.parts import Parts, lines
 from training.recipe_form import Recipe
 from training.report import content as form
 from training.report.card import model_card
@@ -40,6 +40,7 @@ from training.thresholds.choose import Chosen
 from training.thresholds.trade import TradeOff
 
 MOST_CODES = 2_000
+CHUNK = 4_096  # windows whose errors are held at once
 WALK = tuple(np.linspace(-2.5, 2.5, 7).tolist())
 SCORES = {
     "mae": "mean absolute error",
@@ -83,7 +84,13 @@ def files(told: Told, artifact: Artifact, scorer: Scorer) -> dict[str, bytes]:
 def content(told: Told, artifact: Artifact, scorer: Scorer) -> ReportContent:
     """The report's content."""
     recipe, parts, manifest, window = told.recipe, told.parts, artifact.manifest, artifact.manifest.window
-    tested = form.Tested(scores=told.scores, flagged=told.flagged, truth=parts.anomalous)
+    owners = parts.test_series if manifest.threshold.series else None
+    tested = form.Tested(
+        scores=told.scores,
+        flagged=told.flagged,
+        truth=parts.anomalous,
+        lines=None if owners is None else lines(manifest.threshold, owners),
+    )
     index = shown(tested)
     values = np.nan_to_num(parts.test[index])
     expected = told.chosen.expected
@@ -123,6 +130,7 @@ def content(told: Told, artifact: Artifact, scorer: Scorer) -> ReportContent:
         history=tuple(form.Epoch(number=e.number, loss=e.loss, validation=e.validation) for e in told.fitted.history),
         best_epoch=told.fitted.best_epoch if recipe.fit.patience else None,
         loss=f"{recipe.objective.loss}, scaled",
+        watched=_watched(parts),
         timeline=_timeline(parts),
         shown=form.Shown(index=index, values=values, reconstructions=scorer(values)[1]) if len(index) else None,
         alarms=form.Alarms(
@@ -156,6 +164,11 @@ def in_words(model: ModelSpec) -> str:
         assert isinstance(network, RecurrentSpec)
         text = f"{network.cell.upper()} sequence-to-sequence autoencoder ({network.units} units)"
     return f"ensemble of {model.members}: {text}" if isinstance(model, EnsembleSpec) else text
+
+
+def _watched(parts: Parts) -> str:
+    """Which windows the loss beside the training loss is of."""
+    return "validation" if len(parts.validation) else "calibration" if len(parts.calibration) else "test"
 
 
 def _split(recipe: Recipe) -> str:
@@ -210,9 +223,18 @@ def _figures(told: Told) -> tuple[form.Figures, ...]:
         cells=tuple(map(_cell, (told.report.accuracy, normal.precision, normal.recall, normal.f1))),
     )
     return (
-        form.Figures(title="Anomalies as the positive class", columns=COLUMNS, rows=tuple(rows)),
+        form.Figures(title=f"Anomalies as the positive class{_around(told)}", columns=COLUMNS, rows=tuple(rows)),
         form.Figures(title="Normal windows as the positive class", columns=COLUMNS[:4], rows=(inverse,)),
     )
+
+
+def _around(told: Told) -> str:
+    """What the numbers beneath figures are."""
+    if told.intervals is None:
+        return ""
+    window = told.parts.window
+    overlap = window.kind == "sliding" and window.hop < window.length
+    return ", with 95% bootstrap intervals" + (" (too narrow: windows overlap)" if overlap else "")
 
 
 def _cells(found: Report, intervals: Intervals | None) -> tuple[form.Cell | None, ...]:
@@ -231,19 +253,25 @@ def _cell(number: float | None, around: Interval | None = None) -> form.Cell | N
 
 
 def _channel_errors(told: Told, scorer: Scorer) -> form.ChannelErrors | None:
-    windows = told.parts.test[np.isfinite(told.parts.test).all(axis=(1, 2))]
-    if not len(windows):
+    complete = np.flatnonzero(np.isfinite(told.parts.test).all(axis=(1, 2)))
+    if not len(complete):
         return None
     scale = np.asarray(told.detector.scaling.scale, dtype=np.float64)
     if told.detector.scaling.kind == "window":
         scale = np.ones_like(scale)
-    errors = (np.abs(windows.astype(np.float64) - scorer(windows)[1]) / scale).mean(axis=1)
+    errors = np.concatenate(
+        [
+            (np.abs(windows.astype(np.float64) - scorer(windows)[1]) / scale).mean(axis=1)
+            for windows in (told.parts.test[complete[i : i + CHUNK]] for i in range(0, len(complete), CHUNK))
+        ]
+    )
     truth = told.parts.anomalous
-    if truth is None or not truth.any():
-        return form.ChannelErrors(normal=errors.mean(axis=0))
-    truth = truth[np.isfinite(told.parts.test).all(axis=(1, 2))]
-    normal = errors[~truth].mean(axis=0) if (~truth).any() else errors.mean(axis=0)
-    return form.ChannelErrors(normal=normal, anomalous=errors[truth].mean(axis=0) if truth.any() else None)
+    strange = np.zeros(len(complete), np.bool_) if truth is None else truth[complete]
+
+    def mean(which: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+        return errors[which].mean(axis=0) if which.any() else None
+
+    return form.ChannelErrors(normal=mean(~strange), anomalous=mean(strange))
 
 
 def _latent(told: Told) -> form.Latent | None:
@@ -251,7 +279,8 @@ def _latent(told: Told) -> form.Latent | None:
     if len(complete) < 3:
         return None
     codes = codec.encode(told.detector, told.parts.test[complete]).values.astype(np.float64)
-    if codes.shape[1] < 2:
+    width = codes.shape[1]
+    if width < 2:
         codes = np.hstack([codes, np.zeros_like(codes)])
     centred = codes - codes.mean(axis=0)
     _, lengths, axes = np.linalg.svd(centred, full_matrices=False)
@@ -262,7 +291,7 @@ def _latent(told: Told) -> form.Latent | None:
         codes=centred @ axes[:2].T,
         truth=truth,
         explained=(float(explained[0]), float(explained[1])),
-        width=codes.shape[1],
+        width=width,
     )
 
 

@@ -71,12 +71,17 @@ def fingerprint(name: str, tables: Sequence[Table]) -> Source:
                 size = file.tell()
         except OSError as error:
             raise DataError(f"{path}: can't be read: {error.strerror}") from None
-        return Source(file=path.name, sha256=digest.hexdigest(), bytes=size, rows=rows)
+        return Source(file=printable(path.name), sha256=digest.hexdigest(), bytes=size, rows=rows)
     for table in tables:
         numbers = _numbers(table).astype("<f4").tobytes()
         digest.update(numbers)
         size += len(numbers)
-    return Source(file=name.rsplit("/", 1)[-1], sha256=digest.hexdigest(), bytes=size, rows=rows)
+    return Source(file=printable(name.rsplit("/", 1)[-1]), sha256=digest.hexdigest(), bytes=size, rows=rows)
+
+
+def printable(name: str) -> str:
+    """A file's name as text: bytes of it that are not UTF-8 stand as escapes, as no JSON or page could hold them."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _numbers(table: Table) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from monitor.detector.decision import Verdict, decide
 from training.metrics import bootstrap, events, nab, series, vus, windows
 
 # Few distinct values, so that there are ties; sixteenths, so that the transforms below are exactly increasing.
@@ -129,6 +130,11 @@ def test_best_f1_is_scikit_learns_best_point_and_its_line_gives_it(case: tuple[n
     assert found.f1 == pytest.approx(best)
     at_line = windows.report(truth, scores, scores > found.threshold)
     assert (at_line.anomaly.f1, at_line.anomaly.precision) == (found.f1, found.precision)
+    narrow = scores.astype(np.float32)
+    line = windows.best_f1(truth, narrow)
+    assert line is not None
+    served = decide(narrow, line.threshold) == Verdict.ANOMALY
+    assert windows.report(truth, narrow, served).anomaly.f1 == line.f1, "the daemon compares in float32"
     with_gap = windows.best_f1(np.append(truth, True), np.append(scores, np.nan))
     assert with_gap == found
 

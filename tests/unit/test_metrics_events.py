@@ -73,6 +73,15 @@ def test_a_step_back_in_time_is_no_negative_delay() -> None:
     assert events.report(TRUTH, FLAGGED, times_secs=times).found_after_secs == (0.0, None)
 
 
+def test_times_that_do_not_run_forward_give_no_days() -> None:
+    found = events.report(TRUTH, FLAGGED, times_secs=-60.0 * np.arange(33))
+    assert (found.normal_days, found.false_alarms_per_day) == (0.0, None)
+    holed = np.arange(33) * 60.0
+    holed[3] = np.nan
+    with pytest.raises(DataError, match="1 rows have no time"):
+        events.report(TRUTH, FLAGGED, times_secs=holed)
+
+
 def test_rows_between_flags_find_nothing() -> None:
     # merged into one alert over the event, but no flag in it
     found = events.report(marks("...[]..."), marks("..!..!.."), merge_gap=3)

@@ -21,9 +21,9 @@ from sklearn import metrics as sklearn
 
 from monitor.errors import DataError
 from tests.report_contents import HOSTILE, images, labelled, unlabelled, variational
-from training.report import selection, words
+from training.report import figures, pictures, selection, words
 from training.report.card import model_card, plain
-from training.report.content import Cell, Epoch, Rate, ReportContent
+from training.report.content import Cell, ChannelErrors, Epoch, Rate, ReportContent
 from training.report.content import Tested as Judged  # pytest takes names in Test for its own
 from training.report.page import render
 from training.report.theme import DARK, DARKENED, LIGHT
@@ -136,6 +136,16 @@ def test_the_histogram_holds_every_score() -> None:
         assert float(np.sum(trace.y)) == pytest.approx(100.0, abs=1e-3)
 
 
+@pytest.mark.parametrize(("spread", "step"), [(10.0, "D2"), (1e4, 1), (1e10, 2)])
+def test_numbers_of_a_logarithmic_axis_have_room(spread: float, step: object) -> None:
+    full = labelled()
+    scores = full.tested.scores.astype(np.float64) * np.where(np.arange(900) == 0, spread, 1.0)
+    plot = figures.histogram(replace(full, tested=replace(full.tested, scores=scores)))
+    assert plot is not None
+    assert plot.figure.layout.xaxis.type == "log"
+    assert plot.figure.layout.xaxis.dtick == step
+
+
 def test_floors_stand_beside_the_figures(pages: dict[str, bytes]) -> None:
     text = Page(pages["labelled"]).text
     first = text[: text.index("What a threshold costs")]
@@ -202,6 +212,80 @@ def test_one_class_only() -> None:
         text = Page(render(only)).text
         assert told in text
         assert "need both kinds of windows" in text
+
+
+def test_anomalies_that_could_not_be_scored_are_not_absent() -> None:
+    full, truth = labelled(), labelled().tested.truth
+    assert truth is not None
+
+    def headline(lost: Any) -> str:
+        scores = np.where(lost, np.nan, full.tested.scores)
+        content = replace(full, tested=replace(full.tested, scores=scores, flagged=full.tested.flagged & ~lost))
+        told = words.warnings(content)
+        of_anomalies = int((lost & truth).sum())
+        assert any(f"{of_anomalies} of 270 anomalies could not be scored" in each for each in told) is (
+            of_anomalies > 0
+        )
+        return words.verdict(content)
+
+    assert headline(truth).startswith("270 anomalies in the test, and none that could be scored: 17 false alarms")
+    assert headline(~truth) == "Finds 253 of 270 anomalies; no normal window could be scored"
+    assert headline(truth | ~truth) == "Nothing is known of it: 900 test windows, and none that could be scored"
+    assert headline(np.arange(900) == 0).startswith("Finds 25")
+
+
+def test_a_window_is_measured_by_its_own_line() -> None:
+    full = labelled()
+    lines = full.tested.scores.astype(np.float64) / 2.5
+    own = replace(
+        full,
+        tested=replace(full.tested, lines=lines),
+        threshold=replace(full.threshold, series=(("pump-1", 0.1), ("pump-2", 0.2))),
+    )
+    assert full.shown is not None
+    captions = [plot.caption for plot in pictures.examples(own, full.shown.index)]
+    assert captions
+    assert all(caption.endswith(", 2.5 times its line") for caption in captions)
+    assert "(2 series have lines of their own instead): quantile" in words.the_line(own)
+    assert "lines of their own" in figures.histogram(own).caption  # type: ignore[union-attr]
+    assert all("each series' own" in plot.caption for plot in figures.curves(own))
+    wrong = replace(own, tested=replace(own.tested, lines=lines[1:]))
+    with pytest.raises(DataError, match=r"tested\.lines has 899 rows"):
+        render(wrong)
+
+
+def test_a_line_that_the_labels_chose_is_not_said_to_come_from_normal_windows() -> None:
+    full = labelled()
+    told = words.the_line(replace(full, threshold=replace(full.threshold, method="oracle")))
+    assert told.endswith("The labels of the test windows chose the line.")
+
+
+def test_channels_tell_only_of_windows_that_there_are() -> None:
+    full, errors = unlabelled(), np.arange(8) / 10
+    kinds = (
+        (None, ChannelErrors(normal=errors), "0.7000 on test windows"),
+        (True, ChannelErrors(normal=None, anomalous=errors), "0.7000 on anomalous windows"),
+        (False, ChannelErrors(normal=errors), "0.7000 on normal windows"),
+        (True, ChannelErrors(normal=errors / 2, anomalous=errors), "0.3500 on normal windows, 0.7000 on anomalous"),
+    )
+    for truth, found, told in kinds:
+        marked = None if truth is None else np.full(len(full.tested.scores), truth)
+        plot = figures.channels(replace(full, channel_errors=found, tested=replace(full.tested, truth=marked)))
+        assert plot is not None
+        assert told in plot.alt
+        assert plot.alt.count(" on ") == told.count(" on ")
+    assert figures.channels(replace(full, channel_errors=ChannelErrors(normal=None))) is None
+
+
+def test_names_that_are_not_text_are_escaped() -> None:
+    """A file's name may hold any bytes; Python keeps those that are not UTF-8 as lone surrogates."""
+    odd = replace(labelled(), command="telltale train caf\udce9.csv")
+    for page in (render(odd), model_card(odd)):
+        assert b"caf\\udce9.csv" in page
+
+
+def test_addresses_in_a_card_are_not_links() -> None:
+    assert plain("http://a.b www.a.b x@a.b") == r"http:\//a.b www\.a.b x\@a.b"
 
 
 def test_many_points_are_cut(pages: dict[str, bytes]) -> None:

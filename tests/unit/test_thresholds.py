@@ -48,6 +48,20 @@ def test_the_level_of_a_risk_is_near_the_true_quantile(name: str, tolerance: flo
         assert np.mean(levels) == pytest.approx(true.isf(risk), rel=tolerance / closer)
 
 
+def test_a_risk_beyond_the_windows_is_extrapolated_loudly() -> None:
+    """Of 1,000 windows the share over the line at a risk of 1e-4 was over twice as high in half of 60 draws."""
+    rule = ThresholdPart(method="pot", risk=1e-3)
+    drawn = stats.expon().rvs(2_000, random_state=np.random.default_rng(0))
+    assert choose(calibration_of(drawn), rule).notes == []
+    for notes in (
+        choose(calibration_of(drawn), msgspec.structs.replace(rule, risk=1e-4)).notes,
+        choose(calibration_of(np.repeat(drawn, 4), overlap=16.0), rule).notes,
+    ):
+        assert len(notes) == 1
+        assert notes[0].startswith("EXTRAPOLATED: a risk of")
+    assert "8000 calibration windows count as about 500 independent ones" in notes[0]
+
+
 def test_the_level_is_that_of_the_paper() -> None:
     # Siffer et al. 2017, equation 1: t + scale / shape ((q n / N)^-shape - 1)
     fitted = TailSpec(start=2.0, shape=0.25, scale=0.5, share=0.02, peaks=100)

@@ -40,6 +40,16 @@ def beats(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_a_file_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    """Its artifact, report and card can be written, and say which file it was."""
+    data = tmp_path / "caf\udce9.csv"
+    data.write_text("value\n" + "\n".join(f"{np.sin(row / 3):.4f}" for row in range(1_500)) + "\n")
+    run("train", data, "--epochs", "1", "--out", tmp_path / "a")
+    assert storage.load(tmp_path / "a").manifest.training["data"][0]["file"] == "caf\\udce9.csv"
+    for name in ("report.html", "MODEL_CARD.md"):
+        assert "udce9.csv" in (tmp_path / "a" / name).read_text(encoding="utf-8")
+
+
 def test_windows_to_artifact_to_figures(beats: Path, tmp_path: Path) -> None:
     out, err = run(
         "train", beats, "--recipe", "ecg5000-tutorial", "--epochs", "40", "--seed", "3", "--out", tmp_path / "a"

@@ -100,7 +100,7 @@ def report(
         alerts: (k, 2) first and last row of each alert, where more than `merge_gap` decides which flags are one.
 
     Raises:
-        DataError: the arrays don't belong together.
+        DataError: the arrays don't belong together, or a time is not a number.
     """
     (whole,) = stretches(
         anomalous,
@@ -131,6 +131,8 @@ def stretches(
     lengths = {len(anomalous), len(flagged)} | (set() if times_secs is None else {len(times_secs)})
     if len(lengths) > 1:
         raise DataError(f"events: labels, flags and times have {sorted(lengths)} rows; they must be of the same rows")
+    if times_secs is not None and not np.isfinite(times_secs).all():
+        raise DataError(f"events: {int((~np.isfinite(times_secs)).sum())} rows have no time; give a time for every row")
     labelled = intervals(anomalous)
     reach = np.minimum(labelled[:, 1] + tolerance, np.append(labelled[1:, 0], len(anomalous)) - 1)
     belongs = np.zeros(len(anomalous) + 1, dtype=np.int64)
@@ -252,4 +254,5 @@ def _figures(
 
 
 def _step(times_secs: NDArray[np.floating]) -> float:
-    return float(np.median(np.diff(times_secs.astype(np.float64)))) if len(times_secs) > 1 else 0.0
+    """The time of a row, 0 where the times do not run forward."""
+    return max(float(np.median(np.diff(times_secs.astype(np.float64)))), 0.0) if len(times_secs) > 1 else 0.0

@@ -140,7 +140,7 @@ def best_f1(anomalous: BoolArray, scores: FloatArray) -> Oracle | None:
         scores: (n,) NaN = unscorable, left out as in `report`.
     """
     scored = ~np.isnan(scores)
-    truth, values = anomalous[scored], scores[scored].astype(np.float64)
+    truth, values = anomalous[scored], scores[scored]
     positives = int(truth.sum())
     if not positives:
         return None
@@ -159,7 +159,8 @@ def best_f1(anomalous: BoolArray, scores: FloatArray) -> Oracle | None:
 def strictly_under(falling: FloatArray, place: int) -> float:
     """The highest threshold that `falling[place]` is strictly over and that tells scores apart as well as any.
 
-    It is the next lower of the distinct scores, so it survives rounding; below the lowest, the nearest float.
+    It is the next lower of the distinct scores, so it survives rounding; below the lowest, the nearest number of the
+    scores' own precision.
     """
     return float(falling[place + 1] if place + 1 < len(falling) else np.nextafter(falling[place], -np.inf))
 

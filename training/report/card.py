@@ -13,6 +13,8 @@ from training.report import words
 from training.report.content import Figures, ReportContent, check
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!$&])")
+# GitHub makes links of bare addresses, too.
+_ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
 _LEADING = re.compile(r"^(\s*)([-+=]|\d+[.)](?=\s|$))")
 
 
@@ -42,12 +44,12 @@ def model_card(content: ReportContent) -> bytes:
         "## Reproduce",
         *_reproduce(content),
     ]
-    return ("\n\n".join(block for block in blocks if block) + "\n").encode("utf-8")
+    return ("\n\n".join(block for block in blocks if block) + "\n").encode("utf-8", "backslashreplace")
 
 
 def plain(text: str) -> str:
     """Text that reads as itself in Markdown, on one line."""
-    flat = _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    flat = _ADDRESS.sub(r"\\", _SPECIAL.sub(r"\\\1", " ".join(text.split())))
     return _LEADING.sub(lambda found: f"{found[1]}{found[2][:-1]}\\{found[2][-1]}", flat)
 
 

@@ -85,11 +85,13 @@ class Tested:
         scores: (n,) higher = more anomalous, NaN = unscorable.
         flagged: (n,) what the detector says, by whichever line is the window's.
         truth: (n,) labelled anomalous; None without labels.
+        lines: (n,) each window's own line where series have lines of their own; None where there is one for all.
     """
 
     scores: FloatArray
     flagged: BoolArray
     truth: BoolArray | None = None
+    lines: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,9 +174,10 @@ class Latent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelErrors:
-    """Mean absolute error of each channel, scaled: (channels,) on normal (or all) test windows, and on anomalous."""
+    """Mean absolute error of each channel, scaled: (channels,) on normal test windows (all without labels), and on
+    anomalous ones; None where the test has none."""
 
-    normal: FloatArray
+    normal: FloatArray | None
     anomalous: FloatArray | None = None
 
 
@@ -239,6 +242,7 @@ class ReportContent:
         best_epoch: the one whose weights were kept; None where they are the last one's.
         warnings: what the reader must know before using the artifact; `notes`: what is good to know.
         missing: what was done with missing numbers; `contamination`: with anomalies among what was learnt. In words.
+        watched: the windows that the validation loss is of, as "validation".
         command: reproduces the artifact.
     """
 
@@ -260,6 +264,7 @@ class ReportContent:
     history: tuple[Epoch, ...] = ()
     best_epoch: int | None = None
     loss: str = "loss"
+    watched: str = "validation"
     timeline: Timeline | None = None
     shown: Shown | None = None
     alarms: Alarms | None = None
@@ -284,7 +289,7 @@ def check(content: ReportContent) -> None:
     """
     tested, shown, count = content.tested, content.shown, len(content.tested.scores)
     size = (content.window.length, len(content.channels))
-    problems = _unequal("tested", count, flagged=tested.flagged, truth=tested.truth)
+    problems = _unequal("tested", count, flagged=tested.flagged, truth=tested.truth, lines=tested.lines)
     if shown is not None:
         problems += _unequal("shown", len(shown.index), names=shown.names or None)
         for name, array in (("values", shown.values), ("reconstructions", shown.reconstructions)):

@@ -32,15 +32,14 @@ def losses(content: ReportContent) -> Plot | None:
     figure.add_scatter(
         x=epochs, y=[e.loss for e in history], mode="lines+markers", line=line("normal"), name="training"
     )
-    watched = [epoch.validation for epoch in history]
+    watched, name = [epoch.validation for epoch in history], content.watched
     told = ""
     if any(loss is not None for loss in watched):
-        figure.add_scatter(
-            x=epochs, y=watched, mode="lines+markers", line=line("amber", dash="dash"), name="validation"
-        )
-        keys.append(Key(role="amber", label="validation", mark="dashes"))
+        figure.add_scatter(x=epochs, y=watched, mode="lines+markers", line=line("amber", dash="dash"), name=name)
+        keys.append(Key(role="amber", label=name, mark="dashes"))
         least = min((e for e in history if e.validation is not None), key=lambda e: e.validation or 0.0)
-        told = f"; the least validation loss is {words.number(least.validation or 0.0)}, at epoch {least.number}"
+        lowest = words.number(least.validation or 0.0)
+        told = f"; the least loss of the {name} windows is {lowest}, at epoch {least.number}"
     if len(history) > 40:
         figure.update_traces(mode="lines")
     figure.update_traces(marker={"size": 5})
@@ -64,7 +63,8 @@ def losses(content: ReportContent) -> Plot | None:
         figure=figure,
         alt=f"The training loss goes from {words.number(history[0].loss)} to {words.number(last.loss)} in epoch "
         f"{last.number}{told}.",
-        caption="A validation loss that rises while the training loss falls means that the model learns by heart.",
+        caption="A loss of windows that were not fitted which rises while the training loss falls means that the model "
+        "learns by heart.",
         keys=tuple(keys),
     )
 
@@ -108,16 +108,14 @@ def histogram(content: ReportContent) -> Plot | None:
     mark_line(figure, threshold, f"line {words.number(threshold)}", place=float(at), log=log)
     dress(
         figure,
-        xaxis=axis("score", **_logarithmic(log)),
+        xaxis=axis("score", **_logarithmic(log, float(edges[0]), float(edges[-1]))),
         yaxis=axis(f"share of {'each kind' if len(groups) > 1 else 'test windows'}, %", rangemode="tozero"),
     )
     return Plot(
         title="Scores and the line",
         figure=figure,
         alt=f"Histogram of test scores. Over the line at {words.number(threshold)} are {' and '.join(said)}.",
-        caption="Each kind adds up to 100%. What lies between the two hills is what any line must get wrong."
-        if len(groups) > 1
-        else "No labels: a tail or a second hill on the right is what to look at first.",
+        caption=_hills(tested.truth is not None, len(keys)) + words.own_lines(content),
         keys=tuple(keys),
     )
 
@@ -163,7 +161,7 @@ def trade(content: ReportContent) -> Plot | None:
         )  # fmt: skip
         keys.append(Key(role="anomaly", label="anomalies found", mark="dashes"))
         figure.update_yaxes(axis("found, %", range=[-3, 104], tickvals=[0, 50, 100]), row=2, col=1)
-    figure.update_xaxes(axis(**_logarithmic(log)))
+    figure.update_xaxes(axis(**_logarithmic(log, float(at[0]), float(at[-1]))))
     figure.update_xaxes(title=axis("threshold")["title"], row=1 + labelled, col=1)
     figure.update_yaxes(axis(_short_unit(threshold.rate_unit), type="log", dtick=1, tickformat="~g"), row=1, col=1)
     place = (
@@ -184,7 +182,8 @@ def trade(content: ReportContent) -> Plot | None:
         caption="This is the trade that is really made: how many false alarms people will bear"
         + (", and what is found at that price. " if labelled else ". ")
         + ("Windows in a row are one alarm, so a low line may make fewer. " if _rises(expected) else "")
-        + "Move the line with telltale calibrate; no training and no data are needed.",
+        + "Move the line with telltale calibrate; no training and no data are needed."
+        + words.own_lines(content),
         keys=tuple(keys),
         height=430 if labelled else 340,
         wide=True,
@@ -217,6 +216,7 @@ def curves(content: ReportContent) -> list[Plot]:
         Key(role="muted", label="flags at random", mark="dashes"),
         Key(role="ink", label="at the line", mark="dot"),
     )
+    off = "" if tested.lines is None else " The curve is of one line for all series; the dot of each series' own."
     shown = "nothing flagged" if line_precision is None else f"precision {line_precision:.3f}"
     return [
         Plot(
@@ -224,7 +224,7 @@ def curves(content: ReportContent) -> list[Plot]:
             figure=roc,
             alt=f"ROC curve with area {found.auroc:.3f}. At the line {line_recall:.1%} of the anomalies are found and "
             f"{line_false:.1%} of the normal windows are flagged.",
-            caption="Does not change with how rare anomalies are, so it flatters where they are rare.",
+            caption="Does not change with how rare anomalies are, so it flatters where they are rare." + off,
             keys=keys,
             height=340,
         ),
@@ -233,7 +233,8 @@ def curves(content: ReportContent) -> list[Plot]:
             figure=pr,
             alt=f"Precision-recall curve with average precision {found.average_precision:.3f}; flagging at random has "
             f"{share:.3f}. At the line: recall {line_recall:.3f}, {shown}.",
-            caption=f"{share:.1%} of the test windows are anomalous; with rarer anomalies the precision is lower.",
+            caption=f"{share:.1%} of the test windows are anomalous; with rarer anomalies the precision is lower."
+            + off,
             keys=keys,
             height=340,
         ),
@@ -245,16 +246,21 @@ def channels(content: ReportContent) -> Plot | None:
     errors, count = content.channel_errors, len(content.channels)
     if errors is None or count < 2:
         return None
-    strange = errors.anomalous
-    order = np.argsort(errors.normal if strange is None else strange, kind="stable")[::-1][:MOST_CHANNELS][::-1]
-    names = [short(content.channels[i].name) for i in order]
-    places, figure = np.arange(len(order)), go.Figure()
-    groups: list[tuple[Role, str, str, FloatArray]] = [("normal", "circle", "normal", errors.normal)]
+    normal, strange = errors.normal, errors.anomalous
+    groups: list[tuple[Role, str, str, FloatArray]] = []
+    if normal is not None:
+        groups.append(("normal", "circle", "test" if content.tested.truth is None else "normal", normal))
     if strange is not None:
         groups.append(("anomaly", "diamond", "anomalous", strange))
+    if not groups:
+        return None
+    order = np.argsort(groups[-1][3], kind="stable")[::-1][:MOST_CHANNELS][::-1]
+    names = [short(content.channels[i].name) for i in order]
+    places, figure = np.arange(len(order)), go.Figure()
+    if normal is not None and strange is not None:
         for place, i in enumerate(order):
             figure.add_scatter(
-                x=[errors.normal[i], strange[i]], y=[place, place], mode="lines", line=line("grid", 4), hoverinfo="skip"
+                x=[normal[i], strange[i]], y=[place, place], mode="lines", line=line("grid", 4), hoverinfo="skip"
             )
     for role, symbol, name, values in groups:
         figure.add_scatter(
@@ -267,17 +273,14 @@ def channels(content: ReportContent) -> Plot | None:
         yaxis=axis(tickmode="array", tickvals=places, ticktext=names, range=[-0.7, len(order) - 0.3]),
     )
     top = int(order[-1])
-    told = f"{content.channels[top].name} has the highest: {words.number(float(errors.normal[top]))} on normal windows"
-    told += "" if strange is None else f", {words.number(float(strange[top]))} on anomalous ones"
+    each = (f"{words.number(float(values[top]))} on {name} windows" for _, _, name, values in groups)
+    told = f"{content.channels[top].name} has the highest: {', '.join(each)}"
     return Plot(
         title="Error by channel",
         figure=figure,
         alt=f"Mean reconstruction error of {words.counted(len(order), 'channel')}. {told}.",
         caption=f"The {MOST_CHANNELS} channels with the highest errors of {count}." if count > MOST_CHANNELS else "",
-        keys=tuple(
-            Key(role=role, label=name if strange is not None else "test windows", mark="dot")
-            for role, _, name, _ in groups
-        ),
+        keys=tuple(Key(role=role, label=f"{name} windows", mark="dot") for role, _, name, _ in groups),
         height=110 + 26 * len(order),
         wide=True,
     )
@@ -318,6 +321,14 @@ def latent(content: ReportContent) -> Plot | None:
     )
 
 
+def _hills(labelled: bool, kinds: int) -> str:
+    if not labelled:
+        return "No labels: a tail or a second hill on the right is what to look at first."
+    if kinds < 2:
+        return "Only one kind of windows could be scored in the test."
+    return "Each kind adds up to 100%. Where the two hills overlap, any line must get some wrong."
+
+
 def _curve(x: FloatArray, y: FloatArray, across: str, up: str) -> go.Figure:
     places = selection.distinct(x, y)
     figure = go.Figure()
@@ -341,8 +352,12 @@ def _rises(rates: FloatArray) -> bool:
     return bool((np.diff(told) > 0).any())
 
 
-def _logarithmic(log: bool) -> dict[str, Any]:
-    return {"type": "log", "tickformat": "~g", "nticks": 7} if log else {}
+def _logarithmic(log: bool, low: float, high: float) -> dict[str, Any]:
+    """An axis with 1, 2 and 5 of each decade, or of many decades some: all digits would lie over each other."""
+    if not log:
+        return {}
+    decades = np.log10(high / low)
+    return {"type": "log", "tickformat": "~g", "dtick": "D2" if decades < 2.5 else int(np.ceil(decades / 6))}
 
 
 def _short_unit(unit: str) -> str:

@@ -75,7 +75,7 @@ a part, double-click to go back.</footer>
 </body>
 </html>
 """
-    return page.encode("utf-8")
+    return page.encode("utf-8", "backslashreplace")  # a command line may hold bytes that are no text
 
 
 def _source(script: str) -> str:

@@ -63,6 +63,8 @@ def verdict(content: ReportContent) -> str:
     tested, found = content.tested, report_of(content.tested)
     if not len(tested.scores):
         return "Trained, but not tested: no window was left for the test"
+    if not np.isfinite(tested.scores).any():
+        return f"Nothing is known of it: {counted(len(tested.scores), 'test window')}, and none that could be scored"
     if found is None:
         over = int(tested.flagged.sum())
         return (
@@ -72,10 +74,16 @@ def verdict(content: ReportContent) -> str:
     anomalies, normal = found.true_positive + found.false_negative, found.false_positive + found.true_negative
     alarms = "no false alarm" if not found.false_positive else counted(found.false_positive, "false alarm")
     if not anomalies:
-        return f"No anomaly was in the test: {alarms} among {counted(normal, 'normal window')}, and no more is known"
+        lost = int(tested.truth.sum()) if tested.truth is not None else 0
+        none = "No anomaly was in the test"
+        if lost:
+            none = f"{counted(lost, 'anomaly', 'anomalies')} in the test, and none that could be scored"
+        return f"{none}: {alarms} among {counted(normal, 'normal window')}, and no more is known"
     if not normal:
         of = counted(anomalies, "anomaly", "anomalies")
-        return f"Finds {found.true_positive:,} of {of}; no normal window was in the test"
+        lost = 0 if tested.truth is None else int((~tested.truth).sum())
+        none = "no normal window could be scored" if lost else "no normal window was in the test"
+        return f"Finds {found.true_positive:,} of {of}; {none}"
     return (
         f"Finds {found.true_positive:,} of {counted(anomalies, 'anomaly', 'anomalies')}, "
         f"with {alarms} among {counted(normal, 'normal window')}"
@@ -108,12 +116,20 @@ def the_line(content: ReportContent) -> str:
     """How the threshold was chosen."""
     threshold = content.threshold
     kept = "kept from fitting" if threshold.held_out else "the very ones that were fitted, so it is likely too low"
-    lines = counted(len(threshold.series), "series", "series")
-    own = f" {lines} have lines of their own; all others take this one." if threshold.series else ""
-    return (
-        f"A window is flagged where its score is over {number(threshold.value)}: {threshold.how}. "
-        f"The line was chosen on {counted(threshold.windows, 'normal window')}, {kept}.{own}"
-    )
+    own = ""
+    if count := len(threshold.series):
+        own = f" ({counted(count, 'series has a line of its', 'series have lines of their')} own instead)"
+    chosen = f"The line was chosen on {counted(threshold.windows, 'normal window')}, {kept}."
+    if threshold.method == "oracle":
+        chosen = "The labels of the test windows chose the line."
+    return f"A window is flagged where its score is over {number(threshold.value)}{own}: {threshold.how}. {chosen}"
+
+
+def own_lines(content: ReportContent) -> str:
+    """What to know of a plot with one line where series have their own; else nothing."""
+    if content.tested.lines is None:
+        return ""
+    return " Series have lines of their own: drawn is the one of all others, and what was flagged goes by each its own."
 
 
 def rate(value: Rate | None, unit: str) -> str:
@@ -151,6 +167,10 @@ def interval(value: Cell | None) -> str:
 def warnings(content: ReportContent) -> tuple[str, ...]:
     """The content's own, and what follows from its numbers: a floor that does better, a rate that is hardly known."""
     told = [*content.warnings, *(_beaten(found, row) for found in content.figures for row in found.rows)]
+    tested = content.tested
+    if tested.truth is not None and (lost := int((tested.truth & ~np.isfinite(tested.scores)).sum())):
+        of = counted(int(tested.truth.sum()), "anomaly", "anomalies")
+        told.append(f"{lost:,} of {of} could not be scored: they count neither as found nor as missed.")
     expected = content.threshold.expected
     if expected is not None and expected.low is not None and expected.high is not None:
         low, high, unit = expected.low, expected.high, content.threshold.rate_unit

@@ -128,7 +128,7 @@ def _line(
     if rule.method == "budget":
         return _budget(calibration, rule.alarms_per_day, fitted)
     if rule.method == "pot":
-        return _pot(scores, rule.risk, fitted)
+        return _pot(calibration, rule.risk, fitted)
     return _conformal(calibration, rule.p_value) if rule.method == "conformal" else _oracle(oracle)
 
 
@@ -189,7 +189,8 @@ def _budget(calibration: CalibrationScores, alarms_per_day: float, fitted: tail.
     return line
 
 
-def _pot(scores: NDArray[np.float32], risk: float, fitted: tail.Fitted) -> _Line:
+def _pot(calibration: CalibrationScores, risk: float, fitted: tail.Fitted) -> _Line:
+    scores = calibration.scores
     line = _Line(quantile(scores, 1 - risk))
     if fitted.tail is None:
         line.doubt(f"{fitted.reason}; the line is the quantile {1 - risk:g} of {len(scores)} scores instead")
@@ -201,10 +202,12 @@ def _pot(scores: NDArray[np.float32], risk: float, fitted: tail.Fitted) -> _Line
     line.value = level
     if fitted.reason:
         line.doubt(fitted.reason)
-    if risk * len(scores) * 100 < 1:
+    if risk * calibration.independent < 1:
         line.notes.append(
-            f"a risk of {risk:g} is over 100 times further out than {len(scores)} calibration windows reach: the line "
-            "is extrapolated a long way; give more normal data"
+            f"EXTRAPOLATED: a risk of {risk:g} is one window in {1 / risk:,.0f}, and {len(scores)} calibration windows "
+            f"count as about {calibration.independent:.0f} independent ones; the line comes from a generalised Pareto "
+            f"tail of {fitted.tail.peaks} peaks, and the share over it may be several times as high; give more normal "
+            "data"
         )
     return line
 
@@ -272,8 +275,8 @@ def _series_lines(calibration: CalibrationScores, rule: ThresholdPart, notes: li
     if without:
         named = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
         notes.append(
-            f"{len(without)} of {len(lines) + len(without)} series have too few normal windows for a line of their own "
-            f"({named}): theirs is that of all series"
+            f"{len(without)} of {len(lines) + len(without)} series have too few normal windows, or too irregular "
+            f"scores, for a line of their own ({named}): theirs is that of all series"
         )
     return lines
 

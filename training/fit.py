@@ -119,7 +119,7 @@ class _Run:
         self._members = task.model.members if isinstance(task.model, EnsembleSpec) else 0
         fresh = autoencoder.initial_parameters(task.model, task.shape, task.seed)
         self._network, self._state = autoencoder.load(task.model, task.shape, fresh)
-        self._data, self._unseen = jnp.asarray(windows), jnp.asarray(validation)
+        self._data, self._unseen = jax.device_put(windows), jax.device_put(validation)
         self._batch = min(task.options.batch_size, len(windows))
         self._optimizer = _optimizer(task.options, -(-len(windows) // self._batch))
         seeds = autoencoder.member_seeds(task.seed, self._members) if self._members else [task.seed]
@@ -156,8 +156,8 @@ class _Run:
         weights *= before.kept[indices]
         state, moments, loss = self._epoch(before.state, before.moments, self._data, indices, weights, key)
         number = before.epoch + 1
-        validation = float(np.mean(self._losses(state, self._unseen))) if len(self._unseen) else None
-        done = Epoch(number=number, loss=float(np.mean(loss)), validation=validation)
+        validation = _mean(self._losses(state, self._unseen)) if len(self._unseen) else None
+        done = Epoch(number=number, loss=_mean(loss), validation=validation)
         options = self._task.options
         watched = done.loss if validation is None else validation
         better = watched < before.best_loss - options.min_delta
@@ -192,6 +192,11 @@ class _Run:
             losses = np.asarray(self._losses(state, self._data)).reshape(-1, len(kept)).mean(axis=0)
             kept[np.argsort(losses, kind="stable")[-left_out:]] = 0
         return kept
+
+
+def _mean(values: jax.Array) -> float:
+    """By NumPy: of JAX's own arrays each shape would be compiled for."""
+    return float(np.asarray(values, dtype=np.float64).mean())
 
 
 def row_errors(network: Autoencoder, objective: ObjectivePart, state: State, rows: jax.Array) -> jax.Array:

@@ -17,7 +17,7 @@ from monitor.detector.decision import Verdict, decide
 from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.spec import Manifest, ScalingSpec, ScoreSpec
 from monitor.errors import DataError
-from training import export, reporting, scoretensors
+from training import export, scoretensors
 from training import fit as fitting
 from training.baselines import LabelledWindows, baselines
 from training.checkpoints import Checkpoints
@@ -152,6 +152,8 @@ def train(
     )
     if not with_report:
         return Trained(artifact=artifact, results=results)
+    from training import reporting
+
     told = reporting.Told(
         recipe=recipe,
         seed=seed,

@@ -28,6 +28,7 @@ from tests.benchmarks.tutorial import FILES, TUTORIAL, data_directory, read
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = "ecg5000-tutorial"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+WITHOUT = ("no-report", "no-comparison")  # what Keras's process does not do either
 OURS, COMPLETE, KERAS = "Telltale", "Telltale, all it does", "Keras on TensorFlow"
 MOST_RATIO = 1 / 3
 # One split's accuracy: whoever is farther from the tutorial's has done something else.
@@ -235,7 +236,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seeds", type=int, default=3, help="long fits of each; 0 for none")
     parser.add_argument("--keras-python", type=Path, default=ROOT / ".venv-keras" / "bin" / "python")
-    parser.add_argument("--without", nargs="*", default=[], help="options of `telltale train` (a leading -- left out)")
+    parser.add_argument(
+        "--without", nargs="*", default=list(WITHOUT), help="options of `telltale train`, less their --"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--long-fit", type=int, metavar="SEED", help=argparse.SUPPRESS)
     asked = parser.parse_args()

@@ -12,7 +12,7 @@ from monitor.detector.decision import Policy
 from monitor.detector.spec import CalibrationSpec, TailSpec, ThresholdSpec, WindowSpec
 from monitor.errors import ArtifactFormatError, DataError
 from tests.helpers import make_artifact
-from training.thresholds import incidents, rules, tail
+from training.thresholds import poisson, rules, tail
 from training.thresholds.calibration import LOWEST_THRESHOLD, PROBABILITIES, CalibrationScores, windows_per_day
 from training.thresholds.choose import Labelled, choose, described, too_few
 from training.thresholds.rules import ThresholdPart
@@ -142,10 +142,17 @@ def test_scores_at_the_ends_of_float32_give_a_line_that_can_be_served(size: floa
 
 
 def test_intervals_are_garwoods() -> None:
-    low, high = incidents.garwood(np.array([0, 1, 5, 10]))
+    low, high = zip(*map(poisson.interval, (0, 1, 5, 10)), strict=True)
     # Garwood 1936, table of 95% limits of a Poisson mean.
     assert low == pytest.approx([0.0, 0.0253, 1.6235, 4.7954], abs=1e-4)
     assert high == pytest.approx([3.6889, 5.5716, 11.6683, 18.3904], abs=1e-4)
+
+
+def test_intervals_are_scipys() -> None:
+    counts = np.array([0, 1, 2, 3, 7, 30, 1_000, 123_456, 10_000_000])
+    low, high = zip(*map(poisson.interval, counts.tolist()), strict=True)
+    assert low[1:] == pytest.approx(stats.chi2.ppf(0.025, 2 * counts[1:]) / 2, rel=1e-9)
+    assert high == pytest.approx(stats.chi2.isf(0.025, 2 * counts + 2) / 2, rel=1e-9)
 
 
 def test_a_budget_that_the_data_can_show_is_counted() -> None:

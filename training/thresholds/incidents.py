@@ -14,13 +14,12 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from monitor.detector.decision import Policy, Verdict, decide
+from training.thresholds import poisson
 from training.thresholds.calibration import CalibrationScores
 
 FloatArray = NDArray[np.float64]
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,24 +74,16 @@ def expected(calibration: CalibrationScores, line: float, lines: Mapping[str, fl
     incidents = int(over.sum()) if policy is None else sum(count(run, policy) for run in calibration.runs(over))
     days = calibration.days
     exposure = len(calibration.scores) / 1000 if days is None else days
-    low, high = garwood(np.array([incidents]))
+    low, high = poisson.interval(incidents)
     return Expected(
         over=int(over.sum()),
         windows=len(over),
         incidents=incidents,
         rate=incidents / exposure,
-        low=float(low[0]) / exposure,
-        high=float(high[0]) / exposure,
+        low=low / exposure,
+        high=high / exposure,
         a_day=days is not None,
     )
-
-
-def garwood(counts: NDArray[np.integer]) -> tuple[FloatArray, FloatArray]:
-    """The exact 95% interval of the mean of a Poisson count (Garwood 1936: quantiles of gamma distributions)."""
-    beyond = (1 - CONFIDENCE) / 2
-    # A count of 0 has no lower quantile: 0.
-    low = np.where(counts > 0, special.gammaincinv(np.maximum(counts, 1), beyond), 0.0)
-    return low, np.asarray(special.gammainccinv(counts + 1, beyond))
 
 
 def lowest_line(calibration: CalibrationScores, allowed: int) -> tuple[float, bool]:

@@ -1,0 +1,137 @@
+"""A detector and its floors on one series: the same windows, the same scaling, a line each by the same rule.
+
+Rules of this package: nothing is learnt from a tested row. Recipes and what else there was to choose were chosen on the
+part of a data set that each benchmark names; the rest was scored with the choice made. `*_tried` tables list what was
+scored. Anomaly is positive, and nothing is point-adjusted.
+"""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import jax
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.datafiles import SeriesTable
+from monitor.detector import autoencoder
+from monitor.detector.decision import Verdict, decide
+from training import fit as fitting
+from training import pipeline, splits
+from training.metrics import floors, series
+from training.parts import divide, served
+from training.recipe_form import Recipe
+from training.scored import calibration_of
+from training.thresholds.choose import choose
+
+Float32Array = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+Int64Array = NDArray[np.int64]
+
+BATCH_ROWS = 1_024
+SCORERS = ("detector", "pca", "knn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """One scorer's scores of a series' windows (m,), NaN where unscorable, and its line, from held-out normal windows.
+
+    `first` and `last` (m,) are the rows of each window in a series of `rows`.
+    """
+
+    scores: Float32Array
+    first: Int64Array
+    last: Int64Array
+    rows: int
+    line: float
+
+    def causal(self) -> series.PointScores:
+        """What the daemon knows at each row."""
+        return series.causal(self.scores, self.first, self.last, self.rows)
+
+    def overlap_mean(self) -> series.PointScores:
+        """The mean of all windows over a row: later known, by a window's length."""
+        return series.overlap_mean(self.scores, self.first, self.last, self.rows)
+
+    def flagged(self) -> BoolArray:
+        """Rows (n,) whose newest window is over the line."""
+        found: BoolArray = decide(self.causal().values.astype(np.float32), self.line) == Verdict.ANOMALY
+        return found
+
+
+def contest(
+    recipe: Recipe, learnt: SeriesTable, tested: SeriesTable, *, seed: int, with_floors: bool = True
+) -> dict[str, Scored]:
+    """Fits on `learnt`, all of it as the recipe divides it, and scores `tested` whole.
+
+    Returns:
+        The detector's scores and, `with_floors`, those of `pca` (as many components as the code is wide) and `knn` (5
+        nearest of at most 5,000 windows).
+    """
+    recipe = _without_test(recipe)
+    artifact = pipeline.train(recipe, [learnt], seed=seed, name=recipe.name, batch_rows=BATCH_ROWS).artifact
+    manifest, scorer = artifact.manifest, artifact.scorer()
+    window = manifest.window
+    cut = splits.cut(tested.samples, tested.time_us, slice(0, len(tested.samples)), window)
+    windows = served(cut.values, window)
+
+    def scored(scores: NDArray[np.floating], line: float) -> Scored:
+        return Scored(
+            scores=scores.astype(np.float32), first=cut.first, last=cut.last, rows=len(tested.samples), line=line
+        )
+
+    found = {"detector": scored(scorer(windows)[0], manifest.threshold.value)}
+    if not with_floors:
+        return found
+    parts = divide(recipe, [learnt], seed=seed)
+    shape = autoencoder.Shape((window.length, len(parts.channels)), window.image_shape)
+    components = max(min(autoencoder.code_size(recipe.model, shape), window.length * len(parts.channels) // 2), 1)
+    floor = floors.fit(fitting.scale(parts.fit, manifest.scaling), components=components, seed=seed)
+    held = floors.scores(floor, fitting.scale(parts.calibration, manifest.scaling))
+    others = floors.scores(floor, fitting.scale(windows, manifest.scaling))
+    for name in SCORERS[1:]:
+        calibration = calibration_of(recipe, parts, [learnt], held[name].astype(np.float32))
+        found[name] = scored(others[name], choose(calibration, recipe.threshold).threshold.value)
+    return found
+
+
+@contextmanager
+def compiled_once() -> Iterator[None]:
+    """Within it nothing of one shape is compiled twice, though each fit compiles its own: for many short fits."""
+    with tempfile.TemporaryDirectory() as directory:
+        jax.config.update("jax_compilation_cache_dir", directory)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        yield
+        jax.config.update("jax_compilation_cache_dir", None)
+
+
+def mean_sd(values: Sequence[float], digits: int = 3) -> str:
+    """Of several seeds; without a spread where there is one."""
+    spread = f" ± {np.std(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
+
+
+def heading(what: str, seeds: int) -> None:
+    """When, where and how often."""
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {what}, n = {seeds} seeds, mean ± sd\n", flush=True)
+
+
+def rows_of(table: SeriesTable, part: slice) -> SeriesTable:
+    """A series' rows `part`."""
+    return replace(
+        table,
+        samples=table.samples[part],
+        time_us=None if table.time_us is None else table.time_us[part],
+        labels=None if table.labels is None else table.labels[part],
+    )
+
+
+def _without_test(recipe: Recipe) -> Recipe:
+    return msgspec.structs.replace(recipe, split=msgspec.structs.replace(recipe.split, test=0.0))

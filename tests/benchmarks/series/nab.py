@@ -1,0 +1,130 @@
+"""NAB, 49 of its 58 series: its own score, with a line chosen before and with one chosen on the corpus.
+
+Each series by itself: fitted and its line chosen on the rows that NAB gives for learning (the first 15 %, at most 750),
+which are not scored. What is scored are alerts, as the daemon publishes them: the row at which an incident opens. An
+incident closes after so many windows under the line (`policy.close_after`), and a value for NAB's windows, which are
+hours to days long, is far above the daemon's default of 3.
+
+`frozen`: each series' own line, as it was chosen. `oracle`: one factor for all lines, the best on the series scored, as
+in NAB's table. Published figures are of 58 series, rows rather than incidents.
+
+The recipe `metrics` and `--close-after` were chosen on the series outside realKnownCause and realAWSCloudwatch; those
+two were scored with them once.
+
+    python -m tests.benchmarks.series.nab --seeds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.datafiles import SeriesTable
+from tests.benchmarks.series.contest import SCORERS, BoolArray, compiled_once, contest, heading, mean_sd, rows_of
+from training import datasets, recipes
+from training.datasets import ReadOptions
+from training.metrics import events, nab
+from training.recipe_form import Recipe
+
+SET_ASIDE = ("realKnownCause", "realAWSCloudwatch")
+FACTORS = np.geomspace(0.5, 100, 60)  # of the lines, among which the oracle chooses
+
+
+def read(directory: Path, name: str) -> SeriesTable:
+    """A series with its labelled windows; its rows are taken as they follow each other, whatever their times."""
+    options = ReadOptions(labels=directory / "labels" / "combined_windows.json")
+    (table,) = datasets.read(str(directory / "data" / name), kind="sliding", options=options, note=lambda _: None)
+    assert isinstance(table, SeriesTable)
+    return replace(table, time_us=None)
+
+
+def openings(over: BoolArray, close_after: int) -> BoolArray:
+    """The rows (n,) at which an incident opens: over the line, after at least `close_after` rows that are not."""
+    opened = np.zeros(len(over), dtype=np.bool_)
+    starts = events.intervals(over, gap=close_after)[:, 0]
+    opened[starts] = True
+    return opened
+
+
+def ratios(recipe: Recipe, table: SeriesTable, seed: int) -> dict[str, NDArray[np.float64]]:
+    """Each scorer's causal scores (n,) over its line; floors with the first seed only."""
+    learnt = rows_of(table, slice(0, nab.probation(len(table.samples))))
+    found = contest(recipe, learnt, table, seed=seed, with_floors=not seed)
+    return {name: scored.causal().values / scored.line for name, scored in found.items()}
+
+
+def scores(
+    found: Sequence[NDArray[np.float64]], windows: Sequence[NDArray[np.int64]], close_after: int
+) -> tuple[nab.Score, nab.Score]:
+    """NAB's score of the lines as they were chosen, and with the best common factor."""
+
+    def at(factor: float) -> nab.Score:
+        files = [
+            nab.File(scores=openings(ratio > factor, close_after).astype(np.float64), windows=each)
+            for ratio, each in zip(found, windows, strict=True)
+        ]
+        return nab.frozen(files, [0.5] * len(files))
+
+    return at(1.0), max(map(at, FACTORS), key=lambda score: score.raw)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/nab"))
+    parser.add_argument("--recipe", default="metrics")
+    parser.add_argument("--close-after", type=int, nargs="*", default=[3, 100])
+    parser.add_argument("--only", nargs="*", help="folders, such as realTweets; default: all")
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    recipe = recipes.override(recipes.load(options.recipe), normal_class="all")
+    names = sorted(json.loads((options.data / "labels" / "combined_windows.json").read_bytes()))
+    names = [name for name in names if not options.only or name.split("/")[0] in options.only]
+    windows, found = {}, dict[str, list[dict[str, NDArray[np.float64]]]]()
+    with compiled_once():
+        for name in names:
+            table = read(options.data, name)
+            assert table.labels is not None
+            windows[name] = events.intervals(table.labels == 1)
+            found[name] = [ratios(recipe, table, seed) for seed in range(options.seeds)]
+    parts = {
+        "chosen on": [name for name in names if not name.startswith(SET_ASIDE)],
+        "set aside": [name for name in names if name.startswith(SET_ASIDE)],
+        "all": names,
+    }
+    heading(f"`{options.recipe}`, NAB, {len(names)} series", options.seeds)
+    print("| series | scorer | closes after | frozen lines | found | false | oracle's factor | found | false |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for part, chosen in parts.items():
+        for close_after in options.close_after if chosen else ():
+            for scorer in SCORERS:
+                print(_row(part, scorer, close_after, [found[name] for name in chosen], [windows[n] for n in chosen]))
+
+
+def _row(
+    part: str,
+    scorer: str,
+    close_after: int,
+    found: Sequence[list[dict[str, NDArray[np.float64]]]],
+    windows: Sequence[NDArray[np.int64]],
+) -> str:
+    by_seed = [
+        scores([seeds[seed][scorer] for seeds in found], windows, close_after)
+        for seed in range(len(found[0]))
+        if scorer in found[0][seed]
+    ]
+    cells = [
+        f"{mean_sd([score.score or 0.0 for score in ways], 1)} | {ways[0].found} of {ways[0].windows} "
+        f"| {ways[0].false_alarm_rows}"
+        for ways in zip(*by_seed, strict=True)
+    ]
+    return f"| {part}, {len(found)} | {scorer} | {close_after} | {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,7 @@ pip    := $(python) -m pip --disable-pip-version-check --no-input
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check pytest bench models ecg training-speed tutorial demo-seeds docs lock clean
+.PHONY: help demo test check pytest bench models ecg skab smd ucr nab training-speed tutorial demo-seeds docs lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,18 @@ models: $(made)/dev ## every kind of autoencoder on heartbeats and digits, floor
 
 ecg: $(made)/dev ## the chosen recipes on ECG5000 by the tutorial's protocol, and on the beats set aside
 	$(python) -m tests.benchmarks.ecg5000 --seeds 10
+
+skab: $(made)/dev ## a water loop's 30 runs, floors and published figures beside them (minutes)
+	$(python) -m tests.benchmarks.series.skab --seeds 3
+
+smd: $(made)/dev ## four server machines of 38 metrics, likewise
+	$(python) -m tests.benchmarks.series.smd --seeds 3
+
+ucr: $(made)/dev ## 16 series of the UCR anomaly archive, likewise
+	$(python) -m tests.benchmarks.series.ucr --seeds 3
+
+nab: $(made)/dev ## 49 series of the Numenta Anomaly Benchmark, likewise
+	$(python) -m tests.benchmarks.series.nab --seeds 3
 
 keras := $(VENV)-keras
 $(keras)/.telltale: deploy/requirements-keras.txt | $(made)/venv

@@ -115,7 +115,7 @@ def evaluate_artifact(
         drawn=drawn,
         intervals=intervals,
         baselines={name: report(truth, one.scores, one.flagged) for name, one in beside.items()},
-        floors=floors.expected(truth, float(judged.flagged.mean())) if len(scores) else {},
+        floors=floors.beside(truth, scores, judged.flagged) if len(scores) else {},
         series=over_series(each, judged, beside, Rules(hop=manifest.window.hop, policy=Policy()), block=block)
         if each
         else None,

@@ -283,7 +283,7 @@ def _results(
         detector=None if truth is None else report(truth, scores, flagged),
         intervals=None,
         baselines={},
-        floors={} if truth is None else floors.expected(truth, share or 0.0),
+        floors={} if truth is None else floors.beside(truth, scores, flagged),
         notes=notes,
     )
 

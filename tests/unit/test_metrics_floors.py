@@ -100,3 +100,10 @@ def test_windows_with_missing_numbers_are_not_learnt_from() -> None:
 def test_an_empty_test_part() -> None:
     learnt = floors.fit(drawn(10, 4), components=2, seed=0)
     assert {len(scores) for scores in floors.scores(learnt, drawn(0, 4)).values()} == {0}
+
+
+def test_floors_are_of_the_windows_that_could_be_scored() -> None:
+    truth, scores = np.array([True, True, False, False]), np.array([np.nan, 2.0, 1.0, np.nan])
+    found = floors.beside(truth, scores, np.array([False, True, False, False]))
+    assert found == floors.expected(np.array([True, False]), 0.5)
+    assert floors.beside(truth, np.full(4, np.nan), truth)["flag_everything"].accuracy is None

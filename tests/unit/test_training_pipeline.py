@@ -89,6 +89,16 @@ def test_records_split_at_random_are_no_neighbours_in_time() -> None:
     assert results.false_alarms.expected == pytest.approx(1000 * over / calibrated)
 
 
+def test_prototypes_of_windows_that_are_scaled_each_by_itself() -> None:
+    base = quick()
+    recipe = change(
+        base, score=change(base.score, kind="prototype", prototypes=4), scaling=change(base.scaling, kind="window")
+    )
+    trained = pipeline.train(recipe, [series(2_000)], seed=0, name="x", batch_rows=64)
+    scores, _ = trained.artifact.scorer()(np.random.default_rng(1).normal(size=(8, 16, 1)).astype(np.float32))
+    assert np.isfinite(scores).all()
+
+
 def test_patience_without_a_validation_window_is_refused() -> None:
     base = quick()
     recipe = change(base, fit=change(base.fit, patience=1), split=change(base.split, validation=0.05))

@@ -47,6 +47,12 @@ def expected(anomalous: BoolArray, flagged_share: float) -> dict[str, Floor]:
     }
 
 
+def beside(anomalous: BoolArray, scores: FloatArray, flagged: BoolArray) -> dict[str, Floor]:
+    """`expected`, for the windows (n,) that the detector's own figures count: those it could score."""
+    scored = ~np.isnan(scores)
+    return expected(anomalous[scored], float(flagged[scored].mean()) if scored.any() else 0.0)
+
+
 def random_average_precision(rows: int, positives: int) -> float | None:
     """The exact expectation over all orders of `rows` distinct scores; None without an anomaly.
 

@@ -1,7 +1,8 @@
 """16 series of the UCR anomaly archive: is the row with the highest score near the one anomaly?
 
 Each series by itself: fitted on its training part, in windows of two periods (by autocorrelation of that part, as
-TSB-AD finds it; at most a tenth of that part); the rows after it are ranked. Right is within 100 rows, or the anomaly's length where that is more.
+TSB-AD finds it; at most a tenth of that part); the rows after it are ranked. Right is within 100 rows, or the anomaly's
+length where that is more.
 
 The recipe `rhythm` was chosen on series 001 to 123; 135 to 227 were scored with it once. Published figures are of all
 250 series: 16 tell one detector from another only roughly (one series is 6 points).

@@ -99,7 +99,7 @@ def main() -> None:
                     continue
                 lines += report(recipe, options.data, machine, protocol, options.seeds)
     print(
-        "\n| protocol | machine | scorer | events found | alerts | false ones | normal rows flagged | delay, median rows |"
+        "\n| protocol | machine | scorer | events found | alerts | false ones | normal flagged | median delay, rows |"
     )
     print("|---|---|---|---|---|---|---|---|")
     print("\n".join(lines))

@@ -24,6 +24,9 @@ from training.datasets.options import Table
 from training.epochs import Epoch
 from training.recipe_form import Recipe
 
+# Goes up where the same recipe, data and seed no longer give the same run: what a step draws, or how moments are kept.
+FORM = 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -70,7 +73,7 @@ class Checkpoints:
             return
         import orbax.checkpoint as ocp
 
-        told = {"identity": self._identity, **_numbers(progress)}
+        told = {"form": FORM, "identity": self._identity, **_numbers(progress)}
         try:
             with ocp.CheckpointManager(self._directory, options=ocp.CheckpointManagerOptions(max_to_keep=2)) as manager:
                 manager.save(
@@ -86,7 +89,7 @@ class Checkpoints:
         """The newest checkpoint, or `fresh` where there is none.
 
         Raises:
-            DataError: it belongs to another run, or can't be read.
+            DataError: it belongs to another run or version, or can't be read.
         """
         if not self._directory.is_dir():
             return fresh
@@ -102,6 +105,11 @@ class Checkpoints:
                     raise DataError(
                         f"{self._directory}: the checkpoint is of other data, another recipe or seed; choose another "
                         "--checkpoint, or remove it to begin afresh"
+                    )
+                if told.get("form") != FORM:
+                    raise DataError(
+                        f"{self._directory}: the checkpoint is of another version of the trainer, which would not go "
+                        "on to the same result; remove it to begin afresh, or finish with that version"
                     )
                 shapes = ocp.args.StandardRestore(_arrays(fresh))
                 arrays = manager.restore(newest, args=ocp.args.Composite(arrays=shapes)).arrays

@@ -180,7 +180,7 @@ def _baselines(
     try:
         recipe = msgspec.convert(manifest.training["recipe"], Recipe)
         seed = int(manifest.training["seed"])
-    except (KeyError, msgspec.ValidationError):
+    except (KeyError, TypeError, ValueError):
         raise DataError(
             f"floors: artifact {manifest.name} does not say how its training data was divided, so PCA and nearest "
             "neighbours can't be fitted as it was; leave --floors-from out"

@@ -136,8 +136,7 @@ def _from_tables(artifact: Artifact, rule: ThresholdPart) -> tuple[ThresholdSpec
 
 def _line(manifest: Manifest, rule: ThresholdPart, notes: list[str]) -> float:
     calibration = manifest.calibration
-    window = manifest.window
-    overlap = window.length / window.hop if window.kind == "sliding" else 1.0
+    overlap = manifest.window.overlap
     if rule.method == "mean_std":
         return calibration.mean + rule.k * calibration.std
     if rule.method == "quantile":

@@ -232,8 +232,7 @@ def _around(told: Told) -> str:
     """What the numbers beneath figures are."""
     if told.intervals is None:
         return ""
-    window = told.parts.window
-    overlap = window.kind == "sliding" and window.hop < window.length
+    overlap = told.parts.window.overlap > 1
     return ", with 95% bootstrap intervals" + (" (too narrow: windows overlap)" if overlap else "")
 
 

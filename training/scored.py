@@ -52,7 +52,7 @@ def calibration_of(
         scores=scores,
         series=owners,
         names=() if owners is None else parts.series,
-        overlap=parts.window.length / parts.window.hop if parts.window.kind == "sliding" else 1.0,
+        overlap=parts.window.overlap,
         windows_per_day=windows_per_day(parts.window, times),
         policy=None if recipe.split.kind == "random" else Policy(),
         held_out=held_out,
@@ -100,7 +100,7 @@ def scored(
         scores=score[kept],
         series=code[kept] if named else None,
         names=tuple(names) if named else (),
-        overlap=window.length / window.hop if window.kind == "sliding" else 1.0,
+        overlap=window.overlap,
         windows_per_day=windows_per_day(window, times) or manifest.calibration.windows_per_day,
         held_out=held_out,
     )

@@ -41,6 +41,8 @@ def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, see
             lines.append(f"test       no labels; {share:.2%} of the test windows are over the threshold")
     else:
         lines += _of_windows(results.detector, results.intervals, results.baselines, results.floors)
+        if results.intervals is not None and window.overlap > 1:
+            lines.append(f"{_INDENT}95 %: too narrow, as windows overlap; telltale evaluate draws neighbours together")
     return "\n".join(lines)
 
 

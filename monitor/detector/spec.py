@@ -62,6 +62,11 @@ class WindowSpec(Spec, frozen=True):
     fill: Literal["linear"] = "linear"
     image_shape: tuple[int, int] | None = None
 
+    @property
+    def overlap(self) -> float:
+        """How many windows cover a sample, 1 for records: so many in a row are about one observation."""
+        return self.length / self.hop if self.kind == "sliding" else 1.0
+
 
 class ScalingSpec(Spec, frozen=True):
     """Affine scaling per channel: `(x - offset) / scale`. `kind` says how it was fitted.

@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pyarrow import feather
 
 from monitor.datafiles import SeriesTable, WindowTable
+from monitor.datafiles import text as separated
 from monitor.errors import DataError
 from training.datasets import Kind, ReadOptions, Table, read
 from training.datasets.wfdb_annotations import parse as parse_annotations
@@ -194,6 +195,64 @@ def test_any_labels(folder: Path, labels: bytes, kind: Kind) -> None:
     loads(folder / "t", kind, options)
     (folder / "plain").write_bytes(b"1\n2\n3\n")
     loads(folder / "plain", "sliding", ReadOptions(labels=folder / "labels"))
+
+
+_plain_cells = st.floats(width=32).map(repr)
+_odd_cells = st.sampled_from(
+    [
+        "1_0",
+        "0x1p3",
+        "1e999",
+        "1e-320",
+        "+nan",
+        "-Infinity",
+        "1.",
+        ".5",
+        "1d3",
+        "nan(1)",
+        "\u0661",
+        "#",
+        "'",
+        '"',
+        '"1"',
+    ]
+    + ["\ufeff", "a", "", " ", "\t", "1\t2", "\0", "1\n", "\r"]
+    + [f"{mark}1{mark}" for mark in "\v\f\x1c\x1f\x85\xa0\u2003\u2028"]
+)
+_rows = st.integers(1, 3).flatmap(
+    lambda width: st.lists(st.lists(_plain_cells, min_size=width, max_size=width), min_size=1, max_size=6)
+)
+
+
+@example(rows=[["1", "2"], ["3", "4"]], odd=(1, 0, "\x1c3"), mark=",", header="", end="")
+@given(
+    rows=_rows,
+    odd=st.none() | st.tuples(st.integers(0, 20), st.integers(0, 2), _odd_cells),
+    mark=st.sampled_from([",", ";", "\t", " ", " , "]),
+    header=st.sampled_from(["", "a{}b\n", "\ufeff", "\n"]),
+    end=st.sampled_from(["", "\n", "\n\n", "\n ", ","]),
+)
+def test_numpys_reader_reads_as_ours_does(
+    rows: list[list[str]], odd: tuple[int, int, str] | None, mark: str, header: str, end: str
+) -> None:
+    """The quick way gives the same numbers, lines and messages, whatever one cell holds."""
+    if odd is not None:
+        row = rows[odd[0] % len(rows)]
+        row[odd[1] % len(row)] = odd[2]
+    content = (header.format(mark) + "\n".join(map(mark.join, rows)) + end).encode()
+
+    def found() -> object:
+        try:
+            columns = separated.text_columns(Path("t"), content)
+        except DataError as error:
+            return str(error)
+        assert columns.lines is not None
+        return columns.numbers.shape, columns.numbers.tobytes(), columns.lines.tolist(), columns.names, columns.texts
+
+    with pytest.MonkeyPatch.context() as patch:
+        quick = found()
+        patch.setattr(separated, "_plain", lambda *_: None)
+        assert quick == found()
 
 
 _numbers = st.floats(-1e6, 1e6, width=32) | st.just(float("nan"))

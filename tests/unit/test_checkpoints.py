@@ -13,6 +13,7 @@ import pytest
 from monitor.detector import autoencoder
 from monitor.detector.architectures import DenseSpec, EnsembleSpec, ModelSpec
 from monitor.errors import DataError
+from training import checkpoints
 from training import fit as fitting
 from training.checkpoints import Checkpoints
 from training.epochs import Epoch
@@ -76,6 +77,15 @@ def test_another_runs_checkpoint_is_refused(tmp_path: Path) -> None:
         fitting.fit(WINDOWS, WINDOWS[:0], wanted, checkpoints=Checkpoints(tmp_path / "c", "yours", 1))
 
 
+def test_another_versions_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = task(DENSE, ObjectivePart(), epochs=2)
+    monkeypatch.setattr(checkpoints, "FORM", checkpoints.FORM - 1)
+    fitting.fit(WINDOWS, WINDOWS[:0], wanted, checkpoints=Checkpoints(tmp_path / "c", "mine", 1))
+    monkeypatch.undo()
+    with pytest.raises(DataError, match="of another version of the trainer"):
+        fitting.fit(WINDOWS, WINDOWS[:0], wanted, checkpoints=Checkpoints(tmp_path / "c", "mine", 1))
+
+
 def test_early_stopping_keeps_the_best() -> None:
     options = task(DENSE, ObjectivePart(), epochs=200, learning_rate=0.1, patience=5)
     found = fitting.fit(WINDOWS[:20], WINDOWS[20:], options)
@@ -117,6 +127,7 @@ DEVICES = """
 import jax, numpy as np
 from monitor.detector import autoencoder
 from monitor.detector.architectures import DenseSpec
+from training import checkpoints
 from training import fit as fitting
 from training.recipe_form import FitPart
 windows = np.random.default_rng(0).normal(size=(50, 6, 1)).astype(np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor import datafiles
+from monitor.datafiles.text import text_columns
 from monitor.errors import DataError
 
 
@@ -317,6 +319,15 @@ def test_more_rows_than_fit_are_refused(written: Written, monkeypatch: pytest.Mo
     assert len(datafiles.read_series(written("1\n" * 120)).samples) == 120
     with pytest.raises(DataError, match="over 126 rows of 1 columns"):
         datafiles.read_series(written("1\n" * 130))
+
+
+def test_numbers_are_read_line_by_line() -> None:
+    content = b"0.123456789012,0.5\n" * 50_000
+    tracemalloc.start()
+    text_columns(Path("t"), content)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * len(content)  # the text, the numbers, and what NumPy's array grows by
 
 
 def test_narrow_numbers_are_weighed_as_what_they_become(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -298,9 +298,10 @@ def test_other_channels_are_refused_where_both_sides_name_them(trained: pipeline
 
 
 def test_floors_need_to_know_how_the_training_divided_its_data(trained: pipeline.Trained) -> None:
-    manifest = change(trained.artifact.manifest, training={})
-    artifact = replace(trained.artifact, manifest=manifest)
-    with pytest.raises(DataError, match="leave --floors-from out"):
-        evaluated(artifact, waves(200, 0, (slice(50, 60),)), normal=(TRAINED_ON,))
+    said = trained.artifact.manifest.training
+    for training in ({}, {**said, "recipe": {"name": "x"}}, {**said, "seed": "first"}, {**said, "seed": None}):
+        artifact = replace(trained.artifact, manifest=change(trained.artifact.manifest, training=training))
+        with pytest.raises(DataError, match="leave --floors-from out"):
+            evaluated(artifact, waves(200, 0, (slice(50, 60),)), normal=(TRAINED_ON,))
     with pytest.raises(DataError, match="floors: 0 normal windows to fit"):
         evaluated(trained.artifact, waves(200, 0, (slice(50, 60),)), normal=(waves(9, 0),))

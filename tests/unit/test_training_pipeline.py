@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from monitor.detector import autoencoder
 from monitor.detector.architectures import DenseSpec
 from monitor.detector.decision import Verdict, decide
 from monitor.errors import DataError
-from training import evaluation, pipeline, recipes
+from training import evaluation, pipeline, recipes, summary
 from training import fit as fitting
 from training.checkpoints import identity
 from training.epochs import Epoch
@@ -104,6 +106,15 @@ def test_patience_without_a_validation_window_is_refused() -> None:
     recipe = change(base, fit=change(base.fit, patience=1), split=change(base.split, validation=0.05))
     with pytest.raises(DataError, match="validation part is too short"):
         pipeline.train(recipe, [series(400)], seed=0, name="x", batch_rows=64)
+
+
+@pytest.mark.parametrize("hop", [8, 16])
+def test_intervals_that_are_too_narrow_say_so(hop: int) -> None:
+    recipe = recipes.override(quick(), hop=hop)
+    table = series(2_000)
+    table = replace(table, labels=(np.arange(2_000) % 100 > 90).astype(np.int64))
+    trained = pipeline.train(change(recipe, normal_class=0), [table], seed=0, name="x", batch_rows=64)
+    assert ("too narrow, as windows overlap" in summary.of_training(recipe, (), trained, 0)) == (hop < 16)
 
 
 def test_each_series_is_judged_by_its_own_line_in_figures_too() -> None:

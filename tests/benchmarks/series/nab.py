@@ -35,7 +35,7 @@ from training.recipe_form import Recipe
 SET_ASIDE = ("realKnownCause", "realAWSCloudwatch")
 # numenta/NAB's README, standard profile, 58 series, rows and an oracle's line
 PUBLISHED = {"ARTime": 74.9, "HTM": 70.5, "RCF": 51.7, "Windowed Gaussian": 39.6, "random": 11.0}
-FACTORS = np.geomspace(0.5, 100, 60)  # of the lines, among which the oracle chooses
+FACTORS = np.append(np.geomspace(0.5, 100, 60), 1.0)  # of the lines, among which the oracle chooses
 
 
 def read(directory: Path, name: str) -> SeriesTable:

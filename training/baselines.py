@@ -33,6 +33,14 @@ class LabelledWindows:
     anomalous: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lined:
+    """Scores (n,) of windows, NaN = unscorable, and the line that was chosen for them."""
+
+    scores: NDArray[np.float32]
+    line: float
+
+
 def baselines(
     recipe: Recipe,
     parts: Parts,
@@ -42,26 +50,45 @@ def baselines(
     *,
     learnt: NDArray[np.bool_] | None = None,
 ) -> dict[str, Judged]:
+    """`lined`, and what they flag; only the method "oracle" reads the labels."""
+    found = lined(recipe, parts, scales, tables, test.windows, learnt=learnt, anomalous=test.anomalous)
+    return {
+        name: Judged(scores=each.scores, flagged=decide(each.scores, each.line) == Verdict.ANOMALY)
+        for name, each in found.items()
+    }
+
+
+def lined(
+    recipe: Recipe,
+    parts: Parts,
+    scales: ScalingSpec,
+    tables: Sequence[Table],
+    windows: NDArray[np.float32],
+    *,
+    learnt: NDArray[np.bool_] | None = None,
+    anomalous: NDArray[np.bool_] | None = None,
+) -> dict[str, Lined]:
     """Principal components, as many as the code is wide (half the window's size at most), and nearest neighbours.
 
     Args:
         parts: what `recipe` made of `tables`: floors are fitted and calibrated on the same windows as the model.
+        windows: (n, length, channels) in the data's own unit, to be scored.
         learnt: which of `parts.fit` the model learnt from; None: all of them.
-        test: what they are then looked at on; only the method "oracle" reads the labels.
+        anomalous: (n,) the truth, for the method "oracle".
     """
     shape = autoencoder.Shape((parts.window.length, len(parts.channels)), parts.window.image_shape)
     size = shape.window[0] * shape.window[1]
     components = max(min(autoencoder.code_size(recipe.model, shape), size // 2), 1)
-    windows = parts.fit if learnt is None else parts.fit[learnt]
-    floor = floors.fit(fitting.scale(windows, scales), components=components, seed=0)
+    fitted = parts.fit if learnt is None else parts.fit[learnt]
+    floor = floors.fit(fitting.scale(fitted, scales), components=components, seed=0)
     held = floors.scores(floor, fitting.scale(calibrated_on(recipe, parts), scales))
-    found = floors.scores(floor, fitting.scale(test.windows, scales))
+    found = floors.scores(floor, fitting.scale(windows, scales))
     rule = msgspec.structs.replace(recipe.threshold, per="artifact")
     made = {}
     for name in NAMES:
         if name in found:
             scores = found[name].astype(np.float32)
             calibration = calibration_of(recipe, parts, tables, held[name].astype(np.float32))
-            line = choose(calibration, rule, oracle=Labelled(scores=scores, anomalous=test.anomalous)).threshold.value
-            made[name] = Judged(scores=scores, flagged=decide(scores, line) == Verdict.ANOMALY)
+            labelled = None if anomalous is None else Labelled(scores=scores, anomalous=anomalous)
+            made[name] = Lined(scores=scores, line=choose(calibration, rule, oracle=labelled).threshold.value)
     return made

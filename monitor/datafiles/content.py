@@ -42,13 +42,14 @@ def beginning(path: Path, size: int) -> bytes:
 
 def _raw(path: Path, size: int) -> bytes:
     try:
-        kind = path.stat().st_mode
+        known = path.stat()
+        kind = known.st_mode
         if stat.S_ISDIR(kind):
             raise DataError(f"{path}: can't be read: it is a directory; name the files in it")
         if not stat.S_ISREG(kind):  # a pipe waits for its writer, and can't be read twice
             raise DataError(f"{path}: can't be read: a pipe or a device; write what it holds to a file, and name that")
         with path.open("rb") as file:
-            return file.read(size)
+            return file.read(min(size, known.st_size))  # memory is taken for as much as is asked for
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         said = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"{path}: can't be read: {said}; check the name and its permissions") from None

@@ -21,15 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable
-from monitor.detector import autoencoder
 from monitor.detector.decision import Verdict, decide
-from training import fit as fitting
 from training import pipeline, splits
-from training.metrics import floors, series
+from training.baselines import lined
+from training.metrics import series
 from training.parts import divide, served
 from training.recipe_form import Recipe
-from training.scored import calibration_of
-from training.thresholds.choose import choose
 
 Float32Array = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -91,14 +88,8 @@ def contest(
     if not with_floors:
         return found
     parts = divide(recipe, [learnt], seed=seed)
-    shape = autoencoder.Shape((window.length, len(parts.channels)), window.image_shape)
-    components = max(min(autoencoder.code_size(recipe.model, shape), window.length * len(parts.channels) // 2), 1)
-    floor = floors.fit(fitting.scale(parts.fit, manifest.scaling), components=components, seed=seed)
-    held = floors.scores(floor, fitting.scale(parts.calibration, manifest.scaling))
-    others = floors.scores(floor, fitting.scale(windows, manifest.scaling))
-    for name in SCORERS[1:]:
-        calibration = calibration_of(recipe, parts, [learnt], held[name].astype(np.float32))
-        found[name] = scored(others[name], choose(calibration, recipe.threshold).threshold.value)
+    for name, floor in lined(recipe, parts, manifest.scaling, [learnt], windows).items():
+        found[name] = scored(floor.scores, floor.line)
     return found
 
 

@@ -197,6 +197,8 @@ def _notes(recipe: Recipe, tables: Sequence[Table], parts: Parts) -> list[str]:
 def how(manifest: Manifest) -> str:
     """How the line was chosen, in words."""
     calibration = manifest.calibration
+    if manifest.threshold.method == "oracle":
+        return described(manifest.threshold)
     windows = "held-out normal windows" if calibration.held_out else "training windows"
     return f"{described(manifest.threshold)}, by the scores of {calibration.windows} {windows}"
 

@@ -21,7 +21,10 @@ def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, see
     rows = sum(source.rows for source in sources)
     names = [channel.name for channel in manifest.channels]
     listed = ", ".join(names[:6]) + (f", ... ({len(names)})" if len(names) > 6 else "")
-    watched = "" if results.validation_loss is None else f", {results.validation_loss:.5f} validation"
+    watched = ""
+    if results.validation_loss is not None:
+        part = next(name for name in ("validation", "calibration", "test") if sizes[name])
+        watched = f", {results.validation_loss:.5f} {part}"
     divided = f"{sizes['fit']} to fit, {sizes['calibration']} to calibrate, {sizes['test']} to test"
     lines = [
         f"data       {', '.join(source.file for source in sources)}: {rows} rows; channels {listed}",

@@ -344,3 +344,9 @@ def test_an_artifact_with_impossible_calibration_is_refused(part: str, change: d
     wrong = msgspec.structs.replace(manifest, **{part: msgspec.structs.replace(held, **change)})
     with pytest.raises(ArtifactFormatError, match=said):
         spec.check(wrong)
+
+
+def test_trimming_leaves_out_as_many_as_fitting_does() -> None:
+    kept = calibration_of(np.array([3.0, 1.0, 2.0, 9.0, 5.0, 4.0, 8.0, 7.0, 6.0, 0.0])).trimmed(0.1)
+    assert kept.scores.tolist() == [3, 1, 2, 5, 4, 8, 7, 6, 0]
+    assert len(calibration_of(np.ones(5)).trimmed(0.1).scores) == 5

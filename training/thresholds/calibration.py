@@ -81,7 +81,8 @@ class CalibrationScores:
         """Without the share of windows with the highest scores: data that is not all normal is not all normal here."""
         if not share:
             return self
-        kept = self.scores <= np.quantile(self.scores, 1 - share, method="higher")
+        kept = np.ones(len(self.scores), dtype=np.bool_)
+        kept[np.argsort(self.scores, kind="stable")[len(kept) - int(share * len(kept)) :]] = False
         return replace(self, scores=self.scores[kept], series=None if self.series is None else self.series[kept])
 
     def by_name(self) -> Iterator[tuple[str, CalibrationScores]]:

@@ -138,8 +138,9 @@ class _Run:
 
     def start(self) -> Progress:
         """Nothing done yet."""
-        # compiled as one: each of its zeros would else be compiled by itself
-        moments = jax.jit(self._each(self._optimizer.init, axes=(0,)))(self._state)
+        # Adam begins with zeros, whatever the parameters: nothing to compile for that.
+        shapes = jax.eval_shape(self._each(self._optimizer.init, axes=(0,)), self._state)
+        moments = jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype)), shapes)
         kept = np.ones(len(self._data), dtype=np.float32)
         return Progress(state=self._state, moments=moments, best=self._state, kept=kept)
 

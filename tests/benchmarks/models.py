@@ -4,7 +4,7 @@ Heartbeats: ECG5000's 4,000 beats that were not set aside, 80/20 by seed as in t
 data only. Images: the 8 x 8 handwritten digits that scikit-learn ships (1,797), or MNIST's IDX files where --mnist says
 they are: fitted on 80 % of them, and uniform noise of the images' range beside the other 20 %.
 
-    python -m tests.benchmarks.models --seeds 3 [--only beats-dense ...] [--markdown]
+    python -m tests.benchmarks.models --seeds 3 [--only beats-dense ...]
 """
 
 from __future__ import annotations

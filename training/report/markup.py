@@ -99,7 +99,8 @@ class Drawing:
         high = f"height:{plot.height}px"
         if plot.aspect is not None:
             high = f"aspect-ratio:{plot.aspect:.4f};max-height:{plot.height}px"
-        data: str = plot.figure.to_json(validate=False)
+        # by the standard library: orjson, which Plotly takes where it is installed, refuses names that are not UTF-8
+        data: str = plot.figure.to_json(validate=False, engine="json")
         return (
             f'<div class="canvas" id="plot-{next(self._numbers)}" role="img" aria-label="{text(plot.alt)}" '
             f'style="{high}"><noscript>{text(plot.alt)}</noscript></div>'

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-EXIT_OK = 0
 EXIT_USAGE = 2
 EXIT_SOFTWARE = 70
 EXIT_TEMPFAIL = 75

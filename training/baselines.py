@@ -26,39 +26,19 @@ NAMES = ("pca", "knn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelledWindows:
-    """Windows (n, length, channels) in the data's own unit, and the truth (n,)."""
-
-    windows: NDArray[np.float32]
-    anomalous: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Lined:
     """Scores (n,) of windows, NaN = unscorable, and the line that was chosen for them."""
 
     scores: NDArray[np.float32]
     line: float
 
+    @property
+    def judged(self) -> Judged:
+        """The scores, and which of them are over the line."""
+        return Judged(scores=self.scores, flagged=decide(self.scores, self.line) == Verdict.ANOMALY)
+
 
 def baselines(
-    recipe: Recipe,
-    parts: Parts,
-    scales: ScalingSpec,
-    tables: Sequence[Table],
-    test: LabelledWindows,
-    *,
-    learnt: NDArray[np.bool_] | None = None,
-) -> dict[str, Judged]:
-    """`lined`, and what they flag; only the method "oracle" reads the labels."""
-    found = lined(recipe, parts, scales, tables, test.windows, learnt=learnt, anomalous=test.anomalous)
-    return {
-        name: Judged(scores=each.scores, flagged=decide(each.scores, each.line) == Verdict.ANOMALY)
-        for name, each in found.items()
-    }
-
-
-def lined(
     recipe: Recipe,
     parts: Parts,
     scales: ScalingSpec,

@@ -154,7 +154,7 @@ def evaluate(
             _note(f"{origin.file} is a file that the artifact was trained on; its figures flatter")
     normal: list[Table] = []
     for name in floors_from or ():
-        normal += _normal(name, manifest.window.kind, options)
+        normal += _normal_data(name, manifest.window.kind, options)
     results = evaluation.evaluate_artifact(loaded, scorer, tables, normal_class=normal_class, normal=normal)
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(results), indent=2).decode())
@@ -168,7 +168,7 @@ def evaluate(
             raise typer.Exit(EXIT_GATE)
 
 
-def _normal(name: str, kind: Kind, options: ReadOptions) -> list[Table]:
+def _normal_data(name: str, kind: Kind, options: ReadOptions) -> list[Table]:
     """Data to fit floors on; that it has no column of labels is all right: then all of it is normal."""
     from training import sources
 

@@ -18,7 +18,7 @@ from monitor.detector.decision import Policy, Verdict, decide
 from monitor.detector.scoring import Scorer
 from monitor.detector.spec import Manifest
 from monitor.errors import DataError
-from training.baselines import LabelledWindows, baselines
+from training.baselines import baselines
 from training.metrics import bootstrap, floors, vus
 from training.metrics.bootstrap import Intervals
 from training.metrics.floors import Floor
@@ -186,12 +186,12 @@ def _baselines(
             "neighbours can't be fitted as it was; leave --floors-from out"
         ) from None
     recipe = msgspec.structs.replace(recipe, normal_class=normal_class, threshold=_rule(manifest))
-    labelled = LabelledWindows(windows=found.windows, anomalous=truth)
     try:
         parts, _ = apart_for_whitening(recipe, divide(recipe, normal, seed=seed))
-        return baselines(recipe, parts, manifest.scaling, normal, labelled)
+        beside = baselines(recipe, parts, manifest.scaling, normal, found.windows, anomalous=truth)
     except DataError as error:
         raise DataError(f"floors: {error}") from None
+    return {name: floor.judged for name, floor in beside.items()}
 
 
 def _rule(manifest: Manifest) -> ThresholdPart:

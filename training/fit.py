@@ -58,12 +58,12 @@ class Task:
 
 def scale(windows: Float32Array, scaling: ScalingSpec) -> Float32Array:
     """Windows as the scorer scales them, (n, length, channels) float32; affine scaling needs no compiling."""
-    if scaling.kind == "window" and len(windows):
+    if not len(windows):
+        return windows
+    if scaling.kind == "window":
         rows = windows.reshape(len(windows), windows.shape[1] * windows.shape[2])
         scaled = jax.jit(lambda rows: Scaler(scaling, windows.shape[1])(rows)[0])(rows)
         return np.asarray(scaled).reshape(windows.shape)
-    if not len(windows):
-        return windows
     offset, spread = np.asarray(scaling.offset, np.float32), np.asarray(scaling.scale, np.float32)
     return (windows - offset) / spread
 

@@ -7,7 +7,7 @@ become NaN: they are left out of fitting and calibration, and are unscorable in 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -26,6 +26,7 @@ from training.recipe_form import Recipe, WindowPart
 Float32Array = NDArray[np.float32]
 Table = SeriesTable | WindowTable
 NormalClass = int | Literal["all"]
+PARTS = ("fit", "validation", "calibration", "test")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,11 @@ class Parts:
     timeline: tuple[tuple[str, str, int, int], ...] = ()
     left_out: int = 0
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many windows each part has."""
+        return {name: len(getattr(self, name)) for name in PARTS}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
@@ -68,6 +74,11 @@ class Labelled:
     table: NDArray[np.int64]
     first: NDArray[np.int64]
     last: NDArray[np.int64]
+
+
+def watched(sizes: Mapping[str, int]) -> str:
+    """The part that the loss beside the training loss is of; where nothing is chosen by it, any may be looked at."""
+    return next((part for part in ("validation", "calibration") if sizes[part]), "test")
 
 
 def window_spec(part: WindowPart, tables: Sequence[Table]) -> WindowSpec:
@@ -277,9 +288,6 @@ def _divide_records(
         anomalous=anomalous[split.test] if labelled(tables, recipe.normal_class) else None,
         left_out=len(split.fit) + len(split.validation) + len(split.calibration) - sum(map(len, learnt)),
     )
-
-
-PARTS = ("fit", "validation", "calibration", "test")
 
 
 def _divide_series(

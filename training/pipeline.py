@@ -19,7 +19,7 @@ from monitor.detector.spec import Manifest, ScalingSpec, ScoreSpec
 from monitor.errors import DataError
 from training import export, scoretensors
 from training import fit as fitting
-from training.baselines import LabelledWindows, baselines
+from training.baselines import baselines
 from training.checkpoints import Checkpoints
 from training.datasets import timestamps
 from training.epochs import Epoch
@@ -34,6 +34,7 @@ from training.parts import (
     divide,
     lines,
     units_of,
+    watched,
 )
 from training.recipe_form import Recipe
 from training.reconstructing import reconstructions
@@ -224,14 +225,11 @@ def _fitted(
     checkpoints: Checkpoints | None,
 ) -> tuple[Detector, fitting.Fitted]:
     shape = autoencoder.Shape((parts.window.length, len(parts.channels)), parts.window.image_shape)
-    # Where nothing is chosen by the validation loss any windows may be looked at, as in the tutorial.
-    watched = parts.validation
-    if not len(watched):
-        watched = parts.calibration if len(parts.calibration) else parts.test
-        watched = watched[np.isfinite(watched).all(axis=(1, 2))]
+    unseen = getattr(parts, watched(parts.sizes))
+    unseen = unseen[np.isfinite(unseen).all(axis=(1, 2))]
     scaled = fitting.scale(parts.fit, scales)
     task = fitting.Task(model=recipe.model, shape=shape, options=recipe.fit, objective=recipe.objective, seed=seed)
-    fitted = fitting.fit(scaled, fitting.scale(watched, scales), task, on_epoch=on_epoch, checkpoints=checkpoints)
+    fitted = fitting.fit(scaled, fitting.scale(unseen, scales), task, on_epoch=on_epoch, checkpoints=checkpoints)
     tensors: dict[str, NDArray[np.float32]] = {}
     if recipe.score.kind in ("whitened", "prototype"):
         normal = scaled[~fitted.trimmed]
@@ -269,12 +267,7 @@ def _results(
     truth = parts.anomalous if len(scores) else None
     last = fitted.history[fitted.best_epoch - 1]
     return Results(
-        windows={
-            "fit": len(parts.fit),
-            "validation": len(parts.validation),
-            "calibration": len(parts.calibration),
-            "test": len(parts.test),
-        },
+        windows=parts.sizes,
         epochs=len(fitted.history),
         best_epoch=fitted.best_epoch,
         loss=last.loss,
@@ -299,10 +292,9 @@ def _baselines(
     recipe: Recipe, parts: Parts, scales: ScalingSpec, tables: Sequence[Table], fitted: fitting.Fitted
 ) -> dict[str, Report]:
     assert parts.anomalous is not None
-    truth = parts.anomalous
-    test = LabelledWindows(windows=parts.test, anomalous=truth)
-    beside = baselines(recipe, parts, scales, tables, test, learnt=~fitted.trimmed)
-    return {name: report(truth, found.scores, found.flagged) for name, found in beside.items()}
+    truth, learnt = parts.anomalous, ~fitted.trimmed
+    beside = baselines(recipe, parts, scales, tables, parts.test, learnt=learnt, anomalous=truth)
+    return {name: report(truth, floor.scores, floor.judged.flagged) for name, floor in beside.items()}
 
 
 def _flat(windows: NDArray[np.float32]) -> NDArray[np.float32]:

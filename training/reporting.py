@@ -28,7 +28,7 @@ from training import codec, recipes
 from training import fit as fitting
 from training.metrics.bootstrap import Interval, Intervals
 from training.metrics.windows import Report, best_f1
-from training.parts import Parts, lines
+from training.parts import Parts, lines, watched
 from training.recipe_form import Recipe
 from training.report import content as form
 from training.report.card import model_card
@@ -130,7 +130,7 @@ def content(told: Told, artifact: Artifact, scorer: Scorer) -> ReportContent:
         history=tuple(form.Epoch(number=e.number, loss=e.loss, validation=e.validation) for e in told.fitted.history),
         best_epoch=told.fitted.best_epoch if recipe.fit.patience else None,
         loss=f"{recipe.objective.loss}, scaled",
-        watched=_watched(parts),
+        watched=watched(parts.sizes),
         timeline=_timeline(parts),
         shown=form.Shown(index=index, values=values, reconstructions=scorer(values)[1]) if len(index) else None,
         alarms=form.Alarms(
@@ -164,11 +164,6 @@ def in_words(model: ModelSpec) -> str:
         assert isinstance(network, RecurrentSpec)
         text = f"{network.cell.upper()} sequence-to-sequence autoencoder ({network.units} units)"
     return f"ensemble of {model.members}: {text}" if isinstance(model, EnsembleSpec) else text
-
-
-def _watched(parts: Parts) -> str:
-    """Which windows the loss beside the training loss is of."""
-    return "validation" if len(parts.validation) else "calibration" if len(parts.calibration) else "test"
 
 
 def _split(recipe: Recipe) -> str:

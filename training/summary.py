@@ -8,6 +8,7 @@ from training.evaluation import Evaluated
 from training.metrics.bootstrap import Interval, Intervals
 from training.metrics.floors import Floor
 from training.metrics.windows import ClassFigures, Report
+from training.parts import watched
 from training.pipeline import Trained, how
 from training.recipe_form import Recipe
 from training.series_figures import OverSeries, Pooled
@@ -21,16 +22,15 @@ def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, see
     rows = sum(source.rows for source in sources)
     names = [channel.name for channel in manifest.channels]
     listed = ", ".join(names[:6]) + (f", ... ({len(names)})" if len(names) > 6 else "")
-    watched = ""
+    unseen = ""
     if results.validation_loss is not None:
-        part = next(name for name in ("validation", "calibration", "test") if sizes[name])
-        watched = f", {results.validation_loss:.5f} {part}"
+        unseen = f", {results.validation_loss:.5f} {watched(sizes)}"
     divided = f"{sizes['fit']} to fit, {sizes['calibration']} to calibrate, {sizes['test']} to test"
     lines = [
         f"data       {', '.join(source.file for source in sources)}: {rows} rows; channels {listed}",
         f"windows    {window.kind}, {window.length} samples, hop {window.hop}; {divided}",
         f"recipe     {recipe.name}, {results.epochs} epochs, seed {seed}",
-        f"loss       {results.loss:.5f} training{watched} ({recipe.objective.loss}, scaled)",
+        f"loss       {results.loss:.5f} training{unseen} ({recipe.objective.loss}, scaled)",
         f"threshold  {results.threshold:.6g}: {how(manifest)}",
     ]
     alarms = results.false_alarms

@@ -43,10 +43,9 @@ def beginning(path: Path, size: int) -> bytes:
 def _raw(path: Path, size: int) -> bytes:
     try:
         known = path.stat()
-        kind = known.st_mode
-        if stat.S_ISDIR(kind):
+        if stat.S_ISDIR(known.st_mode):
             raise DataError(f"{path}: can't be read: it is a directory; name the files in it")
-        if not stat.S_ISREG(kind):  # a pipe waits for its writer, and can't be read twice
+        if not stat.S_ISREG(known.st_mode):  # a pipe waits for its writer, and can't be read twice
             raise DataError(f"{path}: can't be read: a pipe or a device; write what it holds to a file, and name that")
         with path.open("rb") as file:
             return file.read(min(size, known.st_size))  # memory is taken for as much as is asked for

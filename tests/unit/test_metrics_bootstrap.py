@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -103,11 +105,16 @@ def test_over_series() -> None:
     assert bootstrap.over_series([0.5, None], seed=0) is None
 
 
+def over_blocks(truth: Any, scores: Any, block: int) -> bootstrap.Interval | None:
+    draws = bootstrap.block_draws(len(truth), block, seed=0)
+    return bootstrap.over_draws(lambda drawn: (windows.auroc(truth[drawn], scores[drawn]),), draws)[0]
+
+
 def test_blocks_know_that_neighbours_are_alike() -> None:
     # every row twenty times over: windows drawn one by one would claim to know it all
     truth, scores = labelled(100)
     long_truth, long_scores = np.repeat(truth, 20), np.repeat(scores, 20)
-    blocks = bootstrap.over_blocks(windows.auroc, long_truth, long_scores, block=60, seed=0)
+    blocks = over_blocks(long_truth, long_scores, 60)
     rows = bootstrap.of_windows(long_truth, long_scores, long_scores > 1, seed=0).auroc
     honest = bootstrap.of_windows(truth, scores, scores > 1, seed=0).auroc
     assert blocks is not None
@@ -121,5 +128,5 @@ def test_blocks_refuse_and_give_up() -> None:
     truth, scores = np.zeros(100, np.bool_), np.arange(100.0)
     for block in (0, 101):
         with pytest.raises(DataError, match="1 to 100 rows"):
-            bootstrap.over_blocks(windows.auroc, truth, scores, block=block, seed=0)
-    assert bootstrap.over_blocks(windows.auroc, truth, scores, block=10, seed=0) is None
+            over_blocks(truth, scores, block)
+    assert over_blocks(truth, scores, 10) is None

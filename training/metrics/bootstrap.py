@@ -94,33 +94,6 @@ def over_series(
     return interval(known[drawn].mean(axis=1), level=level)
 
 
-def over_blocks(
-    figure: Callable[[BoolArray, FloatArray], float | None],
-    anomalous: BoolArray,
-    scores: FloatArray,
-    *,
-    block: int,
-    seed: int,
-    resamples: int = BLOCK_RESAMPLES,
-    level: float = LEVEL,
-) -> Interval | None:
-    """A figure of one long series, from blocks of `block` rows drawn again and laid end to end (moving blocks).
-
-    Args:
-        figure: of labels (n,) and scores (n,); a draw for which it is None is left out.
-        block: longer than an event and than a window, well shorter than the series.
-
-    Returns:
-        None where fewer than half the draws gave a figure: the labels are too few for an interval.
-
-    Raises:
-        DataError: `block` is not between 1 row and the series.
-    """
-    draws = block_draws(len(anomalous), block, seed=seed, resamples=resamples)
-    (found,) = over_draws(lambda drawn: (figure(anomalous[drawn], scores[drawn]),), draws, level=level)
-    return found
-
-
 def over_draws(
     figures: Callable[[Int64Array], Sequence[float | None]], draws: Iterable[Int64Array], *, level: float = LEVEL
 ) -> list[Interval | None]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from monitor.datafiles import SeriesTable
 from monitor.detector.decision import Verdict, decide
 from training import pipeline, splits
-from training.baselines import lined
+from training.baselines import baselines
 from training.metrics import series
 from training.parts import divide, served
 from training.recipe_form import Recipe
@@ -88,7 +88,7 @@ def contest(
     if not with_floors:
         return found
     parts = divide(recipe, [learnt], seed=seed)
-    for name, floor in lined(recipe, parts, manifest.scaling, [learnt], windows).items():
+    for name, floor in baselines(recipe, parts, manifest.scaling, [learnt], windows).items():
         found[name] = scored(floor.scores, floor.line)
     return found
 

@@ -24,6 +24,8 @@ from monitor.config import Kafka
 from monitor.errors import ConfigError
 
 Client = TypeVar("Client")
+# How long a client that is closed waits for metadata that are on their way.
+_REFRESH_TIMEOUT_MS = 500
 
 
 class _Reasons(logging.Handler):
@@ -51,6 +53,30 @@ def _reasons() -> Iterator[_Reasons]:
         logger.removeHandler(reasons)
 
 
+class _Network(KafkaNetClient):  # type: ignore[misc] # the client has no types
+    """The client's network, closed by the thread that reads from its sockets.
+
+    kafka-python 3.0.12: `close()` takes sockets away in the caller's thread. Where the IO thread has just woken to
+    read from one, it logs an error with a traceback (net/transport.py, `_sock_recv`: "'NoneType' object has no
+    attribute 'recv'"), and an error too where metadata were on their way (cluster.py: "failed Cancelled").
+    """
+
+    def close(self, node_id: Any = None) -> None:
+        """Closes one connection, or all and the IO thread. Idempotent."""
+        if node_id is None:
+            # It raises where the IO thread is closed, or has died: then nobody reads any more.
+            with suppress(Exception):
+                self._net.run(self._close_connections)
+        super().close(node_id)
+
+    async def _close_connections(self) -> None:
+        self.cluster.closed = True
+        if self.cluster.metadata_refresh_in_progress:
+            with suppress(Exception):
+                await self._manager.wait_for(self.cluster._refresh_future, _REFRESH_TIMEOUT_MS)
+        self._manager.close()
+
+
 def connect(make: Callable[..., Client], kafka: Kafka, settings: dict[str, Any]) -> Client:
     """Makes a client. Waits up to `settings.BOOTSTRAP_TIMEOUT_MS` for a broker.
 
@@ -61,7 +87,7 @@ def connect(make: Callable[..., Client], kafka: Kafka, settings: dict[str, Any])
     made: list[Any] = []
 
     def network(**configs: Any) -> Any:
-        made.append(KafkaNetClient(**configs))
+        made.append(_Network(**configs))
         return made[-1]
 
     # D7: a producer that failed half-way, or was collected, leaves a null logger in its module for ever.

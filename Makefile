@@ -62,7 +62,8 @@ $(keras)/.telltale: deploy/requirements-keras.txt | $(made)/venv
 	@touch $@
 
 training-speed: $(made)/dev $(keras)/.telltale ## a training beside Keras on TensorFlow doing the same, whole processes
-	$(python) -m tests.benchmarks.training_speed --keras-python $(keras)/bin/python
+	$(MAKE) VENV=$(VENV)-demo $(VENV)-demo/.telltale/demo
+	$(python) -m tests.benchmarks.training_speed --python $(VENV)-demo/bin/python --keras-python $(keras)/bin/python
 
 tutorial: $(made)/dev ## the TensorFlow tutorial's figures on ECG5000, over 12 splits
 	$(python) -m tests.benchmarks.tutorial --seeds 12

@@ -28,7 +28,7 @@ app.add_typer(kafka_app, name="kafka")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="TOML file; see `telltale config init`.")]
 DEFAULT_CONFIG = Path("telltale.toml")
-GC_THRESHOLD = 50_000  # new containers from one collection to the next; CPython's is 700
+GC_THRESHOLD = 400_000  # new containers from one collection to the next; CPython's is 700, JAX's imports make 200,000
 
 
 def _version(wanted: bool) -> None:

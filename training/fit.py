@@ -19,7 +19,7 @@ import optax
 from numpy.typing import NDArray
 
 from monitor.detector import autoencoder
-from monitor.detector.architectures import EnsembleSpec, ModelSpec
+from monitor.detector.architectures import DenseSpec, EnsembleSpec, ModelSpec, single
 from monitor.detector.autoencoder import Autoencoder, State
 from monitor.detector.scoring import Scaler
 from monitor.detector.spec import ScalingSpec
@@ -30,6 +30,21 @@ from training.epochs import Epoch
 from training.recipe_form import FitPart, ObjectivePart
 
 Float32Array = NDArray[np.float32]
+
+# How to compile a fit that would be over before XLA has compiled it thoroughly: without its newer emitters for CPUs,
+# unoptimised, in two parts. On 2 cores that takes half a second off compiling and doubles the time of a step. These are
+# internal flags, measured with this JAX; another takes its own time.
+_QUICKLY: dict[str, bool | int] | None = (
+    {
+        "xla_cpu_use_fusion_emitters": False,
+        "xla_backend_optimization_level": 0,
+        "xla_cpu_parallel_codegen_split_count": 2,
+    }
+    if jax.__version_info__[:2] == (0, 10)
+    else None
+)
+# Rows seen, over all epochs, times parameters of fully connected layers: about a fifth of a second of 2 cores.
+_SHORT = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +143,13 @@ class _Run:
         self._orders = [np.random.default_rng(seed) for seed in seeds]
         self._drawn = 0
         self._needs_key = objectives.needs_key(task.model, task.objective)
-        over_members = partial(self._each, axes=(0, None))
-        self._losses = jax.jit(over_members(partial(row_errors, self._network, task.objective)))
-        in_axes = (0, 0, None, 0, 0, 0 if self._needs_key else None)
-        self._epoch = jax.jit(self._each(_epoch(self._network, task, self._optimizer), axes=in_axes))
+        errors = partial(row_errors, self._network, task.objective)
+        self._losses = jax.jit(self._each(errors, axes=(0, None)))
+        in_axes = (0, 0, None, None, 0, 0, 0 if self._needs_key else None)
+        self._epoch = jax.jit(
+            self._each(_epoch(self._network, task, self._optimizer), axes=in_axes),
+            compiler_options=_QUICKLY if _is_short(task, self._state, len(windows)) else None,
+        )
 
     def _each(self, function: Callable[..., object], axes: tuple[int | None, ...]) -> Callable[..., object]:
         return jax.vmap(function, in_axes=axes) if self._members else function
@@ -157,9 +175,11 @@ class _Run:
             key = jax.random.fold_in(jax.random.key(self._task.seed), before.epoch)
             key = jax.random.split(key, self._members) if self._members else key
         weights *= before.kept[indices]
-        state, moments, loss = self._epoch(before.state, before.moments, self._data, indices, weights, key)
+        state, moments, loss, unseen = self._epoch(
+            before.state, before.moments, self._data, self._unseen, indices, weights, key
+        )
         number = before.epoch + 1
-        validation = _mean(self._losses(state, self._unseen)) if len(self._unseen) else None
+        validation = None if unseen is None else _mean(unseen)
         done = Epoch(number=number, loss=_mean(loss), validation=validation)
         options = self._task.options
         watched = done.loss if validation is None else validation
@@ -195,6 +215,12 @@ class _Run:
             losses = np.asarray(self._losses(state, self._data)).reshape(-1, len(kept)).mean(axis=0)
             kept[np.argsort(losses, kind="stable")[-left_out:]] = 0
         return kept
+
+
+def _is_short(task: Task, state: State, rows: int) -> bool:
+    """Whether quick compiling pays; known of dense models only, whose steps are so many products a parameter."""
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state))
+    return isinstance(single(task.model), DenseSpec) and task.options.epochs * rows * parameters <= _SHORT
 
 
 def _mean(values: jax.Array) -> float:
@@ -239,7 +265,7 @@ def _optimizer(options: FitPart, steps: int) -> optax.GradientTransformation:
 
 
 _Carry = tuple[State, optax.OptState]
-_Compiled = Callable[..., tuple[State, optax.OptState, jax.Array]]
+_Compiled = Callable[..., tuple[State, optax.OptState, jax.Array, jax.Array | None]]
 
 
 def _epoch(network: Autoencoder, task: Task, optimizer: optax.GradientTransformation) -> _Compiled:
@@ -267,14 +293,17 @@ def _epoch(network: Autoencoder, task: Task, optimizer: optax.GradientTransforma
         state: State,
         moments: optax.OptState,
         data: jax.Array,
+        unseen: jax.Array,
         indices: jax.Array,
         weights: jax.Array,
         key: jax.Array | None,
-    ) -> tuple[State, optax.OptState, jax.Array]:
+    ) -> tuple[State, optax.OptState, jax.Array, jax.Array | None]:
         keys = None if key is None else jax.random.split(key, indices.shape[0])
         (state, moments), sums = jax.lax.scan(
             lambda carry, step: train_step(carry, data, *step), (state, moments), (indices, weights, keys)
         )
-        return state, moments, jnp.sum(sums) / jnp.maximum(jnp.sum(weights), 1.0)
+        # In the same program: one to trace and compile, rather than two.
+        losses = row_errors(network, task.objective, state, unseen) if len(unseen) else None
+        return state, moments, jnp.sum(sums) / jnp.maximum(jnp.sum(weights), 1.0), losses
 
     return epoch

@@ -2,9 +2,11 @@
 
 The tutorial recipe on ECG5000 as whole cold processes: interpreter, imports, reading the text files, compiling, fitting
 20 epochs, choosing the threshold, writing the result. Both take the same parts of the same files. Each process gets an
-empty directory as its home, so that nothing compiled before is found; the programs' own files are warm for both. They
-take turns, round by round in the other order. Beside it, each in processes of their own: the fit alone, an epoch once
-everything is compiled, and the time until the AUROC on the test part is over 0.98.
+empty directory as its home, so that nothing compiled before is found; the programs' own files are warm for both. `make
+training-speed` gives each an environment with what it needs and nothing else, as people have it: JAX reads what every
+installed distribution says of itself. They take turns, round by round in the other order. Beside it, each in processes
+of their own: the fit alone, an epoch once everything is compiled, and the time until the AUROC on the test part is over
+0.98.
 """
 
 from __future__ import annotations
@@ -97,12 +99,12 @@ def last_json(text: str) -> Any:
     return json.loads(text.strip().splitlines()[-1])
 
 
-def contenders(keras: Path, files: Sequence[str], without: Sequence[str]) -> dict[str, Contender]:
-    """Who takes part: `without` are options that leave out of our process what Keras's does not do."""
+def contenders(ours: Path, keras: Path, files: Sequence[str], without: Sequence[str]) -> dict[str, Contender]:
+    """Who takes part, by their interpreters: `without` leaves out of our process what Keras's does not do."""
 
     def train(options: Sequence[str]) -> Contender:
         def command(out: Path) -> list[str]:
-            return [sys.executable, "-m", "monitor", "train", *files, "--recipe", RECIPE, "--out", str(out), *options]
+            return [str(ours), "-m", "monitor", "train", *files, "--recipe", RECIPE, "--out", str(out), *options]
 
         return Contender(
             command, lambda out, _: float(json.loads((out / "metrics.json").read_bytes())["detector"]["accuracy"])
@@ -235,6 +237,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--seeds", type=int, default=3, help="long fits of each; 0 for none")
+    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="the interpreter that trains ours")
     parser.add_argument("--keras-python", type=Path, default=ROOT / ".venv-keras" / "bin" / "python")
     parser.add_argument(
         "--without", nargs="*", default=list(WITHOUT), help="options of `telltale train`, less their --"
@@ -248,7 +251,7 @@ def main() -> int:
     if not asked.keras_python.exists():
         parser.error(f"{asked.keras_python} is not there; `make keras` makes it")
     files = [str(data_directory() / name) for name in FILES]
-    found = contenders(asked.keras_python, files, [f"--{option}" for option in asked.without])
+    found = contenders(asked.python, asked.keras_python, files, [f"--{option}" for option in asked.without])
     race(found, asked.rounds)
     fits = long_fits(asked.keras_python, files, asked.seeds)
     with tempfile.TemporaryDirectory() as home:

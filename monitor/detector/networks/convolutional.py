@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from monitor.detector.architectures import ConvolutionalSpec
-from monitor.detector.networks.layers import ACTIVATIONS
+from monitor.detector.networks.layers import ACTIVATIONS, Conv, ConvTranspose, Linear
 
 
 class ConvolutionalAutoencoder(nnx.Module):
@@ -34,20 +34,20 @@ class ConvolutionalAutoencoder(nnx.Module):
         kernel, strides = (spec.kernel,) * rank, (spec.stride,) * rank
         widths = [channels, *spec.filters]
         self.down = nnx.List(
-            nnx.Conv(a, b, kernel, strides=strides, padding="SAME", rngs=rngs) for a, b in pairwise(widths)
+            Conv(a, b, kernel, strides=strides, padding="SAME", rngs=rngs) for a, b in pairwise(widths)
         )
         transposed = spec.upsampling == "transposed"
         self.up = nnx.List(
-            nnx.ConvTranspose(b, a, kernel, strides=strides, padding="SAME", rngs=rngs)
+            ConvTranspose(b, a, kernel, strides=strides, padding="SAME", rngs=rngs)
             if transposed
-            else nnx.Conv(b, a, kernel, padding="SAME", rngs=rngs)
+            else Conv(b, a, kernel, padding="SAME", rngs=rngs)
             for a, b in reversed(list(pairwise(widths)))
         )
         self.repeat = 1 if transposed else spec.stride
         self.features = (*self.sides[-1], widths[-1])
         features = math.prod(self.features)
-        self.to_code = None if spec.latent is None else nnx.Linear(features, spec.latent, rngs=rngs)
-        self.from_code = None if spec.latent is None else nnx.Linear(spec.latent, features, rngs=rngs)
+        self.to_code = None if spec.latent is None else Linear(features, spec.latent, rngs=rngs)
+        self.from_code = None if spec.latent is None else Linear(spec.latent, features, rngs=rngs)
         self.window_shape = window_shape
         self.hidden, self.output = spec.hidden, spec.output
 

@@ -1,8 +1,13 @@
-"""What the networks are made of: activations, and chains of fully connected layers."""
+"""What the networks are made of: activations, layers, and chains of fully connected ones.
+
+Rules of this package: a network only says shapes. Its parameters are loaded, never drawn here, so its kernels are
+zeros: random ones would be traced for nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import jax
@@ -21,10 +26,15 @@ ACTIVATIONS: dict[Activation, Callable[[jax.Array], jax.Array]] = {
     "linear": lambda x: x,
 }
 
+_ZEROS = nnx.initializers.zeros_init()
+Linear = partial(nnx.Linear, kernel_init=_ZEROS)
+Conv = partial(nnx.Conv, kernel_init=_ZEROS)
+ConvTranspose = partial(nnx.ConvTranspose, kernel_init=_ZEROS)
+
 
 def dense_layers(widths: Sequence[int], rngs: nnx.Rngs) -> list[nnx.Linear]:
     """Layers from each width to the next."""
-    return [nnx.Linear(a, b, rngs=rngs) for a, b in pairwise(widths)]
+    return [Linear(a, b, rngs=rngs) for a, b in pairwise(widths)]
 
 
 def chain(values: jax.Array, layers: Sequence[nnx.Linear], activations: Sequence[Activation]) -> jax.Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from monitor.detector.architectures import RecurrentSpec
-from monitor.detector.networks.layers import ACTIVATIONS
+from monitor.detector.networks.layers import ACTIVATIONS, Linear
 
 Carry = tuple[jax.Array, ...]
 
@@ -26,8 +26,8 @@ class Cell(nnx.Module):
     def __init__(self, kind: str, inputs: int, units: int, rngs: nnx.Rngs) -> None:
         gates = 4 if kind == "lstm" else 3
         self.kind, self.units = kind, units
-        self.inputs = nnx.Linear(inputs, gates * units, rngs=rngs)
-        self.recurrent = nnx.Linear(units, gates * units, rngs=rngs)
+        self.inputs = Linear(inputs, gates * units, rngs=rngs)
+        self.recurrent = Linear(units, gates * units, rngs=rngs)
 
     def unroll(self, sequence: jax.Array) -> tuple[jax.Array, jax.Array]:
         """(rows, steps, inputs) to all hidden states (rows, steps, units) and the last one (rows, units)."""
@@ -63,7 +63,7 @@ class RecurrentAutoencoder(nnx.Module):
         self.length = length
         self.encoder = Cell(spec.cell, channels, spec.units, rngs)
         self.decoder = Cell(spec.cell, spec.units, spec.units, rngs)
-        self.readout = nnx.Linear(spec.units, channels, rngs=rngs)
+        self.readout = Linear(spec.units, channels, rngs=rngs)
         self.output = spec.output
 
     def encode(self, windows: jax.Array) -> jax.Array:

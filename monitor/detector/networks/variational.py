@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from monitor.detector.architectures import VariationalSpec
-from monitor.detector.networks.layers import chain, dense_layers
+from monitor.detector.networks.layers import Linear, chain, dense_layers
 
 # exp of half of it stays well inside float32, whatever the encoder is shown.
 LOG_VARIANCE_RANGE = (-20.0, 20.0)
@@ -26,8 +26,8 @@ class VariationalAutoencoder(nnx.Module):
         size, latent = math.prod(window_shape), spec.widths[-1]
         widths = [size, *spec.widths[:-1]]
         self.encoder = nnx.List(dense_layers(widths, rngs))
-        self.mean = nnx.Linear(widths[-1], latent, rngs=rngs)
-        self.log_variance = nnx.Linear(widths[-1], latent, rngs=rngs)
+        self.mean = Linear(widths[-1], latent, rngs=rngs)
+        self.log_variance = Linear(widths[-1], latent, rngs=rngs)
         self.decoder = nnx.List(dense_layers([latent, *reversed(widths)], rngs))
         self.window_shape = window_shape
         self.hidden_activations = (spec.hidden,) * (len(spec.widths) - 1)

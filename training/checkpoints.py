@@ -25,7 +25,7 @@ from training.epochs import Epoch
 from training.recipe_form import Recipe
 
 # Goes up where the same recipe, data and seed no longer give the same run: what a step draws, or how moments are kept.
-FORM = 2
+FORM = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,8 +23,11 @@ Array = NDArray[Any]  # of any kind of number
 # What columns are called where nobody said which they are. A label taken for a channel would be the worst of mistakes.
 TIME_NAMES = ("timestamp", "@timestamp", "datetime", "time", "date", "ts")
 LABEL_NAMES = ("label", "labels", "anomaly", "is_anomaly", "class", "target")
+# What pandas calls an index without a name in Arrow's formats, and we a first column of text without one
+_NAMELESS = "__index_level_0__", "column 1"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A number is seconds, milliseconds, microseconds or nanoseconds since 1970 by its size: the limits are the year 5138.
+_MOST_ROWS = 1e9  # a greater number is a time
 _TIME_UNITS_US = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (float("inf"), 1e-3))
 
 
@@ -82,6 +85,20 @@ def choose(path: Path, names: Sequence[str], channels: Sequence[str] | None, tak
     return [at for name in channels if (at := find(path, names, name, ())) is not None]
 
 
+def row_numbers(columns: Columns) -> int | None:
+    """The place of a nameless column that only counts rows, as pandas writes its index: nobody means it for a channel.
+
+    It may skip numbers, where rows were left out or a file holds several series.
+    """
+    names = columns.names or ()
+    at = next((at for at, name in enumerate(names) if name == _NAMELESS[0] or (at == 0 and name == _NAMELESS[1])), None)
+    if at is None or at in columns.texts or at in columns.times_us:
+        return None
+    counted = columns.numbers[:, at]
+    counts = whole(counted).all() and (np.diff(counted) > 0).all() and (counted >= 0).all()
+    return at if counts and (counted < _MOST_ROWS).all() else None
+
+
 def whole(column: Array) -> NDArray[np.bool_]:
     """Which numbers can be labels."""
     return np.asarray(np.isfinite(column) & (column == np.rint(column)) & (np.abs(column) < 2**31))
@@ -114,12 +131,15 @@ def float32(path: Path, columns: Columns, chosen: Sequence[int]) -> Float32Array
 
 
 def times(path: Path, columns: Columns, at: int) -> Int64Array:
-    """A column as µs since 1970: ISO 8601, or numbers in one unit throughout, told by the largest."""
+    """A column as µs since 1970: ISO 8601, or numbers in one unit throughout, told by the largest.
+
+    Numbers that are dates throughout, 20260131 or 20260131235959, are dates.
+    """
     if at in columns.times_us:
         return columns.times_us[at]
     values: list[float] | Array = columns.numbers[:, at]
     if texts := columns.texts.get(at):
-        parse = float if is_number(texts[0]) else iso_us
+        parse = as_number if is_number(texts[0]) else iso_us
         values = []
         for row, text in enumerate(texts):
             try:
@@ -135,6 +155,8 @@ def times(path: Path, columns: Columns, at: int) -> Int64Array:
     if not (known := np.abs(numbers) < 9e18).all():
         row = int(np.argmin(known))
         raise DataError(f"{path}, {columns.place(row, at)}: {numbers[row]} is not a time; mend it or drop the row")
+    if (dates := _compact(numbers)) is not None:
+        return dates
     unit = next(unit for limit, unit in _TIME_UNITS_US if np.abs(numbers).max() < limit)
     return np.rint(numbers * unit).astype(np.int64)
 
@@ -145,10 +167,36 @@ def iso_us(text: str) -> int:
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
 
 
+def _compact(numbers: NDArray[np.float64]) -> Int64Array | None:
+    """µs since 1970 of dates without marks, with or without a time of day; None where a number is none."""
+    if not numbers.size or (numbers != np.rint(numbers)).any() or numbers.min() < 0 or numbers.max() >= 1e14:
+        return None
+    written = numbers.astype(np.int64) * (1_000_000 if numbers.max() < 1e8 else 1)
+    days, clock = np.divmod(written, 1_000_000)
+    years, months, days = days // 10_000, days // 100 % 100, days % 100
+    hours, minutes, seconds = clock // 10_000, clock // 100 % 100, clock % 100
+    fits = (years >= 1900) & (years < 2100) & (months >= 1) & (months <= 12) & (days >= 1)
+    if not (fits & (hours < 24) & (minutes < 60) & (seconds < 60)).all():
+        return None
+    month = ((years - 1970) * 12 + months - 1).astype("datetime64[M]")
+    day = month.astype("datetime64[D]") + (days - 1)
+    if (day.astype("datetime64[M]") != month).any():  # the 31st of a month of 30
+        return None
+    found: Int64Array = day.astype("datetime64[s]").astype(np.int64) + hours * 3600 + minutes * 60 + seconds
+    return found * 1_000_000
+
+
+def as_number(cell: str) -> float:
+    """A cell as a number. Raises ValueError, for Python's own form of 1_000 too: nobody else reads it as a thousand."""
+    if "_" in cell:
+        raise ValueError(cell)
+    return float(cell)
+
+
 def is_number(cell: str) -> bool:
     """Whether a cell can be read as a number; an empty one is a missing number."""
     try:
-        float(cell or "nan")
+        as_number(cell or "nan")
     except ValueError:
         return not cell.strip()
     return True

@@ -16,6 +16,7 @@ from monitor.datafiles.columns import (
     find_unless_none,
     float32,
     labels,
+    row_numbers,
     times,
     whole,
 )
@@ -36,8 +37,8 @@ def read_series(
 
     Args:
         path: text, .npy (n,) or (n, channels), or .npz with an array per channel.
-        channels: which columns, in this order; by default all but time and label. Columns without names are called
-            "0", "1", ..., or "value" where there is only one.
+        channels: which columns, in this order; by default all but time, label and `row_numbers`. Columns without names
+            are called "0", "1", ..., or "value" where there is only one.
         time_column: default: a column called as in `TIME_NAMES`. ISO 8601 (UTC where nothing is said), or a number.
         label_column: default: a column called as in `LABEL_NAMES` that is no channel. Whole numbers. "none" of either
             where there is no such column takes none.
@@ -95,7 +96,7 @@ def series_table(
     if label_column is None and label_at is not None and names[label_at] in (channels or ()):
         label_at = None
     series_at = None if series_column is None else find(path, names, series_column, ())
-    chosen = choose(path, names, channels, (time_at, label_at, series_at))
+    chosen = choose(path, names, channels, (time_at, label_at, series_at, row_numbers(columns)))
     if not chosen or not len(columns.numbers):
         raise DataError(f"{path}: nothing to read: {len(columns.numbers)} rows, {len(chosen)} of {len(names)} columns")
     return SeriesTable(
@@ -152,7 +153,7 @@ def windows_of_rows(
 ) -> WindowTable:
     """The rows of `columns` as windows of one channel; see `read_windows`."""
     label_at = _label_side(path, columns, label_column)
-    rest = [at for at in range(columns.numbers.shape[1]) if at != label_at]
+    rest = [at for at in range(columns.numbers.shape[1]) if at not in (label_at, row_numbers(columns))]
     found = None if label_at is None else labels(path, columns, label_at)
     return window_table(path, float32(path, columns, rest), found, channels=channels)
 

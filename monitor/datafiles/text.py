@@ -9,13 +9,13 @@ import re
 import warnings
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles.columns import Columns, find, iso_us
+from monitor.datafiles.columns import Columns, as_number, find, iso_us
 from monitor.datafiles.content import MAX_BYTES
 from monitor.errors import DataError
 
@@ -63,6 +63,7 @@ def text_columns(
             numbered = np.arange(first_line, first_line + len(plain), dtype=np.int64)
             return Columns(numbers=plain, lines=numbered, names=names, texts={})
     numbers, lines = array("d"), array("q")
+    convert = as_number if "_" in text else float
     weight = _NUMBER_BYTES * len(first) + _TEXT_BYTES * len(kept)
     for line, cells in rows:
         if len(cells) != len(first):
@@ -75,7 +76,7 @@ def text_columns(
         for at in skipped:
             cells[at] = "nan"
         lines.append(line)
-        numbers.extend(_numbers(path, line, cells, names))
+        numbers.extend(_numbers(path, line, cells, names, convert))
     if not lines:
         raise DataError(f"{path}: no rows of numbers; expected text with one row per sample or window")
     table = np.frombuffer(numbers, dtype=np.float64).reshape(len(lines), -1)
@@ -153,14 +154,16 @@ def _too_wide(path: Path, line: int) -> DataError:
 
 def _number(cell: str) -> float | None:
     try:
-        return float(cell) if cell.strip() else float("nan")
+        return as_number(cell) if cell.strip() else float("nan")
     except ValueError:
         return None
 
 
-def _numbers(path: Path, line: int, cells: list[str], names: tuple[str, ...] | None) -> list[float]:
+def _numbers(
+    path: Path, line: int, cells: list[str], names: tuple[str, ...] | None, convert: Callable[[str], float]
+) -> list[float]:
     try:
-        return list(map(float, cells))
+        return list(map(convert, cells))
     except ValueError:
         row = [_number(cell) for cell in cells]
     if None in row:
@@ -172,7 +175,7 @@ def _numbers(path: Path, line: int, cells: list[str], names: tuple[str, ...] | N
 
 def _advice(cell: str) -> str:
     """What to do about a cell that is no number."""
-    if re.fullmatch(r"[-+]?[0-9]+(,[0-9]+)+(\.[0-9]+)?", cell.strip()):
+    if re.fullmatch(r"[-+]?[0-9]+([,_][0-9]+)+(\.[0-9]+)?", cell.strip()):
         return "write numbers with a point, and thousands without a mark"
     try:
         iso_us(cell)

@@ -104,6 +104,44 @@ def test_numbers_are_times_in_the_unit_that_their_size_tells(written: Written, n
     assert abs(int(table.time_us[0]) - microseconds) <= 1
 
 
+@pytest.mark.parametrize(
+    ("numbers", "times"),
+    [
+        (["20260131", "20260201"], ["2026-01-31", "2026-02-01"]),
+        (["20260131235959", "20260201000000"], ["2026-01-31T23:59:59", "2026-02-01"]),
+        (["20260230", "20260301"], None),  # no day of February, so seconds
+        (["20260131", "20260132"], None),
+        (["20260131.5", "20260201"], None),
+    ],
+)
+def test_dates_without_marks_are_dates(written: Written, numbers: list[str], times: list[str] | None) -> None:
+    expected = [int(float(number) * 1e6) for number in numbers]
+    if times is not None:
+        expected = np.array(times, dtype="datetime64[us]").astype(np.int64).tolist()
+    for table in (
+        datafiles.read_series(written("time,v\n" + "".join(f"{number},1\n" for number in numbers))),
+        datafiles.read_series(written(npz(time=np.array(numbers, dtype=np.float64), v=np.zeros(2)))),
+    ):
+        assert table.time_us is not None
+        assert table.time_us.tolist() == expected
+
+
+def test_an_index_without_a_name_is_no_channel(written: Written) -> None:
+    """As pandas writes it with `to_csv()`; the last of them skips rows that were filtered out."""
+    for rows in ("0,1.5\n1,2.5\n2,0.5\n", "7,1.5\n9,2.5\n12,0.5\n"):
+        assert datafiles.read_series(written(",v\n" + rows)).channels == ("v",)
+        assert datafiles.read_series(written(",v\n" + rows), channels=["column 1", "v"]).samples.shape == (3, 2)
+    windows = datafiles.read_windows(written(",0,1,2,label\n0,1.5,2.5,3.5,1\n1,4.5,5.5,6.5,0\n"))
+    assert windows.windows[:, :, 0].tolist() == [[1.5, 2.5, 3.5], [4.5, 5.5, 6.5]]
+
+
+@pytest.mark.parametrize(
+    "content", [",v\n0,1\n0,2\n", ",v\n1,1\n0,2\n", ",v\n0.5,1\n1.5,2\n", ",v\n1700000000,1\n1700000001,2\n"]
+)
+def test_a_column_without_a_name_that_does_not_count_rows_stays_one(written: Written, content: str) -> None:
+    assert datafiles.read_series(written(content)).channels == ("column 1", "v")
+
+
 def test_without_a_header_columns_are_numbered(written: Written) -> None:
     assert datafiles.read_series(written("1,2\n3,4\n")).channels == ("0", "1")
     assert datafiles.read_series(written("  1\n  2.5e-3\n")).channels == ("value",)
@@ -355,6 +393,8 @@ def test_text_and_workbooks_that_begin_like_an_npz(written: Written) -> None:
         (",a\n2026-01-01 00:00:00,1\n", "name the column of times with --time-column"),
         ("2026-01-01,1\n2026-01-02,1\n", "where the first line holds no names, put them there"),
         ("a\nn/a\n", "leave missing cells empty"),
+        ("a,b\n1_000,2\n", "line 2, column a: '1_000' is not a number; .*thousands without a mark"),
+        ("time,b\n1_000,2\n", "'1_000' is not a time"),
         ("a\n°".encode("latin1"), "save text as UTF-8"),
         ("a,b\n1,2\n".encode("utf-16"), "save text as UTF-8"),
     ],

@@ -66,6 +66,11 @@ def only(source: str, kind: Kind = "sliding", **options: Any) -> Any:
     return table
 
 
+def test_the_index_that_pandas_stores_is_no_channel(write: Callable[[dict[str, Any]], str]) -> None:
+    assert only(write({"v": [1.5, 2.5, 0.5], "__index_level_0__": [0, 4, 5]})).channels == ("v",)
+    assert only(write({"v": [1.5, 2.5, 0.5], "__index_level_0__": [0, 0, 5]})).channels == ("v", "__index_level_0__")
+
+
 def test_wide_columns_by_name(write: Callable[[dict[str, Any]], str]) -> None:
     stamps = pa.array([0, 1_500_000, 3_000_000], pa.timestamp("us", "Europe/Berlin"))
     source = write(

@@ -37,7 +37,7 @@ from training.parts import (
 from training.recalibrate import share_under
 from training.recipe_form import Recipe
 from training.scored import Judged
-from training.series_figures import LabelledSeries, OverSeries, Rules, block_rows, over_series
+from training.series_figures import Alerted, LabelledSeries, OverSeries, Rules, alerted, block_rows, over_series
 from training.thresholds.choose import parameters
 from training.thresholds.rules import ThresholdPart
 
@@ -46,7 +46,8 @@ class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
     """What `telltale evaluate` says; without labels `detector` is None and there are no floors.
 
     `drawn` says what the intervals of window figures drew again, None where there was too little for intervals.
-    `baselines` are empty without normal data to fit them on, `series` is None but for labelled series.
+    `baselines` are empty without normal data to fit them on. `series` is of labelled series only, `alerted` of those
+    without labels.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
     baselines: dict[str, Report]
     floors: dict[str, Floor]
     series: OverSeries | None
+    alerted: Alerted | None
 
 
 def evaluate_artifact(
@@ -100,13 +102,15 @@ def evaluate_artifact(
         baselines={},
         floors={},
         series=None,
+        alerted=None,
     )
-    truth = found.anomalous
-    if truth is None:
-        return told
-    beside = _baselines(manifest, normal, normal_class, found, truth) if normal and len(scores) else {}
     series = [table for table in tables if isinstance(table, SeriesTable)]
     each = _series(series, found, manifest, normal_class) if len(series) == len(tables) else []
+    rules = Rules(hop=manifest.window.hop, policy=Policy())
+    truth = found.anomalous
+    if truth is None:
+        return msgspec.structs.replace(told, alerted=alerted(each, judged, rules) if each else None)
+    beside = _baselines(manifest, normal, normal_class, found, truth) if normal and len(scores) else {}
     block = block_rows(each, manifest.window.length)
     drawn, intervals = _intervals(judged, truth, found, manifest, block, len(each))
     return msgspec.structs.replace(
@@ -116,9 +120,7 @@ def evaluate_artifact(
         intervals=intervals,
         baselines={name: report(truth, one.scores, one.flagged) for name, one in beside.items()},
         floors=floors.beside(truth, scores, judged.flagged) if len(scores) else {},
-        series=over_series(each, judged, beside, Rules(hop=manifest.window.hop, policy=Policy()), block=block)
-        if each
-        else None,
+        series=over_series(each, judged, beside, rules, block=block) if each else None,
     )
 
 

@@ -104,6 +104,20 @@ class OverSeries(msgspec.Struct, frozen=True, kw_only=True):
     each: tuple[OfSeries, ...]
 
 
+class Alerted(msgspec.Struct, frozen=True, kw_only=True):
+    """What the daemon would have published about series without labels: alerts in all, a day where rows have times, and
+    of each series; `flagged` is the share of scored rows.
+    """
+
+    rows: int
+    policy: Policy
+    alerts: int
+    days: float | None
+    per_day: float | None
+    flagged: float | None
+    each: dict[str, int]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """How windows become alerts: `hop` in rows, and the daemon's policy."""
@@ -161,6 +175,26 @@ def over_series(
         intervals=intervals,
         floors={**floored, "random": _random(series, detector, rules, seed)},
         each=tuple(each),
+    )
+
+
+def alerted(series: Sequence[LabelledSeries], detector: Judged, rules: Rules) -> Alerted:
+    """The alerts in series of which nothing is labelled: each row counts as normal, whatever it is."""
+    each = [_of_series(one, detector, rules, only_flags=True) for one in series]
+    together = _pooled(each)
+    found = events.pool([one.events for one in each])
+    assert found is not None, "one series at least"
+    counts = dict[str, int]()
+    for one in each:
+        counts[one.name] = counts.get(one.name, 0) + one.events.alerts
+    return Alerted(
+        rows=sum(one.normal_rows for one in each),
+        policy=rules.policy,
+        alerts=found.alerts,
+        days=found.normal_days,
+        per_day=together.false_alarms_per_day,
+        flagged=together.normal_flagged,
+        each=counts,
     )
 
 

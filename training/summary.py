@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from monitor.detector.decision import Policy
 from training.evaluation import Evaluated
 from training.metrics.bootstrap import Interval, Intervals
 from training.metrics.floors import Floor
@@ -11,7 +12,7 @@ from training.metrics.windows import ClassFigures, Report
 from training.parts import watched
 from training.pipeline import Trained, how
 from training.recipe_form import Recipe
-from training.series_figures import OverSeries, Pooled
+from training.series_figures import Alerted, OverSeries, Pooled
 from training.sources import Source
 
 
@@ -62,6 +63,8 @@ def of_evaluation(results: Evaluated) -> str:
         lines.append(f"test       {told}; {results.flagged} windows are over the threshold")
     if results.series is not None:
         lines += _of_series(results.series)
+    if results.alerted is not None:
+        lines += _of_alerts(results.alerted)
     if results.floors and not results.baselines:
         lines.append("floors     PCA and nearest neighbours need normal data to learn from: give it with --floors-from")
     return "\n".join(lines)
@@ -93,7 +96,7 @@ def _of_windows(
 
 
 def _of_series(found: OverSeries) -> list[str]:
-    events, policy = found.events, found.policy
+    events = found.events
     unit = "s" if found.delay_unit == "seconds" else "rows"
     rate = ("false_alarms_per_1000_rows", "false/1000 rows")
     if events.false_alarms_per_day is not None:
@@ -112,9 +115,8 @@ def _of_series(found: OverSeries) -> list[str]:
     drawn = "no intervals: one series has to be long, with five events, to be drawn again in blocks; give several"
     if found.drawn is not None:
         drawn = f"95 %: intervals, by drawing {found.drawn} again"
-    opened = f"{policy.open_after} window over the line opens one, {policy.close_after} under it close it"
     told = [
-        f"alerts are incidents as the daemon has them: {opened}",
+        _opened(found.policy),
         "normal flagged: share of the normal rows; where it is high, events are found whatever the scores say",
         "a row has the score of the newest window that has closed; means over series, which --json has one by one",
         drawn,
@@ -131,6 +133,29 @@ def _of_series(found: OverSeries) -> list[str]:
     ]
 
 
+def _of_alerts(found: Alerted) -> list[str]:
+    """How often the daemon would have spoken, and about whom most."""
+    rate = f"{found.alerts / max(found.rows, 1) * 1_000:.3g} in 1000 rows"
+    if found.days is not None and found.per_day is not None:
+        rate = f"{found.per_day:.3g} a day over {found.days:.3g} days"
+    most = sorted((name for name, count in found.each.items() if count), key=lambda name: -found.each[name])
+    of_each = ", ".join(f"{name or 'without a name'} {found.each[name]}" for name in most[:_SERIES_TOLD])
+    left = f", and {len(most) - _SERIES_TOLD} more" if len(most) > _SERIES_TOLD else ""
+    over = f"{_number(found.flagged)} of rows are over the line"
+    told = [
+        f"alerts     {found.alerts} in {len(found.each)} series: {rate}; {over}",
+        f"{_INDENT}{_opened(found.policy)}",
+    ]
+    return [*told, *([f"{_INDENT}most: {of_each}{left}"] if len(found.each) > 1 and most else [])]
+
+
+def _opened(policy: Policy) -> str:
+    return (
+        f"alerts are incidents as the daemon has them: {policy.open_after} window over the line opens one, "
+        f"{policy.close_after} under it close it"
+    )
+
+
 def _pooled(title: str, columns: Sequence[tuple[str, str]], found: OverSeries) -> list[str]:
     def row(pooled: Pooled) -> list[str]:
         return [_number(getattr(pooled, name), name) for name, _ in columns]
@@ -144,6 +169,7 @@ def _pooled(title: str, columns: Sequence[tuple[str, str]], found: OverSeries) -
 
 _INDENT = " " * 11
 _AROUND = "  95 %"
+_SERIES_TOLD = 5
 _NO_SHARES = ("delay_median", "delay_p90", "missed", "false_alarms_per_day", "false_alarms_per_1000_rows")
 _FLOORS = {"pca": "PCA", "knn": "nearest neighbours"}
 

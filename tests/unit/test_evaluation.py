@@ -280,9 +280,34 @@ def test_data_with_nothing_to_tell(trained: pipeline.Trained) -> None:
     assert nothing.series is not None
     assert (nothing.series.detector.recall, nothing.series.detector.average_precision) == (None, None)
     assert nothing.series.detector.false_alarms_per_day is not None
-    unlabelled = replace(waves(200, 0), labels=None)
-    assert evaluated(artifact, unlabelled).series is None
-    assert "no labels" in summary.of_evaluation(evaluated(artifact, unlabelled))
+    assert nothing.alerted is None
+
+
+def test_series_without_labels_tell_how_often_the_daemon_would_have_spoken(trained: pipeline.Trained) -> None:
+    """The alerts are those that the same rows have with labels, and each counts as one too many."""
+    tables = [waves(200, 0, (slice(50, 60), slice(120, 125)), "a"), waves(300, 1, (), "b"), waves(9, 2, (), "short")]
+    of_labelled = evaluated(trained.artifact, *tables).series
+    found = evaluated(trained.artifact, *(replace(table, labels=None) for table in tables))
+    assert (found.series, found.detector, found.floors) == (None, None, {})
+    assert of_labelled is not None
+    assert found.alerted is not None
+    assert found.alerted.alerts == of_labelled.events.alerts > 0
+    assert found.alerted.each["short"] == 0
+    assert found.alerted.each == {one.name: one.events.alerts for one in of_labelled.each}
+    assert found.alerted.rows == 509
+    assert found.alerted.days is not None
+    seconds = sum(len(table.samples) * np.diff(table.time_us[:2])[0] / 1e6 for table in tables)  # type: ignore[index]
+    assert found.alerted.days == pytest.approx(seconds / 86_400)
+    assert found.alerted.per_day == pytest.approx(found.alerted.alerts / found.alerted.days)
+    text = summary.of_evaluation(found)
+    assert "no labels" in text
+    assert f"alerts     {found.alerted.alerts} in 3 series: {found.alerted.per_day:.3g} a day over" in text
+    most = max(found.alerted.each, key=lambda name: found.alerted.each[name])
+    assert f"most: {most} {found.alerted.each[most]}" in text
+    untimed = evaluated(trained.artifact, replace(tables[0], labels=None, time_us=None)).alerted
+    assert untimed is not None
+    assert (untimed.days is None) == (trained.artifact.manifest.window.sampling_rate_hz is None)
+    assert all(len(line) <= 125 for line in text.splitlines())
 
 
 def test_other_channels_are_refused_where_both_sides_name_them(trained: pipeline.Trained) -> None:

@@ -34,17 +34,14 @@ Float32Array = NDArray[np.float32]
 # How to compile a fit that would be over before XLA has compiled it thoroughly: without its newer emitters for CPUs,
 # unoptimised, in two parts. On 2 cores that takes half a second off compiling and doubles the time of a step. These are
 # internal flags, measured with this JAX; another takes its own time.
-_QUICKLY: dict[str, bool | int] | None = (
-    {
-        "xla_cpu_use_fusion_emitters": False,
-        "xla_backend_optimization_level": 0,
-        "xla_cpu_parallel_codegen_split_count": 2,
-    }
-    if jax.__version_info__[:2] == (0, 10)
-    else None
-)
-# Rows seen, over all epochs, times parameters of fully connected layers: about a fifth of a second of 2 cores.
-_SHORT = 1e9
+_QUICKLY: dict[str, bool | int] = {
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_parallel_codegen_split_count": 2,
+}
+# What a fit takes, counted in products of a row and a parameter; each row and each step costs as many besides. A fifth
+# of a second of 2 cores is short.
+_SHORT, _OF_ROW, _OF_STEP = 1e9, 2e3, 2e5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +145,7 @@ class _Run:
         in_axes = (0, 0, None, None, 0, 0, 0 if self._needs_key else None)
         self._epoch = jax.jit(
             self._each(_epoch(self._network, task, self._optimizer), axes=in_axes),
-            compiler_options=_QUICKLY if _is_short(task, self._state, len(windows)) else None,
+            compiler_options=_QUICKLY if is_short(task, self._state, len(windows), len(validation)) else None,
         )
 
     def _each(self, function: Callable[..., object], axes: tuple[int | None, ...]) -> Callable[..., object]:
@@ -217,15 +214,23 @@ class _Run:
         return kept
 
 
-def _is_short(task: Task, state: State, rows: int) -> bool:
-    """Whether quick compiling pays; known of dense models only, whose steps are so many products a parameter."""
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state))
-    return isinstance(single(task.model), DenseSpec) and task.options.epochs * rows * parameters <= _SHORT
-
-
 def _mean(values: jax.Array) -> float:
     """By NumPy: of JAX's own arrays each shape would be compiled for."""
     return float(np.asarray(values, dtype=np.float64).mean())
+
+
+def is_short(task: Task, state: State, rows: int, validation: int) -> bool:
+    """Whether quick compiling pays: on a CPU, with the JAX it was measured with, of dense models that draw nothing.
+
+    Of those alone it is known that a row costs so many products as there are parameters.
+    """
+    known = jax.__version_info__[:2] == (0, 10) and jax.default_backend() == "cpu"
+    if not known or not isinstance(single(task.model), DenseSpec) or objectives.needs_key(task.model, task.objective):
+        return False
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state))
+    steps = -(-rows // task.options.batch_size)
+    epoch = (rows + validation) * (parameters + _OF_ROW) + steps * _OF_STEP
+    return bool(task.options.epochs * epoch <= _SHORT)
 
 
 def row_errors(network: Autoencoder, objective: ObjectivePart, state: State, rows: jax.Array) -> jax.Array:

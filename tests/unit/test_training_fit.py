@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from monitor.detector import autoencoder
-from monitor.detector.architectures import DenseSpec
+from monitor.detector.architectures import ConvolutionalSpec, DenseSpec
 from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.spec import ScalingSpec, WindowSpec
 from monitor.errors import DataError
@@ -85,14 +88,62 @@ def test_a_step_is_the_mean_over_its_real_rows() -> None:
 
 
 def test_a_short_fit_is_compiled_otherwise_to_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    jit = jax.jit
+
+    def told(function: Any, **options: Any) -> Any:
+        asked.append(options.get("compiler_options"))
+        return jit(function, **options)
+
+    monkeypatch.setattr(jax, "jit", told)
     options = FitPart(epochs=3, batch_size=15, learning_rate=1e-2)
     quick = fitting.fit(WINDOWS, WINDOWS[:5], task(options, 5))
+    assert (fitting._QUICKLY in asked) == (jax.__version_info__[:2] == (0, 10) and jax.default_backend() == "cpu")
+    asked.clear()
     monkeypatch.setattr(fitting, "_SHORT", 0)
     thorough = fitting.fit(WINDOWS, WINDOWS[:5], task(options, 5))
+    assert fitting._QUICKLY not in asked
     for one, other in zip(quick.history, thorough.history, strict=True):
         assert (one.loss, one.validation) == pytest.approx((other.loss, other.validation), rel=1e-5)
     for name, tensor in quick.parameters.items():
         np.testing.assert_allclose(tensor, thorough.parameters[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("short", "changes", "rows"),
+    [
+        (True, {}, 2_500),
+        (False, {}, 6_000),
+        (False, {"options": FitPart(epochs=600, batch_size=512, learning_rate=1e-3)}, 2_500),
+        (
+            False,
+            {"options": FitPart(epochs=300, batch_size=1, learning_rate=1e-3)},
+            20,
+        ),  # steps cost, however few parameters and rows
+        (False, {"objective": ObjectivePart(noise_std=0.1)}, 2_500),
+        (False, {"model": ConvolutionalSpec(filters=(4,), kernel=3, stride=2)}, 100),
+    ],
+)
+def test_what_is_short(monkeypatch: pytest.MonkeyPatch, short: bool, changes: dict[str, Any], rows: int) -> None:
+    monkeypatch.setattr(jax, "__version_info__", (0, 10, 2))
+    shape = autoencoder.Shape((140, 1))
+    tutorial = fitting.Task(
+        model=DenseSpec(widths=(32, 16, 8)), shape=shape, options=FitPart(epochs=20, batch_size=512, learning_rate=1e-3)
+    )
+    chosen = replace(tutorial, **changes)
+    parameters = autoencoder.initial_parameters(chosen.model, shape, 0)
+    _, state = autoencoder.load(chosen.model, shape, parameters)
+    assert fitting.is_short(chosen, state, rows, 0) == short
+    assert not fitting.is_short(chosen, state, rows, 10_000)
+
+
+def test_validation_is_of_the_parameters_that_the_epoch_ended_with() -> None:
+    unseen = WINDOWS[:7] + 0.5
+    fitted = fitting.fit(WINDOWS, unseen, task(FitPart(epochs=2, batch_size=15, learning_rate=1e-2), 5))
+    network, state = autoencoder.load(MODEL, SHAPE, fitted.parameters)
+    errors = fitting.row_errors(network, ObjectivePart(), state, jnp.asarray(unseen))
+    assert fitted.history[-1].validation == pytest.approx(float(errors.mean()), rel=1e-5)
+    assert fitted.history[0].validation != pytest.approx(float(errors.mean()), rel=1e-3)
 
 
 def test_the_loss_is_the_daemons_score() -> None:

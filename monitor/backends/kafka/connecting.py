@@ -25,7 +25,7 @@ from monitor.errors import ConfigError
 
 Client = TypeVar("Client")
 # How long a client that is closed waits for metadata that are on their way.
-_REFRESH_TIMEOUT_MS = 500
+_REFRESH_TIMEOUT_MS = 250
 
 
 class _Reasons(logging.Handler):

@@ -1,8 +1,9 @@
-"""Builders: small artifacts, configurations and logs, and an oracle that shares no code with the online path."""
+"""Builders: small artifacts, configurations, logs and arrays as files, and an oracle without the online path's code."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -113,3 +114,15 @@ def work(processor: Processor, scorer: Scorer, *polls: RecordColumns) -> list[al
             processor.receive_scores(batch, *scorer(batch.values))
         told += processor.take_outputs().alerts
     return told
+
+
+def npy(values: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=True)
+    return buffer.getvalue()
+
+
+def npz(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()

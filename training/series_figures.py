@@ -105,15 +105,20 @@ class OverSeries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Alerted(msgspec.Struct, frozen=True, kw_only=True):
-    """What the daemon would have published about series without labels: alerts in all, a day where rows have times, and
-    of each series; `flagged` is the share of scored rows.
+    """What the daemon would have published about series without labels.
+
+    `days` lie between the first row of any series and the last, None where rows have no times; `per_day` counts all
+    alerts, `per_day_and_series` those of a series while it is there. `flagged` is the share of all rows. `each` adds up
+    what has the same name.
     """
 
+    series: int
     rows: int
     policy: Policy
     alerts: int
     days: float | None
     per_day: float | None
+    per_day_and_series: float | None
     flagged: float | None
     each: dict[str, int]
 
@@ -181,19 +186,22 @@ def over_series(
 def alerted(series: Sequence[LabelledSeries], detector: Judged, rules: Rules) -> Alerted:
     """The alerts in series of which nothing is labelled: each row counts as normal, whatever it is."""
     each = [_of_series(one, detector, rules, only_flags=True) for one in series]
-    together = _pooled(each)
-    found = events.pool([one.events for one in each])
-    assert found is not None, "one series at least"
+    pooled = _pooled(each)
+    count = sum(one.events.alerts for one in each)
     counts = dict[str, int]()
     for one in each:
         counts[one.name] = counts.get(one.name, 0) + one.events.alerts
+    times = [one.times_secs for one in series if one.times_secs is not None and len(one.times_secs)]
+    days = (max(map(np.max, times)) - min(map(np.min, times))) / events.DAY_SECS if times else 0.0
     return Alerted(
+        series=len(series),
         rows=sum(one.normal_rows for one in each),
         policy=rules.policy,
-        alerts=found.alerts,
-        days=found.normal_days,
-        per_day=together.false_alarms_per_day,
-        flagged=together.normal_flagged,
+        alerts=count,
+        days=float(days) if days else None,
+        per_day=float(count / days) if days else None,
+        per_day_and_series=pooled.false_alarms_per_day,
+        flagged=pooled.normal_flagged,
         each=counts,
     )
 

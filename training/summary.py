@@ -135,18 +135,23 @@ def _of_series(found: OverSeries) -> list[str]:
 
 def _of_alerts(found: Alerted) -> list[str]:
     """How often the daemon would have spoken, and about whom most."""
-    rate = f"{found.alerts / max(found.rows, 1) * 1_000:.3g} in 1000 rows"
+    rate = f"{found.alerts / max(found.rows, 1) * 1_000:.3g} in 1000 rows, which have no times"
     if found.days is not None and found.per_day is not None:
         rate = f"{found.per_day:.3g} a day over {found.days:.3g} days"
+        if found.series > 1 and found.per_day_and_series is not None:
+            rate += f", {found.per_day_and_series:.3g} a day and series"
+    told = [f"alerts     {found.alerts} in {found.series} series: {rate}"]
+    if found.flagged is not None:
+        told.append(f"{_INDENT}{found.flagged:.2%} of the rows are over the threshold")
+    told.append(f"{_INDENT}{_opened(found.policy)}")
     most = sorted((name for name, count in found.each.items() if count), key=lambda name: -found.each[name])
-    of_each = ", ".join(f"{name or 'without a name'} {found.each[name]}" for name in most[:_SERIES_TOLD])
-    left = f", and {len(most) - _SERIES_TOLD} more" if len(most) > _SERIES_TOLD else ""
-    over = f"{_number(found.flagged)} of rows are over the line"
-    told = [
-        f"alerts     {found.alerts} in {len(found.each)} series: {rate}; {over}",
-        f"{_INDENT}{_opened(found.policy)}",
-    ]
-    return [*told, *([f"{_INDENT}most: {of_each}{left}"] if len(found.each) > 1 and most else [])]
+    if found.series > 1 and most:
+        listed = ", ".join(
+            f"{name[:_NAME_TOLD] or 'without a name'} {found.each[name]}" for name in most[:_SERIES_TOLD]
+        )
+        left = f", and {len(most) - _SERIES_TOLD} more" if len(most) > _SERIES_TOLD else ""
+        told.append(f"{_INDENT}most: {listed}{left}")
+    return told
 
 
 def _opened(policy: Policy) -> str:
@@ -169,7 +174,7 @@ def _pooled(title: str, columns: Sequence[tuple[str, str]], found: OverSeries) -
 
 _INDENT = " " * 11
 _AROUND = "  95 %"
-_SERIES_TOLD = 5
+_SERIES_TOLD, _NAME_TOLD = 4, 20
 _NO_SHARES = ("delay_median", "delay_p90", "missed", "false_alarms_per_day", "false_alarms_per_1000_rows")
 _FLOORS = {"pca": "PCA", "knn": "nearest neighbours"}
 

@@ -6,6 +6,7 @@ Rules of this file: pure. Every refusal names file, row or line, and column. Emp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,11 +24,10 @@ Array = NDArray[Any]  # of any kind of number
 # What columns are called where nobody said which they are. A label taken for a channel would be the worst of mistakes.
 TIME_NAMES = ("timestamp", "@timestamp", "datetime", "time", "date", "ts")
 LABEL_NAMES = ("label", "labels", "anomaly", "is_anomaly", "class", "target")
-# What pandas calls an index without a name in Arrow's formats, and we a first column of text without one
-_NAMELESS = "__index_level_0__", "column 1"
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls an index without a name in Arrow's formats
+_MOST_ROWS = 1e9  # a greater number counts no rows: it is a time
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A number is seconds, milliseconds, microseconds or nanoseconds since 1970 by its size: the limits are the year 5138.
-_MOST_ROWS = 1e9  # a greater number is a time
 _TIME_UNITS_US = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (float("inf"), 1e-3))
 
 
@@ -36,7 +36,7 @@ class Columns:
     """What a file holds: numbers (n, columns), and where known the columns' names and each row's line.
 
     `texts` keeps columns as text (names, times), `times_us` columns that are µs since 1970 already, by place; their
-    numbers mean nothing.
+    numbers mean nothing. `nameless`: the file gives the first column no name, though it names others.
     """
 
     numbers: Array
@@ -44,6 +44,7 @@ class Columns:
     lines: Int64Array | None = None
     texts: Mapping[int, Sequence[str]] = field(default_factory=dict)
     times_us: Mapping[int, Int64Array] = field(default_factory=dict)
+    nameless: bool = False
 
     def place(self, row: int, at: int) -> str:
         """Where a cell is, for a message."""
@@ -85,18 +86,28 @@ def choose(path: Path, names: Sequence[str], channels: Sequence[str] | None, tak
     return [at for name in channels if (at := find(path, names, name, ())) is not None]
 
 
-def row_numbers(columns: Columns) -> int | None:
-    """The place of a nameless column that only counts rows, as pandas writes its index: nobody means it for a channel.
+def row_numbers(columns: Columns, owners: Sequence[str] | None = None) -> list[int]:
+    """The places of what only counts rows, as pandas writes an index without a name: nobody means it for a channel.
 
-    It may skip numbers, where rows were left out or a file holds several series.
+    Of text a nameless first column of whole numbers that rise from row to row, or from row to row of each of `owners`
+    (n,); they may skip some, where rows were left out. In Arrow's formats any numbers under pandas' own name for it.
     """
-    names = columns.names or ()
-    at = next((at for at, name in enumerate(names) if name == _NAMELESS[0] or (at == 0 and name == _NAMELESS[1])), None)
-    if at is None or at in columns.texts or at in columns.times_us:
-        return None
-    counted = columns.numbers[:, at]
-    counts = whole(counted).all() and (np.diff(counted) > 0).all() and (counted >= 0).all()
-    return at if counts and (counted < _MOST_ROWS).all() else None
+    numbers = [at for at in range(len(columns.called)) if at not in columns.texts and at not in columns.times_us]
+    found = [at for at in numbers if _PANDAS_INDEX.fullmatch(columns.called[at])]
+    if columns.nameless and 0 in numbers and _counts(columns.numbers[:, 0], owners):
+        found.append(0)
+    return found
+
+
+def _counts(column: Array, owners: Sequence[str] | None) -> bool:
+    if not whole(column).all() or not ((column >= 0) & (column < _MOST_ROWS)).all():
+        return False
+    if owners is None:
+        return bool((np.diff(column) > 0).all())
+    places = dict[str, int]()
+    owner = np.fromiter((places.setdefault(name, len(places)) for name in owners), np.int64, len(owners))
+    order = np.argsort(owner, kind="stable")
+    return bool(((np.diff(column[order]) > 0) | (np.diff(owner[order]) > 0)).all())
 
 
 def whole(column: Array) -> NDArray[np.bool_]:
@@ -189,7 +200,7 @@ def _compact(numbers: NDArray[np.float64]) -> Int64Array | None:
 def as_number(cell: str) -> float:
     """A cell as a number. Raises ValueError, for Python's own form of 1_000 too: nobody else reads it as a thousand."""
     if "_" in cell:
-        raise ValueError(cell)
+        raise ValueError(f"could not convert string to float: {cell!r}")
     return float(cell)
 
 

@@ -33,7 +33,8 @@ def text_columns(
     select: frozenset[str] | None = None,
     required: Sequence[str | None] = (),
 ) -> Columns:
-    """Parses a text file. A first line with a cell that is not a number is a header.
+    """Parses a text file. A first line with a cell that is not a number is a header, as is one that counts columns
+    behind an empty cell: pandas writes numbered columns so.
 
     Args:
         path: for messages.
@@ -46,7 +47,9 @@ def text_columns(
     rows = cells_by_line(path, text)
     number, first = next(rows, (0, []))
     names, kept, skipped = None, dict[int, list[str]](), list[int]()
-    if any(_number(cell) is None for cell in first):
+    nameless = bool(first) and not first[0].strip()
+    counted = len(first) > 1 and [cell.strip() for cell in first[1:]] == list(map(str, range(len(first) - 1)))
+    if any(_number(cell) is None for cell in first) or (nameless and counted):
         names = tuple(cell.strip() or f"column {at + 1}" for at, cell in enumerate(first))
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise DataError(f"{path}, line {number}: two columns are called {twice[0][:40]!r}; names must differ")
@@ -61,9 +64,9 @@ def text_columns(
         if plain is not None:
             first_line = 1 if names is None else 2
             numbered = np.arange(first_line, first_line + len(plain), dtype=np.int64)
-            return Columns(numbers=plain, lines=numbered, names=names, texts={})
+            return Columns(numbers=plain, lines=numbered, names=names, nameless=nameless)
     numbers, lines = array("d"), array("q")
-    convert = as_number if "_" in text else float
+    convert = as_number if text.find("_", text.find("\n") + 1) >= 0 else float  # names often have one
     weight = _NUMBER_BYTES * len(first) + _TEXT_BYTES * len(kept)
     for line, cells in rows:
         if len(cells) != len(first):
@@ -80,7 +83,8 @@ def text_columns(
     if not lines:
         raise DataError(f"{path}: no rows of numbers; expected text with one row per sample or window")
     table = np.frombuffer(numbers, dtype=np.float64).reshape(len(lines), -1)
-    return Columns(numbers=table, lines=np.frombuffer(lines, dtype=np.int64), names=names, texts=kept)
+    numbered = np.frombuffer(lines, dtype=np.int64)
+    return Columns(numbers=table, lines=numbered, names=names, texts=kept, nameless=names is not None and nameless)
 
 
 def decoded(path: Path, content: bytes) -> str:

@@ -95,6 +95,7 @@ def test_cases_of_many_lengths_are_series(written: Written) -> None:
         ("@classLabel true a\n@data\na\n", "line 3: no samples"),
         ("@classLabel true a a\n@data\n1:a\n", "line 1: @classLabel true, and no classes or one twice"),
         ("@classLabel true a\n@data\n1,x:a\n", "line 3, dimension 1: could not convert"),
+        ("@classLabel true a\n@data\n1,1_0:a\n", "line 3, dimension 1: could not convert .* '1_0'"),
         ("@classLabel true a\n@data\n1,2:1:a\n", "line 3: dimensions of 2, 1 samples"),
         ("@classLabel true a\n@data\n1:a\n1:2:a\n", "line 4: 2 dimensions, expected 1"),
         ("@classLabel true a\n@data\n1e39:a\n", "line 3, column value: 1e.39 is not finite"),

@@ -295,19 +295,28 @@ def test_series_without_labels_tell_how_often_the_daemon_would_have_spoken(train
     assert found.alerted.each["short"] == 0
     assert found.alerted.each == {one.name: one.events.alerts for one in of_labelled.each}
     assert found.alerted.rows == 509
-    assert found.alerted.days is not None
-    seconds = sum(len(table.samples) * np.diff(table.time_us[:2])[0] / 1e6 for table in tables)  # type: ignore[index]
-    assert found.alerted.days == pytest.approx(seconds / 86_400)
+    assert found.alerted.series == 3
+    assert found.alerted.days == pytest.approx(299 / 86_400), "from the first row of any series to the last"
     assert found.alerted.per_day == pytest.approx(found.alerted.alerts / found.alerted.days)
+    assert found.alerted.per_day_and_series == pytest.approx(found.alerted.alerts / (509 / 86_400))
+    assert of_labelled.detector.normal_flagged is not None
+    flagged = found.alerted.flagged
+    assert flagged is not None
+    assert 0 < flagged < 1
     text = summary.of_evaluation(found)
     assert "no labels" in text
     assert f"alerts     {found.alerted.alerts} in 3 series: {found.alerted.per_day:.3g} a day over" in text
+    assert f", {found.alerted.per_day_and_series:.3g} a day and series\n" in text
+    assert f" {flagged:.2%} of the rows are over the threshold\n" in text
     most = max(found.alerted.each, key=lambda name: found.alerted.each[name])
     assert f"most: {most} {found.alerted.each[most]}" in text
-    untimed = evaluated(trained.artifact, replace(tables[0], labels=None, time_us=None)).alerted
-    assert untimed is not None
-    assert (untimed.days is None) == (trained.artifact.manifest.window.sampling_rate_hz is None)
     assert all(len(line) <= 125 for line in text.splitlines())
+    assert trained.artifact.manifest.window.sampling_rate_hz is None
+    untimed = evaluated(trained.artifact, *(replace(table, labels=None, time_us=None, series="s") for table in tables))
+    assert untimed.alerted is not None
+    assert (untimed.alerted.series, untimed.alerted.days, untimed.alerted.per_day) == (3, None, None)
+    assert untimed.alerted.each == {"s": found.alerted.alerts}
+    assert "in 1000 rows, which have no times" in summary.of_evaluation(untimed)
 
 
 def test_other_channels_are_refused_where_both_sides_name_them(trained: pipeline.Trained) -> None:

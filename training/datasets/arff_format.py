@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.datafiles import LABEL_NAMES
+from monitor.datafiles.columns import as_number
 from monitor.errors import DataError
 from training.datasets.cases import Cases, lines_of, one_length, samples_of
 
@@ -82,7 +83,7 @@ def _class(path: Path, line: int, attribute: _Attribute, known: frozenset[str], 
             raise DataError(f"{path}, line {line}: class {cell[:40]!r}; attribute {attribute.name} names {told}")
         return cell
     try:
-        return str(int(number)) if (number := float(cell)).is_integer() else str(int(cell))
+        return str(int(number)) if (number := as_number(cell)).is_integer() else str(int(cell))
     except (ValueError, OverflowError):
         raise DataError(f"{path}, line {line}: label {cell[:40]!r}; labels must be whole numbers") from None
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles import Int64Array, SeriesTable
-from monitor.datafiles.columns import Columns, float32, unnamed
+from monitor.datafiles.columns import Columns, as_number, float32, unnamed
 from monitor.datafiles.content import MAX_BYTES
 from monitor.errors import DataError
 from training.datasets.grouping import joined
@@ -88,7 +88,7 @@ def one_length(path: Path, line: int, dimensions: Sequence[Sequence[float]]) -> 
 def samples_of(path: Path, line: int, dimension: int, cells: Sequence[str]) -> list[float]:
     """One dimension's cells; `?` and empty ones are missing."""
     try:
-        return [float("nan") if cell in ("?", "") else float(cell) for cell in map(str.strip, cells)]
+        return [float("nan") if cell in ("?", "") else as_number(cell) for cell in map(str.strip, cells)]
     except ValueError as error:
         where = f"{path}, line {line}, dimension {dimension + 1}"
         raise DataError(f"{where}: {str(error)[:80]}; expected numbers, and ? where one is missing") from None
@@ -99,7 +99,7 @@ def _numbered(cases: Cases) -> tuple[Int64Array | None, tuple[str, ...]]:
     if cases.labels is None:
         return None, ()
     try:
-        numbers = {name: float(name) for name in cases.classes}
+        numbers = {name: as_number(name) for name in cases.classes}
     except ValueError:
         numbers = {}
     found = set(numbers.values())

@@ -47,7 +47,7 @@ class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
 
     `drawn` says what the intervals of window figures drew again, None where there was too little for intervals.
     `baselines` are empty without normal data to fit them on. `series` is of labelled series only, `alerted` of those
-    without labels.
+    without labels of which a window could be scored.
     """
 
     name: str
@@ -109,7 +109,10 @@ def evaluate_artifact(
     rules = Rules(hop=manifest.window.hop, policy=Policy())
     truth = found.anomalous
     if truth is None:
-        return msgspec.structs.replace(told, alerted=alerted(each, judged, rules) if each else None)
+        if not each or np.isnan(scores).all():
+            return told
+        by_clock = all(table.time_us is not None for table in series)
+        return msgspec.structs.replace(told, alerted=alerted(each, judged, rules, by_clock=by_clock))
     beside = _baselines(manifest, normal, normal_class, found, truth) if normal and len(scores) else {}
     block = block_rows(each, manifest.window.length)
     drawn, intervals = _intervals(judged, truth, found, manifest, block, len(each))

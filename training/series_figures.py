@@ -107,9 +107,10 @@ class OverSeries(msgspec.Struct, frozen=True, kw_only=True):
 class Alerted(msgspec.Struct, frozen=True, kw_only=True):
     """What the daemon would have published about series without labels.
 
-    `days` lie between the first row of any series and the last, None where rows have no times; `per_day` counts all
-    alerts, `per_day_and_series` those of a series while it is there. `flagged` is the share of all rows. `each` adds up
-    what has the same name.
+    `days` are those in which any series had rows, each lasting to the next as a rule (`events.report`), and `per_day`
+    counts the alerts of all; both None where the rows of one have no times of their own. `per_day_and_series` counts
+    those of a series while it is there, None where rows have no times. `flagged` is the share of all rows. `each` adds
+    up what has the same name.
     """
 
     series: int
@@ -183,27 +184,42 @@ def over_series(
     )
 
 
-def alerted(series: Sequence[LabelledSeries], detector: Judged, rules: Rules) -> Alerted:
-    """The alerts in series of which nothing is labelled: each row counts as normal, whatever it is."""
+def alerted(series: Sequence[LabelledSeries], detector: Judged, rules: Rules, *, by_clock: bool) -> Alerted:
+    """The alerts in series of which nothing is labelled: each row counts as normal, whatever it is.
+
+    `by_clock`: the times of all are of one clock, not rows by a rate.
+    """
     each = [_of_series(one, detector, rules, only_flags=True) for one in series]
     pooled = _pooled(each)
     count = sum(one.events.alerts for one in each)
     counts = dict[str, int]()
     for one in each:
         counts[one.name] = counts.get(one.name, 0) + one.events.alerts
-    times = [one.times_secs for one in series if one.times_secs is not None and len(one.times_secs)]
-    days = (max(map(np.max, times)) - min(map(np.min, times))) / events.DAY_SECS if times else 0.0
+    days = _watched_days([one.times_secs for one in series if one.times_secs is not None]) if by_clock else None
     return Alerted(
         series=len(series),
         rows=sum(one.normal_rows for one in each),
         policy=rules.policy,
         alerts=count,
-        days=float(days) if days else None,
-        per_day=float(count / days) if days else None,
+        days=days,
+        per_day=None if days is None else ratio(count, days),
         per_day_and_series=pooled.false_alarms_per_day,
         flagged=pooled.normal_flagged,
         each=counts,
     )
+
+
+def _watched_days(times_secs: Sequence[FloatArray]) -> float:
+    """The days in which any of the series has a row, each lasting its series' median step; a gap is not watched."""
+    spans = [np.empty((0, 2))]
+    for times in times_secs:
+        steps = np.diff(times)
+        step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+        spans.append(np.column_stack([times, times + step]))
+    start, end = np.concatenate(spans).T
+    order = np.argsort(start, kind="stable")
+    start, reached = start[order], np.maximum.accumulate(end[order])
+    return float((np.minimum(reached, np.append(start[1:], np.inf)) - start).sum()) / events.DAY_SECS
 
 
 def block_rows(series: Sequence[LabelledSeries], length: int) -> int | None:

@@ -59,8 +59,10 @@ def of_evaluation(results: Evaluated) -> str:
         if results.drawn is not None:
             lines.append(f"{_INDENT}95 %: intervals, by drawing {results.drawn} again")
     elif results.series is None:
-        told = "none is long enough to score" if not results.windows else "no labels"
-        lines.append(f"test       {told}; {results.flagged} windows are over the threshold")
+        told = f"no labels; {results.flagged} windows are over the threshold"
+        if results.unscorable == results.windows:
+            told = "no window could be scored" if results.windows else "no series is long enough for a window"
+        lines.append(f"test       {told}")
     if results.series is not None:
         lines += _of_series(results.series)
     if results.alerted is not None:
@@ -135,23 +137,28 @@ def _of_series(found: OverSeries) -> list[str]:
 
 def _of_alerts(found: Alerted) -> list[str]:
     """How often the daemon would have spoken, and about whom most."""
-    rate = f"{found.alerts / max(found.rows, 1) * 1_000:.3g} in 1000 rows, which have no times"
-    if found.days is not None and found.per_day is not None:
-        rate = f"{found.per_day:.3g} a day over {found.days:.3g} days"
-        if found.series > 1 and found.per_day_and_series is not None:
-            rate += f", {found.per_day_and_series:.3g} a day and series"
-    told = [f"alerts     {found.alerts} in {found.series} series: {rate}"]
+    rates = []
+    if found.per_day is not None:
+        rates.append(f"{found.per_day:.3g} a day over {found.days:.3g} days")
+    if found.per_day_and_series is not None and (found.series > 1 or not rates):
+        rates.append(f"{found.per_day_and_series:.3g} a day and series")
+    if not rates:
+        rates.append(f"{found.alerts / max(found.rows, 1) * 1_000:.3g} in 1000 rows, without times to count days by")
+    told = [f"alerts     {found.alerts} in {found.series} series: {', '.join(rates)}"]
     if found.flagged is not None:
         told.append(f"{_INDENT}{found.flagged:.2%} of the rows are over the threshold")
     told.append(f"{_INDENT}{_opened(found.policy)}")
     most = sorted((name for name, count in found.each.items() if count), key=lambda name: -found.each[name])
     if found.series > 1 and most:
-        listed = ", ".join(
-            f"{name[:_NAME_TOLD] or 'without a name'} {found.each[name]}" for name in most[:_SERIES_TOLD]
-        )
+        listed = ", ".join(f"{_short(name)} {found.each[name]}" for name in most[:_SERIES_TOLD])
         left = f", and {len(most) - _SERIES_TOLD} more" if len(most) > _SERIES_TOLD else ""
         told.append(f"{_INDENT}most: {listed}{left}")
     return told
+
+
+def _short(name: str) -> str:
+    """A series' name; of a long one both ends, as it is often the last one that tells series apart."""
+    return name if len(name) <= _NAME_TOLD else f"{name[:7]}...{name[10 - _NAME_TOLD :]}"
 
 
 def _opened(policy: Policy) -> str:

@@ -24,8 +24,8 @@ Array = NDArray[Any]  # of any kind of number
 # What columns are called where nobody said which they are. A label taken for a channel would be the worst of mistakes.
 TIME_NAMES = ("timestamp", "@timestamp", "datetime", "time", "date", "ts")
 LABEL_NAMES = ("label", "labels", "anomaly", "is_anomaly", "class", "target")
-_PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls an index without a name in Arrow's formats
-_MOST_ROWS = 1e9  # a greater number counts no rows: it is a time
+# What pandas calls an index without a name in Arrow's formats, and one that it has read back from text.
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A number is seconds, milliseconds, microseconds or nanoseconds since 1970 by its size: the limits are the year 5138.
 _TIME_UNITS_US = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (float("inf"), 1e-3))
@@ -86,28 +86,43 @@ def choose(path: Path, names: Sequence[str], channels: Sequence[str] | None, tak
     return [at for name in channels if (at := find(path, names, name, ())) is not None]
 
 
-def row_numbers(columns: Columns, owners: Sequence[str] | None = None) -> list[int]:
-    """The places of what only counts rows, as pandas writes an index without a name: nobody means it for a channel.
+def row_numbers(
+    path: Path, columns: Columns, taken: Sequence[int | None] = (), owners: Sequence[str] | None = None
+) -> list[int]:
+    """The places of columns without names that only count rows, as pandas writes its index: nobody means a channel.
 
-    Of text a nameless first column of whole numbers that rise from row to row, or from row to row of each of `owners`
-    (n,); they may skip some, where rows were left out. In Arrow's formats any numbers under pandas' own name for it.
+    Args:
+        taken: places that are something else.
+        owners: whose each row is, (n,): the count may begin again with each, as it may anywhere.
+
+    Raises:
+        DataError: a column has no name and counts no rows: it may be an index that skips some, a time, or a channel.
     """
-    numbers = [at for at in range(len(columns.called)) if at not in columns.texts and at not in columns.times_us]
-    found = [at for at in numbers if _PANDAS_INDEX.fullmatch(columns.called[at])]
-    if columns.nameless and 0 in numbers and _counts(columns.numbers[:, 0], owners):
-        found.append(0)
+    names = columns.names or ()
+    found = [at for at, name in enumerate(names) if _PANDAS_INDEX.fullmatch(name) or (at == 0 and columns.nameless)]
+    found = [at for at in found if at not in taken and at not in columns.texts and at not in columns.times_us]
+    for at in found:
+        if not counts(columns.numbers[:, at], owners):
+            raise DataError(
+                f"{path}: column {names[at]!r} has no name of its own, and does not count rows from 0: leave an index "
+                "out (pandas: index=False), name it with --time-column where it holds times, or choose with --channels"
+            )
     return found
 
 
-def _counts(column: Array, owners: Sequence[str] | None) -> bool:
-    if not whole(column).all() or not ((column >= 0) & (column < _MOST_ROWS)).all():
-        return False
-    if owners is None:
-        return bool((np.diff(column) > 0).all())
+def counts(column: Array, owners: Sequence[str] | None = None) -> bool:
+    """Whether a column counts rows, 0, 1, 2, ...: all, those of each file that was joined, or those of each owner."""
+    if _counts(column) or owners is None:
+        return _counts(column)
     places = dict[str, int]()
     owner = np.fromiter((places.setdefault(name, len(places)) for name in owners), np.int64, len(owners))
-    order = np.argsort(owner, kind="stable")
-    return bool(((np.diff(column[order]) > 0) | (np.diff(owner[order]) > 0)).all())
+    return _counts(column[np.argsort(owner, kind="stable")])
+
+
+def _counts(column: Array) -> bool:
+    if len(column) > 2 and column.max() < 2:
+        return False  # a state, on and off
+    return not len(column) or bool(column[0] == 0 and ((np.diff(column) == 1) | (column[1:] == 0)).all())
 
 
 def whole(column: Array) -> NDArray[np.bool_]:
@@ -144,7 +159,7 @@ def float32(path: Path, columns: Columns, chosen: Sequence[int]) -> Float32Array
 def times(path: Path, columns: Columns, at: int) -> Int64Array:
     """A column as µs since 1970: ISO 8601, or numbers in one unit throughout, told by the largest.
 
-    Numbers that are dates throughout, 20260131 or 20260131235959, are dates.
+    Numbers that look like dates throughout, 20260131, 202601312359 or 20260131235959, are dates.
     """
     if at in columns.times_us:
         return columns.times_us[at]
@@ -166,8 +181,15 @@ def times(path: Path, columns: Columns, at: int) -> Int64Array:
     if not (known := np.abs(numbers) < 9e18).all():
         row = int(np.argmin(known))
         raise DataError(f"{path}, {columns.place(row, at)}: {numbers[row]} is not a time; mend it or drop the row")
-    if (dates := _compact(numbers)) is not None:
-        return dates
+    if (dates := compact_dates(numbers)) is not None:
+        found, there_are = dates
+        if not there_are.all():
+            row = int(np.argmin(there_are))
+            raise DataError(
+                f"{path}, {columns.place(row, at)}: {numbers[row]:.0f} is no day, though the others are days written "
+                "without marks; mend it or drop the row"
+            )
+        return found
     unit = next(unit for limit, unit in _TIME_UNITS_US if np.abs(numbers).max() < limit)
     return np.rint(numbers * unit).astype(np.int64)
 
@@ -178,23 +200,26 @@ def iso_us(text: str) -> int:
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
 
 
-def _compact(numbers: NDArray[np.float64]) -> Int64Array | None:
-    """µs since 1970 of dates without marks, with or without a time of day; None where a number is none."""
+def compact_dates(numbers: NDArray[np.float64]) -> tuple[Int64Array, NDArray[np.bool_]] | None:
+    """µs since 1970 of dates without marks, with or without a time of day, and which of those days there are.
+
+    None where a number does not look like one, as all others do: 20260230 does, and is no day.
+    """
     if not numbers.size or (numbers != np.rint(numbers)).any() or numbers.min() < 0 or numbers.max() >= 1e14:
         return None
-    written = numbers.astype(np.int64) * (1_000_000 if numbers.max() < 1e8 else 1)
-    days, clock = np.divmod(written, 1_000_000)
+    digits = len(str(int(numbers.max())))
+    if digits not in (8, 12, 14):
+        return None
+    days, clock = np.divmod(numbers.astype(np.int64) * 10 ** (14 - digits), 1_000_000)
     years, months, days = days // 10_000, days // 100 % 100, days % 100
     hours, minutes, seconds = clock // 10_000, clock // 100 % 100, clock % 100
-    fits = (years >= 1900) & (years < 2100) & (months >= 1) & (months <= 12) & (days >= 1)
+    fits = (years >= 1900) & (years < 2100) & (months >= 1) & (months <= 12) & (days >= 1) & (days <= 31)
     if not (fits & (hours < 24) & (minutes < 60) & (seconds < 60)).all():
         return None
     month = ((years - 1970) * 12 + months - 1).astype("datetime64[M]")
     day = month.astype("datetime64[D]") + (days - 1)
-    if (day.astype("datetime64[M]") != month).any():  # the 31st of a month of 30
-        return None
     found: Int64Array = day.astype("datetime64[s]").astype(np.int64) + hours * 3600 + minutes * 60 + seconds
-    return found * 1_000_000
+    return found * 1_000_000, day.astype("datetime64[M]") == month
 
 
 def as_number(cell: str) -> float:

@@ -97,7 +97,10 @@ def series_table(
         label_at = None
     series_at = None if series_column is None else find(path, names, series_column, ())
     owners = None if series_at is None else columns.texts.get(series_at)
-    chosen = choose(path, names, channels, (time_at, label_at, series_at, *row_numbers(columns, owners)))
+    taken = [time_at, label_at, series_at]
+    if channels is None:
+        taken += row_numbers(path, columns, taken, owners)
+    chosen = choose(path, names, channels, taken)
     if not chosen or not len(columns.numbers):
         raise DataError(f"{path}: nothing to read: {len(columns.numbers)} rows, {len(chosen)} of {len(names)} columns")
     return SeriesTable(
@@ -154,7 +157,7 @@ def windows_of_rows(
 ) -> WindowTable:
     """The rows of `columns` as windows of one channel; see `read_windows`."""
     label_at = _label_side(path, columns, label_column)
-    taken = (label_at, *row_numbers(columns))
+    taken = (label_at, *row_numbers(path, columns, (label_at,)))
     rest = [at for at in range(columns.numbers.shape[1]) if at not in taken]
     found = None if label_at is None else labels(path, columns, label_at)
     return window_table(path, float32(path, columns, rest), found, channels=channels)

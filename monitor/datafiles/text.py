@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles.columns import Columns, as_number, find, iso_us
+from monitor.datafiles.columns import Columns, as_number, counts, find, iso_us
 from monitor.datafiles.content import MAX_BYTES
 from monitor.errors import DataError
 
@@ -33,8 +33,10 @@ def text_columns(
     select: frozenset[str] | None = None,
     required: Sequence[str | None] = (),
 ) -> Columns:
-    """Parses a text file. A first line with a cell that is not a number is a header, as is one that counts columns
-    behind an empty cell: pandas writes numbered columns so.
+    """Parses a text file. A first line with a cell that is not a number is a header.
+
+    What pandas writes of columns without names, their numbers behind an empty cell above rows that are counted, is read
+    as if neither numbers nor counts were there.
 
     Args:
         path: for messages.
@@ -45,11 +47,11 @@ def text_columns(
     """
     text = decoded(path, content)
     rows = cells_by_line(path, text)
-    number, first = next(rows, (0, []))
+    beginning = list(itertools.islice(rows, 3))
+    number, first = beginning[0] if beginning else (0, [])
+    is_numbered = _is_numbered([cells for _, cells in beginning])
     names, kept, skipped = None, dict[int, list[str]](), list[int]()
-    nameless = bool(first) and not first[0].strip()
-    counted = len(first) > 1 and [cell.strip() for cell in first[1:]] == list(map(str, range(len(first) - 1)))
-    if any(_number(cell) is None for cell in first) or (nameless and counted):
+    if any(not _looks_like_number(cell) for cell in first):
         names = tuple(cell.strip() or f"column {at + 1}" for at, cell in enumerate(first))
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise DataError(f"{path}, line {number}: two columns are called {twice[0][:40]!r}; names must differ")
@@ -57,18 +59,20 @@ def text_columns(
             find(path, names, name, ())
         kept = {at: [] for usual in keep if (at := find(path, names, None, usual)) is not None}
         skipped = [at for at, name in enumerate(names) if select is not None and not {name, name.lower()} & select]
-    elif first:
-        rows = itertools.chain([(number, first)], rows)
+    nameless = names is not None and not first[0].strip()
+    header = 0 if names is None and not is_numbered else 1
     if number == 1 and not kept and not skipped:
-        plain = _plain(content, text, len(first), 0 if names is None else 1)
+        plain = _plain(content, text, len(first), header)
         if plain is not None:
-            first_line = 1 if names is None else 2
-            numbered = np.arange(first_line, first_line + len(plain), dtype=np.int64)
-            return Columns(numbers=plain, lines=numbered, names=names, nameless=nameless)
+            numbered = np.arange(header + 1, header + 1 + len(plain), dtype=np.int64)
+            plainly = Columns(numbers=plain, lines=numbered, names=names, nameless=nameless)
+            return _without_count(path, plainly) if is_numbered else plainly
     numbers, lines = array("d"), array("q")
-    convert = as_number if text.find("_", text.find("\n") + 1) >= 0 else float  # names often have one
+    # Names often have a _; of numbers none has.
+    rest = text.find("_", 0 if not header or (line_end := _LINE.match(text)) is None else line_end.end())
+    convert = float if rest < 0 else as_number
     weight = _NUMBER_BYTES * len(first) + _TEXT_BYTES * len(kept)
-    for line, cells in rows:
+    for line, cells in itertools.chain(beginning[header:], rows):
         if len(cells) != len(first):
             raise DataError(f"{path}, line {line}: {len(cells)} cells, expected {len(first)} as in the first line")
         if len(lines) * weight > MAX_BYTES:
@@ -84,7 +88,8 @@ def text_columns(
         raise DataError(f"{path}: no rows of numbers; expected text with one row per sample or window")
     table = np.frombuffer(numbers, dtype=np.float64).reshape(len(lines), -1)
     numbered = np.frombuffer(lines, dtype=np.int64)
-    return Columns(numbers=table, lines=numbered, names=names, texts=kept, nameless=names is not None and nameless)
+    found = Columns(numbers=table, lines=numbered, names=names, texts=kept, nameless=nameless)
+    return _without_count(path, found) if is_numbered else found
 
 
 def decoded(path: Path, content: bytes) -> str:
@@ -154,6 +159,34 @@ def _separator(text: str) -> str | None:
 
 def _too_wide(path: Path, line: int) -> DataError:
     return DataError(f"{path}, line {line}: over {MAX_COLUMNS} columns, which is more than is read; split the line")
+
+
+def _is_numbered(beginning: Sequence[Sequence[str]]) -> bool:
+    """Whether lines begin with columns' numbers behind an empty cell, and then count: by pandas, without names."""
+    first, *rows = ([cell.strip() for cell in cells] for cells in beginning or [[]])
+    if not rows or len(first) < 2 or first[0] or not all(cell.isdecimal() and cell.isascii() for cell in first[1:]):
+        return False
+    rising = all(int(one) < int(other) for one, other in itertools.pairwise(first[1:]))
+    return rising and all(cells[0] == str(at) for at, cells in enumerate(rows))
+
+
+def _without_count(path: Path, columns: Columns) -> Columns:
+    """The columns but the first, which counts the rows."""
+    if not counts(columns.numbers[:, 0]):
+        raise DataError(
+            f"{path}: begins as pandas writes columns without names, but its index does not count rows from 0 "
+            "throughout; write it again with index=False, header=False"
+        )
+    return Columns(numbers=columns.numbers[:, 1:], lines=columns.lines)
+
+
+def _looks_like_number(cell: str) -> bool:
+    """As Python has it, for which 1_000 is one: it is no name, and will be refused as a number."""
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return not cell.strip()
+    return True
 
 
 def _number(cell: str) -> float | None:

@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ecg5000"))
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--only", nargs="*", default=list(RECIPES))
+    parser.add_argument("--only", nargs="*", choices=tuple(RECIPES), default=list(RECIPES))
     options = parser.parse_args()
     table = beats.read(options.data)
     today = f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}"

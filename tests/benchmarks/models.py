@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/ecg5000"))
     parser.add_argument("--mnist", type=Path, help="train-images-idx3-ubyte, gzipped or not")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--only", nargs="*", choices=(*BEATS, *IMAGES), default=[])
     options = parser.parse_args()
     chosen = [name for name in (*BEATS, *IMAGES) if not options.only or name in options.only]
     print(f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, n = {options.seeds} seeds for heartbeats, 1 for images")

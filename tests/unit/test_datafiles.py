@@ -95,8 +95,9 @@ def test_numbers_are_times_in_the_unit_that_their_size_tells(written: Written, n
     [
         (["20260131", "20260201"], ["2026-01-31", "2026-02-01"]),
         (["20260131235959", "20260201000000"], ["2026-01-31T23:59:59", "2026-02-01"]),
-        (["20260230", "20260301"], None),  # no day of February, so seconds
+        (["202601312359", "202602010000"], ["2026-01-31T23:59", "2026-02-01"]),
         (["20260131", "20260132"], None),
+        (["20261301", "20260101"], None),
         (["20260131.5", "20260201"], None),
     ],
 )
@@ -112,32 +113,56 @@ def test_dates_without_marks_are_dates(written: Written, numbers: list[str], tim
         assert table.time_us.tolist() == expected
 
 
-def test_an_index_without_a_name_is_no_channel(written: Written) -> None:
-    """As pandas writes it with `to_csv()`; the second of them skips rows that were filtered out."""
-    for rows in ("0,1.5\n1,2.5\n2,0.5\n", "7,1.5\n9,2.5\n12,0.5\n"):
-        assert datafiles.read_series(written(",v\n" + rows)).channels == ("v",)
-        assert datafiles.read_series(written(",v\n" + rows), channels=["column 1", "v"]).samples.shape == (3, 2)
-    windows = datafiles.read_windows(written(",0,1,2,label\n0,1.5,2.5,3.5,1\n1,4.5,5.5,6.5,0\n"))
-    assert windows.windows[:, :, 0].tolist() == [[1.5, 2.5, 3.5], [4.5, 5.5, 6.5]]
-    numbered = ",0,1\n0,1.5,2.5\n1,4.5,5.5\n"
-    assert datafiles.read_series(written(numbered)).samples.tolist() == [[1.5, 2.5], [4.5, 5.5]]
-    assert datafiles.read_series(written(numbered)).channels == ("0", "1")
-    assert datafiles.read_windows(written(numbered)).windows[:, :, 0].tolist() == [[1.5, 2.5], [4.5, 5.5]]
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "__index_level_0__"])
+@pytest.mark.parametrize(
+    "rows", ["0,1.5\n1,2.5\n2,0.5\n", "0,1.5\n1,2.5\n2,0\n0,3.5\n1,0.5\n"], ids=["one", "two joined"]
+)
+def test_an_index_without_a_name_is_no_channel(written: Written, name: str, rows: str) -> None:
+    """As pandas writes it with `to_csv()`."""
+    called = name or "column 1"
+    assert datafiles.read_series(written(f"{name},v\n{rows}")).channels == ("v",)
+    assert datafiles.read_series(written(f"{name},v\n{rows}"), channels=[called, "v"]).samples.shape[1] == 2
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        ",v\n0,1\n0,2\n",
-        ",v\n1,1\n0,2\n",
-        ",v\n-1,1\n0,2\n",
-        ",v\n0.5,1\n1.5,2\n",
-        ",v\n1700000000,1\n1700000001,2\n",
-        "column 1,v\n0,1\n1,2\n",
-    ],
+    "index", ["7 9 12", "0 1 3", "1 2 3", "-1 0 1", "0.5 1 2", "20260131 20260201", "0 0 0", "0 1 0"]
 )
-def test_a_column_without_a_name_that_does_not_count_rows_stays_one(written: Written, content: str) -> None:
-    assert datafiles.read_series(written(content)).channels == ("column 1", "v")
+def test_what_has_no_name_and_counts_no_rows_is_not_guessed_at(written: Written, index: str) -> None:
+    """An index that skips rows, dates, a meter: each would be another thing to do."""
+    text = ",v\n" + "".join(f"{cell},1\n" for cell in index.split())
+    for read in (datafiles.read_series, datafiles.read_windows):
+        with pytest.raises(DataError, match=r"column 'column 1' has no name .* --time-column"):
+            read(written(text))
+    assert datafiles.read_series(written(text), channels=["v"]).channels == ("v",)
+    assert datafiles.read_series(written(text.replace(",v", "column 1,v", 1))).channels == ("column 1", "v")
+    if "-" not in index:
+        assert datafiles.read_series(written(text), time_column="column 1").time_us is not None
+
+
+def test_columns_that_pandas_numbers_have_no_names(written: Written) -> None:
+    """`to_csv()` of a table without names: as `to_csv(index=False, header=False)`, but for the lines."""
+    rows = ["1.5,2.5,1", "4.5,5.5,2"]
+    plainly = "".join(f"{row}\n" for row in rows)
+    for first in (",0,1,2", '"",0,1,2', ",1,2,7"):
+        numbered = f"{first}\n" + "".join(f"{at},{row}\n" for at, row in enumerate(rows))
+        assert datafiles.read_series(written(numbered)).samples.tolist() == [[1.5, 2.5, 1], [4.5, 5.5, 2]]
+        assert datafiles.read_series(written(numbered)).channels == datafiles.read_series(written(plainly)).channels
+        for side in (None, "last"):
+            windows = datafiles.read_windows(written(numbered), label_column=side)
+            assert windows.labels is not None
+            assert windows.labels.tolist() == [1, 2]
+            assert windows.windows[:, :, 0].tolist() == [[1.5, 2.5], [4.5, 5.5]]
+    with pytest.raises(DataError, match=r"line 3, column value: .* not finite"):
+        datafiles.read_series(written(",0\n0,1\n1,1e39\n"))
+    with pytest.raises(DataError, match="index does not count rows from 0 throughout"):
+        datafiles.read_series(written(",0\n0,1\n1,1\n5,1\n"))
+
+
+@pytest.mark.parametrize("text", [",0\n0.5,0\n0.25,1\n", ",0\n1,0\n5,1\n", ",0\n0,0\n3,1\n", ",1,1\n0,0,0\n1,1,1\n"])
+def test_a_first_number_that_is_missing_makes_no_header(written: Written, text: str) -> None:
+    samples = datafiles.read_series(written(text)).samples
+    assert np.isnan(samples[0, 0])
+    assert len(samples) == text.count("\n")
 
 
 def test_without_a_header_columns_are_numbered(written: Written) -> None:
@@ -343,7 +368,10 @@ def test_text_and_workbooks_that_begin_like_an_npz(written: Written) -> None:
         ("2026-01-01,1\n2026-01-02,1\n", "where the first line holds no names, put them there"),
         ("a\nn/a\n", "leave missing cells empty"),
         ("a,b\n1_000,2\n", "line 2, column a: '1_000' is not a number; .*thousands without a mark"),
+        ("1_000,2\n1,2\n", "line 1, column 1: '1_000' is not a number; .*thousands without a mark"),
+        ("a\r1_000\r2_000\n", "line 2, column a: '1_000' is not a number"),
         ("time,b\n1_000,2\n", "'1_000' is not a time"),
+        ("date,b\n20260228,1\n20260229,2\n20260301,3\n", "line 3, column date: 20260229 is no day"),
         ("a\n°".encode("latin1"), "save text as UTF-8"),
         ("a,b\n1,2\n".encode("utf-16"), "save text as UTF-8"),
     ],

@@ -67,9 +67,14 @@ def only(source: str, kind: Kind = "sliding", **options: Any) -> Any:
 
 
 def test_the_index_that_pandas_stores_is_no_channel(write: Callable[[dict[str, Any]], str]) -> None:
-    assert only(write({"v": [1.5, 2.5, 0.5], "__index_level_0__": [0, 4, 5]})).channels == ("v",)
-    levels = {"__index_level_0__": [0, 0, 5], "__index_level_1__": [0, 1, 0]}
-    assert only(write({"v": [1.5, 2.5, 0.5], **levels})).channels == ("v",)
+    index = "__index_level_0__"
+    assert only(write({"v": [1.5, 2.5, 0.5, 1.0], index: [0, 1, 2, 0]})).channels == ("v",)
+    for other in ([0, 4, 5], [1769731200, 1769731201, 1769731202], [0.5, 0.75, 1.0]):
+        with pytest.raises(DataError, match=f"column '{index}' has no name of its own, and does not count rows"):
+            only(write({"v": [1.5, 2.5, 0.5], index: other}))
+    timed = only(write({"v": [1.5, 2.5], index: [1769731200, 1769731201]}), time_column=index)
+    assert timed.channels == ("v",)
+    assert timed.time_us.tolist() == [1769731200_000_000, 1769731201_000_000]
 
 
 def test_wide_columns_by_name(write: Callable[[dict[str, Any]], str]) -> None:

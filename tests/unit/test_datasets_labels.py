@@ -83,6 +83,8 @@ def test_arrays_of_labels_keep_their_numbers(written: Written) -> None:
     [
         "series,start,end\na,1,2\nb,0,0\n",
         "a,2026-01-02,2026-01-03\nb,2026-01-01,2026-01-01\n",
+        "a,20260102,20260103\nb,0,0\n",
+        "a,202601020000,202601031200\nb,20260101000000,20260101000000\n",
         '{"a": [[1, 2]], "b": [[0, 0]]}',
         '[{"series": "b", "start": 0, "end": 0}, {"series": "a", "start": 1, "end": 2}]',
     ],
@@ -108,6 +110,7 @@ def test_labels_of_windows(written: Written) -> None:
         ("start,end\n3,2\n", "line 2: the interval 3 to 2 ends before it starts"),
         ("start,end\n1,2026-01-02\n", "line 2: the interval 1 to 2026-01-02 has a time and a row"),
         ("start,end\n1,6\n", "line 2: ends at row 6, but series 'hours' of .* has rows 0 to 5"),
+        ("start,end\n20260101,20260231\n", "line 2: ends at row 20260231, but series 'hours'"),
         ("start,end\n1\n", "line 2: 1 cells, expected 2"),
         ("start,end\n-1,2\n", "line 2: '-1' is neither a time nor a row"),
         ("start,end\n0.5,2\n", "line 2: '0.5' is neither"),

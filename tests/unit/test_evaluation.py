@@ -296,7 +296,7 @@ def test_series_without_labels_tell_how_often_the_daemon_would_have_spoken(train
     assert found.alerted.each == {one.name: one.events.alerts for one in of_labelled.each}
     assert found.alerted.rows == 509
     assert found.alerted.series == 3
-    assert found.alerted.days == pytest.approx(299 / 86_400), "from the first row of any series to the last"
+    assert found.alerted.days == pytest.approx(300 / 86_400), "the shorter ones lie within the longest"
     assert found.alerted.per_day == pytest.approx(found.alerted.alerts / found.alerted.days)
     assert found.alerted.per_day_and_series == pytest.approx(found.alerted.alerts / (509 / 86_400))
     assert of_labelled.detector.normal_flagged is not None
@@ -316,7 +316,44 @@ def test_series_without_labels_tell_how_often_the_daemon_would_have_spoken(train
     assert untimed.alerted is not None
     assert (untimed.alerted.series, untimed.alerted.days, untimed.alerted.per_day) == (3, None, None)
     assert untimed.alerted.each == {"s": found.alerted.alerts}
-    assert "in 1000 rows, which have no times" in summary.of_evaluation(untimed)
+    assert "in 1000 rows, without times to count days by" in summary.of_evaluation(untimed)
+
+
+def test_days_without_labels_are_those_in_which_something_was_watched(trained: pipeline.Trained) -> None:
+    artifact, first = trained.artifact, replace(waves(200, 0, (slice(50, 60),), "a"), labels=None)
+    assert first.time_us is not None
+    year = 365 * 86_400_000_000
+    later = replace(first, time_us=first.time_us + year, series="pump-building-seven-north-1")
+    twice, times = np.concatenate([first.samples] * 2), np.concatenate([first.time_us, first.time_us + year])
+    gap = replace(first, samples=twice, time_us=times)
+    cases = [first], [gap], [first, later]
+    alone, holed, apart = (found for each in cases if (found := evaluated(artifact, *each).alerted))
+    assert alone.days == pytest.approx(200 / 86_400)
+    assert alone.per_day == pytest.approx(alone.per_day_and_series)
+    assert holed.days == apart.days == pytest.approx(400 / 86_400)
+    assert holed.per_day == pytest.approx(holed.per_day_and_series)
+    assert "most: pump-bu...en-north-1" in summary.of_evaluation(evaluated(artifact, later, first))
+
+
+def test_rows_by_a_rate_are_on_no_clock(trained: pipeline.Trained) -> None:
+    window = msgspec.structs.replace(trained.artifact.manifest.window, sampling_rate_hz=1.0)
+    artifact = replace(trained.artifact, manifest=msgspec.structs.replace(trained.artifact.manifest, window=window))
+    table = replace(waves(200, 0, (slice(50, 60),), "a"), labels=None)
+    found = evaluated(artifact, table, replace(table, time_us=None, series="b"))
+    assert found.alerted is not None
+    assert (found.alerted.days, found.alerted.per_day) == (None, None)
+    assert found.alerted.per_day_and_series == pytest.approx(found.alerted.alerts / (400 / 86_400))
+    assert f" in 2 series: {found.alerted.per_day_and_series:.3g} a day and series\n" in summary.of_evaluation(found)
+
+
+def test_without_a_window_that_could_be_scored_nothing_is_said_of_alerts(trained: pipeline.Trained) -> None:
+    holed = replace(waves(100, 0, ()), labels=None)
+    holed.samples[::8] = np.nan
+    short = replace(waves(9, 0, ()), labels=None)
+    for table, told in ((holed, "no window could be scored"), (short, "no series is long enough for a window")):
+        found = evaluated(trained.artifact, table)
+        assert found.alerted is None
+        assert f"test       {told}" in summary.of_evaluation(found)
 
 
 def test_other_channels_are_refused_where_both_sides_name_them(trained: pipeline.Trained) -> None:

@@ -67,6 +67,12 @@ def test_times_give_seconds_and_days() -> None:
     assert found.false_alarms_per_day == pytest.approx(2 / (18 / 1440))
 
 
+def test_a_clock_coarser_than_the_rows_gives_the_time_that_passed() -> None:
+    """Four rows a second in whole seconds: the median step is 0."""
+    found = events.report(TRUTH, FLAGGED, times_secs=np.floor(np.arange(33) / 4))
+    assert found.normal_days == pytest.approx(18 * (8 / 32) / 86_400)
+
+
 def test_a_step_back_in_time_is_no_negative_delay() -> None:
     times = np.arange(33) * 60.0
     times[7:] -= 3600.0

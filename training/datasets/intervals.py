@@ -6,7 +6,8 @@
                                    JSON by series, or by the tail of the data file's path: NAB's combined_windows.json
     0\n0\n1\n                      one whole number a row: text, .npy or IDX; gzipped or not
 
-Rules of this file: both ends lie inside an interval. Numbers under 1e8 are rows, larger ones and ISO 8601 are times.
+Rules of this file: both ends lie inside an interval. Numbers under 1e8 are rows, larger ones and ISO 8601 are times;
+where a series has times and not so many rows, 20260131 is a day.
 What matches no series, or no row, is told by a note or refused.
 """
 
@@ -26,7 +27,7 @@ import numpy as np
 
 from monitor.datafiles import Int64Array, SeriesTable, WindowTable
 from monitor.datafiles.arrays import NPY, npy
-from monitor.datafiles.columns import Columns, is_number, iso_us, labels, times
+from monitor.datafiles.columns import Columns, compact_dates, is_number, iso_us, labels, times
 from monitor.datafiles.content import content
 from monitor.datafiles.text import cells_by_line, decoded
 from monitor.errors import DataError
@@ -157,7 +158,8 @@ def _labelled(table: Table, intervals: Sequence[Interval], note: Note) -> Table:
     order: Int64Array = np.arange(count) if time_us is None else np.argsort(time_us, kind="stable")
     ordered = None if time_us is None else time_us[order]
     by_row, by_time = np.zeros(count + 1, dtype=np.int64), np.zeros(count + 1, dtype=np.int64)
-    for interval in intervals:
+    for found in intervals:
+        interval = _dated(found) if time_us is not None and found.end >= count else found
         first, end, edges = interval.start, interval.end + 1, by_row
         if interval.is_time:
             if ordered is None:
@@ -175,6 +177,14 @@ def _labelled(table: Table, intervals: Sequence[Interval], note: Note) -> Table:
     marks = np.cumsum(by_row[:-1])
     marks[order] += np.cumsum(by_time[:-1])
     return replace(table, labels=(marks > 0).astype(np.int64), classes=())
+
+
+def _dated(interval: Interval) -> Interval:
+    """An interval whose bounds are days without marks as one of times; any other as it is."""
+    dates = None if interval.is_time else compact_dates(np.array([interval.start, interval.end], dtype=np.float64))
+    if dates is None or not dates[1].all():
+        return interval
+    return replace(interval, start=int(dates[0][0]), end=int(dates[0][1]), is_time=True)
 
 
 def _by_json(tables: Sequence[Table], path: Path, text: str, note: Note) -> list[Table]:

@@ -254,5 +254,6 @@ def _figures(
 
 
 def _step(times_secs: NDArray[np.floating]) -> float:
-    """The time of a row, 0 where the times do not run forward."""
-    return max(float(np.median(np.diff(times_secs.astype(np.float64)))), 0.0) if len(times_secs) > 1 else 0.0
+    """The time of a row, 0 where the times do not run forward; the mean step where most rows have the time before."""
+    steps = np.diff(times_secs.astype(np.float64))
+    return max(float(np.median(steps)) or float(steps.mean()), 0.0) if len(steps) else 0.0

@@ -131,6 +131,11 @@ class Scorer:
             return np.empty(0, np.float32), np.empty((0, *self.window_shape), np.float32)
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
+    def dispatch(self, windows: Float32Array) -> tuple[jax.Array, jax.Array]:
+        """The compiled function alone, on a whole batch (batch_rows, length, channels); results stay on the device."""
+        scores, reconstructions = self._run(self._state, self._tensors, windows)
+        return scores, reconstructions
+
     def _batches(self, windows: Float32Array) -> Iterator[tuple[Float32Array, Float32Array]]:
         for start in range(0, len(windows), self.batch_rows):
             rows = windows[start : start + self.batch_rows]
@@ -138,7 +143,7 @@ class Scorer:
             if count < self.batch_rows:
                 self._padded[:count] = rows
                 rows = self._padded
-            found, expected = jax.device_get(self._run(self._state, self._tensors, rows))
+            found, expected = jax.device_get(self.dispatch(rows))
             found = np.minimum(found[:count], HIGHEST)
             if (lost := np.isnan(found)).any():
                 # A missing number makes no score. A finite window that the network could not follow is anomalous.

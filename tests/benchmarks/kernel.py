@@ -110,7 +110,7 @@ def ours(rows: int) -> tuple[Score, Score]:
         return scores, reconstructions[:, :, 0]
 
     def compiled(windows: Float32Array) -> Scored:
-        scores, reconstructions = jax.block_until_ready(scorer._run(scorer._state, windows[:, :, None]))
+        scores, reconstructions = jax.block_until_ready(scorer.dispatch(windows[:, :, None]))
         return scores, reconstructions
 
     return score, compiled

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from monitor.detector.artifact import Artifact
 from monitor.detector.scoring import Detector, Scorer
 from monitor.processor import Processor
 
+Written = Callable[[str | bytes], Path]  # a file with this content
 INPUT = TopicPartition("telltale.input", 0)
 
 

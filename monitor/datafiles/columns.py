@@ -7,7 +7,8 @@ Rules of this file: pure. Every refusal names file, row or line, and column. Emp
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,6 +53,18 @@ class Columns:
         return f"{where}, column {self.called[at]}"
 
     @property
+    def indices(self) -> list[int]:
+        """The places of columns without names of their own, as pandas writes its index."""
+        names = self.names or ()
+        return [at for at, name in enumerate(names) if _PANDAS_INDEX.fullmatch(name) or (at == 0 and self.nameless)]
+
+    @property
+    def are_numbered(self) -> bool:
+        """Whether names, where there are any, only number the columns."""
+        own = [name for at, name in enumerate(self.names or ()) if at not in self.indices]
+        return all(name.isdecimal() for name in own)
+
+    @property
     def called(self) -> tuple[str, ...]:
         """The names, or those that columns without names get."""
         return self.names or unnamed(self.numbers.shape[1])
@@ -87,42 +100,44 @@ def choose(path: Path, names: Sequence[str], channels: Sequence[str] | None, tak
 
 
 def row_numbers(
-    path: Path, columns: Columns, taken: Sequence[int | None] = (), owners: Sequence[str] | None = None
+    path: Path, columns: Columns, taken: Sequence[int | None], is_count: Callable[[Array], bool], advice: str
 ) -> list[int]:
-    """The places of columns without names that only count rows, as pandas writes its index: nobody means a channel.
-
-    Args:
-        taken: places that are something else.
-        owners: whose each row is, (n,): the count may begin again with each, as it may anywhere.
+    """The places of `columns.indices` but those `taken` that hold numbers: nobody means them for a channel.
 
     Raises:
-        DataError: a column has no name and counts no rows: it may be an index that skips some, a time, or a channel.
+        DataError: `is_count` says of one no, so it may be an index, a time, a label or a channel.
     """
-    names = columns.names or ()
-    found = [at for at, name in enumerate(names) if _PANDAS_INDEX.fullmatch(name) or (at == 0 and columns.nameless)]
-    found = [at for at in found if at not in taken and at not in columns.texts and at not in columns.times_us]
+    found = [at for at in columns.indices if at not in {*taken, *columns.texts, *columns.times_us}]
     for at in found:
-        if not counts(columns.numbers[:, at], owners):
-            raise DataError(
-                f"{path}: column {names[at]!r} has no name of its own, and does not count rows from 0: leave an index "
-                "out (pandas: index=False), name it with --time-column where it holds times, or choose with --channels"
-            )
+        if not is_count(columns.numbers[:, at]):
+            what = f"column {columns.called[at]!r} has no name of its own, and does not count rows"
+            raise DataError(f"{path}: {what}: leave an index out (pandas: index=False), {advice}")
     return found
 
 
 def counts(column: Array, owners: Sequence[str] | None = None) -> bool:
-    """Whether a column counts rows, 0, 1, 2, ...: all, those of each file that was joined, or those of each owner."""
-    if _counts(column) or owners is None:
-        return _counts(column)
-    places = dict[str, int]()
-    owner = np.fromiter((places.setdefault(name, len(places)) for name in owners), np.int64, len(owners))
-    return _counts(column[np.argsort(owner, kind="stable")])
+    """Whether a column counts rows: 0, 1, 2, ..., of the file, of several that were joined, or of each owner.
+
+    Ones and zeros alone are a state, unless each owner's begin with 0 and rise.
+    """
+    goes_on = bool(len(column)) and column[0] == 0 and np.isfinite(column).all()
+    if goes_on and (column.max() > 1 or len(column) < 3) and ((np.diff(column) == 1) | (column[1:] == 0)).all():
+        return True
+    if owners is None:
+        return False
+    rows = Counter[str]()
+    expected = np.empty(len(column))
+    for at, owner in enumerate(owners):
+        expected[at] = rows[owner]
+        rows[owner] += 1
+    return bool((column == expected).all())
 
 
-def _counts(column: Array) -> bool:
-    if len(column) > 2 and column.max() < 2:
-        return False  # a state, on and off
-    return not len(column) or bool(column[0] == 0 and ((np.diff(column) == 1) | (column[1:] == 0)).all())
+def tells_apart(column: Array) -> bool:
+    """Whether each row has a whole number of its own, as an index has after rows were left out or mixed."""
+    return bool(np.isfinite(column).all() and (column == np.rint(column)).all()) and len(np.unique(column)) == len(
+        column
+    )
 
 
 def whole(column: Array) -> NDArray[np.bool_]:
@@ -159,7 +174,7 @@ def float32(path: Path, columns: Columns, chosen: Sequence[int]) -> Float32Array
 def times(path: Path, columns: Columns, at: int) -> Int64Array:
     """A column as µs since 1970: ISO 8601, or numbers in one unit throughout, told by the largest.
 
-    Numbers that look like dates throughout, 20260131, 202601312359 or 20260131235959, are dates.
+    Numbers most of which look like dates, 20260131, 202601312359 or 20260131235959, are dates.
     """
     if at in columns.times_us:
         return columns.times_us[at]
@@ -186,8 +201,8 @@ def times(path: Path, columns: Columns, at: int) -> Int64Array:
         if not there_are.all():
             row = int(np.argmin(there_are))
             raise DataError(
-                f"{path}, {columns.place(row, at)}: {numbers[row]:.0f} is no day, though the others are days written "
-                "without marks; mend it or drop the row"
+                f"{path}, {columns.place(row, at)}: {numbers[row]:.0f} is no day, though most are days written without "
+                "marks; mend it or drop the row"
             )
         return found
     unit = next(unit for limit, unit in _TIME_UNITS_US if np.abs(numbers).max() < limit)
@@ -201,9 +216,9 @@ def iso_us(text: str) -> int:
 
 
 def compact_dates(numbers: NDArray[np.float64]) -> tuple[Int64Array, NDArray[np.bool_]] | None:
-    """µs since 1970 of dates without marks, with or without a time of day, and which of those days there are.
+    """µs since 1970 of dates without marks, with or without a time of day, and which of those there are.
 
-    None where a number does not look like one, as all others do: 20260230 does, and is no day.
+    None unless most numbers look like one: among them 20260230, or 20260132, is a mistake, and not a number of seconds.
     """
     if not numbers.size or (numbers != np.rint(numbers)).any() or numbers.min() < 0 or numbers.max() >= 1e14:
         return None
@@ -214,12 +229,13 @@ def compact_dates(numbers: NDArray[np.float64]) -> tuple[Int64Array, NDArray[np.
     years, months, days = days // 10_000, days // 100 % 100, days % 100
     hours, minutes, seconds = clock // 10_000, clock // 100 % 100, clock % 100
     fits = (years >= 1900) & (years < 2100) & (months >= 1) & (months <= 12) & (days >= 1) & (days <= 31)
-    if not (fits & (hours < 24) & (minutes < 60) & (seconds < 60)).all():
+    fits &= (hours < 24) & (minutes < 60) & (seconds < 60)
+    if 2 * fits.sum() <= len(fits):
         return None
     month = ((years - 1970) * 12 + months - 1).astype("datetime64[M]")
     day = month.astype("datetime64[D]") + (days - 1)
     found: Int64Array = day.astype("datetime64[s]").astype(np.int64) + hours * 3600 + minutes * 60 + seconds
-    return found * 1_000_000, day.astype("datetime64[M]") == month
+    return found * 1_000_000, fits & (day.astype("datetime64[M]") == month)
 
 
 def as_number(cell: str) -> float:

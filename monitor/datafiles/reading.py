@@ -12,11 +12,13 @@ from monitor.datafiles.columns import (
     Array,
     Columns,
     choose,
+    counts,
     find,
     find_unless_none,
     float32,
     labels,
     row_numbers,
+    tells_apart,
     times,
     whole,
 )
@@ -99,7 +101,8 @@ def series_table(
     owners = None if series_at is None else columns.texts.get(series_at)
     taken = [time_at, label_at, series_at]
     if channels is None:
-        taken += row_numbers(path, columns, taken, owners)
+        advice = "name it with --time-column where it holds times, or choose with --channels"
+        taken += row_numbers(path, columns, taken, lambda column: counts(column, owners), advice)
     chosen = choose(path, names, channels, taken)
     if not chosen or not len(columns.numbers):
         raise DataError(f"{path}: nothing to read: {len(columns.numbers)} rows, {len(chosen)} of {len(names)} columns")
@@ -157,7 +160,7 @@ def windows_of_rows(
 ) -> WindowTable:
     """The rows of `columns` as windows of one channel; see `read_windows`."""
     label_at = _label_side(path, columns, label_column)
-    taken = (label_at, *row_numbers(path, columns, (label_at,)))
+    taken = (label_at, *row_numbers(path, columns, (label_at,), tells_apart, "or give it a name"))
     rest = [at for at in range(columns.numbers.shape[1]) if at not in taken]
     found = None if label_at is None else labels(path, columns, label_at)
     return window_table(path, float32(path, columns, rest), found, channels=channels)
@@ -182,16 +185,18 @@ def window_table(
 
 def _label_side(path: Path, columns: Columns, wanted: str | None) -> int | None:
     """Which column holds the labels of windows."""
-    last = columns.numbers.shape[1] - 1
     if wanted == "none":
         return None
-    if columns.names is not None:
+    if columns.names is not None and (not columns.are_numbered or wanted in columns.names):
         return find(path, columns.names, wanted, LABEL_NAMES)
+    own = [at for at in range(columns.numbers.shape[1]) if at not in columns.indices]
+    if not own:
+        return None
     if wanted is not None:
         if wanted not in {"first", "last"}:
             raise DataError(f"{path}: no header, so no column {wanted!r}; say --label-column first, last or none")
-        return 0 if wanted == "first" else last
-    sides = [at for at in (0, last) if last and whole(columns.numbers[:, at]).all()]
+        return own[0 if wanted == "first" else -1]
+    sides = [at for at in (own[0], own[-1]) if len(own) > 1 and whole(columns.numbers[:, at]).all()]
     if len(sides) == 2:
         raise DataError(f"{path}: first and last column may both be labels; say --label-column first, last or none")
     return sides[0] if sides else None

@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles.columns import Columns, as_number, counts, find, iso_us
+from monitor.datafiles.columns import Columns, as_number, find, iso_us
 from monitor.datafiles.content import MAX_BYTES
 from monitor.errors import DataError
 
 MAX_COLUMNS = 100_001
 _NUMBER_BYTES, _TEXT_BYTES = 8, 32  # of a cell in memory, about
+_DIGITS = 10  # so many has no column's number
 # Quotes, other line ends, null, and the four separators that NumPy strips from a number as spaces and `float` does not.
 _NOT_PLAIN = '"\r\x00\x1c\x1d\x1e\x1f'
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
@@ -35,8 +36,8 @@ def text_columns(
 ) -> Columns:
     """Parses a text file. A first line with a cell that is not a number is a header.
 
-    What pandas writes of columns without names, their numbers behind an empty cell above rows that are counted, is read
-    as if neither numbers nor counts were there.
+    Numbers behind an empty cell are one too, if they rise or stand above rows that are counted: pandas writes columns
+    without names so.
 
     Args:
         path: for messages.
@@ -49,9 +50,10 @@ def text_columns(
     rows = cells_by_line(path, text)
     beginning = list(itertools.islice(rows, 3))
     number, first = beginning[0] if beginning else (0, [])
-    is_numbered = _is_numbered([cells for _, cells in beginning])
     names, kept, skipped = None, dict[int, list[str]](), list[int]()
-    if any(not _looks_like_number(cell) for cell in first):
+    if any(not _looks_like_number(cell) for cell in first) or _are_numbers_of_columns(
+        [cells for _, cells in beginning]
+    ):
         names = tuple(cell.strip() or f"column {at + 1}" for at, cell in enumerate(first))
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise DataError(f"{path}, line {number}: two columns are called {twice[0][:40]!r}; names must differ")
@@ -60,13 +62,12 @@ def text_columns(
         kept = {at: [] for usual in keep if (at := find(path, names, None, usual)) is not None}
         skipped = [at for at, name in enumerate(names) if select is not None and not {name, name.lower()} & select]
     nameless = names is not None and not first[0].strip()
-    header = 0 if names is None and not is_numbered else 1
+    header = 0 if names is None else 1
     if number == 1 and not kept and not skipped:
         plain = _plain(content, text, len(first), header)
         if plain is not None:
             numbered = np.arange(header + 1, header + 1 + len(plain), dtype=np.int64)
-            plainly = Columns(numbers=plain, lines=numbered, names=names, nameless=nameless)
-            return _without_count(path, plainly) if is_numbered else plainly
+            return Columns(numbers=plain, lines=numbered, names=names, nameless=nameless)
     numbers, lines = array("d"), array("q")
     # Names often have a _; of numbers none has.
     rest = text.find("_", 0 if not header or (line_end := _LINE.match(text)) is None else line_end.end())
@@ -88,8 +89,7 @@ def text_columns(
         raise DataError(f"{path}: no rows of numbers; expected text with one row per sample or window")
     table = np.frombuffer(numbers, dtype=np.float64).reshape(len(lines), -1)
     numbered = np.frombuffer(lines, dtype=np.int64)
-    found = Columns(numbers=table, lines=numbered, names=names, texts=kept, nameless=nameless)
-    return _without_count(path, found) if is_numbered else found
+    return Columns(numbers=table, lines=numbered, names=names, texts=kept, nameless=nameless)
 
 
 def decoded(path: Path, content: bytes) -> str:
@@ -161,23 +161,15 @@ def _too_wide(path: Path, line: int) -> DataError:
     return DataError(f"{path}, line {line}: over {MAX_COLUMNS} columns, which is more than is read; split the line")
 
 
-def _is_numbered(beginning: Sequence[Sequence[str]]) -> bool:
-    """Whether lines begin with columns' numbers behind an empty cell, and then count: by pandas, without names."""
+def _are_numbers_of_columns(beginning: Sequence[Sequence[str]]) -> bool:
+    """Whether the first of some lines numbers columns, as pandas writes those without names behind its index."""
     first, *rows = ([cell.strip() for cell in cells] for cells in beginning or [[]])
-    if not rows or len(first) < 2 or first[0] or not all(cell.isdecimal() and cell.isascii() for cell in first[1:]):
+    if len(first) < 2 or first[0] or len(set(first)) < len(first):
         return False
-    rising = all(int(one) < int(other) for one, other in itertools.pairwise(first[1:]))
-    return rising and all(cells[0] == str(at) for at, cells in enumerate(rows))
-
-
-def _without_count(path: Path, columns: Columns) -> Columns:
-    """The columns but the first, which counts the rows."""
-    if not counts(columns.numbers[:, 0]):
-        raise DataError(
-            f"{path}: begins as pandas writes columns without names, but its index does not count rows from 0 "
-            "throughout; write it again with index=False, header=False"
-        )
-    return Columns(numbers=columns.numbers[:, 1:], lines=columns.lines)
+    if rows and all(cells[0] == str(at) for at, cells in enumerate(rows)):
+        return True
+    own = [int(cell) if cell.isdecimal() and len(cell) < _DIGITS else -1 for cell in first[1:]]
+    return len(own) > 1 and own[0] >= 0 and all(one < other for one, other in itertools.pairwise(own))
 
 
 def _looks_like_number(cell: str) -> bool:
@@ -213,7 +205,7 @@ def _numbers(
 def _advice(cell: str) -> str:
     """What to do about a cell that is no number."""
     if re.fullmatch(r"[-+]?[0-9]+([,_][0-9]+)+(\.[0-9]+)?", cell.strip()):
-        return "write numbers with a point, and thousands without a mark"
+        return "write numbers with a point, thousands without a mark, and names of columns with a letter"
     try:
         iso_us(cell)
     except ValueError:

@@ -62,7 +62,7 @@ def main() -> None:
     table = beats.read(options.data)
     today = f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}"
     print(f"{today}, n = {options.seeds} splits of all 5,000 beats, mean ± sd")
-    print("| recipe | accuracy | anomaly F1 | AUROC | set aside, once: accuracy / F1 / AUROC |\n|---|---|---|---|---|")
+    print("| recipe | accuracy | anomaly F1 | AUROC | set aside: accuracy / F1 / AUROC |\n|---|---|---|---|---|")
     neighbours = np.empty((0, 3))
     for name in options.only:
         recipe = recipes.load(name)

@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import io
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,21 +15,7 @@ from hypothesis import strategies as st
 
 from monitor import datafiles
 from monitor.errors import DataError
-from tests.helpers import npy, npz
-
-
-@pytest.fixture
-def written(tmp_path: Path) -> Callable[[str | bytes], Path]:
-    def write(content: str | bytes) -> Path:
-        path = tmp_path / "data"
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    return write
-
-
-Written = Callable[[str | bytes], Path]
-
+from tests.helpers import Written, npy, npz
 
 # series
 
@@ -111,58 +96,6 @@ def test_dates_without_marks_are_dates(written: Written, numbers: list[str], tim
     ):
         assert table.time_us is not None
         assert table.time_us.tolist() == expected
-
-
-@pytest.mark.parametrize("name", ["", "Unnamed: 0", "__index_level_0__"])
-@pytest.mark.parametrize(
-    "rows", ["0,1.5\n1,2.5\n2,0.5\n", "0,1.5\n1,2.5\n2,0\n0,3.5\n1,0.5\n"], ids=["one", "two joined"]
-)
-def test_an_index_without_a_name_is_no_channel(written: Written, name: str, rows: str) -> None:
-    """As pandas writes it with `to_csv()`."""
-    called = name or "column 1"
-    assert datafiles.read_series(written(f"{name},v\n{rows}")).channels == ("v",)
-    assert datafiles.read_series(written(f"{name},v\n{rows}"), channels=[called, "v"]).samples.shape[1] == 2
-
-
-@pytest.mark.parametrize(
-    "index", ["7 9 12", "0 1 3", "1 2 3", "-1 0 1", "0.5 1 2", "20260131 20260201", "0 0 0", "0 1 0"]
-)
-def test_what_has_no_name_and_counts_no_rows_is_not_guessed_at(written: Written, index: str) -> None:
-    """An index that skips rows, dates, a meter: each would be another thing to do."""
-    text = ",v\n" + "".join(f"{cell},1\n" for cell in index.split())
-    for read in (datafiles.read_series, datafiles.read_windows):
-        with pytest.raises(DataError, match=r"column 'column 1' has no name .* --time-column"):
-            read(written(text))
-    assert datafiles.read_series(written(text), channels=["v"]).channels == ("v",)
-    assert datafiles.read_series(written(text.replace(",v", "column 1,v", 1))).channels == ("column 1", "v")
-    if "-" not in index:
-        assert datafiles.read_series(written(text), time_column="column 1").time_us is not None
-
-
-def test_columns_that_pandas_numbers_have_no_names(written: Written) -> None:
-    """`to_csv()` of a table without names: as `to_csv(index=False, header=False)`, but for the lines."""
-    rows = ["1.5,2.5,1", "4.5,5.5,2"]
-    plainly = "".join(f"{row}\n" for row in rows)
-    for first in (",0,1,2", '"",0,1,2', ",1,2,7"):
-        numbered = f"{first}\n" + "".join(f"{at},{row}\n" for at, row in enumerate(rows))
-        assert datafiles.read_series(written(numbered)).samples.tolist() == [[1.5, 2.5, 1], [4.5, 5.5, 2]]
-        assert datafiles.read_series(written(numbered)).channels == datafiles.read_series(written(plainly)).channels
-        for side in (None, "last"):
-            windows = datafiles.read_windows(written(numbered), label_column=side)
-            assert windows.labels is not None
-            assert windows.labels.tolist() == [1, 2]
-            assert windows.windows[:, :, 0].tolist() == [[1.5, 2.5], [4.5, 5.5]]
-    with pytest.raises(DataError, match=r"line 3, column value: .* not finite"):
-        datafiles.read_series(written(",0\n0,1\n1,1e39\n"))
-    with pytest.raises(DataError, match="index does not count rows from 0 throughout"):
-        datafiles.read_series(written(",0\n0,1\n1,1\n5,1\n"))
-
-
-@pytest.mark.parametrize("text", [",0\n0.5,0\n0.25,1\n", ",0\n1,0\n5,1\n", ",0\n0,0\n3,1\n", ",1,1\n0,0,0\n1,1,1\n"])
-def test_a_first_number_that_is_missing_makes_no_header(written: Written, text: str) -> None:
-    samples = datafiles.read_series(written(text)).samples
-    assert np.isnan(samples[0, 0])
-    assert len(samples) == text.count("\n")
 
 
 def test_without_a_header_columns_are_numbered(written: Written) -> None:
@@ -368,10 +301,12 @@ def test_text_and_workbooks_that_begin_like_an_npz(written: Written) -> None:
         ("2026-01-01,1\n2026-01-02,1\n", "where the first line holds no names, put them there"),
         ("a\nn/a\n", "leave missing cells empty"),
         ("a,b\n1_000,2\n", "line 2, column a: '1_000' is not a number; .*thousands without a mark"),
-        ("1_000,2\n1,2\n", "line 1, column 1: '1_000' is not a number; .*thousands without a mark"),
+        ("1_000,2\n1,2\n", "line 1, column 1: '1_000' is not a number; .* names of columns with a letter"),
         ("a\r1_000\r2_000\n", "line 2, column a: '1_000' is not a number"),
         ("time,b\n1_000,2\n", "'1_000' is not a time"),
         ("date,b\n20260228,1\n20260229,2\n20260301,3\n", "line 3, column date: 20260229 is no day"),
+        ("date,b\n20260131,1\n20260132,2\n20260201,3\n", "line 3, column date: 20260132 is no day"),
+        ("date,b\n202601312300,1\n202601312400,2\n202602010100,3\n", "line 3, column date: 202601312400 is no day"),
         ("a\n°".encode("latin1"), "save text as UTF-8"),
         ("a,b\n1,2\n".encode("utf-16"), "save text as UTF-8"),
     ],

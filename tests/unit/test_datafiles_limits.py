@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +12,7 @@ import pytest
 from monitor import datafiles
 from monitor.datafiles.text import text_columns
 from monitor.errors import DataError
-from tests.helpers import npy, npz
-
-Written = Callable[[str | bytes], Path]
-
-
-@pytest.fixture
-def written(tmp_path: Path) -> Written:
-    def write(content: str | bytes) -> Path:
-        path = tmp_path / "data"
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    return write
+from tests.helpers import Written, npy, npz
 
 
 def test_a_header_of_an_array_is_not_believed_beyond_its_bytes(written: Written) -> None:

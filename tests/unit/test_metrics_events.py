@@ -71,6 +71,9 @@ def test_a_clock_coarser_than_the_rows_gives_the_time_that_passed() -> None:
     """Four rows a second in whole seconds: the median step is 0."""
     found = events.report(TRUTH, FLAGGED, times_secs=np.floor(np.arange(33) / 4))
     assert found.normal_days == pytest.approx(18 * (8 / 32) / 86_400)
+    gap = np.concatenate([np.floor(np.arange(20) / 4), 1e6 + np.floor(np.arange(13) / 4)])
+    found = events.report(TRUTH, FLAGGED, times_secs=gap)
+    assert found.normal_days == pytest.approx(18 * (8 / 32) / 86_400), "a gap is a step like others"
 
 
 def test_a_step_back_in_time_is_no_negative_delay() -> None:

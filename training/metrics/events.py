@@ -254,6 +254,9 @@ def _figures(
 
 
 def _step(times_secs: NDArray[np.floating]) -> float:
-    """The time of a row, 0 where the times do not run forward; the mean step where most rows have the time before."""
+    """The time of a row: the median step, or a share of one where most rows share a time; 0 where times run back."""
     steps = np.diff(times_secs.astype(np.float64))
-    return max(float(np.median(steps)) or float(steps.mean()), 0.0) if len(steps) else 0.0
+    forward = steps[steps > 0]
+    if not len(forward) or np.median(steps) < 0:
+        return 0.0
+    return float(np.median(steps)) or float(np.median(forward)) * len(forward) / len(steps)

@@ -164,9 +164,9 @@ def _too_wide(path: Path, line: int) -> DataError:
 def _are_numbers_of_columns(beginning: Sequence[Sequence[str]]) -> bool:
     """Whether the first of some lines numbers columns, as pandas writes those without names behind its index."""
     first, *rows = ([cell.strip() for cell in cells] for cells in beginning or [[]])
-    if len(first) < 2 or first[0] or len(set(first)) < len(first):
+    if not rows or len(first) < 2 or first[0] or len(set(first)) < len(first):
         return False
-    if rows and all(cells[0] == str(at) for at, cells in enumerate(rows)):
+    if all(cells[0] == str(at) for at, cells in enumerate(rows)):
         return True
     own = [int(cell) if cell.isdecimal() and len(cell) < _DIGITS else -1 for cell in first[1:]]
     return len(own) > 1 and own[0] >= 0 and all(one < other for one, other in itertools.pairwise(own))

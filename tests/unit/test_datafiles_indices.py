@@ -101,6 +101,10 @@ def test_a_first_number_that_is_missing_makes_no_header(written: Written, text: 
     assert len(samples) == text.count("\n")
 
 
+def test_a_series_in_one_line_may_begin_with_a_missing_number(written: Written) -> None:
+    assert np.isnan(datafiles.read_series(written(",0,1,2\n")).samples[:, 0]).tolist() == [True, False, False, False]
+
+
 def test_a_number_of_any_length_is_told_from_a_columns(written: Written) -> None:
     with pytest.raises(DataError, match="not finite in float32"):
         datafiles.read_series(written(f",1{'0' * 5_000},2\n7,8,9\n"))

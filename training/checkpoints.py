@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -26,6 +31,7 @@ from training.recipe_form import Recipe
 
 # Goes up where the same recipe, data and seed no longer give the same run: what a step draws, or how moments are kept.
 FORM = 3
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,18 +70,30 @@ def identity(recipe: Recipe, tables: Sequence[Table], seed: int) -> str:
 class Checkpoints:
     """Saves every `every` epochs under `directory`; `identity` names the data, recipe and seed they belong to."""
 
-    def __init__(self, directory: Path, identity: str, every: int) -> None:
-        self._directory, self._identity, self._every = directory.absolute(), identity, every
+    def __init__(self, directory: Path, identity: str, every: int, note: Callable[[str], None] = _log.info) -> None:
+        """Raises `DataError` where `directory` can't be one. `note` is told what a run goes on from."""
+        self._directory, self._identity, self._every, self._note = directory.absolute(), identity, every, note
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> DataError:
+        return DataError(
+            f"{self._directory}: checkpoints can't be written: {error.strerror}; choose another --checkpoint"
+        )
 
     def save(self, progress: Progress) -> None:
         """Keeps `progress` where its epoch is one of `every`, in the place of the one before."""
         if progress.epoch % self._every:
             return
-        import orbax.checkpoint as ocp
-
+        ocp = _orbax()
         told = {"form": FORM, "identity": self._identity, **_numbers(progress)}
         try:
-            with ocp.CheckpointManager(self._directory, options=ocp.CheckpointManagerOptions(max_to_keep=2)) as manager:
+            with (
+                _uninterrupted(),
+                ocp.CheckpointManager(self._directory, options=ocp.CheckpointManagerOptions(max_to_keep=2)) as manager,
+            ):
                 manager.save(
                     progress.epoch,
                     args=ocp.args.Composite(
@@ -83,7 +101,7 @@ class Checkpoints:
                     ),
                 )
         except OSError as error:
-            raise DataError(f"{self._directory}: checkpoints can't be written: {error.strerror}") from None
+            raise self._unwritable(error) from None
 
     def restore(self, fresh: Progress) -> Progress:
         """The newest checkpoint, or `fresh` where there is none.
@@ -91,10 +109,9 @@ class Checkpoints:
         Raises:
             DataError: it belongs to another run or version, or can't be read.
         """
-        if not self._directory.is_dir():
+        if not any(self._directory.iterdir()):
             return fresh
-        import orbax.checkpoint as ocp
-
+        ocp = _orbax()
         with ocp.CheckpointManager(self._directory) as manager:
             newest = manager.latest_step()
             if newest is None:
@@ -116,8 +133,33 @@ class Checkpoints:
             except (ValueError, KeyError, json.JSONDecodeError, OSError) as error:
                 raise DataError(f"{self._directory}: the checkpoint can't be read: {error}; remove it") from None
         history = [Epoch(**epoch) for epoch in told["history"]]
+        self._note(f"goes on after epoch {len(history)}, from {self._directory.name}")
         best_loss = float("inf") if told["best_loss"] is None else told["best_loss"]
         return Progress(**arrays, best_loss=best_loss, best_epoch=told["best_epoch"], history=history)
+
+
+def _orbax() -> Any:
+    """Orbax, which takes a second to import and tells of temporary directories."""
+    import orbax.checkpoint
+
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    return orbax.checkpoint
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block: in the midst of it Orbax's threads would fail, with their tracebacks."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came and callable(before):
+        before(*came[0])
 
 
 def _arrays(progress: Progress) -> dict[str, Any]:

@@ -83,23 +83,29 @@ def train(
         window_length=chosen.window.length or None,
         sampling_rate_hz=chosen.window.sampling_rate_hz,
     )
-    tables, origins = sources.read(data, chosen.window.kind, options, _note)
+    # What is odd about times is in the report too, so the pipeline says it.
+    tables, origins = sources.read(data, chosen.window.kind, options, _note, about_times=False)
     saved_at = None
     if checkpoint is not None:
-        saved_at = Checkpoints(checkpoint, identity(chosen, tables, seed), checkpoint_every)
-    with Progress(chosen.fit.epochs) as progress:
-        trained = pipeline.train(
-            chosen,
-            tables,
-            seed=seed,
-            name=name or out.name.removesuffix(".zip"),
-            sources=origins,
-            on_epoch=progress.advance,
-            checkpoints=saved_at,
-            with_comparison=comparison,
-            with_report=report,
-            command=_command(),
-        )
+        saved_at = Checkpoints(checkpoint, identity(chosen, tables, seed), checkpoint_every, _note)
+    try:
+        with Progress(chosen.fit.epochs) as progress:
+            trained = pipeline.train(
+                chosen,
+                tables,
+                seed=seed,
+                name=name or out.name.removesuffix(".zip"),
+                sources=origins,
+                on_epoch=progress.advance,
+                checkpoints=saved_at,
+                with_comparison=comparison,
+                with_report=report,
+                command=_command(),
+            )
+    except KeyboardInterrupt:
+        if checkpoint is not None:
+            _note(f"interrupted; the same command goes on from what is saved in {checkpoint}")
+        raise
     saved = storage.save(trained.artifact, out)
     for each in trained.results.notes:
         _note(each)

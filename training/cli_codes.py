@@ -39,7 +39,10 @@ def encode(
     loaded = _load(artifact)
     windows = _windows(loaded, data, label_column, time_column, series_column, config)
     codes = codec.encode(loaded.detector, windows)
-    _save(out, {"codes": codes.values, "offset": codes.offset, "scale": codes.scale})
+    _save(
+        out,
+        {"codes": codes.values, "offset": codes.offset, "scale": codes.scale, "network": codec.digest(loaded.detector)},
+    )
     typer.echo(f"codes      {len(windows)} windows, {codes.values.shape[1]} numbers each, to {out}")
     _say_compression(loaded, windows)
 
@@ -53,7 +56,7 @@ def decode(
     from training import codec
 
     loaded = _load(artifact)
-    windows = codec.decode(loaded.detector, _codes(codes))
+    windows = codec.decode(loaded.detector, _codes(codes, loaded))
     _save(out, windows)
     typer.echo(f"windows    {len(windows)} of {windows.shape[1]} samples x {windows.shape[2]} channels, to {out}")
 
@@ -146,17 +149,19 @@ def _say_compression(artifact: Artifact, windows: NDArray[np.float32]) -> None:
     )
 
 
-def _codes(path: Path) -> Codes:
+def _codes(path: Path, artifact: Artifact) -> Codes:
     import numpy as np
 
     from monitor.datafiles import read_arrays
-    from training.codec import Codes
+    from training.codec import Codes, digest
 
     arrays = read_arrays(path)
-    if set(arrays) != {"codes", "offset", "scale"}:
+    if arrays.keys() - {"network"} != {"codes", "offset", "scale"}:
         raise DataError(
             f"{path}: holds {sorted(arrays)}; expected codes, offset and scale, as `telltale encode` writes"
         )
+    if "network" in arrays and not np.array_equal(arrays["network"], digest(artifact.detector)):
+        raise DataError(f"{path}: codes of another network; decode with the artifact that encoded")
     values, offset, scale = (np.asarray(arrays[name], dtype=np.float32) for name in ("codes", "offset", "scale"))
     return Codes(values=values, offset=offset, scale=scale)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable
 from monitor.detector import autoencoder, scaling
+from monitor.detector.architectures import DenseSpec, single
 from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.scoring import Detector, Scorer
@@ -36,7 +37,7 @@ from training.parts import (
     units_of,
     watched,
 )
-from training.recipe_form import Recipe
+from training.recipe_form import ObjectivePart, Recipe
 from training.reconstructing import reconstructions
 from training.scored import calibrated_on, calibration_of
 from training.sources import Source
@@ -190,9 +191,32 @@ def _choose(
 def _notes(recipe: Recipe, tables: Sequence[Table], parts: Parts) -> list[str]:
     series = [table for table in tables if isinstance(table, SeriesTable)]
     notes = list(timestamps.notes(series, recipe.window.sampling_rate_hz))
+    notes += [*_still_channels(parts), *_wide_code(recipe, parts)]
     if parts.left_out:
         notes.append(f"{parts.left_out} normal windows were left out: too many missing numbers")
     return notes
+
+
+def _still_channels(parts: Parts) -> Iterator[str]:
+    for at, name in enumerate(parts.channels):
+        values = parts.fit[:, :, at]
+        if len(parts.channels) > 1 and np.nanmin(values) == np.nanmax(values):
+            yield (
+                f"channel {name} never changes in what is learnt from: any change will look anomalous; leave it out "
+                "with --channels where it is no sensor (labels, a state), or give more data"
+            )
+
+
+def _wide_code(recipe: Recipe, parts: Parts) -> Iterator[str]:
+    """A dense model that can copy its input finds little, unless something else keeps it from copying."""
+    model, size = single(recipe.model), parts.window.length * len(parts.channels)
+    if isinstance(model, DenseSpec) and recipe.objective == ObjectivePart(loss=recipe.objective.loss):
+        narrowest = min(model.widths)
+        if narrowest > size / 2:
+            yield (
+                f"model: a code of {narrowest} numbers for windows of {size} can nearly copy them, anomalies too; "
+                "choose longer windows, or a narrower code in a recipe of your own"
+            )
 
 
 def how(manifest: Manifest) -> str:

@@ -15,8 +15,10 @@ from monitor.datafiles import SeriesTable, WindowTable
 from monitor.datafiles.content import is_file
 from monitor.errors import DataError
 from training import datasets
-from training.datasets import wfdb_record
+from training.datasets import timestamps, wfdb_record
 from training.datasets.options import Kind, ReadOptions, Table
+
+_MOST_NOTES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +35,9 @@ class Source:
 
 
 def read(
-    names: Sequence[str], kind: Kind, options: ReadOptions, note: Callable[[str], None]
+    names: Sequence[str], kind: Kind, options: ReadOptions, note: Callable[[str], None], *, about_times: bool = True
 ) -> tuple[list[Table], list[Source]]:
-    """Tables and fingerprints of all sources.
+    """Tables and fingerprints of all sources; `about_times`: what is odd about them is noted too.
 
     Raises:
         DataError: one can't be read, or is given twice; says where and what to do.
@@ -51,11 +53,17 @@ def read(
         if twin := next((each.file for each in sources if each.sha256 == source.sha256), None):
             note(f"{source.file} is the same as {twin}; where one is learnt from and the other tests, figures flatter")
         sources.append(source)
+    if about_times:
+        told = list(timestamps.notes([table for table in tables if isinstance(table, SeriesTable)]))
+        for text in told[:_MOST_NOTES]:
+            note(text)
+        if len(told) > _MOST_NOTES:
+            note(f"times: {len(told) - _MOST_NOTES} more notes like these")
     found_in = {(table.series, table.source) for table in tables if isinstance(table, SeriesTable)}
     counts = Counter(series for series, _ in found_in)
     if several := sorted(name for name, count in counts.items() if count > 1):
-        told = ", ".join(several[:5])
-        note(f"series in several files each: {told} ({len(several)} in all); a line per series is theirs together")
+        names_of = ", ".join(several[:5])
+        note(f"series in several files each: {names_of} ({len(several)} in all); a line per series is theirs together")
     return tables, sources
 
 

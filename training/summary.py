@@ -22,7 +22,7 @@ def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, see
     window, sizes = manifest.window, results.windows
     rows = sum(source.rows for source in sources)
     names = [channel.name for channel in manifest.channels]
-    listed = ", ".join(names[:6]) + (f", ... ({len(names)})" if len(names) > 6 else "")
+    listed = ", ".join(names[:_CHANNELS_TOLD]) + (f", ... ({len(names)})" if len(names) > _CHANNELS_TOLD else "")
     unseen = ""
     if results.validation_loss is not None:
         unseen = f", {results.validation_loss:.5f} {watched(sizes)}"
@@ -146,7 +146,7 @@ def _of_alerts(found: Alerted) -> list[str]:
         rates.append(f"{found.alerts / max(found.rows, 1) * 1_000:.3g} in 1000 rows, without times to count days by")
     told = [f"alerts     {found.alerts} in {found.series} series: {', '.join(rates)}"]
     if found.flagged is not None:
-        told.append(f"{_INDENT}{found.flagged:.2%} of the rows are over the threshold")
+        told.append(f"{_INDENT}{found.flagged:.2%} of the rows are over the threshold{_most(found.flagged)}")
     told.append(f"{_INDENT}{_opened(found.policy)}")
     most = sorted((name for name, count in found.each.items() if count), key=lambda name: -found.each[name])
     if found.series > 1 and most:
@@ -159,6 +159,10 @@ def _of_alerts(found: Alerted) -> list[str]:
 def _short(name: str) -> str:
     """A series' name; of a long one both ends, as it is often the last one that tells series apart."""
     return name if len(name) <= _NAME_TOLD else f"{name[:7]}...{name[10 - _NAME_TOLD :]}"
+
+
+def _most(flagged: float) -> str:
+    return "" if flagged <= 1 / 2 else ": is the data of the rate and units that the artifact learnt?"
 
 
 def _opened(policy: Policy) -> str:
@@ -181,7 +185,7 @@ def _pooled(title: str, columns: Sequence[tuple[str, str]], found: OverSeries) -
 
 _INDENT = " " * 11
 _AROUND = "  95 %"
-_SERIES_TOLD, _NAME_TOLD = 4, 20
+_CHANNELS_TOLD, _SERIES_TOLD, _NAME_TOLD = 12, 4, 20
 _NO_SHARES = ("delay_median", "delay_p90", "missed", "false_alarms_per_day", "false_alarms_per_1000_rows")
 _FLOORS = {"pca": "PCA", "knn": "nearest neighbours"}
 

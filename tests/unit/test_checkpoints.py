@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -59,15 +60,41 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
     with pytest.raises(StoppedError):
         fitting.fit(WINDOWS, WINDOWS[:8], wanted, on_epoch=interrupt, checkpoints=Checkpoints(tmp_path / "c", "a", 3))
     told: list[Epoch] = []
-    resumed = fitting.fit(
-        WINDOWS, WINDOWS[:8], wanted, on_epoch=told.append, checkpoints=Checkpoints(tmp_path / "c", "a", 3)
-    )
+    notes: list[str] = []
+    saved = Checkpoints(tmp_path / "c", "a", 3, notes.append)
+    resumed = fitting.fit(WINDOWS, WINDOWS[:8], wanted, on_epoch=told.append, checkpoints=saved)
+    assert notes == ["goes on after epoch 3, from c"]
     assert [epoch.number for epoch in told] == list(range(4, len(whole.history) + 1)), "went on after the third"
     assert resumed.history == whole.history
     assert resumed.best_epoch == whole.best_epoch
     for name, tensor in whole.parameters.items():
         np.testing.assert_array_equal(resumed.parameters[name], tensor)
     np.testing.assert_array_equal(resumed.trimmed, whole.trimmed)
+
+
+def test_what_is_no_directory_is_refused_before_anything_is_fitted(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(DataError, match=r"checkpoints can't be written: .*; choose another --checkpoint"):
+            Checkpoints(place, "a", 1)
+
+
+def test_an_interruption_waits_for_the_checkpoint(tmp_path: Path) -> None:
+    """In the midst of saving a signal would end Orbax's threads, each with a traceback."""
+    saved = Checkpoints(tmp_path / "c", "a", 1)
+    run = fitting._Run(task(DENSE, ObjectivePart()), WINDOWS, WINDOWS[:0])
+    progress = run.advance(run.start())
+
+    def save() -> None:
+        with checkpoints._uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            saved.save(progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        save()
+    assert saved.restore(run.start()).epoch == 1
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_another_runs_checkpoint_is_refused(tmp_path: Path) -> None:

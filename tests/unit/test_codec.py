@@ -95,6 +95,13 @@ def test_what_is_not_a_code_is_refused(made: Path) -> None:
         "this model's are (n, 3)"
         in telltale("decode", made / "small", made / "other.npz", "--out", made / "x.npy", code=78).stderr
     )
+    telltale("encode", made / "small", made / "waves.npz", "--out", made / "codes.npz")
+    codes = dict(np.load(made / "codes.npz"))
+    np.savez(made / "moved.npz", **{**codes, "network": codes["network"][::-1]})
+    said = telltale("decode", made / "small", made / "moved.npz", "--out", made / "x.npy", code=78).stderr
+    assert "codes of another network; decode with the artifact that encoded" in said
+    telltale("calibrate", made / "small", "--quantile", 0.9, "--out", made / "other-line")
+    telltale("decode", made / "other-line", made / "codes.npz", "--out", made / "x.npy")
     assert (
         "expected codes, offset and scale"
         in telltale("decode", made / "small", made / "waves.npz", "--out", made / "x.npy", code=78).stderr

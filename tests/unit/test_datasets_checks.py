@@ -65,9 +65,18 @@ def test_notes_name_series_place_and_rate() -> None:
     told = list(notes([table(times(0, 1, 2)), odd], sampling_rate_hz=2.0))
     assert told[0] == "pump: sampled at 1 Hz, but the recipe says 2 Hz"
     assert "of 7 rows time steps back at 1 and repeats at 0; the first at 1970-01-01T00:00:01+00:00" in told[1]
+    assert told[1].endswith("; 2 late and repeated samples are left out")
     assert "gaps at 1 rows, the longest 10 s where a step is 1 s" in told[2]
     assert not list(notes([table(times(0, 1, 2))], sampling_rate_hz=1.0))
     assert not list(notes([SeriesTable(samples=np.zeros((2, 1), np.float32), channels=("v",))]))
+
+
+def test_several_series_taken_for_one_are_told() -> None:
+    """Four pumps, one after the other: all but the first come too late."""
+    told = list(notes([table(np.tile(times(*range(10)), 4))]))
+    assert "time steps back at 3 and repeats at 0" in told[0]
+    assert "30 late and repeated samples are left out" in told[0]
+    assert "tell them apart by --series-column" in told[1]
 
 
 @given(st.lists(st.integers(-(2**61), 2**61), min_size=1, max_size=50))

@@ -30,6 +30,22 @@ def test_a_record_is_known_by_its_numbers_however_it_is_named(tmp_path: Path) ->
     assert digests[0] != digests[1]
 
 
+def test_what_is_odd_about_times_is_told_of_a_dozen_series_at_most(tmp_path: Path) -> None:
+    rows = "".join(f"{second},{pump},1\n" for pump in range(12) for second in (0, 1, 2, 3, 9))
+    (tmp_path / "pumps.csv").write_text("time,pump,v\n" + rows)
+    notes: list[str] = []
+    sources.read([str(tmp_path / "pumps.csv")], "sliding", ReadOptions(channels=("v",)), notes.append)
+    assert any("tell them apart by --series-column" in note for note in notes)
+    notes.clear()
+    options = ReadOptions(series_column="pump")
+    sources.read([str(tmp_path / "pumps.csv")], "sliding", options, notes.append)
+    assert [note.split(":")[0] for note in notes] == [*map(str, range(10)), "times"]
+    assert notes[-1] == "times: 2 more notes like these"
+    notes.clear()
+    sources.read([str(tmp_path / "pumps.csv")], "sliding", options, notes.append, about_times=False)
+    assert not notes
+
+
 def test_series_of_one_name_and_files_of_equal_bytes_are_told(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

@@ -180,3 +180,16 @@ def test_a_validation_loss_that_is_no_number_ends_the_run() -> None:
     windows = np.random.default_rng(0).normal(size=(20, 16, 1)).astype(np.float32)
     with pytest.raises(DataError, match="the loss is inf after epoch 1"):
         fitting.fit(windows, windows * np.float32(1e25), task)
+
+
+def test_a_channel_that_never_changes_and_a_code_that_can_copy_are_told() -> None:
+    rng = np.random.default_rng(0)
+    samples = np.column_stack([np.sin(np.arange(900) / 5) + rng.normal(0, 0.1, 900), np.full(900, 7.0)])
+    table = SeriesTable(samples=samples.astype(np.float32), channels=("flow", "changepoint"))
+    plant = recipes.override(recipes.load("plant"), epochs=1)
+    told = pipeline.train(plant, [table], seed=0, name="p", sources=[], with_report=False).results.notes
+    assert any(note.startswith("channel changepoint never changes in what is learnt from") for note in told)
+    assert any("a code of 16 numbers for windows of 20 can nearly copy them" in note for note in told)
+    longer = recipes.override(plant, length=40)
+    told = pipeline.train(longer, [table], seed=0, name="p", sources=[], with_report=False).results.notes
+    assert not any("copy" in note for note in told)

@@ -24,7 +24,8 @@ _TOLD = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeReport:
-    """Of n samples: `steps_back` rows are older than the one before, `repeats` of the same time.
+    """Of n samples: `steps_back` rows are older than the one before, `repeats` of the same time, `late` no newer than
+    some row before, which is what will be left out.
 
     `back_at` are the first few rows (from 0) that step back. `gaps` counts steps over 1.5 median steps, the longest is
     `largest_gap_us`, 0 without gaps. `step_us` is the median step forward, 0 where there is none; `jitter` the standard
@@ -35,6 +36,7 @@ class TimeReport:
     steps_back: int
     back_at: tuple[int, ...]
     repeats: int
+    late: int
     gaps: int
     largest_gap_us: int
     step_us: float
@@ -56,6 +58,7 @@ def check(time_us: Int64Array) -> TimeReport:
         steps_back=len(back),
         back_at=tuple(back[:_TOLD].tolist()),
         repeats=int((steps == 0).sum()),
+        late=int((time_us[1:] <= np.maximum.accumulate(time_us)[:-1]).sum()),
         gaps=int(is_gap.sum()),
         largest_gap_us=int(forward[is_gap].max()) if is_gap.any() else 0,
         step_us=median,
@@ -82,11 +85,14 @@ def notes(tables: Sequence[SeriesTable], sampling_rate_hz: float | None = None) 
         report = check(table.time_us)
         called = table.series or table.source
         if report.steps_back or report.repeats:
-            first = f"; the first at {', '.join(_written(table.time_us[row]) for row in report.back_at)}"
+            first = ", ".join(_written(table.time_us[row]) for row in report.back_at)
             yield (
                 f"{called}: of {report.samples} rows time steps back at {report.steps_back} and repeats at "
-                f"{report.repeats}{first if report.back_at else ''}; late and repeated samples are left out"
+                f"{report.repeats}{f'; the first at {first}' if first else ''}; {report.late} late and repeated "
+                "samples are left out"
             )
+            if 2 * report.late > report.samples:
+                yield f"{called}: that is most of it; where it holds several series, tell them apart by --series-column"
         if report.gaps:
             yield (
                 f"{called}: time has gaps at {report.gaps} rows, the longest {_span(report.largest_gap_us)} where "

@@ -198,9 +198,9 @@ def _notes(recipe: Recipe, tables: Sequence[Table], parts: Parts) -> list[str]:
 
 
 def _still_channels(parts: Parts) -> Iterator[str]:
-    for at, name in enumerate(parts.channels):
+    for at, name in enumerate(parts.channels if len(parts.channels) > 1 else ()):
         values = parts.fit[:, :, at]
-        if len(parts.channels) > 1 and np.nanmin(values) == np.nanmax(values):
+        if np.nanmin(values) == np.nanmax(values):
             yield (
                 f"channel {name} never changes in what is learnt from: any change will look anomalous; leave it out "
                 "with --channels where it is no sensor (labels, a state), or give more data"

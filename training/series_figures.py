@@ -107,8 +107,8 @@ class OverSeries(msgspec.Struct, frozen=True, kw_only=True):
 class Alerted(msgspec.Struct, frozen=True, kw_only=True):
     """What the daemon would have published about series without labels.
 
-    `days` are those in which any series had rows, each lasting to the next as a rule (`events.report`), and `per_day`
-    counts the alerts of all; both None where the rows of one have no times of their own. `per_day_and_series` counts
+    `days` are those in which any series had rows, each lasting the median step, and `per_day` counts the alerts of all;
+    both None where the rows of one have no times of their own. `per_day_and_series` counts
     those of a series while it is there, None where rows have no times. `flagged` is the share of all rows. `each` adds
     up what has the same name.
     """

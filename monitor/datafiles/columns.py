@@ -61,8 +61,8 @@ class Columns:
     @property
     def are_numbered(self) -> bool:
         """Whether names, where there are any, only number the columns."""
-        own = [name for at, name in enumerate(self.names or ()) if at not in self.indices]
-        return all(name.isdecimal() for name in own)
+        indices = self.indices
+        return all(name.isdecimal() for at, name in enumerate(self.names or ()) if at not in indices)
 
     @property
     def called(self) -> tuple[str, ...]:
@@ -107,7 +107,8 @@ def row_numbers(
     Raises:
         DataError: `is_count` says of one no, so it may be an index, a time, a label or a channel.
     """
-    found = [at for at in columns.indices if at not in {*taken, *columns.texts, *columns.times_us}]
+    others = {*taken, *columns.texts, *columns.times_us}
+    found = [at for at in columns.indices if at not in others]
     for at in found:
         if not is_count(columns.numbers[:, at]):
             what = f"column {columns.called[at]!r} has no name of its own, and does not count rows"
@@ -135,9 +136,8 @@ def counts(column: Array, owners: Sequence[str] | None = None) -> bool:
 
 def tells_apart(column: Array) -> bool:
     """Whether each row has a whole number of its own, as an index has after rows were left out or mixed."""
-    return bool(np.isfinite(column).all() and (column == np.rint(column)).all()) and len(np.unique(column)) == len(
-        column
-    )
+    are_whole = np.isfinite(column) & (column == np.rint(column))
+    return bool(are_whole.all()) and len(np.unique(column)) == len(column)
 
 
 def whole(column: Array) -> NDArray[np.bool_]:
@@ -245,10 +245,10 @@ def as_number(cell: str) -> float:
     return float(cell)
 
 
-def is_number(cell: str) -> bool:
-    """Whether a cell can be read as a number; an empty one is a missing number."""
+def is_number(cell: str, read: Callable[[str], float] = as_number) -> bool:
+    """Whether a cell can be read as a number, by `read`; an empty one is a missing number."""
     try:
-        as_number(cell or "nan")
+        read(cell or "nan")
     except ValueError:
         return not cell.strip()
     return True

@@ -189,7 +189,8 @@ def _label_side(path: Path, columns: Columns, wanted: str | None) -> int | None:
         return None
     if columns.names is not None and (not columns.are_numbered or wanted in columns.names):
         return find(path, columns.names, wanted, LABEL_NAMES)
-    own = [at for at in range(columns.numbers.shape[1]) if at not in columns.indices]
+    indices = columns.indices
+    own = [at for at in range(columns.numbers.shape[1]) if at not in indices]
     if not own:
         return None
     if wanted is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles.columns import Columns, as_number, find, iso_us
+from monitor.datafiles.columns import Columns, as_number, find, is_number, iso_us
 from monitor.datafiles.content import MAX_BYTES
 from monitor.errors import DataError
 
@@ -51,9 +51,9 @@ def text_columns(
     beginning = list(itertools.islice(rows, 3))
     number, first = beginning[0] if beginning else (0, [])
     names, kept, skipped = None, dict[int, list[str]](), list[int]()
-    if any(not _looks_like_number(cell) for cell in first) or _are_numbers_of_columns(
-        [cells for _, cells in beginning]
-    ):
+    # By Python's own form of a number: 1_000 is no name, and will be refused.
+    has_names = any(not is_number(cell, float) for cell in first)
+    if has_names or _are_numbers_of_columns([cells for _, cells in beginning]):
         names = tuple(cell.strip() or f"column {at + 1}" for at, cell in enumerate(first))
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise DataError(f"{path}, line {number}: two columns are called {twice[0][:40]!r}; names must differ")
@@ -69,9 +69,8 @@ def text_columns(
             numbered = np.arange(header + 1, header + 1 + len(plain), dtype=np.int64)
             return Columns(numbers=plain, lines=numbered, names=names, nameless=nameless)
     numbers, lines = array("d"), array("q")
-    # Names often have a _; of numbers none has.
-    rest = text.find("_", 0 if not header or (line_end := _LINE.match(text)) is None else line_end.end())
-    convert = float if rest < 0 else as_number
+    rest = next(_LINE.finditer(text)).end() if header else 0  # names often have a _
+    convert = as_number if text.find("_", rest) >= 0 else float
     weight = _NUMBER_BYTES * len(first) + _TEXT_BYTES * len(kept)
     for line, cells in itertools.chain(beginning[header:], rows):
         if len(cells) != len(first):
@@ -170,15 +169,6 @@ def _are_numbers_of_columns(beginning: Sequence[Sequence[str]]) -> bool:
         return True
     own = [int(cell) if cell.isdecimal() and len(cell) < _DIGITS else -1 for cell in first[1:]]
     return len(own) > 1 and own[0] >= 0 and all(one < other for one, other in itertools.pairwise(own))
-
-
-def _looks_like_number(cell: str) -> bool:
-    """As Python has it, for which 1_000 is one: it is no name, and will be refused as a number."""
-    try:
-        float(cell or "nan")
-    except ValueError:
-        return not cell.strip()
-    return True
 
 
 def _number(cell: str) -> float | None:

@@ -106,8 +106,8 @@ def _read_zip(raw: bytes) -> dict[str, bytes]:
                 if entry.compress_type != zipfile.ZIP_STORED or PurePosixPath(entry.filename).name != entry.filename:
                     raise ArtifactFormatError(f"zip entry {entry.filename!r} is not one of an artifact's")
             return {entry.filename: archive.read(entry) for entry in entries}
-    # NotImplementedError is zipfile's, for an entry of a version or with a flag that it does not know.
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    # RuntimeError is zipfile's, for an entry that is encrypted, or of a version or with a flag that it does not know.
+    except (zipfile.BadZipFile, ValueError, EOFError, RuntimeError, OSError) as error:
         raise ArtifactFormatError(f"neither an artifact directory nor an artifact zip: {error}") from None
 
 

@@ -40,6 +40,15 @@ def test_a_row_is_refused_before_its_cells_are_made(written: Written, content: s
         datafiles.read_series(written(content))
 
 
+@pytest.mark.parametrize("index", ["", "Unnamed: 0"])
+def test_names_are_looked_at_once(written: Written, index: str) -> None:
+    """Once for each column would be hours."""
+    columns = 60_000
+    text = ",".join([index, *map(str, range(columns))]) + "\n" + "".join(f"{at}{',0.5' * columns}\n" for at in range(3))
+    assert datafiles.read_windows(written(text)).windows.shape == (3, columns, 1)
+    assert datafiles.read_series(written(text)).samples.shape == (3, columns)
+
+
 def test_more_rows_than_fit_are_refused(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monitor.datafiles.text.MAX_BYTES", 1000)
     assert len(datafiles.read_series(written("1\n" * 120)).samples) == 120

@@ -257,6 +257,7 @@ def _step(times_secs: NDArray[np.floating]) -> float:
     """The time of a row: the median step, or a share of one where most rows share a time; 0 where times run back."""
     steps = np.diff(times_secs.astype(np.float64))
     forward = steps[steps > 0]
-    if not len(forward) or np.median(steps) < 0:
+    if not len(forward):
         return 0.0
-    return float(np.median(steps)) or float(np.median(forward)) * len(forward) / len(steps)
+    median = float(np.median(steps))
+    return max(median, 0.0) if median else float(np.median(forward)) * len(forward) / len(steps)

@@ -84,6 +84,9 @@ def test_an_interruption_waits_for_the_checkpoint(tmp_path: Path) -> None:
     saved = Checkpoints(tmp_path / "c", "a", 1)
     run = fitting._Run(task(DENSE, ObjectivePart()), WINDOWS, WINDOWS[:0])
     progress = run.advance(run.start())
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell ignores it for what it runs in the background
 
     def save() -> None:
         with checkpoints._uninterrupted():
@@ -95,6 +98,7 @@ def test_an_interruption_waits_for_the_checkpoint(tmp_path: Path) -> None:
     assert saved.restore(run.start()).epoch == 1
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
 
 
 def test_another_runs_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def _reasons() -> Iterator[_Reasons]:
 class _Network(KafkaNetClient):  # type: ignore[misc] # the client has no types
     """The client's network, closed by the thread that reads from its sockets.
 
-    kafka-python 3.0.12: `close()` takes sockets away in the caller's thread. Where the IO thread has just woken to
+    D31, kafka-python 3.0.12: `close()` takes sockets away in the caller's thread. Where the IO thread has just woken to
     read from one, it logs an error with a traceback (net/transport.py, `_sock_recv`: "'NoneType' object has no
     attribute 'recv'"), and an error too where metadata were on their way (cluster.py: "failed Cancelled").
     """
@@ -96,7 +96,7 @@ def connect(make: Callable[..., Client], kafka: Kafka, settings: dict[str, Any])
         try:
             return make(**settings, kafka_client=network)
         except (KafkaError, OSError) as error:
-            # kafka-python 3.0.12: a constructor that raises leaves its sockets open and its IO thread running.
+            # D32, kafka-python 3.0.12: a constructor that raises leaves its sockets open and its IO thread running.
             for client in made:
                 with suppress(Exception):
                     client.close()
@@ -107,7 +107,7 @@ def probe(kafka: Kafka) -> None:
     """Waits until some bootstrap server takes a TCP connection, and TLS where asked for, up to `PROBE_TIMEOUT_MS`.
 
     Before kafka-python tries, because our own attempt can say what went wrong, and because kafka-python 3.0.12 leaves
-    the socket of a failed TLS handshake open (net/manager.py, _build_transport).
+    the socket of a failed TLS handshake open (D33).
 
     Raises:
         BackendError: none does; the message says how each one failed.

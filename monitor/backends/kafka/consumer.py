@@ -57,8 +57,8 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # the client h
         self._events.extend(Revoked(TopicPartition(*partition)) for partition in sorted(revoked))
 
     def on_partitions_lost(self, lost: Sequence[Any]) -> None:
-        # kafka-python 3.0.12: the assignor goes on claiming its last assignment as owned, so a member that was thrown
-        # out would rejoin with a claim to partitions that others own by now (Java claims what it still has: nothing).
+        # D34: the assignor goes on claiming its last assignment as owned, so a member that was thrown out would rejoin
+        # with a claim to partitions that others own by now (Java claims what it still has: nothing).
         self._assignor.member_assignment = None
         self._events.extend(Revoked(TopicPartition(*partition), lost=True) for partition in sorted(lost))
 
@@ -66,7 +66,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # the client h
 class _KeptJoin:
     """A join under way, as one that is never found done before it was waited for.
 
-    kafka-python 3.0.12: a JoinGroup that is answered between two polls is thrown away by the second, which joins anew
+    D35: a JoinGroup that is answered between two polls is thrown away by the second, which joins anew
     (coordinator/base.py, join_group_async: `_join_task.is_done`), and so makes everybody rebalance again. Two members
     that take short polls in turn never come to rest.
     """
@@ -99,7 +99,7 @@ class Member:
         listener = _Listener(self._consumer, assignor, self._events)
         topics = list(self._config.input.topics)
         self._consumer.subscribe(topics=topics, listener=listener)
-        # kafka-python 3.0.12: an answer to the metadata request before subscribe() clears the flag that asks for ours
+        # D36: an answer to the metadata request before subscribe() clears the flag that asks for ours
         # (cluster.py, set_topics). A leader that joins without metadata assigns nothing, and the group stands
         # still until metadata_max_age_ms.
         cluster = self._consumer._cluster
@@ -142,7 +142,7 @@ class Member:
             return {}
         except KafkaError as error:
             raise explain(error, "poll", self._config) from error
-        # kafka-python 3.0.12: a heartbeat that is answered FENCED_INSTANCE_ID only switches heartbeats off; poll()
+        # D37: a heartbeat that is answered FENCED_INSTANCE_ID only switches heartbeats off; poll()
         # goes on returning records and never says so (coordinator/base.py, _do_heartbeat).
         stable = coordinator.state is MemberState.STABLE and not coordinator.rejoin_needed
         if stable and not coordinator._heartbeat_enabled:

@@ -1,6 +1,6 @@
 """The crash-only transactional producer.
 
-kafka-python's transactions are not safe to use like Java's (RELIABILITY.md, D1-D10). One discipline avoids all known
+kafka-python's transactions are not safe to use like Java's (DEFECTS.md, D1-D10). One discipline avoids all known
 defects: flush, check every future, send offsets, commit; and after any exception or doubt never touch that producer
 again: destroy it, make a new one with the same transactional id, and let `init_transactions()` settle what happened.
 """

@@ -120,7 +120,7 @@ class PartitionState:
         try:
             for key, incident in state.decode_incidents(name, restored.state).items():
                 made._remember(key, incident)
-        except (state.StateError, UnicodeDecodeError) as error:
+        except state.StateError as error:
             cold = str(error)
         if not restored.followable:
             lost = max(0, start - position.offset)
@@ -137,7 +137,7 @@ class PartitionState:
         else:
             try:
                 made._refill(position.replay_from, restored.state, manifest)
-            except (state.StateError, UnicodeDecodeError) as error:
+            except state.StateError as error:
                 cold = cold or str(error)
             else:
                 return made, Resumed(begin=position.replay_from, live_from=position.offset, cold=cold)

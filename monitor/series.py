@@ -51,11 +51,17 @@ class SeriesTable:
         return numbers, rejected
 
     def register(self, key: bytes) -> int:
-        """The number of the series `key`, which is valid UTF-8."""
-        number = self._rows.setdefault(key, len(self.keys))
-        if number == len(self.keys):
+        """The number of the series `key`.
+
+        Raises:
+            UnicodeDecodeError: `key` is not UTF-8; then nothing is registered.
+        """
+        number = self._rows.get(key)
+        if number is None:
+            name = key.decode()  # first of all: a key without its name would shift the names of all that follow
+            number = self._rows[key] = len(self.keys)
             self.keys.append(key)
-            self.names.append(key.decode())
+            self.names.append(name)
         return number
 
     def _problem(self, key: bytes | None) -> tuple[Reason, str] | None:

@@ -63,12 +63,17 @@ def decode_incidents(partition: TopicPartition, records: Iterable[StateRecord]) 
     prefix = incident_key(partition, b"")
     try:
         return {
-            record.key.removeprefix(prefix): msgspec.json.decode(record.value, type=Incident)
+            _series(record.key.removeprefix(prefix)): msgspec.json.decode(record.value, type=Incident)
             for record in records
             if record.key.startswith(prefix)
         }
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StateError(f"incident of {partition}: {error}") from None
+
+
+def _series(key: bytes) -> bytes:
+    key.decode()  # what is no text names no series
+    return key
 
 
 def encode_checkpoint(
@@ -128,6 +133,10 @@ def decode_checkpoint(
         raise StateError(f"checkpoint of {partition} at offset {offset}: {len(shards)} of {wanted} shards found")
     parts = [_tails(partition, shards[number], length, channels) for number in range(wanted)]
     series = [name for number in range(wanted) for name in shards[number].series]
+    try:
+        b"".join(map(_series, series))
+    except UnicodeDecodeError as error:
+        raise StateError(f"checkpoint of {partition}: a series' name is not UTF-8: {error}") from None
     if len(set(series)) != len(series):
         raise StateError(f"checkpoint of {partition}: a series stands in it twice")
     return series, Tails(*(np.concatenate([getattr(part, name) for part in parts]) for name in Tails.__slots__))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.config import Http
 from monitor.errors import ConfigError
-from monitor.http import STUCK_S, HttpServer
+from monitor.http import MAX_CONNECTIONS, PATIENCE_S, STUCK_S, HttpServer
 from monitor.partition import Counts
 from monitor.telemetry import Telemetry, Vitals
 
@@ -131,3 +134,82 @@ def test_closing_ends_it_and_is_idempotent() -> None:
     made.server.close()
     with pytest.raises(urllib.error.URLError):
         made.get("/livez")
+
+
+def connect(service: Service, sent: bytes = b"") -> socket.socket:
+    host, _, port = service.server.address.rpartition(":")
+    connection = socket.create_connection((host, int(port)), timeout=10)
+    connection.sendall(sent)
+    return connection
+
+
+def open_files() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the server has hung up; reads what there is, without waiting for more."""
+    connection.setblocking(False)
+    try:
+        while connection.recv(1 << 20):
+            pass
+        return True
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def probe_all(service: Service, most_s: float) -> None:
+    service.vitals.ready = True
+    for path in ("/livez", "/readyz", "/metrics"):
+        started = time.monotonic()
+        assert service.get(path)[0] == 200, path
+        assert time.monotonic() - started < most_s, path
+
+
+WHOLE = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def test_clients_that_stand_still_are_closed_and_keep_no_probe_out(service: Service) -> None:
+    """A hundred half-sent heads, one that sends a byte at a time, one that reads nothing, one that is merely idle."""
+    with ExitStack() as opened:
+        begun = time.monotonic()
+        still = [opened.enter_context(connect(service, b"GET /livez HTTP/1.1\r\nX-Half: ")) for _ in range(100)]
+        still.append(
+            opened.enter_context(connect(service, WHOLE.replace(b"\r\n\r\n", b"\r\nContent-Length: 9\r\n\r\n1")))
+        )
+        still.append(opened.enter_context(connect(service, WHOLE.replace(b"livez", b"metrics") * 500)))
+        still.append(opened.enter_context(connect(service, WHOLE)))
+        slow = opened.enter_context(connect(service, b"G"))
+        with suppress(ConnectionError):
+            for byte in b"ET /livez HTTP/1.1":
+                probe_all(service, 3.0)
+                slow.sendall(bytes([byte]))
+                time.sleep(0.5)
+        assert time.monotonic() - begun < PATIENCE_S + 3
+        time.sleep(1)
+        assert all(map(is_closed, still))
+
+
+def test_connections_are_bounded_and_the_newest_is_served(service: Service) -> None:
+    before = open_files()
+    with ExitStack() as opened:
+        many = [opened.enter_context(connect(service, b"GET /l")) for _ in range(MAX_CONNECTIONS + 100)]
+        probe_all(service, 3.0)
+        with connect(service, WHOLE) as newest:
+            assert newest.recv(1000).startswith(b"HTTP/1.1 200")
+        assert all(map(is_closed, many[:90]))
+        assert not any(map(is_closed, many[-90:]))
+        assert open_files() - before - len(many) <= MAX_CONNECTIONS + 10
+
+
+def test_a_connection_is_used_again(service: Service) -> None:
+    ports = set()
+    connection = http.client.HTTPConnection(service.server.address, timeout=10)
+    with closing(connection):
+        for _ in range(3):
+            connection.request("GET", "/livez")
+            assert connection.getresponse().read() == b"ok\n"
+            ports.add(connection.sock.getsockname()[1])
+        assert len(ports) == 1

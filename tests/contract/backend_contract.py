@@ -266,6 +266,34 @@ class BackendContract:
         turns.until(lambda: turns.count() == 2)
         assert len(turns.rows[paused]) == 1
 
+    @pytest.mark.parametrize("go_on", ["resume", "begin", "recover"])
+    def test_a_partition_held_half_read_goes_on(
+        self, cluster: Cluster, start: Callable[..., Turns], go_on: str
+    ) -> None:
+        """D16: the client never fetched it again once others had been read meanwhile."""
+        cluster.create(cluster.input, 3)
+        for number in range(3):
+            cluster.feed(number, [(None, b"%d" % i, i) for i in range(2_000)])
+        turns = start()
+        turns.until(lambda: turns.count() > 0 and len(turns.owned) == 3, max_records=100)
+        held = max(turns.rows, key=lambda partition: len(turns.rows[partition]))
+        assert 0 < len(turns.rows[held]) < 2_000, "half read"
+        turns.backend.pause([held])
+        others = [partition for partition in turns.owned if partition != held]
+        turns.until(lambda: all(len(turns.rows[partition]) == 2_000 for partition in others), max_records=700)
+        assert len(turns.rows[held]) < 2_000
+        if go_on == "resume":
+            turns.backend.resume([held])
+        elif go_on == "begin":
+            turns.backend.begin(held, turns.next[held])
+        else:
+            next_offset = turns.next[held]
+            turns.backend.recover()
+            turns.backend.begin(held, next_offset)
+        turns.until(lambda: turns.count() == 6_000)
+        for rows in turns.rows.values():
+            assert [row[0] for row in rows] == list(range(2_000))
+
     def test_offset_at(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
         cluster.create(cluster.input, 1)
         cluster.feed(0, [(None, b"x", 1000), (None, b"y", 2000), (None, b"z", 3000)])

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pytest
 from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaTimeoutError
 
 from monitor.backends.abstract import AbortedError, Backend, Commit, Headers, Message, Position, TopicPartition
@@ -251,6 +252,39 @@ class TestKafkaBackend(BackendContract):
                 pytest.fail("a record was read again although it was committed before the rebalance")
         assert len(first.owned) == len(second.owned) == 1
         assert not uncommitted, "the rebalance was never seen while records were uncommitted"
+
+    def test_added_partitions_are_read_though_the_rejoin_is_slow(
+        self, cluster: KafkaCluster, start: Callable[..., Turns], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """D20: a rejoin for new partitions whose SyncGroup outlasts a poll was never completed."""
+        cluster.create(cluster.input, 1)
+        cluster.create(cluster.state, 3, cleanup_policy="compact")
+        turns = start()
+        turns.until(lambda: len(turns.owned) == 1)
+        admin = KafkaAdminClient(bootstrap_servers=cluster.bootstrap)
+        try:
+            admin.create_partitions({cluster.input: 3})
+        finally:
+            admin.close()
+        coordinator = turns.backend._member._consumer._coordinator  # type: ignore[attr-defined]
+        send = coordinator._manager.send
+
+        async def late(*request: Any, **options: Any) -> Any:
+            answer = await send(*request, **options)
+            await coordinator._net.sleep(0.5)  # a remote cluster, or one that is busy
+            return answer
+
+        def sent(request: Any, *arguments: Any, **options: Any) -> Any:
+            if type(request).__name__ != "SyncGroupRequest":
+                return send(request, *arguments, **options)
+            return coordinator._manager.call_soon(lambda: late(request, *arguments, **options))
+
+        monkeypatch.setattr(coordinator._manager, "send", sent)
+        coordinator._cluster.request_update()  # what metadata_max_age_ms does in time
+        for number in (1, 2):
+            cluster.feed(number, [(None, b"x", 1)])
+        turns.until(lambda: turns.count() == 2)
+        assert len(turns.owned) == 3
 
     def test_another_member_waits_for_an_open_transaction(
         self, cluster: KafkaCluster, start: Callable[..., Turns]

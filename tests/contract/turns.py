@@ -21,7 +21,7 @@ from monitor.backends.abstract import (
 from monitor.config import Config
 
 Row = tuple[int, int, bytes | None, bytes | None]
-PATIENCE_S = 40.0
+PATIENCE_S = 12.0
 
 
 class Cluster(ABC):
@@ -110,14 +110,16 @@ class Turns:
     def count(self) -> int:
         return sum(len(rows) for rows in self.rows.values())
 
-    def until(self, condition: Callable[[], bool], *others: Turns, recover: bool = False) -> None:
+    def until(
+        self, condition: Callable[[], bool], *others: Turns, recover: bool = False, max_records: int = 10_000
+    ) -> None:
         """Takes turns, with the others, until `condition`; a failure says what was seen instead."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline, f"owned {self.owned}, {self.count()} rows, events {self.events}"
             for turns in (self, *others):
                 try:
-                    turns.turn()
+                    turns.turn(max_records=max_records)
                 except AbortedError:
                     if not recover:
                         raise

@@ -121,6 +121,9 @@ class Member:
 
     def _fetch(self, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
         coordinator = self._consumer._coordinator
+        # D20: a rejoin for new partitions is forgotten if its SyncGroup takes longer than one poll.
+        if coordinator.need_rejoin():
+            coordinator.request_rejoin()
         if coordinator._join_task is not None and not isinstance(coordinator._join_task, _KeptJoin):
             coordinator._join_task = _KeptJoin(coordinator._join_task)
         try:
@@ -174,7 +177,22 @@ class Member:
                 self._owned.discard(event.partition)
             self._begun.pop(event.partition, None)
             self._ends.pop(event.partition, None)
+            self._drop_fetched(event.partition)
         return events
+
+    def _drop_fetched(self, partition: TopicPartition) -> None:
+        """Throws away what the client has fetched of a partition beyond its position. Never blocks.
+
+        D16: kafka-python parks a half-taken partition that is paused, and may never fetch it again. The position stands
+        behind the last record handed over, so the next fetch goes on exactly there. All three are touched only by the
+        thread that polls (consumer/fetcher.py).
+        """
+        fetcher, asked = self._consumer._fetcher, KafkaPartition(*partition)
+        fetcher._paused_partition_records.pop(asked, None)
+        fetcher._paused_completed_fetches.pop(asked, None)
+        taken = fetcher._next_partition_records
+        if taken is not None and taken.topic_partition == asked:
+            fetcher._next_partition_records = None
 
     def silence(self) -> frozenset[TopicPartition]:
         """Applies events nobody heard of, pauses everything, and returns what is owned. Never blocks."""
@@ -189,24 +207,31 @@ class Member:
 
     def rebalancing(self) -> bool:
         """Whether the next poll will leave the current generation. Never blocks."""
-        return bool(self._consumer._coordinator.rejoin_needed)
+        return bool(self._consumer._coordinator.need_rejoin())
 
     def begin(self, partition: TopicPartition, offset: int) -> None:
         """Seeks, then lets records through. Never blocks."""
         if partition not in self._owned:
             raise ValueError(f"{partition} is not ours; begin() is for partitions that poll() or recover() named")
         # D11: kafka-python keeps positions over rebalances and aborted transactions, so nothing but a seek is sure.
+        self._drop_fetched(partition)
         self._consumer.seek(KafkaPartition(*partition), offset)
         self._consumer.resume(KafkaPartition(*partition))
         self._begun[partition] = offset
 
     def pause(self, partitions: Sequence[TopicPartition] | set[TopicPartition]) -> None:
         """Holds records back; partitions that are not ours are passed over. Never blocks."""
-        self._consumer.pause(*(KafkaPartition(*partition) for partition in partitions if partition in self._owned))
+        for partition in partitions:
+            if partition in self._owned:
+                self._consumer.pause(KafkaPartition(*partition))
+                self._drop_fetched(partition)
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
-        """Undoes `pause` for begun partitions. Never blocks."""
-        self._consumer.resume(*(KafkaPartition(*partition) for partition in partitions if partition in self._begun))
+        """Undoes `pause` for begun partitions: reading goes on at the position. Never blocks."""
+        for partition in partitions:
+            if partition in self._begun:
+                self._drop_fetched(partition)
+                self._consumer.resume(KafkaPartition(*partition))
 
     def committed(self, partition: TopicPartition, timeout_s: float) -> OffsetAndMetadata | None:
         """What the group committed; waits while a predecessor's transaction is open (UNSTABLE_OFFSET_COMMIT)."""

@@ -234,7 +234,7 @@ class Limits(Section):
     commit_interval_ms: int = Field(100, ge=1, description="Age at which a busy loop commits.")
     idle_commit_interval_ms: int = Field(1_000, ge=1, description="Age at which progress without alerts is committed.")
     checkpoint_interval_ms: int = Field(5_000, ge=100, description="Time between window checkpoints of a partition.")
-    shutdown_timeout_ms: int = Field(20_000, ge=1_000, description="Grace for the last commit before we exit anyway.")
+    shutdown_timeout_ms: int = Field(20_000, ge=1_000, description="From SIGTERM to the end, at most, whatever hangs.")
 
 
 class Log(Section):

@@ -7,23 +7,19 @@ routine path, the same as after a crash. Signals only set a flag.
 from __future__ import annotations
 
 import gc
-import os
-import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 
 import structlog
 
 from monitor import alerts, deadletters
 from monitor.backends.abstract import AbortedError, Assigned, Backend, Commit, Message, Poll, Restored, TopicPartition
+from monitor.checkpointing import SEND_BYTES_PER_S, CheckpointSchedule
 from monitor.config import Config, start_timestamp_ms
 from monitor.detector.scoring import Scorer
-from monitor.errors import EXIT_TEMPFAIL, BackendError
+from monitor.errors import BackendError
 from monitor.processor import Outputs, Processor
 from monitor.telemetry import Telemetry, Vitals
 
@@ -32,8 +28,6 @@ log = structlog.get_logger("telltale")
 POLL_TIMEOUT_S = 0.5
 MOST_FAILURES = 5
 TAKE_OVER_S = 1.0
-# State that one transaction should carry; Kafka on one machine takes about 100 MB/s.
-CHECKPOINT_BYTES = 64 * 1024 * 1024
 # Cyclic garbage is rare here and the automatic collector costs a third of the rate: it runs this often instead. What
 # was there before the loop began is frozen, so a run takes a millisecond or two.
 GC_INTERVAL_S = 30.0
@@ -69,8 +63,7 @@ class Daemon:
         self._stop = threading.Event()
         self._pending = _Pending()
         self._arriving: deque[TopicPartition] = deque()  # ours, to be restored
-        self._fresh: set[TopicPartition] = set()
-        self._checkpoint_due_s: dict[TopicPartition, float] = {}
+        self._checkpoints = CheckpointSchedule(config.limits.checkpoint_interval_ms / 1000)
         self._doubt: AbortedError | None = None
         self._failures = 0  # in a row
         self._collected_s = self._looked_s = time.monotonic()
@@ -81,10 +74,14 @@ class Daemon:
 
     def checkpoint_soon(self) -> None:
         """Makes the next commit a checkpoint of every partition."""
-        self._checkpoint_due_s = dict.fromkeys(self._checkpoint_due_s, 0.0)
+        self._checkpoints.soon()
 
     def run(self, *, until_caught_up: bool = False) -> None:
-        """Joins the group, works until `stop` (or the end of the log), then writes a last checkpoint and leaves."""
+        """Joins the group, works until `stop` (or the end of the log), then writes a last checkpoint and leaves.
+
+        Raises:
+            BackendError: the log can't be reached, kept failing, or did not confirm the last commit.
+        """
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -95,7 +92,11 @@ class Daemon:
                 self.turn()
                 if until_caught_up and not self._arriving and not any(self._backend.lag().values()):
                     break
-            self.drain()
+            if not self.drain():
+                raise BackendError(
+                    "stopped without its last commit; the next start decides again what was not committed, nothing is "
+                    "lost"
+                )
         finally:
             gc.enable()
             gc.unfreeze()
@@ -152,9 +153,8 @@ class Daemon:
         if resumed.cold:
             self._vitals.cold_starts += 1
             log.error("Windows start empty.", partition=str(partition), reason=resumed.cold)
-        if resumed.fresh or resumed.cold or resumed.lost:
-            self._fresh.add(partition)  # committed at once, so that a crash now does not begin elsewhere
-        self._checkpoint_due_s[partition] = time.monotonic() + self._config.limits.checkpoint_interval_ms / 1000
+        elsewhere = bool(resumed.fresh or resumed.cold or resumed.lost)
+        self._checkpoints.begin(partition, time.monotonic(), at_once=elsewhere)
         self._backend.begin(partition, resumed.begin)
         log.info(
             "Partition assigned.",
@@ -176,8 +176,7 @@ class Daemon:
         self._processor.revoke(partition)
         if partition in self._arriving:
             self._arriving.remove(partition)
-        self._fresh.discard(partition)
-        self._checkpoint_due_s.pop(partition, None)
+        self._checkpoints.forget(partition)
 
     def _process(self, poll: Poll) -> None:
         started = time.monotonic()
@@ -201,7 +200,7 @@ class Daemon:
     def _commit_if_due(self) -> None:
         """At once when there is something to tell; else by age or amount, so that an idle stream costs little."""
         now, limits = time.monotonic(), self._config.limits
-        fresh = any(map(self._processor.wants_checkpoint, self._fresh))
+        fresh = any(map(self._processor.wants_checkpoint, self._checkpoints.first))
         if self._pending.since_s is None and not fresh:
             return
         age_ms = 0.0 if self._pending.since_s is None else (now - self._pending.since_s) * 1000
@@ -209,32 +208,17 @@ class Daemon:
         busy = age_ms >= limits.commit_interval_ms and self._processor.has_news
         caught_up = self._processor.has_news and not any(self._backend.lag().values())
         if full or busy or caught_up or fresh or age_ms >= limits.idle_commit_interval_ms:
-            self._commit(self._next_checkpoints(now))
-
-    def _next_checkpoints(self, now: float) -> set[TopicPartition]:
-        """The partitions that are due, longest due first, as many as one transaction should carry."""
-        due = sorted((at, partition) for partition, at in self._checkpoint_due_s.items() if now >= at)
-        chosen = set(self._fresh)
-        size = 0
-        for _, partition in due:
-            size += self._processor.checkpoint_bytes(partition)
-            if chosen and size > CHECKPOINT_BYTES:
-                break
-            chosen.add(partition)
-        return chosen
+            self._commit(self._checkpoints.due(now, self._processor.checkpoint_bytes))
 
     def _commit(self, checkpoints: set[TopicPartition]) -> None:
         started = time.monotonic()
         outputs = self._processor.take_outputs(checkpoints)
+        encoded = time.monotonic()
         positions = self._backend.commit(self._as_commit(outputs))
         self._processor.committed(positions, outputs.alerts)
         self._pending = _Pending()
-        self._fresh -= outputs.checkpoints.keys()
-        now = time.monotonic()
-        # Checkpoints may take a twentieth of the time at most, however large the state has become.
-        pause_s = 20 * (now - started) * len(self._checkpoint_due_s) / max(1, len(outputs.checkpoints))
-        for partition in checkpoints:
-            self._checkpoint_due_s[partition] = now + max(self._config.limits.checkpoint_interval_ms / 1000, pause_s)
+        work_s = encoded - started + _size(outputs) / SEND_BYTES_PER_S
+        self._checkpoints.committed(checkpoints, outputs.checkpoints, time.monotonic(), work_s)
         if outputs.positions:
             self._failures = 0
         self._vitals.commits += 1
@@ -274,22 +258,26 @@ class Daemon:
         self._arriving = deque(sorted(self._backend.recover()))
         self._doubt = None
 
-    def drain(self) -> None:
-        """The last commit: progress and a checkpoint of everything, under a deadline."""
-        timeout_s = self._config.limits.shutdown_timeout_ms / 1000
-        with _deadline(timeout_s):
-            try:
-                if self._doubt is None and self._processor.partitions:
-                    self._commit(set())  # first what was decided, then what makes the next start quick
-                    self.checkpoint_soon()
-                    left = set(filter(self._processor.wants_checkpoint, self._processor.partitions))
-                    while due := left & self._next_checkpoints(time.monotonic()):
-                        self._commit(due)
-                        left -= due
-            except AbortedError as error:
-                log.warning("Last commit in doubt; the next start restores.", reason=str(error))
-            self._backend.close()
+    def drain(self) -> bool:
+        """The last commit: progress and a checkpoint of everything. Whether all that was decided is committed."""
+        committed = self._doubt is None
+        try:
+            if committed and self._processor.partitions:
+                self._commit_all()
+        except AbortedError as error:
+            committed = False
+            log.warning("Last commit in doubt; the next start restores.", reason=str(error))
+        self._backend.close()
         log.info("Stopped.", commits=self._vitals.commits, windows=self._processor.counts.windows)
+        return committed
+
+    def _commit_all(self) -> None:
+        self._commit(set())  # first what was decided, then what makes the next start quick
+        self.checkpoint_soon()
+        left = set(filter(self._processor.wants_checkpoint, self._processor.partitions))
+        while due := left & self._checkpoints.due(time.monotonic(), self._processor.checkpoint_bytes):
+            self._commit(due)
+            left -= due
 
     def _look_around(self) -> None:
         now = time.monotonic()
@@ -307,38 +295,6 @@ class Daemon:
             self._vitals.ready = self._vitals.partitions > 0 and not self._arriving
 
 
-@contextmanager
-def _deadline(timeout_s: float) -> Iterator[None]:
-    """Ends the process if the block takes longer: what is not committed by then is decided again by a successor."""
-
-    def expire() -> None:
-        log.error("Shutdown took too long, leaving.", timeout_s=timeout_s)
-        os._exit(EXIT_TEMPFAIL)
-
-    timer = threading.Timer(timeout_s, expire)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-@contextmanager
-def stop_on_signals(daemon: Daemon) -> Iterator[None]:
-    """SIGTERM and SIGINT ask the daemon to stop; a second one ends the process at once."""
-    seen = False
-
-    def handle(number: int, _: FrameType | None) -> None:
-        nonlocal seen
-        if seen:
-            os._exit(128 + number)
-        seen = True
-        daemon.stop()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _size(outputs: Outputs) -> int:
+    """Bytes of the checkpoints."""
+    return sum(len(value) for records in outputs.checkpoints.values() for _, value in records)

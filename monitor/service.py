@@ -30,8 +30,9 @@ def run_daemon(path: Path) -> None:
     # JAX takes seconds to import: a mistake in the configuration is said before.
     from monitor.assembly import load_detector, make_processor
     from monitor.backends.kafka import KafkaBackend
-    from monitor.daemon import Daemon, stop_on_signals
+    from monitor.daemon import Daemon
     from monitor.http import HttpServer
+    from monitor.stopping import stop_on_signals
 
     artifact, scorer = load_detector(config.model.artifact)
     processor = make_processor(config, artifact)
@@ -42,13 +43,13 @@ def run_daemon(path: Path) -> None:
     telemetry = Telemetry(vitals, lambda: processor.counts, info, processor.threshold, lines)
     server = HttpServer(config.http, telemetry, vitals)
     daemon = Daemon(config, KafkaBackend(config), processor, scorer, telemetry, vitals)
-    try:
-        server.start()
-        _say_hello(config, artifact, processor.threshold, server.address)
-        with stop_on_signals(daemon):
+    with stop_on_signals(daemon.stop, config.limits.shutdown_timeout_ms / 1000):
+        try:
+            server.start()
+            _say_hello(config, artifact, processor.threshold, server.address)
             daemon.run()
-    finally:
-        server.close()
+        finally:
+            server.close()
 
 
 def _say_hello(config: Config, artifact: Artifact, threshold: float, address: str) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 
 from monitor.broker.cli import app
-from monitor.errors import BrokerError
+from monitor.errors import TelltaleError
 
 
 def main() -> None:
     try:
         app(prog_name="python -m monitor.broker")
-    except BrokerError as error:
+    except TelltaleError as error:
         sys.stderr.write(f"telltale: {error}\n")
         sys.exit(error.exit_code)
 

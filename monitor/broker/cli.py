@@ -1,4 +1,4 @@
-"""`telltale kafka`: start, stop and status of the local broker.
+"""`telltale kafka`: start, stop and status of the local broker, and topics.
 
 Rules of this file: parse, call, say. Results go to stdout, what happens on the way to stderr; errors are raised, and
 the caller of the app maps them to exit codes.
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from monitor.broker import topics
+
 if TYPE_CHECKING:
     from monitor.broker.status import BrokerStatus, Status
 
@@ -21,6 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(topics.app, name="topics")
 
 DataDir = Annotated[
     Path | None,
@@ -62,7 +65,7 @@ def start(
         port=port,
         brokers=brokers,
         heap_mb=None if heap is None else parse_heap(heap),
-        settings=_parse_settings(settings or []),
+        settings=topics.pairs(settings),
         report=_to_stderr,
     )
     kafka.start()
@@ -103,16 +106,6 @@ def status(
 
 def _to_stderr(sentence: str) -> None:
     typer.echo(sentence, err=True)
-
-
-def _parse_settings(pairs: list[str]) -> dict[str, str]:
-    settings = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"{pair!r}: write KEY=VALUE", param_hint="--set")
-        settings[key.strip()] = value.strip()
-    return settings
 
 
 def _say(found: Status) -> None:

@@ -97,7 +97,7 @@ class TestKafkaBackend(BackendContract):
             [
                 rf"input topic {cluster.input} has cleanup.policy=compact; expected delete",
                 rf"output topic {cluster.alerts} has cleanup.policy=compact",
-                rf"state topic {cluster.state} has 2 partitions; expected 3.*--alter --topic \S+ --partitions 3",
+                rf"state topic {cluster.state} has 2 partitions; expected 3.*topics alter \S+ --partitions 3",
                 rf"output topic {cluster.state} has cleanup.policy=delete; expected compact",
             ],
             strict=True,
@@ -110,7 +110,7 @@ class TestKafkaBackend(BackendContract):
         cluster.create(cluster.input, 3)
         with pytest.raises(ConfigError) as caught:
             start(output={"create_topics": False})
-        command = rf"kafka-topics.sh --bootstrap-server \S+ --create --topic {cluster.state} --partitions 3 .*compact"
+        command = rf"telltale kafka topics create {cluster.state} --partitions 3 .*compact.* --bootstrap-server \S+"
         assert re.search(command, str(caught.value))
 
     def test_a_record_of_ten_megabytes(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:

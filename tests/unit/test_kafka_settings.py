@@ -154,8 +154,7 @@ def test_an_unreachable_cluster_is_named(tried: str, kind: type[Exception]) -> N
 
 def test_the_command_that_creates_the_state_topic() -> None:
     assert creation_command(CONFIG, "pumps.state", 6, STATE).startswith(
-        "kafka-topics.sh --bootstrap-server 127.0.0.1:9092 --create --topic pumps.state --partitions 6 "
-        "--config cleanup.policy=compact"
+        "telltale kafka topics create pumps.state --partitions 6 --set cleanup.policy=compact"
     )
 
 

@@ -1,7 +1,16 @@
 """Apache Kafka behind the `Backend` contract; the only package of the product that imports kafka-python."""
 
 from monitor.backends.kafka.backend import KafkaBackend
-from monitor.backends.kafka.clients import Record, TopicReader, create_topic, delete_topic, end_offsets, read_topic
+from monitor.backends.kafka.clients import (
+    Record,
+    TopicReader,
+    alter_topic,
+    create_topic,
+    delete_topic,
+    end_offsets,
+    list_topics,
+    read_topic,
+)
 from monitor.backends.kafka.feed import FeedProducer
 from monitor.backends.kafka.partitioning import partition_of
 
@@ -10,9 +19,11 @@ __all__ = [
     "KafkaBackend",
     "Record",
     "TopicReader",
+    "alter_topic",
     "create_topic",
     "delete_topic",
     "end_offsets",
+    "list_topics",
     "partition_of",
     "read_topic",
 ]

@@ -12,15 +12,15 @@ from typing import Any, Literal, NamedTuple, Self
 
 from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
-from kafka.admin import KafkaAdminClient, OffsetSpec
-from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
+from kafka.errors import KafkaError, RetriableError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
 from monitor.backends.abstract import Headers, RecordColumns, TopicPartition
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.batches import columns, return_runs
 from monitor.backends.kafka.connecting import connect, probe
 from monitor.config import Kafka
-from monitor.errors import BackendError, ConfigError
+from monitor.errors import BackendError, ConfigError, TelltaleError
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 
@@ -189,8 +189,35 @@ def create_topic(
         except TopicAlreadyExistsError:
             return False
         except KafkaError as error:
-            raise BackendError(f"topic {topic} could not be created: {error}") from error
+            raise _failed(f"topic {topic} could not be created", error) from error
         return True
+
+
+def alter_topic(
+    cluster: Kafka | str, topic: str, *, partitions: int | None = None, topic_settings: Mapping[str, str] | None = None
+) -> None:
+    """Gives a topic more partitions, changes some of its settings, or both; what is not named stays.
+
+    Raises:
+        ConfigError: the topic does not exist, has as many partitions already, or does not know a setting.
+        BackendError: no broker answers.
+    """
+    with _admin(cluster) as admin:
+        try:
+            if topic_settings:
+                changed = ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict(topic_settings))
+                admin.alter_configs([changed])
+            if partitions is not None:
+                admin.create_partitions({topic: partitions})
+        except (KafkaError, ValueError) as error:
+            raise _failed(f"topic {topic} could not be changed", error) from error
+
+
+def list_topics(cluster: Kafka | str) -> dict[str, int]:
+    """The topics of a cluster, but for Kafka's own, and how many partitions each has."""
+    with _admin(cluster) as admin:
+        found = admin.describe_topics()
+    return {topic["name"]: len(topic["partitions"]) for topic in found if not topic["is_internal"]}
 
 
 def delete_topic(cluster: Kafka | str, topic: str) -> bool:
@@ -212,6 +239,14 @@ def end_offsets(cluster: Kafka | str, topic: str) -> dict[TopicPartition, int]:
         asked = {KafkaPartition(topic, partition): OffsetSpec.LATEST for partition in partitions}
         found = admin.list_partition_offsets(asked) if asked else {}
         return {TopicPartition(*partition): int(at.offset) for partition, at in found.items()}
+
+
+def _failed(what: str, error: Exception) -> TelltaleError:
+    """Ours for what a broker, or the client before it, refused: a retry helps only where it says so."""
+    # "Unknown topic" is retriable to the client, whose metadata may be old; an admin's answer is the controller's.
+    retriable = isinstance(error, RetriableError) and not isinstance(error, UnknownTopicOrPartitionError)
+    kind = BackendError if retriable else ConfigError
+    return kind(f"{what}: {error}")
 
 
 def _admin(cluster: Kafka | str) -> Any:

@@ -17,6 +17,7 @@ from monitor.backends.abstract import AbortedError, StateRecord
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import connect
 from monitor.backends.kafka.faults import explain
+from monitor.backends.kafka.topics import change_command
 from monitor.config import Config
 from monitor.errors import ConfigError
 
@@ -56,8 +57,7 @@ class StateReader:
         except UnknownTopicOrPartitionError as error:
             raise ConfigError(
                 f"state topic {asked.topic} has no partition {partition}; the input has more partitions than it; run "
-                f"kafka-topics.sh --bootstrap-server {','.join(self._config.kafka.bootstrap_servers)} --alter "
-                f"--topic {asked.topic} --partitions {partition + 1}"
+                + change_command(self._config, asked.topic, partitions=partition + 1)
             ) from error
         except KafkaError as error:
             self.close()
@@ -96,7 +96,7 @@ class StateReader:
                 raise AbortedError(
                     f"restore: no progress in state topic {asked.topic}, partition {asked.partition}, at offset "
                     f"{position} of {end} for {self._patience_s:.0f} s; a transaction may be hanging, see "
-                    "kafka-transactions.sh find-hanging"
+                    f"python -m kafka.admin -b {self._config.kafka.bootstrap_servers[0]} transactions find-hanging"
                 )
         return tuple(StateRecord(key, value) for key, value in newest.items())
 

@@ -50,21 +50,42 @@ def prepare_topics(admin: Any, config: Config) -> None:
         raise ConfigError("\n".join([f"Kafka at {servers}: {count}", *(f"  {problem}" for problem in problems)]))
 
 
+def outputs(config: Config) -> dict[str, dict[str, str]]:
+    """The topics we write, and the settings that each is created with."""
+    output = config.output
+    return {output.alerts: DELETE, output.dead_letters: DELETE, config.state_topic: STATE}
+
+
 def creation_command(config: Config, topic: str, partitions: int | str, settings: Mapping[str, str]) -> str:
     """What an operator types to create a topic."""
-    flags = [f"--topic {topic}", f"--partitions {partitions}"]
+    flags = [f"--partitions {partitions}"]
     if config.output.replication_factor > 0:
         flags.append(f"--replication-factor {config.output.replication_factor}")
-    flags += [f"--config {name}={value}" for name, value in settings.items()]
-    return f"kafka-topics.sh --bootstrap-server {','.join(config.kafka.bootstrap_servers)} --create {' '.join(flags)}"
+    flags += [f"--set {name}={value}" for name, value in settings.items()]
+    return f"telltale kafka topics create {topic} {' '.join(flags)} {_whereto(config)}"
+
+
+def change_command(
+    config: Config, topic: str, *, partitions: int | None = None, settings: Mapping[str, str] | None = None
+) -> str:
+    """What an operator types to give a topic more partitions, or other settings."""
+    flags = [] if partitions is None else [f"--partitions {partitions}"]
+    flags += [f"--set {name}={value}" for name, value in (settings or {}).items()]
+    return f"telltale kafka topics alter {topic} {' '.join(flags)} {_whereto(config)}"
+
+
+def _whereto(config: Config) -> str:
+    """The cluster, as our commands take it: credentials are only in the configuration."""
+    if config.kafka.security_protocol == "PLAINTEXT":
+        return f"--bootstrap-server {','.join(config.kafka.bootstrap_servers)}"
+    return "--config telltale.toml"
 
 
 class _Topics:
     def __init__(self, admin: Any, config: Config) -> None:
         self._admin = admin
         self._config = config
-        output = config.output
-        self._outputs = {output.alerts: DELETE, output.dead_letters: DELETE, config.state_topic: STATE}
+        self._outputs = outputs(config)
         names = [*config.input.topics, *self._outputs]
         self._found = {topic["name"]: topic for topic in admin.describe_topics(names)}
         self._policies = self._cleanup_policies([name for name in names if self._error(name) is NoError])
@@ -117,18 +138,16 @@ class _Topics:
         if problems:
             return problems
         partitions = len(self._found[topic]["partitions"])
-        servers = ",".join(self._config.kafka.bootstrap_servers)
         if state and partitions < widest:
             problems.append(
                 f"state topic {topic} has {partitions} partitions; expected {widest}, as many as the largest input "
-                f"topic: kafka-topics.sh --bootstrap-server {servers} --alter --topic {topic} --partitions {widest}"
+                f"topic: {change_command(self._config, topic, partitions=widest)}"
             )
         policy = self._policies.get(topic)
         if policy is not None and policy != settings["cleanup.policy"]:
             problems.append(
                 f"output topic {topic} has cleanup.policy={policy}; expected {settings['cleanup.policy']}: "
-                f"kafka-configs.sh --bootstrap-server {servers} --alter --topic {topic} "
-                f"--add-config cleanup.policy={settings['cleanup.policy']}"
+                + change_command(self._config, topic, settings={"cleanup.policy": settings["cleanup.policy"]})
             )
         return problems
 

@@ -1,0 +1,147 @@
+"""`telltale kafka topics`: create, change and list topics, of the local broker or of any cluster.
+
+Rules of this file: as of `monitor.broker.cli`. The remedies that the daemon names are these commands.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monitor.errors import ConfigError
+
+if TYPE_CHECKING:
+    from monitor.config import Config, Kafka
+
+app = typer.Typer(
+    help="Create, change and list topics.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="The local broker's data, where they are not in the usual place."),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help="A daemon's configuration: its cluster and its topics."),
+]
+Servers = Annotated[
+    str | None,
+    typer.Option(
+        "--bootstrap-server",
+        "-b",
+        metavar="HOST:PORT",
+        help="A cluster that asks for no credentials. Default: the local broker.",
+    ),
+]
+Partitions = Annotated[int | None, typer.Option(min=1, help="How many partitions.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A topic's setting, such as retention.ms; may be repeated."),
+]
+
+
+@app.command()
+def create(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Topics; default: those of --config that are missing.")
+    ] = None,
+    partitions: Partitions = None,
+    replication_factor: Annotated[int, typer.Option(min=-1, help="Replicas; -1: the broker's default.")] = -1,
+    settings: Settings = None,
+    config: ConfigFile = None,
+    bootstrap_server: Servers = None,
+    data: DataDir = None,
+) -> None:
+    """Create topics, and wait until they can be used. One that is there already is left as it is.
+
+    With --config and no name: the topics that the daemon reads and writes, each with the settings that it needs.
+    """
+    from monitor.backends.kafka import create_topic
+    from monitor.backends.kafka.topics import outputs
+
+    cluster, found = _cluster(config, bootstrap_server, data)
+    wanted: dict[str, dict[str, str]] = {name: {} for name in names or ()}
+    if not names:
+        if found is None:
+            raise ConfigError("no topic is named; name one, or give --config to create those of a configuration")
+        wanted = {**{topic: {} for topic in found.input.topics}, **outputs(found)}
+    for name, needed in wanted.items():
+        made = create_topic(
+            cluster,
+            name,
+            partitions or 1,
+            replication_factor=replication_factor,
+            topic_settings=needed | pairs(settings),
+        )
+        typer.echo(f"topic {name}: {f'created, partitions: {partitions or 1}' if made else 'is there already'}")
+
+
+@app.command()
+def alter(
+    name: Annotated[str, typer.Argument(help="A topic.")],
+    partitions: Partitions = None,
+    settings: Settings = None,
+    config: ConfigFile = None,
+    bootstrap_server: Servers = None,
+    data: DataDir = None,
+) -> None:
+    """Give a topic more partitions, or change some of its settings. Partitions can't be taken away."""
+    from monitor.backends.kafka import alter_topic
+
+    if partitions is None and not settings:
+        raise ConfigError("nothing says what to change; give --partitions, --set KEY=VALUE, or both")
+    cluster, _ = _cluster(config, bootstrap_server, data)
+    alter_topic(cluster, name, partitions=partitions, topic_settings=pairs(settings))
+    typer.echo(f"topic {name}: changed")
+
+
+@app.command("list")
+def list_all(config: ConfigFile = None, bootstrap_server: Servers = None, data: DataDir = None) -> None:
+    """Say which topics there are, and how many partitions each has."""
+    from monitor.backends.kafka import list_topics
+
+    cluster, _ = _cluster(config, bootstrap_server, data)
+    for name, count in sorted(list_topics(cluster).items()):
+        typer.echo(f"{name}  partitions: {count}")
+
+
+def pairs(settings: list[str] | None) -> dict[str, str]:
+    """KEY=VALUE texts as a mapping.
+
+    Raises:
+        typer.BadParameter: one of them has no `=`.
+    """
+    found = {}
+    for pair in settings or ():
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{pair!r}: write KEY=VALUE", param_hint="--set")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def _cluster(config: Path | None, servers: str | None, data: Path | None) -> tuple[Kafka, Config | None]:
+    """Where to connect: what the options say, else the local broker that runs."""
+    from monitor.broker.cluster import LocalKafka
+    from monitor.config import Kafka
+    from monitor.configfile import load
+
+    if sum(given is not None for given in (config, servers, data)) > 1:
+        raise ConfigError("--config, --bootstrap-server and --data each name a cluster; give one of them")
+    if config is not None:
+        found = load(config, artifact_needed=False)
+        return found.kafka, found
+    if servers is not None:
+        return Kafka(bootstrap_servers=servers.split(","), allow_plaintext=True), None
+    status = LocalKafka(data).status()
+    if not status.running:
+        raise ConfigError(
+            f"no local Kafka runs with its data in {status.data_dir}; start it with `telltale kafka start`, or name a "
+            "cluster with --bootstrap-server or --config"
+        )
+    return Kafka(bootstrap_servers=status.bootstrap_servers.split(",")), None

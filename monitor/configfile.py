@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr, ValidationError
 
@@ -73,7 +73,7 @@ def _absent_artifact(document: Mapping[str, Any], directory: Path) -> str:
 
 
 def _override(document: dict[str, Any], environment: Mapping[str, str]) -> list[str]:
-    """Lays TELLTALE__SECTION__FIELD over the document; values are TOML, or plain strings where they are not."""
+    """Lays TELLTALE__SECTION__FIELD over the document; see `_value_of`."""
     problems = []
     for name, text in sorted(environment.items()):
         if not name.startswith(ENVIRONMENT_PREFIX):
@@ -86,18 +86,26 @@ def _override(document: dict[str, Any], environment: Mapping[str, str]) -> list[
             continue
         table = document.setdefault(path[0], {})
         if isinstance(table, dict):
-            table[path[1]] = text if _takes_text(fields[path[1]].annotation) else _toml_value(text)
+            table[path[1]] = _value_of(text, fields[path[1]].annotation)
     return problems
+
+
+def _value_of(text: str, annotation: Any) -> Any:
+    """A variable's text as the option's value: a list in TOML or separated by commas, a choice or a truth in capitals
+    or not, text as it is, all else TOML."""
+    if get_origin(annotation) is list:
+        listed = _toml_value(text)
+        return listed if isinstance(listed, list) else [item for item in map(str.strip, text.split(",")) if item]
+    if get_origin(annotation) is Literal:
+        return next((choice for choice in get_args(annotation) if choice.lower() == text.strip().lower()), text)
+    if annotation is bool:
+        return _toml_value(text.strip().lower())
+    return text if _takes_text(annotation) else _toml_value(text)
 
 
 def _takes_text(annotation: Any) -> bool:
     arguments = get_args(annotation)
-    return (
-        annotation in (str, SecretStr, Path)
-        or FilePath in arguments
-        or Path in arguments
-        or any(isinstance(a, str) for a in arguments)
-    )
+    return annotation in (str, SecretStr, Path) or FilePath in arguments or Path in arguments
 
 
 def _toml_value(text: str) -> Any:

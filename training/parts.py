@@ -107,10 +107,16 @@ def window_spec(part: WindowPart, tables: Sequence[Table]) -> WindowSpec:
         kind=part.kind,
         length=length,
         hop=part.hop or length,
-        sampling_rate_hz=part.sampling_rate_hz,
+        sampling_rate_hz=part.sampling_rate_hz or _stated_rate(tables),
         max_gap_ms=part.max_gap_ms,
         max_missing_ratio=part.max_missing_ratio if part.missing == "fill" else 0.0,
     )
+
+
+def _stated_rate(tables: Sequence[Table]) -> float | None:
+    """The sampling rate that the sources themselves state, all of them the same one; None where one does not."""
+    rates = {table.sampling_rate_hz if isinstance(table, SeriesTable) else None for table in tables}
+    return rates.pop() if len(rates) == 1 else None
 
 
 def channels_of(tables: Sequence[Table]) -> tuple[str, ...]:
@@ -152,17 +158,39 @@ def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Parts:
         parts = _divide_series(recipe, series, window, channels, seed)
     if not len(parts.fit) or (recipe.split.calibration and not len(parts.calibration)):
         about_time = "".join(f"; {note}" for note in itertools.islice(timestamps.notes(series), 3))
-        raise DataError(
-            f"{len(parts.fit)} normal windows to fit and {len(parts.calibration)} to calibrate with are not enough; "
-            f"check the labels (normal is {recipe.normal_class}), the window's length ({window.length}), missing "
-            f"numbers, and the shares in [split]{about_time}"
-        )
+        raise DataError(_empty("fit" if not len(parts.fit) else "calibration", parts, recipe) + about_time)
     if recipe.fit.patience and not len(parts.validation):
         raise DataError(
             "fit.patience needs validation windows, but the validation part is too short for one: give more data, or a "
             "larger split.validation"
         )
     return parts
+
+
+def _empty(name: Literal["fit", "calibration"], parts: Parts, recipe: Recipe) -> str:
+    """Why a split has no window to learn from, and what to do."""
+    what = {"fit": "to fit the model to", "calibration": "to choose the threshold by"}[name]
+    said = (
+        f"no normal windows {what} ({parts.sizes['fit']} in the fit split, {parts.sizes['calibration']} in calibration)"
+    )
+    length = parts.window.length
+    rows = max((stop - first for _, split, first, stop in parts.timeline if split == name), default=0)
+    if recipe.window.kind == "sliding" and rows < length:
+        remedy = "a larger split.calibration" if name == "calibration" else "a smaller split.test or split.calibration"
+        shorter = f"a shorter window (--window {rows} at most), " if rows > 1 else ""
+        return (
+            f"{said}: a window takes {length} rows, and the {name} split of the longest series has {rows}; give longer "
+            f"series, {shorter}or {remedy} in the recipe"
+        )
+    if parts.left_out:
+        return (
+            f"{said}: {parts.left_out} windows were left out for their missing numbers; fill the numbers in, or set "
+            'window.missing = "fill" and window.max_missing_ratio in the recipe'
+        )
+    return (
+        f"{said}: the labels leave none (normal is {recipe.normal_class}); give --normal-class, --label-column none "
+        "where the column is not a label, or more normal data"
+    )
 
 
 def apart_for_whitening(recipe: Recipe, parts: Parts) -> tuple[Parts, NDArray[np.float32]]:

@@ -186,14 +186,34 @@ def _budget(manifest: Manifest, rule: ThresholdPart, notes: list[str]) -> float:
         together = calibration.tail.share * calibration.windows / calibration.tail.peaks
     probability = 1 - together * rule.alarms_per_day / rate
     if probability < 0 or too_few(calibration.windows, probability):
-        raise DataError(
-            f"{rule.alarms_per_day:g} alarms a day of {rate:.6g} windows can't be told from what this artifact has "
-            "stored; give normal data"
-        )
+        raise DataError(_beyond(rule.alarms_per_day, together, rate, calibration.windows))
     notes.append(f"every {together:.3g} windows over the line are taken for an incident: fewer will come")
     line = _at(calibration, probability, notes)
     # Between two stored quantiles it may come out over the start, from which on the tail is told.
     return line if calibration.tail is None else min(line, calibration.tail.start)
+
+
+def _beyond(alarms_per_day: float, together: float, rate: float, windows: int) -> str:
+    """What to say of a budget that stored quantiles can't show: what they can, and how much data the budget needs."""
+    highest = rate / together
+    if alarms_per_day > highest:
+        return (
+            f"{alarms_per_day:g} alarms a day: a series has {rate:.6g} windows a day, so it can have {highest:.3g} "
+            "alarms at most; give fewer"
+        )
+    lowest = rate / together / windows
+    return (
+        f"{alarms_per_day:g} alarms a day can't be told from the {windows} calibration windows that this artifact has "
+        f"stored: they are {windows / rate:.3g} days of one series, and the lowest rate they can show is {lowest:.3g} "
+        f"a day; {alarms_per_day:g} a day needs {1 / (together * alarms_per_day):.3g} days of normal data: give it "
+        f"behind the artifact, or train on more, or ask for --alarms-per-day {_up(lowest):g}"
+    )
+
+
+def _up(value: float) -> float:
+    """`value` with two digits, rounded up, so that it can be asked for."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return math.ceil(value / step) * step
 
 
 def _series_lines(artifact: Artifact, rule: ThresholdPart) -> dict[str, float]:

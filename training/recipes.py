@@ -56,6 +56,7 @@ def override(
     length: int | None = None,
     hop: int | None = None,
     quantile: float | None = None,
+    alarms_per_day: float | None = None,
     normal_class: int | None = None,
 ) -> Recipe:
     """`recipe` with what was given on the command line instead; None leaves it.
@@ -72,6 +73,10 @@ def override(
         recipe = change(recipe, window=change(recipe.window, hop=hop))
     if quantile is not None:
         recipe = change(recipe, threshold=rules.ThresholdPart(method="quantile", quantile=quantile))
+    if alarms_per_day is not None:
+        if quantile is not None:
+            raise DataError("--quantile and --alarms-per-day each choose the threshold; give one of them")
+        recipe = change(recipe, threshold=rules.ThresholdPart(method="budget", alarms_per_day=alarms_per_day))
     if normal_class is not None:
         recipe = change(recipe, normal_class=normal_class)
     return check(recipe, recipe.name)

@@ -8,17 +8,21 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace as change
 from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable
 from monitor.errors import DataError
 from training.datasets import ReadOptions, read
 from training.datasets.wfdb_annotations import ABNORMAL_BEATS, NORMAL_BEATS, mark, parse
+from training.parts import window_spec
+from training.recipe_form import WindowPart
 
 # pandas says it of wfdb's own use of it.
 THEIR_WARNINGS = pytest.mark.filterwarnings("ignore:The inplace keyword")
@@ -102,6 +106,17 @@ def test_several_files_offsets_and_a_base_time(tmp_path: Path) -> None:
     np.testing.assert_array_equal(table.samples, (VALUES / np.float64(200)).astype(np.float32))
     assert table.time_us is not None
     assert table.time_us[:2].tolist() == [90_123_500_000, 90_123_504_000]
+
+
+def test_the_rate_of_the_header_goes_into_the_artifact(tmp_path: Path) -> None:
+    """So that chunks without a rate have times, and alarms are counted by the day."""
+    series = only(write(tmp_path, VALUES, 16))
+    assert series.sampling_rate_hz == 100
+    sliding = WindowPart(kind="sliding", length=50, hop=10)
+    assert window_spec(sliding, [series]).sampling_rate_hz == 100
+    other = replace(series, sampling_rate_hz=250.0)
+    assert window_spec(sliding, [series, other]).sampling_rate_hz is None, "no rate is that of both"
+    assert window_spec(change(sliding, sampling_rate_hz=125.0), [series]).sampling_rate_hz == 125, "the recipe's holds"
 
 
 def test_equal_names_are_told_apart(tmp_path: Path) -> None:

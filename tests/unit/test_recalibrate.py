@@ -141,6 +141,24 @@ def test_what_the_stored_tables_can_not_answer(rule: ThresholdPart, said: str) -
         recalibrated(artifact, rule)
 
 
+def test_a_budget_that_can_not_be_told_says_which_can() -> None:
+    """The lowest rate that the stored windows show is one window of all of them; asked for, it is answered."""
+    bare = make_artifact(kind="record")
+    windows = bare.manifest.calibration.windows
+    slow = msgspec.structs.replace(bare.manifest.calibration, windows_per_day=10.0)
+    timed = replace(bare, manifest=msgspec.structs.replace(bare.manifest, calibration=slow))
+    with pytest.raises(DataError) as caught:
+        recalibrated(timed, ThresholdPart(method="budget", alarms_per_day=10 / windows / 4))
+    said = str(caught.value)
+    assert f"they are {windows / 10:.3g} days of one series" in said
+    assert f"the lowest rate they can show is {10 / windows:.3g} a day" in said
+    assert f"needs {4 * windows / 10:.3g} days of normal data" in said
+    asked = float(said.rsplit("--alarms-per-day ", 1)[1])
+    recalibrated(timed, ThresholdPart(method="budget", alarms_per_day=asked))
+    with pytest.raises(DataError, match="can have 10 alarms at most; give fewer"):
+        recalibrated(timed, ThresholdPart(method="budget", alarms_per_day=11))
+
+
 def test_an_artifact_without_tail_and_series() -> None:
     bare = make_artifact(kind="record")
     with pytest.raises(DataError, match="has none stored"):

@@ -56,4 +56,5 @@ def read(path: Path, kind: Kind, options: ReadOptions) -> SeriesTable:
         series=header.record,
         source=str(path),
         units=tuple(header.signals[at].unit for at in chosen),
+        sampling_rate_hz=header.rate_hz,
     )

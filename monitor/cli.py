@@ -7,11 +7,11 @@ import sys
 import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from monitor import __version__
+from monitor import __version__, extras
 from monitor.broker.cli import app as kafka_app
 from monitor.errors import EXIT_SOFTWARE, TelltaleError
 
@@ -68,7 +68,7 @@ def inspect(
 @app.command()
 def replay(
     artifact: Annotated[Path, typer.Argument(help="Artifact directory or zip.")],
-    file: Annotated[Path, typer.Argument(help="CSV, NPY, NPZ or UCR text: the rows to read.")],
+    file: Annotated[Path, typer.Argument(help="A file in any form that `telltale train` reads.")],
     alerts: Annotated[Path | None, typer.Option(help="Write the alerts here, JSON lines; default: stdout.")] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="The daemon's configuration, for its policy.")
@@ -76,10 +76,16 @@ def replay(
     source: Annotated[str | None, typer.Option(help="The daemon's service.name; part of the alerts' ids.")] = None,
     topic: Annotated[str | None, typer.Option(help="The input topic; part of the alerts' ids.")] = None,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of that topic.")] = 1,
-    series: Annotated[str, typer.Option(help="Series of the rows; default: the file's name without its ending.")] = "",
+    series: Annotated[
+        str, typer.Option(help="Name of the file's only series; default: as in `telltale train`, the file's name.")
+    ] = "",
     series_column: Annotated[str, typer.Option(help="Column that names each row's series instead.")] = "",
-    time_column: Annotated[str, typer.Option(help="Column with the rows' times (ms since 1970, or RFC 3339).")] = "",
-    label_column: Annotated[str, typer.Option(help="Where labels are, to be left out: first, last, or a name.")] = "",
+    time_column: Annotated[
+        str, typer.Option(help="Column with the rows' times, or none; default: as in `telltale train`.")
+    ] = "",
+    label_column: Annotated[
+        str, typer.Option(help="Where labels are, to be left out: a name, none, or for windows first or last.")
+    ] = "",
     threshold: Annotated[float | None, typer.Option(help="Instead of the artifact's.")] = None,
 ) -> None:
     """Decide on a file as the daemon would on a topic; alerts as JSON lines, a summary on stderr.
@@ -92,7 +98,7 @@ def replay(
 
     origin = FileSource(
         path=file,
-        series=series or file.name.split(".")[0],
+        series=series,
         series_column=series_column,
         time_column=time_column or None,
         label_column=label_column or None,
@@ -113,6 +119,14 @@ def demo(
     from monitor.demo.show import run_demo
 
     run_demo(seed=seed, patients=patients, data=data, keep=keep, minutes=minutes)
+
+
+@app.command()
+def example(directory: Annotated[Path, typer.Argument(help="Where the files go; it is made.")]) -> None:
+    """Write CSV files of a made-up pump, to try the other commands on: normal.csv, labelled.csv, lastweek.csv."""
+    from monitor.demo.plant import write_example
+
+    typer.echo("\n".join(write_example(directory)))
 
 
 @config_app.command("init")
@@ -156,11 +170,23 @@ def main() -> None:
     try:
         app(prog_name="telltale")
     except TelltaleError as error:
-        typer.echo(f"telltale: {error}", err=True)
-        sys.exit(error.exit_code)
+        _fail(error)
+    except ImportError as error:
+        if (known := extras.explain(error)) is not None:
+            _fail(known)
+        _report_defect()
     except Exception:
-        traceback.print_exc()
-        typer.echo("telltale: this is a defect of Telltale's; please report it with the lines above", err=True)
-        sys.exit(EXIT_SOFTWARE)
+        _report_defect()
     finally:
         gc.freeze()  # at its end the interpreter would look for cycles among all of JAX: a third of a second
+
+
+def _fail(error: TelltaleError) -> NoReturn:
+    typer.echo(f"telltale: {error}", err=True)
+    sys.exit(error.exit_code)
+
+
+def _report_defect() -> NoReturn:
+    traceback.print_exc()
+    typer.echo("telltale: this is a defect of Telltale's; please report it with the lines above", err=True)
+    sys.exit(EXIT_SOFTWARE)

@@ -1,5 +1,7 @@
 """`telltale replay`: the daemon's own loop over a file, through the in-memory backend.
 
+The file is read as the trainer reads it, by the entry point `telltale.readers`: what was trained on can be replayed.
+
 How rows become records, so that alert ids equal a daemon's: a row is a record (of a series: one sample; of a file of
 windows: one window), its key is the series, its partition murmur2(key) mod partitions as Kafka's producers choose it,
 its offset the number of rows before it in that partition. Rows without times are spaced by the artifact's sampling
@@ -11,8 +13,9 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import msgspec
@@ -26,7 +29,7 @@ from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config import Config
 from monitor.configfile import load, parse
 from monitor.daemon import Daemon
-from monitor.datafiles import read_series, read_text_column, read_windows
+from monitor.datafiles import SeriesTable, WindowTable, read_text_column
 from monitor.detector.spec import Manifest
 from monitor.errors import ConfigError, DataError
 from monitor.partition import Counts
@@ -35,10 +38,10 @@ from monitor.telemetry import Telemetry, Vitals, configure_logging
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSource:
-    """A file, and how its rows become records; see the module's docstring."""
+    """A file, and how its rows become records; see the module's docstring. `series` empty: what the file says."""
 
     path: Path
-    series: str
+    series: str = ""
     series_column: str = ""
     time_column: str | None = None
     label_column: str | None = None
@@ -136,30 +139,77 @@ def read_rows(source: FileSource, manifest: Manifest) -> Rows:
     Raises:
         DataError: the file does not hold what the artifact's windows are made of.
     """
-    names = [channel.name for channel in manifest.channels]
+    tables = _tables(source, manifest)
     if manifest.window.kind == "record":
-        windows = read_windows(source.path, label_column=source.label_column).windows
-        if windows.shape[1:] != manifest.window_shape:
+        return _rows_of_windows(source, manifest, [table for table in tables if isinstance(table, WindowTable)])
+    series = [table for table in tables if isinstance(table, SeriesTable)]
+    names = [table.series for table in series]
+    if source.series:
+        if len(series) > 1:
             raise DataError(
-                f"{source.path}: windows of {windows.shape[1]} samples x {windows.shape[2]} channels, the artifact's "
-                f"are {manifest.window_shape[0]} x {manifest.window_shape[1]}"
+                f"{source.path}: it holds {len(series)} series, so --series can't name them all; leave it out"
             )
-        times_us = _spaced(len(windows), manifest, manifest.window.length)
-        values = [_json(_plain(window if window.shape[1] > 1 else window[:, 0])) for window in windows]
-        return Rows(_keys(source, len(windows)), values, (times_us // 1000).tolist())
-    table = read_series(source.path, channels=names, time_column=source.time_column, label_column=source.label_column)
-    stated = table.time_us is not None
-    times_us = table.time_us if table.time_us is not None else _spaced(len(table.samples), manifest, 1)
+        names = [source.series]
+    parts = [_records(table, manifest) for table in series]
+    firsts = np.cumsum([0, *(len(values) for values, _ in parts)])
+    places = [
+        first + np.arange(len(values)) if table.rows is None else table.rows
+        for table, (values, _), first in zip(series, parts, firsts[:-1], strict=True)
+    ]
+    order = np.argsort(np.concatenate(places), kind="stable").tolist()
+    keys = [name.encode() for name, (values, _) in zip(names, parts, strict=True) for _ in values]
+    values = [value for part, _ in parts for value in part]
+    times_ms = [time for _, part in parts for time in part]
+    return Rows([keys[row] for row in order], [values[row] for row in order], [times_ms[row] for row in order])
+
+
+def _tables(source: FileSource, manifest: Manifest) -> list[SeriesTable | WindowTable]:
+    """What the trainer reads in the file, with what it has to say of it on standard error."""
+    (reader,) = entry_points(group="telltale.readers", name="files")
+    windows = manifest.window.kind == "record"
+    tables: list[SeriesTable | WindowTable] = reader.load()(
+        manifest,
+        str(source.path),
+        label_column=source.label_column,
+        time_column=source.time_column,
+        series_column=None if windows else source.series_column or None,
+        note=lambda text: typer.echo(f"note: {text}", err=True),
+    )
+    return tables
+
+
+def _records(table: SeriesTable, manifest: Manifest) -> tuple[list[bytes], list[int]]:
+    """The samples of one series as JSON records, with their times in ms."""
+    names = table.channels
     columns = [_plain(column) for column in table.samples.T]
-    if stated:
+    if table.time_us is None:
+        times_us = _spaced(len(table.samples), manifest, 1)
+        values = [_json(dict(zip(names, sample, strict=True))) for sample in zip(*columns, strict=True)]
+    else:
+        times_us = table.time_us
         stamps = (times_us / 1000).tolist()
         values = [
             _json({"ts": stamp, **dict(zip(names, sample, strict=True))})
             for stamp, sample in zip(stamps, zip(*columns, strict=True), strict=True)
         ]
-    else:
-        values = [_json(dict(zip(names, sample, strict=True))) for sample in zip(*columns, strict=True)]
-    return Rows(_keys(source, len(values)), values, (times_us // 1000).tolist())
+    return values, (times_us // 1000).tolist()
+
+
+def _rows_of_windows(source: FileSource, manifest: Manifest, tables: Sequence[WindowTable]) -> Rows:
+    windows = np.concatenate([table.windows for table in tables])
+    if windows.shape[1:] != manifest.window_shape:
+        raise DataError(
+            f"{source.path}: windows of {windows.shape[1]} samples x {windows.shape[2]} channels, the artifact's "
+            f"are {manifest.window_shape[0]} x {manifest.window_shape[1]}"
+        )
+    times_us = _spaced(len(windows), manifest, manifest.window.length)
+    values = [_json(_plain(window if window.shape[1] > 1 else window[:, 0])) for window in windows]
+    keys = [(source.series or tables[0].series or source.path.name.split(".")[0]).encode()] * len(windows)
+    if source.series_column:
+        keys = [name.encode() for name in read_text_column(source.path, source.series_column)]
+        if len(keys) != len(windows):
+            raise DataError(f"{source.path}: {len(keys)} names in column {source.series_column!r}, {len(windows)} rows")
+    return Rows(keys, values, (times_us // 1000).tolist())
 
 
 def summary(counts: Counts, seconds: float) -> str:
@@ -175,15 +225,6 @@ def summary(counts: Counts, seconds: float) -> str:
         f"{counts.windows_unscorable} unscorable), alerts: {told}; refused: {refused}; "
         f"late: {counts.samples_late}; {records / max(seconds, 1e-9):,.0f} records/s"
     )
-
-
-def _keys(source: FileSource, count: int) -> list[bytes]:
-    if not source.series_column:
-        return [source.series.encode()] * count
-    names = read_text_column(source.path, source.series_column)
-    if len(names) != count:
-        raise DataError(f"{source.path}: {len(names)} names in column {source.series_column!r}, {count} rows")
-    return [name.encode() for name in names]
 
 
 def _spaced(count: int, manifest: Manifest, samples: int) -> NDArray[np.int64]:

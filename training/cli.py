@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from monitor import extras
 from monitor.errors import DataError
 from training import reading_options as reading
 from training.cli_calibrate import calibrate
@@ -53,6 +54,10 @@ def train(
     quantile: Annotated[
         float | None, typer.Option(help="Threshold: this quantile of held-out normal windows' scores.")
     ] = None,
+    alarms_per_day: Annotated[
+        float | None,
+        typer.Option(help="Threshold: at most so many incidents a day and series on held-out normal data."),
+    ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Directory to save to while fitting; the same command then goes on from there.")
     ] = None,
@@ -69,8 +74,15 @@ def train(
     from training.progress import Progress
 
     _check_place(out)
+    extras.require("optax", "tomli_w", *(("plotly",) if report else ()))
     chosen = recipes.override(
-        recipes.load(recipe), epochs=epochs, length=window, hop=hop, quantile=quantile, normal_class=normal_class
+        recipes.load(recipe),
+        epochs=epochs,
+        length=window,
+        hop=hop,
+        quantile=quantile,
+        alarms_per_day=alarms_per_day,
+        normal_class=normal_class,
     )
     options = reading.read_options(
         channels=channels,

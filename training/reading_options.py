@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monitor.errors import DataError
-from training.datasets.options import ReadOptions
+from training.datasets.options import Note, ReadOptions, Table
 
 if TYPE_CHECKING:
     from monitor.detector.spec import Manifest
@@ -91,6 +91,31 @@ def artifact_options(
         window_length=manifest.window.length,
         sampling_rate_hz=manifest.window.sampling_rate_hz,
     )
+
+
+def tables_for(
+    manifest: Manifest,
+    source: str,
+    *,
+    label_column: str | None,
+    time_column: str | None,
+    series_column: str | None,
+    note: Note,
+) -> list[Table]:
+    """The tables of a file, read as an artifact's training would: what `telltale replay` asks for, by entry point.
+
+    Raises:
+        DataError: the file does not hold what the artifact's windows are made of, or is a topic.
+    """
+    from training import datasets
+    from training.datasets.reading import TOPIC_SCHEME
+
+    if source.startswith((TOPIC_SCHEME, TOPIC_SCHEME.replace("//", "/"))):
+        raise DataError(f"{source}: replay reads files; `telltale evaluate` reads ranges of topics")
+    options = artifact_options(
+        manifest, label_column=label_column, time_column=time_column, series_column=series_column, config=None
+    )
+    return datasets.read(source, kind=manifest.window.kind, options=options, note=note)
 
 
 def _image_shape(text: str | None) -> tuple[int, int] | None:

@@ -15,8 +15,10 @@ Int64Array = NDArray[np.int64]
 class SeriesTable:
     """One series: `samples` (n, channels) with NaN where missing; `time_us` event time and `labels`, (n,) if known.
 
-    `series` is its name, `source` where it was read, for messages; `units` are the channels' where they are stated.
-    Labels that are names in the source are places in `classes`.
+    `series` is its name, `source` where it was read, for messages; `units` are the channels' where they are stated, and
+    `sampling_rate_hz` where the source states it, as the header of a WFDB record does. Labels that are names in the
+    source are places in `classes`. `rows` (n,) are the places of the samples in a source that mixes several series;
+    None: the source holds these alone, in this order.
     """
 
     samples: Float32Array
@@ -27,6 +29,8 @@ class SeriesTable:
     source: str = ""
     units: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    sampling_rate_hz: float | None = None
+    rows: Int64Array | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

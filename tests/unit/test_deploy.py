@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shlex
@@ -18,7 +19,8 @@ import yaml
 
 from monitor import __version__, configfile
 from monitor.config import Config
-from monitor.errors import EXIT_CONFIG, EXIT_USAGE
+from monitor.errors import EXIT_CONFIG, EXIT_TEMPFAIL, EXIT_USAGE
+from monitor.extras import EXTRAS
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -129,6 +131,28 @@ def test_commands_start_without_the_rest(command: list[str]) -> None:
     done = python("-c", f"{alone()}\nfrom monitor.cli import main\nsys.argv[1:] = {command!r}\nmain()")
     assert done.returncode == 0, done.stderr
     assert "Usage: telltale" in done.stdout
+
+
+def test_a_plain_installation_names_the_extra(tmp_path: Path) -> None:
+    """Not a traceback: the trainer's and the broker's packages are left out of a plain installation on purpose."""
+    rows = "".join(f"{math.sin(row / 8):.4f}\n" for row in range(2000))
+    (tmp_path / "normal.csv").write_text("flow\n" + rows, encoding="utf-8")
+    for command, extra, status in (
+        (["train", "normal.csv", "--epochs", "1", "--window", "16", "--hop", "4", "--out", "a"], "train", EXIT_CONFIG),
+        (["kafka", "start", "--data", "kafka"], "broker", EXIT_TEMPFAIL),
+    ):
+        code = f"{alone()}\nfrom monitor.cli import main\nsys.argv[1:] = {command!r}\nmain()"
+        done = python("-c", f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{code}", cwd=tmp_path)
+        assert done.returncode == status, done.stderr
+        assert f"pip install 'telltale[{extra}]'" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_the_extras_are_those_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for extra, modules in EXTRAS.items():
+        wanted = {re.split(r"[<>=\[ ]", line)[0].split("-")[0] for line in project["optional-dependencies"][extra]}
+        assert {module.replace("_", "-").split("-")[0] for module in modules} == wanted
 
 
 def test_the_daemon_reports_a_bad_configuration(tmp_path: Path) -> None:

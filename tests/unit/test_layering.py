@@ -67,7 +67,7 @@ def test_monitor(name: str, path: Path) -> None:
 @pytest.mark.parametrize(("name", "path"), TRAINING, ids=lambda value: str(value) if isinstance(value, str) else "")
 def test_training(name: str, path: Path) -> None:
     ours = {i for i in imports(path) if within(i, {"monitor"})}
-    allowed = {"monitor.detector", "monitor.errors", "monitor.datafiles"}
+    allowed = {"monitor.detector", "monitor.errors", "monitor.extras", "monitor.datafiles"}
     if name == "training.datasets.topic":  # reads what the daemon reads, and decodes it as the daemon does
         allowed |= TOPIC_READING
     strangers = {i for i in ours if not within(i, allowed) and i not in ("monitor", "monitor.__version__")}

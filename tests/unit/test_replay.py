@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from monitor.config import Config
@@ -78,6 +80,35 @@ def mixed_file(directory: Path, count: int = 240) -> tuple[Path, list[str]]:
     names = [f"pump-{rng.integers(5)}" for _ in range(count)]
     lines = [f"{name},{rng.normal() * 2:.5f}" for name in names]
     return series_file(directory, "\n".join(["sensor,value", *lines]) + "\n"), names
+
+
+def test_what_is_trained_on_is_replayed(tmp_path: Path) -> None:
+    """Every form that the trainer reads, with the columns that it finds by itself: the same records of each."""
+    rows = [(f"pump-{row % 3}", 1_732_177_327_310 + row, row / 4, -row) for row in range(12)]
+    names = ("series", "time", "flow", "pressure")
+    columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
+    pq.write_table(pa.table(columns), tmp_path / "plant.parquet")
+    text = "\n".join(",".join(map(str, row)) for row in rows)
+    series_file(tmp_path, f"series,time,flow,pressure\n{text}\n")
+    read = [
+        read_rows(FileSource(path=tmp_path / name, series_column="series"), TWO.manifest)
+        for name in ("plant.csv", "plant.parquet")
+    ]
+    assert read[0] == read[1]
+    assert read[0].keys == [name.encode() for name, *_ in rows], "in the order of the file"
+    assert read[0].timestamps_ms == [time for _, time, *_ in rows]
+    assert json.loads(read[0].values[1]) == {"ts": 1732177327311, "flow": 0.25, "pressure": -1}
+
+
+def test_a_file_of_several_series_takes_no_name(tmp_path: Path) -> None:
+    path = series_file(tmp_path, "sensor,value\na,1\nb,2\n")
+    with pytest.raises(DataError, match="2 series, so --series can't name them all"):
+        read_rows(FileSource(path=path, series="s", series_column="sensor"), SLIDING.manifest)
+
+
+def test_a_topic_is_no_file() -> None:
+    with pytest.raises(DataError, match="replay reads files"):
+        read_rows(FileSource(path=Path("kafka://localhost:9092/pumps")), SLIDING.manifest)
 
 
 # The partition of each key on a topic of 3, as Kafka's own partitioner gives it: murmur2 of org.apache.kafka.common.

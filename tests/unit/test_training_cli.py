@@ -131,7 +131,7 @@ def test_a_series_to_a_zip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "arguments", "told"),
     [
-        ("v\n1\n2\n", [], "0 normal windows to fit"),
+        ("v\n1\n2\n", [], "no normal windows to fit"),
         ("v\n1\n2\n", ["--recipe", "slidin"], "did you mean sliding"),
         ("v,anomaly\n" + "1,1\n" * 400, [], "normal is 0"),
         ("v,w\n" + ",1\n" * 400, [], "channel v has no number at all; leave it out with --channels"),
@@ -191,7 +191,7 @@ def test_one_file_is_given_once(beats: Path, tmp_path: Path) -> None:
 
 def test_a_series_that_runs_backwards_is_told_where_nothing_is_left(tmp_path: Path) -> None:
     rows = "".join(f"{1_700_000_000 - at},{at % 7}\n" for at in range(300))
-    with pytest.raises(DataError, match=r"not enough; .* time steps back at 299"):
+    with pytest.raises(DataError, match=r"no normal windows .* time steps back at 299"):
         run(
             "train",
             _written(tmp_path / "newest_first.csv", "time,v\n" + rows),
@@ -200,3 +200,44 @@ def test_a_series_that_runs_backwards_is_told_where_nothing_is_left(tmp_path: Pa
             "--out",
             tmp_path / "a",
         )
+
+
+def steady(path: Path, rows: int, *, label: int | None = None, missing: int = 0) -> Path:
+    """A wave, a sample every ten seconds; the first `missing` of every ten cells are empty."""
+    cells = ["" if row % 10 < missing else f"{np.sin(row / 7):.4f}" for row in range(rows)]
+    lines = [
+        f"{1_760_000_000 + 10 * row},{cell}" + ("" if label is None else f",{label}") for row, cell in enumerate(cells)
+    ]
+    path.write_text("time,value" + ("" if label is None else ",label") + "\n" + "\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "said"),
+    [
+        (
+            400,
+            {},
+            "the threshold by .* a window takes 140 rows, and the calibration split of the longest series has 80;",
+        ),
+        (400, {}, r"a shorter window \(--window 80 at most\), or a larger split.calibration"),
+        (120, {}, "to fit the model to .* the fit split of the longest series has "),
+        (2_000, {"label": 1}, r"the labels leave none \(normal is 0\); give --normal-class"),
+        (2_000, {"missing": 1}, r'windows were left out for their missing numbers; .* window.missing = "fill"'),
+    ],
+)
+def test_which_split_is_empty_and_what_fills_it(tmp_path: Path, rows: int, options: dict[str, int], said: str) -> None:
+    data = steady(tmp_path / "data.csv", rows, **options)
+    with pytest.raises(DataError, match=said):
+        run("train", data, "--epochs", "1", "--window", "140", "--hop", "14", "--out", tmp_path / "a")
+
+
+def test_a_budget_of_alarms_is_an_option_of_training(tmp_path: Path) -> None:
+    data = steady(tmp_path / "data.csv", 60_000)
+    arguments = (data, "--epochs", "1", "--window", "140", "--hop", "70", "--alarms-per-day", "2")
+    out, _ = run("train", *arguments, "--out", tmp_path / "a")
+    threshold = storage.load(tmp_path / "a").manifest.threshold
+    assert (threshold.method, threshold.parameters) == ("budget", {"alarms_per_day": 2.0})
+    assert "at most 2 incidents a day per series" in out
+    with pytest.raises(DataError, match="--quantile and --alarms-per-day each choose the threshold"):
+        run("train", *arguments, "--quantile", "0.9", "--out", tmp_path / "b")

@@ -68,6 +68,7 @@ def by_series(table: SeriesTable, names: Sequence[str]) -> list[SeriesTable]:
             samples=table.samples[rows],
             time_us=None if table.time_us is None else table.time_us[rows],
             labels=None if table.labels is None else table.labels[rows],
+            rows=rows.astype(np.int64),
         )
         for name, rows in zip(numbers, np.split(order, bounds), strict=True)
     ]

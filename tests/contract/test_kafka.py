@@ -5,64 +5,22 @@ from __future__ import annotations
 import os
 import re
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaTimeoutError
 
-from monitor.backends.abstract import AbortedError, Backend, Commit, Headers, Message, Position, TopicPartition
-from monitor.backends.kafka import FeedProducer, KafkaBackend, create_topic, end_offsets, read_topic
-from monitor.config import Config, Kafka
+from monitor.backends.abstract import AbortedError, Commit, Message, Position, TopicPartition
+from monitor.backends.kafka import FeedProducer, KafkaBackend, end_offsets, read_topic
+from monitor.config import Kafka
 from monitor.errors import BackendError, ConfigError, FencedError
 from tests.contract.backend_contract import BackendContract
-from tests.contract.turns import PATIENCE_S, Cluster, Turns
+from tests.contract.kafka_cluster import KafkaCluster
+from tests.contract.turns import PATIENCE_S, Turns
 
 pytestmark = pytest.mark.kafka
-
-
-class KafkaCluster(Cluster):
-    def __init__(self, bootstrap: str, feed: FeedProducer) -> None:
-        super().__init__(f"contract-{uuid.uuid4().hex[:8]}")
-        self.bootstrap = bootstrap
-        self.feeder = feed
-
-    def config(self, instance: str = "a", **sections: dict[str, Any]) -> Config:
-        kafka = {"bootstrap_servers": self.bootstrap.split(","), **sections.pop("kafka", {})}
-        return super().config(instance, kafka=kafka, **sections)
-
-    def create(self, topic: str, partitions: int, **topic_settings: str) -> None:
-        # The tests' records are from 1970: retention by time would remove them at its first round.
-        names = {"retention.ms": "-1"} | {name.replace("_", "."): value for name, value in topic_settings.items()}
-        create_topic(self.bootstrap, topic, partitions, topic_settings=names)
-
-    def feed(
-        self, partition: int, rows: Sequence[tuple[bytes | None, bytes | None, int]], headers: Headers = ()
-    ) -> None:
-        for key, value, at in rows:
-            self.feeder.send(self.input, value, key, partition=partition, timestamp_ms=at, headers=headers)
-        self.feeder.flush()
-
-    def backend(self, config: Config) -> Backend:
-        return KafkaBackend(config)
-
-    def visible(self, topic: str) -> list[tuple[int, bytes | None, bytes | None]]:
-        return [(record.partition, record.key, record.value) for record in read_topic(self.bootstrap, topic)]
-
-    def fail_next_commit(self, backend: Backend, when: Literal["before", "after"]) -> None:
-        """A fault at the client's edge: the offsets are not sent, or the answer to a real commit is lost."""
-        producer = backend._transactions._producer  # type: ignore[attr-defined]
-        commit = producer.commit_transaction
-
-        def lose_the_answer() -> None:
-            if when == "after":
-                commit()
-            raise KafkaTimeoutError("ordered by the test")
-
-        producer.commit_transaction = lose_the_answer
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaConnectionError
+from kafka.protocol.producer import EndTxnRequest
 
 from monitor.backends.abstract import AbortedError, Commit, Message, Position, TopicPartition
 from monitor.backends.kafka import FeedProducer, KafkaBackend, end_offsets, read_topic
@@ -179,6 +181,36 @@ class TestKafkaBackend(BackendContract):
         assert time.monotonic() - began < 5, "the successor waited for the transaction's timeout"
         second.backend.commit(Commit([self.message(cluster, b"alert")], second.positions()))
         assert [row[2] for row in cluster.visible(cluster.alerts)] == [b"alert"]
+
+    def test_a_producer_that_sent_requests_twice_is_replaced(
+        self, cluster: KafkaCluster, start: Callable[..., Turns]
+    ) -> None:
+        """Its first EndTxn may still come, and would end the next transaction half-way, if the epoch were the same."""
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1)])
+        turns = start("a")
+        turns.until(lambda: turns.count() == 1)
+        transactions = turns.backend._transactions  # type: ignore[attr-defined]
+        first = transactions._producer
+        network = first._sender._client
+        send, ends = network.send, 0
+
+        def lose_the_connection(node: Any, request: Any, **options: Any) -> Any:
+            nonlocal ends
+            answer = send(node, request, **options)
+            if isinstance(request, EndTxnRequest):
+                ends += 1
+                if ends == 1:
+                    network._manager._conns[node].close(KafkaConnectionError("ordered by the test"))
+            return answer
+
+        network.send = lose_the_connection
+        for value in (b"1", b"2", b"3"):
+            turns.backend.commit(Commit([self.message(cluster, value)], turns.positions()))
+        assert ends >= 2, "EndTxn was not sent again, so the test shows nothing"
+        before, after = (each._transaction_manager.producer_id_and_epoch for each in (first, transactions._producer))
+        assert (after.producer_id, after.epoch) == (before.producer_id, before.epoch + 1)
+        assert [row[2] for row in cluster.visible(cluster.alerts)] == [b"1", b"2", b"3"]
 
     def test_an_idle_daemon_hears_that_it_is_fenced(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
         """Without a commit only the heartbeat's answer tells; the client keeps it to itself."""

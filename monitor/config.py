@@ -130,6 +130,9 @@ class Input(Section):
         description="Where a group that never committed begins: latest, earliest, or an RFC 3339 time.",
     )
     max_record_bytes: int = Field(1_048_576, ge=1, description="A larger record goes to the dead letters.")
+    max_batch_bytes: int = Field(
+        67_108_864, ge=1, description="What a compressed batch of records may unpack to; a larger one is damaged."
+    )
     max_samples_per_record: int = Field(10_000, ge=1, description="A longer chunk goes to the dead letters.")
     max_series: int = Field(
         20_000, ge=1, description="Series per partition (sliding windows); records of further ones are dead letters."

@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import CorruptRecordError, KafkaError, OffsetOutOfRangeError, RetriableError
+from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from monitor.backends.abstract import AbortedError, Assigned, Event, RecordColumns, Revoked, TopicPartition
@@ -95,7 +95,7 @@ class Member:
         assignor = CooperativeStickyAssignor()
         options = settings.member(self._config, assignor)
         self._consumer = connect(KafkaConsumer, self._config.kafka, options)
-        return_runs(self._consumer)
+        return_runs(self._consumer, self._config.input.max_batch_bytes)
         listener = _Listener(self._consumer, assignor, self._events)
         topics = list(self._config.input.topics)
         self._consumer.subscribe(topics=topics, listener=listener)
@@ -108,37 +108,16 @@ class Member:
             cluster.request_update()
             time.sleep(0.01)
 
-    def poll(
-        self, timeout_s: float, max_records: int, *, stay: bool = False
-    ) -> tuple[list[Event], list[RecordColumns]]:
-        """Events that happened, then records of begun partitions. Waits up to `timeout_s`.
-
-        With `stay` it does not leave the generation, and returns early where the group wants it to.
-        """
+    def poll(self, timeout_s: float, max_records: int) -> tuple[list[Event], list[RecordColumns]]:
+        """Events that happened, then records of begun partitions. Waits up to `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         while True:
             remaining_ms = max(0, int((deadline - time.monotonic()) * 1000))
-            with self._staying(stay):
-                fetched = self._fetch(min(remaining_ms, _SLICE_MS), max_records)
+            fetched = self._fetch(min(remaining_ms, _SLICE_MS), max_records)
             events = self._drain()
             found = self._columns(fetched)
-            if events or found or remaining_ms <= _SLICE_MS or (stay and self.rebalancing()):
+            if events or found or remaining_ms <= _SLICE_MS:
                 return events, found
-
-    @contextmanager
-    def _staying(self, stay: bool) -> Iterator[None]:
-        """With `stay`: no rebalance is joined meanwhile.
-
-        The client's poll() asks again in each of its rounds whether to rejoin, so that a heartbeat answered between two
-        of them takes it into the next generation, past all that is uncommitted (consumer/group.py, poll).
-        """
-        coordinator = self._consumer._coordinator
-        if stay:
-            coordinator.need_rejoin = lambda: False
-        try:
-            yield
-        finally:
-            vars(coordinator).pop("need_rejoin", None)
 
     def _fetch(self, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
         coordinator = self._consumer._coordinator
@@ -153,12 +132,6 @@ class Member:
             # With auto_offset_reset 'none' the client does not choose for us. The caller's restore sees that the log
             # begins behind its position, and says so.
             raise AbortedError(f"poll: retention has removed records that were not read yet: {error}") from error
-        except CorruptRecordError as error:
-            # D14: poll() raises the same again until somebody moves the position.
-            raise BackendError(
-                f"poll: a record batch is damaged: {error}; if a restart does not help, skip it with "
-                f"kafka-consumer-groups.sh --reset-offsets on group {self._config.kafka.group_id}"
-            ) from error
         except RetriableError as error:
             # Raised only when no record was taken out, so positions are as they were.
             _log.warning("Poll failed; trying again.", extra={"reason": str(error)})
@@ -181,10 +154,16 @@ class Member:
             # or only control records followed; the caller is told, so that committed offsets reach the end.
             state = states.get(partition)
             position = known if state is None or state.position is None else state.position.offset
-            if position != known:
+            items = fetched.get(partition, ())
+            if items or position != known:
                 self._begun[partition] = position
-                records = fetched.get(partition, ())
-                found.append(columns(partition, records, position, want_headers=self._want_headers))
+                found += columns(partition, items, position, want_headers=self._want_headers)
+        for polled in found:
+            if polled.damaged is not None:
+                raise BackendError(
+                    f"poll: a record batch of {polled.partition} is damaged, {polled.damaged}; if a restart does "
+                    f"not help, reset the offsets of group {self._config.kafka.group_id} to behind it"
+                )
         return found
 
     def _drain(self) -> list[Event]:

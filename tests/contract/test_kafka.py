@@ -5,64 +5,24 @@ from __future__ import annotations
 import os
 import re
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import KafkaConnectionError
+from kafka.protocol.producer import EndTxnRequest
 
-from monitor.backends.abstract import AbortedError, Backend, Commit, Headers, Message, Position, TopicPartition
-from monitor.backends.kafka import FeedProducer, KafkaBackend, create_topic, end_offsets, read_topic
-from monitor.config import Config, Kafka
+from monitor.backends.abstract import AbortedError, Commit, Message, Position, TopicPartition
+from monitor.backends.kafka import FeedProducer, KafkaBackend, end_offsets, read_topic
+from monitor.config import Kafka
 from monitor.errors import BackendError, ConfigError, FencedError
 from tests.contract.backend_contract import BackendContract
-from tests.contract.turns import PATIENCE_S, Cluster, Turns
+from tests.contract.kafka_cluster import KafkaCluster
+from tests.contract.turns import PATIENCE_S, Turns
 
 pytestmark = pytest.mark.kafka
-
-
-class KafkaCluster(Cluster):
-    def __init__(self, bootstrap: str, feed: FeedProducer) -> None:
-        super().__init__(f"contract-{uuid.uuid4().hex[:8]}")
-        self.bootstrap = bootstrap
-        self.feeder = feed
-
-    def config(self, instance: str = "a", **sections: dict[str, Any]) -> Config:
-        kafka = {"bootstrap_servers": self.bootstrap.split(","), **sections.pop("kafka", {})}
-        return super().config(instance, kafka=kafka, **sections)
-
-    def create(self, topic: str, partitions: int, **topic_settings: str) -> None:
-        # The tests' records are from 1970: retention by time would remove them at its first round.
-        names = {"retention.ms": "-1"} | {name.replace("_", "."): value for name, value in topic_settings.items()}
-        create_topic(self.bootstrap, topic, partitions, topic_settings=names)
-
-    def feed(
-        self, partition: int, rows: Sequence[tuple[bytes | None, bytes | None, int]], headers: Headers = ()
-    ) -> None:
-        for key, value, at in rows:
-            self.feeder.send(self.input, value, key, partition=partition, timestamp_ms=at, headers=headers)
-        self.feeder.flush()
-
-    def backend(self, config: Config) -> Backend:
-        return KafkaBackend(config)
-
-    def visible(self, topic: str) -> list[tuple[int, bytes | None, bytes | None]]:
-        return [(record.partition, record.key, record.value) for record in read_topic(self.bootstrap, topic)]
-
-    def fail_next_commit(self, backend: Backend, when: Literal["before", "after"]) -> None:
-        """A fault at the client's edge: the offsets are not sent, or the answer to a real commit is lost."""
-        producer = backend._transactions._producer  # type: ignore[attr-defined]
-        commit = producer.commit_transaction
-
-        def lose_the_answer() -> None:
-            if when == "after":
-                commit()
-            raise KafkaTimeoutError("ordered by the test")
-
-        producer.commit_transaction = lose_the_answer
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +181,36 @@ class TestKafkaBackend(BackendContract):
         assert time.monotonic() - began < 5, "the successor waited for the transaction's timeout"
         second.backend.commit(Commit([self.message(cluster, b"alert")], second.positions()))
         assert [row[2] for row in cluster.visible(cluster.alerts)] == [b"alert"]
+
+    def test_a_producer_that_sent_requests_twice_is_replaced(
+        self, cluster: KafkaCluster, start: Callable[..., Turns]
+    ) -> None:
+        """Its first EndTxn may still come, and would end the next transaction half-way, if the epoch were the same."""
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1)])
+        turns = start("a")
+        turns.until(lambda: turns.count() == 1)
+        transactions = turns.backend._transactions  # type: ignore[attr-defined]
+        first = transactions._producer
+        network = first._sender._client
+        send, ends = network.send, 0
+
+        def lose_the_connection(node: Any, request: Any, **options: Any) -> Any:
+            nonlocal ends
+            answer = send(node, request, **options)
+            if isinstance(request, EndTxnRequest):
+                ends += 1
+                if ends == 1:
+                    network._manager._conns[node].close(KafkaConnectionError("ordered by the test"))
+            return answer
+
+        network.send = lose_the_connection
+        for value in (b"1", b"2", b"3"):
+            turns.backend.commit(Commit([self.message(cluster, value)], turns.positions()))
+        assert ends >= 2, "EndTxn was not sent again, so the test shows nothing"
+        before, after = (each._transaction_manager.producer_id_and_epoch for each in (first, transactions._producer))
+        assert (after.producer_id, after.epoch) == (before.producer_id, before.epoch + 1)
+        assert [row[2] for row in cluster.visible(cluster.alerts)] == [b"1", b"2", b"3"]
 
     def test_an_idle_daemon_hears_that_it_is_fenced(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
         """Without a commit only the heartbeat's answer tells; the client keeps it to itself."""

@@ -133,6 +133,9 @@ class Supervisor:
         self.scorer = SCORERS[id(artifact)]
 
     def life(self, turns: int | None, *, crash: bool, fail: str | None, checkpoint_every: int) -> None:
+        # A failure that the life before did not come to is over with it. Here it would come at any commit, the last
+        # among them, after which nobody restores any more.
+        self.log.failures.clear()
         processor = make_processor(self.config, self.artifact)
         vitals = Vitals()
         telemetry = Telemetry(vitals, lambda: processor.counts, {}, 1.0)

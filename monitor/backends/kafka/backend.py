@@ -75,7 +75,9 @@ class KafkaBackend:
         """
         if self._holds_off(timeout_s):
             return Poll()
-        events, columns = self._member.poll(timeout_s, max_records)
+        # A rebalance that shows only while we poll waits too: from the next poll on it is held off.
+        stay = self._pending is not None and self._held_since is None
+        events, columns = self._member.poll(timeout_s, max_records, stay=stay)
         # Right after the poll: only poll() can enter a new generation, so these records belong to this one.
         group = self._member.generation()
         if self._pending is not None and _membership(group) != _membership(self._pending):

@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+import kafka.net.inet as kafka_sockets
 import kafka.producer.kafka as kafka_producer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaConnectionError, KafkaError
+from kafka.future import Future
 from kafka.net.compat import KafkaNetClient
 
 from monitor.backends.kafka.faults import unreachable
@@ -26,6 +28,8 @@ from monitor.errors import ConfigError
 Client = TypeVar("Client")
 # How long a client that is closed waits for metadata that are on their way.
 _REFRESH_TIMEOUT_MS = 250
+# Between two questions for a coordinator whose broker does not answer.
+_LOOKUP_PAUSE_MS = 200
 
 
 class _Reasons(logging.Handler):
@@ -53,13 +57,60 @@ def _reasons() -> Iterator[_Reasons]:
         logger.removeHandler(reasons)
 
 
+class _Sockets(kafka_sockets.KafkaNetSocket):  # type: ignore[misc] # the client has no types
+    """The client's sockets, closed where they can't be connected (D28)."""
+
+    SCHEMES = ()
+
+    async def sock_connect(self, net: Any, sock: socket.socket, *where: Any, **settings: Any) -> socket.socket:
+        """Waits for the connection, in the client's way."""
+        try:
+            connected: socket.socket = await super().sock_connect(net, sock, *where, **settings)
+        except BaseException:
+            sock.close()
+            raise
+        return connected
+
+
+# Looked up there for each connection.
+kafka_sockets.KafkaNetSocket = _Sockets
+
+
 class _Network(KafkaNetClient):  # type: ignore[misc] # the client has no types
-    """The client's network, closed by the thread that reads from its sockets.
+    """The client's network, which loses no transactional request, and is closed by the thread that reads from it.
 
     D31, kafka-python 3.0.12: `close()` takes sockets away in the caller's thread. Where the IO thread has just woken to
     read from one, it logs an error with a traceback (net/transport.py, `_sock_recv`: "'NoneType' object has no
     attribute 'recv'"), and an error too where metadata were on their way (cluster.py: "failed Cancelled").
     """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.lost_answers = 0  # to producers' requests, with their connections
+
+    def send(self, node_id: Any, request: Any, **settings: Any) -> Any:
+        """Sends a producer's request; returns the future of its answer."""
+        answer = super().send(node_id, request, **settings)
+        answer.add_errback(self._count_lost)
+        return answer
+
+    def _count_lost(self, error: BaseException) -> None:
+        self.lost_answers += isinstance(error, KafkaConnectionError)
+
+    def await_ready(self, node_id: Any, timeout_ms: float = 30_000) -> bool:
+        """Whether requests may be sent to a node; waits up to about `timeout_ms` for its connection.
+
+        D19: the client's own raises where they may not, and its sender then drops the transactional request it has
+        just taken out of the queue. On False it looks the coordinator up again and keeps the request.
+        """
+        if self.connection_delay(node_id) > 0:
+            # Without a pause the sender asks for the coordinator, which is the dead one until its session ends, as
+            # fast as other brokers answer. A future that nobody completes makes poll() take the whole pause.
+            self._net.poll(timeout_ms=min(_LOOKUP_PAUSE_MS, timeout_ms), future=Future())
+        try:
+            return bool(super().await_ready(node_id, timeout_ms=timeout_ms))
+        except KafkaError:
+            return False
 
     def close(self, node_id: Any = None) -> None:
         """Closes one connection, or all and the IO thread. Idempotent."""

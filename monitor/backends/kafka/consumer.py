@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer
@@ -108,16 +108,37 @@ class Member:
             cluster.request_update()
             time.sleep(0.01)
 
-    def poll(self, timeout_s: float, max_records: int) -> tuple[list[Event], list[RecordColumns]]:
-        """Events that happened, then records of begun partitions. Waits up to `timeout_s`."""
+    def poll(
+        self, timeout_s: float, max_records: int, *, stay: bool = False
+    ) -> tuple[list[Event], list[RecordColumns]]:
+        """Events that happened, then records of begun partitions. Waits up to `timeout_s`.
+
+        With `stay` it does not leave the generation, and returns early where the group wants it to.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
             remaining_ms = max(0, int((deadline - time.monotonic()) * 1000))
-            fetched = self._fetch(min(remaining_ms, _SLICE_MS), max_records)
+            with self._staying(stay):
+                fetched = self._fetch(min(remaining_ms, _SLICE_MS), max_records)
             events = self._drain()
             found = self._columns(fetched)
-            if events or found or remaining_ms <= _SLICE_MS:
+            if events or found or remaining_ms <= _SLICE_MS or (stay and self.rebalancing()):
                 return events, found
+
+    @contextmanager
+    def _staying(self, stay: bool) -> Iterator[None]:
+        """With `stay`: no rebalance is joined meanwhile.
+
+        The client's poll() asks again in each of its rounds whether to rejoin, so that a heartbeat answered between two
+        of them takes it into the next generation, past all that is uncommitted (consumer/group.py, poll).
+        """
+        coordinator = self._consumer._coordinator
+        if stay:
+            coordinator.need_rejoin = lambda: False
+        try:
+            yield
+        finally:
+            vars(coordinator).pop("need_rejoin", None)
 
     def _fetch(self, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
         coordinator = self._consumer._coordinator

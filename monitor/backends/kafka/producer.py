@@ -33,6 +33,8 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
 # What a broker says to a producer whose transaction it has ended, or whose id another one has.
 _OVERTAKEN = (ProducerFencedError, InvalidProducerEpochError)
+# As long as init_transactions() itself waits.
+_REPLACE_DEADLINE_S = settings.PRODUCER_REQUEST_TIMEOUT_MS / 1000
 # After flush() futures are done, but for batches that were split in two because the broker found them too large.
 _FUTURE_TIMEOUT_S = 5
 
@@ -44,6 +46,7 @@ class Transactions:
         self._config = config
         self._settings = settings.transactional(config)
         self._producer: Any = None
+        self._worn = False  # the producer's last transaction had requests sent again
         self._watchdog = Watchdog()
         self._deadline_s = (config.kafka.transaction_timeout_ms + settings.PRODUCER_REQUEST_TIMEOUT_MS) / 1000
 
@@ -60,6 +63,7 @@ class Transactions:
         pause = _FIRST_PAUSE_S
         while True:
             self.destroy()
+            self._worn = False
             try:
                 self._producer = connect(KafkaProducer, self._config.kafka, self._settings)
                 with self._watchdog.armed(self._deadline_s, "init_transactions"):
@@ -91,11 +95,9 @@ class Transactions:
             AbortedError: the outcome is unknown; only `open` makes this object usable again.
             FencedError: another producer has our transactional id.
         """
-        producer = self._producer
-        if producer is None:
-            raise AbortedError("commit: the last transaction's outcome is unknown; recover() settles it")
-        # Taken out before anything is sent: whatever goes wrong from here on, this producer is never used again.
-        self._producer = None
+        producer = self._take()
+        network = producer._sender._client
+        lost_before = network.lost_answers
         began = time.monotonic()
         try:
             with self._watchdog.armed(self._deadline_s, "commit"):
@@ -112,7 +114,22 @@ class Transactions:
                 raise AbortedError("commit: the transaction timed out while this process was not running") from error
             raise explain(error, "commit", self._config, reason) from error
         self._producer = producer
+        self._worn = network.lost_answers > lost_before
         return positions
+
+    def _take(self) -> Any:
+        """The producer, taken out: whatever goes wrong from here on, it is never used again."""
+        if self._worn:
+            # D27: the client has sent requests again over new connections, and a broker may still be at the first ones.
+            # An EndTxn among them would commit half of the next transaction; a new epoch refuses it.
+            try:
+                self.open(_REPLACE_DEADLINE_S)
+            except BackendError as error:
+                raise AbortedError(f"commit: {error}") from error
+        producer, self._producer = self._producer, None
+        if producer is None:
+            raise AbortedError("commit: the last transaction's outcome is unknown; recover() settles it")
+        return producer
 
     def _transact(
         self, producer: Any, commit: Commit, state_topic: str, group: ConsumerGroupMetadata

@@ -1,0 +1,163 @@
+"""What keeps a commit whole, each rule by the fault that it is there for: a real broker, and a network that fails."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from kafka import KafkaProducer
+
+from monitor.backends.abstract import AbortedError, Commit, Message, Position, TopicPartition
+from monitor.backends.kafka import FeedProducer, KafkaBackend, read_topic
+from tests import kafka_proxy
+from tests.contract.kafka_cluster import KafkaCluster
+from tests.contract.turns import Turns
+from tests.kafka_proxy import Fate, KafkaProxy, Request
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture(scope="module")
+def feed(kafka_bootstrap: str) -> Iterator[FeedProducer]:
+    with FeedProducer(kafka_bootstrap) as producer:
+        yield producer
+
+
+@pytest.fixture
+def cluster(kafka_bootstrap: str, feed: FeedProducer) -> KafkaCluster:
+    return KafkaCluster(kafka_bootstrap, feed)
+
+
+@pytest.fixture
+def proxy(kafka_bootstrap: str) -> Iterator[KafkaProxy]:
+    with KafkaProxy(kafka_bootstrap) as made:
+        yield made
+
+
+@pytest.fixture
+def start(cluster: KafkaCluster, proxy: KafkaProxy, request: pytest.FixtureRequest) -> Callable[..., Turns]:
+    """Starts a backend that has read the one record there is, by the proxy; `client` are settings of its producer."""
+
+    def start(**client: Any) -> Turns:
+        backend = KafkaBackend(cluster.config(kafka={"bootstrap_servers": [proxy.bootstrap]}))
+        backend._transactions._settings |= client
+        request.addfinalizer(backend.close)
+        backend.start()
+        turns = Turns(backend)
+        turns.until(lambda: turns.count() == 1)
+        return turns
+
+    return start
+
+
+def alert(cluster: KafkaCluster, value: bytes = b"alert") -> Message:
+    return Message(cluster.alerts, b"pump", value)
+
+
+def shard(cluster: KafkaCluster, value: bytes) -> Message:
+    return Message(cluster.state, b"windows/0", value, partition=0)
+
+
+def test_no_offset_moves_past_an_alert_that_was_not_taken(
+    cluster: KafkaCluster, start: Callable[..., Turns], proxy: KafkaProxy
+) -> None:
+    """Every send's result is looked at (D1): the client commits without a batch whose delivery timed out."""
+    cluster.create(cluster.input, 1)
+    cluster.feed(0, [(None, b"x", 1)])
+    partition = TopicPartition(cluster.input, 0)
+    # Our own timeouts forbid it (test_timeouts_keep_their_order); this rule must hold by itself.
+    turns = start(request_timeout_ms=700, delivery_timeout_ms=1_500)
+
+    def lose_alerts(request: Request) -> Fate:
+        lost = request.api_key == kafka_proxy.PRODUCE and cluster.alerts.encode() in request.body
+        return Fate.LOST if lost else Fate.ANSWERED
+
+    proxy.judge = lose_alerts
+    with pytest.raises(AbortedError):
+        turns.backend.commit(Commit([alert(cluster)], turns.positions()))
+    assert proxy.count(kafka_proxy.PRODUCE) > 0
+    proxy.judge = kafka_proxy.always_answered
+    turns.recover()
+    assert turns.backend.restore(partition).position is None, "the offset stands still"
+    turns.until(lambda: turns.count() == 1)
+    turns.backend.commit(Commit([alert(cluster)], turns.positions()))
+    assert cluster.visible(cluster.alerts) == [(0, b"pump", b"alert")]
+
+
+@pytest.mark.parametrize("fate", [Fate.LOST, Fate.UNANSWERED])
+def test_a_commit_that_timed_out_is_never_sent_again(
+    cluster: KafkaCluster, start: Callable[..., Turns], proxy: KafkaProxy, fate: Fate
+) -> None:
+    """Only a new producer settles an unknown outcome; its predecessor says no more."""
+    cluster.create(cluster.input, 1)
+    cluster.feed(0, [(None, b"x", 1)])
+    partition = TopicPartition(cluster.input, 0)
+    turns = start(request_timeout_ms=1_000)
+    proxy.judge = lambda request: fate if request.api_key == kafka_proxy.END_TXN else Fate.ANSWERED
+    with pytest.raises(AbortedError):
+        turns.backend.commit(Commit([alert(cluster)], turns.positions()))
+    ends = proxy.count(kafka_proxy.END_TXN)
+    assert ends == 1
+    proxy.judge = kafka_proxy.always_answered
+    for _ in range(2):
+        with pytest.raises(AbortedError, match="unknown"):
+            turns.backend.commit(Commit([alert(cluster, b"again")], turns.positions()))
+    assert proxy.count(kafka_proxy.END_TXN) == ends
+    turns.recover()
+    done = fate is Fate.UNANSWERED
+    assert turns.backend.restore(partition).position == (Position(1, 1, 0) if done else None)
+    if not done:
+        turns.until(lambda: turns.count() == 1)
+        turns.backend.commit(Commit([alert(cluster)], turns.positions()))
+    assert cluster.visible(cluster.alerts) == [(0, b"pump", b"alert")]
+
+
+def test_a_checkpoint_is_written_with_its_position_or_not_at_all(
+    cluster: KafkaCluster, start: Callable[..., Turns]
+) -> None:
+    """Shards replace the older ones by their keys: alone, they would leave the committed position without any."""
+    cluster.create(cluster.input, 1)
+    cluster.create(cluster.alerts, 1, max_message_bytes="1000")
+    cluster.feed(0, [(None, b"x", 1)])
+    partition = TopicPartition(cluster.input, 0)
+    turns = start()
+    first = turns.backend.commit(Commit([], {partition: Position(1, 1, 0)}, {partition: [shard(cluster, b"at 1")]}))
+    cluster.feed(0, [(None, b"y", 2)])
+    turns.until(lambda: turns.count() == 2)
+    refused = Commit([alert(cluster, bytes(5000))], {partition: Position(2, 2, 0)}, {partition: [shard(cluster, b"2")]})
+    with pytest.raises(AbortedError, match=r"max\.message\.bytes"):
+        turns.backend.commit(refused)
+    turns.recover()
+    restored = turns.backend.restore(partition)
+    assert (restored.position, [record.value for record in restored.state]) == (first[partition], [b"at 1"])
+    assert [record.value for record in read_topic(cluster.bootstrap, cluster.state)] == [b"at 1"]
+
+
+def test_state_behind_a_dead_members_open_transaction_is_waited_for(
+    cluster: KafkaCluster, start: Callable[..., Turns]
+) -> None:
+    """State is read to the log's end: the last stable offset stands before the dead member's first message."""
+    cluster.create(cluster.input, 1)
+    cluster.feed(0, [(None, b"x", 1)])
+    partition = TopicPartition(cluster.input, 0)
+    turns = start()
+    dead = KafkaProducer(
+        bootstrap_servers=cluster.bootstrap, transactional_id=f"{cluster.name}/dead", metrics_enabled=False
+    )
+    try:
+        dead.init_transactions()
+        dead.begin_transaction()
+        dead.send(cluster.state, b"unfinished", b"k", partition=0).get(timeout=10)
+        turns.backend.commit(Commit([shard(cluster, b"committed behind it")], {partition: Position(1, 1, 0)}))
+        ends = threading.Timer(1.0, dead.abort_transaction)  # in place of its timeout, which takes longer
+        ends.start()
+        began = time.monotonic()
+        restored = turns.backend.restore(partition)
+        ends.join()
+    finally:
+        dead.close()
+    assert [record.value for record in restored.state] == [b"committed behind it"]
+    assert time.monotonic() - began > 0.5, "it was read only after the transaction had ended"

@@ -212,6 +212,33 @@ class TestKafkaBackend(BackendContract):
         assert (after.producer_id, after.epoch) == (before.producer_id, before.epoch + 1)
         assert [row[2] for row in cluster.visible(cluster.alerts)] == [b"1", b"2", b"3"]
 
+    def test_an_id_that_nobody_in_the_group_took_is_taken_back_once(
+        self, cluster: KafkaCluster, start: Callable[..., Turns]
+    ) -> None:
+        """As after a sleep that no clock here has seen: a virtual machine that was paused."""
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1)])
+        turns = start("a")
+        turns.until(lambda: turns.count() == 1)
+
+        def take_the_id() -> None:
+            taker = KafkaProducer(
+                bootstrap_servers=cluster.bootstrap, transactional_id=f"{cluster.name}/a", metrics_enabled=False
+            )
+            taker.init_transactions()
+            taker.close()
+
+        take_the_id()
+        with pytest.raises(AbortedError, match="ended our transaction"):
+            turns.backend.commit(Commit([self.message(cluster, b"alert")], turns.positions()))
+        turns.recover()
+        turns.until(lambda: turns.count() == 1)
+        turns.backend.commit(Commit([self.message(cluster, b"alert")], turns.positions()))
+        take_the_id()
+        with pytest.raises(FencedError, match=r"service\.instance"):
+            turns.backend.commit(Commit([self.message(cluster, b"again")], turns.positions()))
+        assert [row[2] for row in cluster.visible(cluster.alerts)] == [b"alert"]
+
     def test_an_idle_daemon_hears_that_it_is_fenced(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
         """Without a commit only the heartbeat's answer tells; the client keeps it to itself."""
         cluster.create(cluster.input, 1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -172,3 +174,17 @@ def test_the_watchdog_ends_a_process_that_hangs() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 75
     assert "deadline" in done.stderr
+
+
+def test_the_watchdog_does_not_count_time_in_which_the_process_was_stopped() -> None:
+    program = (
+        "import time\nfrom monitor.backends.kafka.watchdog import Watchdog\n"
+        "with Watchdog().armed(3.0, 'commit'):\n    print('armed', flush=True)\n    time.sleep(2)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "armed\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(4)
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(20) == 0

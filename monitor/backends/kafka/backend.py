@@ -7,7 +7,7 @@ polled under one generation of the group.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,6 +19,7 @@ from monitor.backends.events import settle
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import connect, probe
 from monitor.backends.kafka.consumer import Member
+from monitor.backends.kafka.fences import Fences, elapsed_s
 from monitor.backends.kafka.position import decode_position
 from monitor.backends.kafka.producer import Transactions
 from monitor.backends.kafka.state import StateReader
@@ -36,16 +37,20 @@ _COMMIT_GRACE_S = 2.0
 class KafkaBackend:
     """One member of one group, and one transactional producer, under one identity."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, clock: Callable[[], float] = elapsed_s) -> None:
         """Reads credentials; connects nowhere.
+
+        Args:
+            config: names, timeouts, where the brokers are.
+            clock: seconds that go on while this process does not run.
 
         Raises:
             ConfigError: identity, password file or certificate files.
         """
         settings.quiet()
         self._config = config
-        self._transactions = Transactions(config)
         self._member = Member(config)
+        self._transactions = Transactions(config, Fences(config, self._member.displaced, clock))
         self._admin: Any = None
         self._state: StateReader | None = None
         # The membership under which the records since the last commit were polled. None: there are none.

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
+from kafka.errors import FencedInstanceIdError, KafkaError, OffsetOutOfRangeError, RetriableError
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from monitor.backends.abstract import AbortedError, Assigned, Event, RecordColumns, Revoked, TopicPartition
@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 # A rebalance that finishes while no records flow is told of after at most this long.
 _SLICE_MS = 100
 _CLOSE_TIMEOUT_MS = 2_000
+_ASK_TIMEOUT_MS = 2_000
 _METADATA_TIMEOUT_S = 5
 Answer = TypeVar("Answer")
 
@@ -229,6 +230,22 @@ class Member:
     def rebalancing(self) -> bool:
         """Whether the next poll will leave the current generation. Never blocks."""
         return bool(self._consumer._coordinator.need_rejoin())
+
+    def displaced(self) -> bool:
+        """Whether the group has another process under our name. Asks its coordinator; waits up to 2 s."""
+        coordinator, manager = self._consumer._coordinator, self._consumer._client._manager
+
+        async def ask() -> None:
+            await manager.wait_for(manager.call_soon(coordinator._send_heartbeat_request), _ASK_TIMEOUT_MS)
+
+        try:
+            manager.run(ask)
+        except FencedInstanceIdError:
+            return True
+        except KafkaError:
+            # Unknown to it, or it does not answer: a session that ended while nobody ran leaves no rival behind.
+            return False
+        return False
 
     def begin(self, partition: TopicPartition, offset: int) -> None:
         """Seeks, then lets records through. Never blocks."""

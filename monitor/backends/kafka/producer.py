@@ -23,10 +23,11 @@ from monitor.backends.abstract import AbortedError, Commit, Message, Position, T
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import connect, discard_producer
 from monitor.backends.kafka.faults import explain
+from monitor.backends.kafka.fences import Fences
 from monitor.backends.kafka.position import encode_position
 from monitor.backends.kafka.watchdog import Watchdog
 from monitor.config import Config
-from monitor.errors import BackendError, ConfigError
+from monitor.errors import BackendError, ConfigError, FencedError
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 0.1
@@ -42,8 +43,9 @@ _FUTURE_TIMEOUT_S = 5
 class Transactions:
     """One transaction after another; a new producer after every doubt."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, fences: Fences) -> None:
         self._config = config
+        self._fences = fences
         self._settings = settings.transactional(config)
         self._producer: Any = None
         self._worn = False  # the producer's last transaction had requests sent again
@@ -56,7 +58,7 @@ class Transactions:
         Blocks up to about `deadline_s`, retrying with a growing pause.
 
         Raises:
-            ConfigError: credentials or permissions; FencedError among them.
+            ConfigError: credentials or permissions.
             BackendError: no success before the deadline.
         """
         deadline = time.monotonic() + deadline_s
@@ -73,7 +75,8 @@ class Transactions:
             except (KafkaError, BackendError) as error:
                 found = explain(error, "init_transactions", self._config, self._last_error())
                 self.destroy()
-                if isinstance(found, ConfigError):
+                # Fenced while it began: somebody else did at the same moment. Who goes on is decided at a commit.
+                if isinstance(found, ConfigError) and not isinstance(found, FencedError):
                     raise found from error
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
@@ -93,12 +96,12 @@ class Transactions:
 
         Raises:
             AbortedError: the outcome is unknown; only `open` makes this object usable again.
-            FencedError: another producer has our transactional id.
+            FencedError: another daemon has our name.
         """
         producer = self._take()
         network = producer._sender._client
         lost_before = network.lost_answers
-        began = time.monotonic()
+        began_s = self._fences.now_s()
         try:
             with self._watchdog.armed(self._deadline_s, "commit"):
                 positions = self._transact(producer, commit, state_topic, group)
@@ -108,10 +111,8 @@ class Transactions:
             discard_producer(producer)
             if not isinstance(error, KafkaError | ValueError | TypeError | AssertionError):
                 raise
-            overdue = time.monotonic() - began >= self._config.kafka.transaction_timeout_ms / 1000
-            if overdue and any(isinstance(found, _OVERTAKEN) for found in (error, reason)):
-                # A process that slept through its transaction's timeout is fenced by the broker, not by a rival.
-                raise AbortedError("commit: the transaction timed out while this process was not running") from error
+            if any(isinstance(found, _OVERTAKEN) for found in (error, reason)):
+                raise self._fences.judge("commit", began_s) from error
             raise explain(error, "commit", self._config, reason) from error
         self._producer = producer
         self._worn = network.lost_answers > lost_before

@@ -3,6 +3,8 @@
 kafka-python 3.0.12 (D5): `send_offsets_to_transaction` and `commit_transaction` wait without a timeout, and
 coordinator look-ups retry for ever. A daemon hung there neither polls nor hears SIGTERM. Past the deadline we exit:
 the supervisor restarts us, and exactly-once makes that harmless.
+
+Time in which this process was stopped does not count: the call could not have returned in it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from monitor.errors import EXIT_TEMPFAIL
 
 _log = logging.getLogger(__name__)
 _CHECK_S = 0.5
+# What a busy machine does not take to wake a thread up.
+_STOPPED_S = 3.0
 
 
 class Watchdog:
@@ -26,6 +30,7 @@ class Watchdog:
     def __init__(self) -> None:
         self._deadline: float | None = None
         self._doing = ""
+        self._stopped_s = 0.0  # how long we were not running in all; written by the thread alone
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -36,7 +41,7 @@ class Watchdog:
             self._thread = threading.Thread(target=self._watch, name="telltale-watchdog", daemon=True)
             self._thread.start()
         self._doing = doing
-        self._deadline = time.monotonic() + seconds
+        self._deadline = self._running_s() + seconds
         try:
             yield
         finally:
@@ -50,10 +55,17 @@ class Watchdog:
             self._thread = None
         self._stop.clear()
 
+    def _running_s(self) -> float:
+        return time.monotonic() - self._stopped_s
+
     def _watch(self) -> None:
+        looked = time.monotonic()
         while not self._stop.wait(_CHECK_S):
+            last, looked = looked, time.monotonic()
+            if looked - last > _STOPPED_S:
+                self._stopped_s += looked - last - _CHECK_S
             deadline = self._deadline
-            if deadline is not None and time.monotonic() > deadline:
+            if deadline is not None and self._running_s() > deadline:
                 _log.critical(
                     "A call to Kafka did not return before its deadline; exiting so that a restart can settle it.",
                     extra={"doing": self._doing, "exit_code": EXIT_TEMPFAIL},

@@ -92,7 +92,20 @@ class Kafka(_Struct, frozen=True):
     group: str
 
 
-class Data(_Struct, frozen=True):
+Reason = Literal["recovered", "forgotten", "silent", "topic_recreated"]
+ENDINGS: dict[Reason, str] = {
+    "forgotten": "resolved without a verdict: more series came than are remembered, and this one was silent longest",
+    "silent": "resolved without a verdict: the series was silent for longer than input.series_ttl",
+    "topic_recreated": "resolved without a verdict: the input topic was deleted and made again",
+}
+
+
+class Data(_Struct, frozen=True, omit_defaults=True):
+    """`reason` says why an incident is resolved. All but `recovered` end it without a window: `score` is then the
+    incident's highest, `window` its span from the first window over the threshold to the last, and `kafka` holds the
+    offset at which it was given up.
+    """
+
     status: Literal["firing", "update", "resolved"]
     severity: Literal["info", "warning", "error", "critical"]
     fingerprint: str
@@ -104,6 +117,7 @@ class Data(_Struct, frozen=True):
     contributors: list[Contributor]
     model: Model
     kafka: Kafka
+    reason: Reason | None = None
 
 
 class Alert(_Struct, frozen=True):
@@ -140,6 +154,17 @@ class Cause:
     missing_ratio: float
     values: Float32Array
     reconstruction: Float32Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Why an incident ends without a window, and the input offset at which it does; `at_us` is the event time there."""
+
+    partition: TopicPartition
+    series: str
+    offset: int
+    at_us: int
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,14 +260,52 @@ class AlertWriter:
                 ),
                 contributors=contributors,
                 model=self._model,
-                kafka=Kafka(
-                    topic=cause.partition.topic,
-                    partition=cause.partition.partition,
-                    first_offset=cause.first_offset,
-                    last_offset=cause.last_offset,
-                    group=self._group,
-                ),
+                kafka=self._kafka(cause.partition, cause.first_offset, cause.last_offset),
+                reason="recovered" if resolved else None,
             ),
+        )
+
+    def end(self, incident: Incident, ending: Ending) -> Alert:
+        """The alert that ends `incident` although no window says that all is well. Its id is the incident's own."""
+        threshold = self.line(ending.series)
+        value = incident.peak_ratio * threshold
+        started_at, ended_at = rfc3339(incident.started_us), rfc3339(incident.ended_us)
+        peak = _times(incident.peak_ratio)
+        quantile = self.quantile(ending.series, value)
+        parts = (self.source, *ending.partition, ending.series, incident.fingerprint, RULE, ending.reason)
+        return Alert(
+            id=_digest(parts)[:32],
+            source=self.source,
+            subject=ending.series,
+            partitionkey=ending.series,
+            time=rfc3339(ending.at_us),
+            data=Data(
+                status="resolved",
+                severity="info",
+                fingerprint=incident.fingerprint,
+                summary=f"{ending.series}: {ENDINGS[ending.reason]} ({_windows(incident)}, peak {peak} threshold)",
+                series=ending.series,
+                score=Score(
+                    kind=self._kind, value=value, threshold=threshold, ratio=incident.peak_ratio, quantile=quantile
+                ),
+                episode=Episode(
+                    started_at=started_at, ended_at=ended_at, windows=incident.windows, peak_ratio=incident.peak_ratio
+                ),
+                window=Window(start=started_at, end=ended_at, length=self._length),
+                contributors=[],
+                model=self._model,
+                kafka=self._kafka(ending.partition, ending.offset, ending.offset),
+                reason=ending.reason,
+            ),
+        )
+
+    def _kafka(self, partition: TopicPartition, first_offset: int, last_offset: int) -> Kafka:
+        return Kafka(
+            topic=partition.topic,
+            partition=partition.partition,
+            first_offset=first_offset,
+            last_offset=last_offset,
+            group=self._group,
         )
 
     def contributors(self, cause: Cause) -> list[Contributor]:
@@ -301,7 +364,7 @@ class AlertWriter:
 
     def _summary(self, status: Status, incident: Incident, cause: Cause, contributors: list[Contributor]) -> str:
         lasted = _duration((incident.ended_us - incident.started_us) / 1e6)
-        windows = f"{incident.windows} window{'s' if incident.windows != 1 else ''}"
+        windows = _windows(incident)
         if status is Status.RESOLVED:
             peak = _times(incident.peak_ratio)
             return f"{cause.series}: back to normal after {lasted} ({windows}, peak {peak} threshold)"
@@ -324,7 +387,15 @@ class AlertWriter:
     def _hash(self, cause: Cause, status: str) -> str:
         topic, partition = cause.partition
         parts = (self.source, topic, partition, cause.last_offset, cause.last_index, cause.series, RULE, status)
-        return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+        return _digest(parts)
+
+
+def _digest(parts: tuple[object, ...]) -> str:
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+
+
+def _windows(incident: Incident) -> str:
+    return f"{incident.windows} window{'s' if incident.windows != 1 else ''}"
 
 
 def _number(value: float, detail: float) -> str:

@@ -21,6 +21,7 @@ from monitor.config import Config, start_timestamp_ms
 from monitor.detector.scoring import Scorer
 from monitor.errors import BackendError
 from monitor.processor import Outputs, Processor
+from monitor.resuming import How, Resumed
 from monitor.telemetry import Telemetry, Vitals
 
 log = structlog.get_logger("telltale")
@@ -32,6 +33,16 @@ TAKE_OVER_S = 1.0
 # was there before the loop began is frozen, so a run takes a millisecond or two.
 GC_INTERVAL_S = 30.0
 VITALS_INTERVAL_S = 1.0
+
+
+# What an operator must hear of when a partition is taken over, and what he can do.
+SAID = {
+    How.TOPIC_RECREATED: "The input topic was deleted and made again; it is read from its beginning, and its open "
+    "incidents are resolved. What the old one held undecided is lost.",
+    How.OFFSET_MISSING: "The group's offset expired or was deleted; going on from its own state, records since that "
+    "checkpoint are decided again. Raise the brokers' offsets.retention.minutes, or use another group to begin anew.",
+    How.BEYOND_END: "The log ends before the group's offset; going on as input.beyond_end says.",
+}
 
 
 @dataclass(slots=True)
@@ -146,15 +157,11 @@ class Daemon:
     def _take_over(self, partition: TopicPartition) -> None:
         started = time.monotonic()
         restored = self._backend.restore(partition)
-        resumed = self._processor.assign(partition, restored, self._start_offset(partition, restored))
-        if resumed.lost:
-            self._vitals.records_lost += resumed.lost
-            log.error("Records were deleted before they were read.", partition=str(partition), records=resumed.lost)
-        if resumed.cold:
-            self._vitals.cold_starts += 1
-            log.error("Windows start empty.", partition=str(partition), reason=resumed.cold)
-        elsewhere = bool(resumed.fresh or resumed.cold or resumed.lost)
-        self._checkpoints.begin(partition, time.monotonic(), at_once=elsewhere)
+        start = self._start_offset(partition, restored)
+        resumed = self._processor.assign(partition, restored, start, self._config.input.beyond_end)
+        self._say_how(partition, resumed, restored)
+        # Committed at once where it begins elsewhere than at the last commit, so that a crash now does not.
+        self._checkpoints.begin(partition, time.monotonic(), at_once=resumed.irregular)
         self._backend.begin(partition, resumed.begin)
         log.info(
             "Partition assigned.",
@@ -164,8 +171,28 @@ class Daemon:
             restore_ms=round((time.monotonic() - started) * 1000),
         )
 
+    def _say_how(self, partition: TopicPartition, resumed: Resumed, restored: Restored) -> None:
+        self._vitals.resumed[resumed.how.value] += 1
+        place = {"partition": str(partition), "offset": resumed.live_from}
+        if resumed.how in SAID:
+            log.error(SAID[resumed.how], **place, beginning=restored.beginning, end=restored.end)
+        elif resumed.how is How.PARTITION_ADDED:
+            log.info("A partition was added to the topic; it is read from its beginning.", **place)
+        if resumed.lost:
+            self._vitals.records_lost += resumed.lost
+            log.error(
+                "Records were deleted before they were read; raise retention.ms of the topic.",
+                **place,
+                records=resumed.lost,
+            )
+        if resumed.cold:
+            self._vitals.cold_starts += 1
+            log.error("Windows start empty.", partition=str(partition), reason=resumed.cold)
+
     def _start_offset(self, partition: TopicPartition, restored: Restored) -> int:
-        """Where to begin when there is nothing to go on from: input.start."""
+        """Where to begin when there is nothing to go on from: input.start, for a group that never was here."""
+        if restored.position is not None or restored.state or restored.added:
+            return restored.beginning
         start = self._config.input.start
         if start == "earliest":
             return restored.beginning

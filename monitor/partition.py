@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor import state
-from monitor.backends.abstract import NO_STATE, Position, RecordColumns, Restored, StateRecord, TopicPartition
+from monitor import resuming, state
+from monitor.alerts import ENDINGS, Alert, Ending, Reason
+from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord, TopicPartition
 from monitor.detector.decision import Incident, Verdict
 from monitor.detector.spec import Manifest
 from monitor.detector.windowing import SlidingWindower
+from monitor.resuming import BeyondEnd, How, Resumed
 from monitor.series import SeriesTable
 from monitor.wire import Rejected
 
@@ -40,6 +42,7 @@ class Counts:
     windows_anomalous: int = 0
     windows_unscorable: int = 0
     alerts: Counter[str] = field(default_factory=Counter)
+    given_up: Counter[str] = field(default_factory=Counter)
     ratio_sum: float = 0.0
     ratios: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(RATIO_BUCKETS) + 1, dtype=np.int64))
 
@@ -54,6 +57,11 @@ class Counts:
         self.samples += len(values)
         self.samples_missing += int(np.isnan(values).any(axis=1).sum())
 
+    def published(self, told: Sequence[Alert]) -> None:
+        """Alerts that became durable."""
+        self.alerts.update(alert.data.status for alert in told)
+        self.given_up.update(alert.data.reason for alert in told if alert.data.reason in ENDINGS)
+
     def scored(self, scores: Float32Array, verdicts: NDArray[np.int8], lines: Float32Array) -> None:
         """One batch of windows; `lines` (n,) are their thresholds, as `decide` reads them."""
         self.windows += len(scores)
@@ -64,22 +72,6 @@ class Counts:
         ratios = scores[scorable].astype(np.float64) / lines[scorable]
         self.ratio_sum += float(ratios.sum())
         self.ratios += np.bincount(np.searchsorted(RATIO_BUCKETS, ratios), minlength=len(self.ratios))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resumed:
-    """How a partition was taken over.
-
-    Reading begins at `begin`; records before `live_from` were decided before and only refill windows. `fresh`: the
-    group never committed here. `lost` records were deleted, by retention, before they were decided. `cold` says why
-    windows start empty although they should not, empty where they don't.
-    """
-
-    begin: int
-    live_from: int
-    fresh: bool = False
-    lost: int = 0
-    cold: str = ""
 
 
 class PartitionState:
@@ -96,62 +88,93 @@ class PartitionState:
             gap_us = None if window.max_gap_ms is None else round(window.max_gap_ms * 1000)
             self.windower = SlidingWindower(window.length, window.hop, len(manifest.channels), gap_us)
         self.lines = np.empty(0, dtype=np.float32)  # thresholds of the series, where they have their own
-        self.touched: set[int] = set()
-        self.stored: set[int] = set()  # series whose incident record in the log is not a tombstone
+        self.touched: set[bytes] = set()  # series whose incident moved since the last commit
+        self.stored: set[bytes] = set()  # series whose incident record in the log is not a tombstone
+        self.ended: list[tuple[Incident, Ending]] = []  # incidents that nobody can close any more, to be published
         self.offset = 0  # first input offset not decided yet
         self.read_to = 0  # first input offset not read yet; behind `live_from` while windows are being refilled
         self.live_from = 0
         self.committed_offset = -1
         self._replay_from = 0
         self._state_from = 0
+        self._orphans: list[tuple[TopicPartition, bytes, bytes | None]] = []  # incidents of partitions that are gone
+        self._topic_id = ""
+        self._partitions = 0
         self._checkpointed_at = -1  # offset that the newest checkpoint in the log stands for
 
     @classmethod
     def resume(
-        cls, name: TopicPartition, restored: Restored, start: int, manifest: Manifest, max_series: int
+        cls,
+        name: TopicPartition,
+        restored: Restored,
+        start: int,
+        beyond_end: BeyondEnd,
+        manifest: Manifest,
+        max_series: int,
     ) -> tuple[PartitionState, Resumed]:
-        """A partition's state as the log remembers it; at `start`, and cold, where it can't be followed."""
-        made = cls(name, manifest, max_series)
-        position = restored.position
-        if position is None:
-            made._stand_at(start)
-            return made, Resumed(begin=start, live_from=start, fresh=True)
-        cold = ""
-        try:
-            for key, incident in state.decode_incidents(name, restored.state).items():
-                made._remember(key, incident)
-        except state.StateError as error:
-            cold = str(error)
-        if not restored.followable:
-            lost = max(0, start - position.offset)
-            made._stand_at(start)
-            cold = cold or f"offset {position.offset} is no longer there ({restored.beginning} to {restored.end} are)"
-            return made, Resumed(begin=start, live_from=start, lost=lost, cold=cold)
-        made._stand_at(position.offset)
-        made.committed_offset = position.offset
-        made._replay_from, made._state_from = position.replay_from, position.state_from
-        if position.state_from == NO_STATE:
-            cold = "the group's offset was set by another tool, so its state belongs elsewhere"
-        elif restored.beginning > position.replay_from:
-            cold = cold or f"input from offset {position.replay_from} is no longer there"
-        else:
-            try:
-                made._refill(position.replay_from, restored.state, manifest)
-            except state.StateError as error:
-                cold = cold or str(error)
-            else:
-                return made, Resumed(begin=position.replay_from, live_from=position.offset, cold=cold)
-        return made, Resumed(begin=position.offset, live_from=position.offset, cold=cold)
+        """A partition's state as far as the log remembers it and it can be followed; `resuming` says where it goes on.
 
-    def _refill(self, replay_from: int, records: Sequence[StateRecord], manifest: Manifest) -> None:
-        if self.windower is not None:
-            length = manifest.window.length
+        Raises:
+            ConfigError: the log ends before the group's position, and `beyond_end` says to stop.
+        """
+        mark = state.newest_mark(name, restored.state)
+        known = state.knows(name, restored.state)
+        point = resuming.find(name, restored, mark, start, beyond_end, state=known)
+        made, resumed = cls(name, manifest, max_series), point.resumed
+        made._topic_id, made._partitions = restored.topic_id, restored.partitions
+        if restored.position is not None and resumed.how is not How.TOPIC_RECREATED:
+            made._partitions = restored.position.partitions or restored.partitions
+        made._stand_at(resumed.live_from)
+        cold = made._recall(restored.state, resumed)
+        if point.refill is not None:
+            made.committed_offset = -1 if resumed.irregular else point.refill.offset
+            made._replay_from, made._state_from = point.refill.replay_from, point.refill.state_from
+            cold = made._refill(point.refill, restored.state, manifest) or cold
+        resumed = replace(resumed, begin=made.read_to, cold=resumed.cold or cold)
+        if resumed.irregular:
+            made._checkpointed_at = -1
+        return made, resumed
+
+    def _recall(self, records: Sequence[StateRecord], resumed: Resumed) -> str:
+        """Takes the incidents over, or ends those of a topic that is gone; what is wrong with them, if anything."""
+        try:
+            found = state.decode_incidents(self.name, records)
+        except state.StateError as error:
+            return str(error)
+        self.stored.update(found)
+        if resumed.how is not How.TOPIC_RECREATED:
+            for key, incident in found.items():
+                self.series.incidents[self.series.register(key)] = incident
+            return ""
+        for key, incident in found.items():
+            self.touched.add(key)
+            self._end(self.name, key, incident, resumed.begin, incident.ended_us, "topic_recreated")
+        for place, key, incident in state.orphaned_incidents(self.name.topic, self._partitions, records):
+            self._orphans.append((place, state.incident_key(place, key), None))
+            self._end(place, key, incident, 0, incident.ended_us, "topic_recreated")
+        return ""
+
+    def _end(
+        self, place: TopicPartition, key: bytes, incident: Incident, offset: int, at_us: int, reason: Reason
+    ) -> None:
+        if incident.open:
+            ending = Ending(partition=place, series=key.decode(), offset=offset, at_us=at_us, reason=reason)
+            self.ended.append((incident, ending))
+
+    def _refill(self, position: Position, records: Sequence[StateRecord], manifest: Manifest) -> str:
+        """Puts the checkpoint's windows back, so that reading may begin where it stands; else what is wrong with it."""
+        if self.windower is None:
+            return ""
+        try:
             keys, tails = state.decode_checkpoint(
-                self.name, replay_from, records, length=length, channels=self._channels
+                self.name, position.replay_from, records, length=manifest.window.length, channels=self._channels
             )
-            rows = np.fromiter(map(self.series.register, keys), np.int64, len(keys))
-            self.windower.set_tails(rows, tails)
-            self.read_to = self._checkpointed_at = replay_from
+        except state.StateError as error:
+            return str(error)
+        rows = np.fromiter(map(self.series.register, keys), np.int64, len(keys))
+        self.windower.set_tails(rows, tails)
+        self.read_to = self._checkpointed_at = position.replay_from
+        return ""
 
     def _stand_at(self, offset: int) -> None:
         self.offset = self.read_to = self.live_from = self._replay_from = offset
@@ -177,24 +200,19 @@ class PartitionState:
         self.read_to = next_offset
         self.offset = max(next_offset, self.live_from)
 
-    def _remember(self, key: bytes, incident: Incident) -> None:
-        number = self.series.register(key)
-        self.series.incidents[number] = incident
-        self.stored.add(number)
-
     def take_changes(self) -> list[tuple[TopicPartition, bytes, bytes | None]]:
         """Incident records of the series that were touched since the last call; a tombstone for one now at rest."""
-        changes: list[tuple[TopicPartition, bytes, bytes | None]] = []
-        for number in sorted(self.touched):
-            incident = self.series.incidents.get(number)
+        changes, self._orphans = self._orphans, []
+        for key in sorted(self.touched):
+            incident = self.series.incident(key)
             value = None if incident is None else state.encode_incident(incident)
-            if value is None and number not in self.stored:
+            if value is None and key not in self.stored:
                 continue
-            changes.append((self.name, state.incident_key(self.name, self.series.keys[number]), value))
+            changes.append((self.name, state.incident_key(self.name, key), value))
             if value is None:
-                self.stored.discard(number)
+                self.stored.discard(key)
             else:
-                self.stored.add(number)
+                self.stored.add(key)
         self.touched.clear()
         return changes
 
@@ -212,13 +230,14 @@ class PartitionState:
         rows = np.arange(len(series) if self.windower is not None else 0)
         windower.grow(len(rows))
         keys = series.keys[: len(rows)]
-        shards = state.encode_checkpoint(self.name, self.offset, self._channels, keys, windower.tails(rows))
+        mark = state.Mark(self.offset, self._topic_id)
+        shards = state.encode_checkpoint(self.name, mark, self._channels, keys, windower.tails(rows))
         return [*shards, *incidents]
 
     def position(self, *, checkpointed: bool) -> Position:
         """What to commit."""
         replay_from = self.offset if checkpointed or self.windower is None else self._replay_from
-        return Position(self.offset, replay_from, self._state_from)
+        return Position(self.offset, replay_from, self._state_from, self._topic_id, self._partitions)
 
     def committed(self, position: Position) -> None:
         """Notes what became durable."""

@@ -29,7 +29,8 @@ from monitor.detector import decision
 from monitor.detector.decision import Incident, Policy, Status, Verdict
 from monitor.detector.spec import Manifest
 from monitor.detector.windowing import Samples, Windows, mend_missing
-from monitor.partition import Counts, PartitionState, Resumed
+from monitor.partition import Counts, PartitionState
+from monitor.resuming import BeyondEnd, Resumed
 from monitor.wire import Decoder, InputRules
 
 Float32Array = NDArray[np.float32]
@@ -105,10 +106,18 @@ class Processor:
         """Incidents open in all assigned partitions."""
         return sum(i.open for partition in self._partitions.values() for i in partition.series.incidents.values())
 
-    def assign(self, partition: TopicPartition, restored: Restored, start: int) -> Resumed:
-        """Takes a partition over as `restored` remembers it; `start` is where to begin if that can't be followed."""
-        made, resumed = PartitionState.resume(partition, restored, start, self._manifest, self._max_series)
+    def assign(
+        self, partition: TopicPartition, restored: Restored, start: int, beyond_end: BeyondEnd = "stop"
+    ) -> Resumed:
+        """Takes a partition over as `restored` remembers it; `start` is where to begin if it remembers nothing.
+
+        Raises:
+            ConfigError: the log ends before the group's position, and `beyond_end` says to stop.
+        """
+        made, resumed = PartitionState.resume(partition, restored, start, beyond_end, self._manifest, self._max_series)
         self._partitions[partition] = made
+        self._alerts += [self._writer.end(*ended) for ended in made.ended]
+        made.ended.clear()
         return resumed
 
     def revoke(self, partition: TopicPartition) -> None:
@@ -227,7 +236,7 @@ class Processor:
             threshold = self._writer.line(partition.series.names[series])
             ratio = score / threshold
             status = decision.step(incident, int(verdicts[row]), ratio, start_us, end_us, self._policy)
-            partition.touched.add(series)
+            partition.touched.add(partition.series.keys[series])
             if status is not None:
                 cause = Cause(
                     partition=partition.name,
@@ -278,7 +287,7 @@ class Processor:
 
     def committed(self, positions: Mapping[TopicPartition, Position], told: Sequence[alerts.Alert] = ()) -> None:
         """Notes what became durable: how far, and which alerts."""
-        self.counts.alerts.update(alert.data.status for alert in told)
+        self.counts.published(told)
         for name, position in positions.items():
             if name in self._partitions:
                 self._partitions[name].committed(position)

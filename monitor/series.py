@@ -64,6 +64,11 @@ class SeriesTable:
             self.names.append(name)
         return number
 
+    def incident(self, key: bytes) -> Incident | None:
+        """The incident of a series; None for one at rest, or not known."""
+        number = self._rows.get(key)
+        return None if number is None else self.incidents.get(number)
+
     def _problem(self, key: bytes | None) -> tuple[Reason, str] | None:
         if not key:
             return Reason.BAD_SERIES, "the record names no series; give it a key, or set input.series"

@@ -6,8 +6,10 @@ whole, because a state that is half right gives alerts that are half right.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,11 +19,11 @@ from monitor.backends.abstract import StateRecord, TopicPartition
 from monitor.detector.decision import Incident
 from monitor.detector.windowing import Tails
 
-VERSION = 1
+VERSION = 2
+_READABLE = (1, VERSION)
 SHARD_BYTES = 512 * 1024
 _INCIDENT = b"incident"
 _WINDOWS = b"windows"
-_PER_SERIES = ("index", "last_time_us", "last_clock_us", "kept")
 
 
 class StateError(Exception):
@@ -42,6 +44,16 @@ class _Shard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     values: bytes
     time_us: bytes
     offsets: bytes
+    # Since version 2
+    topic_id: str = ""
+    checksum: int = 0
+
+
+class Mark(NamedTuple):
+    """What a checkpoint stands for: everything before `offset` of the topic with this id, empty where not known."""
+
+    offset: int
+    topic_id: str
 
 
 def incident_key(partition: TopicPartition, series: bytes) -> bytes:
@@ -71,15 +83,33 @@ def decode_incidents(partition: TopicPartition, records: Iterable[StateRecord]) 
         raise StateError(f"incident of {partition}: {error}") from None
 
 
+def orphaned_incidents(
+    topic: str, partitions: int, records: Iterable[StateRecord]
+) -> Iterator[tuple[TopicPartition, bytes, Incident]]:
+    """The incidents among `records` of partitions that a topic of `partitions` partitions no longer has, by series.
+
+    What can't be read of them is passed over: nobody goes on from it.
+    """
+    prefix = b"/".join((_INCIDENT, topic.encode(), b""))
+    for record in records:
+        number = record.key.removeprefix(prefix).partition(b"/")[0]
+        if record.key.startswith(prefix) and number.isdigit() and int(number) >= partitions:
+            place = TopicPartition(topic, int(number))
+            try:
+                yield from ((place, key, incident) for key, incident in decode_incidents(place, [record]).items())
+            except StateError:
+                continue
+
+
 def _series(key: bytes) -> bytes:
     key.decode()  # what is no text names no series
     return key
 
 
 def encode_checkpoint(
-    partition: TopicPartition, offset: int, channels: Sequence[str], series: Sequence[bytes], tails: Tails
+    partition: TopicPartition, mark: Mark, channels: Sequence[str], series: Sequence[bytes], tails: Tails
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Shards that stand for the windows of `partition` before input offset `offset`: at least one (key, value)."""
+    """Shards that stand for the windows of `partition` before `mark`: at least one (key, value)."""
     sample_bytes = 4 * tails.values.shape[1] + 16
     sizes = tails.kept * sample_bytes + 32 + np.fromiter(map(len, series), np.int64, len(series))
     until = np.concatenate([[0], np.cumsum(sizes)])
@@ -92,22 +122,66 @@ def encode_checkpoint(
     for shard, (first, end) in enumerate(pairwise(starts)):
         samples = slice(int(ends[first]), int(ends[end]))
         yield (
-            b"/".join((_WINDOWS, partition.topic.encode(), str(partition.partition).encode(), str(shard).encode())),
-            msgspec.msgpack.encode(
+            _shard_key(partition, shard),
+            _sealed(
                 _Shard(
                     version=VERSION,
-                    offset=offset,
+                    offset=mark.offset,
+                    topic_id=mark.topic_id,
                     shard=shard,
                     shards=len(starts) - 1,
                     channels=list(channels),
                     series=list(series[first:end]),
-                    **{name: _bytes(getattr(tails, name)[first:end], "<i8") for name in _PER_SERIES},
+                    index=_bytes(tails.index[first:end], "<i8"),
+                    last_time_us=_bytes(tails.last_time_us[first:end], "<i8"),
+                    last_clock_us=_bytes(tails.last_clock_us[first:end], "<i8"),
+                    kept=_bytes(tails.kept[first:end], "<i8"),
                     values=_bytes(tails.values[samples], "<f4"),
                     time_us=_bytes(tails.time_us[samples], "<i8"),
                     offsets=_bytes(tails.offset[samples], "<i8"),
                 )
             ),
         )
+
+
+def _shard_key(partition: TopicPartition, shard: int | str) -> bytes:
+    return b"/".join((_WINDOWS, partition.topic.encode(), str(partition.partition).encode(), str(shard).encode()))
+
+
+def _sealed(shard: _Shard) -> bytes:
+    checksum = zlib.crc32(msgspec.msgpack.encode(shard))
+    return msgspec.msgpack.encode(msgspec.structs.replace(shard, checksum=checksum))
+
+
+def _opened(partition: TopicPartition, record: StateRecord) -> _Shard:
+    try:
+        shard = msgspec.msgpack.decode(record.value, type=_Shard)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StateError(f"checkpoint of {partition}: {error}") from None
+    if shard.version not in _READABLE:
+        raise StateError(f"checkpoint of {partition}: version {shard.version}, expected {_READABLE}")
+    if (shard.version > 1 or shard.checksum) and record.value != _sealed(msgspec.structs.replace(shard, checksum=0)):
+        raise StateError(f"checkpoint of {partition}: shard {shard.shard} is damaged")
+    return shard
+
+
+def newest_mark(partition: TopicPartition, records: Iterable[StateRecord]) -> Mark | None:
+    """What the newest checkpoint among `records` stands for; None where there is none, or it can't be read."""
+    first = _shard_key(partition, 0)  # each checkpoint has one, so the newest record of this key is the newest's
+    for record in records:
+        if record.key == first:
+            try:
+                shard = _opened(partition, record)
+            except StateError:
+                return None
+            return Mark(shard.offset, shard.topic_id)
+    return None
+
+
+def knows(partition: TopicPartition, records: Iterable[StateRecord]) -> bool:
+    """Whether any of `records` is of `partition`."""
+    prefixes = (incident_key(partition, b""), _shard_key(partition, ""))
+    return any(record.key.startswith(prefixes) for record in records)
 
 
 def decode_checkpoint(
@@ -118,14 +192,11 @@ def decode_checkpoint(
     Raises:
         StateError: a shard is missing, can't be read, or belongs to windows of another shape.
     """
-    prefix = b"/".join((_WINDOWS, partition.topic.encode(), str(partition.partition).encode(), b""))
+    prefix = _shard_key(partition, "")
     shards: dict[int, _Shard] = {}
     for record in records:
         if record.key.startswith(prefix):
-            try:
-                shard = msgspec.msgpack.decode(record.value, type=_Shard)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise StateError(f"checkpoint of {partition}: {error}") from None
+            shard = _opened(partition, record)
             if shard.offset == offset:  # a shard of an older, larger checkpoint may still be there
                 shards[shard.shard] = shard
     wanted = next(iter(shards.values())).shards if shards else 1
@@ -150,8 +221,8 @@ def _tails(partition: TopicPartition, shard: _Shard, length: int, channels: Sequ
 
     count = len(shard.series)
     kept, index = int64(shard.kept, count), int64(shard.index, count)
-    if shard.version != VERSION or shard.channels != list(channels):
-        raise StateError(f"checkpoint of {partition}: version {shard.version}, channels {shard.channels}")
+    if shard.channels != list(channels):
+        raise StateError(f"checkpoint of {partition}: made with channels {shard.channels}")
     if (index < 0).any() or (kept != np.minimum(index, length - 1)).any():
         raise StateError(f"checkpoint of {partition}: made with another window than {length} samples")
     samples = int(kept.sum())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +47,7 @@ class Vitals:
     checkpoints: int = 0
     records_lost: int = 0
     cold_starts: int = 0
+    resumed: Counter[str] = field(default_factory=Counter)
     compilations: int = 0
 
 
@@ -100,11 +102,17 @@ class Telemetry:
         yield _counter("windows_anomalous", "Windows over the threshold.", counts.windows_anomalous)
         yield _counter("windows_unscorable", "Windows with too many missing samples.", counts.windows_unscorable)
         yield _counter("alerts_published", "Alerts, by status.", dict(counts.alerts), ["status"])
+        yield _counter(
+            "incidents_given_up", "Incidents resolved without a window, by reason.", dict(counts.given_up), ["reason"]
+        )
         yield _counter("commits", "Transactions committed.", vitals.commits)
         yield _counter("aborts", "Times that state was thrown away and restored.", vitals.aborts)
         yield _counter("checkpoints", "Window checkpoints committed.", vitals.checkpoints)
         yield _counter("records_replayed", "Records read again to refill windows.", counts.replayed)
-        yield _counter("records_lost", "Records deleted by retention before they were read.", vitals.records_lost)
+        yield _counter("records_lost", "Input offsets deleted by retention before they were read.", vitals.records_lost)
+        yield _counter(
+            "partitions_resumed", "Partitions taken over, by what they went on from.", dict(vitals.resumed), ["reason"]
+        )
         yield _counter("cold_starts", "Partitions taken over without their windows.", vitals.cold_starts)
         yield _counter("compilations", "Compilations of the scorer; 1 is right.", vitals.compilations)
         ratio = HistogramMetricFamily("telltale_score_ratio", "Score over threshold; 1.0 is the line.")

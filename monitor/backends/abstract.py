@@ -24,7 +24,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.errors import BackendError, Reason
+from monitor.errors import BackendError
 
 Int64Array = NDArray[np.int64]
 Headers = Sequence[tuple[str, bytes]]
@@ -44,41 +44,13 @@ class AbortedError(BackendError):
     """Nothing since the last commit is certain: `recover()`, then restore every partition."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Damaged:
-    """A batch of records that can't be read: what was to be read of it, from `first_offset` up to `next_offset`.
-
-    `size` is its bytes in the log, `records` how many its header states (None where the header can't be trusted).
-    `reason` is CORRUPT_BATCH where its bytes are not those that were written, another where its sender wrote what
-    nobody can read. Where `next_offset` is `first_offset`, nothing says where the next batch begins, and reading can't
-    go on by itself.
-    """
-
-    first_offset: int
-    next_offset: int
-    size: int
-    records: int | None
-    reason: Reason
-    detail: str
-
-    @property
-    def passable(self) -> bool:
-        """Whether it is known where reading goes on behind it."""
-        return self.next_offset > self.first_offset
-
-    def __str__(self) -> str:
-        last = self.next_offset - 1 if self.passable else "unknown"
-        return f"offsets {self.first_offset} to {last}, {self.size} bytes: {self.detail}"
-
-
 @dataclass(frozen=True, slots=True)
 class RecordColumns:
-    """Records of one partition, in the order of their offsets, as columns of equal length n.
+    """The records of one poll from one partition, as columns of equal length n.
 
     `offsets` and `timestamps_ms` are int64 (n,), `keys` and `values` the raw bytes (None: null). `headers` is None
     unless the backend was asked for them. `next_offset` is where reading goes on: at least `offsets[-1] + 1`, more
-    where control records follow. n is 0 where nothing but aborted or control records lay between, and where `damaged`
-    says that a batch in this place can't be read: then `next_offset` lies behind that batch.
+    where control records follow. n is 0 where nothing but aborted or control records lay between.
     """
 
     partition: TopicPartition
@@ -88,13 +60,6 @@ class RecordColumns:
     values: list[bytes | None]
     next_offset: int
     headers: list[Headers] | None = None
-    damaged: Damaged | None = None
-
-    @classmethod
-    def skipping(cls, partition: TopicPartition, damaged: Damaged) -> RecordColumns:
-        """No records, but word of a batch that can't be read."""
-        nothing = np.empty(0, dtype=np.int64)
-        return cls(partition, nothing, nothing, [], [], damaged.next_offset, damaged=damaged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +82,7 @@ Event = Assigned | Revoked
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """What one poll brought: first the events, to be applied in order, then the records.
-
-    A partition stands in `columns` several times, in order, where a damaged batch lies between its records.
-    """
+    """What one poll brought: first the events, to be applied in order, then the records."""
 
     events: tuple[Event, ...] = ()
     columns: tuple[RecordColumns, ...] = ()
@@ -136,11 +98,15 @@ class Position:
 
     `offset` is the first input offset not yet decided; `replay_from` <= `offset` is the input offset that the newest
     window checkpoint stands for; `state_from` the oldest offset of the state partition still needed to restore.
+    `topic_id` is the id of the topic that the offsets belong to (a topic that is made again has another), empty where
+    it is not known; `partitions` is how many the topic had when the group began with this one, 0 where not known.
     """
 
     offset: int
     replay_from: int
     state_from: int
+    topic_id: str = ""
+    partitions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,20 +121,26 @@ class StateRecord:
 class Restored:
     """What the log remembers of one partition.
 
-    `position` is None where the group never committed. `state` holds the newest committed value per key from
-    `state_from` to the end of the state partition, tombstones left out, in log order. `beginning` and `end` are the
-    input partition's first retained offset and its end.
+    `position` is None where the group has none: it never committed, or its offsets expired or were deleted. `state`
+    holds the newest committed value per key from `state_from` to the end of the state partition, tombstones left out,
+    in log order; from the partition's beginning where no position of ours says where. Where the topic may be another
+    one than the group knew, the state of `orphans` follows. `beginning` and `end` are the
+    input partition's first retained offset and its end, `topic_id` and `partitions` what its topic has now. `added`:
+    the partition did not exist yet when the group began with the topic.
     """
 
     position: Position | None
     state: tuple[StateRecord, ...]
     beginning: int
     end: int
+    topic_id: str = ""
+    partitions: int = 0
+    added: bool = False
 
-    @property
-    def followable(self) -> bool:
-        """Whether reading can go on from the committed offset: there is one, and the log still holds it."""
-        return self.position is not None and self.beginning <= self.position.offset <= self.end
+
+def orphans(partition: TopicPartition, partitions: int, state_partitions: int) -> range:
+    """The state partitions that `partition` looks after as well: those of partitions that its topic no longer has."""
+    return range(partitions + partition.partition, state_partitions, max(1, partitions))
 
 
 @dataclass(frozen=True, slots=True)

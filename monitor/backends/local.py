@@ -23,6 +23,7 @@ from monitor.backends.abstract import (
     Revoked,
     StateRecord,
     TopicPartition,
+    orphans,
 )
 from monitor.backends.events import settle
 from monitor.backends.local_log import LocalLog
@@ -46,6 +47,7 @@ class LocalBackend:
         self.owned: set[TopicPartition] = set()
         self._reading: dict[TopicPartition, int] = {}  # begun partitions, and where reading goes on
         self._paused: set[TopicPartition] = set()
+        self._topic_ids: dict[str, str] = {}  # of the topics whose positions we have
         self._events: deque[Event] = deque()
         self.ended: TelltaleError | None = BackendError("start() comes first")
         self._moved = self._uncommitted = self._doubt = False
@@ -63,6 +65,8 @@ class LocalBackend:
             raise ConfigError("; ".join(problems))
         for topic in missing:
             log.create_topic(topic, widest)
+        if len(log.partitions(self._config.state_topic)) < widest:
+            self._widen(self._config.state_topic, widest)
         rival = log.members[self.group_id].get(self.identity)
         if rival is not None:
             rival.ended = FencedError(
@@ -86,9 +90,14 @@ class LocalBackend:
             log = self._log.at(partition)
             if partition in self._paused or max_records <= 0:
                 continue
-            if start < log.beginning:
+            topic_id = self._log.topic_ids[partition.topic]
+            recreated = self._topic_ids.setdefault(partition.topic, topic_id) != topic_id
+            if recreated or not log.beginning <= start <= log.end:
                 self._doubt = True
-                raise AbortedError(f"poll: retention has removed records of {partition} that were not read yet")
+                raise AbortedError(
+                    f"poll: {partition} is at offset {start}, and the log holds {log.beginning} to {log.end}: "
+                    "retention has removed records that were not read yet, or the topic was truncated or made again"
+                )
             end = min(log.end, start + max_records)
             if end > start:
                 found.append(self._log.columns(partition, start, end, want_headers=self._want_headers))
@@ -102,19 +111,40 @@ class LocalBackend:
     def restore(self, partition: TopicPartition) -> Restored:
         """What the group committed for `partition`."""
         self._alive()
-        log = self._log.at(partition)
+        log, topic = self._log.at(partition), partition.topic
+        state_topic, widest = self._config.state_topic, len(self._log.partitions(topic))
+        if len(self._log.partitions(state_topic)) <= partition.partition:
+            self._widen(state_topic, widest)
         position = self._log.position(self.group_id, partition)
-        if position is None:
-            return Restored(None, (), log.beginning, log.end)
-        state = self._log.read(self._config.state_topic, partition.partition, position.state_from)
+        records = self._state(partition.partition, 0 if position is None else max(0, position.state_from))
+        topic_id = self._topic_ids[topic] = self._log.topic_ids[topic]
+        if position is None or position.topic_id != topic_id:
+            for orphan in orphans(partition, widest, len(self._log.partitions(state_topic))):
+                records += self._state(orphan, 0)
+        added = position is None and any(
+            0 < each.partitions <= partition.partition
+            for place, each in self._log.positions[self.group_id].items()
+            if place.topic == topic
+        )
+        return Restored(position, records, log.beginning, log.end, topic_id, widest, added)
+
+    def _state(self, partition: int, start: int) -> tuple[StateRecord, ...]:
+        state = self._log.read(self._config.state_topic, partition, start)
         newest: dict[bytes, bytes] = {}
         for key, value in zip(state.keys, state.values, strict=True):
             if key is not None:
                 newest.pop(key, None)
                 if value is not None:
                     newest[key] = value
-        records = tuple(StateRecord(key, value) for key, value in newest.items())
-        return Restored(position, records, log.beginning, log.end)
+        return tuple(StateRecord(key, value) for key, value in newest.items())
+
+    def _widen(self, topic: str, partitions: int) -> None:
+        if not self._config.output.create_topics:
+            raise ConfigError(
+                f"restore: state topic {topic} has {len(self._log.partitions(topic))} partitions; expected "
+                f"{partitions}, and output.create_topics is false"
+            )
+        self._log.add_partitions(topic, partitions)
 
     def begin(self, partition: TopicPartition, offset: int) -> None:
         """Reads `partition` from `offset` on; ends a pause."""

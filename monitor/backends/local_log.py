@@ -53,6 +53,8 @@ class LocalLog:
     def __init__(self, topics: Mapping[str, int] | None = None) -> None:
         """`topics` gives the number of partitions of each."""
         self.topics: dict[str, list[PartitionLog]] = {}
+        self.topic_ids: dict[str, str] = {}
+        self._created = 0
         self.positions: dict[str, dict[TopicPartition, Position]] = defaultdict(dict)
         self.members: dict[str, dict[str, Peer]] = defaultdict(dict)
         self.failures: deque[Failure] = deque()
@@ -60,8 +62,35 @@ class LocalLog:
             self.create_topic(topic, partitions)
 
     def create_topic(self, topic: str, partitions: int = 1) -> None:
-        """Adds a topic."""
+        """Adds a topic, or makes it again, empty and with another id; the offsets of groups go with the old one."""
+        if topic in self.topics:
+            self.delete_topic(topic)
+        self._created += 1
+        self.topic_ids[topic] = f"id-{self._created}"
         self.topics[topic] = [PartitionLog() for _ in range(partitions)]
+        self._share_out(topic)
+
+    def delete_topic(self, topic: str) -> None:
+        """Removes a topic and, as a broker does, what groups committed on it."""
+        gone = self.partitions(topic)
+        del self.topics[topic], self.topic_ids[topic]
+        for group_id in self.positions:
+            self.forget(group_id, gone)
+
+    def add_partitions(self, topic: str, count: int) -> None:
+        """Gives a topic `count` partitions, all there were among them, and shares them out."""
+        self.topics[topic] += [PartitionLog() for _ in range(count - len(self.topics[topic]))]
+        self._share_out(topic)
+
+    def _share_out(self, topic: str) -> None:
+        for group_id, members in list(self.members.items()):
+            if any(topic in member.topics for member in members.values()):
+                self.rebalance(group_id)
+
+    def forget(self, group_id: str, partitions: Iterable[TopicPartition]) -> None:
+        """Lets committed offsets expire."""
+        for partition in partitions:
+            self.positions[group_id].pop(partition, None)
 
     def partitions(self, topic: str) -> list[TopicPartition]:
         """The partitions of a topic; none where it does not exist."""

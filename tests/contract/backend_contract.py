@@ -17,6 +17,7 @@ from monitor.backends.abstract import (
     Commit,
     Message,
     Position,
+    Restored,
     Revoked,
     TopicPartition,
 )
@@ -143,12 +144,13 @@ class BackendContract:
             turns.backend.commit(Commit([self.message(cluster, b"alert")], turns.positions()))
         with pytest.raises(AbortedError):
             turns.backend.commit(Commit([self.message(cluster, b"again")], turns.positions()))
+        tried = turns.positions()
         owned = turns.backend.recover()
         assert owned == {TopicPartition(cluster.input, 0), TopicPartition(cluster.input, 1)}
         assert turns.quiet(0.3) == 0
         done = when == "after"
         for partition in owned:
-            assert turns.backend.restore(partition).position == (Position(2, 2, 0) if done else None)
+            assert turns.backend.restore(partition).position == (tried[partition] if done else None)
         assert [row[1:] for row in cluster.visible(cluster.alerts)] == ([(b"pump", b"alert")] if done else [])
         turns.rows.clear()
         for partition in owned:
@@ -344,6 +346,134 @@ class BackendContract:
         second.until(lambda: second.count() == 2)
         assert [row[0] for row in second.rows[partition]] == [3, 4]
         assert second.backend.restore(partition).position == Position(3, 1, 0)
+
+    def test_the_state_topic_becomes_as_wide_as_the_input(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 3)
+        cluster.create_state(1)
+        turns = start()
+        turns.until(lambda: len(turns.owned) == 3)
+        last = TopicPartition(cluster.input, 2)
+        state = Message(cluster.state, b"k", b"v", partition=2)
+        turns.backend.commit(Commit([state], turns.positions()))
+        assert [record.value for record in turns.backend.restore(last).state] == [b"v"]
+
+    def test_partitions_are_added_while_we_run(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1)])
+        turns = start()
+        turns.until(lambda: turns.count() == 1)
+        turns.backend.commit(Commit([self.message(cluster, b"alert")], turns.positions()))
+        first, last = TopicPartition(cluster.input, 0), TopicPartition(cluster.input, 2)
+        assert not turns.restored[first].added
+        cluster.widen(3, turns.backend)
+        cluster.feed(2, [(None, b"y", 1)])
+        turns.until(lambda: len(turns.owned) == 3 and turns.count() == 2, recover=True)
+        assert turns.restored[last].added
+        assert turns.restored[last].position is None
+        assert turns.restored[last].partitions == 3
+        state = [Message(cluster.state, b"k", b"v%d" % each, partition=each) for each in range(3)]
+        committed = turns.backend.commit(Commit(state, turns.positions(), {last: [state[2]]}))
+        restored = turns.backend.restore(last)
+        assert restored.position == committed[last]
+        assert [record.value for record in restored.state] == [b"v2"]
+
+    def test_a_state_topic_that_we_may_not_widen(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        start().backend.close()  # which creates the outputs
+        turns = start("b", output={"create_topics": False})
+        turns.until(lambda: len(turns.owned) == 1)
+        cluster.widen(2, turns.backend)
+        with pytest.raises(ConfigError, match=rf"state topic {cluster.state} has 1 partitions; expected 2"):
+            turns.until(lambda: len(turns.owned) == 2, recover=True)
+
+    def test_the_state_is_found_without_the_groups_offsets(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1), (None, b"y", 2)])
+        first = start()
+        first.until(lambda: first.count() == 2)
+        partition = TopicPartition(cluster.input, 0)
+        state = Message(cluster.state, b"k", b"v", partition=0)
+        first.backend.commit(Commit([], first.positions(), {partition: [state]}))
+        topic_id = first.restored[partition].topic_id
+        first.backend.close()
+        cluster.expire()
+        restored = self.taken_over(start, partition)
+        assert (restored.position, restored.topic_id, restored.added) == (None, topic_id, False)
+        assert [record.value for record in restored.state] == [b"v"]
+
+    def taken_over(self, start: Callable[..., Turns], partition: TopicPartition) -> Restored:
+        turns = start()
+        turns.until(lambda: turns.owned == {partition})
+        return turns.restored[partition]
+
+    def test_a_topic_that_was_made_again_has_another_id(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1), (None, b"y", 2)])
+        first = start()
+        first.until(lambda: first.count() == 2)
+        partition = TopicPartition(cluster.input, 0)
+        state = Message(cluster.state, b"k", b"v", partition=0)
+        first.backend.commit(Commit([], first.positions(), {partition: [state]}))
+        topic_id = first.restored[partition].topic_id
+        assert topic_id
+        first.backend.close()
+        cluster.recreate(1)
+        restored = self.taken_over(start, partition)
+        assert restored.topic_id not in ("", topic_id)
+        assert restored.position is None, "the broker forgets a group's offsets with their topic"
+        assert [record.value for record in restored.state] == [b"v"], "but not the state"
+
+    def test_a_topic_that_is_made_again_with_fewer_partitions_leaves_orphans(
+        self, cluster: Cluster, start: Callable[..., Turns]
+    ) -> None:
+        cluster.create(cluster.input, 4)
+        first = start()
+        first.until(lambda: len(first.owned) == 4)
+        state = [Message(cluster.state, b"k", b"v%d" % each, partition=each) for each in range(4)]
+        first.backend.commit(Commit(state, first.positions()))
+        first.backend.close()
+        cluster.recreate(2)
+        turns = start()
+        turns.until(lambda: len(turns.owned) == 2, recover=True)
+        found = {at.partition: [record.value for record in each.state] for at, each in turns.restored.items()}
+        assert found == {0: [b"v0", b"v2"], 1: [b"v1", b"v3"]}
+
+    def test_a_topic_that_is_made_again_while_we_read_is_noticed(
+        self, cluster: Cluster, start: Callable[..., Turns]
+    ) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1), (None, b"y", 2)])
+        turns = start()
+        turns.until(lambda: turns.count() == 2)
+        partition = TopicPartition(cluster.input, 0)
+        before = turns.restored[partition].topic_id
+        cluster.recreate(1, turns.backend)
+        cluster.feed(0, [(None, b"new %d" % i, i) for i in range(5)])  # the old position exists in it
+        turns.until(
+            lambda: (
+                turns.restored[partition].topic_id != before and [row[0] for row in turns.rows[partition]][-1:] == [4]
+            ),
+            recover=True,
+        )
+        values = [row[3] for row in turns.rows[partition]]
+        assert values[-5:] == [b"new %d" % i for i in range(5)], "all of the new topic"
+
+    def test_retention_that_overtook_us_is_an_abort(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"%d" % i, i) for i in range(10)])
+        turns = start()
+        turns.until(lambda: turns.count() == 10)
+        partition = TopicPartition(cluster.input, 0)
+        turns.backend.commit(Commit([], {partition: Position(3, 3, 0)}))
+        cluster.trim(0, 6)
+        turns.backend.begin(partition, 3)
+        deadline = time.monotonic() + PATIENCE_S
+        with pytest.raises(AbortedError, match="retention"):  # noqa: PT012 - the fetch takes a few turns
+            while time.monotonic() < deadline:
+                turns.turn()
+        assert turns.backend.recover() == {partition}
+        restored = turns.backend.restore(partition)
+        assert (restored.position, restored.beginning, restored.end) == (Position(3, 3, 0), 6, 10)
 
     def test_a_missing_input_topic_is_named(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
         with pytest.raises(ConfigError, match=cluster.input):

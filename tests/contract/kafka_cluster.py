@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
+from kafka import TopicPartition as KafkaPartition
+from kafka.admin import KafkaAdminClient, MemberToRemove
 from kafka.errors import KafkaTimeoutError
 
 from monitor.backends.abstract import Backend, Headers
-from monitor.backends.kafka import FeedProducer, KafkaBackend, create_topic, read_topic
+from monitor.backends.kafka import FeedProducer, KafkaBackend, create_topic, delete_topic, read_topic
 from monitor.config import Config
 from tests.contract.turns import Cluster
 
@@ -28,6 +32,49 @@ class KafkaCluster(Cluster):
         # The tests' records are from 1970: retention by time would remove them at its first round.
         names = {"retention.ms": "-1"} | {name.replace("_", "."): value for name, value in topic_settings.items()}
         create_topic(self.bootstrap, topic, partitions, topic_settings=names)
+
+    def create_state(self, partitions: int) -> None:
+        self.create(self.state, partitions, cleanup_policy="compact")
+
+    def widen(self, partitions: int, *backends: Backend) -> None:
+        with self._admin() as admin:
+            admin.create_partitions({self.input: partitions})
+            while len(admin.describe_topics([self.input])[0]["partitions"]) < partitions:
+                time.sleep(0.05)
+        self._tell(backends)
+
+    def recreate(self, partitions: int, *backends: Backend) -> None:
+        delete_topic(self.bootstrap, self.input)
+        with self._admin() as admin:
+            while admin.describe_topics([self.input])[0]["error_code"] == 0:
+                time.sleep(0.05)
+        self.create(self.input, partitions)
+        self._tell(backends)
+
+    def _tell(self, backends: Sequence[Backend]) -> None:
+        """What a minute, the metadata's age, would do. The feed's view of the topic is old as well."""
+        for backend in backends:
+            backend._member._consumer._cluster.request_update()  # type: ignore[attr-defined]
+        self.feeder._producer._metadata.request_update()
+        time.sleep(0.3)
+
+    def expire(self) -> None:
+        with self._admin() as admin:
+            members = [MemberToRemove(group_instance_id=name) for name in "ab"]
+            admin.remove_group_members(self.name, members)
+            assert admin.delete_groups([self.name]) == {self.name: "OK"}
+
+    def trim(self, partition: int, beginning: int) -> None:
+        with self._admin() as admin:
+            admin.delete_records({KafkaPartition(self.input, partition): beginning})
+
+    @contextmanager
+    def _admin(self) -> Iterator[KafkaAdminClient]:
+        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
+        try:
+            yield admin
+        finally:
+            admin.close()
 
     def feed(
         self, partition: int, rows: Sequence[tuple[bytes | None, bytes | None, int]], headers: Headers = ()

@@ -23,6 +23,21 @@ class LocalCluster(Cluster):
     def create(self, topic: str, partitions: int) -> None:
         self.log.create_topic(topic, partitions)
 
+    def create_state(self, partitions: int) -> None:
+        self.log.create_topic(self.state, partitions)
+
+    def widen(self, partitions: int, *backends: Backend) -> None:
+        self.log.add_partitions(self.input, partitions)
+
+    def recreate(self, partitions: int, *backends: Backend) -> None:
+        self.log.create_topic(self.input, partitions)
+
+    def expire(self) -> None:
+        self.log.positions[self.name].clear()
+
+    def trim(self, partition: int, beginning: int) -> None:
+        self.log.trim(TopicPartition(self.input, partition), beginning)
+
     def feed(
         self, partition: int, rows: Sequence[tuple[bytes | None, bytes | None, int]], headers: Headers = ()
     ) -> None:

@@ -15,6 +15,7 @@ from monitor.backends.abstract import (
     Headers,
     Position,
     RecordColumns,
+    Restored,
     Revoked,
     TopicPartition,
 )
@@ -48,6 +49,25 @@ class Cluster(ABC):
     def create(self, topic: str, partitions: int) -> None: ...
 
     @abstractmethod
+    def create_state(self, partitions: int) -> None: ...
+
+    @abstractmethod
+    def widen(self, partitions: int, *backends: Backend) -> None:
+        """Adds partitions to the input topic; the backends hear of it soon."""
+
+    @abstractmethod
+    def recreate(self, partitions: int, *backends: Backend) -> None:
+        """Deletes the input topic and makes it again; the backends hear of it soon."""
+
+    @abstractmethod
+    def expire(self) -> None:
+        """Lets the group's offsets expire. No member may be there."""
+
+    @abstractmethod
+    def trim(self, partition: int, beginning: int) -> None:
+        """Lets retention remove the input before an offset."""
+
+    @abstractmethod
     def feed(
         self, partition: int, rows: Sequence[tuple[bytes | None, bytes | None, int]], headers: Headers = ()
     ) -> None: ...
@@ -73,6 +93,7 @@ class Turns:
         self.rows: dict[TopicPartition, list[Row]] = defaultdict(list)
         self.columns: list[RecordColumns] = []
         self.next: dict[TopicPartition, int] = {}
+        self.restored: dict[TopicPartition, Restored] = {}
 
     def turn(self, timeout_s: float = 0.1, max_records: int = 10_000, *, begin: bool = True) -> int:
         poll = self.backend.poll(timeout_s, max_records)
@@ -96,7 +117,7 @@ class Turns:
         return sum(len(columns.offsets) for columns in poll.columns)
 
     def begin(self, partition: TopicPartition) -> None:
-        restored = self.backend.restore(partition)
+        restored = self.restored[partition] = self.backend.restore(partition)
         start = restored.beginning if restored.position is None else restored.position.offset
         self.backend.begin(partition, start)
         self.next[partition] = start
@@ -134,4 +155,13 @@ class Turns:
         return found
 
     def positions(self, **changes: int) -> dict[TopicPartition, Position]:
-        return {tp: Position(self.next[tp], changes.get("replay_from", self.next[tp]), 0) for tp in self.owned}
+        return {
+            tp: Position(
+                self.next[tp],
+                changes.get("replay_from", self.next[tp]),
+                0,
+                self.restored[tp].topic_id,
+                self.restored[tp].partitions,
+            )
+            for tp in self.owned
+        }

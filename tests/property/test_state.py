@@ -14,7 +14,7 @@ from monitor import state
 from monitor.backends.abstract import StateRecord, TopicPartition
 from monitor.detector.decision import Incident
 from monitor.detector.windowing import Tails
-from monitor.state import SHARD_BYTES, StateError
+from monitor.state import SHARD_BYTES, Mark, StateError
 
 ME = TopicPartition("ecg.ward-3", 1)
 OTHERS = [TopicPartition("ecg.ward-3", 11), TopicPartition("ecg.ward-3", 0), TopicPartition("ecg.ward", 1)]
@@ -45,7 +45,9 @@ def make_tails(count: int, length: int, channels: int, seed: int) -> Tails:
 def encode(series: list[bytes], tails: Tails, offset: int = 7, partition: TopicPartition = ME) -> list[StateRecord]:
     return [
         StateRecord(*record)
-        for record in state.encode_checkpoint(partition, offset, channel_names(tails.values.shape[1]), series, tails)
+        for record in state.encode_checkpoint(
+            partition, Mark(offset, "id-1"), channel_names(tails.values.shape[1]), series, tails
+        )
     ]
 
 
@@ -182,19 +184,55 @@ def test_a_series_in_two_shards_is_refused() -> None:
     both = [msgspec.msgpack.decode(encode([b"a"], make_tails(1, 6, 2, 2))[0].value) for _ in range(2)]
     both[0]["shards"] = both[1]["shards"] = 2
     both[1]["shard"] = 1
+    for shard in both:
+        shard |= {"version": 1, "checksum": 0}  # version 1 has none
     records = [StateRecord(b"windows/ecg.ward-3/1/%d" % n, msgspec.msgpack.encode(s)) for n, s in enumerate(both)]
     with pytest.raises(StateError, match="twice"):
         decode(records)
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("shards", 1 << 62), ("shards", 0), ("shards", -1), ("shard", -1), ("version", 2)]
+    ("field", "value"),
+    [("shards", 1 << 62), ("shards", 0), ("shards", -1), ("shard", -1), ("version", 3), ("version", 0)],
 )
 def test_numbers_that_make_no_sense_are_refused(field: str, value: int) -> None:
     shard = msgspec.msgpack.decode(encode([b"a"], make_tails(1, 6, 2, 2))[0].value)
+    shard |= {"version": 1, "checksum": 0}  # version 1 has none
     shard[field] = value
     with pytest.raises(StateError):
         decode([StateRecord(b"windows/ecg.ward-3/1/0", msgspec.msgpack.encode(shard))])
+
+
+def test_a_checkpoint_of_version_1_is_read() -> None:
+    tails = make_tails(2, 6, 2, 5)
+    (record,) = encode([b"a", b"b"], tails)
+    shard = {
+        name: value
+        for name, value in msgspec.msgpack.decode(record.value).items()
+        if name not in ("topic_id", "checksum")
+    }
+    old = StateRecord(record.key, msgspec.msgpack.encode(shard | {"version": 1}))
+    found, back = decode([old])
+    assert found == [b"a", b"b"]
+    same(back, tails)
+    assert state.newest_mark(ME, [old]) == Mark(7, "")
+
+
+def test_what_the_newest_checkpoint_stands_for() -> None:
+    assert state.newest_mark(ME, []) is None
+    assert not state.knows(ME, [StateRecord(state.incident_key(other, b"a"), b"{}") for other in OTHERS])
+    small = encode([b"a"], make_tails(1, 60, 2, 2), offset=9)
+    assert state.newest_mark(ME, [*MANY[1:], *small]) == Mark(9, "id-1")
+    assert state.knows(ME, small)
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_no_damage_to_a_checkpoint_goes_unseen(data: st.DataObject) -> None:
+    raw = bytearray(WHOLE.value)
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(StateError):
+        decode([StateRecord(WHOLE.key, bytes(raw))])
 
 
 (WHOLE,) = encode([b"bed-1", b"bed-2", "Bett Ä".encode()], make_tails(3, 6, 2, 5))

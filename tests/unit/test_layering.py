@@ -19,7 +19,7 @@ TOPIC_READING = {
     "monitor.series",
     "monitor.wire",
 }
-PURE = ["detector", "wire", "processor", "partition", "series", "state", "alerts", "deadletters"]
+PURE = ["detector", "wire", "processor", "partition", "resuming", "series", "state", "alerts", "deadletters"]
 
 
 def modules(package: str) -> list[tuple[str, Path]]:

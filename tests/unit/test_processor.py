@@ -16,6 +16,7 @@ from monitor.backends.abstract import Position, Restored, StateRecord, TopicPart
 from monitor.detector.decision import Incident
 from monitor.errors import Reason
 from monitor.processor import Processor
+from monitor.resuming import How
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero, work
 
 LENGTH, HOP = 6, 2
@@ -218,7 +219,7 @@ def taken_over(restored: Restored, start: int, artifact=SLIDING):
 
 def test_a_warm_start() -> None:
     processor, resumed = taken_over(remembered()[0], 0)
-    assert (resumed.begin, resumed.live_from, resumed.fresh, resumed.lost, resumed.cold) == (9, 12, False, 0, "")
+    assert (resumed.begin, resumed.live_from, resumed.irregular, resumed.lost, resumed.cold) == (9, 12, False, 0, "")
     assert (processor.series_count(), processor.open_incidents()) == (1, 1)
     processor.receive(make_columns([sample(0.01), sample(0.02)], first_offset=9))
     assert processor.next_batch() is None, "what was decided before is not decided again"
@@ -235,7 +236,7 @@ def test_a_warm_start() -> None:
 
 def test_a_group_that_never_committed() -> None:
     processor, resumed = taken_over(Restored(None, (), 3, 20), 20)
-    assert (resumed.begin, resumed.live_from, resumed.fresh, resumed.cold) == (20, 20, True, "")
+    assert (resumed.begin, resumed.live_from, resumed.how, resumed.cold) == (20, 20, How.FIRST_START, "")
     assert processor.take_outputs([INPUT]).positions == {INPUT: Position(20, 20, 0)}
 
 
@@ -249,17 +250,12 @@ def test_retention_has_eaten_what_refills_the_windows() -> None:
 
 def test_retention_has_eaten_records_that_were_not_decided() -> None:
     restored, _ = remembered(beginning=40, end=90)
-    for start in (40, 90):  # earliest, latest
+    for start in (40, 90):  # earliest, latest: neither is asked
         processor, resumed = taken_over(restored, start)
-        assert (resumed.begin, resumed.live_from, resumed.lost) == (start, start, start - 12)
-        assert "offset 12 is no longer there (40 to 90 are)" in resumed.cold
+        assert (resumed.begin, resumed.live_from, resumed.lost, resumed.how) == (40, 40, 28, How.RECORDS_DELETED)
+        assert "offset 12 was deleted before it was read (40 to 90 are there)" in resumed.cold
         assert processor.open_incidents() == 1
-
-
-def test_the_topic_was_made_anew() -> None:
-    _, resumed = taken_over(remembered(beginning=0, end=5)[0], 5)
-    assert (resumed.begin, resumed.live_from, resumed.lost) == (5, 5, 0)
-    assert "offset 12 is no longer there (0 to 5 are)" in resumed.cold
+        assert processor.take_outputs([INPUT]).positions == {INPUT: Position(40, 40, 0)}
 
 
 @pytest.mark.parametrize("end", [12, 13])

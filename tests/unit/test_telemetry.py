@@ -54,11 +54,12 @@ def busy() -> tuple[Vitals, Counts]:
     vitals = Vitals(
         ready=True, partitions=2, series=7, incidents=1, lag={TopicPartition("in", 0): 5, TopicPartition("in", 1): 0},
         commits=11, aborts=1, checkpoints=3, records_lost=4, cold_starts=2, compilations=1,
+        resumed=Counter({"position": 2, "offset_missing": 1}),
     )  # fmt: skip
     counts = Counts(
         records=Counter({"in": 100, "more": 1}), bytes=1234, replayed=9, newest_ms=1_795_248_000_250,
         rejected=Counter({("in", Reason.MALFORMED.value): 3}), samples=97, samples_missing=2, samples_late=1, gaps=6,
-        alerts=Counter({"firing": 2, "resolved": 1}),
+        alerts=Counter({"firing": 2, "resolved": 1}), given_up=Counter({"forgotten": 1}),
     )  # fmt: skip
     verdicts = np.array([Verdict.NORMAL, Verdict.ANOMALY, Verdict.UNSCORABLE, Verdict.ANOMALY], np.int8)
     counts.scored(np.array([0.05, 0.3, math.nan, 25.0], np.float32), verdicts, np.full(4, 0.25, np.float32))
@@ -113,6 +114,8 @@ def test_counters_are_the_loops_own_numbers() -> None:
     assert value(found, "telltale_records_replayed_total") == 9
     assert value(found, "telltale_records_lost_total") == 4
     assert value(found, "telltale_cold_starts_total") == 2
+    assert value(found, "telltale_partitions_resumed_total", reason="offset_missing") == 1
+    assert value(found, "telltale_incidents_given_up_total", reason="forgotten") == 1
     assert value(found, "telltale_compilations_total") == 1
 
 

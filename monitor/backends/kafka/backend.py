@@ -11,19 +11,31 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from kafka import TopicPartition as KafkaPartition
 from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata
 
-from monitor.backends.abstract import NO_STATE, AbortedError, Commit, Poll, Position, Restored, TopicPartition
+from monitor.backends.abstract import (
+    NO_STATE,
+    AbortedError,
+    Commit,
+    Poll,
+    Position,
+    Restored,
+    TopicPartition,
+    orphans,
+)
 from monitor.backends.events import settle
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import connect, probe
 from monitor.backends.kafka.consumer import Member
+from monitor.backends.kafka.faults import explain
 from monitor.backends.kafka.fences import Fences, elapsed_s
 from monitor.backends.kafka.position import decode_position
 from monitor.backends.kafka.producer import Transactions
 from monitor.backends.kafka.state import StateReader
-from monitor.backends.kafka.topics import prepare_topics
+from monitor.backends.kafka.topics import InputTopic, look_at, prepare_topics
 from monitor.config import Config
 
 # At start a supervisor retries anyway; at run time the group waits for us as long as the poll interval.
@@ -32,6 +44,8 @@ _RECOVER_DEADLINE_S = 60.0
 # The broker takes commits of the old generation until all members have joined the new one, for which it waits as long
 # as the poll interval. Twice the interval at which an idle daemon commits.
 _COMMIT_GRACE_S = 2.0
+# After an election the new leader's end may lag behind what was read from the old one (KIP-207).
+_CATCH_UP_S = 5.0
 
 
 class KafkaBackend:
@@ -75,7 +89,7 @@ class KafkaBackend:
         """Waits up to `timeout_s` for events or records.
 
         Raises:
-            AbortedError: the group moved on while records were uncommitted, or retention overtook us.
+            AbortedError: the group moved on while records were uncommitted, or the log does not hold our position.
             FencedError: another daemon joined under our identity.
         """
         if self._holds_off(timeout_s):
@@ -106,16 +120,52 @@ class KafkaBackend:
         return True
 
     def restore(self, partition: TopicPartition) -> Restored:
-        """Reads position and state back. Blocks while a predecessor's transaction is open, up to its timeout."""
+        """Reads position and state back, and widens the state topic if it has to be.
+
+        Blocks while a predecessor's transaction is open, up to its timeout.
+        """
         patience_s = self._config.kafka.transaction_timeout_ms / 1000 + 15
+        topic = self._topic(partition)
+        if partition.partition >= topic.partitions:
+            self._member.disown(partition.topic, topic.partitions)
+            raise AbortedError(f"restore: topic {partition.topic} has only {topic.partitions} partitions now")
         committed = self._member.committed(partition, patience_s)
-        beginning, end = self._member.bounds(partition)
-        if committed is None:
-            return Restored(None, (), beginning, end)
-        position = decode_position(committed.offset, committed.metadata)
-        known = position.state_from != NO_STATE
-        state = self._reader().read(partition.partition, position.state_from) if known else ()
-        return Restored(position, state, beginning, end)
+        position = None if committed is None else decode_position(committed.offset, committed.metadata)
+        beginning, end = self._bounds(partition, position)
+        ours = position is not None and position.state_from != NO_STATE
+        state = self._reader().read(partition.partition, position.state_from if position is not None and ours else 0)
+        if position is None or position.topic_id != topic.topic_id:
+            for orphan in orphans(partition, topic.partitions, topic.state_partitions):
+                state += self._reader().read(orphan, 0)
+        added = position is None and self._added(partition, topic.partitions)
+        self._member.expect(partition.topic, topic.topic_id)
+        return Restored(position, state, beginning, end, topic.topic_id, topic.partitions, added)
+
+    def _topic(self, partition: TopicPartition) -> InputTopic:
+        try:
+            return look_at(self._admin, self._config, *partition)
+        except KafkaError as error:
+            raise explain(error, "restore", self._config) from error
+
+    def _bounds(self, partition: TopicPartition, position: Position | None) -> tuple[int, int]:
+        """The log's bounds; one that ends before `position` is asked again: a new leader may know less for a moment."""
+        deadline = time.monotonic() + _CATCH_UP_S
+        while True:
+            beginning, end = self._member.bounds(partition)
+            if position is None or position.offset <= end or time.monotonic() > deadline:
+                return beginning, end
+            time.sleep(0.2)
+
+    def _added(self, partition: TopicPartition, partitions: int) -> bool:
+        """Whether the group began with the topic before it had this partition, as its other positions say."""
+        others = [KafkaPartition(partition.topic, each) for each in range(partitions) if each != partition.partition]
+        group = self._config.kafka.group_id
+        try:
+            found = self._admin.list_group_offsets({group: others})[group] if others else {}
+        except KafkaError as error:
+            raise explain(error, "restore", self._config) from error
+        positions = [decode_position(each.offset, each.metadata) for each in found.values() if each.offset >= 0]
+        return any(0 < each.partitions <= partition.partition for each in positions)
 
     def begin(self, partition: TopicPartition, offset: int) -> None:
         """Reads `partition` from `offset` on; ends a pause. Never blocks."""

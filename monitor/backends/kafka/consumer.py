@@ -89,6 +89,8 @@ class Member:
         self._owned: set[TopicPartition] = set()
         self._begun: dict[TopicPartition, int] = {}  # -> the client's position that the caller knows of
         self._ends: dict[TopicPartition, int] = {}
+        self._topic_ids: dict[str, str] = {}  # of the topics whose positions we have
+        self._seen_ids: dict[str, str] = {}  # as the client heard last
         self._consumer: Any = None
 
     def start(self) -> None:
@@ -96,7 +98,7 @@ class Member:
         assignor = CooperativeStickyAssignor()
         options = settings.member(self._config, assignor)
         self._consumer = connect(KafkaConsumer, self._config.kafka, options)
-        return_runs(self._consumer, self._config.input.max_batch_bytes)
+        return_runs(self._consumer)
         listener = _Listener(self._consumer, assignor, self._events)
         topics = list(self._config.input.topics)
         self._consumer.subscribe(topics=topics, listener=listener)
@@ -117,6 +119,7 @@ class Member:
         With `stay` it does not leave the generation, and returns early where the group wants it to.
         """
         deadline = time.monotonic() + timeout_s
+        self._check_topics()
         while True:
             remaining_ms = max(0, int((deadline - time.monotonic()) * 1000))
             with self._staying(stay):
@@ -151,9 +154,18 @@ class Member:
         try:
             fetched: dict[Any, list[Any]] = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
         except OffsetOutOfRangeError as error:
-            # With auto_offset_reset 'none' the client does not choose for us. The caller's restore sees that the log
-            # begins behind its position, and says so.
-            raise AbortedError(f"poll: retention has removed records that were not read yet: {error}") from error
+            # With auto_offset_reset 'none' the client does not choose for us. The caller's restore sees where the log
+            # begins and ends, and says so.
+            raise AbortedError(
+                "poll: retention has removed records that were not read yet, or the topic was truncated or made again: "
+                f"{error}"
+            ) from error
+        except CorruptRecordError as error:
+            # D14: poll() raises the same again until somebody moves the position.
+            raise BackendError(
+                f"poll: a record batch is damaged: {error}; if a restart does not help, skip it with "
+                f"kafka-consumer-groups.sh --reset-offsets on group {self._config.kafka.group_id}"
+            ) from error
         except RetriableError as error:
             # Raised only when no record was taken out, so positions are as they were.
             _log.warning("Poll failed; trying again.", extra={"reason": str(error)})
@@ -168,6 +180,19 @@ class Member:
             raise fenced(self._config)
         return fetched
 
+    def expect(self, topic: str, topic_id: str) -> None:
+        """Notes which topic the positions belong to that are begun with from now on; empty: not known."""
+        self._topic_ids[topic] = topic_id
+
+    def _check_topics(self) -> None:
+        """Notices a topic that was made again under the same name: the old one's positions may exist in it too."""
+        for topic, expected in self._topic_ids.items():
+            found = str(self._consumer._cluster.topic_id(topic) or "")
+            news = bool(found) and found != self._seen_ids.get(topic)
+            self._seen_ids[topic] = found or self._seen_ids.get(topic, "")
+            if news and expected and found != expected:
+                raise AbortedError(f"poll: topic {topic} was deleted and made again")
+
     def _columns(self, fetched: dict[Any, list[Any]]) -> list[RecordColumns]:
         found = []
         states = self._consumer._subscription.assignment
@@ -176,16 +201,10 @@ class Member:
             # or only control records followed; the caller is told, so that committed offsets reach the end.
             state = states.get(partition)
             position = known if state is None or state.position is None else state.position.offset
-            items = fetched.get(partition, ())
-            if items or position != known:
+            if position != known:
                 self._begun[partition] = position
-                found += columns(partition, items, position, want_headers=self._want_headers)
-        for polled in found:
-            if polled.damaged is not None:
-                raise BackendError(
-                    f"poll: a record batch of {polled.partition} is damaged, {polled.damaged}; if a restart does "
-                    f"not help, reset the offsets of group {self._config.kafka.group_id} to behind it"
-                )
+                records = fetched.get(partition, ())
+                found.append(columns(partition, records, position, want_headers=self._want_headers))
         return found
 
     def _drain(self) -> list[Event]:
@@ -222,6 +241,18 @@ class Member:
         self._begun.clear()
         self.pause(self._owned)
         return frozenset(self._owned)
+
+    def disown(self, topic: str, partitions: int) -> None:
+        """Gives up the partitions that a topic of `partitions` partitions no longer has; the group shares out anew.
+
+        A static member that comes back is given what it had, whatever the topic has become in between. Never blocks.
+        """
+        gone = {each for each in self._owned if each.topic == topic and each.partition >= partitions}
+        self.pause(gone)
+        self._owned -= gone
+        for each in gone:
+            self._begun.pop(each, None)
+        self._consumer._coordinator.request_rejoin()
 
     def generation(self) -> ConsumerGroupMetadata:
         """Our membership at this moment. Never blocks."""

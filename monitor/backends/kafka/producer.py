@@ -38,6 +38,7 @@ _OVERTAKEN = (ProducerFencedError, InvalidProducerEpochError)
 _REPLACE_DEADLINE_S = settings.PRODUCER_REQUEST_TIMEOUT_MS / 1000
 # After flush() futures are done, but for batches that were split in two because the broker found them too large.
 _FUTURE_TIMEOUT_S = 5
+_METADATA_TIMEOUT_S = 5
 
 
 class Transactions:
@@ -137,6 +138,7 @@ class Transactions:
     ) -> dict[TopicPartition, Position]:
         # D3 tripwire: offsets left over from an aborted transaction would be committed by the next one.
         assert not producer._transaction_manager._pending_txn_offset_commits, "offsets of an earlier transaction"
+        _await_partitions(producer, state_topic, commit)
         producer.begin_transaction()
         sent = [_send(producer, message, message.partition) for message in commit.messages]
         marks = {
@@ -177,6 +179,23 @@ class Transactions:
         """Ends the producer and the watchdog."""
         self.destroy()
         self._watchdog.close()
+
+
+def _await_partitions(producer: Any, state_topic: str, commit: Commit) -> None:
+    """Makes the producer look again where the state topic was widened since it did; else it refuses to send there.
+
+    kafka-python 3.0.12: `send` to a partition that its metadata do not know yet raises ValueError at once
+    (producer/kafka.py, `_partition`), until metadata_max_age_ms have passed.
+    """
+    needed = {message.partition for message in commit.messages if message.topic == state_topic}
+    needed |= {partition.partition for partition in commit.checkpoints}
+    deadline = time.monotonic() + _METADATA_TIMEOUT_S
+    while time.monotonic() < deadline:
+        known = producer._metadata.partitions_for_topic(state_topic)
+        if known is None or needed <= known:  # None: never asked for; the first send waits for the answer
+            return
+        producer._metadata.request_update()
+        time.sleep(0.01)
 
 
 def _state(messages: Sequence[Message], state_topic: str) -> Sequence[Message]:

@@ -6,13 +6,16 @@ Rules of this file: every problem is found before any is reported, and each name
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import (
     KafkaError,
     NoError,
+    RetriableError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
@@ -24,6 +27,7 @@ from monitor.config import Config
 from monitor.errors import ConfigError
 
 _log = logging.getLogger(__name__)
+_WIDENED_S = 5.0
 DELETE = {"cleanup.policy": "delete"}
 # Compaction never touches the active segment: small segments and an early cleaner keep restores short.
 STATE = {
@@ -81,6 +85,73 @@ def _whereto(config: Config) -> str:
     return "--config telltale.toml"
 
 
+def widen_state(admin: Any, config: Config, found: int, wanted: int) -> str:
+    """Gives the state topic `wanted` partitions instead of `found`, where `output.create_topics` allows; what is wrong.
+
+    Another member may do so at the same time: what counts is what is there afterwards. Waits for the new leaders.
+    """
+    topic = config.state_topic
+    detail = "output.create_topics is false"
+    if config.output.create_topics:
+        (result,) = admin.create_partitions({topic: wanted}, raise_errors=False).results
+        error = for_code(result.error_code)
+        if issubclass(error, RetriableError):
+            raise error(result.error_message)
+        detail = result.error_message or error.__name__
+        found = _wait_for_partitions(admin, topic, wanted)
+    if found >= wanted:
+        _log.info("State topic widened.", extra={"topic": topic, "partitions": found})
+        return ""
+    return (
+        f"state topic {topic} has {found} partitions; expected {wanted}, as many as the largest input topic, and they "
+        f"could not be added ({detail}); add them: {change_command(config, topic, partitions=wanted)}"
+    )
+
+
+def _wait_for_partitions(admin: Any, topic: str, wanted: int) -> int:
+    """How many partitions a topic has once it has `wanted`, or after some seconds."""
+    deadline = time.monotonic() + _WIDENED_S
+    while True:
+        found = len(admin.describe_topics([topic])[0]["partitions"])
+        if found >= wanted:
+            admin.wait_for_topics([topic])  # for their leaders
+        if found >= wanted or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
+
+
+class InputTopic(NamedTuple):
+    """What a topic has now: its id, empty where the broker gives none, and its partitions; and those of the state."""
+
+    topic_id: str
+    partitions: int
+    state_partitions: int
+
+
+def look_at(admin: Any, config: Config, topic: str, partition: int) -> InputTopic:
+    """An input topic as it is now; the state topic has `partition` too when this returns. Waits for brokers.
+
+    Raises:
+        ConfigError: the state topic has no such partition, and may not get it from us.
+        UnknownTopicOrPartitionError: the input topic is gone.
+    """
+    wanted = [*config.input.topics, config.state_topic]
+    found = {each["name"]: each for each in admin.describe_topics(wanted) if for_code(each["error_code"]) is NoError}
+    if topic not in found:
+        raise UnknownTopicOrPartitionError(topic)
+    widths = {name: len(each["partitions"]) for name, each in found.items()}
+    width = widths.pop(config.state_topic, 0)
+    wanted_width = max(partition + 1, *widths.values())
+    if 0 < width <= partition:
+        problem = widen_state(admin, config, width, wanted_width)
+        if problem:
+            raise ConfigError(f"restore: {problem}")
+        width = wanted_width
+    topic_id = found[topic].get("topic_id")
+    known = topic_id is not None and UUID(str(topic_id)).int != 0
+    return InputTopic(str(topic_id) if known else "", widths[topic], width)
+
+
 class _Topics:
     def __init__(self, admin: Any, config: Config) -> None:
         self._admin = admin
@@ -98,13 +169,17 @@ class _Topics:
             if self._error(topic) is UnknownTopicOrPartitionError:
                 missing[topic] = settings
             else:
-                problems += self._existing_output(topic, settings, widest)
+                problems += self._existing_output(topic, settings)
+        allowed = self._config.output.create_topics
+        narrow = self._error(self._config.state_topic) is NoError and self._state_width() < widest
+        if narrow and not (allowed and problems):  # what we may do ourselves is no problem of the operator's
+            problems += filter(None, [widen_state(self._admin, self._config, self._state_width(), widest)])
         if not missing:
             return problems
         # Without the inputs nobody knows how many partitions the outputs need.
-        if self._config.output.create_topics and not problems:
+        if allowed and not problems:
             return self._create(missing, widest)
-        if not self._config.output.create_topics:
+        if not allowed:
             partitions: int | str = widest or "<partitions of the largest input topic>"
             problems += [
                 f"output topic {topic} does not exist, and output.create_topics is false; create it: "
@@ -132,17 +207,14 @@ class _Topics:
                 )
         return problems
 
-    def _existing_output(self, topic: str, settings: Mapping[str, str], widest: int) -> list[str]:
+    def _state_width(self) -> int:
+        return len(self._found[self._config.state_topic]["partitions"])
+
+    def _existing_output(self, topic: str, settings: Mapping[str, str]) -> list[str]:
         state = topic == self._config.state_topic
         problems = self._access(topic, ["Read", "Write", "Describe"] if state else ["Write", "Describe"])
         if problems:
             return problems
-        partitions = len(self._found[topic]["partitions"])
-        if state and partitions < widest:
-            problems.append(
-                f"state topic {topic} has {partitions} partitions; expected {widest}, as many as the largest input "
-                f"topic: {change_command(self._config, topic, partitions=widest)}"
-            )
         policy = self._policies.get(topic)
         if policy is not None and policy != settings["cleanup.policy"]:
             problems.append(

@@ -1,0 +1,223 @@
+"""Where a partition goes on: every kind of position, state and log that can meet."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from monitor.assembly import make_processor
+from monitor.backends.abstract import NO_STATE, Position, Restored, StateRecord
+from monitor.backends.kafka.position import decode_position, encode_position
+from monitor.errors import ConfigError
+from monitor.processor import Outputs, Processor
+from monitor.resuming import BeyondEnd, How, Resumed
+from tests.helpers import INPUT, make_artifact, make_columns, make_config
+
+LENGTH, HOP = 6, 2
+ARTIFACT = make_artifact(length=LENGTH, hop=HOP, threshold=0.8)
+SCORER = ARTIFACT.scorer()
+CONFIG = make_config()
+OLD, NEW = "id-1", "id-2"
+C = 9  # the offset of the predecessor's checkpoint
+
+
+def sample(value: float) -> bytes:
+    return json.dumps({"value": value}).encode()
+
+
+def decide(processor: Processor, *polls) -> None:
+    for columns in polls:
+        processor.receive(columns)
+        while (batch := processor.next_batch()) is not None:
+            processor.receive_scores(batch, *SCORER(batch.values))
+
+
+def left_behind() -> Outputs:
+    """A checkpoint at offset 9 of the old topic, an incident open."""
+    processor = make_processor(CONFIG, ARTIFACT)
+    processor.assign(INPUT, Restored(None, (), 0, C, OLD, 4), 0)
+    decide(processor, make_columns([sample(9)] * (C - 1) + [sample(0.01)]))
+    return processor.take_outputs([INPUT])
+
+
+LEFT = left_behind()
+STATE = tuple(StateRecord(*record) for record in LEFT.checkpoints[INPUT])
+INCIDENTS = tuple(record for record in STATE if record.key.startswith(b"incident"))
+
+
+def take_over(
+    position: Position | None,
+    bounds: tuple[int, int],
+    *,
+    state: tuple[StateRecord, ...] = STATE,
+    topic_id: str = OLD,
+    added: bool = False,
+    beyond_end: BeyondEnd = "stop",
+) -> tuple[Processor, Resumed]:
+    processor = make_processor(CONFIG, ARTIFACT)
+    restored = Restored(position, state, *bounds, topic_id, 4, added)
+    return processor, processor.assign(INPUT, restored, 777, beyond_end)
+
+
+def test_positions_name_their_topic() -> None:
+    assert LEFT.positions == {INPUT: Position(C, C, 0, OLD, 4)}
+    position = Position(12, C, 3, OLD, 4)
+    assert decode_position(12, encode_position(position)) == position
+    assert len(encode_position(Position(1 << 62, 1 << 62, 1 << 62, "x" * 36, 10_000))) <= 130
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"v":1,"r":9,"s":3}', Position(12, 9, 3)),
+        ('{"v":2,"r":9,"s":3,"t":"x","n":4}', Position(12, 9, 3, "x", 4)),
+        ('{"v":2,"r":9,"s":3}', Position(12, 12, NO_STATE)),
+        ('{"v":2,"r":9,"s":3,"t":7,"n":4}', Position(12, 12, NO_STATE)),
+        ('{"v":2,"r":9,"s":3,"t":"x","n":-1}', Position(12, 12, NO_STATE)),
+        ('{"v":3,"r":9,"s":3,"t":"x","n":4}', Position(12, 12, NO_STATE)),
+        ('{"v":2,"r":13,"s":3,"t":"x","n":4}', Position(12, 12, NO_STATE)),
+        ("", Position(12, 12, NO_STATE)),
+    ],
+)
+def test_positions_of_both_versions_are_read(text: str, expected: Position) -> None:
+    assert decode_position(12, text) == expected
+
+
+FOLLOWED = {
+    "as it was": (Position(12, C, 0, OLD, 4), OLD),
+    "a position that knows no topic": (Position(12, C, 0), OLD),
+    "a broker that knows no topic ids": (Position(12, C, 0, OLD, 4), ""),
+}
+
+
+@pytest.mark.parametrize("kind", FOLLOWED)
+def test_a_position_that_the_log_holds_is_followed(kind: str) -> None:
+    position, topic_id = FOLLOWED[kind]
+    processor, resumed = take_over(position, (0, 20), topic_id=topic_id)
+    assert resumed == Resumed(begin=C, live_from=12)
+    assert processor.open_incidents() == 1
+    assert processor.take_outputs().alerts == []
+
+
+def test_only_a_group_that_never_was_here_begins_by_input_start() -> None:
+    _, resumed = take_over(None, (3, 2000), state=())
+    assert resumed == Resumed(begin=777, live_from=777, how=How.FIRST_START)
+
+
+def test_a_partition_that_was_added_begins_at_its_beginning() -> None:
+    _, resumed = take_over(None, (3, 2000), state=(), added=True)
+    assert resumed == Resumed(begin=3, live_from=3, how=How.PARTITION_ADDED)
+
+
+def test_an_offset_that_is_missing_is_found_in_the_state() -> None:
+    processor, resumed = take_over(None, (0, 2000))
+    assert resumed == Resumed(begin=C, live_from=C, how=How.OFFSET_MISSING)
+    assert processor.open_incidents() == 1
+    outputs = processor.take_outputs([INPUT])
+    assert outputs.positions == {INPUT: Position(C, C, 0, OLD, 4)}, "committed at once"
+    decide(processor, make_columns([sample(0.01)] * 20, first_offset=C))
+    (end,) = processor.take_outputs().alerts
+    assert (end.data.status, end.data.reason) == ("resolved", "recovered"), "the incident was known, windows were whole"
+
+
+def test_an_offset_that_is_missing_and_whose_state_is_not_in_the_log_any_more() -> None:
+    processor, resumed = take_over(None, (100, 2000))
+    assert (resumed.begin, resumed.how, resumed.lost) == (100, How.OFFSET_MISSING, 100 - C)
+    assert "offset 9 was deleted" in resumed.cold
+    assert processor.open_incidents() == 1
+
+
+def test_an_offset_that_is_missing_and_a_checkpoint_too() -> None:
+    processor, resumed = take_over(None, (100, 2000), state=INCIDENTS)
+    assert (resumed.begin, resumed.how, resumed.lost) == (100, How.OFFSET_MISSING, 0)
+    assert "no checkpoint" in resumed.cold
+    assert processor.open_incidents() == 1
+
+
+def test_what_retention_deleted_is_counted_and_no_more_is_skipped() -> None:
+    processor, resumed = take_over(Position(600, 550, 0, OLD, 4), (1200, 5201))
+    assert (resumed.begin, resumed.live_from, resumed.how, resumed.lost) == (1200, 1200, How.RECORDS_DELETED, 600)
+    assert "1200 to 5201 are there" in resumed.cold
+    assert processor.open_incidents() == 1
+    processor.receive(make_columns([sample(9)] * LENGTH, first_offset=1200))
+    batch = processor.next_batch()
+    assert batch is not None
+    assert len(batch.values) == 1, "no window joins what came before to what comes after"
+
+
+def test_beyond_the_end_stops_loudly() -> None:
+    with pytest.raises(ConfigError, match=r"offset 600, but the log ends at 500: .*input\.beyond_end = "):
+        take_over(Position(600, 550, 0, OLD, 4), (0, 500))
+    with pytest.raises(ConfigError, match="offset 9, but the log ends at 5"):
+        take_over(None, (0, 5), topic_id="")
+
+
+@pytest.mark.parametrize(("option", "at"), [("end", 500), ("beginning", 20)])
+def test_beyond_the_end_goes_on_as_the_option_says(option: BeyondEnd, at: int) -> None:
+    processor, resumed = take_over(Position(600, 550, 0, OLD, 4), (20, 500), beyond_end=option)
+    assert (resumed.begin, resumed.live_from, resumed.how) == (at, at, How.BEYOND_END)
+    assert "ends before offset 600" in resumed.cold
+    assert processor.open_incidents() == 1
+
+
+RECREATED = {
+    "offset in range": Position(12, C, 0, OLD, 4),
+    "offset beyond the end": Position(900, C, 0, OLD, 4),
+    "the broker forgot the group's offset with the topic": None,
+    "a position that knows no topic, but the state does": Position(12, C, 0),
+}
+
+
+@pytest.mark.parametrize("kind", RECREATED)
+def test_a_topic_that_was_made_again_is_read_from_its_beginning_and_ends_its_incidents(kind: str) -> None:
+    processor, resumed = take_over(RECREATED[kind], (0, 50), topic_id=NEW)
+    assert (resumed.begin, resumed.live_from, resumed.how) == (0, 0, How.TOPIC_RECREATED)
+    assert "made again" in resumed.cold
+    assert processor.has_news
+    assert processor.open_incidents() == 0
+    outputs = processor.take_outputs([INPUT])
+    (end,) = outputs.alerts
+    assert (end.data.status, end.data.reason, end.data.severity) == ("resolved", "topic_recreated", "info")
+    assert end.data.fingerprint == LEFT.alerts[0].data.fingerprint
+    assert "deleted and made again" in end.data.summary
+    assert outputs.state == [(INPUT, b"incident/telltale.input/0/a", None)]
+    assert outputs.positions == {INPUT: Position(0, 0, 0, NEW, 4)}
+    processor.committed(outputs.positions, outputs.alerts)
+    assert processor.counts.given_up == {"topic_recreated": 1}
+    # And once it is committed, never again.
+    after = tuple(StateRecord(*record) for record in outputs.checkpoints[INPUT])
+    again, resumed = take_over(outputs.positions[INPUT], (0, 50), state=after, topic_id=NEW)
+    assert resumed == Resumed(begin=0, live_from=0)
+    assert again.take_outputs().alerts == []
+
+
+def test_an_offset_that_a_tool_set_is_kept_also_in_a_topic_that_was_made_again() -> None:
+    position = decode_position(30, "")
+    processor, resumed = take_over(position, (0, 50), topic_id=NEW)
+    assert (resumed.begin, resumed.how) == (30, How.TOPIC_RECREATED)
+    assert [alert.data.reason for alert in processor.take_outputs().alerts] == ["topic_recreated"]
+
+
+def test_an_offset_that_a_tool_set_starts_windows_empty_and_keeps_incidents() -> None:
+    processor, resumed = take_over(decode_position(30, ""), (0, 50))
+    assert (resumed.begin, resumed.how) == (30, How.POSITION)
+    assert "set by another tool" in resumed.cold
+    assert processor.open_incidents() == 1
+
+
+def test_a_topic_that_was_made_again_with_fewer_partitions_ends_the_incidents_of_those_that_are_gone() -> None:
+    def of(partition: int, series: bytes, value: bytes) -> StateRecord:
+        return StateRecord(b"incident/telltale.input/%d/%b" % (partition, series), value)
+
+    raw = INCIDENTS[0].value
+    gone = (of(4, b"b", raw), of(8, b"c", b"junk"), of(3, b"not ours", raw), of(12, b"quiet", b'{"over":1}'))
+    processor, _ = take_over(None, (0, 50), state=STATE + gone, topic_id=NEW)
+    outputs = processor.take_outputs([INPUT])
+    assert [(each.data.series, each.data.kafka.partition) for each in outputs.alerts] == [("a", 0), ("b", 4)]
+    assert len({each.id for each in outputs.alerts}) == 2
+    assert [(place.partition, key.rpartition(b"/")[2], value) for place, key, value in outputs.state] == [
+        (4, b"b", None),
+        (12, b"quiet", None),
+        (0, b"a", None),
+    ]

@@ -61,6 +61,8 @@ def make_processor(config: Config, artifact: Artifact) -> Processor:
         format=source.format,
         series=source.series,
         timestamp_field=source.timestamp_field,
+        timestamp_unit=source.timestamp_unit,
+        oldest_time=source.oldest_time,
         max_record_bytes=source.max_record_bytes,
         max_samples_per_record=source.max_samples_per_record,
         max_series=source.max_series,

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from monitor.detector.times import OLDEST_TIME, iso_us
+
 # Kafka's own rule for topic names (org.apache.kafka.common.internals.Topic): neither "." nor ".."
 NAME = r"^\.*[a-zA-Z0-9_-][a-zA-Z0-9._-]*$"
 NAME_LENGTH = 249
@@ -123,7 +125,16 @@ class Input(Section):
         description="Where a record names its series: key, header:NAME, or field:NAME (json).",
     )
     timestamp_field: str = Field(
-        "ts", description="JSON field with the time: ms since 1970, or RFC 3339; where absent, the record's own time."
+        "ts",
+        description="JSON field with the time: a number since 1970, or RFC 3339; where absent, the record's own time.",
+    )
+    timestamp_unit: Literal["auto", "s", "ms", "us", "ns"] = Field(
+        "auto",
+        description="Unit of numbers in that field; auto: each number's by its size, as the trainer reads files.",
+    )
+    oldest_time: str = Field(
+        OLDEST_TIME,
+        description="A record of an earlier time, or of 2200 or later, goes to the dead letters: a clock never set.",
     )
     start: str = Field(
         "latest",
@@ -134,6 +145,9 @@ class Input(Section):
         description="What to do where a log ends before the group's offset: stop, or go on at its end/beginning.",
     )
     max_record_bytes: int = Field(1_048_576, ge=1, description="A larger record goes to the dead letters.")
+    max_batch_bytes: int = Field(
+        67_108_864, ge=1, description="What a compressed batch of records may unpack to; a larger one is damaged."
+    )
     max_samples_per_record: int = Field(10_000, ge=1, description="A longer chunk goes to the dead letters.")
     max_series: int = Field(
         20_000, ge=1, description="Series per partition (sliding windows); records of further ones are dead letters."
@@ -142,10 +156,17 @@ class Input(Section):
         3_600_000, ge=0, description="How far a time in the record may lie ahead of the record's Kafka timestamp."
     )
 
-    @field_validator("start", mode="before")
+    @field_validator("start", "oldest_time", mode="before")
     @classmethod
-    def _start_as_text(cls, start: Any) -> Any:
-        return start.isoformat() if isinstance(start, datetime) else start  # TOML's own times need no quotes
+    def _time_as_text(cls, time: Any) -> Any:
+        return time.isoformat() if isinstance(time, datetime) else time  # TOML's own times need no quotes
+
+    @field_validator("oldest_time")
+    @classmethod
+    def _oldest_time(cls, time: str) -> str:
+        if iso_us(time) < 0:
+            raise ValueError(f"{time!r} is before 1970")
+        return time
 
     @field_validator("start")
     @classmethod

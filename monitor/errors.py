@@ -90,6 +90,8 @@ class Reason(StrEnum):
     FUTURE_TIMESTAMP = "future_timestamp"
     BAD_SERIES = "bad_series"
     TOO_MANY_SERIES = "too_many_series"
+    CORRUPT_BATCH = "corrupt_batch"
+    UNREADABLE_BATCH = "unreadable_batch"
 
 
 class RecordError(TelltaleError):

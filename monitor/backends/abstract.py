@@ -24,7 +24,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.errors import BackendError
+from monitor.errors import BackendError, Reason
 
 Int64Array = NDArray[np.int64]
 Headers = Sequence[tuple[str, bytes]]
@@ -44,13 +44,41 @@ class AbortedError(BackendError):
     """Nothing since the last commit is certain: `recover()`, then restore every partition."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damaged:
+    """A batch of records that can't be read: what was to be read of it, from `first_offset` up to `next_offset`.
+
+    `size` is its bytes in the log, `records` how many its header states (None where the header can't be trusted).
+    `reason` is CORRUPT_BATCH where its bytes are not those that were written, another where its sender wrote what
+    nobody can read. Where `next_offset` is `first_offset`, nothing says where the next batch begins, and reading can't
+    go on by itself.
+    """
+
+    first_offset: int
+    next_offset: int
+    size: int
+    records: int | None
+    reason: Reason
+    detail: str
+
+    @property
+    def passable(self) -> bool:
+        """Whether it is known where reading goes on behind it."""
+        return self.next_offset > self.first_offset
+
+    def __str__(self) -> str:
+        last = self.next_offset - 1 if self.passable else "unknown"
+        return f"offsets {self.first_offset} to {last}, {self.size} bytes: {self.detail}"
+
+
 @dataclass(frozen=True, slots=True)
 class RecordColumns:
-    """The records of one poll from one partition, as columns of equal length n.
+    """Records of one partition, in the order of their offsets, as columns of equal length n.
 
     `offsets` and `timestamps_ms` are int64 (n,), `keys` and `values` the raw bytes (None: null). `headers` is None
     unless the backend was asked for them. `next_offset` is where reading goes on: at least `offsets[-1] + 1`, more
-    where control records follow. n is 0 where nothing but aborted or control records lay between.
+    where control records follow. n is 0 where nothing but aborted or control records lay between, and where `damaged`
+    says that a batch in this place can't be read: then `next_offset` lies behind that batch.
     """
 
     partition: TopicPartition
@@ -60,6 +88,13 @@ class RecordColumns:
     values: list[bytes | None]
     next_offset: int
     headers: list[Headers] | None = None
+    damaged: Damaged | None = None
+
+    @classmethod
+    def skipping(cls, partition: TopicPartition, damaged: Damaged) -> RecordColumns:
+        """No records, but word of a batch that can't be read."""
+        nothing = np.empty(0, dtype=np.int64)
+        return cls(partition, nothing, nothing, [], [], damaged.next_offset, damaged=damaged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +117,10 @@ Event = Assigned | Revoked
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """What one poll brought: first the events, to be applied in order, then the records."""
+    """What one poll brought: first the events, to be applied in order, then the records.
+
+    A partition stands in `columns` several times, in order, where a damaged batch lies between its records.
+    """
 
     events: tuple[Event, ...] = ()
     columns: tuple[RecordColumns, ...] = ()

@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles.tables import Float32Array, Int64Array
+from monitor.detector.times import NO_TIME, compact_dates, iso_us, texts_us, unit_of
 from monitor.errors import DataError
 
 Array = NDArray[Any]  # of any kind of number
@@ -27,9 +27,6 @@ TIME_NAMES = ("timestamp", "@timestamp", "datetime", "time", "date", "ts")
 LABEL_NAMES = ("label", "labels", "anomaly", "is_anomaly", "class", "target")
 # What pandas calls an index without a name in Arrow's formats, and one that it has read back from text.
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# A number is seconds, milliseconds, microseconds or nanoseconds since 1970 by its size: the limits are the year 5138.
-_TIME_UNITS_US = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (float("inf"), 1e-3))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,18 +177,17 @@ def times(path: Path, columns: Columns, at: int) -> Int64Array:
         return columns.times_us[at]
     values: list[float] | Array = columns.numbers[:, at]
     if texts := columns.texts.get(at):
-        parse = as_number if is_number(texts[0]) else iso_us
+        if not is_number(texts[0]):
+            found = texts_us(texts, iso_us)
+            if (found == NO_TIME).any():
+                raise _no_time(path, columns, int(np.argmax(found == NO_TIME)), at)
+            return found
         values = []
         for row, text in enumerate(texts):
             try:
-                values.append(parse(text))
+                values.append(as_number(text))
             except ValueError:
-                raise DataError(
-                    f"{path}, {columns.place(row, at)}: {text[:40]!r} is not a time; expected ISO 8601 "
-                    "(2026-01-31T12:00:00Z) or a number since 1970, the same throughout the column"
-                ) from None
-        if parse is iso_us:
-            return np.array(values, dtype=np.int64)
+                raise _no_time(path, columns, row, at) from None
     numbers = np.asarray(values, dtype=np.float64)
     if not (known := np.abs(numbers) < 9e18).all():
         row = int(np.argmin(known))
@@ -205,37 +201,14 @@ def times(path: Path, columns: Columns, at: int) -> Int64Array:
                 "marks; mend it or drop the row"
             )
         return found
-    unit = next(unit for limit, unit in _TIME_UNITS_US if np.abs(numbers).max() < limit)
-    return np.rint(numbers * unit).astype(np.int64)
+    return np.rint(numbers * unit_of(float(np.abs(numbers).max()))).astype(np.int64)
 
 
-def iso_us(text: str) -> int:
-    """µs since 1970 of a time in ISO 8601, UTC where it says nothing. Raises ValueError."""
-    moment = datetime.fromisoformat(text.strip())
-    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
-
-
-def compact_dates(numbers: NDArray[np.float64]) -> tuple[Int64Array, NDArray[np.bool_]] | None:
-    """µs since 1970 of dates without marks, with or without a time of day, and which of those there are.
-
-    None unless most numbers look like one: among them 20260230, or 20260132, is a mistake, and not a number of seconds.
-    """
-    if not numbers.size or (numbers != np.rint(numbers)).any() or numbers.min() < 0 or numbers.max() >= 1e14:
-        return None
-    digits = len(str(int(numbers.max())))
-    if digits not in (8, 12, 14):
-        return None
-    days, clock = np.divmod(numbers.astype(np.int64) * 10 ** (14 - digits), 1_000_000)
-    years, months, days = days // 10_000, days // 100 % 100, days % 100
-    hours, minutes, seconds = clock // 10_000, clock // 100 % 100, clock % 100
-    fits = (years >= 1900) & (years < 2100) & (months >= 1) & (months <= 12) & (days >= 1) & (days <= 31)
-    fits &= (hours < 24) & (minutes < 60) & (seconds < 60)
-    if 2 * fits.sum() <= len(fits):
-        return None
-    month = ((years - 1970) * 12 + months - 1).astype("datetime64[M]")
-    day = month.astype("datetime64[D]") + (days - 1)
-    found: Int64Array = day.astype("datetime64[s]").astype(np.int64) + hours * 3600 + minutes * 60 + seconds
-    return found * 1_000_000, fits & (day.astype("datetime64[M]") == month)
+def _no_time(path: Path, columns: Columns, row: int, at: int) -> DataError:
+    return DataError(
+        f"{path}, {columns.place(row, at)}: {columns.texts[at][row][:40]!r} is not a time; expected ISO 8601 "
+        "(2026-01-31T12:00:00Z) or a number since 1970, the same throughout the column"
+    )
 
 
 def as_number(cell: str) -> float:

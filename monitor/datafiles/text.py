@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles.columns import Columns, as_number, find, is_number, iso_us
+from monitor.datafiles.columns import Columns, as_number, find, is_number
 from monitor.datafiles.content import MAX_BYTES
+from monitor.detector.times import iso_us
 from monitor.errors import DataError
 
 MAX_COLUMNS = 100_001

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from monitor.backends.abstract import Headers, RecordColumns
 from monitor.detector.spec import Channel, WindowSpec
+from monitor.detector.times import OLDEST_TIME, Unit, iso_us
 from monitor.detector.windowing import Samples, Windows
 from monitor.errors import Reason
 from monitor.wire.f32 import F32Format
 from monitor.wire.json_format import JsonFormat
-from monitor.wire.parsed import Float32Array, Int64Array, Parsed, Rejected, select
+from monitor.wire.parsed import Float32Array, Int64Array, Outline, Parsed, Rejected, select
 from monitor.wire.timing import Times
 
 __all__ = ["Decoded", "Decoder", "Format", "InputRules", "Layout", "Rejected"]
@@ -31,6 +32,8 @@ class InputRules:
     format: str = "json"
     series: str = "key"
     timestamp_field: str = "ts"
+    timestamp_unit: Unit = "auto"
+    oldest_time: str = OLDEST_TIME
     max_record_bytes: int = 1_048_576
     max_samples_per_record: int = 10_000
     max_series: int = 20_000
@@ -52,6 +55,9 @@ class Format(Protocol):
 
     def parse(self, values: list[bytes | None], rows: list[int]) -> Parsed:
         """Reads the values at `rows`, none of them empty or too large."""
+
+    def outline(self, value: bytes) -> Outline:
+        """What can be told of a value that was refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,7 @@ class Decoder:
 
     def __init__(self, layout: Layout, rules: InputRules) -> None:
         self._rules = rules
+        self._oldest_us = iso_us(rules.oldest_time)
         self._rate_hz = layout.window.sampling_rate_hz or np.nan
         names = [channel.name for channel in layout.channels]
         window_length = layout.window.length if layout.window.kind == "record" else None
@@ -142,6 +149,7 @@ class Decoder:
                 window_length=window_length,
                 max_samples=max_samples,
                 timestamp_field=rules.timestamp_field,
+                timestamp_unit=rules.timestamp_unit,
                 series_field=series_field,
             )
         else:
@@ -152,17 +160,17 @@ class Decoder:
         rows, rejected = self._sized(columns.values)
         parsed = self._format.parse(columns.values, rows)
         rejected += parsed.rejected
-        times = Times.of(columns, parsed, self._rate_hz)
-        bad = times.impossible() | times.future(self._rules.max_future_ms)
+        times = Times.of(columns, parsed, self._rate_hz, self._oldest_us)
+        bad = times.impossible(self._oldest_us) | times.future(self._rules.max_future_ms)
         if bad.any():
-            rejected += [times.rejected(record) for record in np.flatnonzero(bad).tolist()]
+            rejected += [times.rejected(record, self._oldest_us) for record in np.flatnonzero(bad).tolist()]
             parsed, times = select(parsed, ~bad), times.where(~bad)
         return Decoded(
             rows=parsed.rows,
             counts=parsed.counts,
             keys=self._keys(columns, parsed),
-            start_us=np.rint(times.start_ms * 1000).astype(np.int64),
-            period_us=times.period_ms * 1000,
+            start_us=times.start_us,
+            period_us=times.period_us,
             stated=times.stated,
             values=parsed.values,
             rejected=sorted(rejected),

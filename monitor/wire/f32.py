@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from monitor.detector.times import NO_TIME
 from monitor.errors import Reason
-from monitor.wire.parsed import Parsed, Rejected, drop_infinite
+from monitor.wire.parsed import Outline, Parsed, Rejected, drop_infinite
 
 
 class F32Format:
@@ -31,9 +32,13 @@ class F32Format:
         # join copies once; the array is aligned and ours
         samples = np.frombuffer(b"".join(taken), dtype="<f4").reshape(-1, self._channels)  # type: ignore[arg-type]
         counts = np.fromiter(map(len, taken), np.int64, len(taken)) // self._sample_bytes  # type: ignore[arg-type]
-        nothing = np.full(len(good), np.nan)
-        parsed = Parsed(np.array(good, dtype=np.int64), counts, samples, nothing, nothing, rejected)
+        no_times, no_rates = np.full(len(good), NO_TIME, dtype=np.int64), np.full(len(good), np.nan)
+        parsed = Parsed(np.array(good, dtype=np.int64), counts, samples, no_times, no_rates, rejected)
         return drop_infinite(parsed)
+
+    def outline(self, value: bytes) -> Outline:
+        """What can be told of a record that is refused: so many samples as are whole, one at least."""
+        return Outline(max(1, min(len(value) // self._sample_bytes, self._max_samples)), NO_TIME, np.nan, None)
 
     def _problem(self, value: bytes) -> str | None:
         samples, rest = divmod(len(value), self._sample_bytes)

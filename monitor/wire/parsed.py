@@ -13,9 +13,7 @@ from monitor.errors import Reason
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
-
-# The end of the year 9999 in ms: what RFC 3339 can write
-MAX_STAMP_MS = 253_402_300_799_999.0
+BoolArray = NDArray[np.bool_]
 
 
 class Rejected(NamedTuple):
@@ -26,19 +24,30 @@ class Rejected(NamedTuple):
     detail: str
 
 
+class Outline(NamedTuple):
+    """What can still be told of a record that is refused: how many samples it held, one at least, and the rest as in
+    `Parsed`: its time, its rate and, where the format was asked for it, its series; None where it names none.
+    """
+
+    samples: int
+    stamp_us: int
+    rate_hz: float
+    series: bytes | None
+
+
 @dataclass(frozen=True, slots=True)
 class Parsed:
     """The readable records of one poll, k of them, holding n samples in all.
 
     `rows` (k,) are their places in the poll, increasing; `counts` (k,) the samples of each; `values` (n, channels) in
-    order. `stamps_ms` (k,) is the time that the record itself states, `rates_hz` (k,) its sampling rate; NaN where it
-    states none. `series` holds the series that the record names, where the format was asked for it.
+    order. `stamps_us` (k,) is the time that the record itself states (`NO_TIME`: none), `rates_hz` (k,) its sampling
+    rate (NaN: none). `series` holds the series that the record names, where the format was asked for it.
     """
 
     rows: Int64Array
     counts: Int64Array
     values: Float32Array
-    stamps_ms: Float64Array
+    stamps_us: Int64Array
     rates_hz: Float64Array
     rejected: list[Rejected]
     series: list[bytes] | None = None
@@ -59,14 +68,34 @@ def drop_infinite(parsed: Parsed) -> Parsed:
     return replace(select(parsed, ~bad), rejected=parsed.rejected + rejected)
 
 
-def select(parsed: Parsed, good: NDArray[np.bool_]) -> Parsed:
+def select(parsed: Parsed, good: BoolArray) -> Parsed:
     """The records where `good` (k,) is true, with their samples."""
     return Parsed(
         rows=parsed.rows[good],
         counts=parsed.counts[good],
         values=parsed.values[np.repeat(good, parsed.counts)],
-        stamps_ms=parsed.stamps_ms[good],
+        stamps_us=parsed.stamps_us[good],
         rates_hz=parsed.rates_hz[good],
         rejected=parsed.rejected,
         series=None if parsed.series is None else [s for s, keep in zip(parsed.series, good, strict=True) if keep],
+    )
+
+
+def merged(one: Parsed, other: Parsed) -> Parsed:
+    """The records of both, in the order of the poll."""
+    rows, counts = np.concatenate([one.rows, other.rows]), np.concatenate([one.counts, other.counts])
+    order = np.argsort(rows, kind="stable")
+    samples = np.argsort(np.repeat(rows, counts), kind="stable")
+    series = None
+    if one.series is not None and other.series is not None:
+        both = one.series + other.series
+        series = [both[place] for place in order.tolist()]
+    return Parsed(
+        rows=rows[order],
+        counts=counts[order],
+        values=np.concatenate([one.values, other.values])[samples],
+        stamps_us=np.concatenate([one.stamps_us, other.stamps_us])[order],
+        rates_hz=np.concatenate([one.rates_hz, other.rates_hz])[order],
+        rejected=one.rejected + other.rejected,
+        series=series,
     )

@@ -8,56 +8,75 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.backends.abstract import RecordColumns
+from monitor.detector.times import NEWEST_US, NO_TIME, written
 from monitor.errors import Reason
-from monitor.wire.parsed import MAX_STAMP_MS, Int64Array, Parsed, Rejected
+from monitor.wire.parsed import Int64Array, Parsed, Rejected
 
 Float64Array = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 
+def own_times_us(timestamps_ms: Int64Array, oldest_us: int) -> Int64Array:
+    """Kafka's own timestamps in µs since 1970; `NO_TIME` where there is none, or none that can be.
+
+    They are ms by Kafka's protocol, and brokers, retention and other clients take them so: a clock that says 0, -1 or
+    seconds is broken, and is not read in another unit here than everywhere else.
+    """
+    there_are = (timestamps_ms >= -(-oldest_us // 1000)) & (timestamps_ms < NEWEST_US // 1000)
+    return np.where(there_are, np.where(there_are, timestamps_ms, 0) * 1000, NO_TIME)
+
+
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Per record of a poll, (k,): its row, its Kafka timestamp, the time of its first and last sample, the time between
-    its samples (0 where there is one, or the rate is not known), all in ms; and whether the time is its own statement.
+    """Per record of a poll, (k,): its row; Kafka's timestamp as it is, in ms, and as a time (`NO_TIME`: it is none);
+    the time of its first and last sample and the time between its samples (0 where there is one, or the rate is not
+    known), in µs; and whether the time is its own statement.
     """
 
     rows: Int64Array
     record_ms: Int64Array
-    start_ms: Float64Array
-    end_ms: Float64Array
-    period_ms: Float64Array
+    own_us: Int64Array
+    start_us: Int64Array
+    end_us: Float64Array
+    period_us: Float64Array
     stated: BoolArray
 
     @classmethod
-    def of(cls, columns: RecordColumns, parsed: Parsed, rate_hz: float) -> Times:
+    def of(cls, columns: RecordColumns, parsed: Parsed, rate_hz: float, oldest_us: int) -> Times:
         """The times of `parsed`'s records; `rate_hz` (NaN: unknown) counts for those that state no rate."""
         record_ms = columns.timestamps_ms[parsed.rows]
-        stated = ~np.isnan(parsed.stamps_ms)
-        start_ms = np.where(stated, parsed.stamps_ms, record_ms.astype(np.float64))
+        own_us = own_times_us(record_ms, oldest_us)
+        stated = parsed.stamps_us != NO_TIME
+        start_us = np.where(stated, parsed.stamps_us, own_us)
         rates = np.where(np.isnan(parsed.rates_hz), rate_hz, parsed.rates_hz)
         with np.errstate(over="ignore", divide="ignore"):  # an endless period is found by its end
-            period_ms: Float64Array = np.where((parsed.counts > 1) & ~np.isnan(rates), 1e3 / rates, 0.0)
-            end_ms: Float64Array = start_ms + (parsed.counts - 1) * period_ms
-        return cls(parsed.rows, record_ms, start_ms, end_ms, period_ms, stated)
+            period_us: Float64Array = np.where((parsed.counts > 1) & ~np.isnan(rates), 1e6 / rates, 0.0)
+            end_us: Float64Array = start_us + (parsed.counts - 1) * period_us
+        return cls(parsed.rows, record_ms, own_us, start_us, end_us, period_us, stated)
 
-    def impossible(self) -> BoolArray:
-        """Outside the years 1970 to 9999, which is what alerts can write."""
-        return ~((self.start_ms >= 0) & (self.start_ms <= MAX_STAMP_MS) & (self.end_ms <= MAX_STAMP_MS))
+    def impossible(self, oldest_us: int) -> BoolArray:
+        """Before `oldest_us`, or in 2200 or later."""
+        possible = (self.start_us >= oldest_us) & (self.start_us < NEWEST_US) & (self.end_us < NEWEST_US)
+        return np.asarray(~possible)
 
     def future(self, max_future_ms: int) -> BoolArray:
         """Ending too far ahead of the record's own timestamp, where it has one; that would silence the series."""
-        return self.stated & (self.record_ms >= 0) & (self.end_ms - self.record_ms > max_future_ms)
+        return np.asarray(self.stated & (self.own_us != NO_TIME) & (self.end_us - self.own_us > max_future_ms * 1000))
 
-    def rejected(self, record: int) -> Rejected:
+    def rejected(self, record: int, oldest_us: int) -> Rejected:
         """Why a record that is impossible, or of the future, can't be taken."""
-        row, start_ms, end_ms = int(self.rows[record]), self.start_ms[record], self.end_ms[record]
-        if not 0 <= start_ms <= MAX_STAMP_MS:
-            if self.stated[record] or start_ms >= 0:
-                return Rejected(row, Reason.BAD_TIMESTAMP, "the time is outside the years 1970 to 9999")
-            return Rejected(row, Reason.BAD_TIMESTAMP, "neither the record nor its value has a time")
-        if not end_ms <= MAX_STAMP_MS:
-            return Rejected(row, Reason.BAD_TIMESTAMP, "rate_hz is so low that the chunk ends after the year 9999")
-        ahead_s = (end_ms - self.record_ms[record]) / 1000
+        row, start_us, end_us = int(self.rows[record]), int(self.start_us[record]), float(self.end_us[record])
+        spans = f"{written(oldest_us)} (input.oldest_time) to the year 2200"
+        if not oldest_us <= start_us < NEWEST_US:
+            if self.stated[record]:
+                text = f"the time is {written(start_us)}, expected {spans}; a number's unit is input.timestamp_unit"
+            else:
+                own = f"the record's Kafka timestamp {self.record_ms[record]} is no time in ms"
+                text = f"the value states no time, and {own}, expected {spans}"
+            return Rejected(row, Reason.BAD_TIMESTAMP, text)
+        if not end_us < NEWEST_US:
+            return Rejected(row, Reason.BAD_TIMESTAMP, "rate_hz is so low that the chunk ends after the year 2200")
+        ahead_s = (end_us - self.own_us[record]) / 1e6
         text = f"{ahead_s:.0f} s ahead of the record's own timestamp (input.max_future_ms)"
         return Rejected(row, Reason.FUTURE_TIMESTAMP, text)
 

@@ -22,8 +22,12 @@ RATED = make_artifact(length=4, hop=2, sampling_rate_hz=250.0).manifest
 DAY_MS = 86_400_000
 
 
+SMALL_TIMES = {"timestamp_unit": "ms", "oldest_time": "1970-01-01T00:00:00Z"}
+
+
 def decode(*values: bytes | None, manifest=ONE, timestamps_ms=None, **rules) -> Decoded:
-    return Decoder(manifest, InputRules(**rules)).decode(make_columns(values, timestamps_ms=timestamps_ms))
+    columns = make_columns(values, timestamps_ms=timestamps_ms)
+    return Decoder(manifest, InputRules(**(SMALL_TIMES | rules))).decode(columns)
 
 
 def samples(decoded: Decoded) -> Samples:
@@ -39,7 +43,8 @@ def refusal(*values: bytes | None, **options) -> tuple[Reason, str]:
 BAD = {
     "broken JSON": (b'{"value": 1', Reason.MALFORMED),
     "no JSON": (b"hello", Reason.MALFORMED),
-    "NaN literal": (b'{"value": NaN}', Reason.MALFORMED),
+    "NaN in a word": (b'{"value": NaNa}', Reason.MALFORMED),
+    "NaN for a name": (b'{NaN: 1, "value": 1}', Reason.MALFORMED),
     "Infinity literal": (b'{"value": Infinity}', Reason.MALFORMED),
     "1e999": (b'{"value": 1e999}', Reason.NOT_FINITE),
     "1e39": (b'{"value": 1e39}', Reason.NOT_FINITE),
@@ -50,6 +55,9 @@ BAD = {
     "bad UTF-8": (b'\xff\xfe{"value": 1}', Reason.MALFORMED),
     "bad UTF-8 in a text that is read": (b'{"ts": "\xff\xfe", "value": 1}', Reason.MALFORMED),
     "text for a number": (b'{"value": "1.5"}', Reason.WRONG_TYPE),
+    "text in a chunk": (b'{"values": [1, "NaN", "x"]}', Reason.WRONG_TYPE),
+    "Infinity as text": (b'{"value": "Infinity"}', Reason.WRONG_TYPE),
+    "numbers and lists by turns": (b'{"values": ["NaN", [1]]}', Reason.WRONG_SHAPE),
     "bool for a number": (b'{"value": true}', Reason.WRONG_TYPE),
     "list for a number": (b'{"value": [1]}', Reason.WRONG_TYPE),
     "missing channel": (b'{"valu": 1}', Reason.MISSING_CHANNEL),
@@ -61,7 +69,8 @@ BAD = {
     "number only": (b"1.5", Reason.WRONG_TYPE),
     "null only": (b"null", Reason.WRONG_TYPE),
     "time as nonsense": (b'{"ts": "yesterday", "value": 1}', Reason.BAD_TIMESTAMP),
-    "time without a zone": (b'{"ts": "2026-11-21T08:00:00", "value": 1}', Reason.BAD_TIMESTAMP),
+    "no such day": (b'{"ts": "2026-02-29T08:00:00Z", "value": 1}', Reason.BAD_TIMESTAMP),
+    "null for a time": (b'{"ts": null, "value": 1}', Reason.WRONG_TYPE),
     "time before 1970": (b'{"ts": -5, "value": 1}', Reason.BAD_TIMESTAMP),
     "far future": (b'{"ts": 4102444800000, "value": 1}', Reason.FUTURE_TIMESTAMP),
     "rate of nothing": (b'{"rate_hz": 0, "values": [1, 2]}', Reason.WRONG_TYPE),
@@ -163,11 +172,106 @@ def test_the_future_is_measured_from_the_records_own_timestamp() -> None:
     assert not decode(b'{"ts": %d, "value": 1}' % (DAY_MS + 3_600_000), timestamps_ms=[DAY_MS]).rejected
 
 
+AT_MS = 1_764_600_000_000
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        b"1764600000", b"1764600000.0", b"1764600000000", b"1764600000000000", b"1764600000000000000",
+        b'"1764600000"', b'"1764600000000"', b'"2025-12-01T14:40:00Z"', b'"2025-12-01t14:40:00z"',
+        b'"2025-12-01 14:40:00"', b'"2025-12-01T15:40:00+0100"', b'"2025-12-01T14:39:60Z"', b"20251201144000",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("own_ms", [AT_MS, 0, -1, AT_MS // 1000, AT_MS * 1000])
+def test_a_times_unit_is_told_by_its_size_whatever_the_records_own_clock_says(stamp: bytes, own_ms: int) -> None:
+    for value in (b'{"ts": %s, "value": 1}' % stamp, b'{"ts": %s, "values": [1]}' % stamp):
+        decoded = Decoder(ONE, InputRules()).decode(make_columns([value], timestamps_ms=[own_ms]))
+        assert decoded.start_us.tolist() == [AT_MS * 1000], decoded.rejected
+
+
+@pytest.mark.parametrize(
+    ("rules", "stamp", "expected_us"),
+    [
+        ({}, b"7", None),
+        ({}, b"0", None),
+        ({}, b'"1970-01-01T00:00:07Z"', None),
+        ({}, b"7258118400", None),  # 2200
+        ({}, b"7258118399", 7_258_118_399_000_000),
+        ({}, b"631152000", 631_152_000_000_000),  # 1990
+        ({"timestamp_unit": "ms"}, b"1764600000", None),  # 1970-01-21
+        ({"timestamp_unit": "s"}, b"1764600000", AT_MS * 1000),
+        ({"timestamp_unit": "s"}, b'"1764600000.25"', AT_MS * 1000 + 250_000),
+        ({"timestamp_unit": "us"}, b"1764600000000000", AT_MS * 1000),
+        ({"timestamp_unit": "s", "oldest_time": "1970-01-01"}, b"7", 7_000_000),
+    ],
+)
+def test_a_year_that_can_not_be_is_refused_and_a_unit_may_be_said(rules: dict, stamp: bytes, expected_us: int) -> None:
+    columns = make_columns([b'{"ts": %s, "value": 1}' % stamp], timestamps_ms=[-1])
+    decoded = Decoder(ONE, InputRules(**rules)).decode(columns)
+    assert decoded.start_us.tolist() == ([] if expected_us is None else [expected_us])
+    assert [r.reason for r in decoded.rejected] == ([Reason.BAD_TIMESTAMP] if expected_us is None else [])
+    assert all("input." in r.detail or "1970-01-01T00:00:07Z" in r.detail for r in decoded.rejected)
+
+
+@pytest.mark.parametrize("own_ms", [-1, 0, AT_MS // 1000, AT_MS * 1000, 1 << 62])
+def test_a_broken_clock_of_kafkas_is_no_time(own_ms: int) -> None:
+    decoded = Decoder(ONE, InputRules()).decode(make_columns([b'{"value": 1}'], timestamps_ms=[own_ms]))
+    assert [r.reason for r in decoded.rejected] == [Reason.BAD_TIMESTAMP]
+    assert str(own_ms) in decoded.rejected[0].detail
+
+
+def test_the_artifacts_rate_counts_only_where_the_record_states_none() -> None:
+    value = b'{"rate_hz": 100, "values": [1, 2, 3]}'
+    for manifest in (ONE, RATED):
+        assert samples(decode(value, manifest=manifest, timestamps_ms=[1])).time_us.tolist() == [1000, 11_000, 21_000]
+
+
+def test_a_window_ends_with_its_last_sample() -> None:
+    manifest = make_artifact(kind="record", length=4, sampling_rate_hz=250.0).manifest
+    decoded = decode(b"[1,2,3,4]", manifest=manifest, timestamps_ms=[1000])
+    windows = decoded.windows(np.array([0]), decoded.rows, 4)
+    assert (windows.start_us.tolist(), windows.end_us.tolist()) == ([1_000_000], [1_012_000])
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        b"NaN", b"nan", b"NAN", b"-NaN", b"-nan", b"nan(ind)", b"-nan(ind)", b"-1.#IND", b"1.#QNAN0", b'"NaN"',
+        b'"nan"', b'"-NaN"', b'"null"', b'"NULL"', b'""', b'" "', b'"None"', b'"N/A"', b'"na"', b'"undefined"', b"null",
+    ],
+)  # fmt: skip
+def test_producers_spellings_of_a_missing_number(number: bytes) -> None:
+    values = [
+        b'{"flow": %s, "pressure": 2}',
+        b'{"values": [[%s, 2]]}',
+        b"[[%s, 2]]",
+        b'{"ts": 5, "flow":%s,"pressure":2}',
+    ]
+    decoded = decode(*[value % number for value in values], manifest=TWO)
+    assert not decoded.rejected
+    np.testing.assert_array_equal(decoded.values, np.float32([[math.nan, 2]] * 4))
+    chunk = decode(b'{"rate_hz": 1, "values": [1, %s ,3,%s]}' % (number, number)).values
+    np.testing.assert_array_equal(chunk.ravel(), np.float32([1, math.nan, 3, math.nan]))
+
+
+def test_what_looks_like_nan_inside_a_text_is_left_alone() -> None:
+    tricky = b'{"id": "a, \\"NaN\\": NaN, x", "NaN": ":NaN,", "value": NaN, "note": [nan, "b\\\\"]}'
+    decoded = decode(tricky, series="field:id")
+    assert decoded.keys == [b'a, "NaN": NaN, x']
+    assert np.isnan(decoded.values).all()
+
+
+def test_records_full_of_quotes_take_no_time() -> None:
+    hostile = b'{"value": NaN, "x": "' + b'\\"' * 400_000
+    assert refusal(hostile)[0] is Reason.MALFORMED
+
+
 def test_series_from_a_field_or_a_header() -> None:
     decoded = decode(b'{"id": "p1", "value": 1}', b'{"id": 7, "value": 2}', b'{"value": 3}', series="field:id")
     assert decoded.keys == [b"p1", b"7", b""]
     columns = make_columns([b'{"value": 1}', b'{"value": 1}'], headers=[[("sensor", b"p9")], []])
-    assert Decoder(ONE, InputRules(series="header:sensor")).decode(columns).keys == [b"p9", None]
+    assert Decoder(ONE, InputRules(series="header:sensor", **SMALL_TIMES)).decode(columns).keys == [b"p9", None]
 
 
 def test_f32() -> None:
@@ -217,15 +321,39 @@ SHAPES = [
     b'{"values": [3]}',
     b'{"values": [4, 5], "rate_hz": 100}', b'{"values": [4, 5], "rate_hz": -1}', b'{"ts": 7, "value": 6}', b'{"ts": 8}',
     b'{"ts": "1970-01-01T00:00:01Z", "values": [7, 8], "rate_hz": 2e6}', b'{"valu": 1}', b"nonsense", b"", None,
+    b'{"ts": -5, "value": 1}', b'{"ts": "1970-01-01T00:00:02Z", "value": 1}', b'{"ts": "soon", "value": 1e39}',
+    b'{"value": NaN}', b'{"value": "nan", "ts": "9"}', b'{"values": [1, "null"]}', b'{"value": "x"}',
+    b'{"value": 1e39}',
+    b'{"ts": 99999999999, "value": 1}', b'{"ts": "1970-01-01T00:00:02.5Z", "value": 3}', b'{"value": true}',
+    b'{"value": 4, "note": "%s"}' % (b"x" * 80), b'{"value": 4, "note": "%s"}' % (b"x" * 81),
+    b'{"ts": true, "value": 1}', b'{"value": 1, "values": [1]}', b'{"value": 1, "values": "x"}',
+    b"[[1], [2]]", b"[[1], 2]", b"[NaN]",
 ]  # fmt: skip
+LIMIT = len(b'{"value": 4, "note": ""}') + 80
+FLOATS = [
+    np.float32([1]).tobytes(),
+    np.float32([1, np.nan]).tobytes(),
+    np.float32([np.inf]).tobytes(),
+    b"abc",
+    b"",
+    None,
+]
 
 
-@given(st.lists(st.sampled_from(SHAPES), max_size=12))
-def test_a_record_is_read_alone_as_it_is_in_company(values: list[bytes | None]) -> None:
-    together = decode(*values, timestamps_ms=[5] * len(values))
-    alone = [decode(value, timestamps_ms=[5]) for value in values]
+shapes_and_floats = st.one_of(
+    st.tuples(st.just("json"), st.lists(st.sampled_from(SHAPES), max_size=12)),
+    st.tuples(st.just("f32"), st.lists(st.sampled_from(FLOATS), max_size=12)),
+)
+
+
+@given(shapes_and_floats, st.sampled_from([ONE, RATED, TWO, RECORD]))
+def test_a_record_is_read_alone_as_it_is_in_company(case: tuple[str, list[bytes | None]], manifest) -> None:
+    rules = {"manifest": manifest, "format": case[0], "max_record_bytes": LIMIT}
+    values = case[1]
+    together = decode(*values, timestamps_ms=[5] * len(values), **rules)
+    alone = [decode(value, timestamps_ms=[5], **rules) for value in values]
     assert [r.row for r in together.rejected] == [row for row, one in enumerate(alone) if one.rejected]
-    assert [r.reason for r in together.rejected] == [one.rejected[0].reason for one in alone if one.rejected]
+    assert [r[1:] for r in together.rejected] == [one.rejected[0][1:] for one in alone if one.rejected]
     for name in ("counts", "start_us", "period_us", "stated", "values"):
         parts = [getattr(one, name) for one in alone]
         expected = np.concatenate(parts) if parts else getattr(together, name)

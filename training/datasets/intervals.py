@@ -27,9 +27,10 @@ import numpy as np
 
 from monitor.datafiles import Int64Array, SeriesTable, WindowTable
 from monitor.datafiles.arrays import NPY, npy
-from monitor.datafiles.columns import Columns, compact_dates, is_number, iso_us, labels, times
+from monitor.datafiles.columns import Columns, is_number, labels, times
 from monitor.datafiles.content import content
 from monitor.datafiles.text import cells_by_line, decoded
+from monitor.detector.times import compact_dates, iso_us
 from monitor.errors import DataError
 from training.datasets import idx
 from training.datasets.options import Note, Table

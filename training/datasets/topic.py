@@ -30,9 +30,10 @@ from monitor.backends.kafka.ranges import Bound, TopicRange
 from monitor.config import NAME, Config, Kafka
 from monitor.configfile import load
 from monitor.datafiles import Int64Array, SeriesTable, WindowTable
-from monitor.datafiles.columns import Columns, iso_us, times, unnamed
+from monitor.datafiles.columns import Columns, times, unnamed
 from monitor.datafiles.content import MAX_BYTES
 from monitor.detector.spec import Channel, WindowSpec
+from monitor.detector.times import iso_us
 from monitor.detector.windowing import Samples, Windows
 from monitor.errors import ConfigError, DataError
 from monitor.wire import Decoder, InputRules

@@ -15,12 +15,12 @@ from kafka import TopicPartition as KafkaPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
 from kafka.errors import KafkaError, RetriableError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
-from monitor.backends.abstract import Headers, RecordColumns, TopicPartition
+from monitor.backends.abstract import Damaged, Headers, RecordColumns, TopicPartition
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.batches import columns, return_runs
 from monitor.backends.kafka.connecting import connect, probe
 from monitor.config import Kafka
-from monitor.errors import BackendError, ConfigError, TelltaleError
+from monitor.errors import BackendError, ConfigError, DataError, TelltaleError
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 
@@ -94,16 +94,25 @@ class TopicReader:
         return {TopicPartition(*partition): int(state.position.offset) for partition, state in states.items()}
 
     def poll_columns(self, timeout_s: float = 0.1, max_records: int = 10_000) -> tuple[RecordColumns, ...]:
-        """The next records as columns. Waits up to `timeout_s`."""
+        """The next records as columns. Waits up to `timeout_s`.
+
+        Raises:
+            DataError: a batch of them can't be read.
+            BackendError: the brokers don't answer as they should.
+        """
         try:
             fetched = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
         except KafkaError as error:
             raise BackendError(f"reading failed: {error}") from error
         positions = self.positions()
-        return tuple(
-            columns(TopicPartition(*tp), records, positions[TopicPartition(*tp)], want_headers=self._want_headers)
-            for tp, records in fetched.items()
-        )
+        found: list[RecordColumns] = []
+        for partition, items in fetched.items():
+            asked = TopicPartition(*partition)
+            found += columns(asked, items, positions[asked], want_headers=self._want_headers)
+        for polled in found:
+            if polled.damaged is not None:
+                raise damaged_error(polled.partition, polled.damaged)
+        return tuple(found)
 
     def poll(self, timeout_s: float = 0.1) -> list[Record]:
         """The next records. Waits up to `timeout_s`."""
@@ -132,6 +141,15 @@ class TopicReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def damaged_error(partition: TopicPartition, damaged: Damaged) -> DataError:
+    """What a tool says that has to read all records."""
+    behind = f", or from=offset:{damaged.next_offset}" if damaged.passable else ""
+    return DataError(
+        f"topic {partition.topic}, partition {partition.partition}: a batch of records can't be read, {damaged}; read "
+        f"around it, in a range to=offset:{damaged.first_offset}{behind}"
+    )
 
 
 def read_topic(

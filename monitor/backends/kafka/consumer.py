@@ -98,7 +98,7 @@ class Member:
         assignor = CooperativeStickyAssignor()
         options = settings.member(self._config, assignor)
         self._consumer = connect(KafkaConsumer, self._config.kafka, options)
-        return_runs(self._consumer)
+        return_runs(self._consumer, self._config.input.max_batch_bytes)
         listener = _Listener(self._consumer, assignor, self._events)
         topics = list(self._config.input.topics)
         self._consumer.subscribe(topics=topics, listener=listener)
@@ -160,12 +160,6 @@ class Member:
                 "poll: retention has removed records that were not read yet, or the topic was truncated or made again: "
                 f"{error}"
             ) from error
-        except CorruptRecordError as error:
-            # D14: poll() raises the same again until somebody moves the position.
-            raise BackendError(
-                f"poll: a record batch is damaged: {error}; if a restart does not help, skip it with "
-                f"kafka-consumer-groups.sh --reset-offsets on group {self._config.kafka.group_id}"
-            ) from error
         except RetriableError as error:
             # Raised only when no record was taken out, so positions are as they were.
             _log.warning("Poll failed; trying again.", extra={"reason": str(error)})
@@ -201,10 +195,16 @@ class Member:
             # or only control records followed; the caller is told, so that committed offsets reach the end.
             state = states.get(partition)
             position = known if state is None or state.position is None else state.position.offset
-            if position != known:
+            items = fetched.get(partition, ())
+            if items or position != known:
                 self._begun[partition] = position
-                records = fetched.get(partition, ())
-                found.append(columns(partition, records, position, want_headers=self._want_headers))
+                found += columns(partition, items, position, want_headers=self._want_headers)
+        for polled in found:
+            if polled.damaged is not None:
+                raise BackendError(
+                    f"poll: a record batch of {polled.partition} is damaged, {polled.damaged}; if a restart does "
+                    f"not help, reset the offsets of group {self._config.kafka.group_id} to behind it"
+                )
         return found
 
     def _drain(self) -> list[Event]:

@@ -1,0 +1,92 @@
+"""How long does decoding a poll take, by the shape of its records? `python -m tests.benchmarks.decode [--rounds N]`
+
+Polls of 20,000 records of 100 series, decoded by the daemon's own decoder and numbered, no Kafka and no windows. The
+shapes take turns, so that noise meets them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from monitor.backends.abstract import RecordColumns
+from monitor.series import SeriesTable
+from monitor.wire import Decoder, InputRules
+from tests.benchmarks import report
+from tests.helpers import make_artifact, make_columns
+
+RECORDS, SERIES = 20_000, 100
+START_MS = 1_764_600_000_000
+PACKAGES = ("numpy", "msgspec")
+
+
+def every_hundredth(value: bytes) -> Callable[[int], bytes]:
+    return lambda at: value if at % 100 == 50 else plain(at)
+
+
+def plain(at: int) -> bytes:
+    return b'{"ts": %d, "value": %.4f}' % (START_MS + at, at * 0.001)
+
+
+def text_time(at: int) -> bytes:
+    moment = np.datetime64(START_MS + at, "ms")
+    return b'{"ts": "%sZ", "value": %.4f}' % (str(moment).encode(), at * 0.001)
+
+
+def text_zone(at: int) -> bytes:
+    return text_time(at).replace(b"Z", b"+01:00")
+
+
+def three(at: int) -> bytes:
+    tags = b'"tags": {"host": "node-%04d", "site": "north", "unit": "bar", "line": "A7"}' % (at % SERIES)
+    return b'{"ts": %d, "value": %.4f, "flow": 3.25, "pressure": 12.5, %s}' % (START_MS + at, at * 0.001, tags)
+
+
+ONE, THREE = ("value",), ("value", "flow", "pressure")
+SHAPES: dict[str, tuple[Callable[[int], bytes], tuple[str, ...]]] = {
+    "plain: time in ms, one channel": (plain, ONE),
+    "text times (Z)": (text_time, ONE),
+    "text times (+01:00)": (text_zone, ONE),
+    "1 % lack a channel": (every_hundredth(b'{"ts": 1764600000000}'), ONE),
+    "1 % malformed": (every_hundredth(b'{"ts": 1764600000000, "value": '), ONE),
+    "1 % bare NaN": (every_hundredth(b'{"ts": 1764600000000, "value": NaN}'), ONE),
+    "three channels and tags": (three, THREE),
+}
+
+
+def polls() -> dict[str, tuple[RecordColumns, Decoder]]:
+    """A poll of each shape, and its decoder."""
+    keys: list[bytes | None] = [b"s%04d" % (at % SERIES) for at in range(RECORDS)]
+    stamps = range(START_MS, START_MS + RECORDS)
+    decoders = {names: Decoder(make_artifact(channels=names).manifest, InputRules()) for names in (ONE, THREE)}
+    return {
+        name: (make_columns([make(at) for at in range(RECORDS)], keys=keys, timestamps_ms=stamps), decoders[channels])
+        for name, (make, channels) in SHAPES.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args().rounds
+    made = polls()
+    table = SeriesTable(None)
+    times: dict[str, list[float]] = {name: [] for name in made}
+    for turn in range(-2, rounds):
+        for name, (columns, decoder) in made.items():
+            started = time.perf_counter()
+            decoded = decoder.decode(columns)
+            table.number(decoded.keys, decoded.rows)
+            if turn >= 0:
+                times[name].append((time.perf_counter() - started) * 1e9 / RECORDS)
+    print(report.header(f"Decoding alone, {RECORDS} records a poll, n = {rounds}, nanoseconds a record", PACKAGES))
+    first = float(np.median(next(iter(times.values()))))
+    lines = [[name, *report.spread(found), f"{np.median(found) / first:.2f}"] for name, found in times.items()]
+    print(report.table(["", "min", "median", "max", "of plain"], lines))
+
+
+if __name__ == "__main__":
+    main()

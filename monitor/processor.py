@@ -31,7 +31,7 @@ from monitor.detector.spec import Manifest
 from monitor.detector.windowing import Samples, Windows, mend_missing
 from monitor.partition import Counts, PartitionState
 from monitor.resuming import BeyondEnd, Resumed
-from monitor.wire import Decoder, InputRules
+from monitor.wire import Decoder, Holes, InputRules
 
 Float32Array = NDArray[np.float32]
 
@@ -149,13 +149,22 @@ class Processor:
         offsets = columns.offsets[decoded.rows]
         if partition.windower is not None:
             partition.windower.grow(len(partition.series))
-            self._queue.append((partition, decoded.samples(series, offsets), live))
+            samples = decoded.samples(series, offsets)
+            if decoded.holes is not None:
+                samples = self._with_holes(partition, samples, decoded.holes, columns)
+            self._queue.append((partition, samples, live))
         elif live:
             self._queue.append((partition, decoded.windows(series, offsets, self._manifest.window.length), live))
         if live:
             rejected = sorted(decoded.rejected + refused)
             self._dead_letters += [DeadLetter.of(columns, *rejection) for rejection in rejected]
             self.counts.received(columns, rejected, decoded.values)
+
+    def _with_holes(self, partition: PartitionState, samples: Samples, holes: Holes, columns: RecordColumns) -> Samples:
+        """`samples` and what records leave that were refused, as far as their series is known, in log order."""
+        series = partition.series.known(holes.keys)
+        left = holes.samples(series, columns.offsets[holes.rows], len(self._manifest.channels))
+        return Samples.concatenate([samples, left]).in_log_order() if len(left) else samples
 
     def next_batch(self) -> Batch | None:
         """Cuts windows out of what was received, about one batch of them; None when there are no more."""

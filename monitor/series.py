@@ -50,6 +50,10 @@ class SeriesTable:
             numbers[place] = number
         return numbers, rejected
 
+    def known(self, keys: list[bytes | None]) -> Int64Array:
+        """The series of each of k raw keys, -1 where it was never seen; registers none."""
+        return np.fromiter((self._rows.get(key, -1) for key in keys), np.int64, len(keys))
+
     def register(self, key: bytes) -> int:
         """The number of the series `key`.
 

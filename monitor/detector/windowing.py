@@ -10,10 +10,13 @@ sample index: `length - 1`, then every `hop` further. No Python loop over sample
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from monitor.detector.times import NO_TIME
 
 Float32Array = NDArray[np.float32]
 Int64Array = NDArray[np.int64]
@@ -75,6 +78,9 @@ class Samples:
     `series` numbers a series (a row of the windower), `values` is (n, channels) float32 with NaN for missing numbers.
     `time_us` is when a sample was taken, `clock_us` what its order in the series is judged by; `ties` allows it the
     same clock as the sample before. `offset` and `index` say which record a sample came from, and its place in it.
+    `hole` (None: no sample is one) marks those of records that were refused: nothing is known of them but that they
+    were there, so they are missing numbers, and never the first of a series. One whose `time_us` is `NO_TIME` stands
+    right behind the series' last sample, and moves no time.
     """
 
     series: Int64Array
@@ -84,6 +90,7 @@ class Samples:
     ties: BoolArray
     offset: Int64Array
     index: Int64Array
+    hole: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.series)
@@ -91,8 +98,22 @@ class Samples:
     def __getitem__(self, rows: slice | Int64Array | BoolArray) -> Samples:
         return Samples(
             self.series[rows], self.values[rows], self.time_us[rows], self.clock_us[rows],
-            self.ties[rows], self.offset[rows], self.index[rows],
+            self.ties[rows], self.offset[rows], self.index[rows], None if self.hole is None else self.hole[rows],
         )  # fmt: skip
+
+    @staticmethod
+    def concatenate(parts: Sequence[Samples]) -> Samples:
+        """All samples of `parts`, one after the other."""
+        names = [name for name in Samples.__slots__ if name != "hole"]
+        together = Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        if all(part.hole is None for part in parts):
+            return together
+        holes = [np.zeros(len(part), dtype=np.bool_) if part.hole is None else part.hole for part in parts]
+        return replace(together, hole=np.concatenate(holes))
+
+    def in_log_order(self) -> Samples:
+        """The same samples, by the offset of their record."""
+        return self[np.argsort(self.offset, kind="stable")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +167,28 @@ class Tails:
     offset: Int64Array
 
 
+def settle_holes(samples: Samples, last_time_us: int = NEVER_US, last_clock_us: int = NEVER_US) -> Samples:
+    """One series' samples (n,) with a time for each hole that has none, without those before its first sample.
+
+    `last_time_us` and `last_clock_us` are those of the sample before, `NEVER_US` where there was none.
+    """
+    if samples.hole is None:
+        return samples
+    if last_clock_us == NEVER_US:
+        samples = samples[np.logical_or.accumulate(~samples.hole)]
+    untimed = samples.time_us == NO_TIME
+    clock_us = np.where(untimed, NEVER_US, samples.clock_us)
+    newest_us = np.maximum.accumulate(np.concatenate([[last_clock_us], clock_us]))
+    in_time = (clock_us > newest_us[:-1]) | (samples.ties & (clock_us == newest_us[:-1]))
+    before = np.maximum.accumulate(np.where(in_time & ~untimed, np.arange(1, len(samples) + 1), 0))
+    times_us = np.concatenate([[last_time_us], samples.time_us])
+    return replace(
+        samples,
+        time_us=np.where(untimed, times_us[before], samples.time_us),
+        clock_us=np.where(untimed, newest_us[1:], clock_us),
+    )
+
+
 class SlidingWindower:
     """Keeps the last samples of many series in rings and cuts windows as their closing samples arrive."""
 
@@ -189,6 +232,8 @@ class SlidingWindower:
             return Appended(windows, first.late + second.late, first.gaps + second.gaps)
         order = np.argsort(samples.series, kind="stable")
         grouped = samples[order]
+        if grouped.hole is not None:
+            grouped, order = self._settle(grouped, order)
         accepted = self._accept(grouped)
         late = 0
         if accepted is not None:
@@ -213,6 +258,20 @@ class SlidingWindower:
             closing = np.flatnonzero((index >= 0) & (index % self.hop == 0))
             closing = closing[np.argsort(order[closing])]
         return Appended(self._read(grouped[closing], position[closing]), late, gaps)
+
+    def _settle(self, grouped: Samples, order: Int64Array) -> tuple[Samples, Int64Array]:
+        """`grouped` with its holes settled: rare, so only the series that have one are gone through."""
+        assert grouped.hole is not None
+        bounds = np.append(np.flatnonzero(_group_starts(grouped.series)), len(grouped))
+        time_us, clock_us = grouped.time_us.copy(), grouped.clock_us.copy()
+        keep = np.ones(len(grouped), dtype=np.bool_)
+        for group in np.unique(np.searchsorted(bounds, np.flatnonzero(grouped.hole), side="right") - 1):
+            first, end = bounds[group], bounds[group + 1]
+            series = grouped.series[first]
+            settled = settle_holes(grouped[first:end], self._last_time_us[series], self._last_clock_us[series])
+            keep[first : end - len(settled)] = False
+            time_us[end - len(settled) : end], clock_us[end - len(settled) : end] = settled.time_us, settled.clock_us
+        return replace(grouped, time_us=time_us, clock_us=clock_us)[keep], order[keep]
 
     def _accept(self, grouped: Samples) -> BoolArray | None:
         """Which samples are in time; None where all are."""

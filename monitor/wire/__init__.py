@@ -1,6 +1,10 @@
 """From the bytes of a poll to columns of samples. What can't be read is rejected with a reason, never an exception.
 
-Rules of this file: pure. Rejected records consume no sample index, register no series and move no time.
+A rejected record leaves a hole in its series: samples of which nothing is known but that they were there. Windows over
+it are no whole ones: they are filled as far as the artifact allows, or not scored. What can still be told of the record
+says whose they are, how many, and when; else it is one, right behind the series' last.
+
+Rules of this file: pure. Rejected records register no series, and never move time to where it is not.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from numpy.typing import NDArray
 
 from monitor.backends.abstract import Headers, RecordColumns
 from monitor.detector.spec import Channel, WindowSpec
-from monitor.detector.times import OLDEST_TIME, Unit, iso_us
+from monitor.detector.times import NO_TIME, OLDEST_TIME, Unit, iso_us
 from monitor.detector.windowing import Samples, Windows
 from monitor.errors import Reason
 from monitor.wire.f32 import F32Format
@@ -22,7 +26,7 @@ from monitor.wire.json_format import JsonFormat
 from monitor.wire.parsed import Float32Array, Int64Array, Outline, Parsed, Rejected, select
 from monitor.wire.timing import Times
 
-__all__ = ["Decoded", "Decoder", "Format", "InputRules", "Layout", "Rejected"]
+__all__ = ["Decoded", "Decoder", "Format", "Holes", "InputRules", "Layout", "Rejected"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +65,38 @@ class Format(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Holes:
+    """What the rejected records of one poll leave behind: as in `Decoded`, with `NO_TIME` where a time is not known."""
+
+    rows: Int64Array
+    counts: Int64Array
+    keys: list[bytes | None]
+    start_us: Int64Array
+    period_us: NDArray[np.float64]
+
+    def samples(self, series: Int64Array, offsets: Int64Array, channels: int) -> Samples:
+        """Missing numbers for the records whose `series` is one; `offsets` are per record too."""
+        kept = np.flatnonzero(series >= 0)
+        record = np.repeat(kept, self.counts[kept])
+        index = np.concatenate([np.arange(count) for count in self.counts[kept]] or [np.empty(0, dtype=np.int64)])
+        start_us, period_us = self.start_us[record], self.period_us[record]
+        untimed = start_us == NO_TIME
+        time_us = np.where(untimed, NO_TIME, start_us + np.rint(index * period_us).astype(np.int64))
+        return Samples(
+            series=series[record],
+            values=np.full((len(record), channels), np.nan, dtype=np.float32),
+            time_us=time_us,
+            clock_us=time_us,
+            ties=untimed | ((index > 0) & (period_us < 1)),
+            offset=offsets[record],
+            index=index,
+            hole=np.ones(len(record), dtype=np.bool_),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
-    """The readable records of one poll: k records, n samples.
+    """The readable records of one poll: k records, n samples; and what the others leave, where windows are cut.
 
     `rows`, `counts`, `keys`, `start_us`, `period_us` and `stated` are per record: its place in the poll, its samples,
     its raw series, the time of its first sample, the time between its samples (0: unknown), and whether that time is
@@ -77,6 +111,7 @@ class Decoded:
     stated: NDArray[np.bool_]
     values: Float32Array
     rejected: list[Rejected]
+    holes: Holes | None = None
 
     def where(self, good: NDArray[np.bool_]) -> Decoded:
         """The records where `good` (k,) is true."""
@@ -89,6 +124,7 @@ class Decoded:
             stated=self.stated[good],
             values=self.values[np.repeat(good, self.counts)],
             rejected=self.rejected,
+            holes=self.holes,
         )
 
     def samples(self, series: Int64Array, offsets: Int64Array) -> Samples:
@@ -138,8 +174,10 @@ class Decoder:
         self._rate_hz = layout.window.sampling_rate_hz or np.nan
         names = [channel.name for channel in layout.channels]
         window_length = layout.window.length if layout.window.kind == "record" else None
+        self._cuts_windows = layout.window.kind == "sliding"
         max_samples = max(rules.max_samples_per_record, window_length or 0)
         series_field = rules.series.removeprefix("field:") if rules.series.startswith("field:") else None
+        self._names_series = series_field is not None
         self._header = rules.series.removeprefix("header:") if rules.series.startswith("header:") else None
         self.wants_headers = self._header is not None
         self._format: Format
@@ -174,7 +212,33 @@ class Decoder:
             stated=times.stated,
             values=parsed.values,
             rejected=sorted(rejected),
+            holes=self._holes(columns, rejected) if rejected and self._cuts_windows else None,
         )
+
+    def _holes(self, columns: RecordColumns, rejected: list[Rejected]) -> Holes:
+        rows = np.fromiter((each.row for each in rejected), np.int64, len(rejected))
+        outlines = [self._outline(columns.values[each.row] or b"", each.reason) for each in rejected]
+        parsed = Parsed(
+            rows=rows,
+            counts=np.fromiter((each.samples for each in outlines), np.int64, len(rows)),
+            values=np.empty((0, 0), dtype=np.float32),
+            stamps_us=np.fromiter((each.stamp_us for each in outlines), np.int64, len(rows)),
+            rates_hz=np.fromiter((each.rate_hz for each in outlines), np.float64, len(rows)),
+            rejected=rejected,
+            series=[each.series or b"" for each in outlines] if self._names_series else None,
+        )
+        times = Times.of(columns, parsed, self._rate_hz, self._oldest_us)
+        doubtful = ~times.stated | times.impossible(self._oldest_us) | times.future(self._rules.max_future_ms)
+        keys = self._keys(columns, parsed)
+        return Holes(rows, parsed.counts, keys, np.where(doubtful, NO_TIME, times.start_us), times.period_us)
+
+    def _outline(self, value: bytes, reason: Reason) -> Outline:
+        """What can be told of a record that was refused for `reason`; of a wrong time nothing that moves a series."""
+        if reason in (Reason.EMPTY, Reason.TOO_LARGE):
+            return Outline(1, NO_TIME, np.nan, None)
+        outline = self._format.outline(value)
+        wrong_time = reason in (Reason.BAD_TIMESTAMP, Reason.FUTURE_TIMESTAMP)
+        return outline._replace(stamp_us=NO_TIME) if wrong_time else outline
 
     def _sized(self, values: list[bytes | None]) -> tuple[list[int], list[Rejected]]:
         limit = self._rules.max_record_bytes

@@ -130,15 +130,43 @@ def content(alert: dict[str, Any]) -> dict[str, Any]:
     return {"subject": alert["subject"], "time": alert["time"], "data": data}
 
 
-def unscorable(rows: list[tuple[bytes, bytes, int]]) -> tuple[int, int]:
-    """Windows in all and windows that hold a missing sample, counted by hand."""
-    windows = holed = 0
+Rows = list[tuple[bytes | None, bytes | None, int]]
+# How many samples a refused record of KEY held; one, where nothing is said. Of a chunk without end so many are counted.
+HELD = {"ragged chunk": 2, "a list for an object": 2, "chunk without end": 10_000}
+
+
+def with_holes(records: Rows) -> Rows:
+    """`records` with missing samples in place of those that are refused: right behind the last one of their series."""
+    held = {BAD[name][0]: count for name, count in HELD.items()}
+    bad = {(value, key) for value, key, _ in BAD.values()}
+    newest: float | None = None
+    rows: Rows = []
+    for key, value, at in records:
+        if (value, key) not in bad:
+            if key == KEY:
+                newest = json.loads(value or b"")["ts"]
+            rows.append((key, value, at))
+        elif key == KEY and newest is not None:  # no series begins with a refused record
+            count = held.get(value, 1)
+            newest += 0.001  # ms
+            hole = {"ts": newest, "rate_hz": 1e9, "values": [[None, None]] * count}
+            newest += count / 1e6
+            rows.append((key, json.dumps(hole).encode(), at))
+    return rows
+
+
+def unscorable(rows: Rows) -> tuple[int, int, int]:
+    """Windows in all, windows that hold a missing sample, and missing samples, counted by hand."""
+    windows = holed = missing_samples = 0
     for series in SERIES:
-        missing = [json.loads(value)["flow"] is None for key, value, _ in rows if key == series.encode()]
+        missing: list[bool] = []
+        for value in [json.loads(value or b"") for key, value, _ in rows if key == series.encode()]:
+            missing += [True] * len(value["values"]) if "values" in value else [value["flow"] is None]
+        missing_samples += sum(missing)
         for end in range(LENGTH, len(missing) + 1, HOP):
             windows += 1
             holed += any(missing[end - LENGTH : end])
-    return windows, holed
+    return windows, holed, missing_samples
 
 
 def test_bad_records_among_good_ones(tmp_path: Path, kafka_bootstrap: str) -> None:
@@ -148,22 +176,23 @@ def test_bad_records_among_good_ones(tmp_path: Path, kafka_bootstrap: str) -> No
     good = good_stream(6_000, rng)
     kinds = [*BAD, *rng.choices([name for name in BAD if name != "10 MB"], k=300 - len(BAD))]  # 5 %
     rng.shuffle(kinds)
-    records: list[tuple[bytes | None, bytes | None, int]] = list(good)
+    records: Rows = list(good)
     for name in kinds:
         value, key, _ = BAD[name]
         place = rng.randrange(len(records))
         records.insert(place, (key, value, records[place][2]))
 
     clean, dirty = Stream(tmp_path, kafka_bootstrap, "clean"), Stream(tmp_path, kafka_bootstrap, "dirty")
-    expected = clean.run(list(good))
+    expected = clean.run(with_holes(records))
     found = dirty.run(records)
 
-    windows, holed = unscorable(good)
-    assert holed > 20
+    windows, holed, missing = unscorable(with_holes(records))
+    assert holed > unscorable(list(good))[1] > 20
     assert (expected["windows_scored"], expected["windows_unscorable"]) == (windows, holed)
-    assert expected["samples_missing"] == sum(b"null" in value for _, value, _ in good)
+    assert expected["samples_missing"] == missing
+    assert found["samples_missing"] == unscorable(list(good))[2], "what is refused is counted as refused"
     assert (expected["records_rejected"], found["records_rejected"]) == (0, len(kinds))
-    assert {**found, "records_rejected": 0} == {**expected, "aborts": found["aborts"]}
+    assert {**found, "records_rejected": 0, "samples_missing": missing} == {**expected, "aborts": found["aborts"]}
     assert expected["aborts"] == found["aborts"] == 0
 
     told = [content(alert) for alert in clean.alerts()]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.detector.times import NO_TIME
 from monitor.detector.windowing import Samples, SlidingWindower, Tails, Windows, fill_missing, sliding_windows
 
 US = 1_000
@@ -118,6 +120,62 @@ def test_a_gap_starts_the_series_afresh(steps: list[int], length: int, hop: int,
     ]
     assert online([part.windows for part in parts]) == expected
     assert sum(part.gaps for part in parts) == len(breaks) - 2
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("sshtl"), st.integers(0, 2)), max_size=60),
+    st.integers(1, 5),
+    st.integers(1, 3),
+    st.lists(st.integers(0, 60), max_size=4),
+)
+def test_holes_keep_their_place_and_move_no_time(events: list, length: int, hop: int, cuts: list[int]) -> None:
+    """Of three series: samples (s), holes without a time (h) and with one (t), and late samples (l)."""
+    count = len(events)
+    kind = np.array([what for what, _ in events], dtype="U1")
+    owner = np.array([which for _, which in events], dtype=np.int64)
+    time = np.where(kind == "h", NO_TIME, np.where(kind == "l", 0, np.arange(1, count + 1) * US)).astype(np.int64)
+    values = np.where(np.isin(kind, ["h", "t"]), np.nan, np.arange(count))[:, None]
+    log = replace(samples(owner, values, time), hole=np.isin(kind, ["h", "t"]), ties=kind == "h")
+    windower = SlidingWindower(length, hop, 1, max_gap_us=count * 2 * US)
+    windower.grow(3)
+    bounds = [0, *sorted(min(cut, count) for cut in cuts), count]
+    parts = [windower.append(log[begin:end]) for begin, end in pairwise(bounds)]
+    expected, late = [], 0
+    for series in range(3):
+        kept: list[int] = []
+        newest = -1
+        for place in np.flatnonzero(owner == series).tolist():
+            if kind[place] == "s" or (kind[place] == "l" and newest < 0) or (kind[place] in "ht" and kept):
+                kept.append(place)
+                newest = max(newest, int(time[place]))
+            late += kind[place] == "l" and kept[-1:] != [place]
+        times = np.maximum.accumulate(time[kept]) if kept else time[:0]
+        for end in range(length - 1, len(kept), hop):
+            mine = kept[end - length + 1 : end + 1]
+            expected.append((mine[-1], series, values[mine].astype(np.float32).tobytes(), int(times[end - length + 1])))
+    found = [part.windows for part in parts]
+    starts = [int(time) for part in found for time in part.start_us]
+    assert sorted((*window, start) for window, start in zip(online(found), starts, strict=True)) == sorted(expected)
+    assert (sum(part.late for part in parts), sum(part.gaps for part in parts)) == (late, 0)
+
+
+@given(st.lists(st.integers(0, 12), max_size=4))
+def test_chunks_without_a_time_of_their_own_have_no_gap_and_lose_nothing(cuts: list[int]) -> None:
+    """Twelve chunks of ten samples at 250 Hz, stamped when they are sent: every 38 ms, so that they overlap by 2 ms."""
+    chunk = np.repeat(np.arange(12), 10)
+    index = np.tile(np.arange(10), 12)
+    clock = chunk * 38 * US
+    log = replace(
+        samples(np.zeros(120), np.arange(120.0)[:, None], clock, ties=True),
+        time_us=clock + index * 4 * US, offset=chunk, index=index,
+    )  # fmt: skip
+    windower = SlidingWindower(10, 5, 1, max_gap_us=5 * US)
+    windower.grow(1)
+    bounds = [0, *sorted(10 * cut for cut in cuts), 120]
+    parts = [windower.append(log[begin:end]) for begin, end in pairwise(bounds)]
+    assert (sum(part.late for part in parts), sum(part.gaps for part in parts)) == (0, 0)
+    closing = np.concatenate([part.windows.values[:, -1, 0] for part in parts])
+    assert closing.tolist() == list(range(9, 120, 5))
 
 
 def test_a_long_chunk_of_one_series_is_cut_whole() -> None:

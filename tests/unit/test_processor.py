@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import replace
 
 import msgspec
@@ -57,6 +58,104 @@ def test_missing_samples_make_exactly_their_windows_unscorable(holes: list[int])
     assert processor.counts.windows_unscorable == sum(expected)
     assert processor.counts.samples_missing == len(holes)
     assert processor.counts.samples == 20
+
+
+DAY_MS = 86_400_000
+REFUSED = {
+    "malformed": b'{"value": 1',
+    "not JSON": b"junk",
+    "nothing": b"",
+    "a tombstone": None,
+    "too large": b'{"value": 1, "note": "%s"}' % (b"x" * 1000),
+    "a channel missing": b'{"ts": 1000007, "valu": 1}',
+    "infinite": b'{"ts": 1000007, "value": 1e39}',
+    "Infinity": b'{"ts": 1000007, "value": -Infinity}',
+    "a text": b'{"ts": 1000007, "value": "high"}',
+    "no time": b'{"ts": "soon", "value": 1}',
+    "a time of the future": b'{"ts": %d, "value": 1}' % (400 * DAY_MS),
+    "infinite, of the future": b'{"ts": %d, "value": 1e39}' % (400 * DAY_MS),
+    "infinite, of the past": b'{"ts": -7, "value": 1e39}',
+    "infinite, before its time": b'{"value": 1e39}',
+}
+
+
+def timed(place: int, value: float = 0.1) -> bytes:
+    return json.dumps({"ts": 1_000_000 + place, "value": value}).encode()
+
+
+@pytest.mark.parametrize("polls", [1, 20])
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_record_leaves_a_hole_in_its_series_and_moves_nothing(name: str, polls: int) -> None:
+    rules = make_config(input={"start": "earliest", "max_record_bytes": 100})
+    processor = make_processor_at_zero(rules, SLIDING)
+    values = [timed(place) if place != 7 else REFUSED[name] for place in range(20)]
+    stamps = [1_000_050 + place for place in range(20)]  # what arrives later must not be late for that
+    windows = []
+    for first in range(0, 20, 20 // polls):
+        part = slice(first, first + 20 // polls)
+        processor.receive(make_columns(values[part], timestamps_ms=stamps[part], first_offset=first))
+        windows += windows_of(processor)
+    assert [bool(np.isnan(window).any()) for window in windows] == [2 <= first <= 7 for first in range(0, 16, HOP)]
+    assert (processor.counts.samples_late, processor.counts.rejected.total()) == (0, 1)
+    assert processor.counts.samples == 19
+
+
+def test_a_hole_is_filled_as_a_missing_number_is() -> None:
+    processor, windows = fed(FILLING, map(sample, [0.0, 1.0, math.inf, 3.0, 4.0, 5.0]))
+    np.testing.assert_allclose(windows[0][:, 0], [0, 1, 2, 3, 4, 5])
+    assert processor.counts.windows_unscorable == 0
+
+
+@pytest.mark.parametrize("flaw", ["1e999", "Infinity", '"high"', "1e39"])
+def test_a_refused_chunk_leaves_a_hole_of_its_length_and_time(flaw: str) -> None:
+    chunk = f'{{"ts": 1000010, "rate_hz": 1000, "values": [1, 2, {flaw}, 4, 5]}}'
+    values = [timed(place) for place in range(10)] + [chunk.encode()] + [timed(place) for place in (14, 15, 16, 17)]
+    processor, windows = fed(values=values, timestamps_ms=[1_000_050] * 15)
+    assert processor.counts.samples_late == 1, "the hole reaches to 14"
+    # 0-5, 2-7, 4-9 are whole; then 6-11, 8-13, 10-15, 12-17 hold some of 10 to 14
+    assert [bool(np.isnan(window).any()) for window in windows] == [False] * 3 + [True] * 4
+
+
+@pytest.mark.parametrize("polls", [1, 2])
+def test_a_refused_record_begins_no_series(polls: int) -> None:
+    processor = make_processor_at_zero(EARLIEST, SLIDING)
+    values = [b'{"ts": 900000, "value": 1e39}', b"junk"] + [timed(place) for place in range(LENGTH)]
+    windows = []
+    for part in [slice(None)] if polls == 1 else [slice(0, 2), slice(2, None)]:
+        first_offset = part.start or 0
+        processor.receive(
+            make_columns(values[part], timestamps_ms=[1_000_050] * len(values[part]), first_offset=first_offset)
+        )
+        assert processor.series_count() == (0 if part.stop == 2 else 1)
+        windows += windows_of(processor)
+    assert len(windows) == 1
+    assert not np.isnan(windows[0]).any()
+
+
+def test_a_refused_record_of_an_unknown_series_or_of_none_marks_nobody() -> None:
+    values = [timed(place) for place in range(8)]
+    values[3:3] = [b"junk", b"junk", b"junk"]
+    keys: list[bytes | None] = [b"a"] * 11
+    keys[3:6] = [b"b", None, b"\xff"]
+    processor, windows = fed(values=values, keys=keys, timestamps_ms=[1_000_050] * 11)
+    assert (processor.series_count(), processor.counts.rejected.total()) == (1, 3)
+    assert [bool(np.isnan(window).any()) for window in windows] == [False, False]
+
+
+def test_a_series_named_in_the_value_is_marked_where_it_can_be_read() -> None:
+    rules = make_config(input={"start": "earliest", "series": "field:id"})
+    processor = make_processor_at_zero(rules, SLIDING)
+    values = [b'{"id": "p", "value": %d}' % place for place in range(6)]
+    values[2:2] = [
+        b'{"id": "p", "valu": 1}',
+        b'{"id": "q", "valu": 1}',
+        b'{"valu": 1}',
+        b'{"id": "p", "value": Infinity}',
+    ]
+    processor.receive(make_columns(values))
+    windows = windows_of(processor)
+    assert [np.isnan(window).sum() for window in windows] == [6, 6], "two of six are missing: too much, so all is"
+    assert processor.counts.rejected.total() == 4
 
 
 def test_missing_samples_are_filled_where_the_artifact_allows_it() -> None:

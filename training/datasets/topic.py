@@ -7,7 +7,8 @@
 ns by its size) or `offset:N`.
 Without a host the configuration's brokers are asked; without one of those, the brokers of this machine.
 
-Rules of this file: a record that can't be read is counted by its reason and told; a series is what the daemon would
+Rules of this file: a record that can't be read is counted by its reason and told, and leaves missing numbers in its
+series, as for the daemon; a series is what the daemon would
 make of it, so one for each key and partition.
 """
 
@@ -34,7 +35,7 @@ from monitor.datafiles.columns import Columns, times, unnamed
 from monitor.datafiles.content import MAX_BYTES
 from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.times import iso_us
-from monitor.detector.windowing import Samples, Windows
+from monitor.detector.windowing import Samples, Windows, settle_holes
 from monitor.errors import ConfigError, DataError
 from monitor.wire import Decoder, InputRules
 from training.datasets.options import Kind, Note, ReadOptions, Table
@@ -185,7 +186,12 @@ class _Reading:
             decoded, numbers = decoded.where(numbers >= 0), numbers[numbers >= 0]
         offsets = columns.offsets[decoded.rows]
         if self._kind == "sliding":
-            partition.parts.append(decoded.samples(numbers, offsets))
+            samples = decoded.samples(numbers, offsets)
+            if (holes := decoded.holes) is not None:
+                known = partition.series.known(holes.keys)
+                left = holes.samples(known, columns.offsets[holes.rows], decoded.values.shape[1])
+                samples = Samples.concatenate([samples, left]).in_log_order()
+            partition.parts.append(samples)
         else:
             partition.parts.append(decoded.windows(numbers, offsets, length))
         self._weigh(decoded.values.nbytes + 48 * len(decoded.values))
@@ -233,19 +239,19 @@ class _Reading:
 
     def _series(self, partition: _Partition, names: tuple[str, ...]) -> list[SeriesTable]:
         parts = [part for part in partition.parts if isinstance(part, Samples)]
-        together = Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in Samples.__slots__))
+        together = Samples.concatenate(parts)
         order = np.argsort(together.series, kind="stable")
         counts = np.bincount(together.series, minlength=len(partition.series))
         return [
             SeriesTable(
-                samples=together.values[rows],
+                samples=samples.values,
                 channels=names,
-                time_us=in_order(together[rows]),
+                time_us=in_order(samples),
                 series=partition.series.names[number],
                 source=self._source,
             )
             for number, rows in enumerate(np.split(order, np.cumsum(counts)[:-1]))
-            if len(rows)
+            if len(samples := settle_holes(together[rows]))
         ]
 
 

@@ -14,7 +14,7 @@ pip    := $(python) -m pip --disable-pip-version-check --no-input
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check pytest bench models ecg skab smd ucr nab training-speed tutorial demo-seeds docs lock clean
+.PHONY: help demo test check pytest bench models ecg skab smd ucr nab training-speed tutorial demo-seeds faults docs lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ tutorial: $(made)/dev ## the TensorFlow tutorial's figures on ECG5000, over 12 s
 
 demo-seeds: $(made)/dev ## what the demo finds and misses, over 5 seeds
 	$(python) -m tests.benchmarks.demo_seeds --seeds 5
+
+faults: $(made)/dev ## 20 random kills of a broker of three under load: gaps, and each alert against an oracle (minutes)
+	$(python) -m tests.faults.broker_kills --kills 20
 
 docs: $(made)/dev ## bring README's tables and deploy/telltale.toml up to date
 	$(python) -m monitor.configdoc

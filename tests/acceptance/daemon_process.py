@@ -103,6 +103,10 @@ class DaemonProcess:
                 raise AssertionError(f"{what}: not within {timeout_s} s (exit code {code}):\n{self.log_text()}")
             time.sleep(0.02)
 
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return None if self._process is None else self._process.poll()
+
     def stop(self, timeout_s: float = 30.0) -> int:
         """SIGTERM; returns the exit code."""
         assert self._process is not None

@@ -358,7 +358,7 @@ def test_make_names_every_target_that_people_call() -> None:
     named = {line.split()[1] for line in done.stdout.splitlines()}
     assert named == {
         "help", "demo", "test", "check", "bench", "models", "ecg", "skab", "smd", "ucr", "nab", "training-speed",
-        "tutorial", "demo-seeds", "docs", "lock", "clean",
+        "tutorial", "demo-seeds", "faults", "docs", "lock", "clean",
     }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.backends.abstract import TopicPartition
+from monitor.detector import levels
 from monitor.detector.decision import Incident, Status
 from monitor.detector.spec import Manifest
 
@@ -139,7 +140,7 @@ class Alert(_Struct, frozen=True):
 class Cause:
     """The window that moved an incident: where it lies in the log and in time, and what was made of it.
 
-    `values` and `reconstruction` are (length, channels) in the data's unit.
+    `values` and `reconstruction` are (length, channels) in the data's unit, less the channels' levels.
     """
 
     partition: TopicPartition
@@ -207,6 +208,7 @@ class AlertWriter:
         self._length = manifest.window.length
         self._rate_hz = manifest.window.sampling_rate_hz
         self._channels = [channel.name for channel in manifest.channels]
+        self._levels = levels.of(manifest.channels)
         self._per_window = manifest.scaling.kind == "window"
         self._scale = np.asarray(manifest.scaling.scale, dtype=np.float64)
         self._probabilities, self._quantiles = np.array(manifest.calibration.quantiles).T
@@ -255,8 +257,8 @@ class AlertWriter:
                     end=rfc3339(cause.end_us),
                     length=self._length,
                     missing_ratio=cause.missing_ratio,
-                    values=cause.values.tolist() if self._include_window else None,
-                    reconstruction=cause.reconstruction.tolist() if self._include_window else None,
+                    values=self._shown(cause.values),
+                    reconstruction=self._shown(cause.reconstruction),
                 ),
                 contributors=contributors,
                 model=self._model,
@@ -308,6 +310,9 @@ class AlertWriter:
             group=self._group,
         )
 
+    def _shown(self, numbers: Float32Array) -> list[list[float]] | None:
+        return levels.put_back(numbers, self._levels).tolist() if self._include_window else None
+
     def contributors(self, cause: Cause) -> list[Contributor]:
         """The runs of samples that lie further from what was expected than the threshold, worst first.
 
@@ -358,9 +363,13 @@ class AlertWriter:
             first=first,
             last=end - 1,
             share=share,
-            observed=float(cause.values[first:end, channel].mean(dtype=np.float64)),
-            expected=float(cause.reconstruction[first:end, channel].mean(dtype=np.float64)),
+            observed=self._mean(cause.values, channel, first, end),
+            expected=self._mean(cause.reconstruction, channel, first, end),
         )
+
+    def _mean(self, numbers: Float32Array, channel: int, first: int, end: int) -> float:
+        mean = float(numbers[first:end, channel].mean(dtype=np.float64))
+        return mean if self._levels is None else mean + float(self._levels[channel])
 
     def _summary(self, status: Status, incident: Incident, cause: Cause, contributors: list[Contributor]) -> str:
         lasted = _duration((incident.ended_us - incident.started_us) / 1e6)

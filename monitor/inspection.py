@@ -28,7 +28,7 @@ def describe(path: Path, *, as_json: bool = False) -> str:
 def _lines(artifact: Artifact) -> list[tuple[str, str]]:
     manifest = artifact.manifest
     window, threshold, calibration = manifest.window, manifest.threshold, manifest.calibration
-    channels = ", ".join(f"{c.name} [{c.unit}]" if c.unit else c.name for c in manifest.channels)
+    channels = ", ".join(f"{c.scored} [{c.unit}]" if c.unit else c.scored for c in manifest.channels)
     span = "" if window.sampling_rate_hz is None else f", {window.length / window.sampling_rate_hz:g} s"
     how = ", ".join(f"{name} {value:g}" for name, value in threshold.parameters.items())
     numbers = sum(tensor.size for tensor in artifact.parameters.values())

@@ -80,7 +80,7 @@ class PartitionState:
     def __init__(self, name: TopicPartition, manifest: Manifest, max_series: int) -> None:
         window = manifest.window
         self.name = name
-        self._channels = [channel.name for channel in manifest.channels]
+        self._channels = [channel.scored for channel in manifest.channels]  # other levels are other samples
         # Windows cost memory by series; whole records cost none, and forget their series in a restart.
         self.series = SeriesTable(max_series if manifest.window.kind == "sliding" else None)
         self.windower: SlidingWindower | None = None

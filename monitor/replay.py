@@ -182,7 +182,7 @@ def _tables(source: FileSource, manifest: Manifest) -> list[SeriesTable | Window
 def _records(table: SeriesTable, manifest: Manifest) -> tuple[list[bytes], list[int]]:
     """The samples of one series as JSON records, with their times in ms."""
     names = table.channels
-    columns = [_plain(column) for column in table.samples.T]
+    columns = [_plain(column) for column in (table.samples if table.exact is None else table.exact).T]
     if table.time_us is None:
         times_us = _spaced(len(table.samples), manifest, 1)
         values = [_json(dict(zip(names, sample, strict=True))) for sample in zip(*columns, strict=True)]
@@ -197,7 +197,7 @@ def _records(table: SeriesTable, manifest: Manifest) -> tuple[list[bytes], list[
 
 
 def _rows_of_windows(source: FileSource, manifest: Manifest, tables: Sequence[WindowTable]) -> Rows:
-    windows = np.concatenate([table.windows for table in tables])
+    windows = np.concatenate([table.windows if table.exact is None else table.exact for table in tables])
     if windows.shape[1:] != manifest.window_shape:
         raise DataError(
             f"{source.path}: windows of {windows.shape[1]} samples x {windows.shape[2]} channels, the artifact's "
@@ -234,7 +234,7 @@ def _spaced(count: int, manifest: Manifest, samples: int) -> NDArray[np.int64]:
     return spaced
 
 
-def _plain(values: NDArray[np.float32]) -> list[object]:
+def _plain(values: NDArray[np.floating]) -> list[object]:
     """Nested lists with None for a missing number, as JSON has it."""
     plain = values.astype(object)
     plain[np.isnan(values)] = None

@@ -57,7 +57,7 @@ def decode(
 
     loaded = _load(artifact)
     windows = codec.decode(loaded.detector, _codes(codes, loaded))
-    _save(out, windows)
+    _save(out, _in_user_units(loaded, windows))
     typer.echo(f"windows    {len(windows)} of {windows.shape[1]} samples x {windows.shape[2]} channels, to {out}")
 
 
@@ -75,7 +75,7 @@ def denoise(
 
     loaded = _load(artifact)
     windows = _windows(loaded, data, label_column, time_column, series_column, config)
-    _save(out, codec.decode(loaded.detector, codec.encode(loaded.detector, windows)))
+    _save(out, _in_user_units(loaded, codec.decode(loaded.detector, codec.encode(loaded.detector, windows))))
     typer.echo(f"windows    {len(windows)}, to {out}")
     _say_compression(loaded, windows)
 
@@ -89,8 +89,9 @@ def sample(
     """Draw new windows from a variational autoencoder."""
     from training import codec
 
-    windows = codec.sample(_load(artifact).detector, count, seed)
-    _save(out, windows)
+    loaded = _load(artifact)
+    windows = codec.sample(loaded.detector, count, seed)
+    _save(out, _in_user_units(loaded, windows))
     typer.echo(f"windows    {count} of {windows.shape[1]} samples x {windows.shape[2]} channels, to {out}")
 
 
@@ -137,6 +138,13 @@ def _windows(
     if not complete.any():
         raise DataError(f"no complete window of {manifest.window.length} samples in {', '.join(data)}")
     return windows[complete]
+
+
+def _in_user_units(artifact: Artifact, windows: NDArray[np.float32]) -> NDArray[np.floating]:
+    """Windows with their channels' levels, in float64 where there are any."""
+    from monitor.detector import levels
+
+    return levels.put_back(windows, levels.of(artifact.manifest.channels))
 
 
 def _say_compression(artifact: Artifact, windows: NDArray[np.float32]) -> None:

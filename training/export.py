@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import platform
 import time
@@ -76,6 +75,7 @@ def build(
     known: tuple[Float32Array, Float32Array],
     table: Float32Array | None = None,
     units: Sequence[str] = (),
+    levels: Sequence[float] = (),
     training: dict[str, Any],
     history: Sequence[Epoch],
     metrics: dict[str, Any],
@@ -95,8 +95,8 @@ def build(
         created=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
         window=detector.window,
         channels=tuple(
-            Channel(name=channel, unit=unit)
-            for channel, unit in itertools.zip_longest(detector.channels, units, fillvalue="")
+            Channel(name=name, unit=units[at] if units else "", level=levels[at] if levels else 0.0)
+            for at, name in enumerate(detector.channels)
         ),
         scaling=detector.scaling,
         model=detector.model,
@@ -116,7 +116,13 @@ def build(
         ),
     }
     return Artifact(
-        manifest, detector.parameters, *known, extras, score_tensors=detector.score_tensors, calibration_table=table
+        manifest,
+        detector.parameters,
+        *known,
+        extras,
+        score_tensors=detector.score_tensors,
+        calibration_table=table,
+        format_version=manifest.format_version,
     )
 
 

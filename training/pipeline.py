@@ -22,7 +22,7 @@ from training import export, scoretensors
 from training import fit as fitting
 from training.baselines import baselines
 from training.checkpoints import Checkpoints
-from training.datasets import timestamps
+from training.datasets import levels, timestamps
 from training.epochs import Epoch
 from training.metrics import bootstrap, floors
 from training.metrics.bootstrap import Intervals
@@ -117,6 +117,9 @@ def train(
     Raises:
         DataError: the data does not allow it; says why.
     """
+    taken = levels.choose(tables) if len({table.channels for table in tables}) == 1 else levels.NONE
+    if taken.needed:
+        tables = [levels.without(table, taken.values) for table in tables]
     parts = divide(recipe, tables, seed=seed)
     try:
         scales = scaling.fit(parts.scaled_on, recipe.scaling.kind)
@@ -129,7 +132,7 @@ def train(
     calibration = calibration_of(recipe, parts, tables, scorer(chosen_by)[0])
     scores, _ = scorer(parts.test)
     chosen = _choose(recipe, calibration, parts.anomalous, scores)
-    notes = [*_notes(recipe, tables, parts), *chosen.notes]
+    notes = [*taken.notes, *_notes(recipe, tables, parts), *chosen.notes]
     owners = np.full(len(scores), "") if parts.test_series is None else parts.test_series
     flagged = decide(scores, lines(chosen.threshold, owners)) == Verdict.ANOMALY
     results = _results(parts, scores, flagged, fitted, chosen, tuple(notes))
@@ -151,6 +154,7 @@ def train(
         history=fitted.history,
         metrics=msgspec.to_builtins(results),
         units=units_of(tables),
+        levels=taken.values,
     )
     if not with_report:
         return Trained(artifact=artifact, results=results)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,6 +52,7 @@ def read_options(
     config: Path | None = None,
     window_length: int | None = None,
     sampling_rate_hz: float | None = None,
+    levels: tuple[float, ...] | None = None,
 ) -> ReadOptions:
     """The options as `training.datasets` takes them; `channels` in one text are separated by commas.
 
@@ -68,6 +70,7 @@ def read_options(
         config=config,
         window_length=window_length,
         sampling_rate_hz=sampling_rate_hz,
+        levels=levels,
     )
 
 
@@ -80,7 +83,8 @@ def artifact_options(
     config: Path | None,
     labels: Path | None = None,
 ) -> ReadOptions:
-    """How data for an artifact is read: its channels, by name, in its windows."""
+    """How data for an artifact is read: its channels, by name and less their levels, in its windows."""
+    levels = tuple(channel.level for channel in manifest.channels)
     return read_options(
         channels=tuple(channel.name for channel in manifest.channels),
         label_column=label_column,
@@ -90,6 +94,7 @@ def artifact_options(
         config=config,
         window_length=manifest.window.length,
         sampling_rate_hz=manifest.window.sampling_rate_hz,
+        levels=levels if any(levels) else None,
     )
 
 
@@ -115,6 +120,8 @@ def tables_for(
     options = artifact_options(
         manifest, label_column=label_column, time_column=time_column, series_column=series_column, config=None
     )
+    # With their levels: as records, whose numbers the daemon takes them off.
+    options = replace(options, levels=None, exact=options.levels is not None)
     return datasets.read(source, kind=manifest.window.kind, options=options, note=note)
 
 

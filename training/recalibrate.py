@@ -75,7 +75,7 @@ def recalibrated(
         calibration_table=table,
         extras=kept,
         digest="",
-        format_version=spec.FORMAT_VERSION,
+        format_version=changed.format_version,
     )
     return made, notes
 

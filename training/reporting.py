@@ -105,7 +105,7 @@ def content(told: Told, artifact: Artifact, scorer: Scorer) -> ReportContent:
         recipe_text=recipes.text(recipe),
         seed=told.seed,
         files=tuple(form.DataFile(name=s.file, rows=s.rows, sha256=s.sha256) for s in told.sources),
-        channels=tuple(form.Channel(name=channel.name, unit=channel.unit) for channel in manifest.channels),
+        channels=tuple(form.Channel(name=channel.scored, unit=channel.unit) for channel in manifest.channels),
         window=form.Window(
             kind=window.kind,
             length=window.length,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from monitor.datafiles import digits
 from monitor.datafiles.arrays import NPY, NPZ, npy, npz, npz_columns
 from monitor.datafiles.columns import (
     LABEL_NAMES,
@@ -90,8 +92,12 @@ def series_table(
     time_column: str | None = None,
     label_column: str | None = None,
     series_column: str | None = None,
+    exact: bool = False,
 ) -> SeriesTable:
-    """The rows of `columns` as one series; see `read_series`. `series_column` is no channel."""
+    """The rows of `columns` as one series; see `read_series`, and `read_windows` for `exact`.
+
+    `series_column` is no channel.
+    """
     names = columns.called
     time_at = find_unless_none(path, names, time_column, TIME_NAMES)
     label_at = find_unless_none(path, names, label_column, LABEL_NAMES)
@@ -112,6 +118,7 @@ def series_table(
         time_us=None if time_at is None else times(path, columns, time_at),
         labels=None if label_at is None else labels(path, columns, label_at),
         source=str(path),
+        exact=digits.exact(columns.numbers, chosen, always=exact),
     )
 
 
@@ -131,7 +138,9 @@ def read_arrays(path: Path) -> dict[str, Array]:
     return npz(path, content)
 
 
-def read_windows(path: Path, *, channels: Sequence[str] | None = None, label_column: str | None = None) -> WindowTable:
+def read_windows(
+    path: Path, *, channels: Sequence[str] | None = None, label_column: str | None = None, exact: bool = False
+) -> WindowTable:
     """Reads windows, a row each. Raises `DataError` as `read_series` does.
 
     Args:
@@ -140,10 +149,11 @@ def read_windows(path: Path, *, channels: Sequence[str] | None = None, label_col
         channels: names for the channels; by default "value" where there is one, else "0", "1", ...
         label_column: text only: "first" (the UCR archive's form), "last" (TensorFlow's ecg.csv), "none", or a header's
             name. By default the side that holds whole numbers only.
+        exact: whether all numbers are kept in float64 too, rather than only where float32 loses digits.
     """
     content = read_content(path)
     if content.startswith(NPY):
-        return window_table(path, npy(path, content), None, channels=channels)
+        return window_table(path, npy(path, content), None, channels=channels, exact=exact)
     if content.startswith(NPZ):
         arrays = npz(path, content)
         named = [name for name in arrays if name.lower() in LABEL_NAMES]
@@ -151,23 +161,36 @@ def read_windows(path: Path, *, channels: Sequence[str] | None = None, label_col
         if len(rest) != 1 or len(named) > 1 or any(arrays[name].ndim != 1 for name in named):
             raise DataError(f"{path}: holds {sorted(arrays)}; expected one array of windows and at most one of labels")
         found = labels(path, Columns(numbers=arrays[named[0]][:, None], names=(named[0],)), 0) if named else None
-        return window_table(path, arrays[rest[0]], found, channels=channels)
-    return windows_of_rows(path, text_columns(path, content), channels=channels, label_column=label_column)
+        return window_table(path, arrays[rest[0]], found, channels=channels, exact=exact)
+    columns = text_columns(path, content)
+    return windows_of_rows(path, columns, channels=channels, label_column=label_column, exact=exact)
 
 
 def windows_of_rows(
-    path: Path, columns: Columns, *, channels: Sequence[str] | None = None, label_column: str | None = None
+    path: Path,
+    columns: Columns,
+    *,
+    channels: Sequence[str] | None = None,
+    label_column: str | None = None,
+    exact: bool = False,
 ) -> WindowTable:
     """The rows of `columns` as windows of one channel; see `read_windows`."""
     label_at = _label_side(path, columns, label_column)
     taken = (label_at, *row_numbers(path, columns, (label_at,), tells_apart, "or give it a name"))
     rest = [at for at in range(columns.numbers.shape[1]) if at not in taken]
     found = None if label_at is None else labels(path, columns, label_at)
-    return window_table(path, float32(path, columns, rest), found, channels=channels)
+    table = window_table(path, float32(path, columns, rest), found, channels=channels)
+    kept = digits.exact(columns.numbers[:, :, None], always=exact)
+    return replace(table, exact=None if kept is None else kept[:, rest])
 
 
 def window_table(
-    path: Path, windows: Array, found: Int64Array | None, *, channels: Sequence[str] | None = None
+    path: Path,
+    windows: Array,
+    found: Int64Array | None,
+    *,
+    channels: Sequence[str] | None = None,
+    exact: bool = False,
 ) -> WindowTable:
     """An array (n, length) or (n, length, channels) as windows, checked; `found` are their labels."""
     if windows.ndim == 2:
@@ -180,7 +203,8 @@ def window_table(
     if len(flat.called) != windows.shape[2]:
         raise DataError(f"{path}: {windows.shape[2]} channels, but {len(flat.called)} names for them")
     narrow = float32(path, flat, range(windows.shape[2])).reshape(windows.shape)
-    return WindowTable(windows=narrow, channels=flat.called, labels=found, source=str(path))
+    kept = digits.exact(windows, always=exact)
+    return WindowTable(windows=narrow, channels=flat.called, labels=found, source=str(path), exact=kept)
 
 
 def _label_side(path: Path, columns: Columns, wanted: str | None) -> int | None:

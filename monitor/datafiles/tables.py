@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 
 
@@ -18,7 +19,8 @@ class SeriesTable:
     `series` is its name, `source` where it was read, for messages; `units` are the channels' where they are stated, and
     `sampling_rate_hz` where the source states it, as the header of a WFDB record does. Labels that are names in the
     source are places in `classes`. `rows` (n,) are the places of the samples in a source that mixes several series;
-    None: the source holds these alone, in this order.
+    None: the source holds these alone, in this order. `exact` is `samples` in float64, where float32 has too few digits
+    (see `digits`), or where it was asked for.
     """
 
     samples: Float32Array
@@ -31,6 +33,7 @@ class SeriesTable:
     classes: tuple[str, ...] = ()
     sampling_rate_hz: float | None = None
     rows: Int64Array | None = None
+    exact: Float64Array | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,3 +50,4 @@ class WindowTable:
     source: str = ""
     classes: tuple[str, ...] = ()
     image_shape: tuple[int, int] | None = None
+    exact: Float64Array | None = None

@@ -41,10 +41,11 @@ _TABLE = "calibration/series_quantiles"
 class Artifact:
     """A trained detector: its manifest, its parameters, windows whose scores are known, and other files beside them.
 
-    `parameters` are the model's tensors by name. `known_windows` is (k, length, channels) with `known_scores` (k,).
-    `score_tensors` are what the score needs besides the model, `calibration_table` the quantiles of the series that
-    `calibration.series` names, (series, probabilities). `extras` are files for people (report, metrics); the sums cover
-    them too. `digest` is the SHA-256 that names the artifact, empty until it was encoded or decoded.
+    `parameters` are the model's tensors by name. `known_windows` is (k, length, channels), less the channels' levels,
+    with `known_scores` (k,). `score_tensors` are what the score needs besides the model, `calibration_table` the
+    quantiles of the series that `calibration.series` names, (series, probabilities). `extras` are files for people
+    (report, metrics); the sums cover them too. `digest` is the SHA-256 that names the artifact, empty until it was
+    encoded or decoded.
     """
 
     manifest: spec.Manifest
@@ -96,7 +97,7 @@ def encode(artifact: Artifact) -> dict[str, bytes]:
         document: dict[str, Any] = {
             "format": spec.FORMAT,
             "format_version": artifact.format_version,
-            **(versions.as_version_1(content) if artifact.format_version == 1 else content),
+            **versions.written(content, artifact.format_version),
             "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
         }
         document["digest"] = _digest(document)
@@ -128,8 +129,7 @@ def decode(files: Mapping[str, bytes]) -> Artifact:
         manifest = msgspec.convert(document, spec.Manifest)
     except msgspec.ValidationError as error:
         raise ArtifactFormatError(f"{MANIFEST}: {error}") from None
-    if version == 1:
-        versions.check_version_1(document)
+    versions.check(document, version)
     spec.check(manifest)
     tensors = _read_tensors(files[PARAMS], manifest)
     return Artifact(
@@ -187,7 +187,7 @@ def _read_manifest(files: Mapping[str, bytes]) -> dict[str, Any]:
         raise ArtifactFormatError(f'{MANIFEST}: "format" is not "{spec.FORMAT}"; this is not a Telltale artifact')
     version = document.get("format_version")
     if not isinstance(version, int) or version not in spec.KNOWN_VERSIONS:
-        known = " and ".join(map(str, spec.KNOWN_VERSIONS))
+        known = ", ".join(map(str, spec.KNOWN_VERSIONS))
         raise ArtifactFormatError(f"{MANIFEST}: format version {version!r}, this Telltale reads {known}; upgrade it")
     sums, digest = document.get("files"), document.get("digest")
     if not isinstance(sums, dict) or not isinstance(digest, str) or PARAMS not in sums:

@@ -17,8 +17,9 @@ from monitor.detector.architectures import ModelSpec, VariationalSpec
 from monitor.errors import ArtifactFormatError
 
 FORMAT = "telltale-artifact"
-FORMAT_VERSION = 2
-KNOWN_VERSIONS = (1, 2)
+KNOWN_VERSIONS = (1, 2, 3)
+FORMAT_VERSION = 2  # what is written, unless there are levels: who does not know them must refuse
+LEVELS_VERSION = 3
 
 # Bounds checked before anything is allocated. A window of 1 M numbers in a batch of one row is 4 MiB.
 MAX_WINDOW_LENGTH = 100_000
@@ -38,10 +39,16 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Channel(Spec, frozen=True):
-    """One number of a sample. `unit` is for people."""
+    """One number of a sample. `unit` is for people; `level` is taken off in float64 first of all, see `levels`."""
 
     name: str
     unit: str = ""
+    level: float = 0.0
+
+    @property
+    def scored(self) -> str:
+        """What its numbers are called as they are scored and kept: "tank less 18228934.0" where there is a level."""
+        return f"{self.name} less {self.level!r}" if self.level else self.name
 
 
 class WindowSpec(Spec, frozen=True):
@@ -156,6 +163,11 @@ class Manifest(Spec, frozen=True):
         """(length, channels)"""
         return self.window.length, len(self.channels)
 
+    @property
+    def format_version(self) -> int:
+        """The version that an artifact with this manifest is written in."""
+        return LEVELS_VERSION if any(channel.level for channel in self.channels) else FORMAT_VERSION
+
 
 def check(manifest: Manifest) -> None:
     """Refuses what can't be served.
@@ -190,6 +202,8 @@ def _window_problems(manifest: Manifest) -> list[str]:
     names = [channel.name for channel in manifest.channels]
     if len(set(names)) != len(names) or not all(names):
         problems.append(f"channel names must differ and not be empty: {names}")
+    if not all(math.isfinite(channel.level) for channel in manifest.channels):
+        problems.append("channels' levels must be finite")
     for part in (manifest.scaling.offset, manifest.scaling.scale):
         if len(part) != channels:
             problems.append(f"scaling holds {len(part)} numbers for {channels} channels")

@@ -1,6 +1,6 @@
-"""What version 2 of the format added to the manifest, so that version 1 is read and written without it.
+"""What versions 2 and 3 of the format added to the manifest, so that earlier ones are read and written without it.
 
-Rules of this file: manifests as they stand in JSON, of `spec.Manifest`'s form. FORMAT.md marks the same with (2).
+Rules of this file: manifests as they stand in JSON, of `spec.Manifest`'s form. FORMAT.md marks the same with (2), (3).
 """
 
 from __future__ import annotations
@@ -30,30 +30,51 @@ _VALUES: dict[str, dict[str, set[str]]] = {
 }
 
 
-def check_version_1(document: dict[str, Any]) -> None:
-    """Refuses what version 1 did not have.
+def check(document: dict[str, Any], version: int) -> None:
+    """Refuses what `version` did not have.
 
     Raises:
         ArtifactFormatError: all such fields and values at once.
     """
+    newer = _newer_than_1(document) if version == 1 else []
+    if version < 3 and any("level" in channel for channel in document["channels"]):
+        newer.append("channels.level")
+    if newer:
+        first = 3 if newer[-1] == "channels.level" else 2
+        raise ArtifactFormatError(
+            f"format version {version} has no {', no '.join(newer)}; export it again, as version {first}"
+        )
+
+
+def _newer_than_1(document: dict[str, Any]) -> list[str]:
     newer = [f"{part}.{name}" for part, fields in _FIELDS.items() for name in fields if name in document[part]]
-    newer += [
+    return newer + [
         f'{part}.{name} "{document[part][name]}"'
         for part, fields in _VALUES.items()
         for name, values in fields.items()
         if name in document[part] and document[part][name] not in values
     ]
-    if newer:
-        raise ArtifactFormatError(f"format version 1 has no {', no '.join(newer)}; export it again, as version 2")
 
 
-def as_version_1(document: dict[str, Any]) -> dict[str, Any]:
-    """`document` without the fields that version 1 reads as their defaults.
+def written(document: dict[str, Any], version: int) -> dict[str, Any]:
+    """`document` without the fields that `version` reads as their defaults.
 
     Raises:
-        ArtifactFormatError: it says something that version 1 can't.
+        ArtifactFormatError: it says something that `version` can't.
     """
-    made = {
+    made = document if version > 1 else _without_2(document)
+    if version < 3:
+        channels = [
+            {name: value for name, value in channel.items() if name != "level" or value != 0.0}
+            for channel in made["channels"]
+        ]
+        made = made | {"channels": channels}
+    check(made, version)
+    return made
+
+
+def _without_2(document: dict[str, Any]) -> dict[str, Any]:
+    return {
         part: {
             name: value for name, value in content.items() if name not in _FIELDS[part] or value != _FIELDS[part][name]
         }
@@ -61,5 +82,3 @@ def as_version_1(document: dict[str, Any]) -> dict[str, Any]:
         else content
         for part, content in document.items()
     }
-    check_version_1(made)
-    return made

@@ -11,19 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.backends.abstract import Headers, RecordColumns
+from monitor.detector import levels
 from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.times import NO_TIME, OLDEST_TIME, Unit, iso_us
 from monitor.detector.windowing import Samples, Windows
 from monitor.errors import Reason
 from monitor.wire.f32 import F32Format
 from monitor.wire.json_format import JsonFormat
-from monitor.wire.parsed import Float32Array, Int64Array, Outline, Parsed, Rejected, select
+from monitor.wire.parsed import Float32Array, Float64Array, Int64Array, Outline, Parsed, Rejected, select
 from monitor.wire.timing import Times
 
 __all__ = ["Decoded", "Decoder", "Format", "Holes", "InputRules", "Layout", "Rejected"]
@@ -100,7 +102,7 @@ class Decoded:
 
     `rows`, `counts`, `keys`, `start_us`, `period_us` and `stated` are per record: its place in the poll, its samples,
     its raw series, the time of its first sample, the time between its samples (0: unknown), and whether that time is
-    the record's own statement. `values` is (n, channels).
+    the record's own statement. `values` is (n, channels), less the channels' levels.
     """
 
     rows: Int64Array
@@ -168,7 +170,8 @@ class Decoded:
 class Decoder:
     """Decodes polls against one artifact's layout and one set of rules."""
 
-    def __init__(self, layout: Layout, rules: InputRules) -> None:
+    def __init__(self, layout: Layout, rules: InputRules, *, exact: bool = False) -> None:
+        """`exact`: values stay float64 where records hold such, for a trainer that has yet to choose levels."""
         self._rules = rules
         self._oldest_us = iso_us(rules.oldest_time)
         self._rate_hz = layout.window.sampling_rate_hz or np.nan
@@ -180,6 +183,8 @@ class Decoder:
         self._names_series = series_field is not None
         self._header = rules.series.removeprefix("header:") if rules.series.startswith("header:") else None
         self.wants_headers = self._header is not None
+        taken_off = levels.of(layout.channels)
+        narrow = _as_it_is if exact else partial(levels.take_off, levels=taken_off)
         self._format: Format
         if rules.format == "json":
             self._format = JsonFormat(
@@ -189,9 +194,15 @@ class Decoder:
                 timestamp_field=rules.timestamp_field,
                 timestamp_unit=rules.timestamp_unit,
                 series_field=series_field,
+                narrow=narrow,
             )
         else:
-            self._format = F32Format(channels=len(names), window_length=window_length, max_samples=max_samples)
+            self._format = F32Format(
+                channels=len(names),
+                window_length=window_length,
+                max_samples=max_samples,
+                narrow=None if taken_off is None else narrow,
+            )
 
     def decode(self, columns: RecordColumns) -> Decoded:
         """Everything readable in `columns`, and why the rest is not."""
@@ -266,6 +277,10 @@ class Decoder:
         if len(parsed.rows) == len(columns.keys):
             return columns.keys
         return [columns.keys[row] for row in parsed.rows]
+
+
+def _as_it_is(numbers: Float64Array) -> Float32Array:
+    return cast(Float32Array, numbers)
 
 
 def _header(headers: Headers, name: str) -> bytes | None:

@@ -6,17 +6,19 @@ import numpy as np
 
 from monitor.detector.times import NO_TIME
 from monitor.errors import Reason
-from monitor.wire.parsed import Outline, Parsed, Rejected, drop_infinite
+from monitor.wire.parsed import Narrow, Outline, Parsed, Rejected, drop_infinite
 
 
 class F32Format:
     """Reads `f32` values. A record of another size than whole samples is refused."""
 
-    def __init__(self, *, channels: int, window_length: int | None, max_samples: int) -> None:
+    def __init__(self, *, channels: int, window_length: int | None, max_samples: int, narrow: Narrow | None) -> None:
+        """`narrow` is None where the numbers are taken as they are: they are float32 already."""
         self._channels = channels
         self._sample_bytes = 4 * channels
         self._window_length = window_length
         self._max_samples = max_samples
+        self._narrow = narrow
 
     def parse(self, values: list[bytes | None], rows: list[int]) -> Parsed:
         """Reads the values at `rows` (none of them empty)."""
@@ -31,6 +33,8 @@ class F32Format:
         taken = values if len(good) == len(values) else [values[row] for row in good]
         # join copies once; the array is aligned and ours
         samples = np.frombuffer(b"".join(taken), dtype="<f4").reshape(-1, self._channels)  # type: ignore[arg-type]
+        if self._narrow is not None:
+            samples = self._narrow(samples.astype(np.float64))
         counts = np.fromiter(map(len, taken), np.int64, len(taken)) // self._sample_bytes  # type: ignore[arg-type]
         no_times, no_rates = np.full(len(good), NO_TIME, dtype=np.int64), np.full(len(good), np.nan)
         parsed = Parsed(np.array(good, dtype=np.int64), counts, samples, no_times, no_rates, rejected)

@@ -33,8 +33,8 @@ from monitor.errors import Reason, RecordError
 from monitor.wire.parsed import (
     BoolArray,
     Float32Array,
-    Float64Array,
     Int64Array,
+    Narrow,
     Outline,
     Parsed,
     Rejected,
@@ -70,10 +70,12 @@ class JsonFormat:
         timestamp_field: str,
         timestamp_unit: Unit,
         series_field: str | None,
+        narrow: Narrow,
     ) -> None:
         self._channels = tuple(channels)
         self._window_length = window_length
         self._max_samples = max_samples
+        self._narrow = narrow
         self._names = {"values": "values", "rate_hz": "rate_hz", "stamp": timestamp_field, "series": series_field or ""}
         self._has_stamp = bool(timestamp_field)
         self._unit = timestamp_unit
@@ -191,7 +193,7 @@ class JsonFormat:
             Parsed(
                 rows=rows,
                 counts=np.ones(len(rows), dtype=np.int64),
-                values=_float32(np.stack(columns, axis=1)),
+                values=self._narrow(np.stack(columns, axis=1)),
                 stamps_us=np.full(len(rows), NO_TIME, dtype=np.int64),
                 rates_hz=np.full(len(rows), np.nan),
                 rejected=[],
@@ -294,7 +296,7 @@ class JsonFormat:
             raise RecordError(Reason.MISSING_CHANNEL, f"no channel {', '.join(map(repr, missing))}, and no values")
         if self._window_length not in (None, 1):
             raise RecordError(Reason.WRONG_SHAPE, f"one sample, a window has {self._window_length}")
-        return _float32(np.array([named], dtype=np.float64)), math.nan
+        return self._narrow(np.array([named], dtype=np.float64)), math.nan
 
     def _chunk(self, values: list[Any]) -> Float32Array:
         channels = len(self._channels)
@@ -310,10 +312,10 @@ class JsonFormat:
         if channels == 1 and not isinstance(values[0], list):
             if any(isinstance(sample, list) for sample in values):
                 raise RecordError(Reason.WRONG_SHAPE, "samples are numbers and lists by turns")
-            return _float32(np.array(values, dtype=np.float64)[:, None])
+            return self._narrow(np.array(values, dtype=np.float64)[:, None])
         if {len(sample) if isinstance(sample, list) else -1 for sample in values} != {channels}:
             raise RecordError(Reason.WRONG_SHAPE, f"not every sample has {channels} numbers")
-        return _float32(np.array(values, dtype=np.float64))
+        return self._narrow(np.array(values, dtype=np.float64))
 
     def outline(self, value: bytes) -> Outline:
         """What can be told of a record that is refused. JSON's own reader takes NaN, Infinity and 1e999 too."""
@@ -376,8 +378,3 @@ def _take_words(numbers: list[Any]) -> bool:
 
 def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _float32(values: Float64Array) -> Float32Array:
-    with np.errstate(over="ignore"):  # becomes infinite, which `drop_infinite` rejects
-        return values.astype(np.float32)

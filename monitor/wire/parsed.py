@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+# What a format makes of numbers (..., channels): float32, less the channels' levels.
+Narrow = Callable[[Float64Array], Float32Array]
 
 
 class Rejected(NamedTuple):
@@ -55,7 +58,8 @@ class Parsed:
 
 def drop_infinite(parsed: Parsed) -> Parsed:
     """Rejects the records that hold a number which is not finite in float32; NaN stays: it is a missing sample."""
-    infinite = np.isinf(parsed.values).any(axis=1)
+    with np.errstate(over="ignore"):
+        infinite = np.isinf(parsed.values.astype(np.float32, copy=False)).any(axis=1)
     if not infinite.any():
         return parsed
     owner = np.repeat(np.arange(len(parsed.rows)), parsed.counts)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from monitor.detector import artifact as form
-from monitor.detector import storage
+from monitor.detector import levels, storage
 
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("name", ["v1", "v1.zip", "v2", "v2.zip"])
+@pytest.mark.parametrize("name", ["v1", "v1.zip", "v2", "v2.zip", "v3", "v3.zip"])
 def test_an_artifact_of_each_version_loads_and_scores(name: str) -> None:
     version = name.removesuffix(".zip")
     expected = json.loads((HERE / f"{version}-scores.json").read_text())
@@ -27,11 +27,11 @@ def test_an_artifact_of_each_version_loads_and_scores(name: str) -> None:
     assert set(loaded.extras) == {"metrics.json", "metrics.jsonl"}
     scorer = loaded.scorer()
     form.check_known_answers(loaded, scorer)
-    scores, _ = scorer(np.array(expected["windows"], dtype=np.float32))
+    scores, _ = scorer(levels.take_off(np.array(expected["windows"]), levels.of(loaded.manifest.channels)))
     np.testing.assert_allclose(scores, expected["scores"], rtol=form.SELF_CHECK_RELATIVE)
 
 
-@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("version", ["v1", "v2", "v3"])
 def test_what_is_loaded_is_written_again_byte_for_byte(version: str) -> None:
     loaded = storage.load(HERE / version)
     assert storage.pack(loaded) == (HERE / f"{version}.zip").read_bytes()
@@ -45,6 +45,11 @@ def test_version_2_keeps_lines_and_quantiles_of_series() -> None:
     assert loaded.calibration_table is not None
     assert loaded.calibration_table.shape == (2, len(calibration.quantiles))
     assert set(loaded.score_tensors) == {"mean", "whitener"}
+
+
+def test_version_3_keeps_levels() -> None:
+    loaded = storage.load(HERE / "v3")
+    assert [channel.level for channel in loaded.manifest.channels] == [18_228_934.0, 0.0]
 
 
 def test_the_example_of_the_specification_runs(monkeypatch: pytest.MonkeyPatch) -> None:

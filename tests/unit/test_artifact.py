@@ -112,7 +112,7 @@ def test_every_problem_of_a_manifest_is_told_at_once(made: form.Artifact) -> Non
     ("changes", "told"),
     [
         ({"format": "zip"}, "not a Telltale artifact"),
-        ({"format_version": 3}, "version 3, this Telltale reads 1 and 2; upgrade"),
+        ({"format_version": 4}, "version 4, this Telltale reads 1, 2, 3; upgrade"),
         ({"surprise": 1}, "surprise"),
         ({"batch_rows": "16"}, "batch_rows"),
         ({"name": ...}, "name"),

@@ -236,4 +236,5 @@ def _windows(path: Path, table: Any, lists: Sequence[str], kind: Kind, options: 
             )
         _check_size(path, len(column) * length, len(chosen))
         windows.append(_float64(pc.list_flatten(column)).reshape(len(column), length))
-    return window_table(path, np.stack(windows, axis=2), found, channels=tuple(chosen))
+    exact = options.keeps_digits
+    return window_table(path, np.stack(windows, axis=2), found, channels=tuple(chosen), exact=exact)

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles import Int64Array, SeriesTable
+from monitor.datafiles import Int64Array, SeriesTable, digits
 from monitor.datafiles.columns import Columns, as_number, float32, unnamed
 from monitor.datafiles.content import MAX_BYTES
 from monitor.errors import DataError
 from training.datasets.grouping import joined
-from training.datasets.options import Kind, Table
+from training.datasets.options import Kind, ReadOptions, Table
 
 Float64Array = NDArray[np.float64]
 MAX_CASE = 10_000_000  # numbers, which are Python's own while their line is read
@@ -34,7 +34,7 @@ class Cases:
     classes: tuple[str, ...] = ()
 
 
-def tables_of_cases(path: Path, cases: Cases, kind: Kind, channels: Sequence[str] | None) -> list[Table]:
+def tables_of_cases(path: Path, cases: Cases, kind: Kind, options: ReadOptions) -> list[Table]:
     """Cases as windows, or each as a series called by its number from 1, labelled all through.
 
     Raises:
@@ -43,10 +43,12 @@ def tables_of_cases(path: Path, cases: Cases, kind: Kind, channels: Sequence[str
     if not cases.values or not cases.values[0].size:
         raise DataError(f"{path}: no cases; expected one a line after @data")
     dimensions = cases.values[0].shape[1]
-    names = tuple(channels or unnamed(dimensions))
+    names = tuple(options.channels or unnamed(dimensions))
     if len(names) != dimensions:
         raise DataError(f"{path}: {dimensions} dimensions, but {len(names)} names for them: {', '.join(names[:50])}")
     labels, classes = _numbered(cases)
+    # All cases alike, so that they can be joined.
+    keep = options.keeps_digits or any(digits.digits(values).lost.any() for values in cases.values)
     tables = []
     for at, (values, line) in enumerate(zip(cases.values, cases.lines, strict=True)):
         if values.shape[1] != dimensions:
@@ -60,6 +62,7 @@ def tables_of_cases(path: Path, cases: Cases, kind: Kind, channels: Sequence[str
                 series=str(at + 1),
                 source=str(path),
                 classes=classes,
+                exact=digits.exact(values, always=keep),
             )
         )
     return [joined(path, tables)] if kind == "record" else list(tables)

@@ -29,7 +29,12 @@ def tables_of(path: Path, columns: Columns, kind: Kind, options: ReadOptions) ->
     """
     if options.series_column is None:
         if kind == "record":
-            return [windows_of_rows(path, columns, channels=options.channels, label_column=options.label_column)]
+            exact = options.keeps_digits
+            return [
+                windows_of_rows(
+                    path, columns, channels=options.channels, label_column=options.label_column, exact=exact
+                )
+            ]
         return [_series(path, columns, options)]
     at = find(path, columns.called, options.series_column, ())
     assert at is not None
@@ -66,6 +71,7 @@ def by_series(table: SeriesTable, names: Sequence[str]) -> list[SeriesTable]:
             table,
             series=name,
             samples=table.samples[rows],
+            exact=None if table.exact is None else table.exact[rows],
             time_us=None if table.time_us is None else table.time_us[rows],
             labels=None if table.labels is None else table.labels[rows],
             rows=rows.astype(np.int64),
@@ -87,8 +93,14 @@ def joined(path: Path, series: Sequence[SeriesTable]) -> WindowTable:
     if series[0].labels is not None:
         labels = np.array([_one_label(path, table) for table in series], dtype=np.int64)
     windows: NDArray[np.float32] = np.stack([table.samples for table in series])
+    kept = [table.exact for table in series if table.exact is not None]
     return WindowTable(
-        windows=windows, channels=series[0].channels, labels=labels, source=str(path), classes=series[0].classes
+        windows=windows,
+        channels=series[0].channels,
+        labels=labels,
+        source=str(path),
+        classes=series[0].classes,
+        exact=np.stack(kept) if len(kept) == len(series) else None,
     )
 
 
@@ -111,4 +123,5 @@ def _series(path: Path, columns: Columns, options: ReadOptions) -> SeriesTable:
         time_column=options.time_column,
         label_column=options.label_column,
         series_column=options.series_column,
+        exact=options.keeps_digits,
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,10 +67,8 @@ def read(path: Path, options: ReadOptions) -> WindowTable:
     found = None
     if options.label_column != "none" and (beside := labels_beside(path)) is not None:
         found = parse_labels(beside)
-    table = window_table(path, values, found, channels=options.channels)
-    return WindowTable(
-        windows=table.windows, channels=table.channels, labels=found, source=table.source, image_shape=shape
-    )
+    table = window_table(path, values, found, channels=options.channels, exact=options.keeps_digits)
+    return replace(table, image_shape=shape)
 
 
 def labels_beside(path: Path) -> Path | None:

@@ -25,7 +25,8 @@ class ReadOptions:
     `annotator` and `beat_margin_s` are for WFDB records: the annotation file's extension, and how many seconds on both
     sides of an abnormal beat's annotation belong to it. For Kafka topics: `config`, a daemon's configuration, whose
     sections `kafka` and `input` say how to connect and how records are written; `window_length` of records that are
-    windows, and `sampling_rate_hz` of samples inside a record that says none.
+    windows, and `sampling_rate_hz` of samples inside a record that says none. `levels` of an artifact's channels are
+    taken off; `exact`: numbers are kept in float64 too.
     """
 
     channels: tuple[str, ...] | None = None
@@ -39,6 +40,13 @@ class ReadOptions:
     config: Path | None = None
     window_length: int | None = None
     sampling_rate_hz: float | None = None
+    levels: tuple[float, ...] | None = None
+    exact: bool = False
+
+    @property
+    def keeps_digits(self) -> bool:
+        """Whether tables are read in float64 whether or not their numbers seem to need it."""
+        return self.exact or self.levels is not None
 
     def __post_init__(self) -> None:
         if self.channels is not None and (not self.channels or len(set(self.channels)) < len(self.channels)):

@@ -14,7 +14,7 @@ from monitor.datafiles.content import beginning, content
 from monitor.datafiles.reading import series_columns
 from monitor.datafiles.text import decoded
 from monitor.errors import DataError
-from training.datasets import arff_format, formats, idx, intervals, ts_format, wfdb_record
+from training.datasets import arff_format, formats, idx, intervals, levels, ts_format, wfdb_record
 from training.datasets.cases import tables_of_cases
 from training.datasets.formats import Format
 from training.datasets.grouping import tables_of
@@ -49,7 +49,8 @@ def read(source: str, *, kind: Kind, options: ReadOptions = _AS_FOUND, note: Not
         tables = [_named(table, path) for table in _of_file(path, kind, options)]
     if options.labels is not None:
         tables = intervals.apply(tables, options.labels, note)
-    return [_shaped(table, options.image_shape) for table in tables]
+    tables = [_shaped(table, options.image_shape) for table in tables]
+    return tables if options.levels is None else [levels.without(table, options.levels) for table in tables]
 
 
 def _of_file(path: Path, kind: Kind, options: ReadOptions) -> list[Table]:
@@ -72,13 +73,14 @@ def _of_file(path: Path, kind: Kind, options: ReadOptions) -> list[Table]:
         cases = arff_format.parse(path, text, label_column=options.label_column)
     else:
         cases = ts_format.parse(path, text, want_labels=options.label_column != "none")
-    return tables_of_cases(path, cases, kind, options.channels)
+    return tables_of_cases(path, cases, kind, options)
 
 
 def _of_rows(path: Path, kind: Kind, options: ReadOptions) -> list[Table]:
     """Text and NumPy's formats, by the daemon's own reader."""
     if kind == "record" and options.series_column is None:
-        return [read_windows(path, channels=options.channels, label_column=options.label_column)]
+        exact = options.keeps_digits
+        return [read_windows(path, channels=options.channels, label_column=options.label_column, exact=exact)]
     columns = series_columns(
         path,
         channels=options.channels,
@@ -102,7 +104,9 @@ def _shaped(table: Table, shape: tuple[int, int] | None) -> Table:
         raise DataError(f"{table.source}: a series has no image shape; choose a recipe for records")
     windows = table.windows
     if windows.shape[1:] == shape:  # (n, height, width) in an array of three dimensions
-        return replace(table, windows=windows.reshape(len(windows), -1, 1), channels=("value",), image_shape=shape)
+        kept = None if table.exact is None else table.exact.reshape(len(windows), -1, 1)
+        windows = windows.reshape(len(windows), -1, 1)
+        return replace(table, windows=windows, channels=("value",), image_shape=shape, exact=kept)
     if windows.shape[1] != shape[0] * shape[1]:
         raise DataError(f"{table.source}: windows of {windows.shape[1]} samples are no {shape[0]} x {shape[1]} images")
     return replace(table, image_shape=shape)

@@ -30,7 +30,7 @@ from monitor.backends.abstract import RecordColumns, TopicPartition
 from monitor.backends.kafka.ranges import Bound, TopicRange
 from monitor.config import NAME, Config, Kafka
 from monitor.configfile import load
-from monitor.datafiles import Int64Array, SeriesTable, WindowTable
+from monitor.datafiles import Int64Array, SeriesTable, WindowTable, digits
 from monitor.datafiles.columns import Columns, times, unnamed
 from monitor.datafiles.content import MAX_BYTES
 from monitor.detector.spec import Channel, WindowSpec
@@ -168,7 +168,7 @@ class _Reading:
         if self._layout is None:
             self._weigh(sum(map(len, filter(None, columns.values))))
             return
-        decoder = self._decoder = self._decoder or Decoder(self._layout, self._rules)
+        decoder = self._decoder = self._decoder or Decoder(self._layout, self._rules, exact=True)
         for waiting in self._waiting:
             self._decode(waiting, decoder, self._layout.window.length)
         self._waiting = []
@@ -235,7 +235,13 @@ class _Reading:
     def _windows(self, names: tuple[str, ...]) -> WindowTable:
         found = [part for each in sorted(self._partitions) for part in self._partitions[each].parts]
         windows = np.concatenate([part.values for part in found if len(part)])
-        return WindowTable(windows=windows, channels=names, series=self._source.rpartition("/")[2], source=self._source)
+        return WindowTable(
+            windows=windows.astype(np.float32),
+            channels=names,
+            series=self._source.rpartition("/")[2],
+            source=self._source,
+            exact=digits.exact(windows, always=self._options.keeps_digits),
+        )
 
     def _series(self, partition: _Partition, names: tuple[str, ...]) -> list[SeriesTable]:
         parts = [part for part in partition.parts if isinstance(part, Samples)]
@@ -244,7 +250,8 @@ class _Reading:
         counts = np.bincount(together.series, minlength=len(partition.series))
         return [
             SeriesTable(
-                samples=samples.values,
+                samples=samples.values.astype(np.float32),
+                exact=digits.exact(samples.values, always=self._options.keeps_digits),
                 channels=names,
                 time_us=in_order(samples),
                 series=partition.series.names[number],

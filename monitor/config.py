@@ -255,6 +255,11 @@ class Limits(Section):
     """How the loop trades latency, throughput and memory."""
 
     max_poll_records: int = Field(20_000, ge=1, description="Records per poll.")
+    max_buffer_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1,
+        description="Bytes of records taken from Kafka and not decided yet, about; partitions are paused meanwhile.",
+    )
     max_commit_records: int = Field(100_000, ge=1, description="Records per commit under backlog.")
     commit_interval_ms: int = Field(100, ge=1, description="Age at which a busy loop commits.")
     idle_commit_interval_ms: int = Field(1_000, ge=1, description="Age at which progress without alerts is committed.")

@@ -10,12 +10,13 @@ import gc
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import structlog
 
 from monitor import alerts, deadletters
 from monitor.backends.abstract import AbortedError, Assigned, Backend, Commit, Message, Poll, Restored, TopicPartition
+from monitor.backlog import Pace, Workload
 from monitor.checkpointing import SEND_BYTES_PER_S, CheckpointSchedule
 from monitor.config import Config, start_timestamp_ms
 from monitor.detector.scoring import Scorer
@@ -29,6 +30,10 @@ log = structlog.get_logger("telltale")
 POLL_TIMEOUT_S = 0.5
 MOST_FAILURES = 5
 TAKE_OVER_S = 1.0
+# How long one turn decides before it polls again: a rebalance and a signal wait for it.
+TURN_S = 1.0
+# Of the time to stop, what deciding the present slice may take.
+FINISHING_SHARE = 0.25
 # Cyclic garbage is rare here and the automatic collector costs a third of the rate: it runs this often instead. What
 # was there before the loop began is frozen, so a run takes a millisecond or two.
 GC_INTERVAL_S = 30.0
@@ -45,14 +50,6 @@ SAID = {
 }
 
 
-@dataclass(slots=True)
-class _Pending:
-    """What was taken in since the last commit: how many records, since when (None: nothing moved)."""
-
-    records: int = 0
-    since_s: float | None = None
-
-
 class Daemon:
     """Runs a processor on a backend until told to stop."""
 
@@ -64,20 +61,25 @@ class Daemon:
         scorer: Scorer,
         telemetry: Telemetry,
         vitals: Vitals,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pace: Pace | None = None,
     ) -> None:
         self._config = config
         self._backend = backend
         self._processor = processor
         self._scorer = scorer
+        self._clock = clock
+        self._workload = Workload(processor, scorer, clock, pace)
         self._telemetry = telemetry
         self._vitals = vitals
         self._stop = threading.Event()
-        self._pending = _Pending()
         self._arriving: deque[TopicPartition] = deque()  # ours, to be restored
+        self._paused: set[TopicPartition] = set()
         self._checkpoints = CheckpointSchedule(config.limits.checkpoint_interval_ms / 1000)
         self._doubt: AbortedError | None = None
         self._failures = 0  # in a row
-        self._collected_s = self._looked_s = time.monotonic()
+        self._collected_s = self._looked_s = clock()
 
     def stop(self) -> None:
         """Asks the loop to end after its present turn; safe to call from a signal handler."""
@@ -101,7 +103,7 @@ class Daemon:
             log.info("Joined the group.", group=self._config.kafka.group_id, topics=self._config.input.topics)
             while not self._stop.is_set():
                 self.turn()
-                if until_caught_up and not self._arriving and not any(self._backend.lag().values()):
+                if until_caught_up and not self._arriving and self.caught_up():
                     break
             if not self.drain():
                 raise BackendError(
@@ -119,25 +121,37 @@ class Daemon:
         try:
             if self._doubt is not None:
                 self._recover(self._doubt)
-            started = time.monotonic()
-            poll = self._backend.poll(self._timeout_s(started), self._config.limits.max_poll_records)
-            self._telemetry.stage["poll"](time.monotonic() - started)
+            self._hold_back()
+            started, limits = self._clock(), self._config.limits
+            most = self._workload.most_records(limits.max_poll_records, limits.max_buffer_bytes)
+            poll = self._backend.poll(self._timeout_s(started), most)
+            self._telemetry.stage["poll"](self._clock() - started)
             self._apply(poll)
             self._take_over_next()
-            self._process(poll)
-            self._commit_if_due()
+            self._workload.add(c for c in poll.columns if c.partition in self._processor.partitions)
+            self._work()
         except AbortedError as error:
             self._doubt = error
         self._look_around()
 
     def _timeout_s(self, now: float) -> float:
         """Wait for records, but not past the time at which progress is due to be committed, nor while others wait."""
-        if self._arriving:
+        if self._arriving or self._workload.busy:
             return 0.0
-        if self._pending.since_s is None:
+        if self._workload.since_s is None:
             return POLL_TIMEOUT_S
-        due = self._pending.since_s + self._config.limits.idle_commit_interval_ms / 1000
+        due = self._workload.since_s + self._config.limits.idle_commit_interval_ms / 1000
         return min(POLL_TIMEOUT_S, max(0.0, due - now))
+
+    def _hold_back(self) -> None:
+        """While records wait to be decided no more are taken: polls go on, for the sake of the group."""
+        if self._workload.busy:
+            more = [partition for partition in self._processor.partitions if partition not in self._paused]
+            self._backend.pause(more)
+            self._paused.update(more)
+        elif self._paused:
+            self._backend.resume(sorted(self._paused))
+            self._paused.clear()
 
     def _apply(self, poll: Poll) -> None:
         for event in poll.events:
@@ -149,26 +163,28 @@ class Daemon:
 
     def _take_over_next(self) -> None:
         """Takes partitions over for a second at most: between polls the group must hear of us, and we of signals."""
-        deadline = time.monotonic() + TAKE_OVER_S
-        while self._arriving and time.monotonic() < deadline:
+        deadline = self._clock() + TAKE_OVER_S
+        while self._arriving:
             self._take_over(self._arriving[0])
             self._arriving.popleft()
+            if self._clock() >= deadline:
+                break
 
     def _take_over(self, partition: TopicPartition) -> None:
-        started = time.monotonic()
+        started = self._clock()
         restored = self._backend.restore(partition)
         start = self._start_offset(partition, restored)
         resumed = self._processor.assign(partition, restored, start, self._config.input.beyond_end)
         self._say_how(partition, resumed, restored)
         # Committed at once where it begins elsewhere than at the last commit, so that a crash now does not.
-        self._checkpoints.begin(partition, time.monotonic(), at_once=resumed.irregular)
+        self._checkpoints.begin(partition, self._clock(), at_once=resumed.irregular)
         self._backend.begin(partition, resumed.begin)
         log.info(
             "Partition assigned.",
             partition=str(partition),
             offset=resumed.live_from,
             replayed=resumed.live_from - resumed.begin,
-            restore_ms=round((time.monotonic() - started) * 1000),
+            restore_ms=round((self._clock() - started) * 1000),
         )
 
     def _say_how(self, partition: TopicPartition, resumed: Resumed, restored: Restored) -> None:
@@ -201,56 +217,57 @@ class Daemon:
 
     def _forget(self, partition: TopicPartition) -> None:
         self._processor.revoke(partition)
+        self._workload.drop(partition)
+        self._paused.discard(partition)
         if partition in self._arriving:
             self._arriving.remove(partition)
         self._checkpoints.forget(partition)
 
-    def _process(self, poll: Poll) -> None:
-        started = time.monotonic()
-        scoring = 0.0
-        for columns in poll.columns:
-            if columns.partition not in self._processor.partitions:
-                continue
-            if self._pending.since_s is None:
-                self._pending.since_s = started
-            self._pending.records += len(columns.offsets)
-            self._processor.receive(columns)
-        while (batch := self._processor.next_batch()) is not None:
-            before = time.monotonic()
-            scores, reconstructions = self._scorer(batch.values)
-            scoring += time.monotonic() - before
-            self._processor.receive_scores(batch, scores, reconstructions)
-        if poll.columns:
-            self._telemetry.stage["score"](scoring)
-            self._telemetry.stage["process"](time.monotonic() - started - scoring)
+    def _work(self) -> None:
+        """Decides slice by slice, with a commit after each that makes one due, until the turn's time is over."""
+        workload, until = self._workload, self._clock() + TURN_S
+        scoring_s, working_s = workload.scoring_s, workload.working_s
+        had_work = workload.busy
+        while workload.advance(until):
+            self._commit_if_due()
+            if not workload.busy or self._stop.is_set() or self._clock() >= until:
+                break
+        if had_work:
+            scoring_s, working_s = workload.scoring_s - scoring_s, workload.working_s - working_s
+            self._telemetry.stage["score"](scoring_s)
+            self._telemetry.stage["process"](working_s - scoring_s)
 
     def _commit_if_due(self) -> None:
         """At once when there is something to tell; else by age or amount, so that an idle stream costs little."""
-        now, limits = time.monotonic(), self._config.limits
+        now, limits, since_s = self._clock(), self._config.limits, self._workload.since_s
         fresh = any(map(self._processor.wants_checkpoint, self._checkpoints.first))
-        if self._pending.since_s is None and not fresh:
+        if since_s is None and not fresh:
             return
-        age_ms = 0.0 if self._pending.since_s is None else (now - self._pending.since_s) * 1000
-        full = self._pending.records >= limits.max_commit_records
+        age_ms = 0.0 if since_s is None else (now - since_s) * 1000
+        full = self._workload.records >= limits.max_commit_records
         busy = age_ms >= limits.commit_interval_ms and self._processor.has_news
-        caught_up = self._processor.has_news and not any(self._backend.lag().values())
+        caught_up = self._processor.has_news and self.caught_up()
         if full or busy or caught_up or fresh or age_ms >= limits.idle_commit_interval_ms:
             self._commit(self._checkpoints.due(now, self._processor.checkpoint_bytes))
 
+    def caught_up(self) -> bool:
+        """Everything that the log holds, as last heard, is decided."""
+        return not self._workload.busy and not any(self._backend.lag().values())
+
     def _commit(self, checkpoints: set[TopicPartition]) -> None:
-        started = time.monotonic()
+        started = self._clock()
         outputs = self._processor.take_outputs(checkpoints)
-        encoded = time.monotonic()
+        encoded = self._clock()
         positions = self._backend.commit(self._as_commit(outputs))
         self._processor.committed(positions, outputs.alerts)
-        self._pending = _Pending()
+        self._workload.committed()
         work_s = encoded - started + _size(outputs) / SEND_BYTES_PER_S
-        self._checkpoints.committed(checkpoints, outputs.checkpoints, time.monotonic(), work_s)
+        self._checkpoints.committed(checkpoints, outputs.checkpoints, self._clock(), work_s)
         if outputs.positions:
             self._failures = 0
         self._vitals.commits += 1
         self._vitals.checkpoints += len(outputs.checkpoints)
-        self._telemetry.stage["commit"](time.monotonic() - started)
+        self._telemetry.stage["commit"](self._clock() - started)
 
     def _as_commit(self, outputs: Outputs) -> Commit:
         output, state_topic = self._config.output, self._config.state_topic
@@ -281,13 +298,19 @@ class Daemon:
         log.warning("Commit in doubt, restoring.", reason=str(error), cause=repr(error.__cause__))
         for partition in list(self._processor.partitions):
             self._forget(partition)
-        self._pending = _Pending()
+        self._workload.clear()
+        self._paused.clear()
         self._arriving = deque(sorted(self._backend.recover()))
         self._doubt = None
 
     def drain(self) -> bool:
-        """The last commit: progress and a checkpoint of everything. Whether all that was decided is committed."""
-        committed = self._doubt is None
+        """The last commit: progress and a checkpoint of everything. Whether all that was decided is committed.
+
+        What waits is left to a successor; the slice that is being decided is decided if that is soon done.
+        """
+        self._workload.drop_waiting()
+        finishing_s = FINISHING_SHARE * self._config.limits.shutdown_timeout_ms / 1000
+        committed = self._doubt is None and self._workload.advance(self._clock() + finishing_s)
         try:
             if committed and self._processor.partitions:
                 self._commit_all()
@@ -302,19 +325,20 @@ class Daemon:
         self._commit(set())  # first what was decided, then what makes the next start quick
         self.checkpoint_soon()
         left = set(filter(self._processor.wants_checkpoint, self._processor.partitions))
-        while due := left & self._checkpoints.due(time.monotonic(), self._processor.checkpoint_bytes):
+        while due := left & self._checkpoints.due(self._clock(), self._processor.checkpoint_bytes):
             self._commit(due)
             left -= due
 
     def _look_around(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         self._vitals.progressed_s = now
         if now - self._collected_s > GC_INTERVAL_S:
             gc.collect()
             self._collected_s = now
         if now - self._looked_s > VITALS_INTERVAL_S or not self._vitals.ready:
             self._looked_s = now
-            self._vitals.lag = self._backend.lag()
+            waiting = self._workload.waiting()
+            self._vitals.lag = {name: lag + waiting[name] for name, lag in self._backend.lag().items()}
             self._vitals.series = self._processor.series_count()
             self._vitals.incidents = self._processor.open_incidents()
             self._vitals.compilations = self._scorer.compilations

@@ -39,6 +39,8 @@ Float32Array = NDArray[np.float32]
 # that every sample closes a window.
 PENDING_BYTES = 64 * 1024 * 1024
 MAX_SLICE = 65_536
+# One call of the scorer takes about 10 ms (the artifact's `batch_rows` is chosen so), and whoever calls it has a clock.
+MOST_CALLS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,15 @@ class Processor:
         """About the size of a partition's checkpoint."""
         return self._partitions[partition].checkpoint_bytes()
 
+    def live_from(self, partition: TopicPartition) -> int:
+        """The first offset of a partition that is decided; what lies before only refills windows."""
+        return self._partitions[partition].live_from
+
+    @property
+    def settled(self) -> bool:
+        """Everything that was received is decided."""
+        return not self._queue
+
     @property
     def has_news(self) -> bool:
         """There is something to tell: an alert, or a record that could not be read."""
@@ -136,9 +147,9 @@ class Processor:
         replayed = int(np.searchsorted(columns.offsets, partition.live_from))
         if replayed:
             self.counts.replayed += replayed
-            self._enqueue(partition, _rows(columns, slice(None, replayed)), live=False)
+            self._enqueue(partition, columns.rows(0, replayed), live=False)
         if replayed < len(columns.offsets):
-            self._enqueue(partition, _rows(columns, slice(replayed, None)) if replayed else columns, live=True)
+            self._enqueue(partition, columns.rows(replayed, len(columns.offsets)), live=True)
         partition.advance(columns.next_offset)
 
     def _enqueue(self, partition: PartitionState, columns: RecordColumns, *, live: bool) -> None:
@@ -167,16 +178,16 @@ class Processor:
         return Samples.concatenate([samples, left]).in_log_order() if len(left) else samples
 
     def next_batch(self) -> Batch | None:
-        """Cuts windows out of what was received, about one batch of them; None when there are no more."""
+        """Cuts windows out of what was received, some whole batches of them; None when there are no more."""
         pieces: list[tuple[PartitionState, Windows, Float32Array]] = []
-        rows = 0
-        while self._queue and rows < self._manifest.batch_rows:
+        rows, batch_rows = 0, self._manifest.batch_rows
+        while self._queue and rows < batch_rows:
             partition, taken, live = self._queue.popleft()
             if len(taken) > self._slice:
                 self._queue.appendleft((partition, taken[self._slice :], live))
                 taken = taken[: self._slice]
             windows = taken if isinstance(taken, Windows) else self._cut(partition, taken, live=live)
-            whole = (rows + len(windows)) // self._manifest.batch_rows * self._manifest.batch_rows - rows
+            whole = min((rows + len(windows)) // batch_rows, MOST_CALLS) * batch_rows - rows
             if 0 < whole < len(windows):  # what is over waits for the next batch, rather than to be padded
                 self._queue.appendleft((partition, windows[whole:], live))
                 windows = windows[:whole]
@@ -300,14 +311,3 @@ class Processor:
         for name, position in positions.items():
             if name in self._partitions:
                 self._partitions[name].committed(position)
-
-
-def _rows(columns: RecordColumns, rows: slice) -> RecordColumns:
-    return replace(
-        columns,
-        offsets=columns.offsets[rows],
-        timestamps_ms=columns.timestamps_ms[rows],
-        keys=columns.keys[rows],
-        values=columns.values[rows],
-        headers=None if columns.headers is None else columns.headers[rows],
-    )

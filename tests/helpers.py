@@ -15,7 +15,7 @@ from monitor.assembly import make_processor
 from monitor.backends.abstract import RecordColumns, Restored, TopicPartition
 from monitor.config import Config
 from monitor.detector import autoencoder, spec
-from monitor.detector.architectures import DenseSpec
+from monitor.detector.architectures import DenseSpec, ModelSpec
 from monitor.detector.artifact import Artifact
 from monitor.detector.scoring import Detector, Scorer
 from monitor.processor import Processor
@@ -34,10 +34,11 @@ def make_artifact(
     batch_rows: int = 16,
     seed: int = 0,
     widths: tuple[int, ...] = (4, 2),
+    model: ModelSpec | None = None,
     **window: Any,
 ) -> Artifact:
     """An untrained artifact: its scores mean nothing, and are as reproducible as any."""
-    model = DenseSpec(widths=widths, hidden="tanh", output="linear")
+    model = model or DenseSpec(widths=widths, hidden="tanh", output="linear")
     shape = (length, len(channels))
     parameters = autoencoder.initial_parameters(model, autoencoder.Shape(shape), seed)
     scaling = spec.ScalingSpec(kind="none", offset=(0.0,) * len(channels), scale=(1.0,) * len(channels))

@@ -96,6 +96,21 @@ class RecordColumns:
         nothing = np.empty(0, dtype=np.int64)
         return cls(partition, nothing, nothing, [], [], damaged.next_offset, damaged=damaged)
 
+    def rows(self, start: int, stop: int) -> RecordColumns:
+        """The records from `start` up to `stop`; `next_offset` follows the last of them."""
+        if start == 0 and stop == len(self.offsets):
+            return self
+        rows = slice(start, stop)
+        return RecordColumns(
+            self.partition,
+            self.offsets[rows],
+            self.timestamps_ms[rows],
+            self.keys[rows],
+            self.values[rows],
+            self.next_offset if stop == len(self.offsets) else int(self.offsets[stop - 1]) + 1,
+            None if self.headers is None else self.headers[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Assigned:

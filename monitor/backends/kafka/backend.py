@@ -1,7 +1,8 @@
 """The `Backend` contract on Apache Kafka.
 
-Rules of this file: it joins the parts and keeps the one rule between them, that all records of a transaction were
-polled under one generation of the group.
+Rules of this file: it joins the parts and keeps the one rule between them: records that were polled since the last
+commit are committed under the generation of the group that they were polled under. A caller that commits a part of them
+keeps the rest over a rebalance; of what is revoked it forgets the rest.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ _RECOVER_DEADLINE_S = 60.0
 _COMMIT_GRACE_S = 2.0
 # After an election the new leader's end may lag behind what was read from the old one (KIP-207).
 _CATCH_UP_S = 5.0
+# A caller with a backlog polls without waiting, and seldom: a join takes its time in few polls then.
+_JOIN_S = 0.1
 
 
 class KafkaBackend:
@@ -94,6 +97,8 @@ class KafkaBackend:
         """
         if self._holds_off(timeout_s):
             return Poll()
+        if self._member.rebalancing():
+            timeout_s = max(timeout_s, _JOIN_S)
         # A rebalance that shows only while we poll waits too: from the next poll on it is held off.
         stay = self._pending is not None and self._held_since is None
         events, columns = self._member.poll(timeout_s, max_records, stay=stay)

@@ -264,6 +264,14 @@ class Limits(Section):
     commit_interval_ms: int = Field(100, ge=1, description="Age at which a busy loop commits.")
     idle_commit_interval_ms: int = Field(1_000, ge=1, description="Age at which progress without alerts is committed.")
     checkpoint_interval_ms: int = Field(5_000, ge=100, description="Time between window checkpoints of a partition.")
+    ready_age_ms: int = Field(
+        10_000,
+        ge=1_000,
+        description="Ready while every partition was committed, or known to be at its end, within this age.",
+    )
+    stall_timeout_ms: int = Field(
+        30_000, ge=1_000, description="Records that wait unread for this long are a stall: the client is replaced."
+    )
     shutdown_timeout_ms: int = Field(20_000, ge=1_000, description="From SIGTERM to the end, at most, whatever hangs.")
 
 

@@ -15,7 +15,17 @@ from collections.abc import Callable
 import structlog
 
 from monitor import alerts, deadletters
-from monitor.backends.abstract import AbortedError, Assigned, Backend, Commit, Message, Poll, Restored, TopicPartition
+from monitor.backends.abstract import (
+    AbortedError,
+    Assigned,
+    Backend,
+    Commit,
+    Message,
+    Poll,
+    Restored,
+    StalledError,
+    TopicPartition,
+)
 from monitor.backlog import Pace, Workload
 from monitor.checkpointing import SEND_BYTES_PER_S, CheckpointSchedule
 from monitor.config import Config, start_timestamp_ms
@@ -73,6 +83,8 @@ class Daemon:
         self._workload = Workload(processor, scorer, clock, pace)
         self._telemetry = telemetry
         self._vitals = vitals
+        self._vitals.health.ready_age_s = config.limits.ready_age_ms / 1000
+        self._vitals.health.answered_s = backend.answered_s
         self._stop = threading.Event()
         self._arriving: deque[TopicPartition] = deque()  # ours, to be restored
         self._paused: set[TopicPartition] = set()
@@ -114,7 +126,7 @@ class Daemon:
             gc.enable()
             gc.unfreeze()
             self._backend.close()
-            self._vitals.ready = False
+            self._vitals.health.working = False
 
     def turn(self) -> None:
         """Polls, decides, and commits if it is time to."""
@@ -295,7 +307,11 @@ class Daemon:
                 f"{MOST_FAILURES} commits in a row could not be made, the last one: {error}; look at the brokers' "
                 "health, then start again"
             ) from error
-        log.warning("Commit in doubt, restoring.", reason=str(error), cause=repr(error.__cause__))
+        if isinstance(error, StalledError):
+            self._vitals.stalls += 1
+            log.error("Records wait and are not read; restoring with a new client.", reason=str(error))
+        else:
+            log.warning("Commit in doubt, restoring.", reason=str(error), cause=repr(error.__cause__))
         for partition in list(self._processor.partitions):
             self._forget(partition)
         self._workload.clear()
@@ -335,15 +351,17 @@ class Daemon:
         if now - self._collected_s > GC_INTERVAL_S:
             gc.collect()
             self._collected_s = now
-        if now - self._looked_s > VITALS_INTERVAL_S or not self._vitals.ready:
+        # Each turn: a loop that stands still has no newer proof to be ready by.
+        self._vitals.health.observe(self._backend.progress(), len(self._arriving))
+        partitions = len(self._processor.partitions)
+        if now - self._looked_s > VITALS_INTERVAL_S or partitions != self._vitals.partitions:
             self._looked_s = now
             waiting = self._workload.waiting()
             self._vitals.lag = {name: lag + waiting[name] for name, lag in self._backend.lag().items()}
             self._vitals.series = self._processor.series_count()
             self._vitals.incidents = self._processor.open_incidents()
             self._vitals.compilations = self._scorer.compilations
-            self._vitals.partitions = len(self._processor.partitions)
-            self._vitals.ready = self._vitals.partitions > 0 and not self._arriving
+            self._vitals.partitions = partitions
 
 
 def _size(outputs: Outputs) -> int:

@@ -3,8 +3,8 @@
 No client can keep a probe out: one that does not get on with it is closed, and where there are too many, the one that
 has been idle longest goes, never the newest.
 
-/livez    200 while the loop turns; 503 when it has not for `STUCK_S`
-/readyz   200 when partitions are restored and read
+/livez    200 while the loop turns and reads; 503 where a restart is what helps
+/readyz   200 while every partition is watched; 503 with the reasons (`monitor.health`)
 /metrics  Prometheus text
 """
 
@@ -27,7 +27,6 @@ from monitor.config import Http
 from monitor.errors import ConfigError
 from monitor.telemetry import Telemetry, Vitals
 
-STUCK_S = 60.0
 # From a connection's opening, or its last answer, to its next answer.
 PATIENCE_S = 5.0
 _CLOSE_TIMEOUT_S = 2.0
@@ -131,17 +130,20 @@ class _Connection(H11Protocol):
 
 def _routes(telemetry: Telemetry, vitals: Vitals) -> list[Route]:
     async def livez(_: Request) -> Response:
-        idle = time.monotonic() - vitals.progressed_s
-        if idle > STUCK_S:
-            return PlainTextResponse(f"the loop has not turned for {idle:.0f} s\n", status_code=503)
-        return PlainTextResponse("ok\n")
+        return _answer(vitals.health.why_not_live(time.monotonic(), vitals.progressed_s), "ok")
 
     async def readyz(_: Request) -> Response:
-        if not vitals.ready:
-            return PlainTextResponse("not ready: no partition is being read yet\n", status_code=503)
-        return PlainTextResponse(f"ok: {vitals.partitions} partitions\n")
+        reasons = vitals.health.why_not_ready(time.monotonic())
+        return _answer(
+            reasons and [f"not ready: {reasons[0]}", *reasons[1:]], f"ok: {len(vitals.health.progress)} partitions"
+        )
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
 
     return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+def _answer(reasons: list[str], well: str) -> Response:
+    """200, or 503 with the reasons."""
+    return PlainTextResponse("; ".join(reasons or [well]) + "\n", status_code=503 if reasons else 200)

@@ -8,6 +8,7 @@ read when somebody asks, so that the loop pays nothing for being watched.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from monitor import __version__
 from monitor.backends.abstract import TopicPartition
 from monitor.config import Log
+from monitor.health import Health
 from monitor.partition import RATIO_BUCKETS, Counts
 
 STAGES = ("poll", "process", "score", "commit")
@@ -37,13 +39,14 @@ class Vitals:
 
     started_s: float = field(default_factory=time.monotonic)
     progressed_s: float = field(default_factory=time.monotonic)
-    ready: bool = False
+    health: Health = field(default_factory=Health)
     partitions: int = 0
     series: int = 0
     incidents: int = 0
     lag: dict[TopicPartition, int] = field(default_factory=dict)
     commits: int = 0
     aborts: int = 0
+    stalls: int = 0
     checkpoints: int = 0
     records_lost: int = 0
     cold_starts: int = 0
@@ -107,6 +110,7 @@ class Telemetry:
         )
         yield _counter("commits", "Transactions committed.", vitals.commits)
         yield _counter("aborts", "Times that state was thrown away and restored.", vitals.aborts)
+        yield _counter("stalls", "Times that waiting records were not read and the client was replaced.", vitals.stalls)
         yield _counter("checkpoints", "Window checkpoints committed.", vitals.checkpoints)
         yield _counter("records_replayed", "Records read again to refill windows.", counts.replayed)
         yield _counter("records_lost", "Input offsets deleted by retention before they were read.", vitals.records_lost)
@@ -122,7 +126,19 @@ class Telemetry:
 
     def _gauges(self) -> Iterator[Metric]:
         vitals, now = self._vitals, time.monotonic()
-        yield _gauge("ready", "1 when partitions are restored and being read.", float(vitals.ready))
+        ready = not vitals.health.why_not_ready(now)
+        yield _gauge("ready", "1 while every partition is watched, as /readyz says.", float(ready))
+        yield _gauge(
+            "broker_connected",
+            "1 while a broker answers within the age of readiness.",
+            float(vitals.health.connected(now)),
+        )
+        silent = vitals.health.silent_s(now)
+        yield _gauge(
+            "broker_silence_seconds",
+            "Time since a broker last answered; NaN: never.",
+            math.nan if silent is None else silent,
+        )
         yield _gauge("assigned_partitions", "Input partitions owned.", vitals.partitions)
         yield _gauge("series_active", "Series known.", vitals.series)
         yield _gauge("incidents_open", "Incidents open.", vitals.incidents)
@@ -133,8 +149,12 @@ class Telemetry:
         yield _gauge("threshold", "The line of series without their own, in the score's unit.", self._threshold)
         yield _gauge("threshold_lowest", "The lowest line of any series, in the score's unit.", self._lowest)
         yield _gauge("threshold_highest", "The highest line of any series, in the score's unit.", self._highest)
-        lag = GaugeMetricFamily("telltale_consumer_lag_records", "Records not read yet.", labels=["topic", "partition"])
-        for (topic, partition), records in vitals.lag.items():
+        lag = GaugeMetricFamily(
+            "telltale_consumer_lag_records",
+            "Records not read yet; no sample where the end is not known.",
+            labels=["topic", "partition"],
+        )
+        for (topic, partition), records in vitals.health.lag(vitals.lag, now).items():
             lag.add_metric([topic, str(partition)], records)
         yield lag
         info = GaugeMetricFamily("telltale_artifact_info", "What scores.", labels=[*self._info, "telltale"])

@@ -71,6 +71,32 @@ class Damaged:
         return f"offsets {self.first_offset} to {last}, {self.size} bytes: {self.detail}"
 
 
+class StalledError(AbortedError):
+    """Records wait and are not read, whatever the cause: `recover()` reads with a new client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one assigned partition has come, and how old the proof is. Times are of the monotonic clock, in seconds.
+
+    `read` is the next offset to be read (None before `begin`), `committed` the first offset not yet decided (None:
+    nothing is committed). `end` is where what can be read ended when the log was asked at `answered_s`; who is asked is
+    not who reads. `assured_s` is the newest moment of which it is known that nothing was overdue: a commit that moved,
+    or an answer by which the committed offset was the end. `waiting_s` is since when records have been waiting to be
+    read; None where none are, or where `pause` holds them back. `stalls` counts how often, in a row, they were waiting
+    so long at this offset that the client was replaced.
+    """
+
+    read: int | None = None
+    committed: int | None = None
+    end: int | None = None
+    answered_s: float | None = None
+    assured_s: float | None = None
+    waiting_s: float | None = None
+    paused: bool = False
+    stalls: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class RecordColumns:
     """Records of one partition, in the order of their offsets, as columns of equal length n.
@@ -233,7 +259,12 @@ class Backend(Protocol):
         """
 
     def poll(self, timeout_s: float, max_records: int) -> Poll:
-        """Waits up to `timeout_s` for events or records; returns at most `max_records` records."""
+        """Waits up to `timeout_s` for events or records; returns at most `max_records` records.
+
+        Raises:
+            AbortedError: the group moved on while records were uncommitted.
+            StalledError: records of a begun partition that is not paused have waited for `limits.stall_timeout_ms`.
+        """
 
     def restore(self, partition: TopicPartition) -> Restored:
         """Reads back what was committed for `partition`. Waits for a predecessor's open transaction to end."""
@@ -263,6 +294,12 @@ class Backend(Protocol):
 
     def lag(self) -> dict[TopicPartition, int]:
         """Records between our reading position and the end, per owned partition, as last heard; never blocks."""
+
+    def progress(self) -> dict[TopicPartition, Progress]:
+        """How far each owned partition has come; never blocks."""
+
+    def answered_s(self) -> float | None:
+        """When the log last answered a question (monotonic clock, seconds); None: never. From any thread."""
 
     def close(self) -> None:
         """Leaves the group and closes every client. Idempotent; raises nothing."""

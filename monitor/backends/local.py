@@ -2,13 +2,14 @@
 
 `LocalLog` is the cluster, shared by its members; `LocalBackend` is one member. Nothing waits and nothing is random: a
 poll that finds nothing returns at once. Accidents are ordered in advance: `LocalLog.fail_next_commit`, `.crash`,
-`.rebalance`, `.trim`.
+`.rebalance`, `.trim`, `.stall`.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from monitor.backends.abstract import (
@@ -19,14 +20,17 @@ from monitor.backends.abstract import (
     Message,
     Poll,
     Position,
+    Progress,
     Restored,
     Revoked,
+    StalledError,
     StateRecord,
     TopicPartition,
     orphans,
 )
 from monitor.backends.events import settle
 from monitor.backends.local_log import LocalLog
+from monitor.backends.progress import Tracker
 from monitor.config import Config
 from monitor.errors import BackendError, ConfigError, FencedError, TelltaleError
 
@@ -36,8 +40,10 @@ __all__ = ["LocalBackend", "LocalLog"]
 class LocalBackend:
     """One member of a group on a `LocalLog`. Nothing here blocks."""
 
-    def __init__(self, log: LocalLog, config: Config) -> None:
+    def __init__(self, log: LocalLog, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
         """Joins nothing yet; `config` gives group, identity, topics and whether headers are wanted."""
+        self._clock = clock
+        self._tracker = Tracker(config.limits.stall_timeout_ms / 1000)
         self.group_id = config.kafka.group_id
         self.identity = config.service.identity
         self.topics = tuple(config.input.topics)
@@ -50,7 +56,7 @@ class LocalBackend:
         self._topic_ids: dict[str, str] = {}  # of the topics whose positions we have
         self._events: deque[Event] = deque()
         self.ended: TelltaleError | None = BackendError("start() comes first")
-        self._moved = self._uncommitted = self._doubt = False
+        self._moved = self._uncommitted = self._doubt = self._stalled = False
 
     def start(self) -> None:
         """Creates missing output topics where allowed, throws out a member of the same name, and joins."""
@@ -88,7 +94,7 @@ class LocalBackend:
         for partition in list(self._reading):
             start = self._reading[partition]
             log = self._log.at(partition)
-            if partition in self._paused or max_records <= 0:
+            if partition in self._paused or partition in self._log.stuck or max_records <= 0:
                 continue
             topic_id = self._log.topic_ids[partition.topic]
             recreated = self._topic_ids.setdefault(partition.topic, topic_id) != topic_id
@@ -106,7 +112,21 @@ class LocalBackend:
                 self._reading[partition] = end
                 max_records -= end - start
         self._uncommitted |= bool(found)
+        self._tracker.polled([(one.partition, one.next_offset) for one in found], self._clock(), steady=True)
+        self._look_for_stalls()
         return Poll(settle(events), tuple(found))
+
+    def _look_for_stalls(self) -> None:
+        self._ask()
+        stalled = self._tracker.stalled(self._clock())
+        if stalled:
+            self._doubt = self._stalled = True
+            raise StalledError(f"poll: records wait and are not read: {', '.join(map(str, sorted(stalled)))}")
+
+    def _ask(self) -> None:
+        now = self._clock()
+        for partition in self.owned:
+            self._tracker.answered(partition, self._log.at(partition).end, now)
 
     def restore(self, partition: TopicPartition) -> Restored:
         """What the group committed for `partition`."""
@@ -121,6 +141,7 @@ class LocalBackend:
         if position is None or position.topic_id != topic_id:
             for orphan in orphans(partition, widest, len(self._log.partitions(state_topic))):
                 records += self._state(orphan, 0)
+        self._tracker.restored(partition, None if position is None else position.offset, log.end, self._clock())
         added = position is None and any(
             0 < each.partitions <= partition.partition
             for place, each in self._log.positions[self.group_id].items()
@@ -152,6 +173,7 @@ class LocalBackend:
             raise ValueError(f"{partition} is not ours; begin() is for partitions that poll() or recover() named")
         self._reading[partition] = offset
         self._paused.discard(partition)
+        self._tracker.begun(partition, offset, self._clock())
 
     def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int:
         """The first offset at or after a time, else the end."""
@@ -162,10 +184,12 @@ class LocalBackend:
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         """Holds back records."""
         self._paused |= self.owned & set(partitions)
+        self._tracker.paused(partitions)
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         """Undoes `pause`."""
         self._paused -= set(partitions)
+        self._tracker.resumed(partitions, self._clock())
 
     def commit(self, commit: Commit) -> dict[TopicPartition, Position]:
         """All of it, or none."""
@@ -188,6 +212,8 @@ class LocalBackend:
                 positions[partition] = replace(positions[partition], state_from=min(offsets))
         self._log.positions[self.group_id].update(positions)
         self._uncommitted = False
+        for partition, position in positions.items():
+            self._tracker.committed(partition, position.offset, self._clock())
         if failure == "after":
             self._doubt = True
             raise AbortedError("commit: failed by order, after")
@@ -199,12 +225,25 @@ class LocalBackend:
         self._drain()
         self._reading.clear()
         self._paused.clear()
+        self._tracker.silenced(self.owned)
         self._uncommitted = self._doubt = False
+        if self._stalled:  # a new client
+            self._stalled = False
+            self._log.stuck -= self.owned
         return frozenset(self.owned)
 
     def lag(self) -> dict[TopicPartition, int]:
         """Records between reading position and end, per begun partition."""
         return {tp: self._log.at(tp).end - at for tp, at in self._reading.items()}
+
+    def progress(self) -> dict[TopicPartition, Progress]:
+        """How far each owned partition has come."""
+        self._ask()
+        return self._tracker.snapshot()
+
+    def answered_s(self) -> float | None:
+        """Memory always answers."""
+        return self._clock()
 
     def close(self) -> None:
         """Leaves the group; the others share what it had."""
@@ -230,6 +269,9 @@ class LocalBackend:
         for partition in gone | new:
             self._reading.pop(partition, None)
             self._paused.discard(partition)
+            self._tracker.revoked(partition)
+        for partition in new:
+            self._tracker.assigned(partition)
         # As on Kafka, any rebalance is a new generation, also for those who keep everything.
         self._moved = True
 

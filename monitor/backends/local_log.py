@@ -58,6 +58,7 @@ class LocalLog:
         self.positions: dict[str, dict[TopicPartition, Position]] = defaultdict(dict)
         self.members: dict[str, dict[str, Peer]] = defaultdict(dict)
         self.failures: deque[Failure] = deque()
+        self.stuck: set[TopicPartition] = set()
         for topic, partitions in (topics or {}).items():
             self.create_topic(topic, partitions)
 
@@ -149,6 +150,10 @@ class LocalLog:
     def position(self, group_id: str, partition: TopicPartition) -> Position | None:
         """What a group committed."""
         return self.positions[group_id].get(partition)
+
+    def stall(self, partition: TopicPartition) -> None:
+        """No record of a partition is handed over any more, until its reader is replaced."""
+        self.stuck.add(partition)
 
     def fail_next_commit(self, when: Failure) -> None:
         """Makes the next commit raise AbortedError, `before` or `after` its effect became visible.

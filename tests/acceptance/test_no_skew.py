@@ -82,7 +82,10 @@ def run_disturbed(case: Case, seed: int) -> None:
         with DaemonProcess(case.directory / "daemon", case.document) as daemon:
             daemon.start()
             if end is None:
-                daemon.wait_until(lambda: daemon.metric("telltale_consumer_lag_records") == 0, "caught up")
+                daemon.wait_until(
+                    lambda: daemon.get("/readyz")[0] == 200 and daemon.metric("telltale_consumer_lag_records") == 0,
+                    "caught up",
+                )
                 time.sleep(0.5)
                 assert daemon.stop() == 0
             else:

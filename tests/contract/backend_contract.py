@@ -19,6 +19,7 @@ from monitor.backends.abstract import (
     Position,
     Restored,
     Revoked,
+    StalledError,
     TopicPartition,
 )
 from monitor.errors import ConfigError, FencedError
@@ -295,6 +296,61 @@ class BackendContract:
         turns.until(lambda: turns.count() == 6_000)
         for rows in turns.rows.values():
             assert [row[0] for row in rows] == list(range(2_000))
+
+    def test_progress_of_what_is_read_and_committed(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 2)
+        cluster.feed(0, [(None, b"x", 1), (None, b"y", 2)])
+        began = time.monotonic()
+        turns = start(limits={"ready_age_ms": 1_000})
+        full, empty = TopicPartition(cluster.input, 0), TopicPartition(cluster.input, 1)
+        turns.until(lambda: turns.count() == 2 and len(turns.owned) == 2)
+        progress = turns.backend.progress()
+        assert (progress[full].read, progress[full].committed, progress[full].assured_s) == (2, None, None)
+        assert (progress[empty].read, progress[empty].committed, progress[empty].assured_s) == (0, None, None)
+        turns.backend.commit(Commit([], turns.positions()))
+        committed = time.monotonic()
+        for partition, offset in ((full, 2), (empty, 0)):
+            assert turns.backend.progress()[partition].committed == offset
+            assert (turns.backend.progress()[partition].assured_s or 0) > began
+        turns.until(lambda: all((one.assured_s or 0) > committed for one in turns.backend.progress().values()))
+        assert {one.end for one in turns.backend.progress().values()} == {0, 2}, "each is known to be at its end"
+        assert (turns.backend.answered_s() or 0) > committed
+        cluster.feed(0, [(None, b"z", 3)])
+        turns.until(lambda: turns.backend.progress()[full].end == 3)
+        behind = turns.backend.progress()[full].assured_s
+        assert turns.quiet(1.0) + turns.count() >= 3
+        assert turns.backend.progress()[full].assured_s == behind, "read, but not committed"
+        assert turns.backend.progress()[full].waiting_s is None
+
+    def test_a_partition_that_is_never_fetched_again(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        """Whatever the cause: it is found, and a new client reads on, nothing lost and nothing twice."""
+        cluster.create(cluster.input, 2)
+        turns = start(limits={"stall_timeout_ms": 1_500})
+        turns.until(lambda: len(turns.owned) == 2)
+        stuck, other = TopicPartition(cluster.input, 0), TopicPartition(cluster.input, 1)
+        cluster.stall(turns.backend, stuck)
+        cluster.feed(0, [(None, b"x", 1)])
+        cluster.feed(1, [(None, b"x", 1)])
+        turns.until(lambda: turns.count() == 1)
+        deadline = time.monotonic() + PATIENCE_S
+        with pytest.raises(StalledError, match=str(stuck)):  # noqa: PT012 - it takes its time
+            while time.monotonic() < deadline:
+                turns.turn()
+        assert turns.backend.progress()[stuck].stalls == 1
+        turns.recover()
+        turns.until(lambda: turns.count() == 2)
+        assert [row[0] for row in turns.rows[stuck]] == [row[0] for row in turns.rows[other]] == [0]
+        assert turns.backend.progress()[stuck].stalls == 0
+
+    def test_what_is_paused_does_not_count_as_stalled(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 1)
+        turns = start(limits={"stall_timeout_ms": 1_000})
+        turns.until(lambda: len(turns.owned) == 1)
+        turns.backend.pause(list(turns.owned))
+        cluster.feed(0, [(None, b"x", 1)])
+        assert turns.quiet(2.5) == 0
+        turns.backend.resume(list(turns.owned))
+        turns.until(lambda: turns.count() == 1)
 
     def test_offset_at(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
         cluster.create(cluster.input, 1)

@@ -12,7 +12,7 @@ from kafka import TopicPartition as KafkaPartition
 from kafka.admin import KafkaAdminClient, MemberToRemove
 from kafka.errors import KafkaTimeoutError
 
-from monitor.backends.abstract import Backend, Headers
+from monitor.backends.abstract import Backend, Headers, TopicPartition
 from monitor.backends.kafka import FeedProducer, KafkaBackend, create_topic, delete_topic, read_topic
 from monitor.config import Config
 from tests.contract.turns import Cluster
@@ -88,6 +88,12 @@ class KafkaCluster(Cluster):
 
     def visible(self, topic: str) -> list[tuple[int, bytes | None, bytes | None]]:
         return [(record.partition, record.key, record.value) for record in read_topic(self.bootstrap, topic)]
+
+    def stall(self, backend: Backend, partition: TopicPartition) -> None:
+        """What D16 leaves behind: a partition that is left out of all fetches."""
+        fetcher = backend._member._consumer._fetcher  # type: ignore[attr-defined]
+        fetchable = fetcher._fetchable_partitions
+        fetcher._fetchable_partitions = lambda: [other for other in fetchable() if tuple(other) != partition]
 
     def fail_next_commit(self, backend: Backend, when: Literal["before", "after"]) -> None:
         """A fault at the client's edge: the offsets are not sent, or the answer to a real commit is lost."""

@@ -55,6 +55,9 @@ class LocalCluster(Cluster):
             for key, value in zip(read.keys, read.values, strict=True)
         ]
 
+    def stall(self, backend: Backend, partition: TopicPartition) -> None:
+        self.log.stall(partition)
+
     def fail_next_commit(self, backend: Backend, when: Literal["before", "after"]) -> None:
         self.log.fail_next_commit(when)
 

@@ -80,6 +80,10 @@ class Cluster(ABC):
         """Partition, key and value of everything a read-committed reader sees."""
 
     @abstractmethod
+    def stall(self, backend: Backend, partition: TopicPartition) -> None:
+        """Nothing more of a partition is fetched, as after a fault of the client."""
+
+    @abstractmethod
     def fail_next_commit(self, backend: Backend, when: Literal["before", "after"]) -> None: ...
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from monitor.backends.abstract import Progress, TopicPartition
 from monitor.config import Http
 from monitor.errors import ConfigError
-from monitor.http import MAX_CONNECTIONS, PATIENCE_S, STUCK_S, HttpServer
+from monitor.health import STUCK_S
+from monitor.http import MAX_CONNECTIONS, PATIENCE_S, HttpServer
 from monitor.partition import Counts
 from monitor.telemetry import Telemetry, Vitals
 
@@ -55,8 +57,17 @@ def test_alive_while_the_loop_turns(service: Service) -> None:
 
 def test_ready_when_partitions_are_read(service: Service) -> None:
     assert service.get("/readyz") == (503, "not ready: no partition is being read yet\n")
-    service.vitals.ready, service.vitals.partitions = True, 3
+    now = time.monotonic()
+    watched = {TopicPartition("in", number): Progress(read=5, committed=5, assured_s=now) for number in range(3)}
+    service.vitals.health.observe(watched, restoring=0)
     assert service.get("/readyz") == (200, "ok: 3 partitions\n")
+    service.vitals.health.observe(watched, restoring=1)
+    assert service.get("/readyz") == (503, "not ready: 1 partitions wait to be restored\n")
+
+
+def test_a_partition_that_is_stuck_under_a_new_client_too_wants_a_restart(service: Service) -> None:
+    service.vitals.health.observe({TopicPartition("in", 0): Progress(read=5, stalls=2)}, restoring=0)
+    assert service.get("/livez") == (503, "in-0 is not read on from offset 5, not by a new client either\n")
 
 
 def test_metrics_are_prometheus_text(service: Service) -> None:
@@ -161,7 +172,7 @@ def is_closed(connection: socket.socket) -> bool:
 
 
 def probe_all(service: Service, most_s: float) -> None:
-    service.vitals.ready = True
+    service.vitals.health.observe({TopicPartition("in", 0): Progress(assured_s=time.monotonic())}, restoring=0)
     for path in ("/livez", "/readyz", "/metrics"):
         started = time.monotonic()
         assert service.get(path)[0] == 200, path

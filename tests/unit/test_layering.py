@@ -19,7 +19,19 @@ TOPIC_READING = {
     "monitor.series",
     "monitor.wire",
 }
-PURE = ["detector", "wire", "processor", "partition", "resuming", "series", "state", "alerts", "deadletters"]
+PURE = [
+    "detector",
+    "wire",
+    "processor",
+    "partition",
+    "resuming",
+    "series",
+    "state",
+    "alerts",
+    "deadletters",
+    "health",
+    "backends.progress",
+]
 
 
 def modules(package: str) -> list[tuple[str, Path]]:

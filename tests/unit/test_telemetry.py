@@ -18,10 +18,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor import __version__
-from monitor.backends.abstract import TopicPartition
+from monitor.backends.abstract import Progress, TopicPartition
 from monitor.config import Log
 from monitor.detector.decision import Verdict
 from monitor.errors import Reason
+from monitor.health import Health
 from monitor.partition import RATIO_BUCKETS, Counts
 from monitor.telemetry import STAGES, Telemetry, Vitals, configure_logging, metric_names
 
@@ -29,7 +30,7 @@ INFO = {"name": "ecg", "version": "1", "sha256": "00ff"}
 # https://prometheus.io/docs/practices/naming/: base units, plural; counts end in what is counted
 UNITS = ("_seconds", "_bytes", "_ratio", "_records", "_info", "_partitions")
 # Dimensionless, or in the score's own unit
-NO_UNIT = {"telltale_ready", "telltale_series_active", "telltale_incidents_open"}
+NO_UNIT = {"telltale_ready", "telltale_broker_connected", "telltale_series_active", "telltale_incidents_open"}
 NO_UNIT |= {"telltale_threshold", "telltale_threshold_lowest", "telltale_threshold_highest"}
 LABELS = {"topic", "partition", "reason", "status", "stage", "le", "name", "version", "sha256", "telltale"}
 
@@ -51,9 +52,19 @@ def value(found: dict[str, Metric], name: str, /, **labels: str) -> float:
 
 
 def busy() -> tuple[Vitals, Counts]:
+    now = time.monotonic()
+    health = Health(answered_s=lambda: now)
+    health.observe(
+        {
+            TopicPartition("in", 0): Progress(read=95, committed=95, end=98, answered_s=now, assured_s=now),
+            TopicPartition("in", 1): Progress(read=7, committed=7, end=7, answered_s=now - 60, assured_s=now),
+        },
+        restoring=0,
+    )
     vitals = Vitals(
-        ready=True, partitions=2, series=7, incidents=1, lag={TopicPartition("in", 0): 5, TopicPartition("in", 1): 0},
-        commits=11, aborts=1, checkpoints=3, records_lost=4, cold_starts=2, compilations=1,
+        health=health, partitions=2, series=7, incidents=1,
+        lag={TopicPartition("in", 0): 5, TopicPartition("in", 1): 0},
+        stalls=1, commits=11, aborts=1, checkpoints=3, records_lost=4, cold_starts=2, compilations=1,
         resumed=Counter({"position": 2, "offset_missing": 1}),
     )  # fmt: skip
     counts = Counts(
@@ -110,6 +121,7 @@ def test_counters_are_the_loops_own_numbers() -> None:
     assert value(found, "telltale_alerts_published_total", status="firing") == 2
     assert value(found, "telltale_commits_total") == 11
     assert value(found, "telltale_aborts_total") == 1
+    assert value(found, "telltale_stalls_total") == 1
     assert value(found, "telltale_checkpoints_total") == 3
     assert value(found, "telltale_records_replayed_total") == 9
     assert value(found, "telltale_records_lost_total") == 4
@@ -129,6 +141,10 @@ def test_gauges() -> None:
     assert value(found, "telltale_threshold_lowest") == 0.125
     assert value(found, "telltale_threshold_highest") == 0.5
     assert value(found, "telltale_consumer_lag_records", topic="in", partition="0") == 5
+    lags = found["telltale_consumer_lag_records"].samples
+    assert len(lags) == 1, "no sample, rather than 0, where the end was last known a minute ago"
+    assert value(found, "telltale_broker_connected") == 1
+    assert 0 <= value(found, "telltale_broker_silence_seconds") < 5
     assert value(found, "telltale_newest_record_timestamp_seconds") == 1_795_248_000.25
     assert value(found, "telltale_artifact_info", **INFO, telltale=__version__) == 1
 

@@ -20,10 +20,15 @@ from kafka.structs import ConsumerGroupMetadata
 from monitor.backends.abstract import (
     NO_STATE,
     AbortedError,
+    Assigned,
     Commit,
+    Event,
     Poll,
     Position,
+    Progress,
+    RecordColumns,
     Restored,
+    StalledError,
     TopicPartition,
     orphans,
 )
@@ -35,9 +40,12 @@ from monitor.backends.kafka.faults import explain
 from monitor.backends.kafka.fences import Fences, elapsed_s
 from monitor.backends.kafka.position import decode_position
 from monitor.backends.kafka.producer import Transactions
+from monitor.backends.kafka.sentinel import Sentinel
 from monitor.backends.kafka.state import StateReader
 from monitor.backends.kafka.topics import InputTopic, look_at, prepare_topics
+from monitor.backends.progress import Tracker
 from monitor.config import Config
+from monitor.errors import BackendError
 
 # At start a supervisor retries anyway; at run time the group waits for us as long as the poll interval.
 _START_DEADLINE_S = 20.0
@@ -49,6 +57,8 @@ _COMMIT_GRACE_S = 2.0
 _CATCH_UP_S = 5.0
 # A caller with a backlog polls without waiting, and seldom: a join takes its time in few polls then.
 _JOIN_S = 0.1
+# New clients for a partition that is stuck at one offset. Then the process ends, so that a supervisor starts another.
+_MOST_STALLS = 2
 
 
 class KafkaBackend:
@@ -68,6 +78,9 @@ class KafkaBackend:
         self._config = config
         self._member = Member(config)
         self._transactions = Transactions(config, Fences(config, self._member.displaced, clock))
+        self._sentinel = Sentinel(config)
+        self._tracker = Tracker(config.limits.stall_timeout_ms / 1000)
+        self._renew = False  # the next recovery reads with a new client
         self._admin: Any = None
         self._state: StateReader | None = None
         # The membership under which the records since the last commit were polled. None: there are none.
@@ -87,13 +100,16 @@ class KafkaBackend:
         # Before the member joins: a rival is then fenced by its producer, which says so, at its next commit.
         self._transactions.open(_START_DEADLINE_S)
         self._member.start()
+        self._sentinel.start()
 
     def poll(self, timeout_s: float, max_records: int) -> Poll:
         """Waits up to `timeout_s` for events or records.
 
         Raises:
             AbortedError: the group moved on while records were uncommitted, or the log does not hold our position.
+            StalledError: records wait and the client does not fetch them.
             FencedError: another daemon joined under our identity.
+            BackendError: they still wait after the client was replaced twice.
         """
         if self._holds_off(timeout_s):
             return Poll()
@@ -102,6 +118,7 @@ class KafkaBackend:
         # A rebalance that shows only while we poll waits too: from the next poll on it is held off.
         stay = self._pending is not None and self._held_since is None
         events, columns = self._member.poll(timeout_s, max_records, stay=stay)
+        self._note(events, columns)
         # Right after the poll: only poll() can enter a new generation, so these records belong to this one.
         group = self._member.generation()
         if self._pending is not None and _membership(group) != _membership(self._pending):
@@ -111,6 +128,36 @@ class KafkaBackend:
         if columns:
             self._pending = group
         return Poll(settle(events), tuple(columns))
+
+    def _note(self, events: Sequence[Event], columns: Sequence[RecordColumns]) -> None:
+        """Keeps the books of what was read, and looks for partitions whose records nobody reads."""
+        for event in events:
+            (self._tracker.assigned if isinstance(event, Assigned) else self._tracker.revoked)(event.partition)
+        if events:
+            self._sentinel.watch(self._member.owned)
+        now = time.monotonic()
+        read = [(found.partition, found.next_offset) for found in columns]
+        self._tracker.polled(read, now, steady=self._member.steady())
+        answers = self._sentinel.take()
+        for partition, (end, asked_s) in answers.items():
+            self._tracker.answered(partition, end, asked_s)
+        if answers and (stalled := self._tracker.stalled(now)):
+            self._give_up_on(sorted(stalled))
+
+    def _give_up_on(self, stalled: Sequence[TopicPartition]) -> None:
+        progress = self._tracker.snapshot()
+        found = "; ".join(
+            f"{partition} is not read on from offset {progress[partition].read}, its end is {progress[partition].end}"
+            for partition in stalled[:5]
+        )
+        waited = f"{self._config.limits.stall_timeout_ms / 1000:g} s"
+        if max(progress[partition].stalls for partition in stalled) > _MOST_STALLS:
+            raise BackendError(
+                f"records wait for more than {waited} and nobody reads them, though the client was replaced "
+                f"{_MOST_STALLS} times: {found}; start again, and report it with the log at log.level = debug"
+            )
+        self._renew = True
+        raise StalledError(f"poll: records wait for more than {waited}: {found}")
 
     def _holds_off(self, timeout_s: float) -> bool:
         """Whether to leave a rebalance waiting, so that the caller may commit first what it would lose."""
@@ -137,6 +184,7 @@ class KafkaBackend:
         committed = self._member.committed(partition, patience_s)
         position = None if committed is None else decode_position(committed.offset, committed.metadata)
         beginning, end = self._bounds(partition, position)
+        self._tracker.restored(partition, None if position is None else position.offset, end, time.monotonic())
         ours = position is not None and position.state_from != NO_STATE
         state = self._reader().read(partition.partition, position.state_from if position is not None and ours else 0)
         if position is None or position.topic_id != topic.topic_id:
@@ -175,6 +223,7 @@ class KafkaBackend:
     def begin(self, partition: TopicPartition, offset: int) -> None:
         """Reads `partition` from `offset` on; ends a pause. Never blocks."""
         self._member.begin(partition, offset)
+        self._tracker.begun(partition, offset, time.monotonic())
 
     def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int:
         """The first offset at or after a time, else the end. Waits for the partition's leader."""
@@ -183,10 +232,12 @@ class KafkaBackend:
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         """Holds back records; membership goes on. Never blocks."""
         self._member.pause(partitions)
+        self._tracker.paused(partitions)
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         """Undoes `pause`. Never blocks."""
         self._member.resume(partitions)
+        self._tracker.resumed(partitions, time.monotonic())
 
     def commit(self, commit: Commit) -> dict[TopicPartition, Position]:
         """One transaction. Waits for the brokers, a few milliseconds; past a deadline the process exits with 75."""
@@ -196,15 +247,24 @@ class KafkaBackend:
             raise AbortedError("commit: the group's coordinator no longer knows us")
         committed = self._transactions.commit(commit, self._config.state_topic, group)
         self._pending = None
+        now = time.monotonic()
+        for partition, position in committed.items():
+            self._tracker.committed(partition, position.offset, now)
         return committed
 
     def recover(self) -> frozenset[TopicPartition]:
         """A new producer settles the old one's transaction; everything owned is silent. Blocks up to a minute.
 
-        Events that no poll returned are applied: what is not in the answer is no longer ours.
+        Events that no poll returned are applied: what is not in the answer is no longer ours. After a stall a new
+        client takes our member's place in the group; then nothing is owned before `poll` says so.
         """
         self._pending = None
+        if self._renew:
+            self._member.renew()
+            self._renew = False
         owned = self._member.silence()
+        self._tracker.silenced(owned)
+        self._sentinel.watch(owned)
         self._transactions.open(_RECOVER_DEADLINE_S)
         return owned
 
@@ -212,12 +272,21 @@ class KafkaBackend:
         """Records between our position and the end, per begun partition. Never blocks."""
         return self._member.lag()
 
+    def progress(self) -> dict[TopicPartition, Progress]:
+        """How far each owned partition has come. Never blocks."""
+        return self._tracker.snapshot()
+
+    def answered_s(self) -> float | None:
+        """When a broker last answered where a partition ends. Never blocks, from any thread."""
+        return self._sentinel.answered_s
+
     def close(self) -> None:
         """Closes every client; waits a few seconds at most. What is uncommitted stays uncommitted.
 
         As a static member we send no LeaveGroup: our partitions wait for us until the session times out.
         """
         self._transactions.close()
+        self._sentinel.close()
         self._member.close()
         state, self._state = self._state, None
         admin, self._admin = self._admin, None

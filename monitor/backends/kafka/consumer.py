@@ -235,6 +235,29 @@ class Member:
         if taken is not None and taken.topic_partition == asked:
             fetcher._next_partition_records = None
 
+    @property
+    def owned(self) -> frozenset[TopicPartition]:
+        """What the caller knows to be ours."""
+        return frozenset(self._owned)
+
+    def steady(self) -> bool:
+        """Whether a poll could have fetched: we are in the group, and no rebalance is under way. Never blocks."""
+        coordinator = self._consumer._coordinator
+        return (
+            coordinator.state is MemberState.STABLE
+            and coordinator.coordinator_id is not None
+            and not coordinator.need_rejoin()
+        )
+
+    def renew(self) -> None:
+        """A new client takes our place: a static member's successor gets what it had. Owns nothing before it polls."""
+        self.close()
+        self._events.clear()
+        self._owned.clear()
+        self._begun.clear()
+        self._ends.clear()
+        self.start()
+
     def silence(self) -> frozenset[TopicPartition]:
         """Applies events nobody heard of, pauses everything, and returns what is owned. Never blocks."""
         self._drain()

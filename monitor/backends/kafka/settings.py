@@ -26,6 +26,8 @@ PROBE_TIMEOUT_MS = 3_000
 MAX_MESSAGE_BYTES = MEBIBYTE
 PRODUCER_REQUEST_TIMEOUT_MS = 10_000
 CONSUMER_REQUEST_TIMEOUT_MS = 15_000
+# Two questions in a row may be lost before readiness is.
+SENTINEL_REQUEST_TIMEOUT_MS = 3_000
 # Ordering rule: a commit must fit in a request timeout, that in a transaction, that in a delivery and a poll interval.
 DELIVERY_MARGIN_MS = 15_000
 POLL_INTERVAL_MARGIN_MS = 30_000
@@ -193,6 +195,11 @@ def member(config: Config, assignor: CooperativeStickyAssignor) -> dict[str, Any
         # A new partition of an input topic is found within a minute, not within five.
         "metadata_max_age_ms": 60_000,
     }
+
+
+def sentinel(config: Config) -> dict[str, Any]:
+    """Settings of the `KafkaConsumer` that only asks where partitions end: for read-committed readers, and soon."""
+    return reader(config.kafka, f"{identity(config)}-sentinel") | {"request_timeout_ms": SENTINEL_REQUEST_TIMEOUT_MS}
 
 
 def transactional(config: Config) -> dict[str, Any]:

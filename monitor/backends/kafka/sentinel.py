@@ -1,0 +1,140 @@
+"""Asks the brokers where our partitions end, beside whoever reads them.
+
+Rules of this file: a thread and a client of its own, so that what it says can't be wrong together with what it is
+compared with. It answers two questions: where does each partition end, and does anybody answer at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Any
+
+from kafka import KafkaConsumer
+from kafka import TopicPartition as KafkaPartition
+from kafka.errors import KafkaError
+
+from monitor.backends.abstract import TopicPartition
+from monitor.backends.kafka import settings
+from monitor.backends.kafka.connecting import connect
+from monitor.config import Config
+from monitor.errors import TelltaleError
+
+_log = logging.getLogger(__name__)
+_LONGEST_INTERVAL_S = 3.0
+_ASK_TIMEOUT_MS = settings.SENTINEL_REQUEST_TIMEOUT_MS
+_JOIN_TIMEOUT_S = 1.0
+
+
+class Sentinel:
+    """The newest answer for each watched partition, and since when nobody answers."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._silence_s = config.limits.ready_age_ms / 1000
+        self._interval_s = interval_s(config)
+        self._watched: Collection[TopicPartition] = ()
+        self._answers: dict[TopicPartition, tuple[int, float]] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._started_s = 0.0
+        self._lost = False
+        self._lost_since_s = 0.0
+        self._reason = ""
+        self.answered_s: float | None = None
+
+    def start(self) -> None:
+        """Begins to ask. Never blocks."""
+        self._started_s = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="telltale-sentinel", daemon=True)
+        self._thread.start()
+
+    def watch(self, partitions: Collection[TopicPartition]) -> None:
+        """From now on asks about these, for the first time at once. Never blocks."""
+        self._watched = frozenset(partitions)
+        self._wake.set()
+
+    def take(self) -> dict[TopicPartition, tuple[int, float]]:
+        """What was answered since the last call: where each partition ended, and when that was asked. Never blocks."""
+        if not self._answers:
+            return {}
+        with self._lock:
+            answers, self._answers = self._answers, {}
+        return answers
+
+    def close(self) -> None:
+        """Stops asking. Waits a second at most: a question under way ends by itself, with its client."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(_JOIN_TIMEOUT_S)
+
+    def _run(self) -> None:
+        consumer: Any = None
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                if consumer is None:
+                    consumer = connect(KafkaConsumer, self._config.kafka, settings.sentinel(self._config))
+                self._ask(consumer)
+            except (KafkaError, TelltaleError, OSError) as error:
+                self._reason = str(error)
+            self._tell()
+            if self._lost:  # a client without a history looks for brokers at once, and at all addresses
+                _close(consumer)
+                consumer = None
+            self._wake.wait(self._interval_s)
+        _close(consumer)
+
+    def _ask(self, consumer: Any) -> None:
+        """One question for each leader, so that a broker that is away hides nothing of the others."""
+        leaders: dict[Any, list[Any]] = defaultdict(list)
+        for partition in self._watched or [TopicPartition(self._config.input.topics[0], 0)]:
+            asked = KafkaPartition(*partition)
+            leaders[consumer._cluster.leader_for_partition(asked)].append(asked)
+        for partitions in leaders.values():
+            asked_s = time.monotonic()
+            try:
+                ends = consumer.end_offsets(partitions, timeout_ms=_ASK_TIMEOUT_MS)
+            except KafkaError as error:
+                self._reason = f"{type(error).__name__}: {error}"
+                continue
+            self.answered_s = asked_s
+            with self._lock:
+                self._answers |= {TopicPartition(*partition): (int(end), asked_s) for partition, end in ends.items()}
+
+    def _tell(self) -> None:
+        """One line when contact is lost, one when it is back."""
+        now = time.monotonic()
+        since_s = self.answered_s if self.answered_s is not None else self._started_s
+        silent_s = now - since_s
+        if not self._lost and silent_s >= self._silence_s:
+            self._lost, self._lost_since_s = True, since_s
+            _log.error(
+                "Contact with Kafka lost.",
+                extra={"silent_s": round(silent_s), "servers": self._servers(), "reason": self._reason},
+            )
+        elif self._lost and silent_s < self._silence_s:
+            self._lost = False
+            _log.warning("Contact with Kafka is back.", extra={"silent_s": round(now - self._lost_since_s)})
+
+    def _servers(self) -> str:
+        return ",".join(self._config.kafka.bootstrap_servers)
+
+
+def _close(consumer: Any) -> None:
+    if consumer is not None:
+        with suppress(Exception):
+            consumer.close(autocommit=False)
+
+
+def interval_s(config: Config) -> float:
+    """Time between two questions: three within the age that readiness allows, six within a stall's."""
+    limits = config.limits
+    return min(_LONGEST_INTERVAL_S, limits.ready_age_ms / 3000, limits.stall_timeout_ms / 6000)

@@ -1,0 +1,104 @@
+"""Whether what is green is watched: ready, live, and why not.
+
+Rules of this file: green needs proof, and proof has an age. The loop observes, other threads ask; whoever asks says
+what time it is (monotonic clock, seconds), so that a loop that stands still is not ready for want of newer proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from monitor.backends.abstract import Progress, TopicPartition
+
+STUCK_S = 60.0
+# How many partitions a reason names.
+_NAMED = 3
+
+
+@dataclass(slots=True)
+class Health:
+    """What the loop knows of its own work.
+
+    `holds` are reasons not to be ready that somebody else gives, under a name of his own: he takes them back himself.
+    """
+
+    ready_age_s: float = 10.0
+    progress: Mapping[TopicPartition, Progress] = field(default_factory=dict)
+    restoring: int = 0
+    working: bool = False
+    holds: dict[str, str] = field(default_factory=dict)
+    answered_s: Callable[[], float | None] = lambda: None
+
+    def observe(self, progress: Mapping[TopicPartition, Progress], restoring: int) -> None:
+        """What the loop sees now; it is between joining and leaving."""
+        self.progress, self.restoring, self.working = progress, restoring, True
+
+    def silent_s(self, now: float) -> float | None:
+        """Since when no broker has answered; None: none ever did."""
+        answered = self.answered_s()
+        return None if answered is None else max(0.0, now - answered)
+
+    def connected(self, now: float) -> bool:
+        """A broker answered within the age."""
+        silent = self.silent_s(now)
+        return silent is not None and silent <= self.ready_age_s
+
+    def why_not_ready(self, now: float) -> list[str]:
+        """Empty where every partition was committed, or known to be at its end, within the age."""
+        if not self.working or not (self.progress or self.restoring):
+            return ["no partition is being read yet", *self._silence(now)]
+        reasons = list(self.holds.values())
+        if self.restoring:
+            reasons.append(f"{self.restoring} partitions wait to be restored")
+        return [*reasons, *self._overdue(now), *self._silence(now)]
+
+    def _silence(self, now: float) -> list[str]:
+        silent = self.silent_s(now)
+        if silent is None or silent <= self.ready_age_s:
+            return []
+        return [f"no broker has answered for {silent:.0f} s"]
+
+    def _overdue(self, now: float) -> list[str]:
+        found = [
+            (partition, progress)
+            for partition, progress in sorted(self.progress.items())
+            if progress.assured_s is None or now - progress.assured_s > self.ready_age_s
+        ]
+        if not found:
+            return []
+        named = ", ".join(f"{partition} ({_age(progress, now)})" for partition, progress in found[:_NAMED])
+        more = ", ..." if len(found) > _NAMED else ""
+        said = f"{len(found)} of {len(self.progress)} partitions were neither committed nor known to be at their end"
+        return [f"{said} within {self.ready_age_s:g} s: {named}{more}"]
+
+    def why_not_live(self, now: float, progressed_s: float) -> list[str]:
+        """Empty where a restart would not help: the loop turns, and no partition stayed stuck under a new client."""
+        reasons = []
+        if now - progressed_s > STUCK_S:
+            reasons.append(f"the loop has not turned for {now - progressed_s:.0f} s")
+        for partition, progress in self.progress.items():
+            if progress.stalls > 1:
+                reasons.append(f"{partition} is not read on from offset {progress.read}, not by a new client either")
+        return reasons
+
+    def lag(self, heard: Mapping[TopicPartition, int], now: float) -> dict[TopicPartition, int]:
+        """Records not read yet, where that is known: the end was answered within the age. Never a guess.
+
+        `heard` is what the reader itself heard with its records, which may be newer.
+        """
+        return {
+            partition: max(0, progress.end - progress.read, heard.get(partition, 0))
+            for partition, progress in self.progress.items()
+            if progress.read is not None
+            and progress.end is not None
+            and progress.answered_s is not None
+            and now - progress.answered_s <= self.ready_age_s
+        }
+
+
+def _age(progress: Progress, now: float) -> str:
+    if progress.assured_s is None:
+        return "never"
+    behind = (progress.end or 0) - (progress.committed or 0)
+    return f"{now - progress.assured_s:.0f} s ago" + (f", {behind} records behind" if behind > 0 else "")

@@ -22,6 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from monitor import __version__
 from monitor.backends.abstract import TopicPartition
+from monitor.clientlog import Collapsed
 from monitor.config import Log
 from monitor.health import Health
 from monitor.partition import RATIO_BUCKETS, Counts
@@ -207,6 +208,8 @@ def configure_logging(log: Log) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    if log.level != "debug":
+        handler.addFilter(Collapsed())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(log.level.upper())

@@ -193,7 +193,7 @@ def test_clients_that_stand_still_are_closed_and_keep_no_probe_out(service: Serv
         still.append(opened.enter_context(connect(service, WHOLE.replace(b"livez", b"metrics") * 500)))
         still.append(opened.enter_context(connect(service, WHOLE)))
         slow = opened.enter_context(connect(service, b"G"))
-        with pytest.raises(ConnectionError):
+        with pytest.raises(ConnectionError):  # noqa: PT012 - at whichever byte
             for byte in b"ET /livez HTTP/1.1\r\nX-Slow: " + b"a" * 20:
                 probe_all(service, 10.0)
                 slow.sendall(bytes([byte]))

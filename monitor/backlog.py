@@ -132,14 +132,22 @@ class Workload:
     """
 
     def __init__(
-        self, processor: Processor, scorer: Scorer, clock: Callable[[], float], pace: Pace | None = None
+        self,
+        processor: Processor,
+        scorer: Scorer,
+        clock: Callable[[], float],
+        pace: Pace | None = None,
+        *,
+        today_us: Callable[[], int] | None = None,
     ) -> None:
+        """`clock` measures, in seconds; `today_us` says what the processor asks the reader's clock for."""
         self.records = 0
         self.since_s: float | None = None
         self.scoring_s = self.working_s = 0.0  # of the scorer, and of everything, scorer included
         self._processor = processor
         self._scorer = scorer
         self._clock = clock
+        self._today_us = today_us
         self._pace = pace or Pace()
         self._backlog = Backlog()
         self._slice: list[RecordColumns] = []  # being decided
@@ -190,7 +198,7 @@ class Workload:
         for columns in self._slice:
             self.since_s = now if self.since_s is None else self.since_s
             self.records += len(columns.offsets)
-            self._processor.receive(columns)
+            self._processor.receive(columns, None if self._today_us is None else self._today_us())
 
     def _score(self, until: float) -> bool:
         while (batch := self._processor.next_batch()) is not None:

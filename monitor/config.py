@@ -153,7 +153,9 @@ class Input(Section):
         20_000, ge=1, description="Series per partition (sliding windows); records of further ones are dead letters."
     )
     max_future_ms: int = Field(
-        3_600_000, ge=0, description="How far a time in the record may lie ahead of the record's Kafka timestamp."
+        3_600_000,
+        ge=0,
+        description="How far a time may lie ahead of the newest one of its partition, unless a silence has ended.",
     )
 
     @field_validator("start", "oldest_time", mode="before")

@@ -80,7 +80,7 @@ class Daemon:
         self._processor = processor
         self._scorer = scorer
         self._clock = clock
-        self._workload = Workload(processor, scorer, clock, pace)
+        self._workload = Workload(processor, scorer, clock, pace, today_us=_today_us)
         self._telemetry = telemetry
         self._vitals = vitals
         self._vitals.health.ready_age_s = config.limits.ready_age_ms / 1000
@@ -367,3 +367,7 @@ class Daemon:
 def _size(outputs: Outputs) -> int:
     """Bytes of the checkpoints."""
     return sum(len(value) for records in outputs.checkpoints.values() for _, value in records)
+
+
+def _today_us() -> int:
+    return time.time_ns() // 1000

@@ -17,7 +17,7 @@ from monitor.detector.spec import Manifest
 from monitor.detector.windowing import SlidingWindower
 from monitor.resuming import BeyondEnd, How, Resumed
 from monitor.series import SeriesTable
-from monitor.wire import Rejected
+from monitor.wire import Rejected, StreamTime
 
 Float32Array = NDArray[np.float32]
 
@@ -51,7 +51,8 @@ class Counts:
         topic = columns.partition.topic
         self.records[topic] += len(columns.values)
         self.bytes += sum(map(len, filter(None, columns.values)))
-        self.newest_ms = max(self.newest_ms, int(columns.timestamps_ms.max()))
+        taken_ms = np.delete(columns.timestamps_ms, [each.row for each in rejected])
+        self.newest_ms = max(self.newest_ms, int(taken_ms.max(initial=0)))
         for rejection in rejected:
             self.rejected[topic, rejection.reason.value] += 1
         self.samples += len(values)
@@ -87,6 +88,9 @@ class PartitionState:
         if window.kind == "sliding":
             gap_us = None if window.max_gap_ms is None else round(window.max_gap_ms * 1000)
             self.windower = SlidingWindower(window.length, window.hop, len(manifest.channels), gap_us)
+        self.time = StreamTime()
+        self._time_at = (0, StreamTime())  # an input offset, and the time there: at the newest checkpoint
+        self._ticks_written = 0
         self.lines = np.empty(0, dtype=np.float32)  # thresholds of the series, where they have their own
         self.touched: set[bytes] = set()  # series whose incident moved since the last commit
         self.stored: set[bytes] = set()  # series whose incident record in the log is not a tombstone
@@ -130,6 +134,7 @@ class PartitionState:
             made.committed_offset = -1 if resumed.irregular else point.refill.offset
             made._replay_from, made._state_from = point.refill.replay_from, point.refill.state_from
             cold = made._refill(point.refill, restored.state, manifest) or cold
+            made._recall_time(point.refill, restored.state)
         resumed = replace(resumed, begin=made.read_to, cold=resumed.cold or cold)
         if resumed.irregular:
             made._checkpointed_at = -1
@@ -153,6 +158,14 @@ class PartitionState:
             self._orphans.append((place, state.incident_key(place, key), None))
             self._end(place, key, incident, 0, incident.ended_us, "topic_recreated")
         return ""
+
+    def _recall_time(self, position: Position, records: Sequence[StateRecord]) -> None:
+        """Takes over how far time had come at the checkpoint, and what the clock said since."""
+        found = state.decode_time(self.name, position.replay_from, records)
+        if found is not None:
+            self.time = found
+            self._time_at = (position.replay_from, replace(found))
+            self._ticks_written = len(found.ticks)
 
     def _end(
         self, place: TopicPartition, key: bytes, incident: Incident, offset: int, at_us: int, reason: Reason
@@ -214,6 +227,9 @@ class PartitionState:
             else:
                 self.stored.add(key)
         self.touched.clear()
+        if len(self.time.ticks) > self._ticks_written:
+            self._ticks_written = len(self.time.ticks)
+            changes.append((self.name, *state.encode_time(self.name, *self._time_at, self.time.ticks)))
         return changes
 
     def checkpoint(self) -> list[tuple[bytes, bytes]]:
@@ -232,7 +248,14 @@ class PartitionState:
         keys = series.keys[: len(rows)]
         mark = state.Mark(self.offset, self._topic_id)
         shards = state.encode_checkpoint(self.name, mark, self._channels, keys, windower.tails(rows))
-        return [*shards, *incidents]
+        return [*shards, *incidents, *self._checkpoint_time()]
+
+    def _checkpoint_time(self) -> list[tuple[bytes, bytes]]:
+        """Time as it is now; nothing is to be remembered of it where there was no clock."""
+        self.time.ticks = {}
+        self._ticks_written = 0
+        self._time_at = (self.offset, replace(self.time))
+        return [state.encode_time(self.name, *self._time_at, {})] if self.time.clocked else []
 
     def position(self, *, checkpointed: bool) -> Position:
         """What to commit."""

@@ -5,7 +5,7 @@ here or below, so that the daemon, `replay` and the property tests can't differ.
 abort the caller revokes the partition and assigns it anew.
 
     processor.assign(partition, restored, start)      -> where to read from
-    processor.receive(columns)
+    processor.receive(columns, now_us)
     while (batch := processor.next_batch()) is not None:
         processor.receive_scores(batch, *scorer(batch.values))
     outputs = processor.take_outputs(checkpoints)     -> what to commit
@@ -141,19 +141,22 @@ class Processor:
         self._alerts = [a for a in self._alerts if (a.data.kafka.topic, a.data.kafka.partition) != place]
         self._dead_letters = [d for d in self._dead_letters if d.partition != partition]
 
-    def receive(self, columns: RecordColumns) -> None:
-        """Takes records of an assigned partition in, in offset order."""
+    def receive(self, columns: RecordColumns, now_us: int | None = None) -> None:
+        """Takes records of an assigned partition in, in offset order.
+
+        `now_us` is the reader's clock when they were read, µs since 1970; `stream_time` says what it is asked for.
+        """
         partition = self._partitions[columns.partition]
         replayed = int(np.searchsorted(columns.offsets, partition.live_from))
         if replayed:
             self.counts.replayed += replayed
-            self._enqueue(partition, columns.rows(0, replayed), live=False)
+            self._enqueue(partition, columns.rows(0, replayed), now_us, live=False)
         if replayed < len(columns.offsets):
-            self._enqueue(partition, columns.rows(replayed, len(columns.offsets)), live=True)
+            self._enqueue(partition, columns.rows(replayed, len(columns.offsets)), now_us, live=True)
         partition.advance(columns.next_offset)
 
-    def _enqueue(self, partition: PartitionState, columns: RecordColumns, *, live: bool) -> None:
-        decoded = self._decoder.decode(columns)
+    def _enqueue(self, partition: PartitionState, columns: RecordColumns, now_us: int | None, *, live: bool) -> None:
+        decoded = self._decoder.decode(columns, partition.time, now_us, live=live)
         series, refused = partition.series.number(decoded.keys, decoded.rows)
         if refused:
             decoded, series = decoded.where(series >= 0), series[series >= 0]

@@ -1,4 +1,4 @@
-"""What the state topic holds, as bytes: incidents by series, and window checkpoints packed into shards.
+"""What the state topic holds, as bytes: incidents by series, window checkpoints packed into shards, how far time came.
 
 Rules of this file: pure. Lengths are checked before arrays are made of bytes; anything unexpected is refused as a
 whole, because a state that is half right gives alerts that are half right.
@@ -7,7 +7,7 @@ whole, because a state that is half right gives alerts that are half right.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from monitor.backends.abstract import StateRecord, TopicPartition
 from monitor.detector.decision import Incident
 from monitor.detector.windowing import Tails
+from monitor.wire import StreamTime
 
 VERSION = 2
 _READABLE = (1, VERSION)
@@ -47,6 +48,18 @@ class _Shard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # Since version 2
     topic_id: str = ""
     checksum: int = 0
+
+
+class _Time(msgspec.Struct, frozen=True, kw_only=True):
+    """`StreamTime` as it was at a checkpoint's `offset`, and the clock's ticks since: (input offset, µs)."""
+
+    version: int
+    offset: int
+    newest_us: int
+    clock_us: int
+    ahead: int
+    ahead_us: int
+    ticks: list[tuple[int, int]]
 
 
 class Mark(NamedTuple):
@@ -104,6 +117,48 @@ def orphaned_incidents(
 def _series(key: bytes) -> bytes:
     key.decode()  # what is no text names no series
     return key
+
+
+def encode_time(
+    partition: TopicPartition, offset: int, time: StreamTime, ticks: Mapping[int, int]
+) -> tuple[bytes, bytes]:
+    """The record (key, value) that says what `time` was at a checkpoint, at `offset`, and what the clock said since."""
+    record = _Time(
+        version=1,
+        offset=offset,
+        newest_us=time.newest_us,
+        clock_us=time.clock_us,
+        ahead=time.ahead,
+        ahead_us=time.ahead_us,
+        ticks=sorted(ticks.items()),
+    )
+    return _time_key(partition), msgspec.json.encode(record)
+
+
+def decode_time(partition: TopicPartition, offset: int, records: Iterable[StateRecord]) -> StreamTime | None:
+    """The time of `partition` at the checkpoint at `offset`, and the ticks since; None where there is none."""
+    key = _time_key(partition)
+    for record in records:
+        if record.key == key:
+            try:
+                found = msgspec.json.decode(record.value, type=_Time)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return None
+            if found.version != 1 or found.offset != offset:
+                return None
+            return StreamTime(
+                newest_us=found.newest_us,
+                clock_us=found.clock_us,
+                ahead=found.ahead,
+                ahead_us=found.ahead_us,
+                ticks=dict(found.ticks),
+                clocked=True,
+            )
+    return None
+
+
+def _time_key(partition: TopicPartition) -> bytes:
+    return b"/".join((b"time", partition.topic.encode(), str(partition.partition).encode()))
 
 
 def encode_checkpoint(

@@ -26,9 +26,10 @@ from monitor.errors import Reason
 from monitor.wire.f32 import F32Format
 from monitor.wire.json_format import JsonFormat
 from monitor.wire.parsed import Float32Array, Float64Array, Int64Array, Outline, Parsed, Rejected, select
+from monitor.wire.stream_time import StreamTime
 from monitor.wire.timing import Times
 
-__all__ = ["Decoded", "Decoder", "Format", "Holes", "InputRules", "Layout", "Rejected"]
+__all__ = ["Decoded", "Decoder", "Format", "Holes", "InputRules", "Layout", "Rejected", "StreamTime"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,6 +175,7 @@ class Decoder:
         """`exact`: values stay float64 where records hold such, for a trainer that has yet to choose levels."""
         self._rules = rules
         self._oldest_us = iso_us(rules.oldest_time)
+        self._max_future_us = rules.max_future_ms * 1000
         self._rate_hz = layout.window.sampling_rate_hz or np.nan
         names = [channel.name for channel in layout.channels]
         window_length = layout.window.length if layout.window.kind == "record" else None
@@ -204,16 +206,32 @@ class Decoder:
                 narrow=None if taken_off is None else narrow,
             )
 
-    def decode(self, columns: RecordColumns) -> Decoded:
-        """Everything readable in `columns`, and why the rest is not."""
+    def decode(
+        self, columns: RecordColumns, stream: StreamTime | None = None, now_us: int | None = None, *, live: bool = True
+    ) -> Decoded:
+        """Everything readable in `columns`, and why the rest is not.
+
+        `stream` is what was read of the partition before, and is moved on; `now_us` and `live` as it has them.
+        """
+        stream = StreamTime() if stream is None else stream
         rows, rejected = self._sized(columns.values)
         parsed = self._format.parse(columns.values, rows)
         rejected += parsed.rejected
         times = Times.of(columns, parsed, self._rate_hz, self._oldest_us)
-        bad = times.impossible(self._oldest_us) | times.future(self._rules.max_future_ms)
+        bad = times.impossible(self._oldest_us)
         if bad.any():
             rejected += [times.rejected(record, self._oldest_us) for record in np.flatnonzero(bad).tolist()]
             parsed, times = select(parsed, ~bad), times.where(~bad)
+        before_us, ends_us = stream.newest_us, np.rint(times.end_us).astype(np.int64)
+        judged = stream.judge(
+            columns.offsets[parsed.rows], ends_us, times.own_us, self._max_future_us, now_us, live=live
+        )
+        reached = _Reached(parsed.rows, np.concatenate([[before_us], judged.newest_us]))
+        if judged.refused.any():
+            future = self._rules.max_future_ms
+            for record in np.flatnonzero(judged.refused).tolist():
+                rejected.append(times.from_future(record, int(judged.newest_us[record]), future))
+            parsed, times = select(parsed, ~judged.refused), times.where(~judged.refused)
         return Decoded(
             rows=parsed.rows,
             counts=parsed.counts,
@@ -223,10 +241,10 @@ class Decoder:
             stated=times.stated,
             values=parsed.values,
             rejected=sorted(rejected),
-            holes=self._holes(columns, rejected) if rejected and self._cuts_windows else None,
+            holes=self._holes(columns, rejected, reached) if rejected and self._cuts_windows else None,
         )
 
-    def _holes(self, columns: RecordColumns, rejected: list[Rejected]) -> Holes:
+    def _holes(self, columns: RecordColumns, rejected: list[Rejected], reached: _Reached) -> Holes:
         rows = np.fromiter((each.row for each in rejected), np.int64, len(rejected))
         outlines = [self._outline(columns.values[each.row] or b"", each.reason) for each in rejected]
         parsed = Parsed(
@@ -239,7 +257,9 @@ class Decoder:
             series=[each.series or b"" for each in outlines] if self._names_series else None,
         )
         times = Times.of(columns, parsed, self._rate_hz, self._oldest_us)
-        doubtful = ~times.stated | times.impossible(self._oldest_us) | times.future(self._rules.max_future_ms)
+        # What can't be read is no witness: its time counts as far as the log has come without it.
+        doubtful = ~times.stated | times.impossible(self._oldest_us)
+        doubtful |= times.end_us > reached.before(rows) + float(self._max_future_us)
         keys = self._keys(columns, parsed)
         return Holes(rows, parsed.counts, keys, np.where(doubtful, NO_TIME, times.start_us), times.period_us)
 
@@ -281,6 +301,18 @@ class Decoder:
 
 def _as_it_is(numbers: Float64Array) -> Float32Array:
     return cast(Float32Array, numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """How far time had come in a poll: behind each of its readable records, and (first) before them all."""
+
+    rows: Int64Array
+    newest_us: Int64Array
+
+    def before(self, rows: Int64Array) -> Int64Array:
+        """The newest believed time before other `rows` of the poll."""
+        return self.newest_us[np.searchsorted(self.rows, rows)]
 
 
 def _header(headers: Headers, name: str) -> bytes | None:

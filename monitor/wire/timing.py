@@ -59,13 +59,9 @@ class Times:
         possible = (self.start_us >= oldest_us) & (self.start_us < NEWEST_US) & (self.end_us < NEWEST_US)
         return np.asarray(~possible)
 
-    def future(self, max_future_ms: int) -> BoolArray:
-        """Ending too far ahead of the record's own timestamp, where it has one; that would silence the series."""
-        return np.asarray(self.stated & (self.own_us != NO_TIME) & (self.end_us - self.own_us > max_future_ms * 1000))
-
     def rejected(self, record: int, oldest_us: int) -> Rejected:
-        """Why a record that is impossible, or of the future, can't be taken."""
-        row, start_us, end_us = int(self.rows[record]), int(self.start_us[record]), float(self.end_us[record])
+        """Why a record that is impossible can't be taken."""
+        row, start_us = int(self.rows[record]), int(self.start_us[record])
         spans = f"{written(oldest_us)} (input.oldest_time) to the year 2200"
         if not oldest_us <= start_us < NEWEST_US:
             if self.stated[record]:
@@ -74,11 +70,20 @@ class Times:
                 own = f"the record's Kafka timestamp {self.record_ms[record]} is no time in ms"
                 text = f"the value states no time, and {own}, expected {spans}"
             return Rejected(row, Reason.BAD_TIMESTAMP, text)
-        if not end_us < NEWEST_US:
-            return Rejected(row, Reason.BAD_TIMESTAMP, "rate_hz is so low that the chunk ends after the year 2200")
-        ahead_s = (end_us - self.own_us[record]) / 1e6
-        text = f"{ahead_s:.0f} s ahead of the record's own timestamp (input.max_future_ms)"
-        return Rejected(row, Reason.FUTURE_TIMESTAMP, text)
+        return Rejected(row, Reason.BAD_TIMESTAMP, "rate_hz is so low that the chunk ends after the year 2200")
+
+    def from_future(self, record: int, newest_us: int, max_future_ms: int) -> Rejected:
+        """Why a record is refused that is not believed, where `newest_us` is the newest time that is."""
+        row, end_us, own_us = int(self.rows[record]), float(self.end_us[record]), int(self.own_us[record])
+        if own_us != NO_TIME and end_us - own_us > max_future_ms * 1000:
+            ahead = f"{(end_us - own_us) / 1e6:.0f} s ahead of the record's own timestamp"
+        elif newest_us != NO_TIME:
+            ahead = (
+                f"{(end_us - newest_us) / 1e6:.0f} s ahead of the newest time of its partition, and of the clock here"
+            )
+        else:
+            ahead = f"{written(int(end_us))} is ahead of the clock here"
+        return Rejected(row, Reason.FUTURE_TIMESTAMP, f"{ahead} (input.max_future_ms)")
 
     def where(self, good: BoolArray) -> Times:
         """The records where `good` (k,) is true."""

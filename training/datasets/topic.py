@@ -15,6 +15,7 @@ make of it, so one for each key and partition.
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.times import iso_us
 from monitor.detector.windowing import Samples, Windows, settle_holes
 from monitor.errors import ConfigError, DataError
-from monitor.wire import Decoder, InputRules
+from monitor.wire import Decoder, InputRules, StreamTime
 from training.datasets.options import Kind, Note, ReadOptions, Table
 
 _EXPECTED = "expected earliest, latest, a time like 2026-01-31T12:00:00Z, s or ms since 1970, or offset:N"
@@ -64,6 +65,7 @@ class _Partition:
     """What was read of one partition, poll by poll."""
 
     series: numbering.SeriesTable
+    time: StreamTime = field(default_factory=StreamTime)
     parts: list[Samples | Windows] = field(default_factory=list)
 
 
@@ -176,7 +178,7 @@ class _Reading:
     def _decode(self, columns: RecordColumns, decoder: Decoder, length: int) -> None:
         max_series = self._rules.max_series if self._kind == "sliding" else None
         partition = self._partitions.setdefault(columns.partition, _Partition(numbering.SeriesTable(max_series)))
-        decoded = decoder.decode(columns)
+        decoded = decoder.decode(columns, partition.time, time.time_ns() // 1000)
         numbers, refused = partition.series.number(decoded.keys, decoded.rows)
         for row, reason, detail in sorted(decoded.rejected + refused):
             self._reasons[reason.value] += 1

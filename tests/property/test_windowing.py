@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.detector.times import NO_TIME
-from monitor.detector.windowing import Samples, SlidingWindower, Tails, Windows, fill_missing, sliding_windows
+from monitor.detector.windowing import (
+    Samples,
+    SlidingWindower,
+    Tails,
+    Windows,
+    fill_missing,
+    mend_missing,
+    sliding_windows,
+)
 
 US = 1_000
 
@@ -187,6 +195,24 @@ def test_a_long_chunk_of_one_series_is_cut_whole() -> None:
     np.testing.assert_array_equal(windows.values, sliding_windows(values, 64, 7))
     np.testing.assert_array_equal(windows.first_offset, np.arange(0, 5_000 - 63, 7))
     np.testing.assert_array_equal(windows.end_us - windows.start_us, 63 * US)
+
+
+@given(st.integers(1, 5), st.integers(1, 3), st.integers(0, 6), st.integers(0, 2**32 - 1))
+def test_the_missing_share_is_of_all_numbers_of_a_window(length: int, channels: int, most: int, seed: int) -> None:
+    """Of numbers, not of samples: half of two channels is a quarter."""
+    rng = np.random.default_rng(seed)
+    windows = rng.normal(size=(7, length, channels)).astype(np.float32)
+    windows[rng.random(windows.shape) < rng.choice([0.1, 0.4])] = np.nan
+    before = windows.copy()
+    mended, share = mend_missing(windows, most / 6)
+    for window, made, told in zip(windows, mended, share, strict=True):
+        missing = int(np.isnan(window).sum())
+        np.testing.assert_allclose(told, missing / window.size, rtol=1e-6)
+        if missing and np.float32(missing / window.size) > np.float32(most / 6):
+            assert np.isnan(made).all()
+        else:
+            np.testing.assert_array_equal(made, fill_missing(window[None])[0])
+    np.testing.assert_array_equal(windows, before)
 
 
 def test_missing_samples_are_filled_along_time() -> None:

@@ -176,6 +176,21 @@ def test_contributors_are_the_worst_runs_in_order() -> None:
     assert [(c.observed, c.expected) for c in found] == [(1, 0), (1.5, 0), (8, 0)]
 
 
+def test_contributors_of_a_window_that_is_scaled_by_its_own_moments() -> None:
+    values = np.zeros((LENGTH, 2), dtype=np.float32)
+    values[:, 0] = [2.0, -2.0] * 5  # a deviation of 2, over the least, 0.5
+    reconstruction = values.copy()
+    reconstruction[2:4, 0] += 0.75  # 0.375 in its unit: not over 0.5, though 1.5 in that of the least
+    reconstruction[6, 0] -= 3.0  # 1.5
+    reconstruction[8, 1] = 8.0  # the channel is flat, so by the least, 8: 1.0
+    scaling = spec.ScalingSpec(kind="window", offset=(0, 0), scale=(0.5, 8.0))
+    found = writer(msgspec.structs.replace(PLAIN, scaling=scaling)).contributors(
+        cause(values=values, reconstruction=reconstruction)
+    )
+    assert [(c.channel, c.first, c.last) for c in found] == [("flow", 6, 6), ("pressure", 8, 8)]
+    assert [c.share for c in found] == pytest.approx([1.5 / 3.25, 1.0 / 3.25])
+
+
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.01, 0.5, 3.0]))
 def test_shares_are_shares(seed: int, threshold: float) -> None:
     rng = np.random.default_rng(seed)

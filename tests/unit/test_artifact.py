@@ -247,6 +247,15 @@ def test_known_answers_are_needed_and_checked(made: form.Artifact) -> None:
     with pytest.raises(ArtifactSelfCheckError, match="known window 2"):
         form.check_known_answers(replace(made, known_scores=made.known_scores * factors), scorer)
     form.check_known_answers(replace(made, known_scores=made.known_scores * np.float32(1 + 3e-6)), scorer)
+    # Where scores are small, so is the threshold, and what is allowed.
+    large = spec.ScalingSpec(kind="standard", offset=(0.0, 0.0), scale=(1e5, 1e5))
+    threshold = msgspec.structs.replace(made.manifest.threshold, value=1e-4)
+    small = replace(made, manifest=msgspec.structs.replace(made.manifest, scaling=large, threshold=threshold))
+    exact = replace(small, known_scores=small.scorer()(small.known_windows)[0])
+    assert exact.known_scores.max() < 1e-4
+    form.check_known_answers(exact, small.scorer())
+    with pytest.raises(ArtifactSelfCheckError):
+        form.check_known_answers(replace(exact, known_scores=exact.known_scores * np.float32(1.05)), small.scorer())
     none = replace(made, known_windows=made.known_windows[:0], known_scores=made.known_scores[:0])
     with pytest.raises(ArtifactFormatError, match="known"):
         form.decode(form.encode(none))

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from kafka import errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
@@ -90,11 +92,14 @@ def test_the_client_never_logs_payloads() -> None:
         logger.setLevel(before)
 
 
-def test_a_position_survives_its_text() -> None:
-    position = Position(2**60, 2**59, 2**58)
+@given(st.integers(0, 2**60), st.integers(0, 2**60) | st.just(2**60), st.integers(0, 2**60))
+@example(2**60, 2**60, 0)
+def test_a_position_survives_its_text(offset: int, replayed: int, state_from: int) -> None:
+    """A checkpoint may stand for the offset itself: so it does after every clean stop."""
+    position = Position(offset, min(offset, replayed), state_from)
     text = encode_position(position)
     assert len(text) < 100
-    assert decode_position(2**60, text) == position
+    assert decode_position(offset, text) == position
 
 
 @pytest.mark.parametrize(

@@ -333,10 +333,41 @@ def test_a_warm_start() -> None:
     assert (processor.counts.replayed, processor.counts.records) == (3, {"telltale.input": 3})
 
 
+def test_a_partition_that_is_still_refilling_stands_where_it_stood() -> None:
+    """Its offset never goes back, however far the windows are: a successor would decide again what was decided."""
+    processor, _ = taken_over(remembered()[0], 0)
+    for first in range(9, 12):
+        processor.receive(make_columns([sample(0.01)], first_offset=first))
+        assert processor.next_batch() is None
+        assert processor.take_outputs().positions == {}, "nothing was decided"
+    processor.receive(make_columns([sample(0.01)], first_offset=12))
+    windows_of(processor)
+    assert processor.take_outputs().positions == {INPUT: Position(13, 9, 0)}
+
+
+def test_an_incident_that_closes_after_a_restart_stays_closed_after_the_next() -> None:
+    processor, _ = taken_over(remembered()[0], 0)
+    processor.receive(make_columns([sample(0.001)] * 20, first_offset=9))
+    windows_of(processor)
+    outputs = processor.take_outputs()
+    assert [alert.data.status for alert in outputs.alerts] == ["resolved"]
+    assert outputs.state == [(INPUT, b"incident/telltale.input/0/a", None)], "a tombstone for what was restored"
+    left = {record.key: record.value for record in remembered()[0].state}
+    left |= {key: value for _, key, value in outputs.state}
+    state_left = tuple(StateRecord(key, value) for key, value in left.items() if value is not None)
+    second, _ = taken_over(Restored(Position(29, 9, 0), state_left, 0, 29), 0)
+    assert second.open_incidents() == 0
+
+
 def test_a_group_that_never_committed() -> None:
     processor, resumed = taken_over(Restored(None, (), 3, 20), 20)
     assert (resumed.begin, resumed.live_from, resumed.how, resumed.cold) == (20, 20, How.FIRST_START, "")
     assert processor.take_outputs([INPUT]).positions == {INPUT: Position(20, 20, 0)}
+
+
+def test_the_first_record_that_is_left_is_the_first_that_refills() -> None:
+    _, resumed = taken_over(remembered(beginning=9)[0], 0)
+    assert (resumed.begin, resumed.live_from, resumed.cold) == (9, 12, "")
 
 
 def test_retention_has_eaten_what_refills_the_windows() -> None:

@@ -27,6 +27,15 @@ def test_standard() -> None:
     np.testing.assert_allclose(fitted.scale, other.scale_, rtol=1e-9)
 
 
+def test_robust_of_what_mostly_stands_still_is_by_what_moves() -> None:
+    """Eighty of a hundred are zero, so the quartiles meet; the others are not noise."""
+    samples = np.zeros((100, 1))
+    samples[::5, 0] = np.arange(1, 21)
+    fitted = scaling.fit(samples, "robust")
+    assert fitted.offset == (0.0,)
+    np.testing.assert_allclose(fitted.scale, samples.std(axis=0), rtol=1e-12)
+
+
 def test_minmax() -> None:
     fitted = scaling.fit(SAMPLES, "minmax")
     np.testing.assert_array_equal(fitted.offset, TABLE.min(axis=0))

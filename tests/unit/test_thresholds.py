@@ -178,6 +178,35 @@ def test_a_budget_beyond_the_data_is_extrapolated_loudly() -> None:
     assert "a guess" in few.notes[0]
 
 
+def test_an_extrapolated_budget_counts_peaks_of_all_windows() -> None:
+    """By hand, from the tail that is kept: overlapping windows are fewer observations, but no fewer windows a day."""
+    scores = np.repeat(stats.expon().rvs(5_000, random_state=np.random.default_rng(3)), 4)
+    rule = ThresholdPart(method="budget", alarms_per_day=0.1)
+    chosen = choose(calibration_of(scores, overlap=4.0, windows_per_day=10_000.0), rule)
+    fitted = chosen.calibration.tail
+    assert fitted is not None
+    peaks_a_day = fitted.peaks / 2  # two days
+    expected = fitted.start + fitted.scale / fitted.shape * ((0.1 / peaks_a_day) ** -fitted.shape - 1)
+    assert chosen.threshold.value == pytest.approx(expected, rel=1e-9)
+    assert "EXTRAPOLATED: 2 days" in chosen.notes[0]
+
+
+def test_a_budget_of_whole_incidents_is_not_rounded_down() -> None:
+    # 0.29 a day in 100 days are 29, but 28.999999999999996 in floating point
+    scores = np.full(1000, 0.5)
+    scores[5::20] = np.random.default_rng(0).permutation(np.arange(1, 51))
+    chosen = choose(calibration_of(scores, windows_per_day=10.0), ThresholdPart(method="budget", alarms_per_day=0.29))
+    assert (chosen.expected.incidents, chosen.threshold.value) == (29, 21.0)
+
+
+def test_the_tails_share_is_of_the_windows_over_its_start() -> None:
+    # 2,000 windows: the 0.98 quantile is 5, which twenty windows equal and thirty exceed
+    scores = np.concatenate([np.linspace(0.1, 0.9, 1950), np.full(20, 5.0), 6 + np.linspace(0, 4, 30) ** 2])
+    fitted = tail.fit(calibration_of(scores, policy=None)).tail
+    assert fitted is not None
+    assert (fitted.start, fitted.peaks, fitted.share) == (5.0, 30, 0.015)
+
+
 def test_a_budget_needs_to_know_the_rate() -> None:
     with pytest.raises(DataError, match=r"sampling_rate_hz.*timestamps"):
         choose(calibration_of([1, 2, 3]), ThresholdPart(method="budget"))
@@ -238,6 +267,11 @@ def test_series_have_their_own_lines_where_they_have_windows() -> None:
     scores = np.concatenate([np.arange(1, 1001), np.arange(1, 501) + 5000, np.arange(1, 21) * 1e5])
     series = np.repeat([0, 1, 2], [1000, 500, 20])
     known = {"series": series, "names": ("a", "b", "c")}
+    enough = choose(
+        calibration_of(scores[:199], series=np.repeat([0, 1], [100, 99]), names=("a", "b")),
+        ThresholdPart(method="quantile", quantile=0.9, per="series"),
+    )
+    assert (enough.threshold.series.keys(), enough.calibration.series) == ({"a"}, ("a",)), "a hundred are enough"
     chosen = choose(calibration_of(scores, **known), ThresholdPart(method="quantile", quantile=0.99, per="series"))
     assert chosen.threshold.series == {"a": 991.0, "b": 5496.0}
     assert chosen.threshold.value == np.quantile(scores, 0.99, method="higher")

@@ -64,6 +64,7 @@ def make_processor(config: Config, artifact: Artifact) -> Processor:
         timestamp_unit=source.timestamp_unit,
         oldest_time=source.oldest_time,
         max_record_bytes=source.max_record_bytes,
+        damaged_batches=source.damaged_batches,
         max_samples_per_record=source.max_samples_per_record,
         max_series=source.max_series,
         max_future_ms=source.max_future_ms,

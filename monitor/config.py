@@ -148,6 +148,12 @@ class Input(Section):
     max_batch_bytes: int = Field(
         67_108_864, ge=1, description="What a compressed batch of records may unpack to; a larger one is damaged."
     )
+    damaged_batches: Literal["auto", "stop", "skip"] = Field(
+        "auto",
+        description="At a batch of records that can't be read. skip: a dead letter for it, and on behind it; stop: "
+        "commit all before it and end; auto: stop where its bytes are not those that were written (another replica may "
+        "hold them), skip what its sender made unreadable.",
+    )
     max_samples_per_record: int = Field(10_000, ge=1, description="A longer chunk goes to the dead letters.")
     max_series: int = Field(
         20_000, ge=1, description="Series per partition (sliding windows); records of further ones are dead letters."

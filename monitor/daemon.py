@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import structlog
 
-from monitor import alerts, deadletters
+from monitor import alerts, damage, deadletters
 from monitor.backends.abstract import (
     AbortedError,
     Assigned,
@@ -90,6 +90,7 @@ class Daemon:
         self._paused: set[TopicPartition] = set()
         self._checkpoints = CheckpointSchedule(config.limits.checkpoint_interval_ms / 1000)
         self._doubt: AbortedError | None = None
+        self._told_damage = damage.Telling()
         self._failures = 0  # in a row
         self._collected_s = self._looked_s = clock()
 
@@ -106,6 +107,7 @@ class Daemon:
 
         Raises:
             BackendError: the log can't be reached, kept failing, or did not confirm the last commit.
+            DamagedError: records can't be read, and the configuration says to stop at them.
         """
         gc.collect()
         gc.freeze()
@@ -115,6 +117,8 @@ class Daemon:
             log.info("Joined the group.", group=self._config.kafka.group_id, topics=self._config.input.topics)
             while not self._stop.is_set():
                 self.turn()
+                if self._processor.stopped is not None and self._processor.settled:
+                    break
                 if until_caught_up and not self._arriving and self.caught_up():
                     break
             if not self.drain():
@@ -122,6 +126,8 @@ class Daemon:
                     "stopped without its last commit; the next start decides again what was not committed, nothing is "
                     "lost"
                 )
+            if self._processor.stopped is not None:
+                raise damage.error(*self._processor.stopped, self._config)
         finally:
             gc.enable()
             gc.unfreeze()
@@ -244,6 +250,7 @@ class Daemon:
             self._commit_if_due()
             if not workload.busy or self._stop.is_set() or self._clock() >= until:
                 break
+        self._told_damage.tell(self._processor.take_passed(), self._clock())
         if had_work:
             scoring_s, working_s = workload.scoring_s - scoring_s, workload.working_s - working_s
             self._telemetry.stage["score"](scoring_s)

@@ -6,7 +6,7 @@ import hashlib
 
 import msgspec
 
-from monitor.backends.abstract import RecordColumns, TopicPartition
+from monitor.backends.abstract import Damaged, RecordColumns, TopicPartition
 from monitor.errors import Reason
 
 # Of the key, so many bytes at most: a key may be as large as a record, and a letter must always fit into one.
@@ -14,14 +14,16 @@ MAX_KEY_BYTES = 1024
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """One record that could not be read. Its payload stays where it is: the offset says where to look.
+    """One record that could not be read, or a whole batch of them. The payload stays where it is, at its offsets.
 
-    `key` is the beginning of its key.
+    `key` is the beginning of its key. `records` is None where a batch's header can't be trusted to know.
     """
 
     partition: TopicPartition
     offset: int
-    timestamp_ms: int
+    last_offset: int
+    records: int | None
+    timestamp_ms: int | None
     key: bytes | None
     size: int | None
     sha256: str | None
@@ -35,12 +37,30 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             partition=columns.partition,
             offset=int(columns.offsets[row]),
+            last_offset=int(columns.offsets[row]),
+            records=1,
             timestamp_ms=int(columns.timestamps_ms[row]),
             key=None if key is None else key[:MAX_KEY_BYTES],
             size=None if value is None else len(value),
             sha256=None if value is None else hashlib.sha256(value).hexdigest(),
             reason=reason,
             detail=detail,
+        )
+
+    @classmethod
+    def of_batch(cls, partition: TopicPartition, damaged: Damaged) -> DeadLetter:
+        """The dead letter of a batch that could not be read; `size` is that of the whole batch."""
+        return cls(
+            partition=partition,
+            offset=damaged.first_offset,
+            last_offset=damaged.next_offset - 1,
+            records=damaged.records,
+            timestamp_ms=None,
+            key=None,
+            size=damaged.size,
+            sha256=None,
+            reason=damaged.reason,
+            detail=damaged.detail,
         )
 
 
@@ -51,6 +71,8 @@ def encode(letter: DeadLetter) -> bytes:
             "topic": letter.partition.topic,
             "partition": letter.partition.partition,
             "offset": letter.offset,
+            "last_offset": letter.last_offset,
+            "records": letter.records,
             "timestamp_ms": letter.timestamp_ms,
             "key": None if letter.key is None else letter.key.decode("utf-8", "backslashreplace"),
             "size": letter.size,

@@ -70,6 +70,12 @@ class FencedError(ConfigError):
     """Another daemon runs under this one's identity; going on would start a fencing war."""
 
 
+class DamagedError(TelltaleError):
+    """The log holds records that can't be read, and going on without them is the operator's to allow."""
+
+    exit_code = EXIT_CONFIG
+
+
 class BrokerError(TelltaleError):
     """The local broker (`telltale kafka`) can't do what was asked."""
 

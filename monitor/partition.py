@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from monitor import resuming, state
 from monitor.alerts import ENDINGS, Alert, Ending, Reason
-from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord, TopicPartition
+from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, StateRecord, TopicPartition
 from monitor.detector.decision import Incident, Verdict
 from monitor.detector.spec import Manifest
 from monitor.detector.windowing import SlidingWindower
@@ -41,6 +41,7 @@ class Counts:
     windows: int = 0
     windows_anomalous: int = 0
     windows_unscorable: int = 0
+    batches_damaged: Counter[tuple[str, str]] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
     given_up: Counter[str] = field(default_factory=Counter)
     ratio_sum: float = 0.0
@@ -98,6 +99,7 @@ class PartitionState:
         self.offset = 0  # first input offset not decided yet
         self.read_to = 0  # first input offset not read yet; behind `live_from` while windows are being refilled
         self.live_from = 0
+        self.stopped_at: Damaged | None = None  # nothing behind it is read
         self.committed_offset = -1
         self._replay_from = 0
         self._state_from = 0

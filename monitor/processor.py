@@ -10,6 +10,9 @@ abort the caller revokes the partition and assigns it anew.
         processor.receive_scores(batch, *scorer(batch.values))
     outputs = processor.take_outputs(checkpoints)     -> what to commit
     processor.committed(positions)
+
+A damaged batch among the columns breaks the windows of all series of its partition, because any of them may have lost
+samples there. Where the rules say to stop at it, nothing behind it is read, and `stopped` says so.
 """
 
 from __future__ import annotations
@@ -23,12 +26,13 @@ from numpy.typing import NDArray
 
 from monitor import alerts
 from monitor.alerts import AlertWriter, Cause
-from monitor.backends.abstract import Position, RecordColumns, Restored, TopicPartition
+from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, TopicPartition
 from monitor.deadletters import DeadLetter
 from monitor.detector import decision
 from monitor.detector.decision import Incident, Policy, Status, Verdict
 from monitor.detector.spec import Manifest
 from monitor.detector.windowing import Samples, Windows, mend_missing
+from monitor.errors import Reason
 from monitor.partition import Counts, PartitionState
 from monitor.resuming import BeyondEnd, Resumed
 from monitor.wire import Decoder, Holes, InputRules
@@ -72,8 +76,11 @@ class Processor:
         self._policy = policy
         self._decoder = Decoder(manifest, rules)
         self._max_series = rules.max_series
+        self._damaged_batches = rules.damaged_batches
         self._partitions: dict[TopicPartition, PartitionState] = {}
-        self._queue: deque[tuple[PartitionState, Samples | Windows, bool]] = deque()
+        # None stands for a damaged batch
+        self._queue: deque[tuple[PartitionState, Samples | Windows | None, bool]] = deque()
+        self._passed: list[tuple[TopicPartition, Damaged, bool]] = []
         window_bytes = 4 * manifest.window.length * len(manifest.channels)
         self._slice = max(1, min(MAX_SLICE, PENDING_BYTES // window_bytes))
         self._alerts: list[alerts.Alert] = []
@@ -113,6 +120,17 @@ class Processor:
         """There is something to tell: an alert, or a record that could not be read."""
         return bool(self._alerts or self._dead_letters)
 
+    @property
+    def stopped(self) -> tuple[TopicPartition, Damaged] | None:
+        """A partition that is not read any further, and the damaged batch there; everything before it is decided."""
+        found = ((name, state.stopped_at) for name, state in self._partitions.items())
+        return next(((name, damaged) for name, damaged in found if damaged is not None), None)
+
+    def take_passed(self) -> list[tuple[TopicPartition, Damaged, bool]]:
+        """Damaged batches passed since the last call; and whether for the first time, with a dead letter."""
+        passed, self._passed = self._passed, []
+        return passed
+
     def open_incidents(self) -> int:
         """Incidents open in all assigned partitions."""
         return sum(i.open for partition in self._partitions.values() for i in partition.series.incidents.values())
@@ -147,6 +165,11 @@ class Processor:
         `now_us` is the reader's clock when they were read, µs since 1970; `stream_time` says what it is asked for.
         """
         partition = self._partitions[columns.partition]
+        if partition.stopped_at is not None:
+            return
+        if columns.damaged is not None:
+            self._pass(partition, columns.damaged)
+            return
         replayed = int(np.searchsorted(columns.offsets, partition.live_from))
         if replayed:
             self.counts.replayed += replayed
@@ -154,6 +177,32 @@ class Processor:
         if replayed < len(columns.offsets):
             self._enqueue(partition, columns.rows(replayed, len(columns.offsets)), now_us, live=True)
         partition.advance(columns.next_offset)
+
+    def _pass(self, partition: PartitionState, damaged: Damaged) -> None:
+        live = damaged.next_offset > partition.live_from or not damaged.passable
+        if live and self._stops_at(damaged):
+            partition.stopped_at = damaged
+            return
+        if partition.windower is not None:
+            self._queue.append((partition, None, live))
+        if live:
+            first = max(damaged.first_offset, partition.live_from)  # what lies before was decided when it was whole
+            self._dead_letters.append(DeadLetter.of_batch(partition.name, replace(damaged, first_offset=first)))
+            self.counts.batches_damaged[partition.name.topic, damaged.reason.value] += 1
+        self._passed.append((partition.name, damaged, live))
+        partition.advance(damaged.next_offset)
+
+    def _stops_at(self, damaged: Damaged) -> bool:
+        if not damaged.passable or self._damaged_batches == "stop":
+            return True
+        return self._damaged_batches == "auto" and damaged.reason is Reason.CORRUPT_BATCH
+
+    def _restart(self, partition: PartitionState, *, live: bool) -> None:
+        """Every series may have lost samples in a damaged batch: no window is cut across it as if it were whole."""
+        assert partition.windower is not None
+        restarted = partition.windower.restart()
+        if live:
+            self.counts.gaps += restarted
 
     def _enqueue(self, partition: PartitionState, columns: RecordColumns, now_us: int | None, *, live: bool) -> None:
         decoded = self._decoder.decode(columns, partition.time, now_us, live=live)
@@ -186,6 +235,9 @@ class Processor:
         rows, batch_rows = 0, self._manifest.batch_rows
         while self._queue and rows < batch_rows:
             partition, taken, live = self._queue.popleft()
+            if taken is None:
+                self._restart(partition, live=live)
+                continue
             if len(taken) > self._slice:
                 self._queue.appendleft((partition, taken[self._slice :], live))
                 taken = taken[: self._slice]

@@ -98,6 +98,12 @@ class Telemetry:
         yield _counter(
             "records_rejected", "Records sent to the dead letters.", dict(counts.rejected), ["topic", "reason"]
         )
+        yield _counter(
+            "batches_damaged",
+            "Batches of records that can't be read, skipped to the dead letters.",
+            dict(counts.batches_damaged),
+            ["topic", "reason"],
+        )
         yield _counter("samples_processed", "Samples taken into windows.", counts.samples)
         yield _counter("samples_missing", "Samples with a missing number (null or NaN).", counts.samples_missing)
         yield _counter("samples_late", "Samples dropped as late or duplicate.", counts.samples_late)

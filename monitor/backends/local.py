@@ -106,11 +106,12 @@ class LocalBackend:
                 )
             end = min(log.end, start + max_records)
             if end > start:
-                found.append(self._log.columns(partition, start, end, want_headers=self._want_headers))
+                columns = self._log.poll(partition, start, end, want_headers=self._want_headers)
+                found.append(columns)
                 # To the back of the queue, so that a full partition can't starve the others.
                 del self._reading[partition]
-                self._reading[partition] = end
-                max_records -= end - start
+                self._reading[partition] = columns.next_offset
+                max_records -= columns.next_offset - start
         self._uncommitted |= bool(found)
         self._tracker.polled([(one.partition, one.next_offset) for one in found], self._clock(), steady=True)
         self._look_for_stalls()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import numpy as np
 
-from monitor.backends.abstract import Headers, Message, Position, RecordColumns, TopicPartition
-from monitor.errors import BackendError, TelltaleError
+from monitor.backends.abstract import Damaged, Headers, Message, Position, RecordColumns, TopicPartition
+from monitor.errors import BackendError, Reason, TelltaleError
 
 Failure = Literal["before", "after"]
 
@@ -41,6 +41,7 @@ class PartitionLog:
     keys: list[bytes | None] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
     headers: list[Headers] = field(default_factory=list)
+    damaged: list[Damaged] = field(default_factory=list)
 
     @property
     def end(self) -> int:
@@ -134,6 +135,15 @@ class LocalLog:
         log.timestamps_ms.extend(timestamps_ms)
         log.headers.extend([()] * len(values) if headers is None else headers)
 
+    def append_damaged(self, topic: str, partition: int, records: int, reason: Reason = Reason.CORRUPT_BATCH) -> None:
+        """Appends a batch of `records` records that nobody can read."""
+        log = self.topics[topic][partition]
+        first = log.end
+        self.extend(topic, partition, [None] * records, [None] * records, [0] * records)
+        log.damaged.append(
+            Damaged(first_offset=first, next_offset=log.end, size=0, records=records, reason=reason, detail="by order")
+        )
+
     def trim(self, partition: TopicPartition, beginning: int) -> None:
         """Lets retention remove everything before offset `beginning`."""
         log = self.topics[partition.topic][partition.partition]
@@ -208,6 +218,15 @@ class LocalLog:
             next_offset=start + len(timestamps),
             headers=log.headers[window] if want_headers else None,
         )
+
+    def poll(self, partition: TopicPartition, start: int, end: int, *, want_headers: bool) -> RecordColumns:
+        """Records `start` up to, but without, `end`; or up to a damaged batch; or word of that batch."""
+        for damaged in self.at(partition).damaged:
+            if damaged.first_offset <= start < damaged.next_offset:
+                return RecordColumns.skipping(partition, replace(damaged, first_offset=start))
+            if start < damaged.first_offset:
+                end = min(end, damaged.first_offset)
+        return self.columns(partition, start, end, want_headers=want_headers)
 
     def publish(self, message: Message, partition: int | None) -> int:
         """Appends a message, by its key where no partition is given, and returns its offset."""

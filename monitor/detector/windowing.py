@@ -220,6 +220,12 @@ class SlidingWindower:
                 setattr(self, name, np.concatenate([old, np.full((extra, *old.shape[1:]), fill, dtype=old.dtype)]))
         self.rows = max(self.rows, rows)
 
+    def restart(self) -> int:
+        """Starts every series afresh, as after a gap; returns how many had begun."""
+        begun = int((self._written[: self.rows] > self._origin[: self.rows]).sum())
+        self._origin = self._written.copy()
+        return begun
+
     def append(self, samples: Samples, *, cut: bool = True) -> Appended:
         """Takes samples in; returns the windows that they close (none, where `cut` is false).
 

@@ -42,6 +42,7 @@ class InputRules:
     timestamp_unit: Unit = "auto"
     oldest_time: str = OLDEST_TIME
     max_record_bytes: int = 1_048_576
+    damaged_batches: str = "auto"
     max_samples_per_record: int = 10_000
     max_series: int = 20_000
     max_future_ms: int = 3_600_000

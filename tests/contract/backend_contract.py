@@ -22,7 +22,7 @@ from monitor.backends.abstract import (
     StalledError,
     TopicPartition,
 )
-from monitor.errors import ConfigError, FencedError
+from monitor.errors import ConfigError, FencedError, Reason
 from tests.contract.turns import PATIENCE_S, Cluster, Turns
 
 
@@ -253,6 +253,35 @@ class BackendContract:
             second,
             recover=True,
         )
+
+    def test_a_damaged_batch_is_told_of_in_its_place(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        """Behind good ones, two in a row, and at the end; nothing that lies around them is lost or read twice."""
+        cluster.create(cluster.input, 2)
+        good: list[tuple[bytes | None, bytes | None, int]] = [(b"k", b"v", 1), (b"k", b"v", 2)]
+        for number in (0, 1):
+            cluster.feed(number, good)
+        cluster.feed_damaged(0)
+        cluster.feed_damaged(0)
+        cluster.feed(0, good)
+        cluster.feed_damaged(0)
+        turns = start()
+        hurt = TopicPartition(cluster.input, 0)
+        turns.until(lambda: turns.next.get(hurt) == 7 and turns.count() == 6)
+        assert [row[0] for row in turns.rows[hurt]] == [0, 1, 4, 5]
+        told = [(first, first + 1, Reason.TOO_LARGE) for first in (2, 3, 6)]
+        assert turns.damaged() == told
+        places = [columns.next_offset for columns in turns.columns if columns.partition == hurt]
+        assert places == sorted(places)
+        assert turns.backend.lag()[hurt] == 0
+        turns.backend.commit(Commit([], turns.positions()))
+        restored = turns.backend.restore(hurt).position
+        assert restored is not None
+        assert restored.offset == 7
+        turns.backend.begin(hurt, 3)
+        turns.until(lambda: len(turns.damaged()) == 5)
+        assert turns.damaged()[3:] == told[1:]
+        cluster.feed(0, good)
+        turns.until(lambda: turns.next[hurt] == 9)
 
     def test_pause_and_resume(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
         cluster.create(cluster.input, 2)

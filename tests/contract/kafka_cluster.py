@@ -15,7 +15,7 @@ from kafka.errors import KafkaTimeoutError
 from monitor.backends.abstract import Backend, Headers, TopicPartition
 from monitor.backends.kafka import FeedProducer, KafkaBackend, create_topic, delete_topic, read_topic
 from monitor.config import Config
-from tests.contract.turns import Cluster
+from tests.contract.turns import MAX_BATCH_BYTES, Cluster
 
 
 class KafkaCluster(Cluster):
@@ -82,6 +82,10 @@ class KafkaCluster(Cluster):
         for key, value, at in rows:
             self.feeder.send(self.input, value, key, partition=partition, timestamp_ms=at, headers=headers)
         self.feeder.flush()
+
+    def feed_damaged(self, partition: int) -> None:
+        with FeedProducer(self.bootstrap, compression="gzip") as producer:
+            producer.send(self.input, bytes(2 * MAX_BATCH_BYTES), partition=partition)
 
     def backend(self, config: Config) -> Backend:
         return KafkaBackend(config)

@@ -10,7 +10,7 @@ import pytest
 from monitor.backends.abstract import AbortedError, Backend, Commit, Headers, Position, Revoked, TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config import Config
-from monitor.errors import BackendError
+from monitor.errors import BackendError, Reason
 from tests.contract.backend_contract import BackendContract
 from tests.contract.turns import Cluster, Turns
 
@@ -43,6 +43,9 @@ class LocalCluster(Cluster):
     ) -> None:
         for key, value, timestamp_ms in rows:
             self.log.append(self.input, partition, key, value, timestamp_ms, headers)
+
+    def feed_damaged(self, partition: int) -> None:
+        self.log.append_damaged(self.input, partition, 1, Reason.TOO_LARGE)
 
     def backend(self, config: Config) -> Backend:
         return LocalBackend(self.log, config)

@@ -20,9 +20,11 @@ from monitor.backends.abstract import (
     TopicPartition,
 )
 from monitor.config import Config
+from monitor.errors import Reason
 
 Row = tuple[int, int, bytes | None, bytes | None]
 PATIENCE_S = 12.0
+MAX_BATCH_BYTES = 1_000_000
 
 
 class Cluster(ABC):
@@ -38,7 +40,7 @@ class Cluster(ABC):
         document: dict[str, dict[str, Any]] = {
             "service": {"instance": instance},
             "kafka": {"group_id": self.name, "session_timeout_ms": 6000, "transaction_timeout_ms": 10_000},
-            "input": {"topics": [self.input]},
+            "input": {"topics": [self.input], "max_batch_bytes": MAX_BATCH_BYTES},
             "output": {"alerts": self.alerts, "dead_letters": f"{self.name}.dead", "state": self.state},
         }
         for section, values in sections.items():
@@ -71,6 +73,10 @@ class Cluster(ABC):
     def feed(
         self, partition: int, rows: Sequence[tuple[bytes | None, bytes | None, int]], headers: Headers = ()
     ) -> None: ...
+
+    @abstractmethod
+    def feed_damaged(self, partition: int) -> None:
+        """A batch of one record that unpacks to more than `config` allows."""
 
     @abstractmethod
     def backend(self, config: Config) -> Backend: ...
@@ -112,6 +118,7 @@ class Turns:
         for columns in poll.columns:
             assert columns.partition in self.owned
             assert len(columns.offsets) == len(columns.timestamps_ms) == len(columns.keys) == len(columns.values)
+            assert columns.damaged is None or columns.next_offset == columns.damaged.next_offset
             assert columns.next_offset >= (columns.offsets[-1] + 1 if len(columns.offsets) else 0)
             self.columns.append(columns)
             self.next[columns.partition] = columns.next_offset
@@ -119,6 +126,11 @@ class Turns:
                 columns.offsets.tolist(), columns.timestamps_ms.tolist(), columns.keys, columns.values, strict=True
             )
         return sum(len(columns.offsets) for columns in poll.columns)
+
+    def damaged(self) -> list[tuple[int, int, Reason]]:
+        """First offsets, the offsets behind, and the reasons of the damaged batches that polls have told of."""
+        found = [columns.damaged for columns in self.columns if columns.damaged is not None]
+        return [(damaged.first_offset, damaged.next_offset, damaged.reason) for damaged in found]
 
     def begin(self, partition: TopicPartition) -> None:
         restored = self.restored[partition] = self.backend.restore(partition)

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from monitor import deadletters, state
+from monitor import damage, deadletters, state
 from monitor.assembly import make_processor
-from monitor.backends.abstract import Position, Restored, StateRecord, TopicPartition
+from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, StateRecord, TopicPartition
 from monitor.detector.decision import Incident
 from monitor.errors import Reason
 from monitor.processor import Processor
@@ -228,8 +228,8 @@ def test_dead_letters_come_in_offset_order_with_every_field() -> None:
     document = json.loads(deadletters.encode(letters[0]))
     assert document.pop("detail")
     assert document == {
-        "topic": "telltale.input", "partition": 0, "offset": 70, "timestamp_ms": 500, "key": "a", "size": 4,
-        "sha256": hashlib.sha256(b"junk").hexdigest(), "reason": "malformed",
+        "topic": "telltale.input", "partition": 0, "offset": 70, "last_offset": 70, "records": 1, "timestamp_ms": 500,
+        "key": "a", "size": 4, "sha256": hashlib.sha256(b"junk").hexdigest(), "reason": "malformed",
     }  # fmt: skip
     assert json.loads(deadletters.encode(letters[1]))["sha256"] is None
     assert json.loads(deadletters.encode(letters[2]))["key"] == "\\xff"
@@ -521,3 +521,80 @@ def test_a_series_is_decided_by_its_own_line_and_others_by_the_common_one() -> N
     config = make_config(input={"start": "earliest"}, model={"threshold": 1e5})
     overruled = make_processor_at_zero(config, replace(SLIDING, manifest=manifest))
     assert not work(overruled, SCORER, make_columns(values, keys=[b"strict"] * LENGTH))
+
+
+def hole(first: int, behind: int, reason: Reason = Reason.UNREADABLE_BATCH) -> RecordColumns:
+    found = Damaged(first_offset=first, next_offset=behind, size=99, records=3, reason=reason, detail="by order")
+    return RecordColumns.skipping(INPUT, found)
+
+
+def test_a_damaged_batch_breaks_every_series_of_its_partition() -> None:
+    processor = make_processor_at_zero(EARLIEST, SLIDING)
+    processor.receive(make_columns([sample(n) for n in range(5)] * 2, keys=[b"a"] * 5 + [b"b"] * 5))
+    processor.receive(hole(10, 13))
+    processor.receive(make_columns([sample(n) for n in range(20, 26)], first_offset=13))
+    (window,) = windows_of(processor)
+    np.testing.assert_array_equal(window[:, 0], range(20, 26))
+    outputs = processor.take_outputs()
+    assert outputs.positions[INPUT].offset == 19
+    assert json.loads(deadletters.encode(outputs.dead_letters[0])) == {
+        "topic": "telltale.input", "partition": 0, "offset": 10, "last_offset": 12, "records": 3, "timestamp_ms": None,
+        "key": None, "size": 99, "sha256": None, "reason": "unreadable_batch", "detail": "by order",
+    }  # fmt: skip
+    assert processor.counts.batches_damaged == {("telltale.input", "unreadable_batch"): 1}
+    assert processor.counts.gaps == 2
+
+
+def test_a_damaged_batch_among_records_that_were_decided() -> None:
+    """It moves nothing back, has no second dead letter, and is broken at again."""
+    processor, resumed = taken_over(remembered()[0], 0)
+    assert (resumed.begin, resumed.live_from) == (9, 12)
+    processor.receive(hole(9, 11, Reason.CORRUPT_BATCH))  # by default the daemon stops at such a one
+    assert processor.stopped is None
+    assert processor.next_batch() is None
+    outputs = processor.take_outputs()
+    assert (outputs.dead_letters, outputs.positions) == ([], {})
+    ((name, hurt, first_time),) = processor.take_passed()
+    assert (name, hurt.first_offset, first_time) == (INPUT, 9, False)
+    processor.receive(make_columns([sample(n) for n in range(6)], first_offset=11))
+    (window,) = windows_of(processor)  # 11-16
+    np.testing.assert_array_equal(window[:, 0], range(6))
+
+
+def test_a_damaged_batch_of_which_a_part_was_decided() -> None:
+    processor, _ = taken_over(remembered()[0], 0)
+    processor.receive(hole(10, 14))
+    assert processor.next_batch() is None
+    outputs = processor.take_outputs()
+    assert [(letter.offset, letter.last_offset) for letter in outputs.dead_letters] == [(12, 13)]
+    assert outputs.positions[INPUT].offset == 14
+
+
+@pytest.mark.parametrize(
+    ("option", "reason", "stops"),
+    [
+        ("auto", Reason.CORRUPT_BATCH, True),
+        ("auto", Reason.UNREADABLE_BATCH, False),
+        ("auto", Reason.TOO_LARGE, False),
+        ("stop", Reason.UNREADABLE_BATCH, True),
+        ("skip", Reason.CORRUPT_BATCH, False),
+    ],
+)
+def test_where_it_stops(option: str, reason: Reason, stops: bool) -> None:
+    processor = make_processor_at_zero(make_config(input={"damaged_batches": option}), SLIDING)
+    processor.receive(make_columns([sample(1)]))
+    processor.receive(hole(1, 4, reason))
+    processor.receive(make_columns([sample(1)], first_offset=4))
+    assert processor.next_batch() is None
+    assert (processor.stopped is not None) == stops
+    outputs = processor.take_outputs()
+    assert outputs.positions[INPUT].offset == (1 if stops else 5)
+    assert len(outputs.dead_letters) == (not stops)
+
+
+def test_it_stops_where_nothing_says_how_to_go_on() -> None:
+    processor = make_processor_at_zero(make_config(input={"damaged_batches": "skip"}), SLIDING)
+    processor.receive(hole(0, 0, Reason.CORRUPT_BATCH))
+    assert processor.stopped is not None
+    text = str(damage.error(*processor.stopped, make_config()))
+    assert "--topic telltale.input:0 --reset-offsets --to-offset N --execute" in text

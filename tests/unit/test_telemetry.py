@@ -71,6 +71,7 @@ def busy() -> tuple[Vitals, Counts]:
         records=Counter({"in": 100, "more": 1}), bytes=1234, replayed=9, newest_ms=1_795_248_000_250,
         rejected=Counter({("in", Reason.MALFORMED.value): 3}), samples=97, samples_missing=2, samples_late=1, gaps=6,
         alerts=Counter({"firing": 2, "resolved": 1}), given_up=Counter({"forgotten": 1}),
+        batches_damaged=Counter({("in", Reason.CORRUPT_BATCH.value): 1}),
     )  # fmt: skip
     verdicts = np.array([Verdict.NORMAL, Verdict.ANOMALY, Verdict.UNSCORABLE, Verdict.ANOMALY], np.int8)
     counts.scored(np.array([0.05, 0.3, math.nan, 25.0], np.float32), verdicts, np.full(4, 0.25, np.float32))

@@ -94,12 +94,7 @@ class TopicReader:
         return {TopicPartition(*partition): int(state.position.offset) for partition, state in states.items()}
 
     def poll_columns(self, timeout_s: float = 0.1, max_records: int = 10_000) -> tuple[RecordColumns, ...]:
-        """The next records as columns. Waits up to `timeout_s`.
-
-        Raises:
-            DataError: a batch of them can't be read.
-            BackendError: the brokers don't answer as they should.
-        """
+        """The next records as columns, damaged batches in their place. Waits up to `timeout_s`."""
         try:
             fetched = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
         except KafkaError as error:
@@ -109,15 +104,18 @@ class TopicReader:
         for partition, items in fetched.items():
             asked = TopicPartition(*partition)
             found += columns(asked, items, positions[asked], want_headers=self._want_headers)
-        for polled in found:
-            if polled.damaged is not None:
-                raise damaged_error(polled.partition, polled.damaged)
         return tuple(found)
 
     def poll(self, timeout_s: float = 0.1) -> list[Record]:
-        """The next records. Waits up to `timeout_s`."""
+        """The next records. Waits up to `timeout_s`.
+
+        Raises:
+            DataError: some of them can't be read.
+        """
         found = []
         for polled in self.poll_columns(timeout_s):
+            if polled.damaged is not None:
+                raise damaged_error(polled.partition, polled.damaged)
             offsets, timestamps_ms = polled.offsets.tolist(), polled.timestamps_ms.tolist()
             headers: Sequence[Headers] = [()] * len(offsets) if polled.headers is None else polled.headers
             rows = zip(offsets, timestamps_ms, polled.keys, polled.values, headers, strict=True)

@@ -26,7 +26,6 @@ from monitor.backends.kafka.batches import columns, return_runs
 from monitor.backends.kafka.connecting import connect
 from monitor.backends.kafka.faults import explain, fenced
 from monitor.config import Config
-from monitor.errors import BackendError
 
 _log = logging.getLogger(__name__)
 # A rebalance that finishes while no records flow is told of after at most this long.
@@ -199,12 +198,6 @@ class Member:
             if items or position != known:
                 self._begun[partition] = position
                 found += columns(partition, items, position, want_headers=self._want_headers)
-        for polled in found:
-            if polled.damaged is not None:
-                raise BackendError(
-                    f"poll: a record batch of {polled.partition} is damaged, {polled.damaged}; if a restart does "
-                    f"not help, reset the offsets of group {self._config.kafka.group_id} to behind it"
-                )
         return found
 
     def _drain(self) -> list[Event]:

@@ -15,7 +15,7 @@ from kafka import TopicPartition as KafkaPartition
 from kafka.errors import KafkaError
 
 from monitor.backends.abstract import RecordColumns, TopicPartition
-from monitor.backends.kafka.clients import TopicReader
+from monitor.backends.kafka.clients import TopicReader, damaged_error
 from monitor.config import Kafka
 from monitor.errors import BackendError
 
@@ -93,6 +93,7 @@ class TopicRange(TopicReader):
 
         Raises:
             BackendError: nothing came for half a minute.
+            DataError: a batch of records can't be read.
         """
         open_parts = dict(self.parts)
         deadline = time.monotonic() + _STALLED_S
@@ -110,6 +111,8 @@ class TopicRange(TopicReader):
             for polled in self.poll_columns(0.2):
                 deadline = time.monotonic() + _STALLED_S
                 if polled.partition in open_parts:
+                    if polled.damaged is not None and polled.damaged.first_offset < open_parts[polled.partition].end:
+                        raise damaged_error(polled.partition, polled.damaged)
                     yield _before(polled, open_parts[polled.partition].end)
             if self.positions() != positions:
                 deadline = time.monotonic() + _STALLED_S

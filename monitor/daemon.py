@@ -368,6 +368,7 @@ class Daemon:
             self._vitals.series = self._processor.series_count()
             self._vitals.incidents = self._processor.open_incidents()
             self._vitals.compilations = self._scorer.compilations
+            self._vitals.clock_ahead_s = self._backend.clock_ahead_s()
             self._vitals.partitions = partitions
 
 

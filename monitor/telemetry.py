@@ -53,6 +53,7 @@ class Vitals:
     cold_starts: int = 0
     resumed: Counter[str] = field(default_factory=Counter)
     compilations: int = 0
+    clock_ahead_s: float | None = None
 
 
 class Telemetry:
@@ -156,6 +157,10 @@ class Telemetry:
         yield _gauge("threshold", "The line of series without their own, in the score's unit.", self._threshold)
         yield _gauge("threshold_lowest", "The lowest line of any series, in the score's unit.", self._lowest)
         yield _gauge("threshold_highest", "The highest line of any series, in the score's unit.", self._highest)
+        ahead_s = float("nan") if vitals.clock_ahead_s is None else vitals.clock_ahead_s
+        yield _gauge(
+            "clock_ahead_seconds", "Our clock minus the brokers', by the last commit; NaN: not known.", ahead_s
+        )
         lag = GaugeMetricFamily(
             "telltale_consumer_lag_records",
             "Records not read yet; no sample where the end is not known.",

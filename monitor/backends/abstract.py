@@ -301,5 +301,8 @@ class Backend(Protocol):
     def answered_s(self) -> float | None:
         """When the log last answered a question (monotonic clock, seconds); None: never. From any thread."""
 
+    def clock_ahead_s(self) -> float | None:
+        """This machine's clock minus the log's, in seconds, at least; None where it is not known. Never blocks."""
+
     def close(self) -> None:
         """Leaves the group and closes every client. Idempotent; raises nothing."""

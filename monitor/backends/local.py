@@ -246,6 +246,10 @@ class LocalBackend:
         """Memory always answers."""
         return self._clock()
 
+    def clock_ahead_s(self) -> float | None:
+        """There is one clock only."""
+        return None
+
     def close(self) -> None:
         """Leaves the group; the others share what it had."""
         members = self._log.members[self.group_id]

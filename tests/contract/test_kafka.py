@@ -16,6 +16,7 @@ from kafka.protocol.producer import EndTxnRequest
 
 from monitor.backends.abstract import AbortedError, Commit, Message, Position, TopicPartition
 from monitor.backends.kafka import FeedProducer, KafkaBackend, end_offsets, read_topic
+from monitor.backends.kafka.clocks import wall_ms
 from monitor.config import Kafka
 from monitor.errors import BackendError, ConfigError, FencedError
 from tests.contract.backend_contract import BackendContract
@@ -23,6 +24,7 @@ from tests.contract.kafka_cluster import KafkaCluster
 from tests.contract.turns import PATIENCE_S, Turns
 
 pytestmark = pytest.mark.kafka
+DAY_MS = 86_400_000
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +239,43 @@ class TestKafkaBackend(BackendContract):
         with pytest.raises(FencedError, match=r"service\.instance"):
             turns.backend.commit(Commit([self.message(cluster, b"again")], turns.positions()))
         assert [row[2] for row in cluster.visible(cluster.alerts)] == [b"alert"]
+
+    def test_a_clock_that_is_a_day_ahead(
+        self, cluster: KafkaCluster, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Output topics are stamped by the brokers, which refuse times of ours that are more than an hour ahead."""
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1)])
+        backend = KafkaBackend(cluster.config(), now_ms=lambda: wall_ms() + DAY_MS)
+        request.addfinalizer(backend.close)
+        backend.start()
+        turns = Turns(backend)
+        turns.until(lambda: turns.count() == 1)
+        assert backend.clock_ahead_s() is None
+        backend.commit(Commit([self.message(cluster, b"alert")], turns.positions()))
+        ahead_s = backend.clock_ahead_s()
+        assert ahead_s is not None
+        assert 86_390 < ahead_s < 86_410
+        assert "24.0 h ahead of the brokers'" in [getattr(record, "difference", None) for record in caplog.records]
+        (record,) = read_topic(cluster.bootstrap, cluster.alerts)
+        assert abs(record.timestamp_ms - wall_ms()) < 60_000
+
+    def test_a_clock_that_is_a_day_ahead_of_topics_that_keep_our_times(
+        self, cluster: KafkaCluster, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.create(cluster.alerts, 1)
+        cluster.feed(0, [(None, b"x", 1)])
+        backend = KafkaBackend(cluster.config(), now_ms=lambda: wall_ms() + DAY_MS)
+        request.addfinalizer(backend.close)
+        backend.start()
+        command = f"alter {cluster.alerts} --set message.timestamp.type=LogAppendTime"
+        assert any(command in getattr(record, "command", "") for record in caplog.records)
+        turns = Turns(backend)
+        turns.until(lambda: turns.count() == 1)
+        said = r"refuses our time: it takes times up to 20.*clock says .*alter TOPIC --set message\.timestamp\.type"
+        with pytest.raises(AbortedError, match=said):
+            backend.commit(Commit([self.message(cluster, b"alert")], turns.positions()))
 
     def test_an_idle_daemon_hears_that_it_is_fenced(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
         """Without a commit only the heartbeat's answer tells; the client keeps it to itself."""

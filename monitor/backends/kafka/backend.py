@@ -34,6 +34,7 @@ from monitor.backends.abstract import (
 )
 from monitor.backends.events import settle
 from monitor.backends.kafka import settings
+from monitor.backends.kafka.clocks import BrokerClock, wall_ms
 from monitor.backends.kafka.connecting import connect, probe
 from monitor.backends.kafka.consumer import Member
 from monitor.backends.kafka.faults import explain
@@ -64,12 +65,15 @@ _MOST_STALLS = 2
 class KafkaBackend:
     """One member of one group, and one transactional producer, under one identity."""
 
-    def __init__(self, config: Config, *, clock: Callable[[], float] = elapsed_s) -> None:
+    def __init__(
+        self, config: Config, *, clock: Callable[[], float] = elapsed_s, now_ms: Callable[[], int] = wall_ms
+    ) -> None:
         """Reads credentials; connects nowhere.
 
         Args:
             config: names, timeouts, where the brokers are.
             clock: seconds that go on while this process does not run.
+            now_ms: this machine's time, in ms since 1970.
 
         Raises:
             ConfigError: identity, password file or certificate files.
@@ -77,7 +81,8 @@ class KafkaBackend:
         settings.quiet()
         self._config = config
         self._member = Member(config)
-        self._transactions = Transactions(config, Fences(config, self._member.displaced, clock))
+        self._clock = BrokerClock(now_ms)
+        self._transactions = Transactions(config, Fences(config, self._member.displaced, clock), self._clock)
         self._sentinel = Sentinel(config)
         self._tracker = Tracker(config.limits.stall_timeout_ms / 1000)
         self._renew = False  # the next recovery reads with a new client
@@ -279,6 +284,10 @@ class KafkaBackend:
     def answered_s(self) -> float | None:
         """When a broker last answered where a partition ends. Never blocks, from any thread."""
         return self._sentinel.answered_s
+
+    def clock_ahead_s(self) -> float | None:
+        """This machine's clock minus the brokers', as the last commit showed it. Never blocks."""
+        return self._clock.ahead_s
 
     def close(self) -> None:
         """Closes every client; waits a few seconds at most. What is uncommitted stays uncommitted.

@@ -7,6 +7,7 @@ again: destroy it, make a new one with the same transactional id, and let `init_
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 import time
@@ -16,15 +17,17 @@ from typing import Any
 
 from kafka import KafkaProducer
 from kafka import TopicPartition as KafkaPartition
-from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
+from kafka.errors import InvalidProducerEpochError, InvalidTimestampError, KafkaError, ProducerFencedError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from monitor.backends.abstract import AbortedError, Commit, Message, Position, TopicPartition
 from monitor.backends.kafka import settings
+from monitor.backends.kafka.clocks import STAMPED_BY_BROKERS, BrokerClock
 from monitor.backends.kafka.connecting import connect, discard_producer
 from monitor.backends.kafka.faults import explain
 from monitor.backends.kafka.fences import Fences
 from monitor.backends.kafka.position import encode_position
+from monitor.backends.kafka.topics import change_command
 from monitor.backends.kafka.watchdog import Watchdog
 from monitor.config import Config
 from monitor.errors import BackendError, ConfigError, FencedError
@@ -44,9 +47,10 @@ _METADATA_TIMEOUT_S = 5
 class Transactions:
     """One transaction after another; a new producer after every doubt."""
 
-    def __init__(self, config: Config, fences: Fences) -> None:
+    def __init__(self, config: Config, fences: Fences, clock: BrokerClock) -> None:
         self._config = config
         self._fences = fences
+        self._clock = clock
         self._settings = settings.transactional(config)
         self._producer: Any = None
         self._worn = False  # the producer's last transaction had requests sent again
@@ -114,6 +118,10 @@ class Transactions:
                 raise
             if any(isinstance(found, _OVERTAKEN) for found in (error, reason)):
                 raise self._fences.judge("commit", began_s) from error
+            for found in (error, reason):
+                if isinstance(found, InvalidTimestampError):
+                    command = change_command(self._config, "TOPIC", settings=STAMPED_BY_BROKERS)
+                    raise self._clock.refused("commit", str(found), command) from error
             raise explain(error, "commit", self._config, reason) from error
         self._producer = producer
         self._worn = network.lost_answers > lost_before
@@ -140,9 +148,12 @@ class Transactions:
         assert not producer._transaction_manager._pending_txn_offset_commits, "offsets of an earlier transaction"
         _await_partitions(producer, state_topic, commit)
         producer.begin_transaction()
-        sent = [_send(producer, message, message.partition) for message in commit.messages]
+        now_ms = self._clock.now_ms()
+        sent = [_send(producer, message, message.partition, now_ms) for message in commit.messages]
         marks = {
-            partition: [_send(producer, message, partition.partition) for message in _state(messages, state_topic)]
+            partition: [
+                _send(producer, message, partition.partition, now_ms) for message in _state(messages, state_topic)
+            ]
             for partition, messages in commit.checkpoints.items()
         }
         if sent or marks:
@@ -156,6 +167,7 @@ class Transactions:
             offsets = [future.get(timeout=_FUTURE_TIMEOUT_S).offset for future in futures]
             if offsets:
                 positions[partition] = replace(positions[partition], state_from=min(offsets))
+        self._clock.compare(now_ms, [_appended_ms(future) for future in itertools.chain(sent, *marks.values())])
         offsets_to_commit = {
             KafkaPartition(*partition): OffsetAndMetadata(position.offset, encode_position(position), -1)
             for partition, position in positions.items()
@@ -207,11 +219,19 @@ def _state(messages: Sequence[Message], state_topic: str) -> Sequence[Message]:
     return messages
 
 
-def _send(producer: Any, message: Message, partition: int | None) -> Any:
+def _send(producer: Any, message: Message, partition: int | None, now_ms: int) -> Any:
     return producer.send(
         message.topic,
         value=message.value,
         key=message.key,
         headers=list(message.headers),
         partition=partition,
+        timestamp_ms=now_ms,
     )
+
+
+def _appended_ms(future: Any) -> int:
+    """When the broker appended an acknowledged record; -1 where its topic keeps our times."""
+    # Private: RecordMetadata.timestamp is the one or the other, and does not say which.
+    _, appended_ms, _ = future._produce_future.value
+    return -1 if appended_ms is None else int(appended_ms)

@@ -22,6 +22,7 @@ from kafka.errors import (
     for_code,
 )
 
+from monitor.backends.kafka.clocks import STAMPED_BY_BROKERS
 from monitor.backends.kafka.faults import acl, explain, principal
 from monitor.config import Config
 from monitor.errors import ConfigError
@@ -29,12 +30,13 @@ from monitor.errors import ConfigError
 _log = logging.getLogger(__name__)
 _WIDENED_S = 5.0
 DELETE = {"cleanup.policy": "delete"}
+OUTPUT = DELETE | STAMPED_BY_BROKERS
 # Compaction never touches the active segment: small segments and an early cleaner keep restores short.
 STATE = {
     "cleanup.policy": "compact",
     "segment.bytes": str(16 * 1024 * 1024),
     "min.cleanable.dirty.ratio": "0.1",
-}
+} | STAMPED_BY_BROKERS
 
 
 def prepare_topics(admin: Any, config: Config) -> None:
@@ -57,7 +59,7 @@ def prepare_topics(admin: Any, config: Config) -> None:
 def outputs(config: Config) -> dict[str, dict[str, str]]:
     """The topics we write, and the settings that each is created with."""
     output = config.output
-    return {output.alerts: DELETE, output.dead_letters: DELETE, config.state_topic: STATE}
+    return {output.alerts: OUTPUT, output.dead_letters: OUTPUT, config.state_topic: STATE}
 
 
 def creation_command(config: Config, topic: str, partitions: int | str, settings: Mapping[str, str]) -> str:
@@ -159,7 +161,8 @@ class _Topics:
         self._outputs = outputs(config)
         names = [*config.input.topics, *self._outputs]
         self._found = {topic["name"]: topic for topic in admin.describe_topics(names)}
-        self._policies = self._cleanup_policies([name for name in names if self._error(name) is NoError])
+        self._settings = self._topic_settings([name for name in names if self._error(name) is NoError])
+        self._policies = {topic: values["cleanup.policy"] for topic, values in self._settings.items()}
 
     def problems(self) -> list[str]:
         problems = self._inputs()
@@ -215,6 +218,7 @@ class _Topics:
         problems = self._access(topic, ["Read", "Write", "Describe"] if state else ["Write", "Describe"])
         if problems:
             return problems
+        self._warn_of_own_times(topic)
         policy = self._policies.get(topic)
         if policy is not None and policy != settings["cleanup.policy"]:
             problems.append(
@@ -240,13 +244,23 @@ class _Topics:
         found = self._found.get(topic)
         return UnknownTopicOrPartitionError if found is None else for_code(found["error_code"])
 
-    def _cleanup_policies(self, topics: Sequence[str]) -> dict[str, str]:
+    def _topic_settings(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
         """Empty for topics whose settings we may not see: that is no reason to stop."""
         if not topics:
             return {}
-        asked = [ConfigResource(ConfigResourceType.TOPIC, topic, ["cleanup.policy"]) for topic in topics]
+        names = ["cleanup.policy", *STAMPED_BY_BROKERS]
+        asked = [ConfigResource(ConfigResourceType.TOPIC, topic, names) for topic in topics]
         found = self._admin.describe_configs(asked, config_filter="all").get("topic", {})
-        return {topic: values["cleanup.policy"]["value"] for topic, values in found.items() if values}
+        return {topic: {name: values[name]["value"] for name in names} for topic, values in found.items() if values}
+
+    def _warn_of_own_times(self, topic: str) -> None:
+        """A topic that keeps our times is at the mercy of our clock; no reason to stop as long as that is right."""
+        found = self._settings.get(topic, STAMPED_BY_BROKERS)
+        if not STAMPED_BY_BROKERS.items() <= found.items():
+            _log.warning(
+                "An output topic keeps the times of this machine's clock; better let the brokers stamp its records.",
+                extra={"topic": topic, "command": change_command(self._config, topic, settings=STAMPED_BY_BROKERS)},
+            )
 
     def _create(self, missing: Mapping[str, Mapping[str, str]], partitions: int) -> list[str]:
         wanted = {

@@ -27,7 +27,10 @@ def run_daemon(path: Path) -> None:
     """
     config = load(path)
     configure_logging(config.log)
-    # JAX takes seconds to import: a mistake in the configuration is said before.
+    # JAX takes seconds to import: a mistake in the configuration is said before, and what a broker has against it.
+    from monitor.backends.kafka import check_access
+
+    check_access(config.kafka)
     from monitor.assembly import load_detector, make_processor
     from monitor.backends.kafka import KafkaBackend
     from monitor.daemon import Daemon

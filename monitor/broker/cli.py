@@ -55,6 +55,14 @@ def start(
             help=f"A broker setting of Kafka's own; may be repeated; KEY= takes it back. Default: {AS_LAST} none.",
         ),
     ] = None,
+    secure: Annotated[
+        bool | None,
+        typer.Option(
+            "--secure",
+            help="Listeners with TLS too, one with a password and one with client certificates, and all that is needed "
+            "to use them. Decided at the first start.",
+        ),
+    ] = None,
 ) -> None:
     """Start it, and wait until it answers. Does nothing if it runs."""
     from monitor.broker.cluster import LocalKafka
@@ -66,6 +74,7 @@ def start(
         brokers=brokers,
         heap_mb=None if heap is None else parse_heap(heap),
         settings=topics.pairs(settings),
+        secure=secure,
         report=_to_stderr,
     )
     kafka.start()
@@ -118,6 +127,8 @@ def _say(found: Status) -> None:
             typer.echo(f"  broker {broker.node}: {_described(broker)}; log {broker.log}")
     if found.running:
         typer.echo(f"  data in {found.data_dir}")
+        if found.secure is not None:
+            typer.echo(f"  with TLS and a password, or a certificate: the section [kafka] of {found.secure}")
     for note in found.notes:
         typer.echo(f"  {note}")
 

@@ -16,7 +16,7 @@ from types import TracebackType
 
 import msgspec
 
-from monitor.broker import configuration, jars, memory, network, status
+from monitor.broker import configuration, jars, memory, network, security, status
 from monitor.broker.launch import KILL_TIMEOUT_SECS, Launcher, end, is_up, storage_path
 from monitor.broker.process import is_alive, send_signal, wait_until_gone
 from monitor.broker.state import BrokerState, ClusterState, Record, default_data_dir, is_foreign, load, lock
@@ -44,6 +44,7 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
         brokers: 1 or 3.
         heap_mb: of each broker's Java machine.
         settings: Kafka's own broker settings, on top of ours; an empty value takes one back.
+        secure: whether it has listeners with TLS and passwords too, see `security`; decided at the first start.
         report: is given one sentence for each thing that a person may want to know.
 
     What is None is as it was at the last start in this directory, or else the default: port 9092, one broker,
@@ -58,6 +59,7 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
         brokers: int | None = None,
         heap_mb: int | None = None,
         settings: Mapping[str, str] | None = None,
+        secure: bool | None = None,
         report: Callable[[str], None] = silent,
     ) -> None:
         self.data_dir = Path(data_dir).expanduser().absolute() if data_dir is not None else default_data_dir()
@@ -65,6 +67,7 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
         self._brokers = brokers
         self._heap_mb = heap_mb
         self._settings = dict(settings or {})
+        self._secure = secure
         self._report = report
         if "," in str(self.data_dir):
             raise BrokerError(f"{self.data_dir}: Kafka can't keep its data below a name with a comma")
@@ -174,6 +177,8 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
         record.set_phase("starting")
         try:
             launcher = Launcher(record, jars.class_path(self._report))
+            if state.is_secure:
+                security.prepare(self.data_dir, state.brokers)
             launcher.format(missing)
             launcher.run(missing)
             launcher.wait(nodes, timeout_secs)
@@ -211,7 +216,14 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
                 f"{self.data_dir}: holds the data of {len(last.brokers)} brokers, asked for {count}; name another "
                 "directory with --data"
             )
+        is_secure = bool(last and last.is_secure) if self._secure is None else self._secure
+        if last is not None and is_secure != last.is_secure:
+            raise BrokerError(
+                f"{self.data_dir}: was first started with{'' if last.is_secure else 'out'} --secure, which makes its "
+                "users; name another directory with --data"
+            )
         ports = self._chosen_ports(last, count)
+        extra = self._chosen_secure_ports(last, ports) if is_secure else [(0, 0)] * count
         return ClusterState(
             cluster_id=last.cluster_id if last else _new_cluster_id(),
             phase="stopped",
@@ -219,8 +231,12 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
             heap_mb=self._heap_mb or (last.heap_mb if last else memory.default_heap_mb(count)),
             settings=self._merged(last.settings if last else {}),
             brokers=tuple(
-                BrokerState(node=node, port=port, controller_port=controller_port)
-                for node, port, controller_port in zip(range(1, count + 1), *ports, strict=True)
+                BrokerState(
+                    node=node, port=port, controller_port=controller_port, sasl_port=sasl_port, tls_port=tls_port
+                )
+                for node, port, controller_port, (sasl_port, tls_port) in zip(
+                    range(1, count + 1), *ports, extra, strict=True
+                )
             ),
         )
 
@@ -241,12 +257,25 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
             controllers = network.free_ports(count, avoid=frozenset(ports))
         return ports, controllers
 
+    def _chosen_secure_ports(
+        self, last: ClusterState | None, ports: tuple[list[int], list[int]]
+    ) -> list[tuple[int, int]]:
+        """For each broker those of the listeners with TLS: as the last time where they are free."""
+        remembered = [(broker.sasl_port, broker.tls_port) for broker in last.brokers] if last else []
+        flat = [port for pair in remembered for port in pair]
+        taken = frozenset(ports[0] + ports[1])
+        if flat and not taken.intersection(flat) and all(map(network.is_free, flat)):
+            return remembered
+        found = network.free_ports(2 * len(ports[0]), avoid=taken)
+        return list(zip(found[::2], found[1::2], strict=True))
+
     def _check_same(self, state: ClusterState) -> None:
         """Refuse to pass off what runs as something else."""
         asked = {
             "--brokers": (self._brokers, len(state.brokers)),
             "--port": (self._port or None, state.brokers[0].port),
             "--heap": (self._heap_mb, state.heap_mb),
+            "--secure": (self._secure, state.is_secure),
             "--set": (_listed(self._merged(state.settings)), _listed(state.settings)),
         }
         different = [

@@ -6,9 +6,10 @@ beside it. Listeners are on loopback, always.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from monitor.broker import security
 from monitor.broker.network import LOOPBACK
 from monitor.broker.state import BrokerState, ClusterState
 from monitor.errors import BrokerError
@@ -41,21 +42,25 @@ JVM_OPTIONS = (
 )
 
 
-def server_properties(state: ClusterState, broker: BrokerState, log_dir: Path) -> dict[str, str]:
-    """The broker's settings, the user's own on top."""
+def server_properties(state: ClusterState, broker: BrokerState, log_dir: Path, data_dir: Path) -> dict[str, str]:
+    """The broker's settings, the user's own on top. `data_dir`: the cluster's, where its certificates lie."""
     voters = ",".join(f"{each.node}@{LOOPBACK}:{each.controller_port}" for each in state.brokers)
     brokers = len(state.brokers)
     replicas = min(brokers, 3)
     in_sync = max(replicas - 1, 1)
+    listeners = [f"PLAINTEXT://{LOOPBACK}:{broker.port}", *security.listeners(broker)]
+    protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
+    if broker.is_secure:
+        protocols += ",SASL_SSL:SASL_SSL,SSL:SSL"
     return {
         "process.roles": "broker,controller",
         "node.id": str(broker.node),
         "controller.quorum.voters": voters,
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{LOOPBACK}:{broker.port},CONTROLLER://{LOOPBACK}:{broker.controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{broker.port}",
+        "listeners": ",".join([*listeners, f"CONTROLLER://{LOOPBACK}:{broker.controller_port}"]),
+        "advertised.listeners": ",".join(listeners),
         "inter.broker.listener.name": "PLAINTEXT",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": protocols,
         "log.dirs": str(log_dir),
         "default.replication.factor": str(replicas),
         "min.insync.replicas": str(in_sync),
@@ -79,6 +84,7 @@ def server_properties(state: ClusterState, broker: BrokerState, log_dir: Path) -
         # A killed broker is found out sooner than after 9 s; its heartbeats come every 2 s.
         "broker.session.timeout.ms": "6000",
         "unclean.leader.election.enable": "false",
+        **security.properties(data_dir, broker),
         **state.settings,
     }
 
@@ -131,7 +137,13 @@ def broker_command(
     ]
 
 
-def format_command(java: str, class_path: str, *, cluster_id: str, data_dir: Path, properties: Path) -> list[str]:
+def format_command(
+    java: str, class_path: str, *, cluster_id: str, data_dir: Path, properties: Path, password: str | None = None
+) -> list[str]:
+    """`password`: of the user that `--secure` makes."""
+    user = (
+        [] if password is None else ["--add-scram", f"{security.MECHANISM}=[name={security.USER},password={password}]"]
+    )
     return [
         java,
         "-Xmx128m",
@@ -145,4 +157,11 @@ def format_command(java: str, class_path: str, *, cluster_id: str, data_dir: Pat
         cluster_id,
         "--config",
         str(properties),
+        *user,
     ]
+
+
+def argument_file(words: Sequence[str]) -> bytes:
+    """Words as the file that `java @FILE` reads, so that others don't see them on a command line."""
+    quoted = (word.replace("\\", "\\\\").replace('"', '\\"') for word in words)
+    return "".join(f'"{word}"\n' for word in quoted).encode()

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from monitor.broker import configuration, logs, network
+from monitor.broker import configuration, logs, network, security
 from monitor.broker.process import Process, is_alive, java, send_signal, start_detached, wait_until_gone
 from monitor.broker.state import BrokerState, Record, write_file
 from monitor.errors import BrokerError
 
 FORMAT_TIMEOUT_SECS = 60.0
+ARGUMENTS = "formatting.arguments"  # holds a password while the storage is formatted
 POLL_SECS = 0.05
 KILL_TIMEOUT_SECS = 10.0  # for the kernel to take down what was killed
 
@@ -47,21 +48,27 @@ class Launcher:
                 shutil.rmtree(leftover)
             place = Path(tempfile.mkdtemp(prefix="formatting-", dir=home))
             properties = home / "formatting.properties"
-            settings = configuration.server_properties(self.record.state, broker, place)
-            write_file(properties, configuration.render(settings))
+            settings = configuration.server_properties(self.record.state, broker, place, self.data_dir)
+            write_file(properties, configuration.render(settings), mode=security.SECRET_MODE)
             command = configuration.format_command(
                 self.java,
                 self.class_path,
                 cluster_id=self.record.state.cluster_id,
                 data_dir=self.data_dir,
                 properties=properties,
+                password=security.password(self.data_dir) if broker.is_secure else None,
             )
+            if broker.is_secure:
+                arguments = home / ARGUMENTS
+                write_file(arguments, configuration.argument_file(command[1:]), mode=security.SECRET_MODE)
+                command = [command[0], f"@{arguments}"]
             started.append((self._run(broker, command), broker, place))
         for process, broker, place in started:
             late = wait_until_gone([process], FORMAT_TIMEOUT_SECS)
             if late or not (place / "meta.properties").exists():
                 raise self._failure(broker, "its storage could not be formatted")
             place.replace(storage_path(self.data_dir, broker.node))
+            (self._home(broker) / ARGUMENTS).unlink(missing_ok=True)
             self.record.set_process(broker.node, None)
 
     def run(self, brokers: Sequence[BrokerState]) -> None:
@@ -69,9 +76,9 @@ class Launcher:
         for broker in brokers:
             properties = self._home(broker) / "server.properties"
             settings = configuration.server_properties(
-                self.record.state, broker, storage_path(self.data_dir, broker.node)
+                self.record.state, broker, storage_path(self.data_dir, broker.node), self.data_dir
             )
-            write_file(properties, configuration.render(settings))
+            write_file(properties, configuration.render(settings), mode=security.SECRET_MODE)
             command = configuration.broker_command(
                 self.java,
                 self.class_path,

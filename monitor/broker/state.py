@@ -27,12 +27,20 @@ Phase = Literal["starting", "running", "stopping", "stopped"]
 
 
 class BrokerState(msgspec.Struct, frozen=True, kw_only=True):
-    """One broker: its ports, and its process if one was started and not stopped."""
+    """One broker: its ports, and its process if one was started and not stopped. Without `--secure` it has no ports for
+    TLS with a password (`sasl_port`) and for TLS with client certificates (`tls_port`): 0."""
 
     node: int  # 1, 2, ...: Kafka's node.id
     port: int
     controller_port: int
     process: Process | None = None
+    sasl_port: int = 0
+    tls_port: int = 0
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it has listeners with TLS."""
+        return self.sasl_port > 0
 
 
 class ClusterState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,6 +57,11 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     @property
     def bootstrap_servers(self) -> str:
         return ",".join(f"127.0.0.1:{broker.port}" for broker in self.brokers)
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the brokers have listeners with TLS too."""
+        return any(broker.is_secure for broker in self.brokers)
 
     @property
     def alive(self) -> tuple[BrokerState, ...]:
@@ -124,11 +137,13 @@ class Record:
         self.state = state
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Replace a file as a whole: readers see the old one or the new one, also after a power cut."""
+def write_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Replace a file as a whole: readers see the old one or the new one, also after a power cut. `mode` is that of the
+    new one, less the umask."""
     try:
         new = path.with_name(f"{path.name}{NEW_SUFFIX}")  # one name: the lock's holder is the only writer
-        with new.open("wb") as file:
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

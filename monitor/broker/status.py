@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitor.broker import network
+from monitor.broker import network, security
 from monitor.broker.jars import KAFKA_VERSION
 from monitor.broker.launch import is_up, log_path
 from monitor.broker.process import is_alive, resident_mb
@@ -32,6 +32,7 @@ class Status:
     bootstrap_servers: str
     brokers: tuple[BrokerStatus, ...]
     notes: tuple[str, ...]
+    secure: Path | None = None  # a section [kafka] that connects with TLS and a password, of --secure
     version: str = KAFKA_VERSION
 
 
@@ -47,6 +48,7 @@ def of(data_dir: Path, state: ClusterState | None) -> Status:
         bootstrap_servers=state.bootstrap_servers,
         brokers=brokers,
         notes=notes(state),
+        secure=security.directory(data_dir) / "kafka.toml" if state.is_secure else None,
     )
 
 

@@ -27,7 +27,7 @@ def cluster(brokers: int, **settings: str) -> ClusterState:
 @pytest.mark.parametrize(("brokers", "replicas", "in_sync"), [(1, "1", "1"), (3, "3", "2")])
 def test_replication_follows_the_number_of_brokers(brokers: int, replicas: str, in_sync: str) -> None:
     state = cluster(brokers)
-    properties = configuration.server_properties(state, state.brokers[-1], Path("/data"))
+    properties = configuration.server_properties(state, state.brokers[-1], Path("/data"), Path("/data"))
     for key in ("default", "offsets.topic", "transaction.state.log", "share.coordinator.state.topic"):
         assert properties[f"{key}.replication.factor"] == replicas
     for key in ("min.insync.replicas", "transaction.state.log.min.isr", "share.coordinator.state.topic.min.isr"):
@@ -38,14 +38,14 @@ def test_replication_follows_the_number_of_brokers(brokers: int, replicas: str, 
 
 def test_all_listeners_are_on_loopback() -> None:
     state = cluster(1)
-    properties = configuration.server_properties(state, state.brokers[0], Path("/data"))
+    properties = configuration.server_properties(state, state.brokers[0], Path("/data"), Path("/data"))
     assert properties["listeners"] == "PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:20001"
     assert properties["advertised.listeners"] == "PLAINTEXT://127.0.0.1:9092"
 
 
 def test_the_users_settings_are_on_top_but_not_who_the_broker_is() -> None:
     state = cluster(1, **{"auto.create.topics.enable": "true"})
-    properties = configuration.server_properties(state, state.brokers[0], Path("/data"))
+    properties = configuration.server_properties(state, state.brokers[0], Path("/data"), Path("/data"))
     assert properties["auto.create.topics.enable"] == "true"
     for key in configuration.FIXED:
         assert key in properties

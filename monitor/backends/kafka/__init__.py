@@ -11,6 +11,7 @@ from monitor.backends.kafka.clients import (
     list_topics,
     read_topic,
 )
+from monitor.backends.kafka.connecting import check_access
 from monitor.backends.kafka.feed import FeedProducer
 from monitor.backends.kafka.partitioning import partition_of
 
@@ -20,6 +21,7 @@ __all__ = [
     "Record",
     "TopicReader",
     "alter_topic",
+    "check_access",
     "create_topic",
     "delete_topic",
     "end_offsets",

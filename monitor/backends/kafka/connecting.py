@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from kafka.future import Future
 from kafka.net.compat import KafkaNetClient
 
 from monitor.backends.kafka.faults import unreachable
+from monitor.backends.kafka.greeting import RefusedError, Server, greet
 from monitor.backends.kafka.settings import PROBE_TIMEOUT_MS
 from monitor.config import Kafka
 from monitor.errors import ConfigError
@@ -155,55 +155,47 @@ def connect(make: Callable[..., Client], kafka: Kafka, settings: dict[str, Any])
 
 
 def probe(kafka: Kafka) -> None:
-    """Waits until some bootstrap server takes a TCP connection, and TLS where asked for, up to `PROBE_TIMEOUT_MS`.
+    """Waits until some bootstrap server takes us, with TLS and SASL where asked for, up to `PROBE_TIMEOUT_MS`.
 
     Before kafka-python tries, because our own attempt can say what went wrong, and because kafka-python 3.0.12 leaves
     the socket of a failed TLS handshake open (D33).
 
     Raises:
-        BackendError: none does; the message says how each one failed.
-        ConfigError: one does, but its certificate or ours is refused, or it does not speak TLS.
+        BackendError: none answers; the message says how each one failed.
+        ConfigError: one answers, and refuses protocol, certificate or credentials.
     """
     deadline = time.monotonic() + PROBE_TIMEOUT_MS / 1000
-    context = _tls(kafka) if kafka.security_protocol.endswith("SSL") else None
-    while True:
-        failures = []
-        for server in kafka.bootstrap_servers:
-            host, _, port = server.rpartition(":")
-            try:
-                remaining = max(0.1, deadline - time.monotonic())
-                _greet(host.strip("[]"), int(port), context, min(2.0, remaining))
-            except ssl.SSLError as error:
-                # What TLS refuses once it refuses again.
-                raise unreachable(kafka, f"{server}: {error}") from error
-            except OSError as error:
-                failures.append(f"{server}: {error.strerror or error}")
-            else:
-                return
+    while failures := _greeted(kafka, max(0.1, deadline - time.monotonic())):
         if time.monotonic() >= deadline:
-            tried = f"tried TCP for {PROBE_TIMEOUT_MS // 1000} s ({'; '.join(failures)})"
-            raise unreachable(kafka, tried)
+            raise unreachable(kafka, f"tried for {PROBE_TIMEOUT_MS // 1000} s ({'; '.join(failures)})")
         time.sleep(0.2)
 
 
-def _greet(host: str, port: int, context: ssl.SSLContext | None, timeout_s: float) -> None:
-    with socket.create_connection((host, port), timeout=timeout_s) as plain:
-        if context is not None:
-            with context.wrap_socket(plain, server_hostname=host):
-                pass
+def check_access(kafka: Kafka) -> None:
+    """Says at once what a broker refuses. One that can't be reached is `probe`'s to wait for.
+
+    Raises:
+        ConfigError: as `probe`.
+    """
+    _greeted(kafka, 2.0)
 
 
-def _tls(kafka: Kafka) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=kafka.ssl_cafile)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if kafka.ssl_certfile is not None:
-            context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile)
-    except (ssl.SSLError, OSError) as error:
-        raise ConfigError(
-            f"kafka.ssl_cafile, ssl_certfile or ssl_keyfile: not usable: {error}; expected PEM"
-        ) from error
-    return context
+def _greeted(kafka: Kafka, timeout_s: float) -> list[str]:
+    """How greeting each server failed; nothing where one took us. Raises `ConfigError` where none did, one refused."""
+    failures, refused = [], None
+    for server in kafka.bootstrap_servers:
+        host, _, port = server.rpartition(":")
+        try:
+            greet(Server(host.strip("[]"), int(port), min(2.0, timeout_s)), kafka)
+        except RefusedError as error:
+            refused = refused or ConfigError(f"Kafka at {server}: {error}")
+        except OSError as error:
+            failures.append(f"{server}: {error.strerror or error}")
+        else:
+            return []
+    if refused is not None:
+        raise refused
+    return failures
 
 
 def discard_producer(producer: Any) -> None:

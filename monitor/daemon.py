@@ -28,6 +28,7 @@ from monitor.backends.abstract import (
 )
 from monitor.backlog import Pace, Workload
 from monitor.checkpointing import SEND_BYTES_PER_S, CheckpointSchedule
+from monitor.complaints import Complaints
 from monitor.config import Config, start_timestamp_ms
 from monitor.detector.scoring import Scorer
 from monitor.errors import BackendError
@@ -85,6 +86,7 @@ class Daemon:
         self._vitals = vitals
         self._vitals.health.ready_age_s = config.limits.ready_age_ms / 1000
         self._vitals.health.answered_s = backend.answered_s
+        self._complaints = Complaints()
         self._stop = threading.Event()
         self._arriving: deque[TopicPartition] = deque()  # ours, to be restored
         self._paused: set[TopicPartition] = set()
@@ -341,6 +343,7 @@ class Daemon:
             committed = False
             log.warning("Last commit in doubt; the next start restores.", reason=str(error))
         self._backend.close()
+        self._complain(last=True)
         log.info("Stopped.", commits=self._vitals.commits, windows=self._processor.counts.windows)
         return committed
 
@@ -351,6 +354,10 @@ class Daemon:
         while due := left & self._checkpoints.due(self._clock(), self._processor.checkpoint_bytes):
             self._commit(due)
             left -= due
+
+    def _complain(self, *, last: bool = False) -> None:
+        for complaint in self._complaints.due(self._processor.counts, self._clock(), last=last):
+            log.warning(complaint.event, **complaint.fields)
 
     def _look_around(self) -> None:
         now = self._clock()
@@ -363,6 +370,7 @@ class Daemon:
         partitions = len(self._processor.partitions)
         if now - self._looked_s > VITALS_INTERVAL_S or partitions != self._vitals.partitions:
             self._looked_s = now
+            self._complain()
             waiting = self._workload.waiting()
             self._vitals.lag = {name: lag + waiting[name] for name, lag in self._backend.lag().items()}
             self._vitals.series = self._processor.series_count()

@@ -25,6 +25,15 @@ Float32Array = NDArray[np.float32]
 RATIO_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0, 8.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Where something was met, and what was wrong with it."""
+
+    partition: TopicPartition
+    offset: int
+    detail: str
+
+
 @dataclass(slots=True)
 class Counts:
     """Everything that happened since the start, for telemetry. Only live records count, not those read again."""
@@ -44,6 +53,7 @@ class Counts:
     batches_damaged: Counter[tuple[str, str]] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
     given_up: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, Example] = field(default_factory=dict)  # by reason (or late, unscorable): the newest
     ratio_sum: float = 0.0
     ratios: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(RATIO_BUCKETS) + 1, dtype=np.int64))
 
@@ -56,6 +66,9 @@ class Counts:
         self.newest_ms = max(self.newest_ms, int(taken_ms.max(initial=0)))
         for rejection in rejected:
             self.rejected[topic, rejection.reason.value] += 1
+        for rejection in {rejection.reason: rejection for rejection in rejected}.values():
+            offset = int(columns.offsets[rejection.row])
+            self.examples[rejection.reason.value] = Example(columns.partition, offset, rejection.detail)
         self.samples += len(values)
         self.samples_missing += int(np.isnan(values).any(axis=1).sum())
 

@@ -33,7 +33,7 @@ from monitor.detector.decision import Incident, Policy, Status, Verdict
 from monitor.detector.spec import Manifest
 from monitor.detector.windowing import Samples, Windows, mend_missing
 from monitor.errors import Reason
-from monitor.partition import Counts, PartitionState
+from monitor.partition import Counts, Example, PartitionState
 from monitor.resuming import BeyondEnd, Resumed
 from monitor.wire import Decoder, Holes, InputRules
 
@@ -261,6 +261,10 @@ class Processor:
         if live:
             self.counts.samples_late += appended.late
             self.counts.gaps += appended.gaps
+            if appended.late_at is not None:
+                series, offset = appended.late_at
+                detail = f"series {partition.series.names[series]!r}"
+                self.counts.examples["late"] = Example(partition.name, offset, detail)
         return appended.windows
 
     def receive_scores(self, batch: Batch, scores: Float32Array, reconstructions: Float32Array) -> None:
@@ -272,7 +276,19 @@ class Processor:
         for partition, windows, missing_ratio in batch.pieces:
             rows = slice(first, first + len(windows))
             first += len(windows)
+            if missing_ratio.any():
+                self._note_unscorable(partition, windows, missing_ratio, verdicts[rows])
             self._decide(partition, windows, missing_ratio, scores[rows], verdicts[rows], reconstructions[rows])
+
+    def _note_unscorable(
+        self, partition: PartitionState, windows: Windows, missing_ratio: Float32Array, verdicts: NDArray[np.int8]
+    ) -> None:
+        found = np.flatnonzero(verdicts == Verdict.UNSCORABLE)
+        if len(found):
+            row = found[-1]
+            name = partition.series.names[int(windows.series[row])]
+            detail = f"series {name!r}: {missing_ratio[row]:.0%} of the window ending here is missing"
+            self.counts.examples["unscorable"] = Example(partition.name, int(windows.last_offset[row]), detail)
 
     def _lines(self, partition: PartitionState, windows: Windows) -> Float32Array:
         """The threshold of each window: its series' own, or the artifact's."""

@@ -143,11 +143,12 @@ class Windows:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of some samples."""
+    """What became of some samples. `late_at`: series and offset of one that was too late."""
 
     windows: Windows
     late: int
     gaps: int
+    late_at: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,18 +236,21 @@ class SlidingWindower:
             half = len(samples) // 2
             first, second = self.append(samples[:half], cut=cut), self.append(samples[half:], cut=cut)
             windows = Windows.concatenate([first.windows, second.windows])
-            return Appended(windows, first.late + second.late, first.gaps + second.gaps)
+            late_at = second.late_at or first.late_at
+            return Appended(windows, first.late + second.late, first.gaps + second.gaps, late_at)
         order = np.argsort(samples.series, kind="stable")
         grouped = samples[order]
         if grouped.hole is not None:
             grouped, order = self._settle(grouped, order)
         accepted = self._accept(grouped)
-        late = 0
+        late, late_at = 0, None
         if accepted is not None:
             late = int(len(accepted) - accepted.sum())
+            row = int(accepted.argmin())
+            late_at = int(grouped.series[row]), int(grouped.offset[row])
             grouped, order = grouped[accepted], order[accepted]
         if not len(grouped):
-            return Appended(self._read(grouped, np.empty(0, dtype=np.int64)), late, 0)
+            return Appended(self._read(grouped, np.empty(0, dtype=np.int64)), late, 0, late_at)
         firsts = np.flatnonzero(_group_starts(grouped.series))
         lasts = np.append(firsts[1:], len(grouped)) - 1
         rank = np.arange(len(grouped)) - np.repeat(firsts, lasts - firsts + 1)
@@ -263,7 +267,7 @@ class SlidingWindower:
             index = position - origin + 1 - self.length
             closing = np.flatnonzero((index >= 0) & (index % self.hop == 0))
             closing = closing[np.argsort(order[closing])]
-        return Appended(self._read(grouped[closing], position[closing]), late, gaps)
+        return Appended(self._read(grouped[closing], position[closing]), late, gaps, late_at)
 
     def _settle(self, grouped: Samples, order: Int64Array) -> tuple[Samples, Int64Array]:
         """`grouped` with its holes settled: rare, so only the series that have one are gone through."""

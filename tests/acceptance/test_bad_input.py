@@ -219,3 +219,13 @@ def test_bad_records_among_good_ones(tmp_path: Path, kafka_bootstrap: str) -> No
         assert document["detail"]
         assert letter.key == (None if key is None else key[:1024])
     assert Counter(d["reason"] for d in documents) == Counter(BAD[name][2] for name in kinds)
+
+    lines = [event for event in dirty.daemon.events() if event.get("event", "").startswith("Records were refused")]
+    said: Counter[str] = Counter()
+    for line in lines:
+        said[line["reason"]] += line["count"]
+        key, value, _ = records[line["offset"]]
+        assert (line["topic"], line["partition"], line["reason"]) == (dirty.topic, 0, reasons[value, key])
+        assert line["detail"]
+    assert said == Counter(BAD[name][2] for name in kinds), "nothing is left uncounted"
+    assert len(lines) < 60, "one a minute and reason"

@@ -31,6 +31,9 @@ PURE = [
     "deadletters",
     "health",
     "backends.progress",
+    "backlog",
+    "checkpointing",
+    "complaints",
 ]
 
 

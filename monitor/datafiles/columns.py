@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles.tables import Float32Array, Int64Array
-from monitor.detector.times import NO_TIME, compact_dates, iso_us, texts_us, unit_of
+from monitor.detector.times import NO_TIME, compact_dates, texts_us, unit_of
 from monitor.errors import DataError
 
 Array = NDArray[Any]  # of any kind of number
@@ -178,7 +178,7 @@ def times(path: Path, columns: Columns, at: int) -> Int64Array:
     values: list[float] | Array = columns.numbers[:, at]
     if texts := columns.texts.get(at):
         if not is_number(texts[0]):
-            found = texts_us(texts, iso_us)
+            found = texts_us(texts)
             if (found == NO_TIME).any():
                 raise _no_time(path, columns, int(np.argmax(found == NO_TIME)), at)
             return found

@@ -11,8 +11,10 @@ and both agree on every text.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -85,8 +87,8 @@ def unit_of(largest: float) -> float:
     return float(_FACTORS[np.searchsorted(_NEXT_UNIT, abs(largest), side="right")])
 
 
-def texts_us(texts: Sequence[str], read: Callable[[str], int]) -> Int64Array:
-    """µs since 1970 of each text, as `read` (`iso_us`, or `text_us`) reads it alone; `NO_TIME` where it can't."""
+def texts_us(texts: Sequence[str], unit: Unit | None = None) -> Int64Array:
+    """µs since 1970 of each text, as `text_us` reads it alone, or `iso_us` without a unit; `NO_TIME` where it can't."""
     found = np.full(len(texts), NO_TIME, dtype=np.int64)
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     for length in np.unique(lengths).tolist():
@@ -95,11 +97,13 @@ def texts_us(texts: Sequence[str], read: Callable[[str], int]) -> Int64Array:
             group = texts if len(rows) == len(texts) else [texts[row] for row in rows.tolist()]
             letters = np.frombuffer("".join(group).encode("ascii", "replace"), dtype=np.uint8)
             found[rows] = _usual_us(np.ascontiguousarray(letters.reshape(len(rows), length).T))
-    for row in np.flatnonzero(found == NO_TIME).tolist():
-        try:
-            found[row] = read(texts[row])
-        except ValueError:
-            continue
+    rows_left = np.flatnonzero(found == NO_TIME).tolist()
+    numbers = {} if unit is None else {row: number for row in rows_left if (number := _number(texts[row])) is not None}
+    found[list(numbers)] = numbers_us(np.array(list(numbers.values()), dtype=np.float64), unit or "auto")
+    for row in rows_left:
+        if row not in numbers:
+            with contextlib.suppress(ValueError):
+                found[row] = iso_us(texts[row])
     return found
 
 
@@ -109,14 +113,22 @@ def text_us(text: str, unit: Unit = "auto") -> int:
     Raises:
         ValueError: it is none; says what was expected.
     """
-    try:
-        number = float(text) if "_" not in text else float("nan")  # Python's own form of 1_000
-    except ValueError:
+    number = _number(text)
+    if number is None:
         return iso_us(text)
     found = int(numbers_us(np.array([number]), unit)[0])
     if found == NO_TIME:
         raise ValueError(f"no time; {_EXPECTED}")
     return found
+
+
+def _number(text: str) -> float | None:
+    """A number as text, NaN for Python's own form of 1_000, which is no number elsewhere; None for any other text."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return math.nan if "_" in text else number
 
 
 def iso_us(text: str) -> int:

@@ -25,7 +25,7 @@ from monitor.detector.windowing import Samples, Windows
 from monitor.errors import Reason
 from monitor.wire.f32 import F32Format
 from monitor.wire.json_format import JsonFormat
-from monitor.wire.parsed import Float32Array, Float64Array, Int64Array, Outline, Parsed, Rejected, select
+from monitor.wire.parsed import Float32Array, Float64Array, Int64Array, Outlines, Parsed, Rejected, select, without
 from monitor.wire.stream_time import StreamTime
 from monitor.wire.timing import Times
 
@@ -64,8 +64,8 @@ class Format(Protocol):
     def parse(self, values: list[bytes | None], rows: list[int]) -> Parsed:
         """Reads the values at `rows`, none of them empty or too large."""
 
-    def outline(self, value: bytes) -> Outline:
-        """What can be told of a value that was refused."""
+    def outlines(self, values: Sequence[bytes]) -> Outlines:
+        """What can be told of values that were refused; nothing, where one is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,6 @@ class Decoder:
         self._cuts_windows = layout.window.kind == "sliding"
         max_samples = max(rules.max_samples_per_record, window_length or 0)
         series_field = rules.series.removeprefix("field:") if rules.series.startswith("field:") else None
-        self._names_series = series_field is not None
         self._header = rules.series.removeprefix("header:") if rules.series.startswith("header:") else None
         self.wants_headers = self._header is not None
         taken_off = levels.of(layout.channels)
@@ -247,30 +246,19 @@ class Decoder:
 
     def _holes(self, columns: RecordColumns, rejected: list[Rejected], reached: _Reached) -> Holes:
         rows = np.fromiter((each.row for each in rejected), np.int64, len(rejected))
-        outlines = [self._outline(columns.values[each.row] or b"", each.reason) for each in rejected]
-        parsed = Parsed(
-            rows=rows,
-            counts=np.fromiter((each.samples for each in outlines), np.int64, len(rows)),
-            values=np.empty((0, 0), dtype=np.float32),
-            stamps_us=np.fromiter((each.stamp_us for each in outlines), np.int64, len(rows)),
-            rates_hz=np.fromiter((each.rate_hz for each in outlines), np.float64, len(rows)),
-            rejected=rejected,
-            series=[each.series or b"" for each in outlines] if self._names_series else None,
-        )
+        values = [b"" if each.reason is Reason.TOO_LARGE else columns.values[each.row] or b"" for each in rejected]
+        told = self._format.outlines(values)
+        # Of a time that was wrong there is nothing to take.
+        wrong = [each.reason in (Reason.BAD_TIMESTAMP, Reason.FUTURE_TIMESTAMP) for each in rejected]
+        stamps_us = np.where(wrong, NO_TIME, told.stamps_us)
+        nothing = np.empty((0, 0), dtype=np.float32)
+        parsed = Parsed(rows, told.counts, nothing, stamps_us, told.rates_hz, rejected, told.series)
         times = Times.of(columns, parsed, self._rate_hz, self._oldest_us)
         # What can't be read is no witness: its time counts as far as the log has come without it.
         doubtful = ~times.stated | times.impossible(self._oldest_us)
         doubtful |= times.end_us > reached.before(rows) + float(self._max_future_us)
         keys = self._keys(columns, parsed)
         return Holes(rows, parsed.counts, keys, np.where(doubtful, NO_TIME, times.start_us), times.period_us)
-
-    def _outline(self, value: bytes, reason: Reason) -> Outline:
-        """What can be told of a record that was refused for `reason`; of a wrong time nothing that moves a series."""
-        if reason in (Reason.EMPTY, Reason.TOO_LARGE):
-            return Outline(1, NO_TIME, np.nan, None)
-        outline = self._format.outline(value)
-        wrong_time = reason in (Reason.BAD_TIMESTAMP, Reason.FUTURE_TIMESTAMP)
-        return outline._replace(stamp_us=NO_TIME) if wrong_time else outline
 
     def _sized(self, values: list[bytes | None]) -> tuple[list[int], list[Rejected]]:
         limit = self._rules.max_record_bytes
@@ -297,7 +285,11 @@ class Decoder:
             return [_header(headers[row], self._header) for row in parsed.rows]
         if len(parsed.rows) == len(columns.keys):
             return columns.keys
-        return [columns.keys[row] for row in parsed.rows]
+        if 2 * len(parsed.rows) < len(columns.keys):
+            return [columns.keys[row] for row in parsed.rows.tolist()]
+        absent = np.ones(len(columns.keys), dtype=np.bool_)
+        absent[parsed.rows] = False
+        return without(columns.keys, np.flatnonzero(absent).tolist())
 
 
 def _as_it_is(numbers: Float64Array) -> Float32Array:

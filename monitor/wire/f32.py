@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from monitor.detector.times import NO_TIME
 from monitor.errors import Reason
-from monitor.wire.parsed import Narrow, Outline, Parsed, Rejected, drop_infinite
+from monitor.wire.parsed import Narrow, Outlines, Parsed, Rejected, drop_infinite
 
 
 class F32Format:
@@ -40,9 +42,11 @@ class F32Format:
         parsed = Parsed(np.array(good, dtype=np.int64), counts, samples, no_times, no_rates, rejected)
         return drop_infinite(parsed)
 
-    def outline(self, value: bytes) -> Outline:
-        """What can be told of a record that is refused: so many samples as are whole, one at least."""
-        return Outline(max(1, min(len(value) // self._sample_bytes, self._max_samples)), NO_TIME, np.nan, None)
+    def outlines(self, values: Sequence[bytes]) -> Outlines:
+        """What can be told of records that are refused: so many samples as are whole."""
+        whole = np.fromiter(map(len, values), np.int64, len(values)) // self._sample_bytes
+        nothing = np.full(len(values), NO_TIME, dtype=np.int64)
+        return Outlines(np.clip(whole, 1, self._max_samples), nothing, np.full(len(values), np.nan))
 
     def _problem(self, value: bytes) -> str | None:
         samples, rest = divmod(len(value), self._sample_bytes)

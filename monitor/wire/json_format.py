@@ -21,6 +21,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Annotated, Any, TypeGuard
 
@@ -35,7 +36,7 @@ from monitor.wire.parsed import (
     Float32Array,
     Int64Array,
     Narrow,
-    Outline,
+    Outlines,
     Parsed,
     Rejected,
     drop_infinite,
@@ -51,6 +52,9 @@ _NAN_TEXT = re.compile(_NAN, re.ASCII | re.IGNORECASE)
 _STRING_OR_NAN = re.compile(
     rb'"(?:[^"\\]+|\\.?)*+"?|(?<![\w.+-])' + _NAN.encode() + rb"(?![\w.])", re.DOTALL | re.IGNORECASE
 )
+_MAY_BE_NAN = re.compile(rb"nan|1\.#", re.IGNORECASE)
+_MAY_BE_LOOSE = re.compile(rb"nan|infinity|e\+?\d{3}|\d{300}", re.IGNORECASE)
+_anything = msgspec.json.Decoder().decode
 
 Number = float | None
 _Never = Annotated[int, msgspec.Meta(gt=1, lt=0)]  # no value passes
@@ -84,8 +88,7 @@ class JsonFormat:
         # The artifact's own channel names win over ours; a field without a name is never in a record.
         for name in [name for name, field in self._names.items() if not field or field in self._channels]:
             del self._names[name]
-        self._sample_type = self._struct(Number, _Never, required=True)
-        self._sample = _decoder(self._sample_type)
+        self._sample = _decoder(self._struct(Number, _Never, required=True))
         self._chunk_types: list[Any] = [list[list[Number]]] if len(channels) > 1 else [list[Number], list[list[Number]]]
         self._strict = [_decoder(self._struct(Number, chunk) | chunk) for chunk in self._chunk_types]
         loose = list[Number | str | list[Number | str]]
@@ -109,12 +112,15 @@ class JsonFormat:
         if not of_samples:
             return drop_infinite(self._one_by_one(records, rows))
         if not again:
-            return drop_infinite(self._samples(records, np.array(rows, dtype=np.int64)))
-        sample_type = self._sample_type
-        samples = [record for record in records if type(record) is sample_type]
-        plain = self._samples(samples, np.delete(np.array(rows, dtype=np.int64), again))
+            return drop_infinite(self._samples(records, rows, again))
         odd = self._one_by_one([records[place] for place in again], [rows[place] for place in again])
-        return drop_infinite(merged(plain, odd))
+        if len(again) == len(records):
+            return drop_infinite(odd)
+        # Columns are made of all, with any sample in the odd ones' places: to copy the list would cost more.
+        stand_in = next(record for place, record in enumerate(records) if place >= len(again) or place != again[place])
+        for place in again:
+            records[place] = stand_in
+        return drop_infinite(merged(self._samples(records, rows, again), odd))
 
     def _begins_with_a_sample(self, taken: list[bytes | None]) -> bool:
         for value in taken[:_LOOK_AT]:
@@ -148,10 +154,9 @@ class JsonFormat:
             except msgspec.ValidationError:
                 raise
             except msgspec.DecodeError:
-                bare = _STRING_OR_NAN.sub(_null_for_nan, value)
-                if bare == value:
+                if _MAY_BE_NAN.search(value) is None:
                     raise
-                return self._decode_strictly(bare)
+                return self._decode_strictly(_STRING_OR_NAN.sub(_null_for_nan, value))
         except RecursionError:
             raise RecordError(Reason.MALFORMED, "nested too deeply") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -186,12 +191,12 @@ class JsonFormat:
             setattr(record, f"channel_{index}", number)
         return good and (record.values is UNSET or not isinstance(record.values, list) or _take_words(record.values))
 
-    def _samples(self, records: list[Any], rows: Int64Array) -> Parsed:
-        """Complete samples, one a record, at `rows`."""
+    def _samples(self, records: list[Any], rows: Sequence[int], left_out: list[int]) -> Parsed:
+        """Complete samples, one a record, at `rows`; without those at the places `left_out`."""
         columns = [np.array(list(map(get, records)), dtype=np.float64) for get in self._channel_of]
         return self._timed(
             Parsed(
-                rows=rows,
+                rows=np.array(rows, dtype=np.int64),
                 counts=np.ones(len(rows), dtype=np.int64),
                 values=self._narrow(np.stack(columns, axis=1)),
                 stamps_us=np.full(len(rows), NO_TIME, dtype=np.int64),
@@ -200,6 +205,7 @@ class JsonFormat:
                 series=self._series(records) if self._has_series else None,
             ),
             [record.stamp for record in records] if self._has_stamp else [],
+            left_out,
         )
 
     def _one_by_one(self, records: list[Any], rows: Sequence[int]) -> Parsed:
@@ -233,42 +239,38 @@ class JsonFormat:
             [record.stamp for record in kept],
         )
 
-    def _timed(self, parsed: Parsed, stamps: list[Any]) -> Parsed:
-        """`parsed` with the times that `stamps` say (none: no record states one), without those that say none."""
-        if stamps.count(UNSET) == len(stamps):
-            return parsed
-        times_us, unreadable = self._times_us(stamps)
-        timed = Parsed(
-            parsed.rows, parsed.counts, parsed.values, times_us, parsed.rates_hz, parsed.rejected, parsed.series
-        )
-        if not unreadable.any():
-            return timed
-        for place in np.flatnonzero(unreadable).tolist():
-            timed.rejected.append(Rejected(int(parsed.rows[place]), Reason.BAD_TIMESTAMP, self._problem(stamps[place])))
-        return select(timed, ~unreadable)
+    def _timed(self, parsed: Parsed, stamps: list[Any], left_out: Sequence[int] = ()) -> Parsed:
+        """`parsed` with the times that `stamps` say (none: no record states one), without those that can't be read."""
+        good = np.ones(len(parsed.rows), dtype=np.bool_)
+        good[list(left_out)] = False
+        kinds = set(map(type, stamps))
+        if not kinds <= {UnsetType}:
+            times_us, unreadable = self._times_us(stamps, kinds)
+            parsed = replace(parsed, stamps_us=times_us)
+            for place in np.flatnonzero(unreadable & good).tolist():
+                problem = self._problem(stamps[place])
+                parsed.rejected.append(Rejected(int(parsed.rows[place]), Reason.BAD_TIMESTAMP, problem))
+            good &= ~unreadable
+        return parsed if good.all() else select(parsed, good)
 
-    def _times_us(self, stamps: list[Any]) -> tuple[Int64Array, BoolArray]:
-        """What stamps say, in µs, `NO_TIME` where there are none; and which can't be read."""
-        kinds = list(map(type, stamps))
-        if kinds.count(float) == len(kinds):
+    def _times_us(self, stamps: list[Any], kinds: set[type]) -> tuple[Int64Array, BoolArray]:
+        """What stamps of these types say, in µs, `NO_TIME` where there are none; and which can't be read."""
+        if kinds == {float}:
             times_us = numbers_us(np.array(stamps, dtype=np.float64), self._unit)
-        elif kinds.count(str) == len(kinds):
-            times_us = texts_us(stamps, self._text_us)
+        elif kinds == {str}:
+            times_us = texts_us(stamps, self._unit)
         else:
             times_us = np.full(len(stamps), NO_TIME, dtype=np.int64)
-            floats, texts = (np.array([kind is one for kind in kinds]) for one in (float, str))
+            floats, texts = (np.array([type(stamp) is one for stamp in stamps]) for one in (float, str))
             times_us[floats] = numbers_us(np.array(list(itertools.compress(stamps, floats))), self._unit)
-            times_us[texts] = texts_us(list(itertools.compress(stamps, texts)), self._text_us)
+            times_us[texts] = texts_us(list(itertools.compress(stamps, texts)), self._unit)
             return times_us, (floats | texts) & (times_us == NO_TIME)
         return times_us, times_us == NO_TIME
-
-    def _text_us(self, text: str) -> int:
-        return text_us(text, self._unit)
 
     def _problem(self, stamp: float | str) -> str:
         if isinstance(stamp, str):
             try:
-                self._text_us(stamp)
+                text_us(stamp, self._unit)
             except ValueError as error:
                 return f"{stamp[:40]!r} is {error}"
         return f"{stamp!r} is no time, since 1970 or otherwise"
@@ -317,33 +319,33 @@ class JsonFormat:
             raise RecordError(Reason.WRONG_SHAPE, f"not every sample has {channels} numbers")
         return self._narrow(np.array(values, dtype=np.float64))
 
-    def outline(self, value: bytes) -> Outline:
-        """What can be told of a record that is refused. JSON's own reader takes NaN, Infinity and 1e999 too."""
-        try:
-            record = json.loads(value.decode())
-        except (ValueError, RecursionError):
-            return Outline(1, NO_TIME, math.nan, None)
+    def outlines(self, values: Sequence[bytes]) -> Outlines:
+        """What can be told of records that are refused."""
+        found = [self._outline(value) for value in values]
+        stamps = [stamp for _, stamp, _, _ in found]
+        return Outlines(
+            counts=np.fromiter((count for count, _, _, _ in found), np.int64, len(found)),
+            stamps_us=self._times_us(stamps, set())[0],
+            rates_hz=np.fromiter((rate for _, _, rate, _ in found), np.float64, len(found)),
+            series=[series for _, _, _, series in found] if self._has_series else None,
+        )
+
+    def _outline(self, value: bytes) -> tuple[int, float | str | UnsetType, float, bytes]:
+        """Samples, stamp, rate and series of a record."""
+        record = _read_anyhow(value)
         if not isinstance(record, dict):
-            return Outline(self._count(record), NO_TIME, math.nan, None)
+            return self._count(record), UNSET, math.nan, b""
         said = {name: record.get(field) for name, field in self._names.items()}
-        rate, series = said.get("rate_hz"), said.get("series")
-        return Outline(
-            samples=self._count(said.get("values")),
-            stamp_us=self._stamp_us(said.get("stamp")),
-            rate_hz=float(rate) if _is_number(rate) and 0 < rate < 1e300 else math.nan,
-            series=str(series).encode("utf-8", "replace") if type(series) in (str, int) else None,
+        stamp, rate, series = said.get("stamp"), said.get("rate_hz"), said.get("series")
+        return (
+            self._count(said.get("values")),
+            stamp if isinstance(stamp, str) else float(stamp) if _is_number(stamp) and abs(stamp) < 1e30 else UNSET,
+            float(rate) if _is_number(rate) and 0 < rate < 1e300 else math.nan,
+            str(series).encode("utf-8", "replace") if type(series) in (str, int) else b"",
         )
 
     def _count(self, values: Any) -> int:
         return max(1, min(len(values), self._max_samples)) if isinstance(values, list) else 1
-
-    def _stamp_us(self, stamp: Any) -> int:
-        if _is_number(stamp) and abs(stamp) < 1e30:
-            return int(numbers_us(np.array([stamp], dtype=np.float64), self._unit)[0])
-        try:
-            return self._text_us(stamp) if isinstance(stamp, str) else NO_TIME
-        except ValueError:
-            return NO_TIME
 
 
 class _Nameless:
@@ -355,6 +357,19 @@ _NAMELESS = _Nameless()
 
 def _decoder(kind: Any) -> Callable[[Any], Any]:
     return msgspec.json.Decoder(kind).decode
+
+
+def _read_anyhow(value: bytes) -> Any:
+    """Whatever a value says, None if nothing: the standard library's reader takes NaN, Infinity and 1e999 too."""
+    try:
+        return _anything(value)
+    except _UNREADABLE:
+        if _MAY_BE_LOOSE.search(value) is None:
+            return None
+    try:
+        return json.loads(value.decode())
+    except (ValueError, RecursionError):
+        return None
 
 
 def _null_for_nan(found: re.Match[bytes]) -> bytes:

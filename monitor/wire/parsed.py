@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+Item = TypeVar("Item")
 # What a format makes of numbers (..., channels): float32, less the channels' levels.
 Narrow = Callable[[Float64Array], Float32Array]
 
@@ -27,15 +28,16 @@ class Rejected(NamedTuple):
     detail: str
 
 
-class Outline(NamedTuple):
-    """What can still be told of a record that is refused: how many samples it held, one at least, and the rest as in
-    `Parsed`: its time, its rate and, where the format was asked for it, its series; None where it names none.
+@dataclass(frozen=True, slots=True)
+class Outlines:
+    """What can still be told of k records that are refused: how many samples each held, one at least, and the rest as
+    in `Parsed`; an empty series where a record names none.
     """
 
-    samples: int
-    stamp_us: int
-    rate_hz: float
-    series: bytes | None
+    counts: Int64Array
+    stamps_us: Int64Array
+    rates_hz: Float64Array
+    series: list[bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,20 @@ def select(parsed: Parsed, good: BoolArray) -> Parsed:
     )
 
 
+def without(items: list[Item], places: Sequence[int]) -> list[Item]:
+    """`items` but those at `places`, which increase: by slices, as there are few."""
+    kept: list[Item] = []
+    first = 0
+    for place in places:
+        kept += items[first:place]
+        first = place + 1
+    return kept + items[first:]
+
+
 def merged(one: Parsed, other: Parsed) -> Parsed:
     """The records of both, in the order of the poll."""
+    if not len(other.rows):
+        return replace(one, rejected=one.rejected + other.rejected)
     rows, counts = np.concatenate([one.rows, other.rows]), np.concatenate([one.counts, other.counts])
     order = np.argsort(rows, kind="stable")
     samples = np.argsort(np.repeat(rows, counts), kind="stable")

@@ -7,6 +7,7 @@ shapes take turns, so that noise meets them alike.
 from __future__ import annotations
 
 import argparse
+import gc
 import time
 from collections.abc import Callable
 
@@ -75,7 +76,9 @@ def main() -> None:
     made = polls()
     table = SeriesTable(None)
     times: dict[str, list[float]] = {name: [] for name in made}
+    gc.disable()  # as the daemon does
     for turn in range(-2, rounds):
+        gc.collect()
         for name, (columns, decoder) in made.items():
             started = time.perf_counter()
             decoded = decoder.decode(columns)

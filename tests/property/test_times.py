@@ -47,7 +47,7 @@ def alone(text: str) -> int:
 )
 @example(["2026-11-21T08:22:60Z", "2026-11-21T24:00:00Z", "2026-11-21T24:00:01Z", "2026-02-29T08:00:00Z"])
 def test_together_texts_are_read_as_alone(found: list[str]) -> None:
-    assert texts_us(found, text_us).tolist() == [alone(text) for text in found]
+    assert texts_us(found, "auto").tolist() == [alone(text) for text in found]
 
 
 @given(
@@ -60,7 +60,7 @@ def test_a_text_is_the_time_that_was_written(moment: datetime, offset_min: int, 
     expected = (aware - EPOCH) // timedelta(microseconds=1)
     naive = (moment.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
     written = [aware.isoformat(mark), moment.isoformat(mark)]
-    assert texts_us(written, iso_us).tolist() == [iso_us(text) for text in written] == [expected, naive]
+    assert texts_us(written).tolist() == [iso_us(text) for text in written] == [expected, naive]
 
 
 @pytest.mark.parametrize(

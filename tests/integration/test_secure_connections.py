@@ -11,16 +11,18 @@ import time
 import tomllib
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka.admin import KafkaAdminClient, ScramMechanism, UserScramCredentialDeletion
 
 from monitor.backends.kafka import FeedProducer, check_access, create_topic, read_topic
 from monitor.broker.certificates import Authority
 from monitor.broker.cluster import LocalKafka
-from monitor.broker.security import directory, password
+from monitor.broker.security import USER, directory, password
 from monitor.broker.state import load
 from monitor.config import Kafka
 from monitor.detector import storage
@@ -225,6 +227,41 @@ def test_a_certificate_that_is_not_right_is_told(
         server.join(10)
     for word in (where, *words):
         assert word in str(caught.value)
+
+
+def drop_user(bootstrap_servers: str) -> None:
+    """Takes the user `telltale` away."""
+    with closing(KafkaAdminClient(bootstrap_servers=bootstrap_servers)) as admin:
+        admin.alter_user_scram_credentials([UserScramCredentialDeletion(USER, ScramMechanism.SCRAM_SHA_512)])
+
+
+@pytest.mark.slow
+def test_credentials_that_become_wrong_while_we_run(tmp_path: Path) -> None:
+    """Contact is lost, with the reason; refused for a minute, at every attempt, we end with status 78."""
+    topic = f"in.{uuid.uuid4().hex[:8]}"
+    storage.save(make_artifact(kind="record", length=4, threshold=0.5), tmp_path / "artifact")
+    again = {"connections.max.reauth.ms": "3000"}
+    with LocalKafka(tmp_path / "kafka", port=0, secure=True, settings=again) as kafka:
+        good = tomllib.loads((directory(tmp_path / "kafka") / "kafka.toml").read_text())["kafka"]
+        document = {
+            "kafka": good | {"group_id": topic, "session_timeout_ms": 6000},
+            "input": {"topics": [topic], "start": "earliest"},
+            "output": {"alerts": f"{topic}.alerts", "dead_letters": f"{topic}.dead"},
+            "model": {"artifact": str(tmp_path / "artifact")},
+        }
+        create_topic(kafka.bootstrap_servers, topic)
+        with DaemonProcess(tmp_path, document).start() as daemon:
+
+            def lost() -> list[str]:
+                return [each["reason"] for each in daemon.events() if each["event"] == "Contact with Kafka lost."]
+
+            drop_user(kafka.bootstrap_servers)
+            daemon.wait_until(lost, "contact is lost")
+            assert "credentials of user 'telltale' are refused" in lost()[0]
+            assert daemon.wait(150) == 78
+        said = daemon.log_text()
+        assert "credentials of user 'telltale' are refused (SCRAM-SHA-512)" in said
+        assert password(tmp_path / "kafka") not in daemon.log_path.read_text()
 
 
 def test_secrets_are_the_users_alone(secured: Secured) -> None:

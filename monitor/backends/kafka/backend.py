@@ -115,7 +115,10 @@ class KafkaBackend:
             StalledError: records wait and the client does not fetch them.
             FencedError: another daemon joined under our identity.
             BackendError: they still wait after the client was replaced twice.
+            ConfigError: brokers are there, and have refused us for a minute.
         """
+        if self._sentinel.refused is not None:
+            raise self._sentinel.refused
         if self._holds_off(timeout_s):
             return Poll()
         if self._member.rebalancing():

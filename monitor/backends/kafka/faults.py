@@ -95,6 +95,9 @@ def explain(error: BaseException, doing: str, config: Config, reason: BaseExcept
 
 def _refused(found: BaseException | None, doing: str, config: Config) -> TelltaleError | None:
     kafka = config.kafka
+    if isinstance(found, errors.SaslAuthenticationFailedError):
+        # Not yet the end: they were good when we began, and may be changing. Who tries again for long enough decides.
+        return AbortedError(f"{doing}: Kafka refused the credentials of {principal(kafka)}: {found}")
     if isinstance(found, errors.InvalidTransactionTimeoutError):
         return ConfigError(
             f"kafka.transaction_timeout_ms: {kafka.transaction_timeout_ms} is more than the broker's "
@@ -120,10 +123,6 @@ def _refused(found: BaseException | None, doing: str, config: Config) -> Telltal
 
 def _denied(found: BaseException | None, doing: str, config: Config) -> ConfigError | None:
     kafka = config.kafka
-    if isinstance(found, errors.SaslAuthenticationFailedError):
-        return ConfigError(
-            f"{doing}: Kafka refused the credentials of {principal(kafka)}: {found}; mend kafka.username"
-        )
     if isinstance(found, errors.TopicAuthorizationFailedError):
         names = found.args[0] if found.args and isinstance(found.args[0], set | frozenset | list) else ()
         topics = sorted(str(name) for name in names) or ["<topic>"]

@@ -23,7 +23,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 from monitor.backends.abstract import AbortedError, Commit, Message, Position, TopicPartition
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.clocks import STAMPED_BY_BROKERS, BrokerClock
-from monitor.backends.kafka.connecting import connect, discard_producer
+from monitor.backends.kafka.connecting import check_access, connect, discard_producer
 from monitor.backends.kafka.faults import explain
 from monitor.backends.kafka.fences import Fences
 from monitor.backends.kafka.position import encode_position
@@ -63,7 +63,7 @@ class Transactions:
         Blocks up to about `deadline_s`, retrying with a growing pause.
 
         Raises:
-            ConfigError: credentials or permissions.
+            ConfigError: permissions at once, credentials and the like at the deadline: they may be changing just now.
             BackendError: no success before the deadline.
         """
         deadline = time.monotonic() + deadline_s
@@ -75,16 +75,15 @@ class Transactions:
                 self._producer = connect(KafkaProducer, self._config.kafka, self._settings)
                 with self._watchdog.armed(self._deadline_s, "init_transactions"):
                     self._producer.init_transactions()
-            except ConfigError:
-                raise
-            except (KafkaError, BackendError) as error:
+            except (KafkaError, BackendError, ConfigError) as error:
                 found = explain(error, "init_transactions", self._config, self._last_error())
                 self.destroy()
                 # Fenced while it began: somebody else did at the same moment. Who goes on is decided at a commit.
-                if isinstance(found, ConfigError) and not isinstance(found, FencedError):
+                if isinstance(found, ConfigError) and not isinstance(found, FencedError) and found is not error:
                     raise found from error
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
+                    check_access(self._config.kafka)
                     raise BackendError(
                         f"Kafka at {','.join(self._config.kafka.bootstrap_servers)} did not let us begin transactions "
                         f"within {deadline_s:.0f} s; the last attempt said: {found}; check the brokers' health"

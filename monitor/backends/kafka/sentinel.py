@@ -20,14 +20,16 @@ from kafka.errors import KafkaError
 
 from monitor.backends.abstract import TopicPartition
 from monitor.backends.kafka import settings
-from monitor.backends.kafka.connecting import connect
+from monitor.backends.kafka.connecting import check_access, connect
 from monitor.config import Config
-from monitor.errors import TelltaleError
+from monitor.errors import ConfigError, TelltaleError
 
 _log = logging.getLogger(__name__)
 _LONGEST_INTERVAL_S = 3.0
 _ASK_TIMEOUT_MS = settings.SENTINEL_REQUEST_TIMEOUT_MS
 _JOIN_TIMEOUT_S = 1.0
+# Refused at every attempt for so long: no broker that is being restarted, nor a password that is being changed.
+REFUSED_S = 60.0
 
 
 class Sentinel:
@@ -47,7 +49,9 @@ class Sentinel:
         self._lost = False
         self._lost_since_s = 0.0
         self._reason = ""
+        self._refused_since_s: float | None = None
         self.answered_s: float | None = None
+        self.refused: ConfigError | None = None  # why no broker lets us in any more
 
     def start(self) -> None:
         """Begins to ask. Never blocks."""
@@ -85,6 +89,8 @@ class Sentinel:
                 self._ask(consumer)
             except (KafkaError, TelltaleError, OSError) as error:
                 self._reason = str(error)
+            if self._silent_s() >= self._silence_s:
+                self._ask_why()
             self._tell()
             if self._lost:  # a client without a history looks for brokers at once, and at all addresses
                 _close(consumer)
@@ -109,13 +115,26 @@ class Sentinel:
             with self._lock:
                 self._answers |= {TopicPartition(*partition): (int(end), asked_s) for partition, end in ends.items()}
 
+    def _ask_why(self) -> None:
+        """Whether a broker is there and refuses us, as after a change of password: no client would say so (D17)."""
+        now = time.monotonic()
+        try:
+            check_access(self._config.kafka)
+        except ConfigError as error:
+            self._reason = str(error)
+            self._refused_since_s = now if self._refused_since_s is None else self._refused_since_s
+            self.refused = error if now - self._refused_since_s >= REFUSED_S else None
+        else:
+            self._refused_since_s = self.refused = None
+
+    def _silent_s(self) -> float:
+        return time.monotonic() - (self.answered_s if self.answered_s is not None else self._started_s)
+
     def _tell(self) -> None:
         """One line when contact is lost, one when it is back."""
-        now = time.monotonic()
-        since_s = self.answered_s if self.answered_s is not None else self._started_s
-        silent_s = now - since_s
+        now, silent_s = time.monotonic(), self._silent_s()
         if not self._lost and silent_s >= self._silence_s:
-            self._lost, self._lost_since_s = True, since_s
+            self._lost, self._lost_since_s = True, now - silent_s
             _log.error(
                 "Contact with Kafka lost.",
                 extra={"silent_s": round(silent_s), "servers": self._servers(), "reason": self._reason},

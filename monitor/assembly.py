@@ -11,6 +11,7 @@ from monitor.detector import storage
 from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Policy
 from monitor.detector.scoring import Scorer
+from monitor.detector.windowing import ring_capacity
 from monitor.errors import ArtifactError, ConfigError
 from monitor.processor import Processor
 from monitor.wire import InputRules
@@ -34,8 +35,11 @@ def load_detector(path: Path) -> tuple[Artifact, Scorer]:
 # A series' state is one Kafka message at least, and a message is 1 MiB at most by Kafka's own default.
 MAX_STATE_BYTES = 900_000
 MAX_TOLD_NUMBERS = 10_000
-# What the windows of one partition may take: a flood of new series is refused before memory runs out.
+# What the series of one partition may take, and take unless the configuration says how many there are.
 MAX_PARTITION_BYTES = 4 * 2**30
+PARTITION_BYTES = 512 * 2**20
+MOST_SERIES = 100_000
+NAME_BYTES = 512  # name and bookkeeping of a series
 
 
 def make_processor(config: Config, artifact: Artifact) -> Processor:
@@ -66,7 +70,9 @@ def make_processor(config: Config, artifact: Artifact) -> Processor:
         max_record_bytes=source.max_record_bytes,
         damaged_batches=source.damaged_batches,
         max_samples_per_record=source.max_samples_per_record,
-        max_series=source.max_series,
+        max_series=most_series(config, artifact),
+        series_ttl=source.series_ttl,
+        beyond_end=source.beyond_end,
         max_future_ms=source.max_future_ms,
     )
     policy = Policy(
@@ -75,14 +81,28 @@ def make_processor(config: Config, artifact: Artifact) -> Processor:
     return Processor(artifact.manifest, writer, rules, policy)
 
 
+def bytes_of_series(artifact: Artifact) -> int:
+    """What a series takes in memory: its ring holds two to four windows, records that are windows need none."""
+    length, channels = artifact.manifest.window_shape
+    if artifact.manifest.window.kind != "sliding":
+        return NAME_BYTES
+    return NAME_BYTES + ring_capacity(length) * (4 * channels + 16)
+
+
+def most_series(config: Config, artifact: Artifact) -> int:
+    """How many series a partition remembers: as configured, else as many as its share of memory holds."""
+    affordable = max(1, min(MOST_SERIES, PARTITION_BYTES // bytes_of_series(artifact)))
+    return config.input.max_series or affordable
+
+
 def _check_sizes(config: Config, artifact: Artifact) -> None:
     length, channels = artifact.manifest.window_shape
-    ring_bytes = 4 * length * (4 * channels + 16)  # up to four windows long
-    if artifact.manifest.window.kind == "sliding" and config.input.max_series * ring_bytes > MAX_PARTITION_BYTES:
+    series_bytes = bytes_of_series(artifact)
+    if (config.input.max_series or 0) * series_bytes > MAX_PARTITION_BYTES:
         raise ConfigError(
             f"input.max_series: {config.input.max_series} series of {length} x {channels} windows could take "
-            f"{config.input.max_series * ring_bytes / 2**30:.1f} GiB in one partition; set it to "
-            f"{MAX_PARTITION_BYTES // ring_bytes} or less"
+            f"{(config.input.max_series or 0) * series_bytes / 2**30:.1f} GiB in one partition; set it to "
+            f"{MAX_PARTITION_BYTES // series_bytes} or less"
         )
     if artifact.manifest.window.kind == "sliding" and length * (4 * channels + 16) > MAX_STATE_BYTES:
         raise ConfigError(

@@ -155,8 +155,17 @@ class Input(Section):
         "hold them), skip what its sender made unreadable.",
     )
     max_samples_per_record: int = Field(10_000, ge=1, description="A longer chunk goes to the dead letters.")
-    max_series: int = Field(
-        20_000, ge=1, description="Series per partition (sliding windows); records of further ones are dead letters."
+    max_series: int | None = Field(
+        None,
+        ge=1,
+        examples=[20_000],
+        description="Series remembered per partition; for one more, the one silent longest is forgotten. Absent: as "
+        "many as fit 512 MiB, at most 100,000.",
+    )
+    series_ttl: int = Field(
+        7_776_000,
+        ge=0,
+        description="Seconds of silence, in the partition's event time, after which a series is forgotten; 0: never.",
     )
     max_future_ms: int = Field(
         3_600_000,

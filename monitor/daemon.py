@@ -49,6 +49,7 @@ FINISHING_SHARE = 0.25
 # was there before the loop began is frozen, so a run takes a millisecond or two.
 GC_INTERVAL_S = 30.0
 VITALS_INTERVAL_S = 1.0
+FORGOTTEN_INTERVAL_S = 60.0
 
 
 # What an operator must hear of when a partition is taken over, and what he can do.
@@ -95,6 +96,8 @@ class Daemon:
         self._told_damage = damage.Telling()
         self._failures = 0  # in a row
         self._collected_s = self._looked_s = clock()
+        self._counted_s = -FORGOTTEN_INTERVAL_S
+        self._forgotten_said = 0
 
     def stop(self) -> None:
         """Asks the loop to end after its present turn; safe to call from a signal handler."""
@@ -194,7 +197,7 @@ class Daemon:
         started = self._clock()
         restored = self._backend.restore(partition)
         start = self._start_offset(partition, restored)
-        resumed = self._processor.assign(partition, restored, start, self._config.input.beyond_end)
+        resumed = self._processor.assign(partition, restored, start)
         self._say_how(partition, resumed, restored)
         # Committed at once where it begins elsewhere than at the last commit, so that a crash now does not.
         self._checkpoints.begin(partition, self._clock(), at_once=resumed.irregular)
@@ -378,6 +381,20 @@ class Daemon:
             self._vitals.compilations = self._scorer.compilations
             self._vitals.clock_ahead_s = self._backend.clock_ahead_s()
             self._vitals.partitions = partitions
+        if now - self._counted_s > FORGOTTEN_INTERVAL_S:
+            self._counted_s = now
+            self._say_forgotten()
+
+    def _say_forgotten(self) -> None:
+        """How many series were forgotten for want of room since it was said last."""
+        forgotten = self._processor.counts.forgotten["forgotten"]
+        if forgotten > self._forgotten_said:
+            log.warning(
+                "Series were forgotten for new ones; if they are still sending, raise input.max_series.",
+                forgotten=forgotten - self._forgotten_said,
+                max_series=self._processor.max_series,
+            )
+            self._forgotten_said = forgotten
 
 
 def _size(outputs: Outputs) -> int:

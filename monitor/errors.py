@@ -95,7 +95,6 @@ class Reason(StrEnum):
     BAD_TIMESTAMP = "bad_timestamp"
     FUTURE_TIMESTAMP = "future_timestamp"
     BAD_SERIES = "bad_series"
-    TOO_MANY_SERIES = "too_many_series"
     CORRUPT_BATCH = "corrupt_batch"
     UNREADABLE_BATCH = "unreadable_batch"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,10 +14,10 @@ from monitor.alerts import ENDINGS, Alert, Ending, Reason
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, StateRecord, TopicPartition
 from monitor.detector.decision import Incident, Verdict
 from monitor.detector.spec import Manifest
-from monitor.detector.windowing import SlidingWindower
-from monitor.resuming import BeyondEnd, How, Resumed
-from monitor.series import SeriesTable
-from monitor.wire import Rejected, StreamTime
+from monitor.detector.windowing import SlidingWindower, Windows
+from monitor.registry import Forgotten, Fresh, SeriesRegistry
+from monitor.resuming import How, Resumed
+from monitor.wire import InputRules, Rejected, StreamTime
 
 Float32Array = NDArray[np.float32]
 
@@ -53,6 +53,7 @@ class Counts:
     batches_damaged: Counter[tuple[str, str]] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
     given_up: Counter[str] = field(default_factory=Counter)
+    forgotten: Counter[str] = field(default_factory=Counter)
     examples: dict[str, Example] = field(default_factory=dict)  # by reason (or late, unscorable): the newest
     ratio_sum: float = 0.0
     ratios: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(RATIO_BUCKETS) + 1, dtype=np.int64))
@@ -92,12 +93,14 @@ class Counts:
 class PartitionState:
     """Everything remembered of one partition."""
 
-    def __init__(self, name: TopicPartition, manifest: Manifest, max_series: int) -> None:
+    def __init__(
+        self, name: TopicPartition, manifest: Manifest, rules: InputRules, line: Callable[[str], float]
+    ) -> None:
+        """`line` is the threshold of a series by its name."""
         window = manifest.window
         self.name = name
         self._channels = [channel.scored for channel in manifest.channels]  # other levels are other samples
-        # Windows cost memory by series; whole records cost none, and forget their series in a restart.
-        self.series = SeriesTable(max_series if manifest.window.kind == "sliding" else None)
+        self.series = SeriesRegistry(rules.max_series, rules.series_ttl * 1_000_000)
         self.windower: SlidingWindower | None = None
         if window.kind == "sliding":
             gap_us = None if window.max_gap_ms is None else round(window.max_gap_ms * 1000)
@@ -105,10 +108,16 @@ class PartitionState:
         self.time = StreamTime()
         self._time_at = (0, StreamTime())  # an input offset, and the time there: at the newest checkpoint
         self._ticks_written = 0
-        self.lines = np.empty(0, dtype=np.float32)  # thresholds of the series, where they have their own
+        self._line = line
+        self._serials = np.empty(0, dtype=np.int64)  # of the series that has a row, by row
+        self._lines = np.empty(0, dtype=np.float32)  # its threshold, by row
+        self.incidents: dict[int, Incident] = {}  # those that are not at rest, by serial
+        self.restored: dict[bytes, Incident] = {}  # until the first record is decided, since windows move series about
+        self.leaving: deque[Forgotten] = deque()  # forgotten, but windows of theirs may still have to be decided
         self.touched: set[bytes] = set()  # series whose incident moved since the last commit
         self.stored: set[bytes] = set()  # series whose incident record in the log is not a tombstone
         self.ended: list[tuple[Incident, Ending]] = []  # incidents that nobody can close any more, to be published
+        self.live = False  # a record was decided
         self.offset = 0  # first input offset not decided yet
         self.read_to = 0  # first input offset not read yet; behind `live_from` while windows are being refilled
         self.live_from = 0
@@ -127,19 +136,19 @@ class PartitionState:
         name: TopicPartition,
         restored: Restored,
         start: int,
-        beyond_end: BeyondEnd,
         manifest: Manifest,
-        max_series: int,
+        rules: InputRules,
+        line: Callable[[str], float],
     ) -> tuple[PartitionState, Resumed]:
         """A partition's state as far as the log remembers it and it can be followed; `resuming` says where it goes on.
 
         Raises:
-            ConfigError: the log ends before the group's position, and `beyond_end` says to stop.
+            ConfigError: the log ends before the group's position, and `input.beyond_end` says to stop.
         """
         mark = state.newest_mark(name, restored.state)
         known = state.knows(name, restored.state)
-        point = resuming.find(name, restored, mark, start, beyond_end, state=known)
-        made, resumed = cls(name, manifest, max_series), point.resumed
+        point = resuming.find(name, restored, mark, start, rules.beyond_end, state=known)
+        made, resumed = cls(name, manifest, rules, line), point.resumed
         made._topic_id, made._partitions = restored.topic_id, restored.partitions
         if restored.position is not None and resumed.how is not How.TOPIC_RECREATED:
             made._partitions = restored.position.partitions or restored.partitions
@@ -163,15 +172,14 @@ class PartitionState:
             return str(error)
         self.stored.update(found)
         if resumed.how is not How.TOPIC_RECREATED:
-            for key, incident in found.items():
-                self.series.incidents[self.series.register(key)] = incident
+            self.restored = found
             return ""
         for key, incident in found.items():
             self.touched.add(key)
-            self._end(self.name, key, incident, resumed.begin, incident.ended_us, "topic_recreated")
+            self.end(self.name, key, incident, resumed.begin, incident.ended_us, "topic_recreated")
         for place, key, incident in state.orphaned_incidents(self.name.topic, self._partitions, records):
             self._orphans.append((place, state.incident_key(place, key), None))
-            self._end(place, key, incident, 0, incident.ended_us, "topic_recreated")
+            self.end(place, key, incident, 0, incident.ended_us, "topic_recreated")
         return ""
 
     def _recall_time(self, position: Position, records: Sequence[StateRecord]) -> None:
@@ -182,25 +190,27 @@ class PartitionState:
             self._time_at = (position.replay_from, replace(found))
             self._ticks_written = len(found.ticks)
 
-    def _end(
+    def end(
         self, place: TopicPartition, key: bytes, incident: Incident, offset: int, at_us: int, reason: Reason
     ) -> None:
+        """Ends an incident without a window, at an input offset and its event time; told only if it was open."""
         if incident.open:
             ending = Ending(partition=place, series=key.decode(), offset=offset, at_us=at_us, reason=reason)
             self.ended.append((incident, ending))
 
     def _refill(self, position: Position, records: Sequence[StateRecord], manifest: Manifest) -> str:
         """Puts the checkpoint's windows back, so that reading may begin where it stands; else what is wrong with it."""
-        if self.windower is None:
-            return ""
+        length = None if self.windower is None else manifest.window.length
         try:
-            keys, tails = state.decode_checkpoint(
-                self.name, position.replay_from, records, length=manifest.window.length, channels=self._channels
+            found = state.decode_checkpoint(
+                self.name, position.replay_from, records, length=length, channels=self._channels
             )
         except state.StateError as error:
             return str(error)
-        rows = np.fromiter(map(self.series.register, keys), np.int64, len(keys))
-        self.windower.set_tails(rows, tails)
+        fresh = self.series.restore(found.series, found.seen_us)
+        self.begin_segment(fresh)
+        if self.windower is not None:
+            self.windower.set_tails(np.array(fresh.rows, dtype=np.int64), found.tails)
         self.read_to = self._checkpointed_at = position.replay_from
         return ""
 
@@ -209,14 +219,13 @@ class PartitionState:
 
     @property
     def wants_checkpoint(self) -> bool:
-        """Something was decided since the last one, and windows stand for it."""
+        """Something was decided since the last one, and the state stands for it."""
         return not self.refilling and self._checkpointed_at != self.offset
 
     def checkpoint_bytes(self) -> int:
         """About the size of a checkpoint."""
-        if self.windower is None:
-            return 0
-        return len(self.series) * (self.windower.length * (4 * len(self._channels) + 16) + 64)
+        window_bytes = 0 if self.windower is None else self.windower.length * (4 * len(self._channels) + 16)
+        return len(self.series) * (window_bytes + 72)
 
     @property
     def refilling(self) -> bool:
@@ -228,11 +237,65 @@ class PartitionState:
         self.read_to = next_offset
         self.offset = max(next_offset, self.live_from)
 
+    def go_live(self, offset: int, time_us: int) -> Fresh:
+        """Before the first record is decided: every series gets its incident back, and who is over the limit goes.
+
+        Returns:
+            The rows of series of which there is no more than an incident: their windows were lost.
+        """
+        self.live = True
+        unknown = [key for key in self.restored if self.series.serial(key) is None]
+        fresh = self.series.recall(unknown, time_us)
+        for key, incident in self.restored.items():
+            serial = self.series.serial(key)
+            assert serial is not None
+            self.incidents[serial] = incident
+        self.restored = {}
+        self.leaving.extend(self.series.shrink(offset, time_us))
+        return fresh
+
+    def begin_segment(self, fresh: Fresh) -> None:
+        """Gives the rows of new series to them."""
+        rows = self.series.rows
+        if self.windower is not None:
+            self.windower.grow(rows, self.series.most_rows)
+            self.windower.clear(np.array(fresh.rows, dtype=np.int64))
+        if rows > len(self._serials):
+            room = np.zeros(max(rows, 2 * len(self._serials)) - len(self._serials), dtype=np.int64)
+            self._serials = np.concatenate([self._serials, room])
+            self._lines = np.concatenate([self._lines, room.astype(np.float32)])
+        self._serials[fresh.rows] = fresh.serials
+        names = self.series.names
+        self._lines[fresh.rows] = [self._line(names.get(serial, "")) for serial in fresh.serials]
+
+    def known(self, windows: Windows) -> tuple[Windows, Float32Array]:
+        """`windows` of rows as windows of serial numbers, which stay when rows go to others; and their thresholds."""
+        return replace(windows, series=self._serials[windows.series]), self._lines[windows.series]
+
+    def let_go(self, until: float) -> None:
+        """Ends what is left of series that were forgotten up to offset `until`; all windows before it are decided."""
+        while self.leaving and self.leaving[0].offset <= until:
+            gone = self.leaving.popleft()
+            key = self.series.release(gone.serial).encode()
+            incident = self.incidents.pop(gone.serial, None)
+            if incident is not None:
+                self.touched.add(key)
+                self.end(self.name, key, incident, gone.offset, gone.at_us, gone.reason)
+
+    @property
+    def open_incidents(self) -> int:
+        """How many incidents are open."""
+        return sum(incident.open for found in (self.incidents, self.restored) for incident in found.values())
+
+    def _incident(self, key: bytes) -> Incident | None:
+        serial = self.series.serial(key)
+        return self.restored.get(key) if serial is None or not self.live else self.incidents.get(serial)
+
     def take_changes(self) -> list[tuple[TopicPartition, bytes, bytes | None]]:
         """Incident records of the series that were touched since the last call; a tombstone for one now at rest."""
         changes, self._orphans = self._orphans, []
         for key in sorted(self.touched):
-            incident = self.series.incident(key)
+            incident = self._incident(key)
             value = None if incident is None else state.encode_incident(incident)
             if value is None and key not in self.stored:
                 continue
@@ -250,19 +313,16 @@ class PartitionState:
     def checkpoint(self) -> list[tuple[bytes, bytes]]:
         """Records that stand for the whole state at `offset`: all windows, and every incident that is not at rest."""
         self._checkpointed_at = self.offset
-        series = self.series
+        open_ones = {self.series.names[serial].encode(): incident for serial, incident in self.incidents.items()}
         incidents = [
-            (state.incident_key(self.name, series.keys[number]), value)
-            for number, incident in sorted(series.incidents.items())
+            (state.incident_key(self.name, key), value)
+            for key, incident in sorted((open_ones | self.restored).items())
             if (value := state.encode_incident(incident)) is not None
         ]
-        # A record artifact has no windows to keep: an empty checkpoint still marks where the incidents begin.
-        windower = self.windower or SlidingWindower(1, 1, 1)
-        rows = np.arange(len(series) if self.windower is not None else 0)
-        windower.grow(len(rows))
-        keys = series.keys[: len(rows)]
-        mark = state.Mark(self.offset, self._topic_id)
-        shards = state.encode_checkpoint(self.name, mark, self._channels, keys, windower.tails(rows))
+        rows, keys, seen_us = self.series.by_age()
+        tails = state.no_tails(len(rows), len(self._channels)) if self.windower is None else self.windower.tails(rows)
+        mark, checkpoint = state.Mark(self.offset, self._topic_id), state.Checkpoint(keys, seen_us, tails)
+        shards = state.encode_checkpoint(self.name, mark, self._channels, checkpoint)
         return [*shards, *incidents, *self._checkpoint_time()]
 
     def _checkpoint_time(self) -> list[tuple[bytes, bytes]]:
@@ -274,7 +334,7 @@ class PartitionState:
 
     def position(self, *, checkpointed: bool) -> Position:
         """What to commit."""
-        replay_from = self.offset if checkpointed or self.windower is None else self._replay_from
+        replay_from = self.offset if checkpointed else self._replay_from
         return Position(self.offset, replay_from, self._state_from, self._topic_id, self._partitions)
 
     def committed(self, position: Position) -> None:

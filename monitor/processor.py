@@ -17,9 +17,11 @@ samples there. Where the rules say to stop at it, nothing behind it is read, and
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +36,8 @@ from monitor.detector.spec import Manifest
 from monitor.detector.windowing import Samples, Windows, mend_missing
 from monitor.errors import Reason
 from monitor.partition import Counts, Example, PartitionState
-from monitor.resuming import BeyondEnd, Resumed
+from monitor.registry import Forgotten, Fresh, segments_of
+from monitor.resuming import Resumed
 from monitor.wire import Decoder, Holes, InputRules
 
 Float32Array = NDArray[np.float32]
@@ -47,12 +50,40 @@ MAX_SLICE = 65_536
 MOST_CALLS = 16
 
 
+class _Cut(NamedTuple):
+    """Windows of series by their serial numbers, and their thresholds (n,)."""
+
+    windows: Windows
+    lines: Float32Array
+
+    def rows(self, rows: slice) -> _Cut:
+        return _Cut(self.windows[rows], self.lines[rows])
+
+
+class _Work(NamedTuple):
+    """What waits to be cut or scored, None for a damaged batch; `fresh` are the series that begin with it."""
+
+    partition: PartitionState
+    taken: Samples | Windows | _Cut | None
+    live: bool
+    fresh: Fresh | None = None
+
+
+class Piece(NamedTuple):
+    """Windows of one partition, each one's threshold and its share of missing numbers."""
+
+    partition: PartitionState
+    windows: Windows
+    lines: Float32Array
+    missing_ratio: Float32Array
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Windows to score: `values` is (n, length, channels); `pieces` say whose they are."""
 
     values: Float32Array
-    pieces: list[tuple[PartitionState, Windows, Float32Array]]
+    pieces: list[Piece]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +106,17 @@ class Processor:
         self._writer = writer
         self._policy = policy
         self._decoder = Decoder(manifest, rules)
-        self._max_series = rules.max_series
+        self._rules = rules
         self._damaged_batches = rules.damaged_batches
         self._partitions: dict[TopicPartition, PartitionState] = {}
-        # None stands for a damaged batch
-        self._queue: deque[tuple[PartitionState, Samples | Windows | None, bool]] = deque()
+        self._queue: deque[_Work] = deque()
         self._passed: list[tuple[TopicPartition, Damaged, bool]] = []
         window_bytes = 4 * manifest.window.length * len(manifest.channels)
         self._slice = max(1, min(MAX_SLICE, PENDING_BYTES // window_bytes))
         self._alerts: list[alerts.Alert] = []
         self._dead_letters: list[DeadLetter] = []
         self.wants_headers = self._decoder.wants_headers
+        self.max_series = rules.max_series
         self.threshold = writer.threshold
         self.series_thresholds = writer.series_thresholds
 
@@ -133,28 +164,31 @@ class Processor:
 
     def open_incidents(self) -> int:
         """Incidents open in all assigned partitions."""
-        return sum(i.open for partition in self._partitions.values() for i in partition.series.incidents.values())
+        return sum(partition.open_incidents for partition in self._partitions.values())
 
-    def assign(
-        self, partition: TopicPartition, restored: Restored, start: int, beyond_end: BeyondEnd = "stop"
-    ) -> Resumed:
+    def assign(self, partition: TopicPartition, restored: Restored, start: int) -> Resumed:
         """Takes a partition over as `restored` remembers it; `start` is where to begin if it remembers nothing.
 
         Raises:
-            ConfigError: the log ends before the group's position, and `beyond_end` says to stop.
+            ConfigError: the log ends before the group's position, and `input.beyond_end` says to stop.
         """
-        made, resumed = PartitionState.resume(partition, restored, start, beyond_end, self._manifest, self._max_series)
+        made, resumed = PartitionState.resume(
+            partition, restored, start, self._manifest, self._rules, self._writer.line
+        )
         self._partitions[partition] = made
-        self._alerts += [self._writer.end(*ended) for ended in made.ended]
-        made.ended.clear()
+        self._tell_ends(made)
         return resumed
+
+    def _tell_ends(self, partition: PartitionState) -> None:
+        self._alerts += [self._writer.end(*ended) for ended in partition.ended]
+        partition.ended.clear()
 
     def revoke(self, partition: TopicPartition) -> None:
         """Forgets a partition, and everything about it that was not taken yet."""
         gone = self._partitions.pop(partition, None)
         if gone is None:
             return
-        self._queue = deque(item for item in self._queue if item[0] is not gone)
+        self._queue = deque(item for item in self._queue if item.partition is not gone)
         place = (partition.topic, partition.partition)
         self._alerts = [a for a in self._alerts if (a.data.kafka.topic, a.data.kafka.partition) != place]
         self._dead_letters = [d for d in self._dead_letters if d.partition != partition]
@@ -184,7 +218,7 @@ class Processor:
             partition.stopped_at = damaged
             return
         if partition.windower is not None:
-            self._queue.append((partition, None, live))
+            self._queue.append(_Work(partition, None, live))
         if live:
             first = max(damaged.first_offset, partition.live_from)  # what lies before was decided when it was whole
             self._dead_letters.append(DeadLetter.of_batch(partition.name, replace(damaged, first_offset=first)))
@@ -197,63 +231,104 @@ class Processor:
             return True
         return self._damaged_batches == "auto" and damaged.reason is Reason.CORRUPT_BATCH
 
-    def _restart(self, partition: PartitionState, *, live: bool) -> None:
+    def _restart(self, partition: PartitionState, *, live: bool) -> Windows:
         """Every series may have lost samples in a damaged batch: no window is cut across it as if it were whole."""
         assert partition.windower is not None
         restarted = partition.windower.restart()
         if live:
             self.counts.gaps += restarted
+        return self._nothing()
 
     def _enqueue(self, partition: PartitionState, columns: RecordColumns, now_us: int | None, *, live: bool) -> None:
         decoded = self._decoder.decode(columns, partition.time, now_us, live=live)
-        series, refused = partition.series.number(decoded.keys, decoded.rows)
-        if refused:
-            decoded, series = decoded.where(series >= 0), series[series >= 0]
+        if live and not partition.live and len(decoded.rows):
+            first_offset = int(columns.offsets[decoded.rows[0]])
+            fresh = partition.go_live(first_offset, int(decoded.start_us[0]))
+            self._queue.append(_Work(partition, self._nothing(), live, fresh))
+            self.counts.forgotten.update(gone.reason for gone in partition.leaving)
         offsets = columns.offsets[decoded.rows]
+        numbered = partition.series.number(decoded.keys, decoded.rows, offsets, decoded.start_us)
+        series = numbered.rows
+        if numbered.rejected:
+            decoded, offsets, series = decoded.where(series >= 0), offsets[series >= 0], series[series >= 0]
+        self._note_forgotten(partition, numbered.forgotten, live=live)
         if partition.windower is not None:
-            partition.windower.grow(len(partition.series))
             samples = decoded.samples(series, offsets)
             if decoded.holes is not None:
                 samples = self._with_holes(partition, samples, decoded.holes, columns)
-            self._queue.append((partition, samples, live))
-        elif live:
-            self._queue.append((partition, decoded.windows(series, offsets, self._manifest.window.length), live))
+            for part, begins in segments_of(numbered.segments, samples.offset):
+                self._queue.append(_Work(partition, samples[part], live, begins))
+        else:
+            windows = decoded.windows(series, offsets, self._manifest.window.length)
+            for part, begins in segments_of(numbered.segments, windows.last_offset):
+                self._queue.append(_Work(partition, windows[part] if live else windows[:0], live, begins))
         if live:
-            rejected = sorted(decoded.rejected + refused)
+            rejected = sorted(decoded.rejected + numbered.rejected)
             self._dead_letters += [DeadLetter.of(columns, *rejection) for rejection in rejected]
             self.counts.received(columns, rejected, decoded.values)
 
     def _with_holes(self, partition: PartitionState, samples: Samples, holes: Holes, columns: RecordColumns) -> Samples:
         """`samples` and what records leave that were refused, as far as their series is known, in log order."""
-        series = partition.series.known(holes.keys)
-        left = holes.samples(series, columns.offsets[holes.rows], len(self._manifest.channels))
+        offsets = columns.offsets[holes.rows]
+        left = holes.samples(partition.series.rows_before(holes.keys, offsets), offsets, len(self._manifest.channels))
         return Samples.concatenate([samples, left]).in_log_order() if len(left) else samples
+
+    def _nothing(self) -> Windows:
+        none = np.empty(0, dtype=np.int64)
+        values = np.empty((0, *self._manifest.window_shape), dtype=np.float32)
+        return Windows(none, values, none, none, none, none, none)
+
+    def _note_forgotten(self, partition: PartitionState, forgotten: list[Forgotten], *, live: bool) -> None:
+        if live:
+            partition.leaving.extend(forgotten)
+            self.counts.forgotten.update(gone.reason for gone in forgotten)
+        else:  # what that meant was decided before
+            for gone in forgotten:
+                partition.series.release(gone.serial)
 
     def next_batch(self) -> Batch | None:
         """Cuts windows out of what was received, some whole batches of them; None when there are no more."""
-        pieces: list[tuple[PartitionState, Windows, Float32Array]] = []
+        pieces: list[Piece] = []
         rows, batch_rows = 0, self._manifest.batch_rows
         while self._queue and rows < batch_rows:
-            partition, taken, live = self._queue.popleft()
-            if taken is None:
-                self._restart(partition, live=live)
-                continue
-            if len(taken) > self._slice:
-                self._queue.appendleft((partition, taken[self._slice :], live))
-                taken = taken[: self._slice]
-            windows = taken if isinstance(taken, Windows) else self._cut(partition, taken, live=live)
-            whole = min((rows + len(windows)) // batch_rows, MOST_CALLS) * batch_rows - rows
-            if 0 < whole < len(windows):  # what is over waits for the next batch, rather than to be padded
-                self._queue.appendleft((partition, windows[whole:], live))
-                windows = windows[:whole]
-            if len(windows):
-                values, missing_ratio = mend_missing(windows.values, self._manifest.window.max_missing_ratio)
-                pieces.append((partition, replace(windows, values=values), missing_ratio))
-                rows += len(windows)
+            partition, cut, live = self._next_cut()
+            whole = min((rows + len(cut.windows)) // batch_rows, MOST_CALLS) * batch_rows - rows
+            if 0 < whole < len(cut.windows):  # what is over waits for the next batch, rather than to be padded
+                self._queue.appendleft(_Work(partition, cut.rows(slice(whole, None)), live))
+                cut = cut.rows(slice(whole))
+            if len(cut.windows):
+                values, missing_ratio = mend_missing(cut.windows.values, self._manifest.window.max_missing_ratio)
+                pieces.append(Piece(partition, replace(cut.windows, values=values), cut.lines, missing_ratio))
+                rows += len(cut.windows)
         if not pieces:
+            self._settle()
             return None
-        values = pieces[0][1].values if len(pieces) == 1 else np.concatenate([piece[1].values for piece in pieces])
+        values = pieces[0].windows.values
+        if len(pieces) > 1:
+            values = np.concatenate([piece.windows.values for piece in pieces])
         return Batch(values, pieces)
+
+    def _next_cut(self) -> tuple[PartitionState, _Cut, bool]:
+        """The windows of the next that waits, as much of it as one slice holds."""
+        partition, taken, live, fresh = self._queue.popleft()
+        if fresh is not None:
+            partition.begin_segment(fresh)
+        if isinstance(taken, _Cut):
+            return partition, taken, live
+        if taken is None:
+            return partition, _Cut(*partition.known(self._restart(partition, live=live))), live
+        if len(taken) > self._slice:
+            self._queue.appendleft(_Work(partition, taken[self._slice :], live))
+            taken = taken[: self._slice]
+        windows = taken if isinstance(taken, Windows) else self._cut(partition, taken, live=live)
+        return partition, _Cut(*partition.known(windows)), live
+
+    def _settle(self) -> None:
+        """Everything is decided: nothing refers to the series any more that were forgotten on the way."""
+        for partition in self._partitions.values():
+            if partition.leaving:
+                partition.let_go(math.inf)
+                self._tell_ends(partition)
 
     def _cut(self, partition: PartitionState, samples: Samples, *, live: bool) -> Windows:
         assert partition.windower is not None
@@ -269,54 +344,42 @@ class Processor:
 
     def receive_scores(self, batch: Batch, scores: Float32Array, reconstructions: Float32Array) -> None:
         """Decides on every window of `batch` and moves the incidents on."""
-        lines = np.concatenate([self._lines(partition, windows) for partition, windows, _ in batch.pieces])
+        lines = np.concatenate([piece.lines for piece in batch.pieces])
         verdicts = decision.decide(scores, lines)
         self.counts.scored(scores, verdicts, lines)
         first = 0
-        for partition, windows, missing_ratio in batch.pieces:
-            rows = slice(first, first + len(windows))
-            first += len(windows)
-            if missing_ratio.any():
-                self._note_unscorable(partition, windows, missing_ratio, verdicts[rows])
-            self._decide(partition, windows, missing_ratio, scores[rows], verdicts[rows], reconstructions[rows])
+        for piece in batch.pieces:
+            rows = slice(first, first + len(piece.windows))
+            first += len(piece.windows)
+            if piece.missing_ratio.any():
+                self._note_unscorable(piece, verdicts[rows])
+            self._decide(piece, scores[rows], verdicts[rows], reconstructions[rows])
 
-    def _note_unscorable(
-        self, partition: PartitionState, windows: Windows, missing_ratio: Float32Array, verdicts: NDArray[np.int8]
-    ) -> None:
+    def _note_unscorable(self, piece: Piece, verdicts: NDArray[np.int8]) -> None:
         found = np.flatnonzero(verdicts == Verdict.UNSCORABLE)
         if len(found):
             row = found[-1]
-            name = partition.series.names[int(windows.series[row])]
-            detail = f"series {name!r}: {missing_ratio[row]:.0%} of the window ending here is missing"
-            self.counts.examples["unscorable"] = Example(partition.name, int(windows.last_offset[row]), detail)
-
-    def _lines(self, partition: PartitionState, windows: Windows) -> Float32Array:
-        """The threshold of each window: its series' own, or the artifact's."""
-        if not self.series_thresholds:
-            return np.full(len(windows), self.threshold, dtype=np.float32)
-        fresh = partition.series.names[len(partition.lines) :]
-        if fresh:
-            lines = np.fromiter(map(self._writer.line, fresh), np.float32, len(fresh))
-            partition.lines = np.concatenate([partition.lines, lines])
-        return partition.lines[windows.series]
+            name = piece.partition.series.names[int(piece.windows.series[row])]
+            detail = f"series {name!r}: {piece.missing_ratio[row]:.0%} of the window ending here is missing"
+            offset = int(piece.windows.last_offset[row])
+            self.counts.examples["unscorable"] = Example(piece.partition.name, offset, detail)
 
     def _decide(
-        self,
-        partition: PartitionState,
-        windows: Windows,
-        missing_ratio: Float32Array,
-        scores: Float32Array,
-        verdicts: NDArray[np.int8],
-        reconstructions: Float32Array,
+        self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8], reconstructions: Float32Array
     ) -> None:
-        incidents = partition.series.incidents
+        partition, windows, missing_ratio = piece.partition, piece.windows, piece.missing_ratio
+        incidents = partition.incidents
         over = verdicts == Verdict.ANOMALY
         if not over.any() and not incidents:
             return
         # Only the series with an incident, or a window over the threshold, have anything to decide.
         restless = set(incidents).union(windows.series[over].tolist())
         for row in np.flatnonzero(np.isin(windows.series, list(restless))).tolist():
+            if partition.leaving:
+                partition.let_go(int(windows.last_offset[row]))
+                self._tell_ends(partition)
             series = int(windows.series[row])
+            name = partition.series.names[series]
             incident = incidents.get(series)
             if incident is None:
                 if not over[row]:
@@ -324,14 +387,14 @@ class Processor:
                 incident = incidents[series] = Incident()
             score = float(scores[row])
             start_us, end_us = int(windows.start_us[row]), int(windows.end_us[row])
-            threshold = self._writer.line(partition.series.names[series])
+            threshold = self._writer.line(name)
             ratio = score / threshold
             status = decision.step(incident, int(verdicts[row]), ratio, start_us, end_us, self._policy)
-            partition.touched.add(partition.series.keys[series])
+            partition.touched.add(name.encode())
             if status is not None:
                 cause = Cause(
                     partition=partition.name,
-                    series=partition.series.names[series],
+                    series=name,
                     start_us=start_us,
                     end_us=end_us,
                     first_offset=int(windows.first_offset[row]),
@@ -361,6 +424,7 @@ class Processor:
         """
         if self._queue:
             raise RuntimeError("there are windows to score before positions mean anything")
+        self._settle()
         checkpoints = {name for name in checkpoints if self.wants_checkpoint(name)}
         outputs = Outputs(
             alerts=self._alerts,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 
 from monitor.backends.abstract import StateRecord, TopicPartition
 from monitor.detector.decision import Incident
-from monitor.detector.windowing import Tails
+from monitor.detector.windowing import NEVER_US, Tails
 from monitor.wire import StreamTime
 
 VERSION = 2
 _READABLE = (1, VERSION)
+# When the partition's event time at a series' last record is not known.
+UNKNOWN_US = -(1 << 62)
 SHARD_BYTES = 512 * 1024
 _INCIDENT = b"incident"
 _WINDOWS = b"windows"
@@ -45,8 +48,9 @@ class _Shard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     values: bytes
     time_us: bytes
     offsets: bytes
-    # Since version 2
+    # Since version 2, in which the series are in the order of their last records, oldest first
     topic_id: str = ""
+    seen_us: bytes = b""
     checksum: int = 0
 
 
@@ -67,6 +71,18 @@ class Mark(NamedTuple):
 
     offset: int
     topic_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The m series of a partition, the one whose last record is oldest first, and what their windows need.
+
+    `seen_us` (m,) is the partition's event time at the last record of each, `UNKNOWN_US` where it is not known.
+    """
+
+    series: list[bytes]
+    seen_us: NDArray[np.int64]
+    tails: Tails
 
 
 def incident_key(partition: TopicPartition, series: bytes) -> bytes:
@@ -162,11 +178,12 @@ def _time_key(partition: TopicPartition) -> bytes:
 
 
 def encode_checkpoint(
-    partition: TopicPartition, mark: Mark, channels: Sequence[str], series: Sequence[bytes], tails: Tails
+    partition: TopicPartition, mark: Mark, channels: Sequence[str], checkpoint: Checkpoint
 ) -> Iterator[tuple[bytes, bytes]]:
     """Shards that stand for the windows of `partition` before `mark`: at least one (key, value)."""
+    series, tails = checkpoint.series, checkpoint.tails
     sample_bytes = 4 * tails.values.shape[1] + 16
-    sizes = tails.kept * sample_bytes + 32 + np.fromiter(map(len, series), np.int64, len(series))
+    sizes = tails.kept * sample_bytes + 40 + np.fromiter(map(len, series), np.int64, len(series))
     until = np.concatenate([[0], np.cumsum(sizes)])
     starts = [0]
     while len(starts) == 1 or starts[-1] < len(series):
@@ -183,6 +200,7 @@ def encode_checkpoint(
                     version=VERSION,
                     offset=mark.offset,
                     topic_id=mark.topic_id,
+                    seen_us=_bytes(checkpoint.seen_us[first:end], "<i8"),
                     shard=shard,
                     shards=len(starts) - 1,
                     channels=list(channels),
@@ -240,9 +258,14 @@ def knows(partition: TopicPartition, records: Iterable[StateRecord]) -> bool:
 
 
 def decode_checkpoint(
-    partition: TopicPartition, offset: int, records: Iterable[StateRecord], *, length: int, channels: Sequence[str]
-) -> tuple[list[bytes], Tails]:
-    """The series and their tails as they stood at input offset `offset`.
+    partition: TopicPartition,
+    offset: int,
+    records: Iterable[StateRecord],
+    *,
+    length: int | None,
+    channels: Sequence[str],
+) -> Checkpoint:
+    """The series and their tails as they stood at input offset `offset`; with `length` None no tails are looked at.
 
     Raises:
         StateError: a shard is missing, can't be read, or belongs to windows of another shape.
@@ -257,24 +280,49 @@ def decode_checkpoint(
     wanted = next(iter(shards.values())).shards if shards else 1
     if len(shards) != wanted or set(shards) != set(range(len(shards))):
         raise StateError(f"checkpoint of {partition} at offset {offset}: {len(shards)} of {wanted} shards found")
-    parts = [_tails(partition, shards[number], length, channels) for number in range(wanted)]
-    series = [name for number in range(wanted) for name in shards[number].series]
+    parts = [_part(partition, shards[number], length, channels) for number in range(wanted)]
+    series = [name for part in parts for name in part.series]
     try:
         b"".join(map(_series, series))
     except UnicodeDecodeError as error:
         raise StateError(f"checkpoint of {partition}: a series' name is not UTF-8: {error}") from None
     if len(set(series)) != len(series):
         raise StateError(f"checkpoint of {partition}: a series stands in it twice")
-    return series, Tails(*(np.concatenate([getattr(part, name) for part in parts]) for name in Tails.__slots__))
+    tails = Tails(*(np.concatenate([getattr(part.tails, name) for part in parts]) for name in Tails.__slots__))
+    seen_us = np.concatenate([part.seen_us for part in parts])
+    return Checkpoint(series, seen_us, tails) if shards[0].version > 1 else _by_last_sample(series, tails)
 
 
-def _tails(partition: TopicPartition, shard: _Shard, length: int, channels: Sequence[str]) -> Tails:
+def _by_last_sample(series: list[bytes], tails: Tails) -> Checkpoint:
+    """Of version 1, which did not say: by the record of the last sample, and of those without one by their place."""
+    ends = np.cumsum(tails.kept)
+    last = np.full(len(series), -1, dtype=np.int64)
+    last[tails.kept > 0] = tails.offset[ends[tails.kept > 0] - 1]
+    order = np.argsort(last, kind="stable")
+    samples = np.concatenate([np.arange(ends[row] - tails.kept[row], ends[row]) for row in order] or [ends])
+    rows, samples = order, samples.astype(np.int64)
+    ordered = Tails(
+        index=tails.index[rows],
+        last_time_us=tails.last_time_us[rows],
+        last_clock_us=tails.last_clock_us[rows],
+        kept=tails.kept[rows],
+        values=tails.values[samples],
+        time_us=tails.time_us[samples],
+        offset=tails.offset[samples],
+    )
+    return Checkpoint([series[row] for row in rows], np.full(len(series), UNKNOWN_US, dtype=np.int64), ordered)
+
+
+def _part(partition: TopicPartition, shard: _Shard, length: int | None, channels: Sequence[str]) -> Checkpoint:
     def int64(raw: bytes, count: int) -> NDArray[np.int64]:
         if len(raw) != 8 * count:
             raise StateError(f"checkpoint of {partition}: {len(raw)} bytes for {count} integers")
         return np.frombuffer(raw, dtype="<i8").astype(np.int64)
 
     count = len(shard.series)
+    seen_us = int64(shard.seen_us, count if shard.version > 1 else 0)
+    if length is None:
+        return Checkpoint(shard.series, seen_us, no_tails(count, len(channels)))
     kept, index = int64(shard.kept, count), int64(shard.index, count)
     if shard.channels != list(channels):
         raise StateError(f"checkpoint of {partition}: made with channels {shard.channels}")
@@ -283,7 +331,7 @@ def _tails(partition: TopicPartition, shard: _Shard, length: int, channels: Sequ
     samples = int(kept.sum())
     if len(shard.values) != 4 * samples * len(channels):
         raise StateError(f"checkpoint of {partition}: {len(shard.values)} bytes for {samples} samples")
-    return Tails(
+    tails = Tails(
         index=index,
         last_time_us=int64(shard.last_time_us, count),
         last_clock_us=int64(shard.last_clock_us, count),
@@ -292,6 +340,14 @@ def _tails(partition: TopicPartition, shard: _Shard, length: int, channels: Sequ
         time_us=int64(shard.time_us, samples),
         offset=int64(shard.offsets, samples),
     )
+    return Checkpoint(shard.series, seen_us, tails)
+
+
+def no_tails(count: int, channels: int) -> Tails:
+    """The tails of `count` series without windows."""
+    never, none = np.full(count, NEVER_US, dtype=np.int64), np.empty(0, dtype=np.int64)
+    zeros = np.zeros(count, dtype=np.int64)
+    return Tails(zeros, never, never, zeros, np.empty((0, channels), dtype=np.float32), none, none)
 
 
 def _bytes(array: NDArray[np.generic], dtype: str) -> bytes:

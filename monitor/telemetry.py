@@ -116,6 +116,7 @@ class Telemetry:
         yield _counter(
             "incidents_given_up", "Incidents resolved without a window, by reason.", dict(counts.given_up), ["reason"]
         )
+        yield _counter("series_forgotten", "Series forgotten, by reason.", dict(counts.forgotten), ["reason"])
         yield _counter("commits", "Transactions committed.", vitals.commits)
         yield _counter("aborts", "Times that state was thrown away and restored.", vitals.aborts)
         yield _counter("stalls", "Times that waiting records were not read and the client was replaced.", vitals.stalls)
@@ -148,7 +149,7 @@ class Telemetry:
             math.nan if silent is None else silent,
         )
         yield _gauge("assigned_partitions", "Input partitions owned.", vitals.partitions)
-        yield _gauge("series_active", "Series known.", vitals.series)
+        yield _gauge("series_active", "Series remembered.", vitals.series)
         yield _gauge("incidents_open", "Incidents open.", vitals.incidents)
         yield _gauge("uptime_seconds", "Time since the start.", now - vitals.started_s)
         yield _gauge("last_progress_seconds", "Time since the loop last turned.", now - vitals.progressed_s)

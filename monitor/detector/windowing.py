@@ -190,6 +190,13 @@ def settle_holes(samples: Samples, last_time_us: int = NEVER_US, last_clock_us: 
     )
 
 
+def ring_capacity(length: int) -> int:
+    """Samples in a series' ring: a power of two, so that a slot is a mask; at least twice the window, so that some can
+    be written before the windows that they close are read.
+    """
+    return 1 << (2 * length - 1).bit_length()
+
+
 class SlidingWindower:
     """Keeps the last samples of many series in rings and cuts windows as their closing samples arrive."""
 
@@ -198,9 +205,7 @@ class SlidingWindower:
         self.hop = hop
         self.channels = channels
         self.max_gap_us = max_gap_us
-        # A power of two, so that a slot is a mask; at least twice the window, so that `_round` samples of a series can
-        # be written before the windows they close are read.
-        self.capacity = 1 << (2 * length - 1).bit_length()
+        self.capacity = ring_capacity(length)
         self._round = self.capacity - length + 1
         self.rows = 0
         self._values = np.empty((0, self.capacity, channels), dtype=np.float32)
@@ -211,10 +216,11 @@ class SlidingWindower:
         self._last_time_us = np.empty(0, dtype=np.int64)
         self._last_clock_us = np.empty(0, dtype=np.int64)
 
-    def grow(self, rows: int) -> None:
-        """Makes room for series 0 to `rows - 1`."""
+    def grow(self, rows: int, most: int | None = None) -> None:
+        """Makes room for series 0 to `rows - 1`, and for some more, since more come; but not beyond `most`."""
         if rows > len(self._written):
-            extra = max(rows, 2 * len(self._written), 16) - len(self._written)
+            ahead = max(2 * len(self._written), 16)
+            extra = max(rows, ahead if most is None else min(ahead, most)) - len(self._written)
             for name in ("_values", "_time_us", "_offset", "_written", "_origin", "_last_time_us", "_last_clock_us"):
                 old = getattr(self, name)
                 fill = NEVER_US if name.startswith("_last") else 0
@@ -226,6 +232,11 @@ class SlidingWindower:
         begun = int((self._written[: self.rows] > self._origin[: self.rows]).sum())
         self._origin = self._written.copy()
         return begun
+
+    def clear(self, rows: Int64Array) -> None:
+        """Gives rows to new series, of which nothing is known."""
+        self._written[rows] = self._origin[rows] = 0
+        self._last_time_us[rows] = self._last_clock_us[rows] = NEVER_US
 
     def append(self, samples: Samples, *, cut: bool = True) -> Appended:
         """Takes samples in; returns the windows that they close (none, where `cut` is false).

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,8 @@ class InputRules:
     damaged_batches: str = "auto"
     max_samples_per_record: int = 10_000
     max_series: int = 20_000
+    series_ttl: int = 0
+    beyond_end: Literal["stop", "end", "beginning"] = "stop"
     max_future_ms: int = 3_600_000
 
 

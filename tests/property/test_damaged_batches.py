@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import make_artifact, make_config
-from tests.property.test_processor import SCORERS, TOPIC, Supervisor
+from tests.property.test_processor import ARTIFACTS, SCORERS, TOPIC, Supervisor
 
-ARTIFACT = make_artifact(length=4, hop=2, threshold=0.8, batch_rows=8)
-SCORER = SCORERS[id(ARTIFACT)] = ARTIFACT.scorer()
+NAME = "short"
+ARTIFACT = ARTIFACTS[NAME] = make_artifact(length=4, hop=2, threshold=0.8, batch_rows=8)
+SCORER = SCORERS[NAME] = ARTIFACT.scorer()
 CONFIG = make_config(
     alerting={"open_after": 1, "close_after": 1, "update_every": 1},
     input={"start": "earliest", "damaged_batches": "skip"},
@@ -28,7 +29,7 @@ Item = tuple[bytes, float] | int
 class Damaging(Supervisor):
     def __init__(self, items: list[Item], poll: int) -> None:
         limits = CONFIG.limits.model_copy(update={"max_poll_records": poll})
-        super().__init__([], CONFIG.model_copy(update={"limits": limits}), ARTIFACT)
+        super().__init__([], CONFIG.model_copy(update={"limits": limits}), NAME)
         for item in items:
             if isinstance(item, int):
                 self.log.append_damaged(TOPIC, 0, item)
@@ -75,8 +76,8 @@ lives = st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.sampled_from([No
 def test_no_window_is_cut_across_one(items: list[Item], lives: list, poll: int, checkpoint: int) -> None:
     supervisor = Damaging(items, poll)
     for turns, crash, fail in lives:
-        supervisor.life(turns, crash=crash, fail=fail, checkpoint_every=checkpoint)
-    supervisor.life(None, crash=False, fail=None, checkpoint_every=checkpoint)
+        supervisor.life(turns, crash=crash, fails=[fail] if fail else [], checkpoint_every=checkpoint)
+    supervisor.life(None, crash=False, fails=[], checkpoint_every=checkpoint)
     told, holes = expected(items)
     found = [(a.subject, a.data.status, a.data.kafka.last_offset) for a in supervisor.told()]
     assert sorted(found) == sorted(told)

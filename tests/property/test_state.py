@@ -14,7 +14,7 @@ from monitor import state
 from monitor.backends.abstract import StateRecord, TopicPartition
 from monitor.detector.decision import Incident
 from monitor.detector.windowing import Tails
-from monitor.state import SHARD_BYTES, Mark, StateError
+from monitor.state import SHARD_BYTES, Checkpoint, Mark, StateError
 
 ME = TopicPartition("ecg.ward-3", 1)
 OTHERS = [TopicPartition("ecg.ward-3", 11), TopicPartition("ecg.ward-3", 0), TopicPartition("ecg.ward", 1)]
@@ -42,17 +42,27 @@ def make_tails(count: int, length: int, channels: int, seed: int) -> Tails:
     )
 
 
+def seen(series: list[bytes]) -> np.ndarray:
+    return np.arange(len(series), dtype=np.int64) * 7 - 3
+
+
 def encode(series: list[bytes], tails: Tails, offset: int = 7, partition: TopicPartition = ME) -> list[StateRecord]:
     return [
         StateRecord(*record)
         for record in state.encode_checkpoint(
-            partition, Mark(offset, "id-1"), channel_names(tails.values.shape[1]), series, tails
+            partition,
+            Mark(offset, "id-1"),
+            channel_names(tails.values.shape[1]),
+            Checkpoint(series, seen(series), tails),
         )
     ]
 
 
-def decode(records: list[StateRecord], *, length: int = 6, channels: int = 2, offset: int = 7):
-    return state.decode_checkpoint(ME, offset, records, length=length, channels=channel_names(channels))
+def decode(records: list[StateRecord], *, length: int | None = 6, channels: int = 2, offset: int = 7):
+    found = state.decode_checkpoint(ME, offset, records, length=length, channels=channel_names(channels))
+    if records and msgspec.msgpack.decode(records[0].value)["version"] > 1:
+        np.testing.assert_array_equal(found.seen_us, seen(found.series))
+    return found.series, found.tails
 
 
 def same(one: Tails, other: Tails) -> None:
@@ -185,7 +195,7 @@ def test_a_series_in_two_shards_is_refused() -> None:
     both[0]["shards"] = both[1]["shards"] = 2
     both[1]["shard"] = 1
     for shard in both:
-        shard |= {"version": 1, "checksum": 0}  # version 1 has none
+        shard |= {"version": 1, "checksum": 0, "seen_us": b""}  # version 1 has none
     records = [StateRecord(b"windows/ecg.ward-3/1/%d" % n, msgspec.msgpack.encode(s)) for n, s in enumerate(both)]
     with pytest.raises(StateError, match="twice"):
         decode(records)
@@ -197,7 +207,7 @@ def test_a_series_in_two_shards_is_refused() -> None:
 )
 def test_numbers_that_make_no_sense_are_refused(field: str, value: int) -> None:
     shard = msgspec.msgpack.decode(encode([b"a"], make_tails(1, 6, 2, 2))[0].value)
-    shard |= {"version": 1, "checksum": 0}  # version 1 has none
+    shard |= {"version": 1, "checksum": 0, "seen_us": b""}  # version 1 has none
     shard[field] = value
     with pytest.raises(StateError):
         decode([StateRecord(b"windows/ecg.ward-3/1/0", msgspec.msgpack.encode(shard))])
@@ -205,11 +215,12 @@ def test_numbers_that_make_no_sense_are_refused(field: str, value: int) -> None:
 
 def test_a_checkpoint_of_version_1_is_read() -> None:
     tails = make_tails(2, 6, 2, 5)
+    tails.offset[:] = np.arange(len(tails.offset))  # so that a was seen before b, or never
     (record,) = encode([b"a", b"b"], tails)
     shard = {
         name: value
         for name, value in msgspec.msgpack.decode(record.value).items()
-        if name not in ("topic_id", "checksum")
+        if name not in ("topic_id", "checksum", "seen_us")
     }
     old = StateRecord(record.key, msgspec.msgpack.encode(shard | {"version": 1}))
     found, back = decode([old])

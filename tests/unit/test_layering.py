@@ -24,6 +24,7 @@ PURE = [
     "wire",
     "processor",
     "partition",
+    "registry",
     "resuming",
     "series",
     "state",

@@ -55,9 +55,9 @@ def take_over(
     added: bool = False,
     beyond_end: BeyondEnd = "stop",
 ) -> tuple[Processor, Resumed]:
-    processor = make_processor(CONFIG, ARTIFACT)
+    processor = make_processor(make_config(input={"beyond_end": beyond_end}), ARTIFACT)
     restored = Restored(position, state, *bounds, topic_id, 4, added)
-    return processor, processor.assign(INPUT, restored, 777, beyond_end)
+    return processor, processor.assign(INPUT, restored, 777)
 
 
 def test_positions_name_their_topic() -> None:

@@ -1,4 +1,4 @@
-"""Which keys name a series, and how many there may be."""
+"""Which keys name a series, and how they are numbered where none is forgotten."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from monitor.errors import Reason
+from monitor.registry import SeriesRegistry
 from monitor.series import MAX_SERIES_BYTES, SeriesTable
 from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero
 
@@ -34,39 +35,37 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_key_is_refused_and_registers_nothing(kind: str) -> None:
     key, expected = BAD[kind]
-    table = SeriesTable(10)
+    table = SeriesTable()
     numbers, rejected = number(table, b"a", key, b"b", first=40)
     assert numbers.tolist() == [0, -1, 1]
     assert [(r.row, r.reason) for r in rejected] == [(41, Reason.BAD_SERIES)]
     assert expected in rejected[0].detail
     assert len(rejected[0].detail) < 200
-    assert table.keys == [b"a", b"b"]
+    assert table.names == ["a", "b"]
+
+    registry = SeriesRegistry(10)
+    places = np.arange(40, 43)
+    found = registry.number([b"a", key, b"b"], places, places + 100, places)
+    assert (found.rows.tolist(), found.rejected) == ([0, -1, 1], rejected)
+    assert len(registry) == 2
 
 
 @pytest.mark.parametrize(
     "key", [b"a", b"pump 7", "Bett Ä".encode(), "心电图".encode(), b"a/b", b"x" * 256, b"0", b"-1"]
 )
 def test_good_keys(key: bytes) -> None:
-    table = SeriesTable(10)
+    table = SeriesTable()
     numbers, rejected = number(table, key, key)
     assert (numbers.tolist(), rejected) == ([0, 0], [])
     assert table.names == [key.decode()]
 
 
 def test_numbers_go_by_first_sight_and_stay() -> None:
-    table = SeriesTable(10)
+    table = SeriesTable()
     assert number(table, b"b", b"a", b"b", b"c")[0].tolist() == [0, 1, 0, 2]
     assert number(table, b"c", b"a")[0].tolist() == [2, 1]
     assert number(table)[0].tolist() == []
     assert len(table) == 3
-
-
-def test_there_is_a_limit_and_known_series_go_on() -> None:
-    table = SeriesTable(2)
-    numbers, rejected = number(table, b"a", b"b", b"c", b"a", b"c")
-    assert numbers.tolist() == [0, 1, -1, 0, -1]
-    assert [(r.row, r.reason) for r in rejected] == [(2, Reason.TOO_MANY_SERIES), (4, Reason.TOO_MANY_SERIES)]
-    assert "2 series in this partition already (input.max_series)" in rejected[0].detail
 
 
 def test_a_bad_value_registers_no_series() -> None:
@@ -77,5 +76,5 @@ def test_a_bad_value_registers_no_series() -> None:
     assert processor.series_count() == 1
     assert processor.next_batch() is None
     letters = processor.take_outputs().dead_letters
-    assert Reason.TOO_MANY_SERIES not in {letter.reason for letter in letters}
     assert len(letters) == len(bad)
+    assert processor.counts.forgotten == {}

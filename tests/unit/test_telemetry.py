@@ -72,6 +72,7 @@ def busy() -> tuple[Vitals, Counts]:
         rejected=Counter({("in", Reason.MALFORMED.value): 3}), samples=97, samples_missing=2, samples_late=1, gaps=6,
         alerts=Counter({"firing": 2, "resolved": 1}), given_up=Counter({"forgotten": 1}),
         batches_damaged=Counter({("in", Reason.CORRUPT_BATCH.value): 1}),
+        forgotten=Counter({"silent": 5}),
     )  # fmt: skip
     verdicts = np.array([Verdict.NORMAL, Verdict.ANOMALY, Verdict.UNSCORABLE, Verdict.ANOMALY], np.int8)
     counts.scored(np.array([0.05, 0.3, math.nan, 25.0], np.float32), verdicts, np.full(4, 0.25, np.float32))
@@ -129,6 +130,7 @@ def test_counters_are_the_loops_own_numbers() -> None:
     assert value(found, "telltale_cold_starts_total") == 2
     assert value(found, "telltale_partitions_resumed_total", reason="offset_missing") == 1
     assert value(found, "telltale_incidents_given_up_total", reason="forgotten") == 1
+    assert value(found, "telltale_series_forgotten_total", reason="silent") == 5
     assert value(found, "telltale_compilations_total") == 1
 
 

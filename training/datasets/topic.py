@@ -176,8 +176,7 @@ class _Reading:
         self._waiting = []
 
     def _decode(self, columns: RecordColumns, decoder: Decoder, length: int) -> None:
-        max_series = self._rules.max_series if self._kind == "sliding" else None
-        partition = self._partitions.setdefault(columns.partition, _Partition(numbering.SeriesTable(max_series)))
+        partition = self._partitions.setdefault(columns.partition, _Partition(numbering.SeriesTable()))
         decoded = decoder.decode(columns, partition.time, time.time_ns() // 1000)
         numbers, refused = partition.series.number(decoded.keys, decoded.rows)
         for row, reason, detail in sorted(decoded.rejected + refused):

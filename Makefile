@@ -32,9 +32,10 @@ check: $(made)/dev ## lint, format and types; writes no file of the tree
 pytest: $(made)/dev $(made)/peers
 	$(python) -m pytest -m "not slow"
 
-bench: $(made)/bench ## throughput, the scorer alone, and latency, beside others
+bench: $(made)/bench ## throughput, the scorer and decoding alone, and latency, beside others
 	$(python) -m tests.benchmarks.end_to_end
 	$(python) -m tests.benchmarks.kernel
+	$(python) -m tests.benchmarks.decode
 	$(python) -m tests.benchmarks.latency
 
 models: $(made)/dev ## every kind of autoencoder on heartbeats and digits, floors beside them (needs minutes)

@@ -109,11 +109,11 @@ def make_processor_at_zero(config: Config, artifact: Artifact, *partitions: Topi
     return processor
 
 
-def work(processor: Processor, scorer: Scorer, *polls: RecordColumns) -> list[alerts.Alert]:
+def work(processor: Processor, scorer: Scorer, *polls: RecordColumns, now_us: int | None = None) -> list[alerts.Alert]:
     """Takes polls in, one after the other, and returns the alerts; dead letters stay in the processor's outputs."""
     told = []
     for columns in polls:
-        processor.receive(columns)
+        processor.receive(columns, now_us)
         while (batch := processor.next_batch()) is not None:
             processor.receive_scores(batch, *scorer(batch.values))
         told += processor.take_outputs().alerts

@@ -30,10 +30,12 @@ RECORD = make_artifact(kind="record", length=4, channels=("x", "y"), threshold=0
 ARTIFACTS = {"sliding": SLIDING, "two channels, filled": FILLED, "records": RECORD}
 SCORERS = {name: artifact.scorer() for name, artifact in ARTIFACTS.items()}
 TOPIC = "telltale.input"
+NOW_US, FAR_MS = 1_764_600_000_000_000, 4_102_444_800_000
+FAR = b'{"value": 0.25, "note": "its Kafka timestamp is of 2100"}'
 # Each leaves one missing sample in its series, if that is known: none of these times moves it
 POISONS = [
     b'{"value": Infinity}', b'{"valu": 1}', b"junk", b"",
-    b'{"value": 1, "ts": 4102444800000}', b'{"value": 1, "ts": "soon"}',
+    b'{"value": 1, "ts": 4102444800000}', b'{"value": 1, "ts": "soon"}', FAR,
 ]  # fmt: skip
 Rows = list[tuple[int, bytes, bytes]]
 
@@ -194,7 +196,7 @@ class Supervisor:
         self.config, self.artifact, self.scorer = config, ARTIFACTS[name], SCORERS[name]
         self.log = LocalLog({TOPIC: 2})
         for place, (partition, key, value) in enumerate(rows):
-            self.log.append(TOPIC, partition, key=key, value=value, timestamp_ms=place)
+            self.log.append(TOPIC, partition, key=key, value=value, timestamp_ms=FAR_MS if value == FAR else place)
         self.reached: dict[TopicPartition, int] = {}
 
     def life(self, turns: int | None, *, crash: bool, fails: list[str], checkpoint_every: int) -> None:

@@ -71,6 +71,15 @@ def test_notes_name_series_place_and_rate() -> None:
     assert not list(notes([SeriesTable(samples=np.zeros((2, 1), np.float32), channels=("v",))]))
 
 
+def test_years_that_can_not_be_are_told_and_times_from_0_are_not() -> None:
+    for first_s in (0, 5, 1_764_600_000):
+        assert not list(notes([table(times(first_s, first_s + 1, first_s + 2))]))
+    for first_s in (-10, 500_000_000, 7_300_000_000):
+        (told,) = notes([table(times(first_s, first_s + 1, first_s + 2))])
+        assert "is that right?" in told
+        assert "input.oldest_time" in told
+
+
 def test_several_series_taken_for_one_are_told() -> None:
     """Four pumps, one after the other: all but the first come too late."""
     told = list(notes([table(np.tile(times(*range(10)), 4))]))

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from monitor.detector.windowing import Samples, SlidingWindower
@@ -347,6 +347,8 @@ shapes_and_floats = st.one_of(
 
 
 @given(shapes_and_floats, st.sampled_from([ONE, RATED, TWO, RECORD]))
+@example(("json", [b'{"value": 4, "note": "%s"}' % (b"x" * 80), None]), ONE)  # of exactly the largest size
+@example(("json", [b'{"ts": -5, "value": 1}', b"nonsense"]), ONE)
 def test_a_record_is_read_alone_as_it_is_in_company(case: tuple[str, list[bytes | None]], manifest) -> None:
     rules = {"manifest": manifest, "format": case[0], "max_record_bytes": LIMIT}
     values = case[1]

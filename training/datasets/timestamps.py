@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles import Int64Array, SeriesTable
+from monitor.detector.times import NEWEST_US, OLDEST_US
 
 _GAP_STEPS = 1.5  # a step over this many median steps is a gap
 _TOLERANCE = 0.01  # a regular series' steps lie this close to their mean, by its share
 _REGULAR_SHARE = 0.99  # of its steps, at least
 _CLOCK_TICKS_US = (1_000_000, 1_000)
 _TOLD = 3
+_LONGEST_COUNT_US = 10**14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +101,20 @@ def notes(tables: Sequence[SeriesTable], sampling_rate_hz: float | None = None) 
                 f"a step is {_span(report.step_us)}; windows reach over them unless window.max_gap_ms is set"
             )
         rate = report.sampling_rate_hz
+        yield from _implausible(called, table.time_us)
         if sampling_rate_hz is not None and rate is not None and abs(rate / sampling_rate_hz - 1) > _TOLERANCE:
             yield f"{called}: sampled at {rate:.6g} Hz, but the recipe says {sampling_rate_hz:.6g} Hz"
+
+
+def _implausible(called: str, time_us: Int64Array) -> Iterator[str]:
+    """A note on years that the daemon refuses. Times that count from 0, for three years at most, are none at all."""
+    first_us, last_us = int(time_us.min()), int(time_us.max())
+    counts_from_0 = first_us >= 0 and last_us < _LONGEST_COUNT_US
+    if not counts_from_0 and (first_us < OLDEST_US or last_us >= NEWEST_US):
+        yield (
+            f"{called}: times from {_written(first_us)} to {_written(last_us)}; is that right? A number's unit is told "
+            "by its size, and the daemon refuses times before input.oldest_time (1990) and from 2200 on"
+        )
 
 
 def _written(time_us: int) -> str:

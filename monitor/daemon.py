@@ -94,6 +94,7 @@ class Daemon:
         self._checkpoints = CheckpointSchedule(config.limits.checkpoint_interval_ms / 1000)
         self._doubt: AbortedError | None = None
         self._told_damage = damage.Telling()
+        self._hurry = False  # the group waits for our commit
         self._failures = 0  # in a row
         self._collected_s = self._looked_s = clock()
         self._counted_s = -FORGOTTEN_INTERVAL_S
@@ -149,6 +150,7 @@ class Daemon:
             most = self._workload.most_records(limits.max_poll_records, limits.max_buffer_bytes)
             poll = self._backend.poll(self._timeout_s(started), most)
             self._telemetry.stage["poll"](self._clock() - started)
+            self._hurry = poll.hurry
             self._apply(poll)
             self._take_over_next()
             self._workload.add(c for c in poll.columns if c.partition in self._processor.partitions)
@@ -262,7 +264,7 @@ class Daemon:
             self._telemetry.stage["process"](working_s - scoring_s)
 
     def _commit_if_due(self) -> None:
-        """At once when there is something to tell; else by age or amount, so that an idle stream costs little."""
+        """At once when there is something to tell, or the group waits; else by age or amount: idle costs little."""
         now, limits, since_s = self._clock(), self._config.limits, self._workload.since_s
         fresh = any(map(self._processor.wants_checkpoint, self._checkpoints.first))
         if since_s is None and not fresh:
@@ -271,7 +273,7 @@ class Daemon:
         full = self._workload.records >= limits.max_commit_records
         busy = age_ms >= limits.commit_interval_ms and self._processor.has_news
         caught_up = self._processor.has_news and self.caught_up()
-        if full or busy or caught_up or fresh or age_ms >= limits.idle_commit_interval_ms:
+        if full or busy or caught_up or fresh or self._hurry or age_ms >= limits.idle_commit_interval_ms:
             self._commit(self._checkpoints.due(now, self._processor.checkpoint_bytes))
 
     def caught_up(self) -> bool:

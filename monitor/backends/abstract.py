@@ -161,10 +161,13 @@ class Poll:
     """What one poll brought: first the events, to be applied in order, then the records.
 
     A partition stands in `columns` several times, in order, where a damaged batch lies between its records.
+
+    `hurry`: a rebalance waits until what is uncommitted is committed, and so does the whole group.
     """
 
     events: tuple[Event, ...] = ()
     columns: tuple[RecordColumns, ...] = ()
+    hurry: bool = False
 
 
 # A position whose state is unknown: another tool set the offset.

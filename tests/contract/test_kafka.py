@@ -300,7 +300,7 @@ class TestKafkaBackend(BackendContract):
         uncommitted = True
         while len(second.owned) < 1 and time.monotonic() < deadline:
             first.turn()
-            if uncommitted and first.backend._member.rebalancing():  # type: ignore[attr-defined]
+            if uncommitted and first.hurry:
                 first.backend.commit(Commit([], first.positions()))
                 uncommitted = False
             if second.turn():

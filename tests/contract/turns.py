@@ -103,10 +103,12 @@ class Turns:
         self.rows: dict[TopicPartition, list[Row]] = defaultdict(list)
         self.columns: list[RecordColumns] = []
         self.next: dict[TopicPartition, int] = {}
+        self.hurry = False
         self.restored: dict[TopicPartition, Restored] = {}
 
     def turn(self, timeout_s: float = 0.1, max_records: int = 10_000, *, begin: bool = True) -> int:
         poll = self.backend.poll(timeout_s, max_records)
+        self.hurry = poll.hurry
         for event in poll.events:
             self.events.append(event)
             if isinstance(event, Revoked):

@@ -120,7 +120,7 @@ class KafkaBackend:
         if self._sentinel.refused is not None:
             raise self._sentinel.refused
         if self._holds_off(timeout_s):
-            return Poll()
+            return Poll(hurry=True)
         if self._member.rebalancing():
             timeout_s = max(timeout_s, _JOIN_S)
         # A rebalance that shows only while we poll waits too: from the next poll on it is held off.
@@ -135,7 +135,7 @@ class KafkaBackend:
             raise AbortedError("poll: the group's coordinator no longer knows us")
         if columns:
             self._pending = group
-        return Poll(settle(events), tuple(columns))
+        return Poll(settle(events), tuple(columns), hurry=stay and self._member.rebalancing())
 
     def _note(self, events: Sequence[Event], columns: Sequence[RecordColumns]) -> None:
         """Keeps the books of what was read, and looks for partitions whose records nobody reads."""

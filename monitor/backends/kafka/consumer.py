@@ -214,8 +214,11 @@ class Member:
             self._drop_fetched(event.partition)
         return events
 
-    def _drop_fetched(self, partition: TopicPartition) -> None:
+    def _drop_fetched(self, partition: TopicPartition, *, responses: bool = True) -> None:
         """Throws away what the client has fetched of a partition beyond its position. Never blocks.
+
+        Without `responses` only what is half taken: a whole response that is parked is given back when it should be,
+        and a backlog that is paused and resumed need not be fetched twice.
 
         D16: kafka-python parks a half-taken partition that is paused, and may never fetch it again. The position stands
         behind the last record handed over, so the next fetch goes on exactly there. All three are touched only by the
@@ -223,7 +226,8 @@ class Member:
         """
         fetcher, asked = self._consumer._fetcher, KafkaPartition(*partition)
         fetcher._paused_partition_records.pop(asked, None)
-        fetcher._paused_completed_fetches.pop(asked, None)
+        if responses:
+            fetcher._paused_completed_fetches.pop(asked, None)
         taken = fetcher._next_partition_records
         if taken is not None and taken.topic_partition == asked:
             fetcher._next_partition_records = None
@@ -309,13 +313,13 @@ class Member:
         for partition in partitions:
             if partition in self._owned:
                 self._consumer.pause(KafkaPartition(*partition))
-                self._drop_fetched(partition)
+                self._drop_fetched(partition, responses=False)
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         """Undoes `pause` for begun partitions: reading goes on at the position. Never blocks."""
         for partition in partitions:
             if partition in self._begun:
-                self._drop_fetched(partition)
+                self._drop_fetched(partition, responses=False)
                 self._consumer.resume(KafkaPartition(*partition))
 
     def committed(self, partition: TopicPartition, timeout_s: float) -> OffsetAndMetadata | None:

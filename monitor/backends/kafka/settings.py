@@ -28,6 +28,7 @@ PRODUCER_REQUEST_TIMEOUT_MS = 10_000
 CONSUMER_REQUEST_TIMEOUT_MS = 15_000
 # Two questions in a row may be lost before readiness is.
 SENTINEL_REQUEST_TIMEOUT_MS = 3_000
+HEARTBEAT_INTERVAL_MS = 300
 # Ordering rule: a commit must fit in a request timeout, that in a transaction, that in a delivery and a poll interval.
 DELIVERY_MARGIN_MS = 15_000
 POLL_INTERVAL_MARGIN_MS = 30_000
@@ -182,7 +183,8 @@ def member(config: Config, assignor: CooperativeStickyAssignor) -> dict[str, Any
         "check_crcs": True,
         "metrics_enabled": False,
         "session_timeout_ms": config.kafka.session_timeout_ms,
-        "heartbeat_interval_ms": min(3_000, config.kafka.session_timeout_ms // 3),
+        # A member learns of a rebalance from a heartbeat's answer only, and the others wait for it meanwhile.
+        "heartbeat_interval_ms": HEARTBEAT_INTERVAL_MS,
         "max_poll_interval_ms": max_poll_interval_ms(config),
         "max_poll_records": config.limits.max_poll_records,
         "request_timeout_ms": CONSUMER_REQUEST_TIMEOUT_MS,

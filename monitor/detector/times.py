@@ -29,9 +29,10 @@ Unit = Literal["auto", "s", "ms", "us", "ns"]
 
 # Stands in an array for a time that is not known, or can't be read.
 NO_TIME = -(1 << 63)
-# Clocks that were never set say 1970, 1980 (FAT, GPS) or 1989: no sensor reports to Kafka from before 1990.
-OLDEST_TIME = "1990-01-01T00:00:00Z"
-OLDEST_US = 631_152_000_000_000
+# No sensor reported to Kafka before it was there (2011), and numbers of other kinds would be taken for times of the
+# nineties: of a clock never set (1970, 1980), the ticks of .NET (as ns, 1990), Apple's seconds since 2001 (1994).
+OLDEST_TIME = "2000-01-01T00:00:00Z"
+OLDEST_US = 946_684_800_000_000
 NEWEST_US = 7_258_118_400_000_000  # the year 2200
 # What `datetime`, and so an alert, can write: the years 1 and 9999.
 _FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999

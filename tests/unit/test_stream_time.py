@@ -23,7 +23,7 @@ HOUR_MS, DAY_MS, YEAR_MS = 3_600_000, 86_400_000, 365 * 86_400_000
 NOW_MS = 1_764_600_000_000
 FAR_MS = 4_102_444_800_000  # 2100
 ARTIFACT = make_artifact(length=6, hop=2)
-CONFIG = make_config(input={"start": "earliest", "timestamp_unit": "auto", "oldest_time": "1990-01-01T00:00:00Z"})
+CONFIG = make_config(input={"start": "earliest", "timestamp_unit": "auto", "oldest_time": "2000-01-01T00:00:00Z"})
 
 
 def fed(stamps_ms: Sequence[int], now_ms: int | None = NOW_MS, *, ts: Sequence[object] | None = None) -> Processor:

@@ -198,7 +198,13 @@ def test_a_times_unit_is_told_by_its_size_whatever_the_records_own_clock_says(st
         ({}, b'"1970-01-01T00:00:07Z"', None),
         ({}, b"7258118400", None),  # 2200
         ({}, b"7258118399", 7_258_118_399_000_000),
-        ({}, b"631152000", 631_152_000_000_000),  # 1990
+        ({}, b"946684800", 946_684_800_000_000),  # 2000
+        ({}, b"946684799", None),
+        ({}, b"786294000", None),  # Apple's seconds since 2001
+        ({}, b"639010000000000000", None),  # .NET's ticks of 2025
+        ({}, b"134083000000000000", None),  # Windows' FILETIME of 2025
+        ({}, b"45992.5", None),  # a spreadsheet's days since 1900
+        ({"oldest_time": "1990-01-01T00:00:00Z"}, b"631152000", 631_152_000_000_000),
         ({"timestamp_unit": "ms"}, b"1764600000", None),  # 1970-01-21
         ({"timestamp_unit": "s"}, b"1764600000", AT_MS * 1000),
         ({"timestamp_unit": "s"}, b'"1764600000.25"', AT_MS * 1000 + 250_000),

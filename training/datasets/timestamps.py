@@ -113,7 +113,7 @@ def _implausible(called: str, time_us: Int64Array) -> Iterator[str]:
     if not counts_from_0 and (first_us < OLDEST_US or last_us >= NEWEST_US):
         yield (
             f"{called}: times from {_written(first_us)} to {_written(last_us)}; is that right? A number's unit is told "
-            "by its size, and the daemon refuses times before input.oldest_time (1990) and from 2200 on"
+            "by its size, and the daemon refuses times before input.oldest_time (2000) and from 2200 on"
         )
 
 

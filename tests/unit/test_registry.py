@@ -1,0 +1,90 @@
+"""Rows of series: never more than the limit and some spare ones, each with one owner at a time, in log order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from monitor.assembly import PARTITION_BYTES, bytes_of_series, most_series
+from monitor.registry import SeriesRegistry, segments_of
+from tests.helpers import make_artifact, make_config
+
+
+def number(registry: SeriesRegistry, *keys: bytes | None, first: int = 0):
+    places = np.arange(len(keys))
+    return registry.number(list(keys), places, places + first, (places + first) * 1_000_000)
+
+
+def test_the_one_seen_longest_ago_goes() -> None:
+    registry = SeriesRegistry(2)
+    found = number(registry, b"a", b"b", b"a", b"c", b"a", b"b")
+    gone = [(registry.names[each.serial], each.offset, each.reason) for each in found.forgotten]
+    assert gone == [("b", 3, "forgotten"), ("c", 5, "forgotten")]
+    assert len(registry) == 2
+
+
+def test_a_series_that_comes_back_is_another_one() -> None:
+    registry = SeriesRegistry(1)
+    number(registry, b"a")
+    before = registry.serial(b"a")
+    number(registry, b"b", b"a", first=1)
+    assert registry.serial(b"a") not in (None, before)
+
+
+def test_a_row_has_one_owner_in_each_segment() -> None:
+    registry = SeriesRegistry(3)
+    keys = [b"k%d" % (place * place % 11) for place in range(200)]
+    found = number(registry, *keys)
+    assert registry.rows <= registry.most_rows == 4
+    offsets = np.arange(200)
+    owners: dict[int, bytes] = {}
+    for part, fresh in segments_of(found.segments, offsets):
+        assert fresh is not None
+        for row in fresh.rows:
+            owners.pop(row, None)
+        for row, key in zip(found.rows[part].tolist(), keys[part], strict=True):
+            assert owners.setdefault(row, key) == key
+
+
+def test_silence_is_measured_in_the_partitions_time() -> None:
+    registry = SeriesRegistry(9, ttl_us=10_000_000)
+    found = number(registry, b"a", *[b"b"] * 11, b"b")
+    assert [(registry.names[each.serial], each.offset, each.reason) for each in found.forgotten] == [
+        ("a", 11, "silent")
+    ]
+    assert len(registry) == 1
+
+
+def test_memory_follows_the_limit_not_the_names() -> None:
+    registry = SeriesRegistry(100)
+    for first in range(0, 20_000, 1000):
+        found = number(registry, *[b"name %d" % (first + place) for place in range(1000)], first=first)
+        for gone in found.forgotten:
+            registry.release(gone.serial)
+    assert len(registry) == len(registry.names) == 100
+    assert registry.rows <= 112
+
+
+def test_the_row_before_a_record() -> None:
+    registry = SeriesRegistry(1)
+    number(registry, b"a")
+    row = int(registry.rows_before([b"a"], np.array([1]))[0])
+    found = number(registry, b"a", b"b", b"b", b"a", first=10)
+    asked = [(b"a", 11), (b"a", 12), (b"a", 14), (b"b", 10), (b"b", 13), (b"b", 14), (None, 12), (b"x", 12)]
+    before = registry.rows_before([key for key, _ in asked], np.array([offset for _, offset in asked]))
+    new_b, new_a = int(found.rows[1]), int(found.rows[3])
+    assert before.tolist() == [row, -1, new_a, -1, new_b, -1, -1, -1]
+
+
+@pytest.mark.parametrize(("length", "channels"), [(8, 1), (140, 1), (1000, 4), (20_000, 1)])
+def test_the_default_limit_follows_memory(length: int, channels: int) -> None:
+    artifact = make_artifact(length=length, channels=[f"c{each}" for each in range(channels)], widths=(1,))
+    limit = most_series(make_config(), artifact)
+    assert limit == min(100_000, PARTITION_BYTES // bytes_of_series(artifact)) > 0
+    assert most_series(make_config(input={"max_series": 7}), artifact) == 7
+
+
+def test_windows_of_a_series_take_what_is_said() -> None:
+    registry_bytes = bytes_of_series(make_artifact(length=140))
+    assert registry_bytes == 512 + 512 * (4 + 16)
+    assert bytes_of_series(make_artifact(kind="record", length=140)) == 512

@@ -14,7 +14,7 @@ pip    := $(python) -m pip --disable-pip-version-check --no-input
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check pytest bench models ecg skab smd ucr nab training-speed tutorial demo-seeds faults docs lock clean
+.PHONY: help demo test check pytest mutants bench models ecg skab smd ucr nab training-speed tutorial demo-seeds faults docs lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ check: $(made)/dev ## lint, format and types; writes no file of the tree
 
 pytest: $(made)/dev $(made)/peers
 	$(python) -m pytest -m "not slow"
+
+mutants: $(made)/dev ## deliberate bugs, one at a time: which of them no test sees (minutes; tests/mutants/)
+	$(python) -m tests.mutants
 
 bench: $(made)/bench ## throughput, the scorer and decoding alone, and latency, beside others
 	$(python) -m tests.benchmarks.end_to_end

@@ -13,6 +13,9 @@ from monitor.broker.jars import class_path
 from monitor.broker.process import java
 from monitor.errors import BrokerError
 
+# Where a broker runs already that the tests may use, so that many short runs need not start one each.
+BOOTSTRAP_VARIABLE = "TELLTALE_TEST_BOOTSTRAP"
+
 
 def is_required() -> bool:
     """Whether a broker that does not start is an error (CI) or a reason to skip (at home)."""
@@ -34,6 +37,9 @@ def require_kafka() -> None:
 @pytest.fixture(scope="session")
 def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`127.0.0.1:PORT` of a broker that all tests share: each takes topics and groups of its own."""
+    if running := os.environ.get(BOOTSTRAP_VARIABLE):
+        yield running
+        return
     kafka = LocalKafka(tmp_path_factory.mktemp("kafka"), port=0)
     try:
         bootstrap_servers = kafka.start()

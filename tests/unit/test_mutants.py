@@ -1,0 +1,57 @@
+"""The list of deliberate bugs says when it is no longer true, and the judge what somebody has to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.__main__ import judge
+from tests.mutants.listed import Mutant, load, problems
+
+
+def mutant(**changes: object) -> Mutant:
+    given = {"name": "a", "file": "code.py", "find": "x = 1", "replace": "x = 2", "why": "w", "tests": ("code.py::t",)}
+    return Mutant(**(given | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    (tmp_path / "code.py").write_text("x = 1\ny = 0\nz = 0  # y\n", encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"file": "gone.py"}, "there is no file gone.py"),
+        ({"find": "x = 3"}, "its text stands 0 times in code.py"),
+        ({"find": "= 0"}, "its text stands 2 times in code.py"),
+        ({"replace": "x ="}, "with it code.py is no Python"),
+        ({"find": "# y", "replace": "# n"}, "it changes nothing"),
+        ({"tests": ("gone.py",)}, "there is no gone.py"),
+    ],
+)
+def test_what_is_no_longer_true_is_said(tree: Path, changes: dict[str, object], told: str) -> None:
+    assert problems([mutant()], tree) == []
+    (found,) = problems([mutant(**changes)], tree)
+    assert found.startswith("a: ")
+    assert told in found
+
+
+def test_names_are_told_apart(tree: Path) -> None:
+    assert problems([mutant(), mutant()], tree) == ["a: the name stands in the list twice"]
+
+
+def test_only_a_survivor_that_is_not_excused_is_wrong() -> None:
+    excused = mutant(equivalent="nobody can tell")
+    failed = "FAILED tests/unit/test_a.py::test_b - assert 1 == 2\n"
+    assert judge(mutant(), 1, failed) == ("caught by test_b", None)
+    assert judge(mutant(), None, "not done within 9 s") == ("caught: not done within 9 s", None)
+    assert judge(excused, 0, "") == ("equivalent", None)
+    for case in ((mutant(), 0, ""), (excused, 1, failed), (mutant(), 2, "ERROR collecting"), (mutant(), 5, "")):
+        assert judge(*case)[1] is not None
+
+
+def test_there_are_at_least_sixty() -> None:
+    assert sum(not each.equivalent for each in load()) >= 60

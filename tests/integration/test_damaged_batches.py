@@ -11,7 +11,7 @@ import subprocess
 import threading
 import tracemalloc
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +48,14 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
 
 
 class UntilTheEnd(KafkaBackend):
-    """Asks the daemon to stop once everything that the log holds was read."""
+    """Asks its daemon to stop once everything that the log holds is decided."""
 
-    stop: Callable[[], None]
+    daemon: Daemon
 
     def poll(self, timeout_s: float, max_records: int) -> Poll:
-        poll = super().poll(timeout_s, max_records)
-        lag = self.lag()
-        if lag and not any(lag.values()):
-            self.stop()
-        return poll
+        if self.lag() and self.daemon.caught_up():
+            self.daemon.stop()
+        return super().poll(timeout_s, max_records)
 
 
 class Log:
@@ -123,7 +121,7 @@ class Log:
         telemetry = Telemetry(vitals, lambda: processor.counts, {}, 1.0)
         backend = UntilTheEnd(config)
         daemon = Daemon(config, backend, processor, SCORER, telemetry, vitals)
-        backend.stop = daemon.stop
+        backend.daemon = daemon
         return daemon
 
     def run(self, **source: Any) -> None:

@@ -25,6 +25,7 @@ _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 _XERIAL_HEADER = 16  # and two version numbers, which some producers write little-endian: nobody looks at them
 _SNAPPY_RATIO = 64  # three bytes make 64 at most
 _FIRST_READ = 64 * 1024
+_LARGEST_READ = 4 * 1024 * 1024
 
 
 class UnreadableError(Exception):
@@ -67,17 +68,16 @@ def _gzip(packed: Bytes, limit: int) -> bytes:
     while True:
         member = zlib.decompressobj(31)
         try:
-            part = member.decompress(rest, room + 1)
+            part = _member(member, rest, room, limit)
         except zlib.error:
             if not parts:
                 raise
             break
-        room -= len(part)
-        _fits(room, limit, "gzip")
         if not member.eof:
             if not part and parts:
                 break
             raise ValueError("it is cut off")
+        room -= len(part)
         parts.append(part)
         rest = member.unused_data
         if not rest:
@@ -85,6 +85,16 @@ def _gzip(packed: Bytes, limit: int) -> bytes:
         if len(parts) == _GZIP_MEMBERS:
             raise ValueError(f"more than {_GZIP_MEMBERS} members")
     return b"".join(parts)
+
+
+def _member(member: zlib._Decompress, packed: Bytes, room: int, limit: int) -> bytes:
+    def read(size: int) -> bytes:
+        nonlocal packed
+        part = member.decompress(packed, size)
+        packed = member.unconsumed_tail
+        return part
+
+    return _read_all(read, lambda: member.eof or not packed, room, limit, "gzip")
 
 
 def _snappy(packed: Bytes, limit: int) -> bytes:
@@ -130,7 +140,7 @@ def _lz4(packed: Bytes, limit: int) -> bytes:
         given, packed = packed, b""
         return bytes(frame.decompress(given, max_length=size))
 
-    unpacked = _read_all(read, lambda: frame.eof or frame.needs_input, limit, "lz4")
+    unpacked = _read_all(read, lambda: frame.eof or frame.needs_input, limit, limit, "lz4")
     if not frame.eof:
         raise ValueError("it is cut off")
     return unpacked
@@ -148,19 +158,19 @@ def _zstd(packed: Bytes, limit: int) -> bytes:
             ended = not part
             return part
 
-        return _read_all(read, lambda: ended, limit, "zstd")
+        return _read_all(read, lambda: ended, limit, limit, "zstd")
 
 
-def _read_all(read: Callable[[int], bytes], ended: Callable[[], bool], limit: int, name: str) -> bytes:
-    """Everything that `read` gives, in parts that grow: the libraries allocate what is asked for."""
+def _read_all(read: Callable[[int], bytes], ended: Callable[[], bool], room: int, limit: int, name: str) -> bytes:
+    """Everything that `read` gives, at most `room` bytes, in parts that grow: libraries allocate what is asked for."""
     parts: list[bytes] = []
-    size, room = _FIRST_READ, limit
+    size = _FIRST_READ
     while True:
         part = read(min(size, room + 1))
         parts.append(part)
         room -= len(part)
         _fits(room, limit, name)
-        size *= 2
+        size = min(2 * size, _LARGEST_READ)
         if ended():
             break
     return b"".join(parts)

@@ -37,6 +37,8 @@ mutants: $(made)/dev ## deliberate bugs, one at a time: which of them no test se
 
 bench: $(made)/bench ## throughput, the scorer and decoding alone, and latency, beside others
 	$(python) -m tests.benchmarks.end_to_end
+	$(python) -m tests.benchmarks.shapes $(if $(ROWS),--rows $(ROWS))
+	$(python) -m tests.benchmarks.batches
 	$(python) -m tests.benchmarks.kernel
 	$(python) -m tests.benchmarks.decode
 	$(python) -m tests.benchmarks.latency

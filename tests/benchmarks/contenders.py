@@ -49,6 +49,7 @@ class Result(msgspec.Struct, kw_only=True):
     windows: int | None = None
     over: int | None = None
     alerts: int | None = None
+    refused: int | None = None
     scoring_s: float | None = None
 
 

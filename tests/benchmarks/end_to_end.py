@@ -49,12 +49,12 @@ def run(name: str, workload: Workload, bootstrap: str, group: str) -> Result:
 
 def compete(names: Sequence[str], workload: Workload, bootstrap: str, rounds: int) -> Rounds:
     """`rounds` rounds, each beginning with another contender; before them one that is not counted, for the broker."""
-    run("raw", workload, bootstrap, f"bench-{workload.kind}-warm")
+    run("raw", workload, bootstrap, f"{workload.topic}-warm")
     results: Rounds = {name: [] for name in names}
     for number in range(rounds):
         shift = number % len(names)
         for name in [*names[shift:], *names[:shift]]:
-            result = run(name, workload, bootstrap, f"bench-{workload.kind}-{name}-{number}")
+            result = run(name, workload, bootstrap, f"{workload.topic}-{name}-{number}")
             results[name].append(result)
             print(f"  round {number + 1}: {name} {result.records / result.seconds:,.0f}/s", file=sys.stderr)
     return results

@@ -40,7 +40,7 @@ class TimedScorer:
 
 
 class TimedBackend(KafkaBackend):
-    """The daemon's backend. Starts the watch with the last partition's `begin`; when the topic is read to its end it
+    """The daemon's backend. Starts the watch with the last partition's `begin`; when the topic is decided to its end it
     asks the daemon to stop, whose last commit then comes at once; calls `done` after the commit of the last record.
     """
 
@@ -55,6 +55,7 @@ class TimedBackend(KafkaBackend):
         self._alerts = config.output.alerts
         self.alerts = 0
         self.stop: Callable[[], None] = lambda: None
+        self.caught_up: Callable[[], bool] = lambda: False
 
     def begin(self, partition: TopicPartition, offset: int) -> None:
         super().begin(partition, offset)
@@ -63,10 +64,11 @@ class TimedBackend(KafkaBackend):
             self._watch.start()
 
     def poll(self, timeout_s: float, max_records: int) -> Poll:
+        if self._missing <= 0 and self.caught_up():
+            self.stop()
+            return Poll()
         poll = super().poll(timeout_s, max_records)
         self._missing -= sum(len(columns.offsets) for columns in poll.columns)
-        if self._missing <= 0:
-            self.stop()
         return poll
 
     def commit(self, commit: Commit) -> dict[TopicPartition, Position]:
@@ -103,13 +105,14 @@ def ours(workload: Workload, config: Config) -> Result:
                     windows=counts.windows,
                     over=counts.windows_anomalous,
                     alerts=backend.alerts,
+                    refused=counts.rejected.total(),
                     scoring_s=scorer.seconds,
                 )
             )
 
     backend = TimedBackend(config, workload.records, watch, done)
     daemon = Daemon(config, backend, processor, scorer, telemetry, vitals)  # type: ignore[arg-type]
-    backend.stop = daemon.stop
+    backend.stop, backend.caught_up = daemon.stop, daemon.caught_up
     daemon.run()
     server.close()
     return results[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -52,7 +52,6 @@ def prepare(kind: str, records: int, bootstrap: str, directory: Path, seed: int 
     weights = directory / f"weights-{kind}.npz"
     np.savez(weights, **{**artifact.parameters, "threshold": np.float32(threshold)})
     topic = f"bench.{kind}"
-    create_topic(bootstrap, topic, PARTITIONS, topic_settings={"retention.ms": "-1"})
     filled = fill(bootstrap, topic, rows)
     over = int((scores > np.float32(threshold)).sum())
     samples = filled if kind == "json" else filled * LENGTH
@@ -80,14 +79,14 @@ def with_threshold(artifact: Artifact, threshold: float) -> Artifact:
     return replace(artifact, manifest=msgspec.structs.replace(artifact.manifest, threshold=given))
 
 
-def signal(rng: np.random.Generator, length: int, burst: int) -> Float32Array:
-    """(SERIES, length): a sine with noise, and as many bursts of four times the amplitude as make OVER of the time."""
+def signal(rng: np.random.Generator, length: int, burst: int, series: int = SERIES) -> Float32Array:
+    """(series, length): a sine with noise, and as many bursts of four times the amplitude as make OVER of the time."""
     time_s = np.arange(length)
-    phase = rng.uniform(0, 2 * np.pi, (SERIES, 1))
-    values = np.sin(2 * np.pi * time_s / 50 + phase) + rng.normal(0, 0.2, (SERIES, length))
-    for _ in range(max(1, round(OVER * SERIES * length / burst))):
-        series, start = rng.integers(SERIES), rng.integers(length)
-        values[series, start : start + burst] *= 4
+    phase = rng.uniform(0, 2 * np.pi, (series, 1))
+    values = np.sin(2 * np.pi * time_s / 50 + phase) + rng.normal(0, 0.2, (series, length))
+    for _ in range(max(1, round(OVER * series * length / burst))):
+        which, start = rng.integers(series), rng.integers(length)
+        values[which, start : start + burst] *= 4
     return np.round(values, 6).astype(np.float32)
 
 
@@ -100,23 +99,35 @@ def between(scores: Float32Array, quantile: float) -> float:
     return float((part[widest] + part[widest + 1]) / 2)
 
 
-def fill(bootstrap: str, topic: str, rows: Iterator[bytes]) -> int:
-    """Writes one record after the other, series by turns, a turn a millisecond; returns how many."""
+@dataclass(frozen=True)
+class Filling:
+    """How a topic is filled: of so many series, in batches of so many records (0: as many as fit)."""
+
+    series: int = SERIES
+    batch_records: int = 0
+    first_ms: int = field(default_factory=lambda: int(time.time() * 1000) - 3_600_000)
+
+
+def fill(bootstrap: str, topic: str, rows: Iterator[bytes], filling: Filling | None = None) -> int:
+    """Makes a topic and writes one record after the other, series by turns, a turn a millisecond; returns how many."""
+    filling = filling or Filling()
+    create_topic(bootstrap, topic, PARTITIONS, topic_settings={"retention.ms": "-1"})
     # librdkafka, because it takes seconds where kafka-python takes minutes; batches as `FeedProducer` makes them.
     # Idempotent, because a retried batch could otherwise come behind its successor, whose samples would then be late.
     settings = {"enable.idempotence": True, "linger.ms": 5, "batch.size": 256 * 1024, "log_level": 3}
+    if filling.batch_records:
+        settings |= {"batch.num.messages": filling.batch_records}
     producer = Producer({"bootstrap.servers": bootstrap} | settings)
-    keys = [b"series-%03d" % series for series in range(SERIES)]
-    first_ms = int(time.time() * 1000) - 3_600_000
+    keys = [b"series-%03d" % series for series in range(filling.series)]
     count = 0
     for count, row in enumerate(rows, start=1):
-        turn, series = divmod(count - 1, SERIES)
+        turn, series = divmod(count - 1, filling.series)
         partition = series % PARTITIONS
         try:
-            producer.produce(topic, row, keys[series], partition, timestamp=first_ms + turn)
+            producer.produce(topic, row, keys[series], partition, timestamp=filling.first_ms + turn)
         except BufferError:
             producer.flush()
-            producer.produce(topic, row, keys[series], partition, timestamp=first_ms + turn)
+            producer.produce(topic, row, keys[series], partition, timestamp=filling.first_ms + turn)
     if producer.flush(60):
         raise RuntimeError(f"topic {topic}: not everything was written within 60 s")
     return count

@@ -17,6 +17,7 @@ from kafka.protocol.producer import EndTxnRequest
 from monitor.backends.abstract import AbortedError, Commit, Message, Position, TopicPartition
 from monitor.backends.kafka import FeedProducer, KafkaBackend, end_offsets, read_topic
 from monitor.backends.kafka.clocks import wall_ms
+from monitor.backends.kafka.succession import end_transactions_of_the_gone
 from monitor.config import Kafka
 from monitor.errors import BackendError, ConfigError, FencedError
 from tests.contract.backend_contract import BackendContract
@@ -361,6 +362,43 @@ class TestKafkaBackend(BackendContract):
         restored = second.backend.restore(partition)
         assert restored.position == Position(1, 1, 0)
         assert [record.value for record in restored.state] == [b"1"]
+
+    def test_a_dead_members_transaction_is_ended_by_its_successor(
+        self, cluster: KafkaCluster, start: Callable[..., Turns]
+    ) -> None:
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1)])
+        first = start("a", kafka={"transaction_timeout_ms": 60_000})
+        first.until(lambda: first.count() == 1)
+        cluster.fail_next_commit(first.backend, "before")
+        with pytest.raises(AbortedError):
+            first.backend.commit(Commit([self.message(cluster, b"lost")], first.positions()))
+        first.backend.close()
+        began = time.monotonic()
+        second = start("b")
+        second.until(lambda: second.count() == 1)
+        assert time.monotonic() - began < 20, "6 s of session, 60 s of transaction"
+        second.backend.commit(Commit([self.message(cluster, b"alert")], second.positions()))
+        assert [row[2] for row in cluster.visible(cluster.alerts)] == [b"alert"]
+
+    def test_nobody_alive_is_taken_for_dead(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
+        cluster.create(cluster.input, 2)
+        first, second = start("a"), start("b")
+        first.until(lambda: len(first.owned) == len(second.owned) == 1, second)
+        producer = first.backend._transactions._producer  # type: ignore[attr-defined]
+        producer.begin_transaction()
+        producer.send(cluster.alerts, b"alert")
+        producer.flush()
+        admin = second.backend._admin  # type: ignore[attr-defined]
+        assert [
+            each.transactional_id
+            for listed in admin.list_transactions(state_filters=["Ongoing"]).values()
+            for each in listed
+            if each.transactional_id.startswith(cluster.name)
+        ] == [f"{cluster.name}/a"]
+        assert end_transactions_of_the_gone(admin, cluster.config("b")) == []
+        producer.commit_transaction()
+        assert [row[2] for row in cluster.visible(cluster.alerts)] == [b"alert"]
 
     def test_an_unreachable_broker(self, cluster: KafkaCluster, unused_port: int) -> None:
         server = f"127.0.0.1:{unused_port}"

@@ -12,7 +12,10 @@ from monitor.config import Config
 from monitor.errors import FencedError
 
 TIMEOUT_S = 30.0
-CONFIG = Config.model_validate({"kafka": {"transaction_timeout_ms": int(TIMEOUT_S * 1000)}})
+SESSION_S = 15.0
+CONFIG = Config.model_validate(
+    {"kafka": {"transaction_timeout_ms": int(TIMEOUT_S * 1000), "session_timeout_ms": int(SESSION_S * 1000)}}
+)
 
 
 class Clock:
@@ -34,6 +37,10 @@ def clock() -> Clock:
 
 def test_who_slept_through_the_timeout_goes_on_however_often(clock: Clock) -> None:
     assert {clock.fence(TIMEOUT_S) for _ in range(5)} == {AbortedError}
+
+
+def test_who_slept_through_its_session_was_succeeded_and_goes_on(clock: Clock) -> None:
+    assert {clock.fence(SESSION_S) for _ in range(5)} == {AbortedError}
 
 
 def test_another_member_under_our_name_is_a_rival_at_once(clock: Clock) -> None:

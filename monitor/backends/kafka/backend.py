@@ -14,8 +14,8 @@ from typing import Any
 
 from kafka import TopicPartition as KafkaPartition
 from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError
-from kafka.structs import ConsumerGroupMetadata
+from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from monitor.backends.abstract import (
     NO_STATE,
@@ -43,6 +43,7 @@ from monitor.backends.kafka.position import decode_position
 from monitor.backends.kafka.producer import Transactions
 from monitor.backends.kafka.sentinel import Sentinel
 from monitor.backends.kafka.state import StateReader
+from monitor.backends.kafka.succession import end_transactions_of_the_gone
 from monitor.backends.kafka.topics import InputTopic, look_at, prepare_topics
 from monitor.backends.progress import Tracker
 from monitor.config import Config
@@ -54,6 +55,8 @@ _RECOVER_DEADLINE_S = 60.0
 # The broker takes commits of the old generation until all members have joined the new one, for which it waits as long
 # as the poll interval. Twice the interval at which an idle daemon commits.
 _COMMIT_GRACE_S = 2.0
+# A member that is alive decides its transaction in milliseconds.
+_OWNER_PATIENCE_S = 2.0
 # After an election the new leader's end may lag behind what was read from the old one (KIP-207).
 _CATCH_UP_S = 5.0
 # A caller with a backlog polls without waiting, and seldom: a join takes its time in few polls then.
@@ -182,14 +185,13 @@ class KafkaBackend:
     def restore(self, partition: TopicPartition) -> Restored:
         """Reads position and state back, and widens the state topic if it has to be.
 
-        Blocks while a predecessor's transaction is open, up to its timeout.
+        Blocks while a predecessor's transaction is open, up to its timeout; a dead one's is ended after some seconds.
         """
-        patience_s = self._config.kafka.transaction_timeout_ms / 1000 + 15
         topic = self._topic(partition)
         if partition.partition >= topic.partitions:
             self._member.disown(partition.topic, topic.partitions)
             raise AbortedError(f"restore: topic {partition.topic} has only {topic.partitions} partitions now")
-        committed = self._member.committed(partition, patience_s)
+        committed = self._committed(partition)
         position = None if committed is None else decode_position(committed.offset, committed.metadata)
         beginning, end = self._bounds(partition, position)
         self._tracker.restored(partition, None if position is None else position.offset, end, time.monotonic())
@@ -201,6 +203,15 @@ class KafkaBackend:
         added = position is None and self._added(partition, topic.partitions)
         self._member.expect(partition.topic, topic.topic_id)
         return Restored(position, state, beginning, end, topic.topic_id, topic.partitions, added)
+
+    def _committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
+        try:
+            return self._member.committed(partition, _OWNER_PATIENCE_S)
+        except AbortedError as error:
+            if not isinstance(error.__cause__, KafkaTimeoutError):
+                raise
+        end_transactions_of_the_gone(self._admin, self._config)
+        return self._member.committed(partition, self._config.kafka.transaction_timeout_ms / 1000 + 15)
 
     def _topic(self, partition: TopicPartition) -> InputTopic:
         try:

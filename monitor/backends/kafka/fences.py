@@ -1,8 +1,9 @@
 """Who ended our transaction: a broker, because we were not running, or another daemon of our name.
 
 A broker refuses both with the same error. It gives a transaction up that is older than its timeout, which happens to
-whatever sleeps inside one: a laptop, a paused virtual machine, a stopped process. Going on is right then. Where another
-daemon has our name, going on would make the two throw each other out for ever.
+whatever sleeps inside one: a laptop, a paused virtual machine, a stopped process; and whoever takes over from a member
+whose session has ended ends its transaction (succession.py). Going on is right then. Where another daemon has our name,
+going on would make the two throw each other out for ever.
 
 Rules of this file: it decides, and touches neither broker nor clock but through what it is given.
 """
@@ -56,12 +57,13 @@ class Fences:
             began_s: `now_s()` when the transaction began.
 
         Returns:
-            AbortedError where going on is right: the transaction outlived its timeout; or nothing explains the fence,
-            the group knows nobody else by our name, and it is the first such fence in a minute. Else FencedError.
+            AbortedError where going on is right: the transaction outlived its timeout, or our session; or nothing
+            explains the fence, the group knows nobody else by our name, and it is the first such fence in a minute.
+            Else FencedError.
         """
-        now = self._clock()
-        if now - began_s >= self._config.kafka.transaction_timeout_ms / 1000:
-            return AbortedError(f"{doing}: the transaction timed out while this process was not running")
+        now, kafka = self._clock(), self._config.kafka
+        if now - began_s >= min(kafka.transaction_timeout_ms, kafka.session_timeout_ms) / 1000:
+            return AbortedError(f"{doing}: the transaction was ended while this process was not running")
         last, self._last_s = self._last_s, now
         if self._displaced() or (last is not None and now - last < _SOON_S):
             return fenced(self._config)

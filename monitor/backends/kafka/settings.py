@@ -73,7 +73,12 @@ def transactional_id(config: Config) -> str:
 
     The slash is in neither part, so that no two pairs give one id.
     """
-    return f"{config.kafka.group_id}/{identity(config)}"
+    return transactional_id_prefix(config) + identity(config)
+
+
+def transactional_id_prefix(config: Config) -> str:
+    """What the transactional ids of all members of our group begin with."""
+    return f"{config.kafka.group_id}/"
 
 
 def read_password(kafka: Kafka) -> str:

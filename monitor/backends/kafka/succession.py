@@ -1,0 +1,61 @@
+"""Ends what a dead member left open, so that whoever takes over need not wait until it times out.
+
+A member that dies inside a transaction leaves the offsets of its partitions undecided. The group gives the partitions
+away when its session has ended; the transaction stays open for `transaction_timeout_ms` and the broker's interval of
+looking for old ones. Beginning transactions under its id ends it at once, and fences the member should it only have
+slept: then it begins anew (fences.py).
+
+Rules of this file: only members are fenced that the group's coordinator does not know any more, never one that is
+alive and has lost a partition to us in a rebalance. All else, rights that are missing among it, is left to the timeout.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from monitor.backends.kafka import settings
+from monitor.backends.kafka.connecting import connect, discard_producer
+from monitor.config import Config
+from monitor.errors import TelltaleError
+
+_log = logging.getLogger(__name__)
+
+
+def end_transactions_of_the_gone(admin: Any, config: Config) -> list[str]:
+    """Aborts open transactions of members that the group no longer has; their ids. Waits some seconds for brokers."""
+    ended = []
+    try:
+        for transactional_id in _of_the_gone(admin, config):
+            _end(config, transactional_id)
+            ended.append(transactional_id)
+    except (KafkaError, TelltaleError) as error:
+        _log.warning("A dead member's transaction must time out by itself.", extra={"reason": str(error)})
+    if ended:
+        _log.warning("Ended what members left open that the group no longer has.", extra={"transactions": ended})
+    return ended
+
+
+def _of_the_gone(admin: Any, config: Config) -> list[str]:
+    """Transactional ids. First what is open, then who is there: who began between the two is not in the first list."""
+    prefix = settings.transactional_id_prefix(config)
+    found = admin.list_transactions(state_filters=["Ongoing"])
+    opened = [each.transactional_id for listed in found.values() for each in listed]
+    group = admin.describe_groups([config.kafka.group_id])[config.kafka.group_id]
+    present = {member["group_instance_id"] for member in group["members"]}
+    # A group that does not have ourselves is no witness of who else is gone.
+    if settings.identity(config) not in present:
+        return []
+    return [name for name in opened if name.startswith(prefix) and name.removeprefix(prefix) not in present]
+
+
+def _end(config: Config, transactional_id: str) -> None:
+    options = settings.transactional(config) | {"transactional_id": transactional_id}
+    producer = connect(KafkaProducer, config.kafka, options)
+    try:
+        producer.init_transactions()
+    finally:
+        discard_producer(producer)

@@ -77,8 +77,9 @@ tutorial: $(made)/dev ## the TensorFlow tutorial's figures on ECG5000, over 12 s
 demo-seeds: $(made)/dev ## what the demo finds and misses, over 5 seeds
 	$(python) -m tests.benchmarks.demo_seeds --seeds 5
 
-faults: $(made)/dev ## 20 random kills of a broker of three under load: gaps, and each alert against an oracle (minutes)
+faults: $(made)/dev ## brokers and members killed under load: gaps, takeovers, each alert against an oracle (minutes)
 	$(python) -m tests.faults.broker_kills --kills 20
+	$(python) -m tests.faults.members
 
 docs: $(made)/dev ## bring README's tables and deploy/telltale.toml up to date
 	$(python) -m monitor.configdoc

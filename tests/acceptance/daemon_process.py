@@ -103,6 +103,11 @@ class DaemonProcess:
                 raise AssertionError(f"{what}: not within {timeout_s} s (exit code {code}):\n{self.log_text()}")
             time.sleep(0.02)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Sends it a signal, and goes on."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def exit_code(self) -> int | None:
         """None while it runs."""
         return None if self._process is None else self._process.poll()

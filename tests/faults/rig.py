@@ -131,7 +131,9 @@ class Rig:
             "input": {"topics": [INPUT], "start": "earliest"},
             "output": {"alerts": ALERTS, "dead_letters": "faults.dead"},
             "model": {"artifact": str(directory / "artifact")},
-        } | sections
+        }
+        for section, options in sections.items():
+            self.document[section] = self.document.get(section, {}) | options
         self.daemons = [self._daemon(f"daemon-{number}") for number in range(1, daemons + 1)]
         self.load = Load(bootstrap)
 

@@ -43,7 +43,7 @@ from monitor.backends.kafka.position import decode_position
 from monitor.backends.kafka.producer import Transactions
 from monitor.backends.kafka.sentinel import Sentinel
 from monitor.backends.kafka.state import StateReader
-from monitor.backends.kafka.succession import end_transactions_of_the_gone
+from monitor.backends.kafka.succession import OWNER_PATIENCE_S, end_transactions_of_the_gone
 from monitor.backends.kafka.topics import InputTopic, look_at, prepare_topics
 from monitor.backends.progress import Tracker
 from monitor.config import Config
@@ -55,8 +55,6 @@ _RECOVER_DEADLINE_S = 60.0
 # The broker takes commits of the old generation until all members have joined the new one, for which it waits as long
 # as the poll interval. Twice the interval at which an idle daemon commits.
 _COMMIT_GRACE_S = 2.0
-# A member that is alive decides its transaction in milliseconds.
-_OWNER_PATIENCE_S = 2.0
 # After an election the new leader's end may lag behind what was read from the old one (KIP-207).
 _CATCH_UP_S = 5.0
 # A caller with a backlog polls without waiting, and seldom: a join takes its time in few polls then.
@@ -206,7 +204,7 @@ class KafkaBackend:
 
     def _committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
         try:
-            return self._member.committed(partition, _OWNER_PATIENCE_S)
+            return self._member.committed(partition, OWNER_PATIENCE_S)
         except AbortedError as error:
             if not isinstance(error.__cause__, KafkaTimeoutError):
                 raise

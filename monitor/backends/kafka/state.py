@@ -17,6 +17,7 @@ from monitor.backends.abstract import AbortedError, StateRecord
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import connect
 from monitor.backends.kafka.faults import explain
+from monitor.backends.kafka.succession import OWNER_PATIENCE_S, end_transactions_of_the_gone
 from monitor.backends.kafka.topics import change_command
 from monitor.config import Config
 from monitor.errors import ConfigError
@@ -78,8 +79,8 @@ class StateReader:
         # Below the first retained offset the client goes on at the first: what retention removed, compaction replaced.
         consumer.seek(asked, start)
         newest: dict[bytes, bytes] = {}
-        deadline = time.monotonic() + self._patience_s
-        position = start
+        moved_s = time.monotonic()
+        position, succeeded = start, False
         # The position, never a record count: it also passes aborted records, control records and compacted gaps.
         while position < end:
             for record in consumer.poll(timeout_ms=_POLL_MS).get(asked, ()):
@@ -90,9 +91,12 @@ class StateReader:
                     newest[record.key] = record.value
             reached = consumer.position(asked, timeout_ms=_POLL_MS)
             if reached is not None and reached != position:
-                position = reached
-                deadline = time.monotonic() + self._patience_s
-            if time.monotonic() > deadline:
+                position, moved_s = reached, time.monotonic()
+            waited_s = time.monotonic() - moved_s
+            if waited_s > OWNER_PATIENCE_S and not succeeded:
+                end_transactions_of_the_gone(self._admin, self._config)
+                succeeded = True
+            if waited_s > self._patience_s:
                 raise AbortedError(
                     f"restore: no progress in state topic {asked.topic}, partition {asked.partition}, at offset "
                     f"{position} of {end} for {self._patience_s:.0f} s; a transaction may be hanging, see "

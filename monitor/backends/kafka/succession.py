@@ -23,6 +23,8 @@ from monitor.config import Config
 from monitor.errors import TelltaleError
 
 _log = logging.getLogger(__name__)
+# A member that is alive decides its transaction in milliseconds.
+OWNER_PATIENCE_S = 2.0
 
 
 def end_transactions_of_the_gone(admin: Any, config: Config) -> list[str]:

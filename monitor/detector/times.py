@@ -63,11 +63,11 @@ def numbers_us(numbers: Float64Array, unit: Unit = "auto") -> Int64Array:
     if unit != "auto":
         factors = _UNIT_US[unit]
     else:
-        places = np.searchsorted(_NEXT_UNIT, np.abs([numbers.min(), numbers.max()]), side="right")
-        if places[0] == places[1] and numbers.min() >= 0:
-            factors = float(_FACTORS[places[0]])
-        else:
-            factors = _FACTORS[np.searchsorted(_NEXT_UNIT, np.abs(numbers), side="right")]
+        first, last = float(numbers.min()), float(numbers.max())
+        factors = unit_of(last)
+        if first * factors >= OLDEST_US and last * factors < NEWEST_US:  # the common case: all are in one unit
+            return np.rint(numbers * factors).astype(np.int64)
+        factors = _FACTORS[np.searchsorted(_NEXT_UNIT, np.abs(numbers), side="right")]
     with np.errstate(over="ignore", invalid="ignore"):
         exact = np.rint(numbers * factors)
         known = (exact >= _FIRST_US) & (exact <= _LAST_US)

@@ -85,6 +85,11 @@ class StreamTime:
         reach_us = min(max_future_us, _FARTHEST_US)
         refused = np.zeros(len(offsets), dtype=np.bool_)
         newest_us = np.empty(len(offsets), dtype=np.int64)
+        if self.newest_us != NO_TIME and times_us.max(initial=NO_TIME) <= self.newest_us + reach_us:
+            newest_us = np.maximum(np.maximum.accumulate(times_us), self.newest_us)
+            if len(newest_us):
+                self.newest_us, self.ahead = int(newest_us[-1]), 0
+            return Judged(refused, newest_us)
         first = 0
         while first < len(offsets):
             until = np.maximum.accumulate(np.concatenate([[self.newest_us], times_us[first : first + _BLOCK]]))

@@ -22,7 +22,10 @@ def own_times_us(timestamps_ms: Int64Array, oldest_us: int) -> Int64Array:
     They are ms by Kafka's protocol, and brokers, retention and other clients take them so: a clock that says 0, -1 or
     seconds is broken, and is not read in another unit here than everywhere else.
     """
-    there_are = (timestamps_ms >= -(-oldest_us // 1000)) & (timestamps_ms < NEWEST_US // 1000)
+    oldest_ms, newest_ms = -(-oldest_us // 1000), NEWEST_US // 1000
+    if len(timestamps_ms) and timestamps_ms.min() >= oldest_ms and timestamps_ms.max() < newest_ms:
+        return timestamps_ms * 1000
+    there_are = (timestamps_ms >= oldest_ms) & (timestamps_ms < newest_ms)
     return np.where(there_are, np.where(there_are, timestamps_ms, 0) * 1000, NO_TIME)
 
 

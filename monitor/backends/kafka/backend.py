@@ -14,7 +14,7 @@ from typing import Any
 
 from kafka import TopicPartition as KafkaPartition
 from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import CommitFailedError, KafkaError, KafkaTimeoutError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from monitor.backends.abstract import (
@@ -262,7 +262,14 @@ class KafkaBackend:
         if group.generation_id < 0:
             self._transactions.destroy()
             raise AbortedError("commit: the group's coordinator no longer knows us")
-        committed = self._transactions.commit(commit, self._config.state_topic, group)
+        try:
+            committed = self._transactions.commit(commit, self._config.state_topic, group)
+        except AbortedError as error:
+            if isinstance(error.__cause__, CommitFailedError):
+                # The group went on without us. Asked, the member knows it at once, and the next poll joins again: its
+                # own heartbeat comes seconds later, and more commits would fail by then than are allowed in a row.
+                self._member.displaced()
+            raise
         self._pending = None
         now = time.monotonic()
         for partition, position in committed.items():

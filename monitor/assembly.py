@@ -73,6 +73,7 @@ def make_processor(config: Config, artifact: Artifact) -> Processor:
         max_series=most_series(config, artifact),
         series_ttl=source.series_ttl,
         beyond_end=source.beyond_end,
+        max_refused_ratio=source.max_refused_ratio,
         max_future_ms=source.max_future_ms,
     )
     policy = Policy(

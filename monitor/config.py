@@ -167,6 +167,13 @@ class Input(Section):
         ge=0,
         description="Seconds of silence, in the partition's event time, after which a series is forgotten; 0: never.",
     )
+    max_refused_ratio: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="Hold a partition where more of 1,000 records in a row are refused, or all of the first 20 after "
+        "it was taken over; 1: never, all go to the dead letters.",
+    )
     max_future_ms: int = Field(
         3_600_000,
         ge=0,

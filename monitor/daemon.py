@@ -91,6 +91,7 @@ class Daemon:
         self._stop = threading.Event()
         self._arriving: deque[TopicPartition] = deque()  # ours, to be restored
         self._paused: set[TopicPartition] = set()
+        self._held: set[TopicPartition] = set()
         self._checkpoints = CheckpointSchedule(config.limits.checkpoint_interval_ms / 1000)
         self._doubt: AbortedError | None = None
         self._told_damage = damage.Telling()
@@ -155,6 +156,7 @@ class Daemon:
             self._take_over_next()
             self._workload.add(c for c in poll.columns if c.partition in self._processor.partitions)
             self._work()
+            self._hold_refused()
         except AbortedError as error:
             self._doubt = error
         self._look_around()
@@ -174,9 +176,29 @@ class Daemon:
             more = [partition for partition in self._processor.partitions if partition not in self._paused]
             self._backend.pause(more)
             self._paused.update(more)
-        elif self._paused:
-            self._backend.resume(sorted(self._paused))
-            self._paused.clear()
+        elif self._paused - self._held:
+            self._backend.resume(sorted(self._paused - self._held))
+            self._paused.intersection_update(self._held)
+
+    def _hold_refused(self) -> None:
+        """Leaves a partition alone whose records are refused as if it were not they that are wrong."""
+        held = self._processor.held
+        for partition in held.keys() - self._held:
+            self._backend.pause([partition])
+            self._paused.add(partition)
+            self._workload.drop(partition)
+            log.error(
+                "Partition held: nothing of it is committed. Correct model.artifact, input.format or what else is "
+                "wrong, and start again: no record is lost. If it is the records that are wrong, set "
+                "input.max_refused_ratio = 1 and start again: they go to the dead letters.",
+                partition=str(partition),
+                reason=held[partition],
+            )
+        self._held, self._vitals.held = set(held), len(held)
+        self._vitals.health.holds.pop("refused", None)
+        if held:
+            said = "; ".join(f"{partition} is held: {why}" for partition, why in sorted(held.items()))
+            self._vitals.health.holds["refused"] = said
 
     def _apply(self, poll: Poll) -> None:
         for event in poll.events:
@@ -244,6 +266,7 @@ class Daemon:
         self._processor.revoke(partition)
         self._workload.drop(partition)
         self._paused.discard(partition)
+        self._held.discard(partition)
         if partition in self._arriving:
             self._arriving.remove(partition)
         self._checkpoints.forget(partition)
@@ -278,7 +301,8 @@ class Daemon:
 
     def caught_up(self) -> bool:
         """Everything that the log holds, as last heard, is decided."""
-        return not self._workload.busy and not any(self._backend.lag().values())
+        lag = self._backend.lag()
+        return not self._workload.busy and not any(lag[partition] for partition in lag if partition not in self._held)
 
     def _commit(self, checkpoints: set[TopicPartition]) -> None:
         started = self._clock()

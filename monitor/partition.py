@@ -15,6 +15,7 @@ from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored
 from monitor.detector.decision import Incident, Verdict
 from monitor.detector.spec import Manifest
 from monitor.detector.windowing import SlidingWindower, Windows
+from monitor.refusals import Refusals
 from monitor.registry import Forgotten, Fresh, SeriesRegistry
 from monitor.resuming import How, Resumed
 from monitor.wire import InputRules, Rejected, StreamTime
@@ -122,6 +123,7 @@ class PartitionState:
         self.read_to = 0  # first input offset not read yet; behind `live_from` while windows are being refilled
         self.live_from = 0
         self.stopped_at: Damaged | None = None  # nothing behind it is read
+        self.refusals = Refusals(rules.max_refused_ratio)
         self.committed_offset = -1
         self._replay_from = 0
         self._state_from = 0
@@ -220,7 +222,7 @@ class PartitionState:
     @property
     def wants_checkpoint(self) -> bool:
         """Something was decided since the last one, and the state stands for it."""
-        return not self.refilling and self._checkpointed_at != self.offset
+        return not self.refilling and not self.refusals.withheld and self._checkpointed_at != self.offset
 
     def checkpoint_bytes(self) -> int:
         """About the size of a checkpoint."""

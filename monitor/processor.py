@@ -149,7 +149,19 @@ class Processor:
     @property
     def has_news(self) -> bool:
         """There is something to tell: an alert, or a record that could not be read."""
-        return bool(self._alerts or self._dead_letters)
+        withheld = self._withheld()
+        letters = self._dead_letters
+        return any(_place(alert) not in withheld for alert in self._alerts) or any(
+            letter.partition not in withheld for letter in letters
+        )
+
+    @property
+    def held(self) -> dict[TopicPartition, str]:
+        """Partitions of which nothing is taken in or committed any more, and why: see `monitor.refusals`."""
+        return {name: state.refusals.why for name, state in self._partitions.items() if state.refusals.why}
+
+    def _withheld(self) -> set[TopicPartition]:
+        return {name for name, state in self._partitions.items() if state.refusals.withheld}
 
     @property
     def stopped(self) -> tuple[TopicPartition, Damaged] | None:
@@ -188,10 +200,12 @@ class Processor:
         gone = self._partitions.pop(partition, None)
         if gone is None:
             return
+        self._drop(gone)
+
+    def _drop(self, gone: PartitionState) -> None:
         self._queue = deque(item for item in self._queue if item.partition is not gone)
-        place = (partition.topic, partition.partition)
-        self._alerts = [a for a in self._alerts if (a.data.kafka.topic, a.data.kafka.partition) != place]
-        self._dead_letters = [d for d in self._dead_letters if d.partition != partition]
+        self._alerts = [alert for alert in self._alerts if _place(alert) != gone.name]
+        self._dead_letters = [letter for letter in self._dead_letters if letter.partition != gone.name]
 
     def receive(self, columns: RecordColumns, now_us: int | None = None) -> None:
         """Takes records of an assigned partition in, in offset order.
@@ -199,7 +213,7 @@ class Processor:
         `now_us` is the reader's clock when they were read, µs since 1970; `stream_time` says what it is asked for.
         """
         partition = self._partitions[columns.partition]
-        if partition.stopped_at is not None:
+        if partition.stopped_at is not None or partition.refusals.why:
             return
         if columns.damaged is not None:
             self._pass(partition, columns.damaged)
@@ -266,6 +280,9 @@ class Processor:
             rejected = sorted(decoded.rejected + numbered.rejected)
             self._dead_letters += [DeadLetter.of(columns, *rejection) for rejection in rejected]
             self.counts.received(columns, rejected, decoded.values)
+            partition.refusals.received(columns, rejected)
+            if partition.refusals.why:
+                self._drop(partition)
 
     def _with_holes(self, partition: PartitionState, samples: Samples, holes: Holes, columns: RecordColumns) -> Samples:
         """`samples` and what records leave that were refused, as far as their series is known, in log order."""
@@ -419,25 +436,28 @@ class Processor:
         """Everything decided since the last call, and the whole state of the partitions in `checkpoints`.
 
         A partition whose windows are still being refilled gets no checkpoint: the one before stands for it. Nor does
-        one that has not moved since its last.
+        one that has not moved since its last. Of a partition that is held, or may come to be, there is nothing.
         Call it when `next_batch` has nothing left: positions stand for everything received.
         """
         if self._queue:
             raise RuntimeError("there are windows to score before positions mean anything")
         self._settle()
         checkpoints = {name for name in checkpoints if self.wants_checkpoint(name)}
+        withheld = self._withheld()
+        taken = {name: partition for name, partition in self._partitions.items() if name not in withheld}
         outputs = Outputs(
-            alerts=self._alerts,
-            dead_letters=self._dead_letters,
-            state=[record for partition in self._partitions.values() for record in partition.take_changes()],
+            alerts=[alert for alert in self._alerts if _place(alert) not in withheld],
+            dead_letters=[letter for letter in self._dead_letters if letter.partition not in withheld],
+            state=[record for partition in taken.values() for record in partition.take_changes()],
             checkpoints={name: self._partitions[name].checkpoint() for name in checkpoints},
             positions={
                 name: partition.position(checkpointed=name in checkpoints)
-                for name, partition in self._partitions.items()
+                for name, partition in taken.items()
                 if partition.offset != partition.committed_offset or name in checkpoints
             },
         )
-        self._alerts, self._dead_letters = [], []
+        self._alerts = [alert for alert in self._alerts if _place(alert) in withheld]
+        self._dead_letters = [letter for letter in self._dead_letters if letter.partition in withheld]
         return outputs
 
     def committed(self, positions: Mapping[TopicPartition, Position], told: Sequence[alerts.Alert] = ()) -> None:
@@ -446,3 +466,7 @@ class Processor:
         for name, position in positions.items():
             if name in self._partitions:
                 self._partitions[name].committed(position)
+
+
+def _place(alert: alerts.Alert) -> TopicPartition:
+    return TopicPartition(alert.data.kafka.topic, alert.data.kafka.partition)

@@ -44,6 +44,7 @@ class Vitals:
     partitions: int = 0
     series: int = 0
     incidents: int = 0
+    held: int = 0
     lag: dict[TopicPartition, int] = field(default_factory=dict)
     commits: int = 0
     aborts: int = 0
@@ -149,6 +150,7 @@ class Telemetry:
             math.nan if silent is None else silent,
         )
         yield _gauge("assigned_partitions", "Input partitions owned.", vitals.partitions)
+        yield _gauge("held_partitions", "Partitions held because nearly all of their records are refused.", vitals.held)
         yield _gauge("series_active", "Series remembered.", vitals.series)
         yield _gauge("incidents_open", "Incidents open.", vitals.incidents)
         yield _gauge("uptime_seconds", "Time since the start.", now - vitals.started_s)

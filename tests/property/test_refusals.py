@@ -1,0 +1,122 @@
+"""A partition is held by counts in log order: however its records are cut into polls, and nothing of it gets out."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.assembly import make_processor
+from monitor.backends.abstract import TopicPartition
+from monitor.backends.local import LocalBackend, LocalLog
+from monitor.config import Config
+from monitor.daemon import Daemon
+from monitor.errors import Reason
+from monitor.refusals import BLOCK, FIRST, Refusals
+from monitor.telemetry import Telemetry, Vitals
+from monitor.wire import Rejected
+from tests.helpers import make_artifact, make_columns, make_config
+
+ARTIFACT = make_artifact(length=6, hop=2, threshold=0.8, batch_rows=8)
+SCORER = ARTIFACT.scorer()
+TOPIC = "telltale.input"
+BAD, GOOD = b"junk", b'{"value": 0.1}'
+
+
+def held(refused: list[bool], cuts: list[int], ratio: float) -> bool:
+    refusals = Refusals(ratio)
+    for begin, end in pairwise([0, *sorted(min(cut, len(refused)) for cut in cuts), len(refused)]):
+        part = refused[begin:end]
+        rejected = [Rejected(row, Reason.MALFORMED, "junk") for row, bad in enumerate(part) if bad]
+        refusals.received(make_columns([b"x"] * len(part), first_offset=begin), rejected)
+        if refusals.why:
+            return True
+    return False
+
+
+def oracle(refused: list[bool], ratio: float) -> bool:
+    """Record by record."""
+    if len(refused) >= FIRST and all(refused[:FIRST]):
+        return True
+    blocks = [refused[at : at + BLOCK] for at in range(0, len(refused), BLOCK)]
+    return any(sum(block) > int(ratio * BLOCK) for block in blocks)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.sampled_from([1, FIRST - 1, FIRST, 449, 500, 501, 950, BLOCK])), max_size=6),
+    st.lists(st.integers(0, 5_000), max_size=6),
+    st.sampled_from([0.5, 0.9]),
+)
+def test_any_cuts_hold_the_same(runs: list[tuple[bool, int]], cuts: list[int], ratio: float) -> None:
+    refused = [bad for bad, count in runs for _ in range(count)]
+    assert held(refused, cuts, ratio) == oracle(refused, ratio)
+
+
+def test_it_can_be_switched_off() -> None:
+    assert not held([True] * 5_000, [], 1.0)
+
+
+class Setting:
+    """Two partitions of a log, and a daemon on them."""
+
+    def __init__(self, bad: list[bytes], good: list[bytes], **options: float) -> None:
+        self.log = LocalLog({TOPIC: 2})
+        for partition, values in enumerate((bad, good)):
+            self.log.extend(TOPIC, partition, [b"a"] * len(values), values, list(range(len(values))))
+        self.options = options
+
+    def run(self, turns: int = 60, **options: float) -> Vitals:
+        limits = {"max_poll_records": 7, "commit_interval_ms": 1, "idle_commit_interval_ms": 1}
+        config: Config = make_config(input={"start": "earliest", **self.options, **options}, limits=limits)
+        processor = make_processor(config, ARTIFACT)
+        vitals = Vitals()
+        telemetry = Telemetry(vitals, lambda: processor.counts, {}, 1.0)
+        backend = LocalBackend(self.log, config)
+        daemon = Daemon(config, backend, processor, SCORER, telemetry, vitals)
+        backend.start()
+        for _ in range(turns):
+            daemon.turn()
+        self.holds = dict(vitals.health.holds)
+        assert daemon.drain()
+        return vitals
+
+    def committed(self) -> list[int]:
+        return [self.log.positions["telltale"][TopicPartition(TOPIC, number)].offset for number in (0, 1)]
+
+    def letters(self) -> int:
+        dead = "telltale.deadletters"
+        return sum(len(self.log.read(dead, number).values) for _, number in self.log.partitions(dead))
+
+
+def test_a_partition_is_held_and_the_others_go_on() -> None:
+    setting = Setting([BAD] * 60, [GOOD] * 60)
+    vitals = setting.run()
+    assert (setting.committed(), setting.letters(), vitals.held) == ([0, 60], 0, 1)
+    assert (
+        "telltale.input-0 is held: all of the first 20 records were refused; most often malformed"
+        in (setting.holds["refused"])
+    )
+    setting.run()
+    assert (setting.committed(), setting.letters()) == ([0, 60], 0), "again, after a restart"
+    vitals = setting.run(max_refused_ratio=1.0)
+    assert (setting.committed(), setting.letters(), vitals.held) == ([60, 60], 60, 0)
+
+
+def test_a_trickle_of_refused_records_is_not_passed_one_by_one() -> None:
+    setting = Setting([BAD] * 19, [GOOD] * 3)
+    assert setting.run().held == 0
+    assert (setting.committed(), setting.letters()) == ([0, 3], 0)
+    setting.log.append(TOPIC, 0, key=b"a", value=GOOD, timestamp_ms=99)
+    setting.run()
+    assert (setting.committed(), setting.letters()) == ([20, 3], 19), "the first that is accepted lets them go"
+
+
+def test_later_a_share_of_a_block_holds() -> None:
+    setting = Setting([GOOD] * 50 + [BAD] * 2_000, [GOOD] * 3)
+    vitals = setting.run(turns=500)
+    offset, _ = setting.committed()
+    assert vitals.held == 1
+    assert 50 <= offset <= 950
+    assert setting.letters() == offset - 50
+    assert "more than 900 of 1000 records in a row were refused" in setting.holds["refused"]

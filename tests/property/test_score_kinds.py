@@ -113,10 +113,13 @@ def test_windows_are_scaled_by_their_own_moments() -> None:
     np.testing.assert_allclose(found(moved)[0], found(WINDOWS)[0], rtol=1e-3)
     flat = np.full((1, LENGTH, CHANNELS), 1e6, dtype=np.float32)
     assert np.isfinite(found(flat)[0]).all()
-    # Steps of 1/4 about 1e6 are all there in float32, and so is their mean: nothing may be lost of them up there.
+    # Under the least deviation, 1e-3, a movement stays as small as it is.
+    trembling = np.resize(np.float32([1e-6, 1e-6, -1e-6, -1e-6]), (1, LENGTH, CHANNELS))
+    assert 0 < found(trembling)[0][0] < 1e-4
+    # Steps of 1/4 about 3e6 are all there in float32, and so is their mean; their sum is not.
     half = np.round(WINDOWS[:, : LENGTH // 2] * 8).astype(np.float32) / 4
     steps = np.concatenate([half, -half], axis=1)
-    np.testing.assert_allclose(found(steps + np.float32(1e6))[0], found(steps)[0], rtol=1e-5)
+    np.testing.assert_allclose(found(steps + np.float32(3e6))[0], found(steps)[0], rtol=1e-5)
     scaled = fitting.scale(WINDOWS, PER_WINDOW).astype(np.float64)
     expected = (WINDOWS - WINDOWS.mean(axis=1, keepdims=True)) / WINDOWS.std(axis=1, keepdims=True)
     np.testing.assert_allclose(scaled, expected, rtol=1e-3, atol=1e-4)

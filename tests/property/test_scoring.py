@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from monitor.detector import autoencoder, spec
 from monitor.detector.architectures import DenseSpec
-from monitor.detector.scoring import Detector, Scorer
+from monitor.detector.scoring import HIGHEST, Detector, Scorer
 from monitor.errors import ArtifactFormatError
 
 LENGTH, CHANNELS, ROWS = 10, 2, 8
@@ -65,6 +65,17 @@ def draw(count: int, seed: int = 0) -> np.ndarray:
 
 
 SCORER, PARAMETERS = make()
+
+
+def test_a_finite_window_that_the_network_can_not_follow_is_anomalous() -> None:
+    """Infinity less infinity inside the network is no missing number."""
+    model = DenseSpec(widths=(7, 3), hidden="linear", output="linear")
+    huge = {name: tensor * np.float32(1e30) for name, tensor in make("linear", "linear")[1].items()}
+    windows = draw(3)
+    windows[1, 4, 0] = np.nan
+    scores, _ = Scorer(detector(model, huge), ROWS)(windows)
+    assert np.isnan(scores).tolist() == [False, True, False]
+    assert scores[0] == scores[2] == HIGHEST
 
 
 @pytest.mark.parametrize("hidden", ["relu", "tanh", "gelu", "linear"])

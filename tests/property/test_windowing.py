@@ -85,6 +85,8 @@ def test_a_restart_from_tails_cuts_the_same_windows(log: tuple, crash: int) -> N
     before.grow(4)
     first = before.append(samples(order[:crash], values[:crash], clock[:crash])).windows
     tails = before.tails(np.arange(4))
+    for kept in np.split(tails.offset, np.cumsum(tails.kept)[:-1]):
+        assert (np.diff(kept) > 0).all(), "oldest first, as checkpoints have it that are already in the log"
     after.set_tails(np.arange(4), Tails(*(getattr(tails, name).copy() for name in Tails.__slots__)))
     second = after.append(samples(order[crash:], values[crash:], clock[crash:], crash)).windows
     assert online([first, second]) == offline(length, hop, order, values)

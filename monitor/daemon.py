@@ -97,6 +97,8 @@ class Daemon:
         self._told_damage = damage.Telling()
         self._hurry = False  # the group waits for our commit
         self._failures = 0  # in a row
+        self._silent = False  # no broker answered at the last one
+        self._again: set[TopicPartition] = set()  # restored, though they were ours before
         self._collected_s = self._looked_s = clock()
         self._counted_s = -FORGOTTEN_INTERVAL_S
         self._forgotten_said = 0
@@ -226,13 +228,17 @@ class Daemon:
         # Committed at once where it begins elsewhere than at the last commit, so that a crash now does not.
         self._checkpoints.begin(partition, self._clock(), at_once=resumed.irregular)
         self._backend.begin(partition, resumed.begin)
-        log.info(
+        # After a commit in doubt it was ours before: one line says it of all.
+        (log.debug if partition in self._again else log.info)(
             "Partition assigned.",
             partition=str(partition),
             offset=resumed.live_from,
             replayed=resumed.live_from - resumed.begin,
             restore_ms=round((self._clock() - started) * 1000),
         )
+        if self._again and len(self._arriving) == 1:
+            log.info("Restored after a commit in doubt.", partitions=len(self._again))
+            self._again.clear()
 
     def _say_how(self, partition: TopicPartition, resumed: Resumed, restored: Restored) -> None:
         self._vitals.resumed[resumed.how.value] += 1
@@ -339,7 +345,10 @@ class Daemon:
     def _recover(self, error: AbortedError) -> None:
         """Throws away everything that is not certain, and starts again from what was committed."""
         self._vitals.aborts += 1
-        self._failures += 1
+        # While no broker answers nothing can be committed, and no restart helps: that is waited for, not counted.
+        silent, was_silent = not self._vitals.health.connected(time.monotonic()), self._silent
+        self._silent = silent
+        self._failures += not silent
         if self._failures > MOST_FAILURES:
             raise BackendError(
                 f"{MOST_FAILURES} commits in a row could not be made, the last one: {error}; look at the brokers' "
@@ -348,13 +357,14 @@ class Daemon:
         if isinstance(error, StalledError):
             self._vitals.stalls += 1
             log.error("Records wait and are not read; restoring with a new client.", reason=str(error))
-        else:
+        elif not (silent and was_silent):
             log.warning("Commit in doubt, restoring.", reason=str(error), cause=repr(error.__cause__))
         for partition in list(self._processor.partitions):
             self._forget(partition)
         self._workload.clear()
         self._paused.clear()
         self._arriving = deque(sorted(self._backend.recover()))
+        self._again = set(self._arriving)
         self._doubt = None
 
     def drain(self) -> bool:

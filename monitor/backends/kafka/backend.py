@@ -51,7 +51,7 @@ from monitor.errors import BackendError
 
 # At start a supervisor retries anyway; at run time the group waits for us as long as the poll interval.
 _START_DEADLINE_S = 20.0
-_RECOVER_DEADLINE_S = 60.0
+_RECOVER_DEADLINE_S = 20.0
 # The broker takes commits of the old generation until all members have joined the new one, for which it waits as long
 # as the poll interval. Twice the interval at which an idle daemon commits.
 _COMMIT_GRACE_S = 2.0
@@ -277,7 +277,7 @@ class KafkaBackend:
         return committed
 
     def recover(self) -> frozenset[TopicPartition]:
-        """A new producer settles the old one's transaction; everything owned is silent. Blocks up to a minute.
+        """A new producer settles the old one's transaction; everything owned is silent. Blocks up to 20 s.
 
         Events that no poll returned are applied: what is not in the answer is no longer ours. After a stall a new
         client takes our member's place in the group; then nothing is owned before `poll` says so.
@@ -289,7 +289,13 @@ class KafkaBackend:
         owned = self._member.silence()
         self._tracker.silenced(owned)
         self._sentinel.watch(owned)
-        self._transactions.open(_RECOVER_DEADLINE_S)
+        try:
+            self._transactions.open(_RECOVER_DEADLINE_S)
+        except AbortedError:
+            raise
+        except BackendError as error:
+            # The caller decides how often it tries; between two tries it turns, and hears of signals.
+            raise AbortedError(f"recover: {error}") from error
         return owned
 
     def lag(self) -> dict[TopicPartition, int]:

@@ -251,11 +251,8 @@ class Decoder:
         rows = np.fromiter((each.row for each in rejected), np.int64, len(rejected))
         values = [b"" if each.reason is Reason.TOO_LARGE else columns.values[each.row] or b"" for each in rejected]
         told = self._format.outlines(values)
-        # Of a time that was wrong there is nothing to take.
-        wrong = [each.reason in (Reason.BAD_TIMESTAMP, Reason.FUTURE_TIMESTAMP) for each in rejected]
-        stamps_us = np.where(wrong, NO_TIME, told.stamps_us)
         nothing = np.empty((0, 0), dtype=np.float32)
-        parsed = Parsed(rows, told.counts, nothing, stamps_us, told.rates_hz, rejected, told.series)
+        parsed = Parsed(rows, told.counts, nothing, told.stamps_us, told.rates_hz, rejected, told.series)
         times = Times.of(columns, parsed, self._rate_hz, self._oldest_us)
         # What can't be read is no witness: its time counts as far as the log has come without it.
         doubtful = ~times.stated | times.impossible(self._oldest_us)

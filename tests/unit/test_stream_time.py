@@ -95,6 +95,14 @@ def test_in_a_backlog_a_records_own_timestamp_tells_a_time_of_the_future() -> No
     assert (processor.counts.samples_late, refused(processor)) == (0, [0, 7, 20])
 
 
+def test_what_is_refused_leaves_no_trace_of_the_clock() -> None:
+    time = StreamTime()
+    for place, at_us in enumerate([NOW_MS, FAR_MS, NOW_MS + 1, FAR_MS]):
+        one = [np.array([value], dtype=np.int64) for value in (place, at_us * 1000, at_us * 1000)]
+        time.judge(*one, HOUR_MS * 1000, (NOW_MS + place) * 1000, live=True)
+    assert time.ticks == {0: NOW_MS * 1000}, "one for the first record; a flood of bad ones must not fill the state"
+
+
 def test_a_clock_that_is_behind_is_outvoted() -> None:
     stamps = [NOW_MS + place for place in range(40)]
     assert refused(fed(stamps, NOW_MS - 7 * DAY_MS)) == list(range(CONFIRMED_BY - 1))
@@ -156,14 +164,15 @@ def test_a_restart_decides_as_was_decided(events: list, cuts: list[int], restart
 
 
 def test_a_restart_goes_on_from_the_time_that_was_committed() -> None:
-    """A checkpoint, a silence that the clock explains, a crash; the successor's clock is behind, and has the tick."""
+    """A checkpoint, a silence that the clock explains, one of 2100, a crash; the successor's clock is behind."""
     before = [NOW_MS + place for place in range(8)]
-    after = [NOW_MS + 3 * DAY_MS + place for place in range(8)]
+    after = [NOW_MS + 3 * DAY_MS + place if place != 3 else FAR_MS for place in range(8)]
     first = make_processor_at_zero(CONFIG, ARTIFACT)
     first.receive(make_columns([b'{"value": 1}'] * 8, timestamps_ms=before), NOW_MS * 1000)
     assert first.next_batch() is not None
     outputs = first.take_outputs([INPUT])
     log = dict(outputs.checkpoints[INPUT])
+    assert b"time/telltale.input/0" in log
     first.committed(outputs.positions)
     first.receive(make_columns([b'{"value": 1}'] * 8, timestamps_ms=after, first_offset=8), after[0] * 1000)
     assert first.next_batch() is not None

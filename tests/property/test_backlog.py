@@ -25,7 +25,19 @@ from monitor.config import Config
 from monitor.daemon import TURN_S, Daemon
 from monitor.telemetry import Telemetry, Vitals
 from tests.helpers import INPUT, make_columns, make_config
-from tests.property.test_processor import POISONS, SCORERS, SLIDING, TOPIC, Rows, brief, oracle, policies, streams
+from tests.property.test_processor import (
+    FAR,
+    FAR_MS,
+    POISONS,
+    SCORERS,
+    SLIDING,
+    TOPIC,
+    Rows,
+    brief,
+    oracle,
+    policies,
+    streams,
+)
 
 OTHER = TopicPartition(TOPIC, 1)
 
@@ -57,7 +69,7 @@ class Machine:
 def filled(rows: Rows) -> LocalLog:
     log = LocalLog({TOPIC: 2})
     for place, (partition, key, value) in enumerate(rows):
-        log.append(TOPIC, partition, key=key, value=value, timestamp_ms=place)
+        log.append(TOPIC, partition, key=key, value=value, timestamp_ms=FAR_MS if value == FAR else place)
     return log
 
 

@@ -9,13 +9,14 @@ which forgets nobody. Prints the rate, the memory after each tenth, and what was
 from __future__ import annotations
 
 import argparse
+import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from monitor.alerts import Alert, encode
+from monitor.alerts import encode
 from monitor.backends.abstract import RecordColumns
 from monitor.detector.scoring import Scorer
 from monitor.processor import Processor
@@ -47,12 +48,13 @@ def resident_mb() -> float:
     return pages * 4096 / 1e6
 
 
-def run(names: int, limit: int, scorer: Scorer) -> tuple[list[bytes], list[float], float, Processor]:
-    """The living series' alerts, memory in MB after each tenth, seconds spent, and the processor."""
+def run(names: int, limit: int, scorer: Scorer) -> tuple[tuple[int, str], list[float], float, Processor]:
+    """How many alerts the living series had and their checksum, MB after each tenth, seconds, and the processor."""
     config = make_config(input={"max_series": limit}, alerting={"close_after": 2})
     processor = make_processor_at_zero(config, ARTIFACT)
-    told: list[Alert] = []
-    memory, spent, polled = [], 0.0, 0
+    told, checksum = 0, hashlib.sha256()
+    memory: list[float] = []
+    spent, polled = 0.0, 0
     total = 2 * names * NAME_RECORDS
     for columns in polls(names, np.random.default_rng(0)):
         started = time.perf_counter()
@@ -62,11 +64,14 @@ def run(names: int, limit: int, scorer: Scorer) -> tuple[list[bytes], list[float
         outputs = processor.take_outputs()
         spent += time.perf_counter() - started
         assert not outputs.dead_letters, outputs.dead_letters[0]
-        told += [alert for alert in outputs.alerts if alert.subject.startswith("living")]
+        for alert in outputs.alerts:  # kept as a checksum: the alerts themselves would be what grows
+            if alert.subject.startswith("living"):
+                told += 1
+                checksum.update(encode(alert))
         polled += len(columns.offsets)
         if polled * 10 // total > len(memory):
             memory.append(resident_mb())
-    return [encode(alert) for alert in told], memory, spent, processor
+    return (told, checksum.hexdigest()), memory, spent, processor
 
 
 def measure(names: int, limit: int) -> None:
@@ -81,7 +86,7 @@ def measure(names: int, limit: int) -> None:
     uncapped, memory, seconds, _ = run(names, 2 * names + LIVING, scorer)
     print(f"with no cap: {records / seconds:,.0f} records/s, {memory[-1]:.0f} MB")
     assert told == uncapped, "the living series' alerts are others"
-    print(f"{len(told):,} alerts of {LIVING} living series, the same bytes both times")
+    print(f"{told[0]:,} alerts of {LIVING} living series, the same bytes both times")
 
 
 if __name__ == "__main__":

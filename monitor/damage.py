@@ -61,11 +61,11 @@ def error(partition: TopicPartition, damaged: Damaged, config: Config) -> Damage
             "(TELLTALE__INPUT__DAMAGED_BATCHES=skip): they become one dead letter, and all series of this partition "
             f"begin anew; set {config.input.damaged_batches!r} again once it has been passed"
         )
-    servers = ",".join(config.kafka.bootstrap_servers)
+    servers = " -b ".join(config.kafka.bootstrap_servers)
     return DamagedError(
         f"{what}Its header does not say where the next one begins, so it can't be skipped by itself. Where another "
         "replica of the partition holds it whole, make that one the leader and start again. Else choose an offset N "
         "behind it (kafka-dump-log.sh shows what a segment holds), and while no daemon of the group runs: "
-        f"kafka-consumer-groups.sh --bootstrap-server {servers} --group {config.kafka.group_id} "
-        f"--topic {partition.topic}:{partition.partition} --reset-offsets --to-offset N --execute"
+        f"python -m kafka.admin -b {servers} groups alter-offsets -g {config.kafka.group_id} "
+        f"-o {partition.topic}:{partition.partition}:N"
     )

@@ -597,4 +597,4 @@ def test_it_stops_where_nothing_says_how_to_go_on() -> None:
     processor.receive(hole(0, 0, Reason.CORRUPT_BATCH))
     assert processor.stopped is not None
     text = str(damage.error(*processor.stopped, make_config()))
-    assert "--topic telltale.input:0 --reset-offsets --to-offset N --execute" in text
+    assert "groups alter-offsets -g telltale -o telltale.input:0:N" in text

@@ -179,13 +179,15 @@ def test_any_chunking_gives_the_oracles_alerts(
         for begin, end in pairwise(bounds):
             if end > begin:
                 values, keys = [v for _, v in mine[begin:end]], [k for k, _ in mine[begin:end]]
-                polls.append(make_columns(values, keys=keys, first_offset=begin, partition=partition))
+                stamps = [FAR_MS if value == FAR else begin + place for place, value in enumerate(values)]
+                columns = make_columns(values, keys=keys, timestamps_ms=stamps, first_offset=begin, partition=partition)
+                polls.append(columns)
     told = []
     for first in range(0, len(polls), gathered):
         *waiting, last = polls[first : first + gathered]
         for poll in waiting:
-            processor.receive(poll)
-        told += work(processor, SCORERS[name], last)
+            processor.receive(poll, NOW_US)
+        told += work(processor, SCORERS[name], last, now_us=NOW_US)
     assert brief(told) == oracle(rows, config, name)
     assert len({alert.id for alert in told}) == len(told)
 

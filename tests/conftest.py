@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.kafka_fixture import kafka_bootstrap  # noqa: F401 - a fixture
 
@@ -20,8 +20,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # The machines are shared: a slow example is no finding.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=2_000)
-# The same examples each time, so that a bug that was seen once is seen again (`make mutants`).
-settings.register_profile("mutants", settings.get_profile("default"), derandomize=True, database=None)
+# The same examples each time, so that a bug that was seen once is seen again, and none made smaller (`make mutants`).
+settings.register_profile(
+    "mutants",
+    settings.get_profile("default"),
+    derandomize=True,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
+)
 settings.load_profile(os.environ.get("TELLTALE_HYPOTHESIS", "default"))
 
 # Whoever starts us in the background may have SIGINT ignored, and children inherit that: Ctrl-C could not be tested.

@@ -31,7 +31,7 @@ PARTS = ("monitor", "training", "tests", "pyproject.toml", "README.md", "deploy"
 TIMEOUT_S = 240
 # Of pytest: all passed, some failed.
 PASSED, FAILED = 0, 1
-PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--durations=0", "-p", "no:cacheprovider"]
+PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider"]
 
 
 class Outcome(NamedTuple):

@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -29,7 +29,8 @@ from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config import Config
 from monitor.configfile import load, parse
 from monitor.daemon import Daemon
-from monitor.datafiles import SeriesTable, WindowTable, read_text_column
+from monitor.datafiles import SeriesTable, WindowTable, by_series, read_text_column, read_windows
+from monitor.datafiles.reading import series_columns, series_table
 from monitor.detector.spec import Manifest
 from monitor.errors import ConfigError, DataError
 from monitor.partition import Counts
@@ -166,9 +167,14 @@ def read_rows(source: FileSource, manifest: Manifest) -> Rows:
 
 
 def _tables(source: FileSource, manifest: Manifest) -> list[SeriesTable | WindowTable]:
-    """What the trainer reads in the file, with what it has to say of it on standard error."""
-    (reader,) = entry_points(group="telltale.readers", name="files")
+    """What the trainer reads in the file, with what it has to say of it on standard error.
+
+    Without the trainer: text and NumPy's formats, which it reads by the same functions.
+    """
     windows = manifest.window.kind == "record"
+    reader = next(iter(entry_points(group="telltale.readers", name="files")), None)
+    if reader is None:
+        return [_windows(source, manifest)] if windows else [*_plain_series(source, manifest)]
     tables: list[SeriesTable | WindowTable] = reader.load()(
         manifest,
         str(source.path),
@@ -178,6 +184,24 @@ def _tables(source: FileSource, manifest: Manifest) -> list[SeriesTable | Window
         note=lambda text: typer.echo(f"note: {text}", err=True),
     )
     return tables
+
+
+def _windows(source: FileSource, manifest: Manifest) -> WindowTable:
+    exact = any(channel.level for channel in manifest.channels)
+    return read_windows(source.path, label_column=source.label_column, exact=exact)
+
+
+def _plain_series(source: FileSource, manifest: Manifest) -> list[SeriesTable]:
+    names, column = [channel.name for channel in manifest.channels], source.series_column or None
+    time, label = source.time_column, source.label_column
+    columns = series_columns(source.path, channels=names, time_column=time, label_column=label, series_column=column)
+    exact = any(channel.level for channel in manifest.channels)
+    table = series_table(
+        source.path, columns, channels=names, time_column=time, label_column=label, series_column=column, exact=exact
+    )
+    if column is not None:
+        return by_series(table, read_text_column(source.path, column))
+    return [replace(table, series=source.path.name.removesuffix(".gz").rsplit(".", 1)[0])]
 
 
 def _records(table: SeriesTable, manifest: Manifest) -> tuple[list[bytes], list[int]]:

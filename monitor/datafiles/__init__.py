@@ -13,7 +13,7 @@ The content decides which, never the file's name. `training.datasets` reads furt
 
 from monitor.datafiles.columns import LABEL_NAMES, TIME_NAMES
 from monitor.datafiles.reading import read_arrays, read_series, read_text_column, read_windows
-from monitor.datafiles.tables import Float32Array, Int64Array, SeriesTable, WindowTable
+from monitor.datafiles.tables import Float32Array, Int64Array, SeriesTable, WindowTable, by_series
 
 __all__ = [
     "LABEL_NAMES",
@@ -22,6 +22,7 @@ __all__ = [
     "Int64Array",
     "SeriesTable",
     "WindowTable",
+    "by_series",
     "read_arrays",
     "read_series",
     "read_text_column",

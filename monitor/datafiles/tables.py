@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,3 +52,23 @@ class WindowTable:
     classes: tuple[str, ...] = ()
     image_shape: tuple[int, int] | None = None
     exact: Float64Array | None = None
+
+
+def by_series(table: SeriesTable, names: Sequence[str]) -> list[SeriesTable]:
+    """`table` in one part for each name; `names` (n,) says whose each row is."""
+    numbers: dict[str, int] = {}
+    owner = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.int64, len(names))
+    order = np.argsort(owner, kind="stable")
+    bounds = np.cumsum(np.bincount(owner, minlength=len(numbers)))[:-1]
+    return [
+        replace(
+            table,
+            series=name,
+            samples=table.samples[rows],
+            exact=None if table.exact is None else table.exact[rows],
+            time_us=None if table.time_us is None else table.time_us[rows],
+            labels=None if table.labels is None else table.labels[rows],
+            rows=rows.astype(np.int64),
+        )
+        for name, rows in zip(numbers, np.split(order, bounds), strict=True)
+    ]

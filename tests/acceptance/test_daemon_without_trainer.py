@@ -175,14 +175,16 @@ def test_inspect(alone: Environment) -> None:
     assert "every byte, and 8 known answers" in said
 
 
-def test_replay_tells_what_it_tells_with_the_trainer_there(alone: Environment, tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["", "pump"])
+def test_replay_tells_what_it_tells_with_the_trainer_there(alone: Environment, tmp_path: Path, column: str) -> None:
     file = tmp_path / "plant.csv"
     samples = np.random.default_rng(0).normal(scale=5.0, size=(400, 2))
-    np.savetxt(file, samples, fmt="%.4f", delimiter=",", header="pressure,flow", comments="")
+    rows = [f"{flow:.4f},{pressure:.4f},pump-{at % 2}" for at, (flow, pressure) in enumerate(samples.tolist())]
+    file.write_text("\n".join(["pressure,flow,pump", *rows]) + "\n", encoding="utf-8")
     here, *_ = replayed(
-        GOLDEN, FileSource(path=file, series="plant"), overridden(None, service=None, topic=None, threshold=None)
+        GOLDEN, FileSource(path=file, series_column=column), overridden(None, service=None, topic=None, threshold=None)
     )
-    said = alone.telltale("replay", GOLDEN, file)
+    said = alone.telltale("replay", GOLDEN, file, *(("--series-column", column) if column else ()))
     assert len(here) > 3, "a test without alerts shows nothing"
     assert said.encode().splitlines() == here
 

@@ -6,13 +6,12 @@ Rules of this file: pure; the order of rows inside a series, and of series by th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles import Int64Array, SeriesTable, WindowTable
+from monitor.datafiles import Int64Array, SeriesTable, WindowTable, by_series
 from monitor.datafiles.columns import Columns, find, whole
 from monitor.datafiles.reading import series_table, windows_of_rows
 from monitor.errors import DataError
@@ -58,26 +57,6 @@ def series_names(path: Path, columns: Columns, at: int) -> list[str]:
         where = columns.place(names.index(""), at)
         raise DataError(f"{path}, {where}: no series is named; fill the cell, or drop the row")
     return names
-
-
-def by_series(table: SeriesTable, names: Sequence[str]) -> list[SeriesTable]:
-    """`table` in one part for each name; `names` (n,) says whose each row is."""
-    numbers: dict[str, int] = {}
-    owner = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.int64, len(names))
-    order = np.argsort(owner, kind="stable")
-    bounds = np.cumsum(np.bincount(owner, minlength=len(numbers)))[:-1]
-    return [
-        replace(
-            table,
-            series=name,
-            samples=table.samples[rows],
-            exact=None if table.exact is None else table.exact[rows],
-            time_us=None if table.time_us is None else table.time_us[rows],
-            labels=None if table.labels is None else table.labels[rows],
-            rows=rows.astype(np.int64),
-        )
-        for name, rows in zip(numbers, np.split(order, bounds), strict=True)
-    ]
 
 
 def joined(path: Path, series: Sequence[SeriesTable]) -> WindowTable:

@@ -15,7 +15,7 @@ from enum import Enum
 from types import TracebackType
 from typing import NamedTuple, Self
 
-PRODUCE, METADATA, FIND_COORDINATOR, END_TXN, TXN_OFFSET_COMMIT, DESCRIBE_CLUSTER = 0, 3, 10, 26, 28, 60
+PRODUCE, METADATA, FIND_COORDINATOR, JOIN_GROUP, END_TXN, TXN_OFFSET_COMMIT, DESCRIBE_CLUSTER = 0, 3, 10, 11, 26, 28, 60
 _NAME_THE_BROKER = (METADATA, FIND_COORDINATOR, DESCRIBE_CLUSTER)
 
 
@@ -76,6 +76,12 @@ class KafkaProxy:
         ours = int(self.bootstrap.split(":")[1])
         names = [self._broker[0].encode() + struct.pack(">i", port) for port in (self._broker[1], ours)]
         return answer.replace(*names)
+
+    def cut(self) -> None:
+        """Ends all connections there are; new ones are taken."""
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         for each in (self._listener, *self._sockets):

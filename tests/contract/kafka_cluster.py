@@ -59,10 +59,14 @@ class KafkaCluster(Cluster):
         time.sleep(0.3)
 
     def expire(self) -> None:
+        self.expel("a", "b")
         with self._admin() as admin:
-            members = [MemberToRemove(group_instance_id=name) for name in "ab"]
-            admin.remove_group_members(self.name, members)
             assert admin.delete_groups([self.name]) == {self.name: "OK"}
+
+    def expel(self, *instances: str) -> None:
+        """Removes members from the group, as the end of their sessions does."""
+        with self._admin() as admin:
+            admin.remove_group_members(self.name, [MemberToRemove(group_instance_id=name) for name in instances])
 
     def trim(self, partition: int, beginning: int) -> None:
         with self._admin() as admin:

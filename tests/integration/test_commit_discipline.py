@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from kafka import KafkaProducer
 
-from monitor.backends.abstract import AbortedError, Commit, Message, Position, TopicPartition
+from monitor.backends.abstract import AbortedError, Commit, Message, Position, Revoked, TopicPartition
 from monitor.backends.kafka import FeedProducer, KafkaBackend, read_topic
 from tests import kafka_proxy
 from tests.contract.kafka_cluster import KafkaCluster
@@ -165,3 +165,37 @@ def test_state_behind_a_dead_members_open_transaction_is_waited_for(
         dead.close()
     assert [record.value for record in restored.state] == [b"committed behind it"]
     assert time.monotonic() - began > 0.5, "it was read only after the transaction had ended"
+
+
+def test_a_member_thrown_out_while_it_rejoins_keeps_nothing(
+    cluster: KafkaCluster, start: Callable[..., Turns], proxy: KafkaProxy
+) -> None:
+    """What it owned others have decided on since (D38): its position and its state are theirs no more."""
+    cluster.create(cluster.input, 2)
+    cluster.feed(0, [(None, b"x", 1)])
+    partitions = {TopicPartition(cluster.input, each) for each in range(2)}
+    first = start()
+    first.until(lambda: first.owned == partitions)
+    first.backend.commit(Commit([], first.positions()))
+    proxy.judge = lambda request: Fate.LOST if request.api_key == kafka_proxy.JOIN_GROUP else Fate.ANSWERED
+    joins = proxy.count(kafka_proxy.JOIN_GROUP)
+    first.backend._member._consumer._coordinator.request_rejoin()  # type: ignore[attr-defined]
+    first.until(lambda: proxy.count(kafka_proxy.JOIN_GROUP) > joins)
+    cluster.expel("a")  # as the end of its session does
+    backend = KafkaBackend(cluster.config("b"))
+    try:
+        backend.start()
+        second = Turns(backend)
+        second.until(lambda: second.owned == partitions)
+        cluster.feed(0, [(None, b"y", 2)])
+        second.until(lambda: second.count() == 1)
+        second.backend.commit(Commit([alert(cluster)], second.positions()))
+        proxy.judge = kafka_proxy.always_answered
+        proxy.cut()
+        members = [first.backend._member, backend._member]  # type: ignore[attr-defined]
+        first.until(lambda: all(m.steady() for m in members) and first.owned | second.owned == partitions, second)
+    finally:
+        backend.close()
+    lost = {event.partition for event in first.events if isinstance(event, Revoked) and event.lost}
+    assert lost == partitions
+    assert [row[3] for row in first.rows[TopicPartition(cluster.input, 0)]] == [b"x"], "the other one has decided y"

@@ -78,6 +78,20 @@ class _KeptJoin:
         self.add_errback = task.add_errback
 
 
+def _prepare_every_join(coordinator: Any) -> None:
+    """Makes a member that is thrown out while it rejoins hear of what it has lost.
+
+    D38: the client says it when a rejoin begins, and takes what comes after UNKNOWN_MEMBER_ID for the same one.
+    """
+    reset = coordinator.reset_generation
+
+    def reset_generation(*member_id: str, **named: str) -> None:
+        reset(*member_id, **named)
+        coordinator.rejoining = False
+
+    coordinator.reset_generation = reset_generation
+
+
 class Member:
     """What we own, what we read, and under which generation of the group."""
 
@@ -98,6 +112,7 @@ class Member:
         options = settings.member(self._config, assignor)
         self._consumer = connect(KafkaConsumer, self._config.kafka, options)
         return_runs(self._consumer, self._config.input.max_batch_bytes)
+        _prepare_every_join(self._consumer._coordinator)
         listener = _Listener(self._consumer, assignor, self._events)
         topics = list(self._config.input.topics)
         self._consumer.subscribe(topics=topics, listener=listener)

@@ -76,6 +76,25 @@ class _Sockets(kafka_sockets.KafkaNetSocket):  # type: ignore[misc] # the client
 kafka_sockets.KafkaNetSocket = _Sockets
 
 
+def _back_off_from_who_hangs_up(manager: Any) -> None:
+    """Makes a client pause between attempts at a node that takes connections and ends them.
+
+    D39: the client takes it for connected, and tries again at once, hundreds of times a second.
+    """
+    reset = manager.reset_backoff
+
+    def reset_backoff(node_id: Any) -> None:
+        failed = manager.cluster.broker_metadata(node_id) is not None and not _is_connected(manager, node_id)
+        (manager.update_backoff if failed else reset)(node_id)
+
+    manager.reset_backoff = reset_backoff
+
+
+def _is_connected(manager: Any, node_id: Any) -> bool:
+    connection = manager._conns.get(node_id)
+    return connection is not None and connection.connected
+
+
 class _Network(KafkaNetClient):  # type: ignore[misc] # the client has no types
     """The client's network, which loses no transactional request, and is closed by the thread that reads from it.
 
@@ -87,6 +106,7 @@ class _Network(KafkaNetClient):  # type: ignore[misc] # the client has no types
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.lost_answers = 0  # to producers' requests, with their connections
+        _back_off_from_who_hangs_up(self._manager)
 
     def send(self, node_id: Any, request: Any, **settings: Any) -> Any:
         """Sends a producer's request; returns the future of its answer."""

@@ -51,7 +51,8 @@ _USUAL = re.compile(
 )
 _SHORTEST, _LONGEST = 19, 40  # of the usual forms
 _DIGITS_AT = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]
-_MARKS = ((4, b"-"), (7, b"-"), (10, b"Tt "), (13, b":"), (16, b":"), (19, b".,"))
+_MARKS = ((4, b"-"), (7, b"-"), (10, b"Tt "), (13, b":"), (16, b":"))
+_POINT = (19, b".,")
 _DATE_DIGITS = (8, 12, 14)
 
 
@@ -175,14 +176,7 @@ def _usual_us(letters: NDArray[np.uint8]) -> Int64Array:
     offset_min = _offset_min(letters, digits, end, good)
     at = [*_DIGITS_AT, *range(20, end)]
     good &= (digits[at] < 10).all(axis=0)
-    for place, marks in (
-        (4, b"-"),
-        (7, b"-"),
-        (10, b"Tt "),
-        (13, b":"),
-        (16, b":"),
-        *([(19, b".,")] if end > 19 else []),
-    ):
+    for place, marks in (*_MARKS, _POINT) if end > 19 else _MARKS:
         good &= np.isin(letters[place], np.frombuffer(marks, dtype=np.uint8))
     wide = digits.astype(np.int64)
     year = wide[0] * 1000 + wide[1] * 100 + wide[2] * 10 + wide[3]

@@ -86,9 +86,10 @@ class Holes:
         kept = np.flatnonzero(series >= 0)
         record = np.repeat(kept, self.counts[kept])
         index = np.concatenate([np.arange(count) for count in self.counts[kept]] or [np.empty(0, dtype=np.int64)])
-        start_us, period_us = self.start_us[record], self.period_us[record]
+        start_us = self.start_us[record]
         untimed = start_us == NO_TIME
-        time_us = np.where(untimed, NO_TIME, start_us + np.rint(index * period_us).astype(np.int64))
+        period_us = np.where(untimed, 0.0, self.period_us[record])  # it may be endless
+        time_us = start_us + np.rint(index * period_us).astype(np.int64)
         return Samples(
             series=series[record],
             values=np.full((len(record), channels), np.nan, dtype=np.float32),
@@ -235,6 +236,7 @@ class Decoder:
             for record in np.flatnonzero(judged.refused).tolist():
                 rejected.append(times.from_future(record, int(judged.newest_us[record]), future))
             parsed, times = select(parsed, ~judged.refused), times.where(~judged.refused)
+        rejected.sort()
         return Decoded(
             rows=parsed.rows,
             counts=parsed.counts,
@@ -243,11 +245,12 @@ class Decoder:
             period_us=times.period_us,
             stated=times.stated,
             values=parsed.values,
-            rejected=sorted(rejected),
+            rejected=rejected,
             holes=self._holes(columns, rejected, reached) if rejected and self._cuts_windows else None,
         )
 
     def _holes(self, columns: RecordColumns, rejected: list[Rejected], reached: _Reached) -> Holes:
+        """What the `rejected` leave, which are in the order of the poll."""
         rows = np.fromiter((each.row for each in rejected), np.int64, len(rejected))
         values = [b"" if each.reason is Reason.TOO_LARGE else columns.values[each.row] or b"" for each in rejected]
         told = self._format.outlines(values)

@@ -274,6 +274,10 @@ class PartitionState:
         """`windows` of rows as windows of serial numbers, which stay when rows go to others; and their thresholds."""
         return replace(windows, series=self._serials[windows.series]), self._lines[windows.series]
 
+    def name_at(self, row: int) -> str:
+        """The name of the series that has a row."""
+        return self.series.names[int(self._serials[row])]
+
     def let_go(self, until: float) -> None:
         """Ends what is left of series that were forgotten up to offset `until`; all windows before it are decided."""
         while self.leaving and self.leaving[0].offset <= until:

@@ -354,8 +354,8 @@ class Processor:
             self.counts.samples_late += appended.late
             self.counts.gaps += appended.gaps
             if appended.late_at is not None:
-                series, offset = appended.late_at
-                detail = f"series {partition.series.names[series]!r}"
+                row, offset = appended.late_at
+                detail = f"series {partition.name_at(row)!r}"
                 self.counts.examples["late"] = Example(partition.name, offset, detail)
         return appended.windows
 

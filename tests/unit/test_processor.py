@@ -142,6 +142,29 @@ def test_a_refused_record_of_an_unknown_series_or_of_none_marks_nobody() -> None
     assert [bool(np.isnan(window).any()) for window in windows] == [False, False]
 
 
+@pytest.mark.parametrize("polls", [1, 3])
+def test_refused_records_mark_their_own_series_in_whatever_order_they_are_refused(polls: int) -> None:
+    """Records without a value are refused before any is parsed, and parsed ones before their times are looked at."""
+    processor = make_processor_at_zero(EARLIEST, SLIDING)
+    work(processor, SCORER, make_columns([sample(1)] * 10, keys=[b"a", b"b"] * 5))
+    batches = []
+    bad, keys = [b'{"values": ["x", 1, 2]}', None, b'{"value": 1, "ts": 1}'], [b"a", b"b", b"b"]
+    for first in range(0, 3, 3 // polls):
+        part = slice(first, first + 3 // polls)
+        processor.receive(make_columns(bad[part], keys=keys[part], first_offset=10 + first))
+        batches.append(processor.next_batch())
+    found = [
+        int(series) for batch in filter(None, batches) for piece in batch.pieces for series in piece.windows.series
+    ]
+    assert sorted(found) == [0, 0, 1], "eight samples of a, three of them holes, and seven of b"
+
+
+def test_a_refused_chunk_of_endless_samples_is_a_hole_right_behind_the_last() -> None:
+    chunks = [b'{"values": [1, "x"], "rate_hz": %b}' % rate for rate in (b"1e-290", b"1e-300", b"5e-324")]
+    processor, windows = fed(values=[*[sample(1)] * 6, *chunks])
+    assert (len(windows), processor.counts.rejected.total()) == (4, 3)
+
+
 def test_a_series_named_in_the_value_is_marked_where_it_can_be_read() -> None:
     rules = make_config(input={"start": "earliest", "series": "field:id"})
     processor = make_processor_at_zero(rules, SLIDING)
@@ -188,6 +211,17 @@ def test_late_and_duplicate_samples_consume_no_index() -> None:
     processor, windows = fed(values=values, timestamps_ms=[9] * len(times))
     assert processor.counts.samples_late == 3
     assert [window[:, 0].tolist() for window in windows] == [[0, 1, 2, 5, 6, 8], [2, 5, 6, 8, 9, 10]]
+
+
+def test_a_late_sample_is_told_of_the_series_that_has_its_row_now() -> None:
+    processor = make_processor_at_zero(make_config(input={"max_series": 2}), SLIDING)
+    keys = [b"%d" % place for place in range(9)] + [b"8"]
+    for place, key in enumerate(keys):  # rows go from hand to hand
+        work(
+            processor, SCORER, make_columns([sample(1)], keys=[key], timestamps_ms=[min(place, 5)], first_offset=place)
+        )
+    work(processor, SCORER, make_columns([sample(1)], keys=[b"8"], timestamps_ms=[4], first_offset=10))
+    assert (processor.counts.samples_late, processor.counts.examples["late"].detail) == (1, "series '8'")
 
 
 def test_a_gap_starts_the_series_afresh() -> None:

@@ -107,8 +107,9 @@ class PartitionState:
             gap_us = None if window.max_gap_ms is None else round(window.max_gap_ms * 1000)
             self.windower = SlidingWindower(window.length, window.hop, len(manifest.channels), gap_us)
         self.time = StreamTime()
-        self._time_at = (0, StreamTime())  # an input offset, and the time there: at the newest checkpoint
-        self._ticks_written = 0
+        # An input offset, and the time there, at the newest checkpoint; None where that is not known.
+        self._time_at: tuple[int, StreamTime] | None = None
+        self._ticks_written = -1  # -1: not even that there is a clock
         self._line = line
         self._serials = np.empty(0, dtype=np.int64)  # of the series that has a row, by row
         self._lines = np.empty(0, dtype=np.float32)  # its threshold, by row
@@ -186,7 +187,7 @@ class PartitionState:
 
     def _recall_time(self, position: Position, records: Sequence[StateRecord]) -> None:
         """Takes over how far time had come at the checkpoint, and what the clock said since."""
-        found = state.decode_time(self.name, position.replay_from, records)
+        found, self._time_at = state.decode_time(self.name, position.replay_from, records), None
         if found is not None:
             self.time = found
             self._time_at = (position.replay_from, replace(found))
@@ -218,6 +219,7 @@ class PartitionState:
 
     def _stand_at(self, offset: int) -> None:
         self.offset = self.read_to = self.live_from = self._replay_from = offset
+        self._time_at = (offset, StreamTime())
 
     @property
     def wants_checkpoint(self) -> bool:
@@ -311,7 +313,7 @@ class PartitionState:
             else:
                 self.stored.add(key)
         self.touched.clear()
-        if len(self.time.ticks) > self._ticks_written:
+        if self.time.clocked and self._time_at is not None and len(self.time.ticks) > self._ticks_written:
             self._ticks_written = len(self.time.ticks)
             changes.append((self.name, *state.encode_time(self.name, *self._time_at, self.time.ticks)))
         return changes
@@ -334,7 +336,7 @@ class PartitionState:
     def _checkpoint_time(self) -> list[tuple[bytes, bytes]]:
         """Time as it is now; nothing is to be remembered of it where there was no clock."""
         self.time.ticks = {}
-        self._ticks_written = 0
+        self._ticks_written = 0 if self.time.clocked else -1
         self._time_at = (self.offset, replace(self.time))
         return [state.encode_time(self.name, *self._time_at, {})] if self.time.clocked else []
 

@@ -23,7 +23,14 @@ HOUR_MS, DAY_MS, YEAR_MS = 3_600_000, 86_400_000, 365 * 86_400_000
 NOW_MS = 1_764_600_000_000
 FAR_MS = 4_102_444_800_000  # 2100
 ARTIFACT = make_artifact(length=6, hop=2)
-CONFIG = make_config(input={"start": "earliest", "timestamp_unit": "auto", "oldest_time": "2000-01-01T00:00:00Z"})
+CONFIG = make_config(
+    input={
+        "start": "earliest",
+        "timestamp_unit": "auto",
+        "oldest_time": "2000-01-01T00:00:00Z",
+        "max_refused_ratio": 1.0,
+    }
+)
 
 
 def fed(stamps_ms: Sequence[int], now_ms: int | None = NOW_MS, *, ts: Sequence[object] | None = None) -> Processor:
@@ -193,3 +200,27 @@ def test_a_restart_goes_on_from_the_time_that_was_committed() -> None:
         pass
     assert refused(second) == []
     assert second.counts.samples_late == 0
+
+
+def test_a_first_record_that_is_refused_is_refused_after_a_restart_too() -> None:
+    """Nothing was believed by then, so no tick was kept: but that there was a clock is remembered."""
+    first = make_processor_at_zero(CONFIG, ARTIFACT)
+    log = dict(first.take_outputs([INPUT]).checkpoints[INPUT])
+    poison = make_columns([b'{"value": 1}'], timestamps_ms=[FAR_MS])
+    first.receive(poison, NOW_MS * 1000)
+    assert first.next_batch() is None
+    outputs = first.take_outputs()
+    assert len(outputs.dead_letters) == 1
+    log |= {key: value or b"" for _, key, value in outputs.state}
+
+    second = make_processor_at_zero(CONFIG, ARTIFACT)
+    second.revoke(INPUT)
+    records = tuple(StateRecord(key, value) for key, value in log.items())
+    second.assign(INPUT, Restored(Position(1, 0, 0), records, beginning=0, end=2), 0)
+    news = make_columns([b'{"value": 1}'] * 8, timestamps_ms=[NOW_MS + place for place in range(8)], first_offset=1)
+    for columns in (poison, news):
+        second.receive(columns, NOW_MS * 1000)
+    while second.next_batch() is not None:
+        pass
+    assert (refused(second), second.counts.samples_late) == ([], 0)
+    assert second.series_count() == 1

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import structlog
 
-from monitor import alerts, damage, deadletters
+from monitor import alerts, damage, deadletters, state
 from monitor.backends.abstract import (
     AbortedError,
     Assigned,
@@ -260,7 +260,7 @@ class Daemon:
 
     def _start_offset(self, partition: TopicPartition, restored: Restored) -> int:
         """Where to begin when there is nothing to go on from: input.start, for a group that never was here."""
-        if restored.position is not None or restored.state or restored.added:
+        if restored.position is not None or restored.added or state.knows(partition, restored.state):
             return restored.beginning
         start = self._config.input.start
         if start == "earliest":

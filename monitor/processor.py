@@ -113,7 +113,7 @@ class Processor:
         self._passed: list[tuple[TopicPartition, Damaged, bool]] = []
         window_bytes = 4 * manifest.window.length * len(manifest.channels)
         self._slice = max(1, min(MAX_SLICE, PENDING_BYTES // window_bytes))
-        self._alerts: list[alerts.Alert] = []
+        self._alerts: list[tuple[TopicPartition, alerts.Alert]] = []  # whose decision each one is
         self._dead_letters: list[DeadLetter] = []
         self.wants_headers = self._decoder.wants_headers
         self.max_series = rules.max_series
@@ -151,7 +151,7 @@ class Processor:
         """There is something to tell: an alert, or a record that could not be read."""
         withheld = self._withheld()
         letters = self._dead_letters
-        return any(_place(alert) not in withheld for alert in self._alerts) or any(
+        return any(name not in withheld for name, _ in self._alerts) or any(
             letter.partition not in withheld for letter in letters
         )
 
@@ -192,7 +192,7 @@ class Processor:
         return resumed
 
     def _tell_ends(self, partition: PartitionState) -> None:
-        self._alerts += [self._writer.end(*ended) for ended in partition.ended]
+        self._alerts += [(partition.name, self._writer.end(*ended)) for ended in partition.ended]
         partition.ended.clear()
 
     def revoke(self, partition: TopicPartition) -> None:
@@ -204,7 +204,7 @@ class Processor:
 
     def _drop(self, gone: PartitionState) -> None:
         self._queue = deque(item for item in self._queue if item.partition is not gone)
-        self._alerts = [alert for alert in self._alerts if _place(alert) != gone.name]
+        self._alerts = [(name, alert) for name, alert in self._alerts if name != gone.name]
         self._dead_letters = [letter for letter in self._dead_letters if letter.partition != gone.name]
 
     def receive(self, columns: RecordColumns, now_us: int | None = None) -> None:
@@ -430,7 +430,7 @@ class Processor:
     def _tell(self, status: Status, incident: Incident, cause: Cause) -> None:
         if status is Status.FIRING:
             incident.fingerprint = self._writer.fingerprint(cause)
-        self._alerts.append(self._writer.write(status, incident, cause))
+        self._alerts.append((cause.partition, self._writer.write(status, incident, cause)))
 
     def take_outputs(self, checkpoints: Collection[TopicPartition] = ()) -> Outputs:
         """Everything decided since the last call, and the whole state of the partitions in `checkpoints`.
@@ -446,7 +446,7 @@ class Processor:
         withheld = self._withheld()
         taken = {name: partition for name, partition in self._partitions.items() if name not in withheld}
         outputs = Outputs(
-            alerts=[alert for alert in self._alerts if _place(alert) not in withheld],
+            alerts=[alert for name, alert in self._alerts if name not in withheld],
             dead_letters=[letter for letter in self._dead_letters if letter.partition not in withheld],
             state=[record for partition in taken.values() for record in partition.take_changes()],
             checkpoints={name: self._partitions[name].checkpoint() for name in checkpoints},
@@ -456,7 +456,7 @@ class Processor:
                 if partition.offset != partition.committed_offset or name in checkpoints
             },
         )
-        self._alerts = [alert for alert in self._alerts if _place(alert) in withheld]
+        self._alerts = [(name, alert) for name, alert in self._alerts if name in withheld]
         self._dead_letters = [letter for letter in self._dead_letters if letter.partition in withheld]
         return outputs
 
@@ -466,7 +466,3 @@ class Processor:
         for name, position in positions.items():
             if name in self._partitions:
                 self._partitions[name].committed(position)
-
-
-def _place(alert: alerts.Alert) -> TopicPartition:
-    return TopicPartition(alert.data.kafka.topic, alert.data.kafka.partition)

@@ -7,11 +7,14 @@ import json
 import pytest
 
 from monitor.assembly import make_processor
-from monitor.backends.abstract import NO_STATE, Position, Restored, StateRecord
+from monitor.backends.abstract import NO_STATE, Position, Restored, StateRecord, TopicPartition
 from monitor.backends.kafka.position import decode_position, encode_position
+from monitor.backends.local import LocalBackend, LocalLog
+from monitor.daemon import Daemon
 from monitor.errors import ConfigError
 from monitor.processor import Outputs, Processor
 from monitor.resuming import BeyondEnd, How, Resumed
+from monitor.telemetry import Telemetry, Vitals
 from tests.helpers import INPUT, make_artifact, make_columns, make_config
 
 LENGTH, HOP = 6, 2
@@ -54,8 +57,11 @@ def take_over(
     topic_id: str = OLD,
     added: bool = False,
     beyond_end: BeyondEnd = "stop",
+    max_refused_ratio: float = 1.0,
 ) -> tuple[Processor, Resumed]:
-    processor = make_processor(make_config(input={"beyond_end": beyond_end}), ARTIFACT)
+    processor = make_processor(
+        make_config(input={"beyond_end": beyond_end, "max_refused_ratio": max_refused_ratio}), ARTIFACT
+    )
     restored = Restored(position, state, *bounds, topic_id, 4, added)
     return processor, processor.assign(INPUT, restored, 777)
 
@@ -197,6 +203,37 @@ def test_an_offset_that_a_tool_set_is_kept_also_in_a_topic_that_was_made_again()
     processor, resumed = take_over(position, (0, 50), topic_id=NEW)
     assert (resumed.begin, resumed.how) == (30, How.TOPIC_RECREATED)
     assert [alert.data.reason for alert in processor.take_outputs().alerts] == ["topic_recreated"]
+
+
+def test_incidents_of_partitions_that_are_gone_are_given_back_with_the_partition_that_ended_them() -> None:
+    orphan = StateRecord(b"incident/telltale.input/4/b", INCIDENTS[0].value)
+    processor, _ = take_over(None, (0, 50), state=(*STATE, orphan), topic_id=NEW)
+    processor.revoke(INPUT)
+    assert not processor.has_news
+    # As after a commit that failed: the same again, once.
+    processor.assign(INPUT, Restored(None, (*STATE, orphan), 0, 50, NEW, 4), 777)
+    assert [each.data.series for each in processor.take_outputs([INPUT]).alerts] == ["a", "b"]
+
+
+def test_incidents_of_partitions_that_are_gone_wait_with_what_is_withheld() -> None:
+    orphan = StateRecord(b"incident/telltale.input/4/b", INCIDENTS[0].value)
+    processor, _ = take_over(None, (0, 50), state=(*STATE, orphan), topic_id=NEW, max_refused_ratio=0.9)
+    decide(processor, make_columns([b"junk"]))
+    outputs = processor.take_outputs([INPUT])
+    assert (outputs.alerts, outputs.state, outputs.positions) == ([], [], {}), "all of it, or nothing"
+
+
+def test_a_topic_that_is_new_to_the_group_begins_by_input_start_whatever_state_others_left() -> None:
+    log = LocalLog({"old": 1, "new": 1})
+    for topics in (["old"], ["old", "new"]):
+        config = make_config(input={"topics": topics, "start": "earliest" if topics == ["old"] else "latest"})
+        for topic in log.topics.keys() & {"old", "new"}:
+            log.extend(topic, 0, [b"a"] * 9, [sample(1)] * 9, list(range(9)))
+        processor, vitals = make_processor(config, ARTIFACT), Vitals()
+        telemetry = Telemetry(vitals, lambda made=processor: made.counts, {}, 1.0)
+        Daemon(config, LocalBackend(log, config), processor, SCORER, telemetry, vitals).run(until_caught_up=True)
+    assert processor.counts.records == {"old": 9}, "what was in the other topic before is not read"
+    assert log.positions["telltale"][TopicPartition("new", 0)].offset == 18
 
 
 def test_an_offset_that_a_tool_set_starts_windows_empty_and_keeps_incidents() -> None:

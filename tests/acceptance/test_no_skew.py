@@ -46,7 +46,13 @@ class Case:
         self.document = {
             "service": {"name": "skew", "instance": "one"},
             "kafka": {"bootstrap_servers": [bootstrap], "group_id": self.topic, "session_timeout_ms": 6000},
-            "input": {"topics": [self.topic], "start": "earliest"},
+            # as `replay` takes it: rows without times begin in 1970
+            "input": {
+                "topics": [self.topic],
+                "start": "earliest",
+                "timestamp_unit": "ms",
+                "oldest_time": "1970-01-01T00:00:00Z",
+            },
             "output": {"alerts": f"{self.topic}.alerts", "dead_letters": f"{self.topic}.dead"},
             "model": {"artifact": str(self.artifact)},
             "limits": {"checkpoint_interval_ms": 500},

@@ -120,7 +120,7 @@ def test_foreign_metadata_means_no_state_and_no_replay(text: str | None) -> None
         (errors.TopicAuthorizationFailedError({"telltale.alerts"}), ConfigError, "--operation Write .*telltale.alerts"),
         (errors.TopicAuthorizationFailedError({"telltale.input"}), ConfigError, "--operation Read .*telltale.input"),
         (errors.GroupAuthorizationFailedError("pumps"), ConfigError, "User:telltale.*--group pumps"),
-        (errors.TransactionalIdAuthorizationFailedError(), ConfigError, "--transactional-id pumps/pump-1"),
+        (errors.TransactionalIdAuthorizationFailedError(), ConfigError, "--transactional-id pumps/ .*prefixed"),
         (errors.SaslAuthenticationFailedError("no"), AbortedError, "credentials of User:telltale: .*no"),
         (errors.ProducerFencedError(), FencedError, r"service\.instance"),
         (errors.FencedInstanceIdError(), FencedError, r"service\.instance"),

@@ -29,8 +29,10 @@ def principal(kafka: Kafka) -> str:
 def acl(kafka: Kafka, resource: str, name: str, operations: Iterable[str]) -> str:
     """The command that grants what is missing."""
     flags = " ".join(f"--operation {operation}" for operation in operations)
+    # A listener that asks us who we are asks an administrator too.
+    who = "" if kafka.security_protocol == "PLAINTEXT" else "--command-config admin.properties "
     return (
-        f"kafka-acls.sh --bootstrap-server {','.join(kafka.bootstrap_servers)} --add "
+        f"kafka-acls.sh --bootstrap-server {','.join(kafka.bootstrap_servers)} {who}--add "
         f"--allow-principal '{principal(kafka)}' {flags} --{resource} {name}"
     )
 
@@ -89,8 +91,15 @@ def explain(error: BaseException, doing: str, config: Config, reason: BaseExcept
         known = _denied(found, doing, config) or _refused(found, doing, config)
         if known is not None:
             return known
-    said = f": {error}" if str(error) else ""
-    return AbortedError(f"{doing}: {type(error).__name__}{said}")
+    return AbortedError(f"{doing}: {named(error)}")
+
+
+def named(error: BaseException) -> str:
+    """An error's class and text; the text of a KafkaError names its class already."""
+    name, text = type(error).__name__, str(error)
+    if name in text:
+        return text
+    return f"{name}: {text}" if text else name
 
 
 def _refused(found: BaseException | None, doing: str, config: Config) -> TelltaleError | None:
@@ -136,10 +145,11 @@ def _denied(found: BaseException | None, doing: str, config: Config) -> ConfigEr
             f"{acl(kafka, 'group', kafka.group_id, ['Read'])}"
         )
     if isinstance(found, errors.TransactionalIdAuthorizationFailedError | errors.ClusterAuthorizationFailedError):
-        name = f"{kafka.group_id}/{config.service.identity}"
+        # The prefix, since a member ends the open transactions of dead ones (succession.py).
+        grant = acl(kafka, "transactional-id", f"{kafka.group_id}/", ["Write", "Describe"])
         return ConfigError(
-            f"{doing}: {principal(kafka)} may not use transactional id {name}; grant it: "
-            f"{acl(kafka, 'transactional-id', name, ['Write', 'Describe'])}"
+            f"{doing}: {principal(kafka)} may not use transactional id {kafka.group_id}/{config.service.identity}; "
+            f"grant it to all members: {grant} --resource-pattern-type prefixed"
         )
     return None
 

@@ -10,8 +10,8 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from kafka import KafkaConsumer
@@ -21,6 +21,7 @@ from kafka.errors import KafkaError
 from monitor.backends.abstract import TopicPartition
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import check_access, connect
+from monitor.backends.kafka.faults import named
 from monitor.config import Config
 from monitor.errors import ConfigError, TelltaleError
 
@@ -83,20 +84,27 @@ class Sentinel:
         consumer: Any = None
         while not self._stop.is_set():
             self._wake.clear()
-            try:
+            with self._going_on():
                 if consumer is None:
                     consumer = connect(KafkaConsumer, self._config.kafka, settings.sentinel(self._config))
                 self._ask(consumer)
-            except (KafkaError, TelltaleError, OSError) as error:
-                self._reason = str(error)
             if self._silent_s() >= self._silence_s:
-                self._ask_why()
+                with self._going_on():
+                    self._ask_why()
             self._tell()
             if self._lost:  # a client without a history looks for brokers at once, and at all addresses
                 _close(consumer)
                 consumer = None
             self._wake.wait(self._interval_s)
         _close(consumer)
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Whatever the client raises: a thread that ended here would look like silent brokers, for ever."""
+        try:
+            yield
+        except Exception as error:
+            self._reason = str(error) if isinstance(error, TelltaleError) else named(error)
 
     def _ask(self, consumer: Any) -> None:
         """One question for each leader, so that a broker that is away hides nothing of the others."""
@@ -109,7 +117,7 @@ class Sentinel:
             try:
                 ends = consumer.end_offsets(partitions, timeout_ms=_ASK_TIMEOUT_MS)
             except KafkaError as error:
-                self._reason = f"{type(error).__name__}: {error}"
+                self._reason = named(error)
                 continue
             self.answered_s = asked_s
             with self._lock:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaConnectionError
 from kafka.protocol.producer import EndTxnRequest
@@ -402,9 +403,40 @@ class TestKafkaBackend(BackendContract):
             for each in listed
             if each.transactional_id.startswith(cluster.name)
         ] == [f"{cluster.name}/a"]
-        assert end_transactions_of_the_gone(admin, cluster.config("b")) == []
+        other = KafkaProducer(
+            bootstrap_servers=cluster.bootstrap, transactional_id=f"{cluster.name}/their/a", metrics_enabled=False
+        )
+        try:
+            other.init_transactions()
+            other.begin_transaction()
+            other.send(cluster.alerts, b"another program's").get(timeout=10)
+            assert end_transactions_of_the_gone(admin, cluster.config("b")) == []
+            other.abort_transaction()
+        finally:
+            other.close()
         producer.commit_transaction()
         assert [row[2] for row in cluster.visible(cluster.alerts)] == [b"alert"]
+
+    def test_what_asks_for_ends_outlives_any_error(
+        self, cluster: KafkaCluster, start: Callable[..., Turns], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Green hangs on its answers: were its thread to end, all would be red until somebody starts it again."""
+        cluster.create(cluster.input, 1)
+        asked = threading.Event()
+
+        def fail(*_: object, **__: object) -> None:
+            asked.set()
+            raise RuntimeError("ordered by the test")
+
+        with monkeypatch.context() as fault:
+            fault.setattr(KafkaConsumer, "end_offsets", fail)
+            backend = start(limits={"ready_age_ms": 3_000}).backend
+            assert asked.wait(PATIENCE_S)
+        assert backend.answered_s() is None
+        deadline = time.monotonic() + PATIENCE_S
+        while backend.answered_s() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
     def test_an_unreachable_broker(self, cluster: KafkaCluster, unused_port: int) -> None:
         server = f"127.0.0.1:{unused_port}"

@@ -12,6 +12,8 @@ alive and has lost a partition to us in a rebalance. All else, rights that are m
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaProducer
@@ -29,16 +31,25 @@ OWNER_PATIENCE_S = 2.0
 
 def end_transactions_of_the_gone(admin: Any, config: Config) -> list[str]:
     """Aborts open transactions of members that the group no longer has; their ids. Waits some seconds for brokers."""
-    ended = []
-    try:
-        for transactional_id in _of_the_gone(admin, config):
+    ended: list[str] = []
+    gone: list[str] = []
+    with _left_to_the_timeout():
+        gone = _of_the_gone(admin, config)
+    for transactional_id in gone:
+        with _left_to_the_timeout():
             _end(config, transactional_id)
             ended.append(transactional_id)
-    except (KafkaError, TelltaleError) as error:
-        _log.warning("A dead member's transaction must time out by itself.", extra={"reason": str(error)})
     if ended:
         _log.warning("Ended what members left open that the group no longer has.", extra={"transactions": ended})
     return ended
+
+
+@contextmanager
+def _left_to_the_timeout() -> Iterator[None]:
+    try:
+        yield
+    except (KafkaError, TelltaleError) as error:
+        _log.warning("A dead member's transaction must time out by itself.", extra={"reason": str(error)})
 
 
 def _of_the_gone(admin: Any, config: Config) -> list[str]:
@@ -51,7 +62,9 @@ def _of_the_gone(admin: Any, config: Config) -> list[str]:
     # A group that does not have ourselves is no witness of who else is gone.
     if settings.identity(config) not in present:
         return []
-    return [name for name in opened if name.startswith(prefix) and name.removeprefix(prefix) not in present]
+    names = [(each, each.removeprefix(prefix)) for each in opened if each.startswith(prefix)]
+    # What can't be a member's name is another program's id.
+    return [each for each, name in names if settings.IDENTITY.fullmatch(name) and name not in present]
 
 
 def _end(config: Config, transactional_id: str) -> None:

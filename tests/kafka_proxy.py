@@ -52,6 +52,7 @@ class KafkaProxy:
         self.judge: Judge = always_answered
         self.seen: list[Request] = []
         self._sockets: list[socket.socket] = []
+        self._away = False
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
@@ -62,6 +63,9 @@ class KafkaProxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                if self._away:
+                    client.close()
+                    continue
                 _Connection(self, client, socket.create_connection(self._broker)).start()
 
     def start(self, client: socket.socket, broker: socket.socket, *targets: Callable[[], None]) -> None:
@@ -79,14 +83,20 @@ class KafkaProxy:
 
     def cut(self) -> None:
         """Ends all connections there are; new ones are taken."""
-        for each in self._sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        _shut(*self._sockets)
+
+    def go_away(self) -> None:
+        """Every connection ends, and so does each new one, as where a broker has died."""
+        self._away = True
+        self.cut()
+
+    def come_back(self) -> None:
+        """Undoes `go_away`, for new connections."""
+        self._away = False
 
     def close(self) -> None:
+        _shut(self._listener, *self._sockets)
         for each in (self._listener, *self._sockets):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
             each.close()
         for thread in self._threads:
             thread.join(5)
@@ -137,9 +147,13 @@ class _Connection:
         self._end()
 
     def _end(self) -> None:
-        for each in (self._client, self._broker):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        _shut(self._client, self._broker)
+
+
+def _shut(*sockets: socket.socket) -> None:
+    for each in sockets:
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
 
 
 def _send(to: socket.socket, frame: bytes) -> None:

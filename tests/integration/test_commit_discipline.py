@@ -119,6 +119,37 @@ def test_a_commit_that_timed_out_is_never_sent_again(
     assert cluster.visible(cluster.alerts) == [(0, b"pump", b"alert")]
 
 
+@pytest.mark.parametrize("at", [kafka_proxy.TXN_OFFSET_COMMIT, kafka_proxy.END_TXN])
+def test_a_commit_that_nobody_answers_ends_in_time(
+    cluster: KafkaCluster, start: Callable[..., Turns], proxy: KafkaProxy, at: int
+) -> None:
+    """D5: brokers go away inside a commit, and it comes back as one in doubt; the client would wait for ever."""
+    cluster.create(cluster.input, 1)
+    cluster.feed(0, [(None, b"x", 1)])
+    partition = TopicPartition(cluster.input, 0)
+    turns = start()
+    turns.backend._transactions._commit_s = 1.5  # type: ignore[attr-defined]
+
+    def leave(request: Request) -> Fate:
+        if request.api_key != at:
+            return Fate.ANSWERED
+        proxy.go_away()
+        return Fate.LOST
+
+    proxy.judge = leave
+    began = time.monotonic()
+    with pytest.raises(AbortedError, match="no broker confirmed"):
+        turns.backend.commit(Commit([alert(cluster)], turns.positions()))
+    assert 1.4 < time.monotonic() - began < 5
+    proxy.judge = kafka_proxy.always_answered
+    proxy.come_back()
+    turns.recover()
+    assert turns.backend.restore(partition).position is None, "the offset stands still"
+    turns.until(lambda: turns.count() == 1, recover=True)
+    turns.backend.commit(Commit([alert(cluster)], turns.positions()))
+    assert cluster.visible(cluster.alerts) == [(0, b"pump", b"alert")]
+
+
 def test_a_checkpoint_is_written_with_its_position_or_not_at_all(
     cluster: KafkaCluster, start: Callable[..., Turns]
 ) -> None:

@@ -257,7 +257,7 @@ class KafkaBackend:
         self._tracker.resumed(partitions, time.monotonic())
 
     def commit(self, commit: Commit) -> dict[TopicPartition, Position]:
-        """One transaction. Waits for the brokers, a few milliseconds; past a deadline the process exits with 75."""
+        """One transaction. Waits for the brokers, a few milliseconds, and at most as long as a transaction may take."""
         group = self._pending if self._pending is not None else self._member.generation()
         if group.generation_id < 0:
             self._transactions.destroy()

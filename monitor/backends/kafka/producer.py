@@ -3,12 +3,14 @@
 kafka-python's transactions are not safe to use like Java's (DEFECTS.md, D1-D10). One discipline avoids all known
 defects: flush, check every future, send offsets, commit; and after any exception or doubt never touch that producer
 again: destroy it, make a new one with the same transactional id, and let `init_transactions()` settle what happened.
+A commit that has not ended when a broker would have given its transaction up is such a doubt.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -17,7 +19,13 @@ from typing import Any
 
 from kafka import KafkaProducer
 from kafka import TopicPartition as KafkaPartition
-from kafka.errors import InvalidProducerEpochError, InvalidTimestampError, KafkaError, ProducerFencedError
+from kafka.errors import (
+    InvalidProducerEpochError,
+    InvalidTimestampError,
+    KafkaError,
+    KafkaTimeoutError,
+    ProducerFencedError,
+)
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from monitor.backends.abstract import AbortedError, Commit, Message, Position, TopicPartition
@@ -44,6 +52,32 @@ _FUTURE_TIMEOUT_S = 5
 _METADATA_TIMEOUT_S = 5
 
 
+class _Producer(KafkaProducer):  # type: ignore[misc] # the client has no types
+    """The client's producer, that ends transactions in time.
+
+    D5: the client's own waits for their ends have no bound, and it looks for coordinators for ever.
+    """
+
+    give_up_s = math.inf  # when waits end, by time.monotonic()
+
+    def left_s(self) -> float:
+        """How long may still be waited."""
+        return max(0.0, self.give_up_s - time.monotonic())
+
+    def send_offsets_to_transaction(self, offsets: dict[Any, Any], group: ConsumerGroupMetadata) -> None:
+        """Sends offsets; raises KafkaTimeoutError where nobody answers in time: the outcome is unknown."""
+        self._await(self._transaction_manager.send_offsets_to_transaction(offsets, group), "the offsets")
+
+    def commit_transaction(self) -> None:
+        """Commits; raises as above."""
+        self._await(self._transaction_manager.begin_commit(), "the commit")
+
+    def _await(self, result: Any, sent: str) -> None:
+        self._sender.wakeup()
+        if not result.wait(self.left_s() * 1000):
+            raise KafkaTimeoutError(f"no broker confirmed {sent} in the time that a transaction has")
+
+
 class Transactions:
     """One transaction after another; a new producer after every doubt."""
 
@@ -55,7 +89,10 @@ class Transactions:
         self._producer: Any = None
         self._worn = False  # the producer's last transaction had requests sent again
         self._watchdog = Watchdog()
-        self._deadline_s = (config.kafka.transaction_timeout_ms + settings.PRODUCER_REQUEST_TIMEOUT_MS) / 1000
+        # What takes longer than a transaction may is lost anyway: the broker ends it. The watchdog is for the case that
+        # this bound does not hold.
+        self._commit_s = config.kafka.transaction_timeout_ms / 1000
+        self._deadline_s = self._commit_s + settings.PRODUCER_REQUEST_TIMEOUT_MS / 1000
 
     def open(self, deadline_s: float) -> None:
         """Destroys the producer, makes the next, and waits until its predecessor's transaction is settled.
@@ -72,7 +109,7 @@ class Transactions:
             self.destroy()
             self._worn = False
             try:
-                self._producer = connect(KafkaProducer, self._config.kafka, self._settings)
+                self._producer = connect(_Producer, self._config.kafka, self._settings)
                 with self._watchdog.armed(self._deadline_s, "init_transactions"):
                     self._producer.init_transactions()
             except (KafkaError, BackendError, ConfigError) as error:
@@ -96,7 +133,7 @@ class Transactions:
                 return
 
     def commit(self, commit: Commit, state_topic: str, group: ConsumerGroupMetadata) -> dict[TopicPartition, Position]:
-        """One transaction: messages, checkpoints and positions. Waits for the broker; a watchdog bounds it.
+        """One transaction: messages, checkpoints and positions. Waits for brokers, as long as a transaction may take.
 
         Raises:
             AbortedError: the outcome is unknown; only `open` makes this object usable again.
@@ -106,6 +143,7 @@ class Transactions:
         network = producer._sender._client
         lost_before = network.lost_answers
         began_s = self._fences.now_s()
+        producer.give_up_s = time.monotonic() + self._commit_s
         try:
             with self._watchdog.armed(self._deadline_s, "commit"):
                 positions = self._transact(producer, commit, state_topic, group)
@@ -156,8 +194,7 @@ class Transactions:
             for partition, messages in commit.checkpoints.items()
         }
         if sent or marks:
-            # A large checkpoint takes its time; what takes longer than a transaction may is lost anyway.
-            producer.flush(timeout=self._config.kafka.transaction_timeout_ms / 1000)
+            producer.flush(timeout=producer.left_s())
         # D1, D2: flush() returns normally when batches failed, and commit_transaction() may then succeed without them.
         for future in sent:
             future.get(timeout=_FUTURE_TIMEOUT_S)

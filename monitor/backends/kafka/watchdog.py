@@ -1,8 +1,8 @@
-"""A deadline for calls that have none.
+"""A deadline for calls whose own bounds do not hold.
 
-kafka-python 3.0.12 (D5): `send_offsets_to_transaction` and `commit_transaction` wait without a timeout, and
-coordinator look-ups retry for ever. A daemon hung there neither polls nor hears SIGTERM. Past the deadline we exit:
-the supervisor restarts us, and exactly-once makes that harmless.
+kafka-python 3.0.12 (D5) waits without a timeout in many places; those that we know of have bounds of ours. A daemon
+hung in another neither polls nor hears SIGTERM. Past the deadline we exit: the supervisor restarts us, and
+exactly-once makes that harmless.
 
 Time in which this process was stopped does not count: the call could not have returned in it.
 """

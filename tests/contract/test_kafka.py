@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
-from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaConnectionError
 from kafka.protocol.producer import EndTxnRequest
 
@@ -310,19 +309,16 @@ class TestKafkaBackend(BackendContract):
         assert len(first.owned) == len(second.owned) == 1
         assert not uncommitted, "the rebalance was never seen while records were uncommitted"
 
+    @pytest.mark.parametrize("arrive", ["between polls", "during a poll"])
     def test_added_partitions_are_read_though_the_rejoin_is_slow(
-        self, cluster: KafkaCluster, start: Callable[..., Turns], monkeypatch: pytest.MonkeyPatch
+        self, cluster: KafkaCluster, start: Callable[..., Turns], monkeypatch: pytest.MonkeyPatch, arrive: str
     ) -> None:
         """D20: a rejoin for new partitions whose SyncGroup outlasts a poll was never completed."""
         cluster.create(cluster.input, 1)
         cluster.create(cluster.state, 3, cleanup_policy="compact")
         turns = start()
         turns.until(lambda: len(turns.owned) == 1)
-        admin = KafkaAdminClient(bootstrap_servers=cluster.bootstrap)
-        try:
-            admin.create_partitions({cluster.input: 3})
-        finally:
-            admin.close()
+        cluster.widen(3)
         coordinator = turns.backend._member._consumer._coordinator  # type: ignore[attr-defined]
         send = coordinator._manager.send
 
@@ -336,8 +332,23 @@ class TestKafkaBackend(BackendContract):
                 return send(request, *arguments, **options)
             return coordinator._manager.call_soon(lambda: late(request, *arguments, **options))
 
+        def hear() -> None:
+            coordinator._cluster.request_update()  # what metadata_max_age_ms does in time
+            while len(coordinator._cluster.partitions_for_topic(cluster.input)) < 3:
+                time.sleep(0.01)
+
+        ready = coordinator.ensure_coordinator_ready
+
+        def hear_meanwhile(*arguments: Any, **options: Any) -> bool:
+            monkeypatch.setattr(coordinator, "ensure_coordinator_ready", ready)
+            hear()
+            return bool(ready(*arguments, **options))
+
         monkeypatch.setattr(coordinator._manager, "send", sent)
-        coordinator._cluster.request_update()  # what metadata_max_age_ms does in time
+        if arrive == "between polls":
+            hear()
+        else:
+            monkeypatch.setattr(coordinator, "ensure_coordinator_ready", hear_meanwhile)
         for number in (1, 2):
             cluster.feed(number, [(None, b"x", 1)])
         turns.until(lambda: turns.count() == 2)

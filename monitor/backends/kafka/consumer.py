@@ -160,8 +160,9 @@ class Member:
 
     def _fetch(self, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
         coordinator = self._consumer._coordinator
-        # D20: a rejoin for new partitions is forgotten if its SyncGroup takes longer than one poll.
-        if coordinator.need_rejoin():
+        # D20: a rejoin for new partitions is forgotten if its SyncGroup takes longer than one poll. It may have begun
+        # inside the last one, and be forgotten by now; but the client keeps its task until it has seen the end.
+        if coordinator.need_rejoin() or coordinator._join_task is not None:
             coordinator.request_rejoin()
         if coordinator._join_task is not None and not isinstance(coordinator._join_task, _KeptJoin):
             coordinator._join_task = _KeptJoin(coordinator._join_task)

@@ -108,7 +108,8 @@ def test_an_outage(cluster: Cluster, tmp_path: Path, how: str, outage_s: float, 
         daemon.wait_until(lambda: daemon.get("/readyz")[0] == 200, "ready")
         assert daemon.metric("telltale_broker_connected") == 1
         begin = daemon.log_path.stat().st_size
-        cluster.feed(topic, "c", *[0.0] * 100)  # read, and not committed: that is due a second later
+        # Read, and not committed when the broker goes: the commit is due a second later, and nobody answers it (D5).
+        cluster.feed(topic, "c", *[0.0] * 100)
 
         cluster.take_away(how)
         gone = time.monotonic()

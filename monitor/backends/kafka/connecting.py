@@ -191,13 +191,13 @@ def probe(kafka: Kafka) -> None:
         time.sleep(0.2)
 
 
-def check_access(kafka: Kafka) -> None:
-    """Says at once what a broker refuses. One that can't be reached is `probe`'s to wait for.
+def check_access(kafka: Kafka) -> str:
+    """How each server fails that is asked once; empty where one takes us. To wait for one is `probe`'s part.
 
     Raises:
         ConfigError: as `probe`.
     """
-    _greeted(kafka, 2.0)
+    return "; ".join(_greeted(kafka, 2.0))
 
 
 def _greeted(kafka: Kafka, timeout_s: float) -> list[str]:

@@ -124,10 +124,13 @@ class Sentinel:
                 self._answers |= {TopicPartition(*partition): (int(end), asked_s) for partition, end in ends.items()}
 
     def _ask_why(self) -> None:
-        """Whether a broker is there and refuses us, as after a change of password: no client would say so (D17)."""
+        """Whether a broker is there and refuses us, as after a change of password: no client would say so (D17).
+
+        Where none is there, how each server failed: all that the client says is that it got no answer.
+        """
         now = time.monotonic()
         try:
-            check_access(self._config.kafka)
+            self._reason = check_access(self._config.kafka) or self._reason
         except ConfigError as error:
             self._reason = str(error)
             self._refused_since_s = now if self._refused_since_s is None else self._refused_since_s

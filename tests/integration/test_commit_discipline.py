@@ -11,7 +11,7 @@ import pytest
 from kafka import KafkaProducer
 
 from monitor.backends.abstract import AbortedError, Commit, Message, Position, Revoked, TopicPartition
-from monitor.backends.kafka import FeedProducer, KafkaBackend, read_topic
+from monitor.backends.kafka import FeedProducer, KafkaBackend, read_topic, settings
 from tests import kafka_proxy
 from tests.contract.kafka_cluster import KafkaCluster
 from tests.contract.turns import Turns
@@ -230,3 +230,22 @@ def test_a_member_thrown_out_while_it_rejoins_keeps_nothing(
     lost = {event.partition for event in first.events if isinstance(event, Revoked) and event.lost}
     assert lost == partitions
     assert [row[3] for row in first.rows[TopicPartition(cluster.input, 0)]] == [b"x"], "the other one has decided y"
+
+
+def test_a_client_that_can_not_be_replaced_now_is_replaced_later(
+    cluster: KafkaCluster, start: Callable[..., Turns], proxy: KafkaProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a stall, brokers may be away: that is waited for like every outage, and nothing ends the process."""
+    cluster.create(cluster.input, 1)
+    cluster.feed(0, [(None, b"x", 1)])
+    turns = start()
+    monkeypatch.setattr(settings, "BOOTSTRAP_TIMEOUT_MS", 500)
+    turns.backend._renew = True  # type: ignore[attr-defined]
+    proxy.judge = lambda _: Fate.LOST
+    with pytest.raises(AbortedError, match="recover: can't reach"):
+        turns.backend.recover()
+    assert turns.backend.lag() == {}
+    proxy.judge = kafka_proxy.always_answered
+    assert turns.backend.recover() == set(), "a new client owns nothing before it polls"
+    turns.rows.clear()
+    turns.until(lambda: turns.count() == 1)

@@ -283,13 +283,13 @@ class KafkaBackend:
         client takes our member's place in the group; then nothing is owned before `poll` says so.
         """
         self._pending = None
-        if self._renew:
-            self._member.renew()
-            self._renew = False
-        owned = self._member.silence()
-        self._tracker.silenced(owned)
-        self._sentinel.watch(owned)
         try:
+            if self._renew:
+                self._member.renew()
+                self._renew = False
+            owned = self._member.silence()
+            self._tracker.silenced(owned)
+            self._sentinel.watch(owned)
             self._transactions.open(_RECOVER_DEADLINE_S)
         except AbortedError:
             raise

@@ -365,6 +365,8 @@ class Member:
 
     def lag(self) -> dict[TopicPartition, int]:
         """From the high-water marks of the last fetches, or the end that restore saw. Never blocks."""
+        if not self._begun:  # there may be no client just now (`renew`)
+            return {}
         states = self._consumer._subscription.assignment
         lags = {}
         for partition, position in self._begun.items():

@@ -59,9 +59,10 @@ def create(
 ) -> None:
     """Create topics, and wait until they can be used. One that is there already is left as it is.
 
-    With --config and no name: the topics that the daemon reads and writes, each with the settings that it needs.
+    With --config and no name: the topics that the daemon reads and writes, each with the settings that it needs, and by
+    default as many partitions as the largest input topic has.
     """
-    from monitor.backends.kafka import create_topic
+    from monitor.backends.kafka import create_topic, list_topics
     from monitor.backends.kafka.topics import outputs
 
     cluster, found = _cluster(config, bootstrap_server, data)
@@ -70,6 +71,9 @@ def create(
         if found is None:
             raise ConfigError("no topic is named; name one, or give --config to create those of a configuration")
         wanted = {**{topic: {} for topic in found.input.topics}, **outputs(found)}
+        there = list_topics(cluster)
+        partitions = partitions or max(there.get(topic, 1) for topic in found.input.topics)
+        replication_factor = found.output.replication_factor if replication_factor < 0 else replication_factor
     for name, needed in wanted.items():
         made = create_topic(
             cluster,

@@ -32,14 +32,14 @@ def test_a_topic_is_created_once_and_widened(kafka_bootstrap: str, name: str) ->
 
 
 def test_the_topics_of_a_configuration(kafka_bootstrap: str, name: str, tmp_path: Path) -> None:
-    """Inputs and outputs; the state topic is compacted, so that the daemon takes them as they are."""
+    """Inputs and outputs, as wide as the input; the state topic is compacted: the daemon takes them as they are."""
     config = tmp_path / "telltale.toml"
     config.write_text(
         f'[kafka]\nbootstrap_servers = ["{kafka_bootstrap}"]\ngroup_id = "{name}"\n[input]\ntopics = ["{name}.in"]\n'
         f'[output]\nalerts = "{name}.alerts"\ndead_letters = "{name}.dead"\n'
     )
     create_topic(kafka_bootstrap, f"{name}.in", 3)
-    made = telltale_kafka("topics", "create", "--partitions", "3", "--config", config)
+    made = telltale_kafka("topics", "create", "--config", config)
     assert made.returncode == 0, made.stderr
     assert made.stdout.splitlines() == [
         f"topic {name}.in: is there already",

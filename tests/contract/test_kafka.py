@@ -428,6 +428,18 @@ class TestKafkaBackend(BackendContract):
         producer.commit_transaction()
         assert [row[2] for row in cluster.visible(cluster.alerts)] == [b"alert"]
 
+    def test_who_has_left_is_not_taken_for_its_own_rival(
+        self, cluster: KafkaCluster, start: Callable[..., Turns]
+    ) -> None:
+        """A static member that was paused for too long leaves only in its own eyes; the group still has its name."""
+        cluster.create(cluster.input, 1)
+        turns = start()
+        turns.until(lambda: len(turns.owned) == 1)
+        member = turns.backend._member  # type: ignore[attr-defined]
+        member._consumer._coordinator.reset_generation()  # as at max_poll_interval_ms
+        assert not member.displaced()
+        turns.until(member.steady)
+
     def test_what_asks_for_ends_outlives_any_error(
         self, cluster: KafkaCluster, start: Callable[..., Turns], monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -46,6 +46,7 @@ def test_who_slept_through_its_session_was_succeeded_and_goes_on(clock: Clock) -
 def test_another_member_under_our_name_is_a_rival_at_once(clock: Clock) -> None:
     clock.displaced = True
     assert clock.fence() is FencedError
+    assert clock.fence(TIMEOUT_S) is FencedError, "it took over while we slept"
 
 
 def test_an_id_that_is_taken_twice_in_a_minute_is_a_rivals(clock: Clock) -> None:

@@ -301,6 +301,9 @@ class Member:
     def displaced(self) -> bool:
         """Whether the group has another process under our name. Asks its coordinator; waits up to 2 s."""
         coordinator, manager = self._consumer._coordinator, self._consumer._client._manager
+        if not coordinator._generation.has_member_id():
+            # We have left in our own eyes only: the group's other member under our name would be ourselves.
+            return False
 
         async def ask() -> None:
             await manager.wait_for(manager.call_soon(coordinator._send_heartbeat_request), _ASK_TIMEOUT_MS)

@@ -57,15 +57,17 @@ class Fences:
             began_s: `now_s()` when the transaction began.
 
         Returns:
-            AbortedError where going on is right: the transaction outlived its timeout, or our session; or nothing
-            explains the fence, the group knows nobody else by our name, and it is the first such fence in a minute.
+            AbortedError where going on is right: the group knows nobody else by our name, and the transaction outlived
+            its timeout, or our session; or nothing explains the fence, and it is the first such fence in a minute.
             Else FencedError.
         """
         now, kafka = self._clock(), self._config.kafka
+        if self._displaced():
+            return fenced(self._config)
         if now - began_s >= min(kafka.transaction_timeout_ms, kafka.session_timeout_ms) / 1000:
             return AbortedError(f"{doing}: the transaction was ended while this process was not running")
         last, self._last_s = self._last_s, now
-        if self._displaced() or (last is not None and now - last < _SOON_S):
+        if last is not None and now - last < _SOON_S:
             return fenced(self._config)
         _log.warning("The broker gave our transactional id away or ended our transaction; taking it back once.")
         return AbortedError(f"{doing}: the broker ended our transaction, though it was not too old")

@@ -399,33 +399,39 @@ class TestKafkaBackend(BackendContract):
         second.backend.commit(Commit([self.message(cluster, b"alert")], second.positions()))
         assert [row[2] for row in cluster.visible(cluster.alerts)] == [b"alert"]
 
-    def test_nobody_alive_is_taken_for_dead(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
+    def test_only_the_gone_of_our_group_are_taken_for_dead(
+        self, cluster: KafkaCluster, start: Callable[..., Turns]
+    ) -> None:
         cluster.create(cluster.input, 2)
         first, second = start("a"), start("b")
         first.until(lambda: len(first.owned) == len(second.owned) == 1, second)
-        producer = first.backend._transactions._producer  # type: ignore[attr-defined]
-        producer.begin_transaction()
-        producer.send(cluster.alerts, b"alert")
-        producer.flush()
+        gone = f"{cluster.name}/gone"
+        others = [f"other.{cluster.name}/gone", f"{cluster.name}/their/a"]  # of other programs
+        producers = [
+            KafkaProducer(bootstrap_servers=cluster.bootstrap, transactional_id=name, metrics_enabled=False)
+            for name in (gone, *others)
+        ]
+        for each in producers:
+            each.init_transactions()
+        alive = first.backend._transactions._producer  # type: ignore[attr-defined]
+        for each in (alive, *producers):
+            each.begin_transaction()
+            each.send(cluster.alerts, b"alert")
+            each.flush()
         admin = second.backend._admin  # type: ignore[attr-defined]
-        assert [
+        opened = [
             each.transactional_id
             for listed in admin.list_transactions(state_filters=["Ongoing"]).values()
             for each in listed
-            if each.transactional_id.startswith(cluster.name)
-        ] == [f"{cluster.name}/a"]
-        other = KafkaProducer(
-            bootstrap_servers=cluster.bootstrap, transactional_id=f"{cluster.name}/their/a", metrics_enabled=False
-        )
-        try:
-            other.init_transactions()
-            other.begin_transaction()
-            other.send(cluster.alerts, b"another program's").get(timeout=10)
-            assert end_transactions_of_the_gone(admin, cluster.config("b")) == []
-            other.abort_transaction()
-        finally:
-            other.close()
-        producer.commit_transaction()
+        ]
+        assert {f"{cluster.name}/a", gone, *others} <= set(opened)
+        assert end_transactions_of_the_gone(admin, cluster.config("stranger")) == [], "who is no member is no witness"
+        assert end_transactions_of_the_gone(admin, cluster.config("b")) == [gone]
+        alive.commit_transaction()
+        for each in producers[1:]:
+            each.abort_transaction()
+        for each in producers:
+            each.close(timeout=0)
         assert [row[2] for row in cluster.visible(cluster.alerts)] == [b"alert"]
 
     def test_who_has_left_is_not_taken_for_its_own_rival(

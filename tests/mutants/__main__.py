@@ -9,7 +9,9 @@ listed as equivalent, where one was that is, or where the list is no longer true
 from __future__ import annotations
 
 import argparse
+import compileall
 import contextlib
+import json
 import os
 import queue
 import shutil
@@ -21,17 +23,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import NamedTuple
 
 from monitor.broker.cluster import LocalKafka
 from tests.kafka_fixture import BOOTSTRAP_VARIABLE
 from tests.mutants.listed import ROOT, Mutant, load, problems
 
-PARTS = ("monitor", "training", "tests", "pyproject.toml", "README.md", "deploy")
+PACKAGES = ("monitor", "training", "tests")
+PARTS = (*PACKAGES, "pyproject.toml", "README.md", "deploy")
 TIMEOUT_S = 240
 # Of pytest: all passed, some failed.
 PASSED, FAILED = 0, 1
-PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider"]
+PYTEST = ["-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider"]
 
 
 class Outcome(NamedTuple):
@@ -44,7 +48,7 @@ class Outcome(NamedTuple):
 
 
 class Copy:
-    """A copy of the tree in which one mutant lives at a time."""
+    """A copy of the tree in which one mutant lives at a time, and a process that runs tests in it."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -54,6 +58,20 @@ class Copy:
                 shutil.copytree(ROOT / part, place / part, ignore=unwanted)
             else:
                 shutil.copy2(ROOT / part, place / part)
+        # By their content: two mutants of one file may have the same size and, to the second, the same age.
+        for part in PACKAGES:
+            compileall.compile_dir(place / part, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
+        environment = {**os.environ, "PYTHONPATH": str(place), "TELLTALE_HYPOTHESIS": "mutants"}
+        # Plugins would be loaded before the fork with the libraries that they come with, which pytest warns of.
+        environment |= {"TELLTALE_REQUIRE_KAFKA": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        self._nursery = subprocess.Popen(
+            [sys.executable, str(place / "tests" / "mutants" / "nursery.py")],
+            cwd=place,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     @contextlib.contextmanager
     def holding(self, mutant: Mutant) -> Iterator[None]:
@@ -66,18 +84,20 @@ class Copy:
             path.write_text(before, encoding="utf-8")
 
     def pytest(self, tests: Sequence[str]) -> tuple[int | None, str]:
-        """The exit status, None past the time limit, and the last lines."""
-        environment = {**os.environ, "PYTHONPATH": str(self.place), "TELLTALE_HYPOTHESIS": "mutants"}
-        # No byte code: two mutants of one file may have the same size and, to the second, the same age.
-        environment |= {"PYTHONDONTWRITEBYTECODE": "1", "TELLTALE_REQUIRE_KAFKA": "1"}
-        command = [*PYTEST, *tests]
-        try:
-            done = subprocess.run(
-                command, cwd=self.place, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
-            )
-        except subprocess.TimeoutExpired:
-            return None, f"not done within {TIMEOUT_S} s"
-        return done.returncode, done.stdout + done.stderr
+        """The exit status, None past the time limit, and the output."""
+        assert self._nursery.stdin is not None
+        assert self._nursery.stdout is not None
+        self._nursery.stdin.write(json.dumps([TIMEOUT_S, *PYTEST, *tests]) + "\n")
+        self._nursery.stdin.flush()
+        answer = self._nursery.stdout.readline()
+        if not answer:
+            raise SystemExit(f"what runs the tests has ended with {self._nursery.wait()}")
+        code, output = json.loads(answer)
+        return code, f"not done within {TIMEOUT_S} s" if code is None else output
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._nursery.communicate()
 
 
 def judge(mutant: Mutant, code: int | None, output: str) -> tuple[str, str | None]:
@@ -98,10 +118,14 @@ def judge(mutant: Mutant, code: int | None, output: str) -> tuple[str, str | Non
 
 def run(mutants: Sequence[Mutant], jobs: int, tell: Callable[[Outcome], None]) -> list[Outcome]:
     """Each mutant against its tests, `jobs` at a time."""
-    with tempfile.TemporaryDirectory(prefix="telltale-mutants-") as directory, ThreadPoolExecutor(jobs) as pool:
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="telltale-mutants-")))
         copies: queue.Queue[Copy] = queue.Queue()
         for number in range(jobs):
-            copies.put(Copy(Path(directory) / str(number)))
+            copy = Copy(directory / str(number))
+            stack.callback(copy.close)
+            copies.put(copy)
+        pool = stack.enter_context(ThreadPoolExecutor(jobs))
         said = threading.Lock()
 
         def one(mutant: Mutant) -> Outcome:
@@ -117,17 +141,26 @@ def run(mutants: Sequence[Mutant], jobs: int, tell: Callable[[Outcome], None]) -
                 tell(outcome)
             return outcome
 
-        _check_unchanged(copies, mutants)
+        _check_unchanged(pool, copies, mutants)
         return list(pool.map(one, mutants))
 
 
-def _check_unchanged(copies: queue.Queue[Copy], mutants: Sequence[Mutant]) -> None:
+def _check_unchanged(pool: ThreadPoolExecutor, copies: queue.Queue[Copy], mutants: Sequence[Mutant]) -> None:
     """A test that fails without any mutant shows nothing with one."""
-    copy = copies.get()
-    code, output = copy.pytest(sorted({test for mutant in mutants for test in mutant.tests}))
-    copies.put(copy)
-    if code != PASSED:
-        raise SystemExit(f"the tests do not pass as they are:\n{output[-3000:]}")
+    by_file: dict[str, set[str]] = {}
+    for test in (test for mutant in mutants for test in mutant.tests):
+        by_file.setdefault(test.split("::", 1)[0], set()).add(test)
+
+    def check(file: str) -> None:
+        copy = copies.get()
+        try:
+            code, output = copy.pytest([file] if file in by_file[file] else sorted(by_file[file]))
+        finally:
+            copies.put(copy)
+        if code != PASSED:
+            raise SystemExit(f"the tests do not pass as they are:\n{output[-3000:]}")
+
+    list(pool.map(check, by_file))
 
 
 @contextlib.contextmanager
@@ -143,10 +176,6 @@ def broker(wanted: bool) -> Iterator[None]:
             yield
         finally:
             kafka.stop()
-
-
-def _tell(outcome: Outcome) -> None:
-    print(f"{outcome.seconds:6.1f} s  {outcome.mutant.name}: {outcome.said}", flush=True)
 
 
 def main(arguments: Sequence[str]) -> int:

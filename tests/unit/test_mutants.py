@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
+from tests.mutants import nursery
 from tests.mutants.__main__ import judge
 from tests.mutants.listed import Mutant, load, problems
 
@@ -55,3 +61,26 @@ def test_only_a_survivor_that_is_not_excused_is_wrong() -> None:
 
 def test_there_are_at_least_sixty() -> None:
     assert sum(not each.equivalent for each in load()) >= 60
+
+
+def test_each_run_sees_the_files_as_they_are(tmp_path: Path) -> None:
+    code, test = tmp_path / "code_of_ours.py", tmp_path / "test_code.py"
+    test.write_text(
+        "import code_of_ours as code, time\ndef test_it():\n    assert code.x == 1\n    time.sleep(code.s)\n",
+        encoding="utf-8",
+    )
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    with subprocess.Popen(
+        [sys.executable, nursery.__file__], cwd=tmp_path, env=environment, stdin=PIPE, stdout=PIPE, text=True
+    ) as started:
+        assert started.stdin is not None
+        assert started.stdout is not None
+        answers = []
+        for text, limit_s in (("x, s = 1, 0", 60), ("x, s = 2, 0", 60), ("x, s = 1, 90", 1)):
+            code.write_text(text, encoding="utf-8")
+            started.stdin.write(json.dumps([limit_s, "-q", "-p", "no:cacheprovider", str(test)]) + "\n")
+            started.stdin.flush()
+            answers.append(json.loads(started.stdout.readline()))
+        started.stdin.close()
+    assert [status for status, _ in answers] == [0, 1, None]
+    assert "assert 2 == 1" in answers[1][1]

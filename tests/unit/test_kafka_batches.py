@@ -156,14 +156,14 @@ class Aborted:
 def test_aborted_transactions_and_markers_are_hidden(most: int) -> None:
     data = batch([ONE], 0) + batch([ONE, ONE], 1, producer=7, transactional=True) + control(3, 7, commit=False)
     data += batch([ONE], 4, producer=7, transactional=True) + control(5, 7, commit=True) + batch([ONE], 6)
-    data += batch([ONE], 7, producer=8, transactional=True) + control(8, 8, commit=False)
-    # idempotent only, of a producer whose transaction was aborted
-    data += batch([ONE], 9, producer=8) + control(10, 9, commit=True)
+    # idempotent only, of a producer while its transaction is aborted, and behind that
+    data += batch([ONE], 7, producer=8, transactional=True) + batch([ONE], 8, producer=8)
+    data += control(9, 8, commit=False) + batch([ONE], 10, producer=8) + control(11, 9, commit=True)
     theirs, ours, places = theirs_and_ours(data, most=most, aborted_transactions=[Aborted(7, 1), Aborted(8, 7)])
-    assert [r[0] for r in ours] == [r[0] for r in theirs] == [0, 4, 6, 9]
-    assert places[-1] == 11
+    assert [r[0] for r in ours] == [r[0] for r in theirs] == [0, 4, 6, 8, 10]
+    assert places[-1] == 12
     theirs, ours, _ = theirs_and_ours(data, isolation_level=IsolationLevel.READ_UNCOMMITTED)
-    assert [r[0] for r in ours] == [r[0] for r in theirs] == [0, 1, 2, 4, 6, 7, 9]
+    assert [r[0] for r in ours] == [r[0] for r in theirs] == [0, 1, 2, 4, 6, 7, 8, 10]
 
 
 @pytest.mark.parametrize(("magic", "codec"), [(0, 0), (0, GZIP), (0, SNAPPY), (1, 0), (1, GZIP), (1, SNAPPY), (1, LZ4)])

@@ -7,6 +7,7 @@ import pytest
 
 from monitor.assembly import PARTITION_BYTES, bytes_of_series, most_series
 from monitor.registry import SeriesRegistry, segments_of
+from monitor.state import UNKNOWN_US
 from tests.helpers import make_artifact, make_config
 
 
@@ -53,6 +54,21 @@ def test_silence_is_measured_in_the_partitions_time() -> None:
         ("a", 11, "silent")
     ]
     assert len(registry) == 1
+
+
+def test_a_record_that_is_behind_takes_no_time_back() -> None:
+    registry = SeriesRegistry(9, ttl_us=10_000_000)
+    keys, at_s = [b"a", b"a", b"b", b"a", b"c"], [100, 108, 50, 109, 112]  # b was heard at 108 by the partition's time
+    found = registry.number(keys, np.arange(5), np.arange(5), np.array(at_s) * 1_000_000)
+    assert (found.forgotten, len(registry)) == ([], 3)
+
+
+def test_who_comes_back_from_a_checkpoint_is_older_than_whoever_reports() -> None:
+    registry = SeriesRegistry(2)
+    registry.restore([b"a", b"b"], np.array([UNKNOWN_US, UNKNOWN_US]))
+    number(registry, b"a")
+    found = number(registry, b"c", first=1)
+    assert [registry.names[each.serial] for each in found.forgotten] == ["b"]
 
 
 def test_memory_follows_the_limit_not_the_names() -> None:

@@ -176,12 +176,16 @@ def test_a_revoked_partition_loses_its_backlog_and_the_others_go_on() -> None:
 @given(
     st.lists(st.lists(st.none() | st.binary(max_size=300), max_size=8), max_size=6),
     st.lists(st.integers(1, 2_000), min_size=1, max_size=20),
+    st.integers(0, 6),
 )
-def test_slices_are_the_records_in_order_and_not_larger_than_asked(polls: list, sizes: list[int]) -> None:
+def test_slices_are_the_records_in_order_and_not_larger_than_asked(
+    polls: list, sizes: list[int], replayed: int
+) -> None:
     backlog = Backlog()
     first = 0
-    for values in polls:
-        backlog.add(make_columns(values, first_offset=first))
+    live_from = sum(map(len, polls[:replayed]))
+    for poll, values in enumerate(polls):
+        backlog.add(make_columns(values, first_offset=first), live=poll >= replayed)
         first += len(values)
     total = sum(RECORD_BYTES + len(value or b"") for values in polls for value in values)
     assert backlog.bytes == total
@@ -191,7 +195,11 @@ def test_slices_are_the_records_in_order_and_not_larger_than_asked(polls: list, 
         assert backlog.records() == Counter({INPUT: first - len(offsets)} if first > len(offsets) else {})
         if not backlog:
             break
+        live = backlog.live
         taken, size = backlog.take(most)
+        assert all(
+            (columns.offsets >= live_from).all() if live else (columns.offsets < live_from).all() for columns in taken
+        )
         found = [value for columns in taken for value in columns.values]
         assert size == sum(RECORD_BYTES + len(value or b"") for value in found)
         assert size <= most or size - (RECORD_BYTES + len(found[-1] or b"")) < most, "one record more at most"

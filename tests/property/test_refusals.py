@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.assembly import make_processor
-from monitor.backends.abstract import TopicPartition
+from monitor.backends.abstract import Restored, TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config import Config
 from monitor.daemon import Daemon
@@ -120,3 +120,14 @@ def test_later_a_share_of_a_block_holds() -> None:
     assert 50 <= offset <= 950
     assert setting.letters() == offset - 50
     assert "more than 900 of 1000 records in a row were refused" in setting.holds["refused"]
+
+
+def test_nothing_more_of_a_held_partition_is_taken_in() -> None:
+    processor = make_processor(make_config(), ARTIFACT)
+    place = TopicPartition(TOPIC, 0)
+    processor.assign(place, Restored(None, (), beginning=0, end=100), 0)
+    processor.receive(make_columns([BAD] * FIRST))
+    assert place in processor.held
+    counted = processor.counts.records.copy()
+    processor.receive(make_columns([GOOD] * 50, first_offset=FIRST))
+    assert (processor.counts.records, processor.next_batch()) == (counted, None)

@@ -172,6 +172,13 @@ def test_the_future_is_measured_from_the_records_own_timestamp() -> None:
     assert not decode(b'{"ts": %d, "value": 1}' % (DAY_MS + 3_600_000), timestamps_ms=[DAY_MS]).rejected
 
 
+def test_a_chunks_last_sample_may_lie_at_the_limit() -> None:
+    value = b'{"ts": %d, "rate_hz": 1, "values": [1, 2, 3]}'
+    limit_ms = DAY_MS + 3_600_000
+    assert not decode(value % (limit_ms - 2_000), timestamps_ms=[DAY_MS]).rejected
+    assert refusal(value % (limit_ms - 1_999), timestamps_ms=[DAY_MS])[0] is Reason.FUTURE_TIMESTAMP
+
+
 AT_MS = 1_764_600_000_000
 
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from monitor import alerts
 from monitor.assembly import make_processor
-from monitor.backends.abstract import Position, TopicPartition
+from monitor.backends.abstract import Position, Restored, TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.backlog import RECORD_BYTES, Backlog, Pace
+from monitor.backlog import RECORD_BYTES, Backlog, Pace, Workload
 from monitor.config import Config
 from monitor.daemon import TURN_S, Daemon
 from monitor.telemetry import Telemetry, Vitals
@@ -211,6 +211,24 @@ def test_slices_are_the_records_in_order_and_not_larger_than_asked(
         assert backlog.bytes == total
     assert offsets == list(range(first))
     assert following == first
+
+
+def test_what_is_dropped_is_waited_for_no_more() -> None:
+    backlog = Backlog()
+    for partition in (INPUT, OTHER, INPUT):
+        backlog.add(make_columns([b"x"] * 3, partition=partition))
+    backlog.drop(INPUT)
+    assert (backlog.bytes, backlog.records()) == (3 * (RECORD_BYTES + 1), {OTHER: 3})
+    config = make_config()
+    processor = make_processor(config, SLIDING)
+    workload = Workload(processor, SCORERS["sliding"], itertools.count().__next__, Pace(1_000_000))
+    for partition in (INPUT, OTHER):
+        processor.assign(partition, Restored(None, (), beginning=0, end=99), 0)
+        workload.add([make_columns([b'{"value": 0.1}'] * 99, partition=partition)])
+    assert not workload.advance(until=0)
+    processor.revoke(INPUT)
+    workload.drop(INPUT)
+    assert workload.waiting() == {OTHER: 99}
 
 
 def test_the_pace_follows_what_slices_take() -> None:

@@ -187,7 +187,9 @@ class PartitionState:
 
     def _recall_time(self, position: Position, records: Sequence[StateRecord]) -> None:
         """Takes over how far time had come at the checkpoint, and what the clock said since."""
-        found, self._time_at = state.decode_time(self.name, position.replay_from, records), None
+        found = state.decode_time(self.name, position.replay_from, records)
+        if found is None and self.refilling:
+            self._time_at = None
         if found is not None:
             self.time = found
             self._time_at = (position.replay_from, replace(found))

@@ -202,25 +202,37 @@ def test_a_restart_goes_on_from_the_time_that_was_committed() -> None:
     assert second.counts.samples_late == 0
 
 
-def test_a_first_record_that_is_refused_is_refused_after_a_restart_too() -> None:
+def assigned(position: Position | None, log: dict[bytes, bytes]) -> Processor:
+    processor = make_processor_at_zero(CONFIG, ARTIFACT)
+    processor.revoke(INPUT)
+    records = tuple(StateRecord(key, value) for key, value in log.items())
+    processor.assign(INPUT, Restored(position, records, beginning=0, end=100), 7)
+    return processor
+
+
+@pytest.mark.parametrize("idle_restarts", [0, 1, 2])
+@pytest.mark.parametrize("good", [0, 3])
+def test_what_was_refused_first_is_refused_after_a_restart_too(idle_restarts: int, good: int) -> None:
     """Nothing was believed by then, so no tick was kept: but that there was a clock is remembered."""
-    first = make_processor_at_zero(CONFIG, ARTIFACT)
-    log = dict(first.take_outputs([INPUT]).checkpoints[INPUT])
-    poison = make_columns([b'{"value": 1}'], timestamps_ms=[FAR_MS])
-    first.receive(poison, NOW_MS * 1000)
+    first = assigned(None, {})
+    outputs = first.take_outputs([INPUT])
+    position, log = outputs.positions[INPUT], dict(outputs.checkpoints[INPUT])
+    for _ in range(idle_restarts):
+        first = assigned(position, log)
+    stamps = [NOW_MS + place for place in range(good)] + [FAR_MS]
+    before = make_columns([b'{"value": 1}'] * len(stamps), timestamps_ms=stamps, first_offset=7)
+    first.receive(before, NOW_MS * 1000)
     assert first.next_batch() is None
     outputs = first.take_outputs()
     assert len(outputs.dead_letters) == 1
     log |= {key: value or b"" for _, key, value in outputs.state}
 
-    second = make_processor_at_zero(CONFIG, ARTIFACT)
-    second.revoke(INPUT)
-    records = tuple(StateRecord(key, value) for key, value in log.items())
-    second.assign(INPUT, Restored(Position(1, 0, 0), records, beginning=0, end=2), 0)
-    news = make_columns([b'{"value": 1}'] * 8, timestamps_ms=[NOW_MS + place for place in range(8)], first_offset=1)
-    for columns in (poison, news):
+    second = assigned(outputs.positions[INPUT], log)
+    stamps = [NOW_MS + 10 + place for place in range(8)]
+    news = make_columns([b'{"value": 1}'] * 8, timestamps_ms=stamps, first_offset=before.next_offset)
+    for columns in (before, news):
         second.receive(columns, NOW_MS * 1000)
     while second.next_batch() is not None:
         pass
+    assert second.counts.replayed == good + 1
     assert (refused(second), second.counts.samples_late) == ([], 0)
-    assert second.series_count() == 1

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from monitor.backends.abstract import NO_STATE, AbortedError, Assigned, Event, P
 from monitor.backends.events import settle
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.faults import explain, unreachable
+from monitor.backends.kafka.greeting import RefusedError, Server, greet
 from monitor.backends.kafka.position import decode_position, encode_position
 from monitor.backends.kafka.topics import STATE, creation_command
 from monitor.config import Config, Kafka
@@ -157,6 +161,23 @@ def test_an_unreachable_cluster_is_named(tried: str, kind: type[Exception]) -> N
     assert type(found) is kind
     assert "127.0.0.1:9092" in str(found)
     assert tried in str(found)
+
+
+def test_who_answers_in_another_protocol_is_no_broker() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with listener.accept()[0] as connection:
+                while connection.recv(1000):
+                    connection.sendall(struct.pack(">iib", 5, 0, 0))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        server = Server("127.0.0.1", listener.getsockname()[1], 5.0)
+        kafka = Kafka(security_protocol="SASL_PLAINTEXT", sasl_mechanism="PLAIN", username="u", password="p")
+        with pytest.raises(RefusedError, match=r"no Kafka broker .*bootstrap_servers"):
+            greet(server, kafka)
+        thread.join()
 
 
 def test_the_command_that_creates_the_state_topic() -> None:

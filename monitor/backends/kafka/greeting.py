@@ -83,6 +83,13 @@ def tls_context(kafka: Kafka) -> ssl.SSLContext:
 
 def _talk(server: Server, connection: socket.socket, kafka: Kafka) -> None:
     """Kafka's side of the greeting."""
+    try:
+        _converse(server, connection, kafka)
+    except (_NotKafkaError, struct.error) as error:
+        raise RefusedError(f"what listens there is no Kafka broker (it answers {error}); change {_SERVERS}") from error
+
+
+def _converse(server: Server, connection: socket.socket, kafka: Kafka) -> None:
     with_sasl = kafka.security_protocol.startswith("SASL")
     try:
         _ask(connection, _API_VERSIONS, 0, b"")

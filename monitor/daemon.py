@@ -278,13 +278,14 @@ class Daemon:
         self._checkpoints.forget(partition)
 
     def _work(self) -> None:
-        """Decides slice by slice, with a commit after each that makes one due, until the turn's time is over."""
+        """Decides slice by slice, with a commit after each that makes one due, until the turn is over, or awaited."""
         workload, until = self._workload, self._clock() + TURN_S
         scoring_s, working_s = workload.scoring_s, workload.working_s
         had_work = workload.busy
         while workload.advance(until):
+            self._hurry = self._hurry or self._backend.awaited()
             self._commit_if_due()
-            if not workload.busy or self._stop.is_set() or self._clock() >= until:
+            if not workload.busy or self._hurry or self._stop.is_set() or self._clock() >= until:
                 break
         self._told_damage.tell(self._processor.take_passed(), self._clock())
         if had_work:

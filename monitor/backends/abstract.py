@@ -269,6 +269,9 @@ class Backend(Protocol):
             StalledError: records of a begun partition that is not paused have waited for `limits.stall_timeout_ms`.
         """
 
+    def awaited(self) -> bool:
+        """Whether the whole group waits until what is uncommitted is committed, and then for a poll; never blocks."""
+
     def restore(self, partition: TopicPartition) -> Restored:
         """Reads back what was committed for `partition`. Waits for a predecessor's open transaction to end."""
 

@@ -129,6 +129,10 @@ class LocalBackend:
         for partition in self.owned:
             self._tracker.answered(partition, self._log.at(partition).end, now)
 
+    def awaited(self) -> bool:
+        """Rebalances wait for nobody here."""
+        return False
+
     def restore(self, partition: TopicPartition) -> Restored:
         """What the group committed for `partition`."""
         self._alive()

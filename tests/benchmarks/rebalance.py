@@ -3,8 +3,10 @@
 Real commands `telltale run` in one group, one real broker, a steady stream on every partition in which each record of
 one series is an alert. The gap of a partition is the longest time between two alerts of it, by the times at which they
 were written; without a rebalance it is a tenth of a second. `kept` are the partitions that the first daemon keeps,
-`moved` those that go to the second. A daemon that is stopped leaves its partitions to its own next start until
-`kafka.session_timeout_ms` (6 s here): `back` is a restart within it, `departure` the end without one.
+`moved` those that go to the second. `arrival` begins when its process does, `arrival once joined` when it asks to be
+let in: the first also holds what the second process takes of the cores while it loads and compiles. A daemon that is
+stopped leaves its partitions to its own next start until `kafka.session_timeout_ms` (the default, 15 s): `back` is a
+restart within it, `departure` the end without one.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from monitor.backends.kafka import FeedProducer, create_topic, read_topic
@@ -29,7 +32,6 @@ from tests.helpers import make_artifact
 PARTITIONS = 8
 BEAT_S = 0.02
 SETTLED_S = 4.0
-SESSION_MS = 6_000
 LENGTH = 64
 
 
@@ -81,11 +83,7 @@ class Pair:
             self.directory / instance,
             {
                 "service": {"instance": instance},
-                "kafka": {
-                    "bootstrap_servers": [self.servers],
-                    "group_id": self.name,
-                    "session_timeout_ms": SESSION_MS,
-                },
+                "kafka": {"bootstrap_servers": [self.servers], "group_id": self.name},
                 "input": {"topics": [self.name], "start": "earliest"},
                 "output": {"alerts": f"{self.name}.alerts", "dead_letters": f"{self.name}.dead"},
                 "model": {"artifact": str(self.directory / "artifact")},
@@ -115,6 +113,12 @@ def owned(daemon: DaemonProcess) -> set[int]:
             number = int(event["partition"].rpartition("-")[2])
             (found.add if event["event"] == "Partition assigned." else found.discard)(number)
     return found
+
+
+def joined_s(daemon: DaemonProcess) -> float:
+    """When it last said that it joins, in seconds since 1970."""
+    said = [event["timestamp"] for event in daemon.events() if event["event"] == "Joined the group."]
+    return datetime.fromisoformat(said[-1]).timestamp()
 
 
 def wait_until_shared(first: DaemonProcess, second: DaemonProcess) -> None:
@@ -147,6 +151,7 @@ def rounds(servers: str, directory: Path, series: int) -> dict[str, float]:
         wait_until_shared(first, second)
         kept = owned(first)
         note("arrival", begin_s, kept)
+        note("arrival once joined", joined_s(second), kept)
         begin_s = time.time()
         second.stop()
         second.start()

@@ -103,6 +103,7 @@ class KafkaBackend:
         self._admin = connect(KafkaAdminClient, kafka, settings.admin(kafka, settings.identity(self._config)))
         prepare_topics(self._admin, self._config)
         self._state = StateReader(self._config, self._admin)
+        self._state.open()
         # Before the member joins: a rival is then fenced by its producer, which says so, at its next commit.
         self._transactions.open(_START_DEADLINE_S)
         self._member.start()
@@ -179,6 +180,10 @@ class KafkaBackend:
             return False
         time.sleep(min(timeout_s, 0.01))
         return True
+
+    def awaited(self) -> bool:
+        """Whether the group waits for our next poll. Never blocks."""
+        return self._member.rebalancing()
 
     def restore(self, partition: TopicPartition) -> Restored:
         """Reads position and state back, and widens the state topic if it has to be.

@@ -6,6 +6,7 @@ Rules of this file: a restore is complete or it fails; it never goes on with par
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from kafka import KafkaConsumer
@@ -23,6 +24,7 @@ from monitor.config import Config
 from monitor.errors import ConfigError
 
 _POLL_MS = 100
+_WARM_UP_MS = 1_000
 
 
 class StateReader:
@@ -35,6 +37,21 @@ class StateReader:
         self._consumer: Any = None
         # Longer than any transaction may stay open, so that a dead predecessor's can't be what we fail on.
         self._patience_s = config.kafka.transaction_timeout_ms / 1000 + 15
+
+    def open(self) -> None:
+        """Connects before the first restore, which others wait for. Waits for a broker.
+
+        Raises:
+            BackendError: none answers.
+            ConfigError: one refuses us.
+        """
+        options = settings.reader(self._config.kafka, f"{settings.identity(self._config)}-state")
+        self._consumer = connect(KafkaConsumer, self._config.kafka, options)
+        first = KafkaPartition(self._topic, 0)
+        self._consumer.assign([first])
+        # Only for the connections that it makes: what fails is tried again, and explained, where it is needed.
+        with suppress(KafkaError):
+            self._consumer.end_offsets([first], timeout_ms=_WARM_UP_MS)
 
     def read(self, partition: int, start: int) -> tuple[StateRecord, ...]:
         """The newest committed value per key from `start` to the end, tombstones left out, in log order.
@@ -72,8 +89,7 @@ class StateReader:
 
     def _read(self, asked: Any, start: int, end: int) -> tuple[StateRecord, ...]:
         if self._consumer is None:
-            options = settings.reader(self._config.kafka, f"{settings.identity(self._config)}-state")
-            self._consumer = connect(KafkaConsumer, self._config.kafka, options)
+            self.open()
         consumer = self._consumer
         consumer.assign([asked])
         # Below the first retained offset the client goes on at the first: what retention removed, compaction replaced.

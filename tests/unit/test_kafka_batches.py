@@ -277,6 +277,12 @@ def test_a_header_that_no_checksum_covers(place: int) -> None:
         assert everything(GOOD, bad) == [0, 1, damaged(2, 2, len(bad), None, Reason.CORRUPT_BATCH)]
 
 
+def test_a_whole_batch_inside_a_corrupt_one_takes_nobody_back() -> None:
+    """As in a topic of mirrored segments; the first offset inside is one that was read."""
+    bad = flipped(batch([(5, b"k", GOOD, []), ONE, ONE], 2), 11)
+    assert everything(GOOD, bad, LAST) == [0, 1, damaged(2, 5, len(bad), None, Reason.CORRUPT_BATCH), 5]
+
+
 @given(st.lists(st.lists(record, min_size=1, max_size=3), min_size=3, max_size=3), st.data())
 @settings(deadline=None, max_examples=100)
 def test_any_flip_is_found_and_costs_its_batch_alone(batches: list[list[Any]], data: Any) -> None:
@@ -314,6 +320,8 @@ LONG = [(5, b"k", bytes(1_000), [])] * 3
         (0, BODY[:-1], Reason.UNREADABLE_BATCH, "does not hold the records"),
         (0, b"\x80" * 1000, Reason.UNREADABLE_BATCH, "more than 64 bits"),
         (0, batch([ONE, ONE], 0)[61:] + BODY[:9], Reason.UNREADABLE_BATCH, "offsets do not rise"),
+        (0, BODY[:18] + BODY[9:18], Reason.UNREADABLE_BATCH, "offsets do not rise"),
+        (0, BODY[:24] + bytes(3), Reason.UNREADABLE_BATCH, "fields do not fill it"),
         (GZIP, codecs.gzip_encode(bytes(2_000_000)), Reason.TOO_LARGE, "1000000 bytes .*max_batch_bytes"),
         (SNAPPY, codecs.snappy_encode(bytes(2_000_000)), Reason.TOO_LARGE, "1000000 bytes"),
         (SNAPPY, codecs.snappy_encode(bytes(2_000_000), xerial_compatible=False), Reason.TOO_LARGE, "1000000 bytes"),

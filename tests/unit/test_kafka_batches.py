@@ -21,10 +21,12 @@ from kafka.structs import TopicPartition as KafkaPartition
 
 from monitor.backends.abstract import Damaged, TopicPartition
 from monitor.backends.kafka.batches import ColumnRecords, columns
+from monitor.backends.kafka.unpacking import UnreadableError, unpack
 from monitor.errors import Reason
 
 PLACE = KafkaPartition("t", 0)
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
+ENCODERS = {GZIP: codecs.gzip_encode, SNAPPY: codecs.snappy_encode, LZ4: codecs.lz4_encode, ZSTD: codecs.zstd_encode}
 APPENDED, TRANSACTIONAL, CONTROL, DELETE_HORIZON = 0x08, 0x10, 0x20, 0x40
 texts = st.none() | st.binary(max_size=300)
 headers = st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=200)), max_size=3)
@@ -350,6 +352,18 @@ def test_bytes_behind_the_end_are_passed_over(codec: int, tail: bytes) -> None:
 def test_gzip_in_several_members() -> None:
     data = packed([ONE, ONE, ONE], 2, GZIP, gzip.compress(BODY[:5]) + gzip.compress(BODY[5:]))
     assert everything(GOOD, data) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4, ZSTD])
+def test_the_bound_of_what_is_unpacked(codec: int) -> None:
+    packed_bytes = ENCODERS[codec](bytes(1_000))
+    assert unpack(codec, packed_bytes, 1_000) == bytes(1_000)
+    with pytest.raises(UnreadableError, match="more than 999 bytes"):
+        unpack(codec, packed_bytes, 999)
+    if codec in (GZIP, ZSTD):  # may come in several parts
+        assert unpack(codec, packed_bytes * 2, 2_000) == bytes(2_000)
+        with pytest.raises(UnreadableError, match="more than 1999 bytes"):
+            unpack(codec, packed_bytes * 2, 1_999)
 
 
 def test_a_corrupt_end_of_a_transaction_ends_the_fetch() -> None:

@@ -6,6 +6,7 @@ import ast
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -60,6 +61,11 @@ def _problem(mutant: Mutant, root: Path) -> str | None:
         changed = ast.parse(text.replace(mutant.find, mutant.replace))
     except SyntaxError as error:
         return f"with it {mutant.file} is no Python: {error}"
-    if ast.dump(changed) == ast.dump(ast.parse(text)):
+    if ast.dump(changed) == _dumped(text):
         return "it changes nothing"
     return None
+
+
+@cache
+def _dumped(text: str) -> str:
+    return ast.dump(ast.parse(text))

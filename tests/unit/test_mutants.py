@@ -84,3 +84,8 @@ def test_each_run_sees_the_files_as_they_are(tmp_path: Path) -> None:
         started.stdin.close()
     assert [status for status, _ in answers] == [0, 1, None]
     assert "assert 2 == 1" in answers[1][1]
+
+
+def test_the_list_is_true_of_the_code() -> None:
+    """What to do where it is not: see tests/mutants/README.md."""
+    assert problems(load()) == []

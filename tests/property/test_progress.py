@@ -151,6 +151,8 @@ def test_a_commit_that_moves_and_an_answer_at_the_end_are_proof() -> None:
     while log.now < 1_040.0:
         log.poll(ONE)
     assert log.progress().assured_s == first, "behind, and no commit moved"
+    log.tracker.committed(ONE, 3, log.now)
+    assert log.progress().assured_s == first, "behind, and a commit of the same offset"
     log.tracker.committed(ONE, 5, log.now)
     while log.now < 1_060.0:
         log.poll(ONE)

@@ -65,6 +65,12 @@ def test_a_loop_that_stands_still_is_not_ready_before_it_is_not_live() -> None:
     assert made.why_not_live(NOW + STUCK_S + 1, progressed_s=NOW) == ["the loop has not turned for 61 s"]
 
 
+def test_only_a_stall_that_a_new_client_does_not_end_is_not_live() -> None:
+    assert health(p0=replace(WATCHED, stalls=1)).why_not_live(NOW, progressed_s=NOW) == []
+    (why,) = health(p0=replace(WATCHED, stalls=2), p1=WATCHED).why_not_live(NOW, progressed_s=NOW)
+    assert why == "in-0 is not read on from offset 7, not by a new client either"
+
+
 def test_partitions_that_wait_to_be_restored() -> None:
     made = health(p0=WATCHED)
     made.observe(made.progress, restoring=2)

@@ -374,5 +374,5 @@ def test_floors_need_to_know_how_the_training_divided_its_data(trained: pipeline
         artifact = replace(trained.artifact, manifest=change(trained.artifact.manifest, training=training))
         with pytest.raises(DataError, match="leave --floors-from out"):
             evaluated(artifact, waves(200, 0, (slice(50, 60),)), normal=(TRAINED_ON,))
-    with pytest.raises(DataError, match="floors: 0 normal windows to fit"):
+    with pytest.raises(DataError, match="floors: no normal windows to fit"):
         evaluated(trained.artifact, waves(200, 0, (slice(50, 60),)), normal=(waves(9, 0),))

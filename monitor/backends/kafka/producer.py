@@ -12,6 +12,7 @@ import itertools
 import logging
 import math
 import random
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -61,8 +62,8 @@ class _Producer(KafkaProducer):  # type: ignore[misc] # the client has no types
     give_up_s = math.inf  # when waits end, by time.monotonic()
 
     def left_s(self) -> float:
-        """How long may still be waited."""
-        return max(0.0, self.give_up_s - time.monotonic())
+        """How long may still be waited; finite, as locks want it."""
+        return min(threading.TIMEOUT_MAX, max(0.0, self.give_up_s - time.monotonic()))
 
     def send_offsets_to_transaction(self, offsets: dict[Any, Any], group: ConsumerGroupMetadata) -> None:
         """Sends offsets; raises KafkaTimeoutError where nobody answers in time: the outcome is unknown."""

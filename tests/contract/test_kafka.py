@@ -406,7 +406,7 @@ class TestKafkaBackend(BackendContract):
         first, second = start("a"), start("b")
         first.until(lambda: len(first.owned) == len(second.owned) == 1, second)
         gone = f"{cluster.name}/gone"
-        others = [f"other.{cluster.name}/gone", f"{cluster.name}/their/a"]  # of other programs
+        others = [f"other-{cluster.name}", f"{cluster.name}/their/a"]  # of other programs
         producers = [
             KafkaProducer(bootstrap_servers=cluster.bootstrap, transactional_id=name, metrics_enabled=False)
             for name in (gone, *others)

@@ -33,8 +33,6 @@ _SLICE_MS = 100
 _CLOSE_TIMEOUT_MS = 2_000
 _ASK_TIMEOUT_MS = 2_000
 _METADATA_TIMEOUT_S = 5
-# From a rebalance to the next. Of two rounds, in which partitions move, all but the giver hear by a heartbeat's answer.
-_SETTLED_S = 2.0
 Answer = TypeVar("Answer")
 
 
@@ -106,7 +104,6 @@ class Member:
         self._ends: dict[TopicPartition, int] = {}
         self._topic_ids: dict[str, str] = {}  # of the topics whose positions we have
         self._seen_ids: dict[str, str] = {}  # as the client heard last
-        self._settled_s = 0.0  # when the next rebalance is no longer to be expected
         self._consumer: Any = None
 
     def start(self) -> None:
@@ -169,7 +166,6 @@ class Member:
             coordinator.request_rejoin()
         if coordinator._join_task is not None and not isinstance(coordinator._join_task, _KeptJoin):
             coordinator._join_task = _KeptJoin(coordinator._join_task)
-        self._pace_heartbeats(coordinator)
         try:
             fetched: dict[Any, list[Any]] = self._consumer.poll(timeout_ms=timeout_ms, max_records=max_records)
         except OffsetOutOfRangeError as error:
@@ -192,15 +188,6 @@ class Member:
         if stable and not coordinator._heartbeat_enabled:
             raise fenced(self._config)
         return fetched
-
-    def _pace_heartbeats(self, coordinator: Any) -> None:
-        """Asks more often while the group is being rearranged: what moves stands still until all have heard of it."""
-        now = time.monotonic()
-        if coordinator.rejoin_needed:
-            self._settled_s = now + _SETTLED_S
-        soon = now < self._settled_s
-        interval_ms = settings.REBALANCING_HEARTBEAT_INTERVAL_MS if soon else settings.HEARTBEAT_INTERVAL_MS
-        coordinator.heartbeat.config["heartbeat_interval_ms"] = interval_ms
 
     def expect(self, topic: str, topic_id: str) -> None:
         """Notes which topic the positions belong to that are begun with from now on; empty: not known."""

@@ -29,8 +29,6 @@ CONSUMER_REQUEST_TIMEOUT_MS = 15_000
 # Two questions in a row may be lost before readiness is.
 SENTINEL_REQUEST_TIMEOUT_MS = 3_000
 HEARTBEAT_INTERVAL_MS = 300
-# For two seconds after a rebalance, since another follows where partitions move.
-REBALANCING_HEARTBEAT_INTERVAL_MS = 50
 # Ordering rule: a commit must fit in a request timeout, that in a transaction, that in a delivery and a poll interval.
 DELIVERY_MARGIN_MS = 15_000
 POLL_INTERVAL_MARGIN_MS = 30_000

@@ -1,7 +1,7 @@
 """From the bytes of a poll to columns of samples. What can't be read is rejected with a reason, never an exception.
 
 A rejected record leaves a hole in its series: samples of which nothing is known but that they were there. Windows over
-it are no whole ones: they are filled as far as the artifact allows, or not scored. What can still be told of the record
+it are no whole ones: they are filled as far as the artifact allows, or not scored. What is still known of the record
 says whose they are, how many, and when; else it is one, right behind the series' last.
 
 Rules of this file: pure. Rejected records register no series, and never move time to where it is not.
@@ -68,7 +68,7 @@ class Format(Protocol):
         """Reads the values at `rows`, none of them empty or too large."""
 
     def outlines(self, values: Sequence[bytes]) -> Outlines:
-        """What can be told of values that were refused; nothing, where one is empty."""
+        """What is known of values that were refused; nothing, where one is empty."""
 
 
 @dataclass(frozen=True, slots=True)

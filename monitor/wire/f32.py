@@ -43,7 +43,7 @@ class F32Format:
         return drop_infinite(parsed)
 
     def outlines(self, values: Sequence[bytes]) -> Outlines:
-        """What can be told of records that are refused: so many samples as are whole."""
+        """What is known of records that are refused: as many samples as are whole."""
         whole = np.fromiter(map(len, values), np.int64, len(values)) // self._sample_bytes
         nothing = np.full(len(values), NO_TIME, dtype=np.int64)
         return Outlines(np.clip(whole, 1, self._max_samples), nothing, np.full(len(values), np.nan))

@@ -320,7 +320,7 @@ class JsonFormat:
         return self._narrow(np.array(values, dtype=np.float64))
 
     def outlines(self, values: Sequence[bytes]) -> Outlines:
-        """What can be told of records that are refused."""
+        """What is known of records that are refused."""
         found = [self._outline(value) for value in values]
         stamps = [stamp for _, stamp, _, _ in found]
         return Outlines(

@@ -30,7 +30,7 @@ class Rejected(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outlines:
-    """What can still be told of k records that are refused: how many samples each held, one at least, and the rest as
+    """What is still known of k records that are refused: how many samples each held, one at least, and the rest as
     in `Parsed`; an empty series where a record names none.
     """
 

@@ -1,8 +1,10 @@
 # Everything here works with python3 (3.11 or newer, with venv) and make: the first call makes .venv, hash-checked.
-# `make help` says what there is. Variables: PYTHON (the interpreter to begin with), VENV (where the environment goes).
+# `make help` says what there is. Variables: PYTHON (the interpreter to begin with), VENV (where the environment goes),
+# WORKERS (how many processes the tests run in; each starts a broker of its own).
 
 PYTHON ?= python3
 VENV   ?= .venv
+WORKERS ?= 2
 
 SHELL  := /bin/sh
 bin    := $(VENV)/bin
@@ -14,7 +16,7 @@ pip    := $(python) -m pip --disable-pip-version-check --no-input
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check pytest mutants bench models ecg skab smd ucr nab training-speed tutorial demo-seeds faults docs lock clean
+.PHONY: help demo test check pytest slow mutants bench models ecg skab smd ucr nab training-speed tutorial demo-seeds faults docs lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +32,10 @@ check: $(made)/dev ## lint, format and types; writes no file of the tree
 	$(bin)/mypy
 
 pytest: $(made)/dev $(made)/peers
-	$(python) -m pytest -m "not slow"
+	$(python) -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile
+
+slow: $(made)/dev ## the tests that `make test` leaves out because each takes minutes
+	$(python) -m pytest -m slow
 
 mutants: $(made)/dev ## deliberate bugs, one at a time: which of them no test sees (minutes; tests/mutants/)
 	$(python) -m tests.mutants

@@ -395,8 +395,9 @@ class AlertWriter:
 
     def _hash(self, cause: Cause, status: str) -> str:
         topic, partition = cause.partition
-        parts = (self.source, topic, partition, cause.last_offset, cause.last_index, cause.series, RULE, status)
-        return _digest(parts)
+        # The window's end, for offsets come again where a topic is deleted and made again.
+        place = (topic, partition, cause.last_offset, cause.last_index, cause.end_us)
+        return _digest((self.source, *place, cause.series, RULE, status))
 
 
 def _digest(parts: tuple[object, ...]) -> str:

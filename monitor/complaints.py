@@ -22,7 +22,7 @@ _EVENTS = {
     _UNSCORABLE: "Windows were not scored: too much of them is missing.",
     _GAPS: "Series began afresh after a gap in their times.",
 }
-_REFUSED = "Records were refused; they go to the dead letters."
+_REFUSED = "Records were refused; each goes to the dead letters once it is committed."
 
 
 @dataclass(frozen=True, slots=True)

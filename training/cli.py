@@ -74,7 +74,7 @@ def train(
     from training.progress import Progress
 
     _check_place(out)
-    extras.require("optax", "tomli_w", *(("plotly",) if report else ()))
+    extras.require("optax", *(("plotly",) if report else ()))
     chosen = recipes.override(
         recipes.load(recipe),
         epochs=epochs,

@@ -173,7 +173,9 @@ def _maven(repository: Path) -> Any:
         from jgo.constants import MAVEN_CENTRAL_URL
         from jgo.maven import MavenContext
     except ImportError as error:
-        raise BrokerError("jgo is not installed; the local broker needs it: pip install 'telltale[broker]'") from error
+        raise BrokerError(
+            "jgo is not installed; the local broker needs it: pip install 'telltale-kafka[broker]'"
+        ) from error
     logging.getLogger("jgo").setLevel(logging.ERROR)  # its warnings are ours to raise: we check the sums
     return MavenContext(
         repo_cache=repository,

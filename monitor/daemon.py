@@ -7,6 +7,7 @@ routine path, the same as after a crash. Signals only set a flag.
 from __future__ import annotations
 
 import gc
+import random
 import threading
 import time
 from collections import deque
@@ -40,6 +41,10 @@ log = structlog.get_logger("telltale")
 
 POLL_TIMEOUT_S = 0.5
 MOST_FAILURES = 5
+# Between recoveries: three times as long after each that helped nothing, so that a short fault is soon forgotten, and a
+# broker in trouble is not hurried.
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 10.0
 TAKE_OVER_S = 1.0
 # How long one turn decides before it polls again: a rebalance and a signal wait for it.
 TURN_S = 1.0
@@ -76,7 +81,9 @@ class Daemon:
         *,
         clock: Callable[[], float] = time.monotonic,
         pace: Pace | None = None,
+        wait: Callable[[float], object] | None = None,
     ) -> None:
+        """`wait` passes seconds between recoveries; `stop` ends the one that is taken where none is given."""
         self._config = config
         self._backend = backend
         self._processor = processor
@@ -89,6 +96,7 @@ class Daemon:
         self._vitals.health.answered_s = backend.answered_s
         self._complaints = Complaints()
         self._stop = threading.Event()
+        self._wait = wait or self._stop.wait
         self._arriving: deque[TopicPartition] = deque()  # ours, to be restored
         self._paused: set[TopicPartition] = set()
         self._held: set[TopicPartition] = set()
@@ -363,13 +371,19 @@ class Daemon:
             log.error("Records wait and are not read; restoring with a new client.", reason=str(error))
         elif not (silent and was_silent):
             log.warning("Commit in doubt, restoring.", reason=str(error), cause=repr(error.__cause__))
+        self._workload.clear()
         for partition in list(self._processor.partitions):
             self._forget(partition)
-        self._workload.clear()
         self._paused.clear()
+        self._wait(self._pause_s())
         self._arriving = deque(sorted(self._backend.recover()))
         self._again = set(self._arriving)
         self._doubt = None
+
+    def _pause_s(self) -> float:
+        """Before the next recovery; by chance, so that members that failed together don't come back together."""
+        longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 3 ** max(0, self._failures - 1))
+        return random.SystemRandom().uniform(longest / 2, longest)
 
     def drain(self) -> bool:
         """The last commit: progress and a checkpoint of everything. Whether all that was decided is committed.

@@ -210,7 +210,7 @@ class Supervisor:
         vitals = Vitals()
         telemetry = Telemetry(vitals, lambda: processor.counts, {}, 1.0)
         backend = LocalBackend(self.log, self.config)
-        daemon = Daemon(self.config, backend, processor, self.scorer, telemetry, vitals)
+        daemon = Daemon(self.config, backend, processor, self.scorer, telemetry, vitals, wait=lambda _: None)
         backend.start()
         for fail in fails:
             self.log.fail_next_commit(fail)

@@ -1,0 +1,60 @@
+"""Between recoveries there is a pause that grows; a signal ends it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from monitor.assembly import make_processor
+from monitor.backends.local import LocalBackend, LocalLog
+from monitor.daemon import FIRST_PAUSE_S, LONGEST_PAUSE_S, MOST_FAILURES, Daemon
+from monitor.errors import BackendError
+from monitor.telemetry import Telemetry, Vitals
+from tests.helpers import make_artifact, make_config
+
+ARTIFACT = make_artifact(length=6, hop=2, threshold=0.8)
+SCORER = ARTIFACT.scorer()
+CONFIG = make_config(input={"start": "earliest"})
+
+
+def daemon_with(failures: int, wait: Callable[[float], object] | None = None) -> tuple[Daemon, Vitals]:
+    """A daemon of whose commits the first `failures` fail at once."""
+    log, processor, vitals = LocalLog({"telltale.input": 1}), make_processor(CONFIG, ARTIFACT), Vitals()
+    log.extend("telltale.input", 0, [b"a"] * 9, [b'{"value": 0.1}'] * 9, range(9))
+    for _ in range(failures):
+        log.fail_next_commit("before")
+    telemetry = Telemetry(vitals, lambda: processor.counts, {}, 1.0)
+    return Daemon(CONFIG, LocalBackend(log, CONFIG), processor, SCORER, telemetry, vitals, wait=wait), vitals
+
+
+def test_each_pause_is_longer_than_the_one_before() -> None:
+    waited: list[float] = []
+    daemon, _ = daemon_with(MOST_FAILURES + 1, waited.append)
+    with pytest.raises(BackendError, match="commits in a row"):
+        daemon.run()
+    assert len(waited) == MOST_FAILURES
+    assert FIRST_PAUSE_S / 2 <= waited[0] <= FIRST_PAUSE_S
+    assert waited == sorted(waited)
+    assert 5 < sum(waited) < LONGEST_PAUSE_S * MOST_FAILURES, "longer than a broker takes to come to itself"
+
+
+def test_a_commit_that_succeeds_makes_the_next_pause_short_again() -> None:
+    waited: list[float] = []
+    daemon, vitals = daemon_with(3, waited.append)
+    daemon.run(until_caught_up=True)
+    assert (len(waited), vitals.aborts) == (3, 3)
+    assert daemon._pause_s() <= FIRST_PAUSE_S
+
+
+def test_a_signal_ends_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitor.daemon.FIRST_PAUSE_S", 60.0)
+    monkeypatch.setattr("monitor.daemon.LONGEST_PAUSE_S", 60.0)
+    daemon, vitals = daemon_with(1)
+    threading.Timer(0.3, daemon.stop).start()
+    started = time.monotonic()
+    daemon.run()
+    assert vitals.aborts == 1, "it was in a pause when the signal came"
+    assert time.monotonic() - started < 5

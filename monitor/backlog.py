@@ -117,7 +117,7 @@ class Pace:
         self._largest = largest_bytes
 
     def measured(self, size: int, seconds: float) -> None:
-        """A slice of `size` bytes took so long, or was given up after it."""
+        """A slice of `size` bytes took so long, or longer than `SLICE_S` and was given up then."""
         if seconds > SLICE_S:
             self.bytes = max(1, int(size * SLICE_S / seconds))
         elif seconds < SLICE_S / 2 and 2 * size >= self.bytes:  # a small one says nothing about large ones
@@ -192,7 +192,7 @@ class Workload:
         return decided
 
     def _begin(self, now: float) -> None:
-        self._slice_live = self._backlog.live
+        self._slice_live, self._slice_s = self._backlog.live, 0.0
         most_bytes = self._pace.bytes if self._slice_live else REFILL_SLICE_BYTES
         self._slice, self._slice_bytes = self._backlog.take(most_bytes)
         for columns in self._slice:
@@ -230,9 +230,14 @@ class Workload:
         self._backlog.clear()
 
     def clear(self) -> None:
-        """Forgets everything: it will be read again. The processor has forgotten it already."""
+        """Forgets everything: it will be read again. The processor is to forget it too.
+
+        Of a slice that is given up, no more is known than that it took so long at least.
+        """
         self._backlog.clear()
-        self._end()
+        if self._slice and self._slice_s > SLICE_S:
+            self._end()
+        self._slice, self._slice_s = [], 0.0
         self.committed()
 
     def waiting(self) -> Counter[TopicPartition]:

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from monitor import alerts
 from monitor.assembly import make_processor
-from monitor.backends.abstract import Position, Restored, TopicPartition
+from monitor.backends.abstract import AbortedError, Position, Restored, TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.backlog import RECORD_BYTES, Backlog, Pace, Workload
+from monitor.backlog import RECORD_BYTES, SLICE_S, Backlog, Pace, Workload
 from monitor.config import Config
 from monitor.daemon import TURN_S, Daemon
 from monitor.telemetry import Telemetry, Vitals
@@ -61,7 +61,7 @@ class Machine:
         self.backend = LocalBackend(log, config)
         self.daemon = Daemon(
             config, self.backend, processor, SCORERS["sliding"], telemetry, self.vitals,
-            clock=lambda: next(ticks) * step_s, pace=pace,
+            clock=lambda: next(ticks) * step_s, pace=pace, wait=lambda _: None,
         )  # fmt: skip
         self.backend.start()
 
@@ -229,6 +229,34 @@ def test_what_is_dropped_is_waited_for_no_more() -> None:
     processor.revoke(INPUT)
     workload.drop(INPUT)
     assert workload.waiting() == {OTHER: 99}
+
+
+def test_what_is_given_up_makes_no_later_slice_larger() -> None:
+    processor = make_processor(make_config(), SLIDING)
+    processor.assign(INPUT, Restored(None, (), beginning=0, end=999), 0)
+    now, pace = 0.0, Pace(50_000)
+    workload = Workload(processor, SCORERS["sliding"], lambda: now, pace)
+    workload.clear()
+    assert pace.bytes == 50_000, "nothing was under way"
+    for spent_s, expected in ((0.0, 50_000), (10 * SLICE_S, 5_000)):
+        workload.add([make_columns([b'{"value": 0.1}'] * 500)])
+        assert not workload.advance(until=now)
+        workload._slice_s += spent_s
+        workload.clear()
+        assert abs(pace.bytes - expected) < RECORD_BYTES, "only of a slice that took too long already is anything known"
+        processor.revoke(INPUT)
+        processor.assign(INPUT, Restored(None, (), beginning=0, end=999), 0)
+
+
+def test_an_abort_with_a_slow_slice_under_way_makes_the_next_one_smaller() -> None:
+    log = filled([(0, b"s0", b'{"value": 0.1}')] * 900)
+    pace = Pace(60_000, 60_000)
+    machine = Machine(log, make_config(input={"start": "earliest"}, limits={"max_poll_records": 900}), TURN_S, pace)
+    while not machine.daemon._workload.busy:
+        machine.daemon.turn()
+    machine.daemon._doubt = AbortedError("by order")
+    machine.daemon.turn()
+    assert pace.bytes < 60_000
 
 
 def test_the_pace_follows_what_slices_take() -> None:

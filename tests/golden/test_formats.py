@@ -1,0 +1,197 @@
+"""What lies in users' topics, byte for byte: written as it always was, and read for ever."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from monitor import alerts, deadletters, state
+from monitor.backends.abstract import NO_STATE, Damaged, Position, RecordColumns, StateRecord, TopicPartition
+from monitor.backends.kafka.position import decode_position, encode_position
+from monitor.deadletters import DeadLetter
+from monitor.detector.decision import Incident
+from monitor.detector.windowing import NEVER_US, Tails
+from monitor.errors import Reason
+from monitor.state import UNKNOWN_US, Checkpoint, Mark
+from monitor.wire import StreamTime
+
+HERE = Path(__file__).parent / "formats"
+ME = TopicPartition("plant.pumps", 3)
+SHARD_KEY, TIME_KEY = b"windows/plant.pumps/3/0", b"time/plant.pumps/3"
+MARK = Mark(1_000_007, "wt8HcMaMTtuqyP2wkbOEWw")
+CHANNELS = ["flow", "tank less 18228934.0"]
+NOW_US = 1_764_500_000_000_000
+
+# Windows of four samples: one series with three of them kept, one with two (a number is missing), one that only began.
+SERIES = [b"pump-1", "Bett Ä".encode(), b"new"]
+SEEN_US = np.array([NOW_US - 5_000_000, NOW_US, UNKNOWN_US], dtype=np.int64)
+TAILS = Tails(
+    index=np.array([70, 2, 0], dtype=np.int64),
+    last_time_us=np.array([NOW_US + 500, NOW_US - 1, NEVER_US], dtype=np.int64),
+    last_clock_us=np.array([NOW_US + 400, NOW_US - 1, NEVER_US], dtype=np.int64),
+    kept=np.array([3, 2, 0], dtype=np.int64),
+    values=np.array([[1.5, -0.25], [2, 0], [0.1, 3e8], [np.nan, 7], [-0.0, 1e-30]], dtype=np.float32),
+    time_us=np.array([NOW_US, NOW_US + 250, NOW_US + 500, NOW_US - 2, NOW_US - 1], dtype=np.int64),
+    offset=np.array([1_000_000, 1_000_002, 1_000_004, 1_000_005, 1_000_006], dtype=np.int64),
+)
+OPEN = Incident(
+    over=2, under=1, quiet=7, fingerprint="0123456789abcdef", started_us=NOW_US, ended_us=NOW_US + 1_500_001,
+    windows=9, peak_ratio=3.3125,
+)  # fmt: skip
+OPENING = Incident(over=1, started_us=NOW_US, ended_us=NOW_US + 250, windows=1, peak_ratio=1.5)
+TIME = StreamTime(newest_us=NOW_US, clock_us=NOW_US + 9, ahead=2, ahead_us=NOW_US + 86_400_000_000, clocked=True)
+TICKS = {1_000_009: NOW_US + 11, 1_000_008: NOW_US + 10}
+POSITION = Position(1_000_012, 1_000_007, 42, MARK.topic_id, 12)
+
+
+def golden(name: str) -> bytes:
+    return (HERE / name).read_bytes()
+
+
+def shard(checkpoint: Checkpoint) -> bytes:
+    (record,) = state.encode_checkpoint(ME, MARK, CHANNELS, checkpoint)
+    assert record[0] == SHARD_KEY
+    return record[1]
+
+
+def time_record() -> bytes:
+    key, value = state.encode_time(ME, MARK.offset, TIME, TICKS)
+    assert key == TIME_KEY
+    return value
+
+
+def letter_of_a_record() -> DeadLetter:
+    key, value = b"pump-\xff\n1", b'{"flow": "high"}'
+    columns = RecordColumns(ME, np.array([41, 42]), np.array([7, 1_764_500_000_000]), [None, key], [b"", value], 43)
+    return DeadLetter.of(columns, 1, Reason.WRONG_TYPE, 'flow: "high" is not a number')
+
+
+def letter_of_a_tombstone() -> DeadLetter:
+    columns = RecordColumns(ME, np.array([41]), np.array([-1]), [None], [None], 42)
+    return DeadLetter.of(columns, 0, Reason.EMPTY, "a tombstone (null value)")
+
+
+def letter_of_a_batch() -> DeadLetter:
+    damaged = Damaged(
+        first_offset=100, next_offset=164, size=16_384, records=None, reason=Reason.CORRUPT_BATCH, detail="CRC differs"
+    )
+    return DeadLetter.of_batch(ME, damaged)
+
+
+WRITTEN: dict[str, Callable[[], bytes | None]] = {
+    "snapshot-v2.msgpack": lambda: shard(Checkpoint(SERIES, SEEN_US, TAILS)),
+    "snapshot-of-records-v2.msgpack": lambda: shard(Checkpoint(SERIES, SEEN_US, state.no_tails(3, len(CHANNELS)))),
+    "snapshot-of-nothing-v2.msgpack": lambda: shard(Checkpoint([], SEEN_US[:0], state.no_tails(0, len(CHANNELS)))),
+    "incident-open-v1.json": lambda: state.encode_incident(OPEN),
+    "incident-opening-v1.json": lambda: state.encode_incident(OPENING),
+    "time-v1.json": time_record,
+    "position-v2.json": lambda: encode_position(POSITION).encode(),
+    "dead-letter-v1.json": lambda: deadletters.encode(letter_of_a_record()),
+    "dead-letter-of-a-tombstone-v1.json": lambda: deadletters.encode(letter_of_a_tombstone()),
+    "dead-letter-of-a-batch-v1.json": lambda: deadletters.encode(letter_of_a_batch()),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_is_written_is_what_was(name: str) -> None:
+    assert WRITTEN[name]() == golden(name)
+
+
+def read(name: str, *, length: int | None) -> Checkpoint:
+    records = [StateRecord(b"windows/plant.pumps/31/0", b"another's"), StateRecord(SHARD_KEY, golden(name))]
+    return state.decode_checkpoint(ME, MARK.offset, records, length=length, channels=CHANNELS)
+
+
+def check_tails(found: Tails, expected: Tails) -> None:
+    for name in Tails.__slots__:
+        assert getattr(found, name).dtype == getattr(expected, name).dtype
+        assert getattr(found, name).tobytes() == getattr(expected, name).tobytes(), name
+
+
+def test_a_snapshot_is_read() -> None:
+    found = read("snapshot-v2.msgpack", length=4)
+    assert found.series == SERIES
+    assert found.seen_us.tolist() == SEEN_US.tolist()
+    check_tails(found.tails, TAILS)
+    assert state.newest_mark(ME, [StateRecord(SHARD_KEY, golden("snapshot-v2.msgpack"))]) == MARK
+
+
+def test_a_snapshot_of_version_1_is_read() -> None:
+    """It did not say when a series was seen last: the one whose last sample is oldest comes first."""
+    found = read("snapshot-v1.msgpack", length=4)
+    order = [2, 0, 1]
+    assert found.series == [SERIES[row] for row in order]
+    assert found.seen_us.tolist() == [UNKNOWN_US] * 3
+    per_series = {name: getattr(TAILS, name)[order] for name in ("index", "last_time_us", "last_clock_us", "kept")}
+    check_tails(found.tails, replace(TAILS, **per_series))
+    assert state.newest_mark(ME, [StateRecord(SHARD_KEY, golden("snapshot-v1.msgpack"))]) == Mark(MARK.offset, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "series"), [("snapshot-of-records-v2.msgpack", SERIES), ("snapshot-of-nothing-v2.msgpack", [])]
+)
+def test_a_snapshot_without_windows_is_read(name: str, series: list[bytes]) -> None:
+    found = read(name, length=None)
+    assert found.series == series
+    assert found.seen_us.tolist() == SEEN_US.tolist()[: len(series)]
+    check_tails(found.tails, state.no_tails(len(series), len(CHANNELS)))
+
+
+@pytest.mark.parametrize(("name", "expected"), [("incident-open-v1.json", OPEN), ("incident-opening-v1.json", OPENING)])
+def test_an_incident_is_read(name: str, expected: Incident) -> None:
+    key = b"incident/plant.pumps/3/" + SERIES[1]
+    assert state.incident_key(ME, SERIES[1]) == key
+    assert state.decode_incidents(ME, [StateRecord(key, golden(name))]) == {SERIES[1]: expected}
+
+
+def test_an_incident_that_is_over_is_a_tombstone() -> None:
+    assert state.encode_incident(Incident()) is None
+
+
+def test_time_is_read() -> None:
+    found = state.decode_time(ME, MARK.offset, [StateRecord(TIME_KEY, golden("time-v1.json"))])
+    assert found is not None
+    assert found.ticks == TICKS
+    found.ticks = {}
+    assert found == TIME
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("position-v2.json", POSITION),
+        ("position-v1.json", Position(POSITION.offset, POSITION.replay_from, POSITION.state_from)),
+    ],
+)
+def test_a_position_is_read(name: str, expected: Position) -> None:
+    assert decode_position(POSITION.offset, golden(name).decode()) == expected
+    assert expected.state_from != NO_STATE
+
+
+def test_dead_letters_are_json_with_the_same_fields() -> None:
+    names = [name for name in WRITTEN if name.startswith("dead-letter")]
+    assert len({tuple(json.loads(golden(name))) for name in names}) == 1
+    assert json.loads(golden("dead-letter-v1.json"))["key"] == "pump-\\xff\n1"
+    headers = (("content-type", b"application/json"), ("reason", b"wrong_type"))
+    assert deadletters.headers(letter_of_a_record()) == headers
+
+
+def without_descriptions(schema: Any) -> Any:
+    """What a schema demands; its sentences may be put better."""
+    if isinstance(schema, dict):
+        return {
+            name: without_descriptions(part)
+            for name, part in schema.items()
+            if not (name == "description" and isinstance(part, str))
+        }
+    return [without_descriptions(part) for part in schema] if isinstance(schema, list) else schema
+
+
+def test_the_alert_schema_demands_what_it_did() -> None:
+    assert without_descriptions(json.loads(json.dumps(alerts.schema()))) == json.loads(golden("alert-schema-v1.json"))

@@ -41,14 +41,20 @@ class CheckpointSchedule:
         """Every partition is due now."""
         self._due_s = dict.fromkeys(self._due_s, 0.0)
 
-    def due(self, now: float, size: Callable[[TopicPartition], int]) -> set[TopicPartition]:
+    def due(
+        self,
+        now: float,
+        size: Callable[[TopicPartition], int],
+        among: Collection[TopicPartition] | None = None,
+    ) -> set[TopicPartition]:
         """The partitions to checkpoint, longest due first, as many as one transaction should carry.
 
-        `size` gives a checkpoint's bytes, about.
+        `size` gives a checkpoint's bytes, about. Those that are not `among` (None: all are) take nobody's room.
         """
-        chosen = set(self.first)
+        among = self._due_s.keys() if among is None else among
+        chosen = self.first.intersection(among)
         total = 0
-        for at, partition in sorted((at, partition) for partition, at in self._due_s.items()):
+        for at, partition in sorted((at, partition) for partition, at in self._due_s.items() if partition in among):
             total += size(partition) if now >= at else 0
             if now < at or (chosen and total > CHECKPOINT_BYTES):
                 break

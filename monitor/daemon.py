@@ -408,7 +408,7 @@ class Daemon:
         self._commit(set())  # first what was decided, then what makes the next start quick
         self.checkpoint_soon()
         left = set(filter(self._processor.wants_checkpoint, self._processor.partitions))
-        while due := left & self._checkpoints.due(self._clock(), self._processor.checkpoint_bytes):
+        while due := self._checkpoints.due(self._clock(), self._processor.checkpoint_bytes, left):
             self._commit(due)
             left -= due
 

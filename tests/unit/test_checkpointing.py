@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
+from monitor.assembly import make_processor
 from monitor.backends.abstract import TopicPartition
+from monitor.backends.local import LocalBackend, LocalLog
 from monitor.checkpointing import CHECKPOINT_BYTES, LONGEST_PAUSE_S, CheckpointSchedule
+from monitor.daemon import Daemon
+from monitor.telemetry import Telemetry, Vitals
+from tests.helpers import make_artifact, make_config
 
 PARTITIONS = [TopicPartition("in", number) for number in range(4)]
 
@@ -63,3 +70,24 @@ def test_what_must_be_committed_at_once_is_until_it_was_written() -> None:
     made.begin(PARTITIONS[1], 0.0, at_once=True)
     made.forget(PARTITIONS[1])
     assert made.due(9.0, lambda _: 1) == {PARTITIONS[0]}
+
+
+def test_who_is_left_out_takes_nobodys_room() -> None:
+    made = schedule()
+    made.soon()
+    assert made.due(0.0, lambda _: CHECKPOINT_BYTES, PARTITIONS[2:]) == {PARTITIONS[2]}
+    made.begin(PARTITIONS[0], 0.0, at_once=True)
+    assert made.due(0.0, lambda _: CHECKPOINT_BYTES, PARTITIONS[3:]) == {PARTITIONS[3]}
+
+
+def test_a_stop_checkpoints_whoever_moved_behind_those_that_did_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitor.checkpointing.CHECKPOINT_BYTES", 1)  # each fills a transaction
+    artifact, log = make_artifact(length=6, hop=2), LocalLog({"telltale.input": 3})
+    config, scorer = make_config(input={"start": "earliest"}), artifact.scorer()
+    for moved in (range(3), [2]):
+        for number in moved:
+            log.extend("telltale.input", number, [b"a"] * 9, [b'{"value": 0.1}'] * 9, range(9))
+        processor, vitals = make_processor(config, artifact), Vitals()
+        telemetry = Telemetry(vitals, lambda made=processor: made.counts, {}, 1.0)
+        Daemon(config, LocalBackend(log, config), processor, scorer, telemetry, vitals).run(until_caught_up=True)
+    assert [position.replay_from for _, position in sorted(log.positions["telltale"].items())] == [9, 9, 18]

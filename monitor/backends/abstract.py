@@ -83,8 +83,8 @@ class Progress:
     nothing is committed). `end` is where what can be read ended when the log was asked at `answered_s`; who is asked is
     not who reads. `assured_s` is the newest moment of which it is known that nothing was overdue: a commit that moved,
     or an answer by which the committed offset was the end. `waiting_s` is since when records have been waiting to be
-    read; None where none are, or where `pause` holds them back. `stalls` counts how often, in a row, they were waiting
-    so long at this offset that the client was replaced.
+    read, times of `pause` in between included; None where none are, or where `pause` was there first. `stalls` counts
+    how often, in a row, they were waiting so long at this offset that the client was replaced.
     """
 
     read: int | None = None

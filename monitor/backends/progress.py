@@ -12,9 +12,10 @@ from dataclasses import replace
 
 from monitor.backends.abstract import Progress, TopicPartition
 
-# How often a partition with records must have been passed over, in rounds over all partitions, before it counts as
-# stalled: among very many with a backlog one turn may come after more than the timeout.
-ROUNDS = 20.0
+# How often a partition with records must have been passed over, in rounds over all that have some, before it counts as
+# stalled: among very many with a backlog, or where polls are rare, its turn may come after more than the timeout. Who
+# fetches fairly passes nobody over for more than two.
+ROUNDS = 5.0
 # What is believed when no answer has come for this many timeouts: that the log could not be asked, nor read.
 SILENCE_RATIO = 0.5
 
@@ -26,6 +27,7 @@ class Tracker:
         self._timeout_s = stall_timeout_s
         self._partitions: dict[TopicPartition, Progress] = {}
         self._rounds: dict[TopicPartition, float] = {}  # passed over since it waits
+        self._looked_s = 0.0  # up to when polls are accounted for
         self._stalled_at: dict[TopicPartition, tuple[int, int]] = {}  # -> (offset, how often in a row)
 
     def snapshot(self) -> dict[TopicPartition, Progress]:
@@ -61,31 +63,36 @@ class Tracker:
         self._moved(partition, offset, now, paused=False)
 
     def paused(self, partitions: Iterable[TopicPartition]) -> None:
-        """They are held back on purpose: records may wait."""
+        """They are held back on purpose: no wait begins. One that has begun goes on, and no poll counts for it."""
         for partition in partitions:
             if partition in self._partitions:
-                self._partitions[partition] = replace(self._partitions[partition], paused=True, waiting_s=None)
+                self._partitions[partition] = replace(self._partitions[partition], paused=True)
 
     def resumed(self, partitions: Iterable[TopicPartition], now: float) -> None:
         """They are read again, from where they were."""
+        self._looked_s = now
         for partition in partitions:
             known = self._partitions.get(partition)
-            if known is not None and known.paused and known.read is not None:
-                self._moved(partition, known.read, now, paused=False)
+            if known is not None and known.paused:
+                self._partitions[partition] = replace(known, paused=False)
+                self._wait(partition, known.waiting_s, now)
 
     def polled(self, read: Iterable[tuple[TopicPartition, int]], now: float, *, steady: bool) -> None:
         """A poll returned these partitions with their next offsets.
 
         `steady`: the poll could have returned any partition, and nothing such as a rebalance kept it from that.
         """
-        moved = dict(read)
+        moved = {partition: offset for partition, offset in read if partition in self._partitions}
         for partition, offset in moved.items():
-            if partition in self._partitions:
-                self._moved(partition, offset, now, paused=self._partitions[partition].paused)
-        if steady:
-            share = len(moved) / max(1, len(self._partitions)) if moved else 1.0
-            for partition in self._rounds.keys() - moved.keys():
+            self._moved(partition, offset, now, paused=self._partitions[partition].paused)
+        passed = [each for each in self._rounds.keys() - moved.keys() if not self._partitions[each].paused]
+        if steady and passed:
+            # A poll that found nothing for anybody counts by its time: how short it is, is up to the caller.
+            empty = min(1.0, (now - self._looked_s) / self._timeout_s * ROUNDS)
+            share = len(moved) / (len(moved) + len(passed)) if moved else empty
+            for partition in passed:
                 self._rounds[partition] += share
+        self._looked_s = now
 
     def committed(self, partition: TopicPartition, offset: int, now: float) -> None:
         """Everything before `offset` is decided and published."""
@@ -103,46 +110,41 @@ class Tracker:
             return
         silent = known.answered_s is None or asked_s - known.answered_s > self._timeout_s * SILENCE_RATIO
         at_end = known.committed is not None and known.committed >= end
-        waits = known.read is not None and not known.paused and known.read < end
-        since = known.waiting_s if known.waiting_s is not None and not silent else asked_s
         self._partitions[partition] = replace(
-            known,
-            end=end,
-            answered_s=asked_s,
-            assured_s=asked_s if at_end else known.assured_s,
-            waiting_s=since if waits else None,
+            known, end=end, answered_s=asked_s, assured_s=asked_s if at_end else known.assured_s
         )
-        self._count(partition, afresh=since == asked_s)
+        self._wait(partition, None if silent else known.waiting_s, asked_s)
 
     def _moved(self, partition: TopicPartition, offset: int, now: float, *, paused: bool) -> None:
         known = self._partitions.get(partition, Progress())
-        waits = not paused and known.end is not None and offset < known.end
         offset_of_stall, stalls = self._stalled_at.get(partition, (offset, 0))
         if offset > offset_of_stall:
             self._stalled_at.pop(partition, None)
             stalls = 0
-        self._partitions[partition] = replace(
-            known, read=offset, paused=paused, waiting_s=now if waits else None, stalls=stalls
-        )
-        self._count(partition, afresh=True)
+        self._partitions[partition] = replace(known, read=offset, paused=paused, stalls=stalls)
+        self._wait(partition, None, now)
 
-    def _count(self, partition: TopicPartition, *, afresh: bool) -> None:
-        if self._partitions[partition].waiting_s is None:
+    def _wait(self, partition: TopicPartition, since: float | None, now: float) -> None:
+        """Where records wait they have done so since `since`; None: since now, if nothing holds them back."""
+        known = self._partitions[partition]
+        behind = known.read is not None and known.end is not None and known.read < known.end
+        if not behind or (since is None and known.paused):
+            self._partitions[partition] = replace(known, waiting_s=None)
             self._rounds.pop(partition, None)
-        elif afresh:
-            self._rounds[partition] = 0.0
-        else:
-            self._rounds.setdefault(partition, 0.0)
+            return
+        self._partitions[partition] = replace(known, waiting_s=now if since is None else since)
+        self._rounds[partition] = 0.0 if since is None else self._rounds.get(partition, 0.0)
 
     def stalled(self, now: float) -> Collection[TopicPartition]:
-        """The partitions whose records wait for longer than the timeout though nothing holds them back.
+        """The partitions whose records wait for longer than the timeout while polls pass them over.
 
-        Each is counted: `Progress.stalls` says how often that happened at the same offset, in a row.
+        For as long as one is paused it is not among them. Each is counted: `Progress.stalls` says how often that
+        happened at the same offset, in a row.
         """
         found = []
         for partition, rounds in self._rounds.items():
-            known = self._partitions.get(partition)
-            if known is None or known.waiting_s is None or known.read is None or rounds < ROUNDS:
+            known = self._partitions[partition]
+            if known.paused or known.waiting_s is None or rounds < ROUNDS:
                 continue
             # The last answer's time, not now: while the log can't be asked it can't be read either.
             if min(now, known.answered_s or 0.0) - known.waiting_s >= self._timeout_s:

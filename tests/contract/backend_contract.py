@@ -371,6 +371,24 @@ class BackendContract:
         assert [row[0] for row in turns.rows[stuck]] == [row[0] for row in turns.rows[other]] == [0]
         assert turns.backend.progress()[stuck].stalls == 0
 
+    def test_a_stall_is_found_under_a_backlog(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+        """As the daemon works one off: everything is held back while it decides, and resumed for one poll."""
+        cluster.create(cluster.input, 2)
+        turns = start(limits={"stall_timeout_ms": 1_500})
+        turns.until(lambda: len(turns.owned) == 2)
+        stuck = TopicPartition(cluster.input, 0)
+        cluster.stall(turns.backend, stuck)
+        cluster.feed(0, [(None, b"x", 1)])
+        cluster.feed(1, [(None, b"%d" % i, i) for i in range(2_000)])
+        deadline = time.monotonic() + PATIENCE_S
+        with pytest.raises(StalledError, match=str(stuck)):  # noqa: PT012 - it takes its time
+            while time.monotonic() < deadline:
+                turns.backend.pause(list(turns.owned))
+                turns.turn(0.2)
+                turns.backend.resume(list(turns.owned))
+                turns.turn(0.05, 5)
+        assert turns.count() > 5, "the other one was read"
+
     def test_what_is_paused_does_not_count_as_stalled(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
         cluster.create(cluster.input, 1)
         turns = start(limits={"stall_timeout_ms": 1_000})

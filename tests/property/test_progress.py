@@ -32,12 +32,18 @@ class Log:
         moved = [(one, self.ends[one]) for one in partitions if self.read[one] < self.ends[one]]
         self.read |= dict(moved)
         self.tracker.polled(moved, self.now, steady=steady)
-        if self.now - self.asked_s < INTERVAL_S:
-            return []
-        self.asked_s = self.now
-        for partition, end in self.ends.items():
-            self.tracker.answered(partition, end, self.now)
+        if self.now - self.asked_s >= INTERVAL_S:
+            self.asked_s = self.now
+            for partition, end in self.ends.items():
+                self.tracker.answered(partition, end, self.now)
         return list(self.tracker.stalled(self.now))
+
+    def hold_back(self, polls: int, seconds: float = 0.5) -> None:
+        """Some polls while a backlog is worked off: everything is paused, and nothing of it is a stall."""
+        self.tracker.paused(self.ends)
+        for _ in range(polls):
+            assert self.poll(seconds=seconds) == []
+        self.tracker.resumed(self.ends, self.now)
 
     def progress(self, partition: TopicPartition = ONE) -> Progress:
         return self.tracker.snapshot()[partition]
@@ -59,6 +65,62 @@ def test_a_partition_that_is_passed_over_is_found_while_others_move(partitions: 
     assert found_s is not None
     rounds_s = ROUNDS * 0.1
     assert TIMEOUT_S <= found_s <= TIMEOUT_S + 3 * INTERVAL_S + rounds_s
+
+
+@given(st.integers(2, 12), st.integers(0, 40), st.booleans())
+def test_no_pause_in_between_hides_a_stall(partitions: int, held_back: int, in_turn: bool) -> None:
+    """There is always a backlog: a poll that takes records of others, then polls that may take none, and so on."""
+    log = Log(partitions)
+    stuck, *others = log.ends
+    began_s, rounds, stalled = log.now, 0.0, list[TopicPartition]()
+    while not stalled:
+        log.ends = {each: end + 3 for each, end in log.ends.items()}
+        log.hold_back(held_back)
+        moving = [others[0]] if in_turn else others
+        others = [*others[1:], others[0]]
+        stalled = log.poll(*moving)
+        rounds += len(moving) / partitions
+        assert log.now - began_s < TIMEOUT_S + 3 * INTERVAL_S or rounds < 2 * ROUNDS, "passed over and not found"
+    assert stalled == [stuck]
+    assert log.now - began_s >= TIMEOUT_S
+
+
+@given(st.integers(1, 12), st.integers(0, 40))
+def test_a_fair_turn_is_no_stall_whatever_is_held_back_in_between(partitions: int, held_back: int) -> None:
+    log = Log(partitions)
+    for _ in range(10):
+        for partition in log.ends:
+            log.ends = {each: end + 3 for each, end in log.ends.items()}
+            log.hold_back(held_back)
+            assert log.poll(partition) == []
+
+
+@given(st.integers(0, 200))
+def test_what_is_held_for_good_is_no_stall(passed_over: int) -> None:
+    """However often it was passed over before: it is held back on purpose now."""
+    log = Log(2)
+    log.ends[ONE] = 9
+    for _ in range(passed_over):
+        log.ends[TWO] += 1
+        assert log.poll(TWO) == []
+    log.tracker.paused([ONE])
+    for _ in range(500):
+        log.ends[TWO] += 1
+        log.tracker.paused([TWO])
+        assert log.poll() == []
+        log.tracker.resumed([TWO], log.now)
+        assert log.poll(TWO) == []
+
+
+def test_empty_polls_count_by_their_time() -> None:
+    """A fetch that failed while all was held back is made anew after it; until it is answered polls may be frequent."""
+    log = Log(1)
+    log.ends[ONE] = 9
+    while not log.progress().waiting_s:
+        log.poll()
+    log.hold_back(100)
+    for _ in range(1_000):
+        assert log.poll(seconds=0.001) == []
 
 
 @given(st.integers(1, 20))

@@ -148,10 +148,9 @@ class KafkaBackend:
         now = time.monotonic()
         read = [(found.partition, found.next_offset) for found in columns]
         self._tracker.polled(read, now, steady=self._member.steady())
-        answers = self._sentinel.take()
-        for partition, (end, asked_s) in answers.items():
+        for partition, (end, asked_s) in self._sentinel.take().items():
             self._tracker.answered(partition, end, asked_s)
-        if answers and (stalled := self._tracker.stalled(now)):
+        if stalled := self._tracker.stalled(now):
             self._give_up_on(sorted(stalled))
 
     def _give_up_on(self, stalled: Sequence[TopicPartition]) -> None:

@@ -46,6 +46,7 @@ class Sentinel:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._consumer: Any = None
         self._started_s = 0.0
         self._lost = False
         self._lost_since_s = 0.0
@@ -81,22 +82,25 @@ class Sentinel:
             self._thread.join(_JOIN_TIMEOUT_S)
 
     def _run(self) -> None:
-        consumer: Any = None
         while not self._stop.is_set():
             self._wake.clear()
-            with self._going_on():
-                if consumer is None:
-                    consumer = connect(KafkaConsumer, self._config.kafka, settings.sentinel(self._config))
-                self._ask(consumer)
-            if self._silent_s() >= self._silence_s:
-                with self._going_on():
-                    self._ask_why()
-            self._tell()
-            if self._lost:  # a client without a history looks for brokers at once, and at all addresses
-                _close(consumer)
-                consumer = None
+            self.look()
             self._wake.wait(self._interval_s)
-        _close(consumer)
+        _close(self._consumer)
+
+    def look(self) -> None:
+        """Asks once, and says what is new. Called by its own thread; waits for brokers some seconds."""
+        with self._going_on():
+            if self._consumer is None:
+                self._consumer = connect(KafkaConsumer, self._config.kafka, settings.sentinel(self._config))
+            self._ask(self._consumer)
+        if self._silent_s() >= self._silence_s:
+            with self._going_on():
+                self._ask_why()
+        self._tell()
+        if self._lost:  # a client without a history looks for brokers at once, and at all addresses
+            _close(self._consumer)
+            self._consumer = None
 
     @contextmanager
     def _going_on(self) -> Iterator[None]:
@@ -120,6 +124,7 @@ class Sentinel:
                 self._reason = named(error)
                 continue
             self.answered_s = asked_s
+            self._refused_since_s = self.refused = None  # who is answered is let in
             with self._lock:
                 self._answers |= {TopicPartition(*partition): (int(end), asked_s) for partition, end in ends.items()}
 

@@ -19,15 +19,17 @@ from typing import Any
 import pytest
 from kafka.admin import KafkaAdminClient, ScramMechanism, UserScramCredentialDeletion, UserScramCredentialUpsertion
 
-from monitor.backends.kafka import FeedProducer, check_access, create_topic, read_topic
+from monitor.backends.abstract import AbortedError
+from monitor.backends.kafka import FeedProducer, KafkaBackend, check_access, create_topic, read_topic
 from monitor.broker.certificates import Authority
 from monitor.broker.cluster import LocalKafka
 from monitor.broker.security import USER, directory, password
 from monitor.broker.state import load
-from monitor.config import Kafka
+from monitor.config import Config, Kafka
 from monitor.detector import storage
 from monitor.errors import BrokerError, ConfigError
 from tests.acceptance.daemon_process import TELLTALE, DaemonProcess, toml
+from tests.contract.turns import Turns
 from tests.helpers import make_artifact
 from tests.kafka_fixture import require_kafka
 
@@ -272,6 +274,34 @@ def test_credentials_that_become_wrong_while_we_run(tmp_path: Path) -> None:
         said = daemon.log_text()
         assert "credentials of user 'telltale' are refused (SCRAM-SHA-512)" in said
         assert password(tmp_path / "kafka") not in daemon.log_path.read_text()
+
+
+def test_one_refusal_while_we_run_is_tried_again(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a password that is being changed: whether a refusal lasts is the sentinel's to find out."""
+    topic = f"in.{uuid.uuid4().hex[:8]}"
+    create_topic(Kafka.model_validate(secured.good), topic)
+    config = Config.model_validate({"kafka": secured.good | {"group_id": topic}, "input": {"topics": [topic]}})
+    monkeypatch.setattr("monitor.backends.kafka.backend._RECOVER_DEADLINE_S", 1.0)
+    backend = KafkaBackend(config)
+    with closing(backend):
+        turns = Turns(backend)
+        backend.start()
+        turns.until(lambda: len(turns.owned) == 1)
+        (partition,) = turns.owned
+        change_user(secured.servers["plain"][0], None)
+        try:
+            with pytest.raises(AbortedError, match="did not let us begin transactions"):
+                backend.recover()
+            backend._reader().close()
+            with pytest.raises(AbortedError, match="restore: can't reach Kafka"):
+                backend.restore(partition)
+            backend._renew = True
+            with pytest.raises(AbortedError, match="recover: can't reach Kafka"):
+                backend.recover()
+        finally:
+            change_user(secured.servers["plain"][0], password(secured.kafka.data_dir))
+        turns.recover()
+        turns.until(lambda: len(turns.owned) == 1)
 
 
 def test_secrets_are_the_users_alone(secured: Secured) -> None:

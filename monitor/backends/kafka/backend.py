@@ -35,7 +35,7 @@ from monitor.backends.abstract import (
 from monitor.backends.events import settle
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.clocks import BrokerClock, wall_ms
-from monitor.backends.kafka.connecting import connect, probe
+from monitor.backends.kafka.connecting import check_access, connect, for_now, probe
 from monitor.backends.kafka.consumer import Member
 from monitor.backends.kafka.faults import explain
 from monitor.backends.kafka.fences import Fences, elapsed_s
@@ -105,7 +105,11 @@ class KafkaBackend:
         self._state = StateReader(self._config, self._admin)
         self._state.open()
         # Before the member joins: a rival is then fenced by its producer, which says so, at its next commit.
-        self._transactions.open(_START_DEADLINE_S)
+        try:
+            self._transactions.open(_START_DEADLINE_S)
+        except BackendError:
+            check_access(kafka)  # if it is that we are refused, no restart helps
+            raise
         self._member.start()
         self._sentinel.start()
 
@@ -289,7 +293,8 @@ class KafkaBackend:
         self._pending = None
         try:
             if self._renew:
-                self._member.renew()
+                with for_now("recover"):
+                    self._member.renew()
                 self._renew = False
             owned = self._member.silence()
             self._tracker.silenced(owned)

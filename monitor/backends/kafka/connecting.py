@@ -19,11 +19,12 @@ from kafka.errors import KafkaConnectionError, KafkaError
 from kafka.future import Future
 from kafka.net.compat import KafkaNetClient
 
+from monitor.backends.abstract import AbortedError
 from monitor.backends.kafka.faults import unreachable
 from monitor.backends.kafka.greeting import RefusedError, Server, greet
 from monitor.backends.kafka.settings import PROBE_TIMEOUT_MS
 from monitor.config import Kafka
-from monitor.errors import ConfigError
+from monitor.errors import BackendError, ConfigError
 
 Client = TypeVar("Client")
 # How long a client that is closed waits for metadata that are on their way.
@@ -216,6 +217,18 @@ def _greeted(kafka: Kafka, timeout_s: float) -> list[str]:
     if refused is not None:
         raise refused
     return failures
+
+
+@contextmanager
+def for_now(doing: str) -> Iterator[None]:
+    """Makes failures to connect at run time such that are tried again, a refusal too: it may be a password's change.
+
+    Whether a refusal lasts is found by the sentinel.
+    """
+    try:
+        yield
+    except (BackendError, ConfigError) as error:
+        raise AbortedError(f"{doing}: {error}") from error
 
 
 def discard_producer(producer: Any) -> None:

@@ -32,7 +32,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 from monitor.backends.abstract import AbortedError, Commit, Message, Position, TopicPartition
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.clocks import STAMPED_BY_BROKERS, BrokerClock
-from monitor.backends.kafka.connecting import check_access, connect, discard_producer
+from monitor.backends.kafka.connecting import connect, discard_producer
 from monitor.backends.kafka.faults import explain
 from monitor.backends.kafka.fences import Fences
 from monitor.backends.kafka.position import encode_position
@@ -101,8 +101,8 @@ class Transactions:
         Blocks up to about `deadline_s`, retrying with a growing pause.
 
         Raises:
-            ConfigError: permissions at once, credentials and the like at the deadline: they may be changing just now.
-            BackendError: no success before the deadline.
+            ConfigError: permissions.
+            BackendError: no success before the deadline. Credentials are tried to it as well: they may be changing.
         """
         deadline = time.monotonic() + deadline_s
         pause = _FIRST_PAUSE_S
@@ -121,7 +121,6 @@ class Transactions:
                     raise found from error
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
-                    check_access(self._config.kafka)
                     raise BackendError(
                         f"Kafka at {','.join(self._config.kafka.bootstrap_servers)} did not let us begin transactions "
                         f"within {deadline_s:.0f} s; the last attempt said: {found}; check the brokers' health"

@@ -16,7 +16,7 @@ from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from monitor.backends.abstract import AbortedError, StateRecord
 from monitor.backends.kafka import settings
-from monitor.backends.kafka.connecting import connect
+from monitor.backends.kafka.connecting import connect, for_now
 from monitor.backends.kafka.faults import explain
 from monitor.backends.kafka.succession import OWNER_PATIENCE_S, end_transactions_of_the_gone
 from monitor.backends.kafka.topics import change_command
@@ -89,7 +89,8 @@ class StateReader:
 
     def _read(self, asked: Any, start: int, end: int) -> tuple[StateRecord, ...]:
         if self._consumer is None:
-            self.open()
+            with for_now("restore"):
+                self.open()
         consumer = self._consumer
         consumer.assign([asked])
         # Below the first retained offset the client goes on at the first: what retention removed, compaction replaced.

@@ -159,6 +159,10 @@ class Cluster:
             daemon.drain()
         self._end("stops")
 
+    def lose_partitions(self) -> None:
+        """The group takes them away from the daemon without a word, and then gives them back."""
+        self.log.rebalance(self.config.kafka.group_id, lost=[self._backend])
+
     def _day(self) -> AbstractContextManager[object]:
         return mock.patch("time.time_ns", side_effect=lambda: ms(self.now_s) * 1_000_000)
 

@@ -25,13 +25,15 @@ def scenario(play: Callable[[], Cluster]) -> Callable[[], Cluster]:
 @scenario
 def incidents() -> Cluster:
     """Sliding windows of JSON samples in two partitions, `mae`: incidents open late, are updated, become worse, are
-    resolved and open again, across a stop, a crash, and commits that fail before and after their effect."""
+    resolved and open again, across a stop, a crash, commits that fail before and after their effect, and the loss of
+    all partitions."""
     policy = {"open_after": 2, "close_after": 2, "update_every": 3}
     cluster = Cluster("mae", 2, alerting=policy, limits={"max_poll_records": 16, "checkpoint_interval_ms": 3000})
-    cluster.samples("pump-1", 0, [QUIET] * 6 + [OVER] * 2 + [QUIET] * 3)  # one window over: not enough
+    cluster.samples("pump-1", 0, [QUIET] * 6 + [OVER] * 3 + [QUIET] * 3)  # one window over, then one under
+    cluster.samples("Bett Ä", 7, [HIGH] * 4)  # one window over, and the next one after the stop
     cluster.samples("pump-2", 0, [[QUIET, 0.5]] * 5 + [[HIGH, QUIET]] * 8, 1)
     cluster.work()
-    cluster.samples("pump-1", 11, [HIGH] * 9)
+    cluster.samples("pump-1", 12, [HIGH] * 8)
     cluster.samples("Bett Ä", 11, [HIGHER] * 9)
     cluster.samples("pump-2", 13, [[QUIET, -HIGHER]] * 12, 1)
     cluster.work_and_crash()
@@ -45,6 +47,7 @@ def incidents() -> Cluster:
         lambda: cluster.samples("pump-2", 25, [QUIET] * 9 + [HIGH] * 4, 1),
         lambda: cluster.log.fail_next_commit("after"),
         lambda: cluster.samples("pump-1", 35, [QUIET] * 9),
+        cluster.lose_partitions,
         lambda: cluster.samples("pump-2", 38, [HIGH] * 4, 1),
     )
     return cluster
@@ -59,6 +62,7 @@ def samples_that_are_missing_late_or_refused() -> Cluster:
     cluster.samples("unscorable", 0, [HIGH] * 4 + [None] * 2 + [HIGH] * 2 + [QUIET] * 2)
     cluster.samples("gap", 0, [HIGH] * 5 + [QUIET])
     cluster.samples("gap", 60, [HIGH] * 3)
+    cluster.samples("no gap", 60, [HIGH] * 4, step_s=5.0)
     cluster.work()
     cluster.samples("gap", 63, [HIGH, QUIET, QUIET])
     cluster.samples("late", 70, [HIGH] * 3)
@@ -226,6 +230,9 @@ def series_that_are_forgotten() -> Cluster:
     samples("e", 72, [HIGH] * 4)  # b and d are silent for too long
     cluster.work_and_crash()
     samples("a", 76, [HIGH] * 3)
+    samples("e", 120, [HIGH])
+    samples("a", 138, [HIGH] * 2)  # after a minute, and not longer
+    samples("a", 180, [HIGH] * 2)  # e was silent for longer, by a second
     cluster.work()
     cluster.now_s = 7200.0
     samples("f", 7150, [HIGH] * 5)  # two hours later: the clock says that it is so
@@ -331,8 +338,8 @@ def records_that_are_all_refused() -> Cluster:
     cluster = Cluster("mae", 2)
     cluster.samples("pump-1", 0, [HIGH] * 5, 1)
     cluster.samples("pump-0", 0, [HIGH] * 21, names=("another",))
-    cluster.work()
+    cluster.turns(lambda: None, cluster.lose_partitions)
     cluster.configure(input={"max_refused_ratio": 1.0})
     cluster.samples("pump-1", 5, [QUIET] * 5, 1)
-    cluster.work()
+    cluster.turns(lambda: None, cluster.lose_partitions)
     return cluster

@@ -7,11 +7,11 @@ from pathlib import Path
 from monitor.alerts import AlertWriter, Severity
 from monitor.config import Config
 from monitor.detector import artifact as form
-from monitor.detector import storage
+from monitor.detector import storage, windowing
 from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Policy
 from monitor.detector.scoring import Scorer
-from monitor.detector.windowing import ring_capacity
+from monitor.detector.windowing import Windower
 from monitor.errors import ArtifactError, ConfigError
 from monitor.processor import Processor
 from monitor.wire import InputRules
@@ -83,11 +83,12 @@ def make_processor(config: Config, artifact: Artifact) -> Processor:
 
 
 def bytes_of_series(artifact: Artifact) -> int:
-    """What a series takes in memory: its ring holds two to four windows, records that are windows need none."""
-    length, channels = artifact.manifest.window_shape
-    if artifact.manifest.window.kind != "sliding":
-        return NAME_BYTES
-    return NAME_BYTES + ring_capacity(length) * (4 * channels + 16)
+    """What a series takes in memory."""
+    return NAME_BYTES + _windower(artifact).row_bytes
+
+
+def _windower(artifact: Artifact) -> Windower:
+    return windowing.windower(artifact.manifest.window, len(artifact.manifest.channels))
 
 
 def most_series(config: Config, artifact: Artifact) -> int:
@@ -105,10 +106,11 @@ def _check_sizes(config: Config, artifact: Artifact) -> None:
             f"{(config.input.max_series or 0) * series_bytes / 2**30:.1f} GiB in one partition; set it to "
             f"{MAX_PARTITION_BYTES // series_bytes} or less"
         )
-    if artifact.manifest.window.kind == "sliding" and length * (4 * channels + 16) > MAX_STATE_BYTES:
+    if _windower(artifact).snapshot_bytes > MAX_STATE_BYTES:
         raise ConfigError(
-            f"artifact {artifact.manifest.name}: a sliding window of {length} x {channels} needs more state than fits "
-            f"one Kafka message ({MAX_STATE_BYTES} bytes); train on a shorter window, or on a lower sampling rate"
+            f"artifact {artifact.manifest.name}: a {artifact.manifest.window.kind} window of {length} x {channels} "
+            f"needs more state than fits one Kafka message ({MAX_STATE_BYTES} bytes); train on a shorter window, or on "
+            "a lower sampling rate"
         )
     if config.alerting.include_window == "full" and length * channels > MAX_TOLD_NUMBERS:
         raise ConfigError(

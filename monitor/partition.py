@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from monitor import resuming, state
 from monitor.alerts import ENDINGS, Alert, Ending, Reason
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, StateRecord, TopicPartition
+from monitor.detector import windowing
 from monitor.detector.decision import Incident, Verdict
 from monitor.detector.spec import Manifest
-from monitor.detector.windowing import SlidingWindower, Windows
+from monitor.detector.windows import Windows
 from monitor.refusals import Refusals
 from monitor.registry import Forgotten, Fresh, SeriesRegistry
 from monitor.resuming import How, Resumed
@@ -98,14 +99,10 @@ class PartitionState:
         self, name: TopicPartition, manifest: Manifest, rules: InputRules, line: Callable[[str], float]
     ) -> None:
         """`line` is the threshold of a series by its name."""
-        window = manifest.window
         self.name = name
         self._channels = [channel.scored for channel in manifest.channels]  # other levels are other samples
         self.series = SeriesRegistry(rules.max_series, rules.series_ttl * 1_000_000)
-        self.windower: SlidingWindower | None = None
-        if window.kind == "sliding":
-            gap_us = None if window.max_gap_ms is None else round(window.max_gap_ms * 1000)
-            self.windower = SlidingWindower(window.length, window.hop, len(manifest.channels), gap_us)
+        self.windower = windowing.windower(manifest.window, len(manifest.channels))
         self.time = StreamTime()
         # An input offset, and the time there, at the newest checkpoint; None where that is not known.
         self._time_at: tuple[int, StreamTime] | None = None
@@ -205,17 +202,16 @@ class PartitionState:
 
     def _refill(self, position: Position, records: Sequence[StateRecord], manifest: Manifest) -> str:
         """Puts the checkpoint's windows back, so that reading may begin where it stands; else what is wrong with it."""
-        length = None if self.windower is None else manifest.window.length
+        channels = None if windowing.whole_records(manifest.window.kind) else self._channels
         try:
-            found = state.decode_checkpoint(
-                self.name, position.replay_from, records, length=length, channels=self._channels
-            )
+            found = state.decode_checkpoint(self.name, position.replay_from, records, channels)
         except state.StateError as error:
             return str(error)
+        if problem := self.windower.problem(found.tails):
+            return f"checkpoint of {self.name}: {problem}"
         fresh = self.series.restore(found.series, found.seen_us)
         self.begin_segment(fresh)
-        if self.windower is not None:
-            self.windower.set_tails(np.array(fresh.rows, dtype=np.int64), found.tails)
+        self.windower.restore(np.array(fresh.rows, dtype=np.int64), found.tails)
         self.read_to = self._checkpointed_at = position.replay_from
         return ""
 
@@ -230,8 +226,7 @@ class PartitionState:
 
     def checkpoint_bytes(self) -> int:
         """About the size of a checkpoint."""
-        window_bytes = 0 if self.windower is None else self.windower.length * (4 * len(self._channels) + 16)
-        return len(self.series) * (window_bytes + 72)
+        return len(self.series) * (self.windower.snapshot_bytes + 72)
 
     @property
     def refilling(self) -> bool:
@@ -263,9 +258,8 @@ class PartitionState:
     def begin_segment(self, fresh: Fresh) -> None:
         """Gives the rows of new series to them."""
         rows = self.series.rows
-        if self.windower is not None:
-            self.windower.grow(rows, self.series.most_rows)
-            self.windower.clear(np.array(fresh.rows, dtype=np.int64))
+        self.windower.grow(rows, self.series.most_rows)
+        self.windower.clear(np.array(fresh.rows, dtype=np.int64))
         if rows > len(self._serials):
             room = np.zeros(max(rows, 2 * len(self._serials)) - len(self._serials), dtype=np.int64)
             self._serials = np.concatenate([self._serials, room])
@@ -330,8 +324,8 @@ class PartitionState:
             if (value := state.encode_incident(incident)) is not None
         ]
         rows, keys, seen_us = self.series.by_age()
-        tails = state.no_tails(len(rows), len(self._channels)) if self.windower is None else self.windower.tails(rows)
-        mark, checkpoint = state.Mark(self.offset, self._topic_id), state.Checkpoint(keys, seen_us, tails)
+        checkpoint = state.Checkpoint(keys, seen_us, self.windower.snapshot(rows))
+        mark = state.Mark(self.offset, self._topic_id)
         shards = state.encode_checkpoint(self.name, mark, self._channels, checkpoint)
         return [*shards, *incidents, *self._checkpoint_time()]
 

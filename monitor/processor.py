@@ -30,17 +30,16 @@ from monitor import alerts
 from monitor.alerts import AlertWriter, Cause
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, TopicPartition
 from monitor.deadletters import DeadLetter
-from monitor.detector import decision
+from monitor.detector import decision, windowing
+from monitor.detector.arrays import Float32Array, Int64Array
 from monitor.detector.decision import Incident, Policy, Status, Verdict
 from monitor.detector.spec import Manifest
-from monitor.detector.windowing import Samples, Windows, mend_missing
+from monitor.detector.windows import Samples, Windows, mend_missing
 from monitor.errors import Reason
 from monitor.partition import Counts, Example, PartitionState
 from monitor.registry import Forgotten, Fresh, segments_of
 from monitor.resuming import Resumed
-from monitor.wire import Decoder, Holes, InputRules
-
-Float32Array = NDArray[np.float32]
+from monitor.wire import Decoded, Decoder, Holes, InputRules
 
 # Gathered windows waiting for the scorer, at most: a slice of samples is as large as this allows in the worst case,
 # that every sample closes a window.
@@ -61,12 +60,13 @@ class _Cut(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """What waits to be cut or scored, None for a damaged batch; `fresh` are the series that begin with it."""
+    """What waits to be cut or scored. `fresh` are the series that begin with it; `broken`: behind a damaged batch."""
 
     partition: PartitionState
     taken: Samples | Windows | _Cut | None
     live: bool
     fresh: Fresh | None = None
+    broken: bool = False
 
 
 class Piece(NamedTuple):
@@ -107,6 +107,7 @@ class Processor:
         self._policy = policy
         self._decoder = Decoder(manifest, rules)
         self._rules = rules
+        self._whole_records = windowing.whole_records(manifest.window.kind)
         self._damaged_batches = rules.damaged_batches
         self._partitions: dict[TopicPartition, PartitionState] = {}
         self._queue: deque[_Work] = deque()
@@ -235,8 +236,7 @@ class Processor:
         if live and self._stops_at(damaged):
             partition.stopped_at = damaged
             return
-        if partition.windower is not None:
-            self._queue.append(_Work(partition, None, live))
+        self._queue.append(_Work(partition, None, live, broken=True))
         if live:
             first = max(damaged.first_offset, partition.live_from)  # what lies before was decided when it was whole
             self._dead_letters.append(DeadLetter.of_batch(partition.name, replace(damaged, first_offset=first)))
@@ -249,37 +249,28 @@ class Processor:
             return True
         return self._damaged_batches == "auto" and damaged.reason is Reason.CORRUPT_BATCH
 
-    def _restart(self, partition: PartitionState, *, live: bool) -> Windows:
+    def _restart(self, partition: PartitionState, *, live: bool) -> None:
         """Every series may have lost samples in a damaged batch: no window is cut across it as if it were whole."""
-        assert partition.windower is not None
         restarted = partition.windower.restart()
         if live:
             self.counts.gaps += restarted
-        return self._nothing()
 
     def _enqueue(self, partition: PartitionState, columns: RecordColumns, now_us: int | None, *, live: bool) -> None:
         decoded = self._decoder.decode(columns, partition.time, now_us, live=live)
         if live and not partition.live and len(decoded.rows):
             first_offset = int(columns.offsets[decoded.rows[0]])
             fresh = partition.go_live(first_offset, int(decoded.start_us[0]))
-            self._queue.append(_Work(partition, self._nothing(), live, fresh))
+            self._queue.append(_Work(partition, None, live, fresh))
             self.counts.forgotten.update(gone.reason for gone in partition.leaving)
         offsets = columns.offsets[decoded.rows]
         numbered = partition.series.number(decoded.keys, decoded.rows, offsets, decoded.start_us)
         series = numbered.rows
         if numbered.rejected:
-            decoded, offsets, series = decoded.where(series >= 0), offsets[series >= 0], series[series >= 0]
+            decoded, series = decoded.where(series >= 0), series[series >= 0]
         self._note_forgotten(partition, numbered.forgotten, live=live)
-        if partition.windower is not None:
-            samples = decoded.samples(series, offsets)
-            if decoded.holes is not None:
-                samples = self._with_holes(partition, samples, decoded.holes, columns)
-            for part, begins in segments_of(numbered.segments, samples.offset):
-                self._queue.append(_Work(partition, samples[part], live, begins))
-        else:
-            windows = decoded.windows(series, offsets, self._manifest.window.length)
-            for part, begins in segments_of(numbered.segments, windows.last_offset):
-                self._queue.append(_Work(partition, windows[part] if live else windows[:0], live, begins))
+        taken = self._taken(partition, decoded, series, columns)
+        for part, begins in segments_of(numbered.segments, taken.offset):
+            self._queue.append(_Work(partition, taken[part], live, begins))
         if live:
             rejected = sorted(decoded.rejected + numbered.rejected)
             self._dead_letters += [DeadLetter.of(columns, *rejection) for rejection in rejected]
@@ -287,6 +278,16 @@ class Processor:
             partition.refusals.received(columns, rejected)
             if partition.refusals.why:
                 self._drop(partition)
+
+    def _taken(
+        self, partition: PartitionState, decoded: Decoded, series: Int64Array, columns: RecordColumns
+    ) -> Samples | Windows:
+        """What the records hold, for the windower; `series` (k,) are the rows of those in `decoded`."""
+        offsets = columns.offsets[decoded.rows]
+        if self._whole_records:
+            return decoded.windows(series, offsets, self._manifest.window.length)
+        samples = decoded.samples(series, offsets)
+        return samples if decoded.holes is None else self._with_holes(partition, samples, decoded.holes, columns)
 
     def _with_holes(self, partition: PartitionState, samples: Samples, holes: Holes, columns: RecordColumns) -> Samples:
         """`samples` and what records leave that were refused, as far as their series is known, in log order."""
@@ -331,18 +332,19 @@ class Processor:
 
     def _next_cut(self) -> tuple[PartitionState, _Cut, bool]:
         """The windows of the next that waits, as much of it as one slice holds."""
-        partition, taken, live, fresh = self._queue.popleft()
+        partition, taken, live, fresh, broken = self._queue.popleft()
         if fresh is not None:
             partition.begin_segment(fresh)
         if isinstance(taken, _Cut):
             return partition, taken, live
+        if broken:
+            self._restart(partition, live=live)
         if taken is None:
-            return partition, _Cut(*partition.known(self._restart(partition, live=live))), live
+            return partition, _Cut(*partition.known(self._nothing())), live
         if len(taken) > self._slice:
             self._queue.appendleft(_Work(partition, taken[self._slice :], live))
             taken = taken[: self._slice]
-        windows = taken if isinstance(taken, Windows) else self._cut(partition, taken, live=live)
-        return partition, _Cut(*partition.known(windows)), live
+        return partition, _Cut(*partition.known(self._cut(partition, taken, live=live))), live
 
     def _settle(self) -> None:
         """Everything is decided: nothing refers to the series any more that were forgotten on the way."""
@@ -351,9 +353,8 @@ class Processor:
                 partition.let_go(math.inf)
                 self._tell_ends(partition)
 
-    def _cut(self, partition: PartitionState, samples: Samples, *, live: bool) -> Windows:
-        assert partition.windower is not None
-        appended = partition.windower.append(samples, cut=live)
+    def _cut(self, partition: PartitionState, taken: Samples | Windows, *, live: bool) -> Windows:
+        appended = partition.windower.append(taken, cut=live)
         if live:
             self.counts.samples_late += appended.late
             self.counts.gaps += appended.gaps

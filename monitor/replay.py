@@ -31,6 +31,7 @@ from monitor.configfile import load, parse
 from monitor.daemon import Daemon
 from monitor.datafiles import SeriesTable, WindowTable, by_series, read_text_column, read_windows
 from monitor.datafiles.reading import series_columns, series_table
+from monitor.detector import windowing
 from monitor.detector.spec import Manifest
 from monitor.errors import ConfigError, DataError
 from monitor.partition import Counts
@@ -143,7 +144,7 @@ def read_rows(source: FileSource, manifest: Manifest) -> Rows:
         DataError: the file does not hold what the artifact's windows are made of.
     """
     tables = _tables(source, manifest)
-    if manifest.window.kind == "record":
+    if windowing.whole_records(manifest.window.kind):
         return _rows_of_windows(source, manifest, [table for table in tables if isinstance(table, WindowTable)])
     series = [table for table in tables if isinstance(table, SeriesTable)]
     names = [table.series for table in series]
@@ -171,7 +172,7 @@ def _tables(source: FileSource, manifest: Manifest) -> list[SeriesTable | Window
 
     Without the trainer: text and NumPy's formats, which it reads by the same functions.
     """
-    windows = manifest.window.kind == "record"
+    windows = windowing.whole_records(manifest.window.kind)
     reader = next(iter(entry_points(group="telltale.readers", name="files")), None)
     if reader is None:
         return [_windows(source, manifest)] if windows else [*_plain_series(source, manifest)]

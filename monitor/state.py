@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from monitor.backends.abstract import StateRecord, TopicPartition
 from monitor.detector.decision import Incident
-from monitor.detector.windowing import NEVER_US, Tails
+from monitor.detector.windows import Tails
 from monitor.wire import StreamTime
 
 VERSION = 2
@@ -261,14 +261,12 @@ def decode_checkpoint(
     partition: TopicPartition,
     offset: int,
     records: Iterable[StateRecord],
-    *,
-    length: int | None,
-    channels: Sequence[str],
+    channels: Sequence[str] | None,
 ) -> Checkpoint:
-    """The series and their tails as they stood at input offset `offset`; with `length` None no tails are looked at.
+    """The series and their tails as they stood at input offset `offset`; with `channels` None no tails are looked at.
 
     Raises:
-        StateError: a shard is missing, can't be read, or belongs to windows of another shape.
+        StateError: a shard is missing, can't be read, or belongs to other channels.
     """
     prefix = _shard_key(partition, "")
     shards: dict[int, _Shard] = {}
@@ -280,7 +278,7 @@ def decode_checkpoint(
     wanted = next(iter(shards.values())).shards if shards else 1
     if len(shards) != wanted or set(shards) != set(range(len(shards))):
         raise StateError(f"checkpoint of {partition} at offset {offset}: {len(shards)} of {wanted} shards found")
-    parts = [_part(partition, shards[number], length, channels) for number in range(wanted)]
+    parts = [_part(partition, shards[number], channels) for number in range(wanted)]
     series = [name for part in parts for name in part.series]
     try:
         b"".join(map(_series, series))
@@ -313,7 +311,7 @@ def _by_last_sample(series: list[bytes], tails: Tails) -> Checkpoint:
     return Checkpoint([series[row] for row in rows], np.full(len(series), UNKNOWN_US, dtype=np.int64), ordered)
 
 
-def _part(partition: TopicPartition, shard: _Shard, length: int | None, channels: Sequence[str]) -> Checkpoint:
+def _part(partition: TopicPartition, shard: _Shard, channels: Sequence[str] | None) -> Checkpoint:
     def int64(raw: bytes, count: int) -> NDArray[np.int64]:
         if len(raw) != 8 * count:
             raise StateError(f"checkpoint of {partition}: {len(raw)} bytes for {count} integers")
@@ -321,13 +319,13 @@ def _part(partition: TopicPartition, shard: _Shard, length: int | None, channels
 
     count = len(shard.series)
     seen_us = int64(shard.seen_us, count if shard.version > 1 else 0)
-    if length is None:
-        return Checkpoint(shard.series, seen_us, no_tails(count, len(channels)))
+    if channels is None:
+        return Checkpoint(shard.series, seen_us, Tails.nothing(count, 0))
     kept, index = int64(shard.kept, count), int64(shard.index, count)
     if shard.channels != list(channels):
         raise StateError(f"checkpoint of {partition}: made with channels {shard.channels}")
-    if (index < 0).any() or (kept != np.minimum(index, length - 1)).any():
-        raise StateError(f"checkpoint of {partition}: made with another window than {length} samples")
+    if kept.min(initial=0) < 0 or kept.max(initial=0) > len(shard.values):
+        raise StateError(f"checkpoint of {partition}: {len(shard.values)} bytes can't be {kept.tolist()[:8]} samples")
     samples = int(kept.sum())
     if len(shard.values) != 4 * samples * len(channels):
         raise StateError(f"checkpoint of {partition}: {len(shard.values)} bytes for {samples} samples")
@@ -341,13 +339,6 @@ def _part(partition: TopicPartition, shard: _Shard, length: int | None, channels
         offset=int64(shard.offsets, samples),
     )
     return Checkpoint(shard.series, seen_us, tails)
-
-
-def no_tails(count: int, channels: int) -> Tails:
-    """The tails of `count` series without windows."""
-    never, none = np.full(count, NEVER_US, dtype=np.int64), np.empty(0, dtype=np.int64)
-    zeros = np.zeros(count, dtype=np.int64)
-    return Tails(zeros, never, never, zeros, np.empty((0, channels), dtype=np.float32), none, none)
 
 
 def _bytes(array: NDArray[np.generic], dtype: str) -> bytes:

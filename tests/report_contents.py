@@ -112,7 +112,7 @@ def labelled() -> ReportContent:
             DataFile(name="ECG5000_TEST.txt", rows=4_500, sha256=digest("b")),
         ),
         channels=(Channel(name="lead II", unit="mV"),),
-        window=Window(kind="record", length=LENGTH, hop=LENGTH, sampling_rate_hz=125.0),
+        window=Window(whole_records=True, length=LENGTH, hop=LENGTH, sampling_rate_hz=125.0),
         windows=(("fit", 1_600), ("validation", 180), ("calibration", len(held)), ("test", TESTED)),
         split="drawn at random by the seed, before anything was learnt; no window is in two parts.",
         threshold=Threshold(
@@ -204,7 +204,7 @@ def unlabelled() -> ReportContent:
         channels=(
             Channel(name=HOSTILE, unit="<b>"), *(Channel(name=f"valve_{i}_pressure", unit="bar") for i in range(7))
         ),
-        window=Window(kind="sliding", length=length, hop=16),
+        window=Window(whole_records=False, length=length, hop=16),
         windows=(("fit", 5_400), ("validation", 1_080), ("calibration", len(held)), ("test", count)),
         split="by time: the first five twelfths for fitting, the last third for the test.",
         threshold=Threshold(
@@ -257,7 +257,7 @@ def images() -> ReportContent:
         name="digits",
         model="variational autoencoder (32-16-4)",
         channels=(Channel(name="brightness"),),
-        window=Window(kind="record", length=side * side, hop=side * side, image_shape=(side, side)),
+        window=Window(whole_records=True, length=side * side, hop=side * side, image_shape=(side, side)),
         threshold=Threshold(value=1.2, method="sigma", how="mean + 3 standard deviations", held_out=True, windows=200),
         tested=tested,
         timeline=None,

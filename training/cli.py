@@ -21,7 +21,7 @@ from training.cli_calibrate import calibrate
 from training.cli_codes import decode, denoise, encode, sample
 
 if TYPE_CHECKING:
-    from training.datasets.options import Kind, ReadOptions, Table
+    from training.datasets.options import ReadOptions, Table
 
 EXIT_GATE = 3
 _Normal = Annotated[int | None, typer.Option(help="The label of normal rows; default: the recipe's.")]
@@ -186,15 +186,16 @@ def evaluate(
             raise typer.Exit(EXIT_GATE)
 
 
-def _normal_data(name: str, kind: Kind, options: ReadOptions) -> list[Table]:
+def _normal_data(name: str, kind: str, options: ReadOptions) -> list[Table]:
     """Data to fit floors on; that it has no column of labels is all right: then all of it is normal."""
+    from monitor.detector import windowing
     from training import sources
 
     options = replace(options, labels=None)
     try:
         return sources.read([name], kind, options, _note)[0]
     except DataError:
-        if options.label_column is None or kind == "record":
+        if options.label_column is None or windowing.whole_records(kind):
             raise
         found, _ = sources.read([name], kind, replace(options, label_column=None), _note)
         _note(f"{name}: no labels in a column {options.label_column}; floors take all of it for normal")

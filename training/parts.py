@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.datafiles.columns import unnamed
+from monitor.detector import windowing
 from monitor.detector.spec import Manifest, ThresholdSpec, WindowSpec, model_problems
-from monitor.detector.windowing import mend_missing
+from monitor.detector.windows import mend_missing
 from monitor.errors import DataError
 from training import splits
 from training.datasets import missing, timestamps
@@ -88,7 +89,7 @@ def window_spec(part: WindowPart, tables: Sequence[Table]) -> WindowSpec:
         DataError: the data's windows have another length than the recipe's.
     """
     length = part.length
-    if part.kind == "record":
+    if windowing.whole_records(part.kind):
         found = {table.windows.shape[1] for table in tables if isinstance(table, WindowTable)}
         if len(found) != 1 or (length and found != {length}):
             raise DataError(
@@ -152,7 +153,7 @@ def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Parts:
     missing.check(tables, recipe.window.missing)
     series = [table for table in tables if isinstance(table, SeriesTable)]
     records = [table for table in tables if isinstance(table, WindowTable)]
-    if recipe.window.kind == "record":
+    if windowing.whole_records(recipe.window.kind):
         parts = _divide_records(recipe, records, window, channels, seed)
     else:
         parts = _divide_series(recipe, series, window, channels, seed)
@@ -175,7 +176,7 @@ def _empty(name: Literal["fit", "calibration"], parts: Parts, recipe: Recipe) ->
     )
     length = parts.window.length
     rows = max((stop - first for _, split, first, stop in parts.timeline if split == name), default=0)
-    if recipe.window.kind == "sliding" and rows < length:
+    if not windowing.whole_records(recipe.window.kind) and rows < length:
         remedy = "a larger split.calibration" if name == "calibration" else "a smaller split.test or split.calibration"
         shorter = f"a shorter window (--window {rows} at most), " if rows > 1 else ""
         return (

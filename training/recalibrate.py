@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.detector import spec
+from monitor.detector import spec, windowing
 from monitor.detector.artifact import Artifact
 from monitor.detector.spec import CalibrationSpec, Manifest, ThresholdSpec
 from monitor.errors import DataError
@@ -136,7 +136,7 @@ def _from_tables(artifact: Artifact, rule: ThresholdPart) -> tuple[ThresholdSpec
 
 def _line(manifest: Manifest, rule: ThresholdPart, notes: list[str]) -> float:
     calibration = manifest.calibration
-    overlap = manifest.window.overlap
+    overlap = windowing.overlap(manifest.window)
     if rule.method == "mean_std":
         return calibration.mean + rule.k * calibration.std
     if rule.method == "quantile":

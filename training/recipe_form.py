@@ -20,12 +20,12 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 class WindowPart(Part, frozen=True):
     """How windows come about; `length` and `hop` in samples, 0 for the length of the data's own windows (`record`).
 
-    `max_gap_ms`, `max_missing_ratio`: as in the artifact's `WindowSpec`. `missing` says what becomes of NaN: `refuse`
-    the data, `drop` windows that hold any, or `fill` along time up to `max_missing_ratio`. `image_shape` (height,
-    width) makes windows images; image files say it themselves.
+    `kind`, `max_gap_ms`, `max_missing_ratio`: as in the artifact's `WindowSpec`. `missing` says what becomes of NaN:
+    `refuse` the data, `drop` windows that hold any, or `fill` along time up to `max_missing_ratio`. `image_shape`
+    (height, width) makes windows images; image files say it themselves.
     """
 
-    kind: Literal["record", "sliding"]
+    kind: str
     length: int = 0
     hop: int = 0
     sampling_rate_hz: float | None = None

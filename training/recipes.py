@@ -14,7 +14,7 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from monitor.detector import spec
+from monitor.detector import spec, windowing
 from monitor.detector.spec import MAX_WINDOW_LENGTH
 from monitor.errors import DataError
 from training.recipe_form import Recipe
@@ -115,8 +115,11 @@ def check(recipe: Recipe, where: str) -> Recipe:
     """`recipe` itself, if it can be trained.
 
     Raises:
-        DataError: all problems at once.
+        DataError: all problems at once, or that the kind of window is not known.
     """
+    if unknown := windowing.problems(recipe.window.kind):
+        raise DataError(f"recipe {where}: " + "; ".join(unknown))
+    whole = windowing.whole_records(recipe.window.kind)
     problems = [f"{name} is {value}, must be {rule}" for name, value, holds, rule in _bounds(recipe) if not holds]
     # For the smallest windows that they may be; how large they are is only known with the data.
     smallest = max(recipe.window.length, 1), 1
@@ -126,9 +129,9 @@ def check(recipe: Recipe, where: str) -> Recipe:
         problems.append(
             f'threshold.method "{recipe.threshold.method}" needs held-out rows: split.calibration must be over 0'
         )
-    if recipe.window.kind == "sliding" and recipe.split.kind == "random":
+    if not whole and recipe.split.kind == "random":
         problems.append('sliding windows are split by "time" or by "series" (they overlap), not at "random"')
-    if recipe.window.kind == "record" and recipe.split.kind != "random":
+    if whole and recipe.split.kind != "random":
         problems.append('windows of one record each are split at "random"')
     if recipe.fit.patience and not recipe.split.validation:
         problems.append("fit.patience needs validation windows: split.validation must be over 0")
@@ -142,7 +145,7 @@ def check(recipe: Recipe, where: str) -> Recipe:
 def _bounds(recipe: Recipe) -> list[tuple[str, float, bool, str]]:
     """Name, value, whether it holds, and what must hold."""
     window, fit, split, objective, score = recipe.window, recipe.fit, recipe.split, recipe.objective, recipe.score
-    sliding = window.kind == "sliding"
+    sliding = not windowing.whole_records(window.kind)
     bounds: list[tuple[str, float, bool, str]] = [
         ("window.length", window.length, 0 <= window.length <= MAX_WINDOW_LENGTH, f"0 to {MAX_WINDOW_LENGTH}"),
         ("window.hop", window.hop, 0 <= window.hop <= MAX_WINDOW_LENGTH, f"0 to {MAX_WINDOW_LENGTH}"),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.detector import windowing
 from monitor.detector.architectures import (
     ConvolutionalSpec,
     DenseSpec,
@@ -107,7 +108,7 @@ def content(told: Told, artifact: Artifact, scorer: Scorer) -> ReportContent:
         files=tuple(form.DataFile(name=s.file, rows=s.rows, sha256=s.sha256) for s in told.sources),
         channels=tuple(form.Channel(name=channel.scored, unit=channel.unit) for channel in manifest.channels),
         window=form.Window(
-            kind=window.kind,
+            whole_records=windowing.whole_records(window.kind),
             length=window.length,
             hop=window.hop,
             sampling_rate_hz=window.sampling_rate_hz,
@@ -227,7 +228,7 @@ def _around(told: Told) -> str:
     """What the numbers beneath figures are."""
     if told.intervals is None:
         return ""
-    overlap = told.parts.window.overlap > 1
+    overlap = windowing.overlap(told.parts.window) > 1
     return ", with 95% bootstrap intervals" + (" (too narrow: windows overlap)" if overlap else "")
 
 

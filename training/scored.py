@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable
+from monitor.detector import windowing
 from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Policy
 from monitor.detector.scoring import Scorer
@@ -52,7 +53,7 @@ def calibration_of(
         scores=scores,
         series=owners,
         names=() if owners is None else parts.series,
-        overlap=parts.window.overlap,
+        overlap=windowing.overlap(parts.window),
         windows_per_day=windows_per_day(parts.window, times),
         policy=None if recipe.split.kind == "random" else Policy(),
         held_out=held_out,
@@ -100,7 +101,7 @@ def scored(
         scores=score[kept],
         series=code[kept] if named else None,
         names=tuple(names) if named else (),
-        overlap=window.overlap,
+        overlap=windowing.overlap(window),
         windows_per_day=windows_per_day(window, times) or manifest.calibration.windows_per_day,
         held_out=held_out,
     )

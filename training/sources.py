@@ -16,7 +16,7 @@ from monitor.datafiles.content import is_file
 from monitor.errors import DataError
 from training import datasets
 from training.datasets import timestamps, wfdb_record
-from training.datasets.options import Kind, ReadOptions, Table
+from training.datasets.options import ReadOptions, Table
 
 _MOST_NOTES = 10
 
@@ -35,7 +35,7 @@ class Source:
 
 
 def read(
-    names: Sequence[str], kind: Kind, options: ReadOptions, note: Callable[[str], None], *, about_times: bool = True
+    names: Sequence[str], kind: str, options: ReadOptions, note: Callable[[str], None], *, about_times: bool = True
 ) -> tuple[list[Table], list[Source]]:
     """Tables and fingerprints of all sources; `about_times`: what is odd about them is noted too.
 

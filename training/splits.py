@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.detector import windowing
 from monitor.detector.spec import WindowSpec
-from monitor.detector.windowing import Samples, SlidingWindower
+from monitor.detector.windows import Samples
 
 Float32Array = NDArray[np.float32]
 Int64Array = NDArray[np.int64]
@@ -104,12 +106,9 @@ def cut(samples: Float32Array, time_us: Int64Array | None, part: slice, window: 
             None: samples are in order, without gaps.
     """
     rows = np.arange(len(samples), dtype=np.int64)[part]
-    windower = SlidingWindower(
-        window.length,
-        window.hop,
-        samples.shape[1],
-        None if time_us is None or window.max_gap_ms is None else round(window.max_gap_ms * 1000),
-    )
+    if time_us is None:
+        window = msgspec.structs.replace(window, max_gap_ms=None)
+    windower = windowing.windower(window, samples.shape[1])
     windower.grow(1)
     times = rows if time_us is None else time_us[part]
     columns = Samples(

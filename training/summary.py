@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from monitor.detector import windowing
 from monitor.detector.decision import Policy
 from training.evaluation import Evaluated
 from training.metrics.bootstrap import Interval, Intervals
@@ -45,7 +46,7 @@ def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, see
             lines.append(f"test       no labels; {share:.2%} of the test windows are over the threshold")
     else:
         lines += _of_windows(results.detector, results.intervals, results.baselines, results.floors)
-        if results.intervals is not None and window.overlap > 1:
+        if results.intervals is not None and windowing.overlap(window) > 1:
             lines.append(f"{_INDENT}95 %: too narrow, as windows overlap; telltale evaluate draws neighbours together")
     return "\n".join(lines)
 

@@ -18,7 +18,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from monitor.detector import spec, versions
+from monitor.detector import spec, versions, windowing
 from monitor.detector.scoring import Detector, Scorer
 from monitor.errors import ArtifactFormatError, ArtifactIntegrityError, ArtifactSelfCheckError
 
@@ -82,7 +82,7 @@ def encode(artifact: Artifact) -> dict[str, bytes]:
     Raises:
         ArtifactFormatError: `decode` would refuse it.
     """
-    spec.check(artifact.manifest)
+    _check(artifact.manifest)
     tensors = {_MODEL + name: np.ascontiguousarray(tensor) for name, tensor in artifact.parameters.items()}
     tensors |= {_SCORE + name: np.ascontiguousarray(tensor) for name, tensor in artifact.score_tensors.items()}
     if artifact.calibration_table is not None:
@@ -104,6 +104,11 @@ def encode(artifact: Artifact) -> dict[str, bytes]:
         return {MANIFEST: _canonical(document), **files}
     except ValueError as error:  # NaN in `training`, a lone surrogate in a name
         raise ArtifactFormatError(f"{MANIFEST}: can't be written as JSON: {error}") from None
+
+
+def _check(manifest: spec.Manifest) -> None:
+    spec.check(manifest)
+    windowing.check(manifest.window)
 
 
 def decode(files: Mapping[str, bytes]) -> Artifact:
@@ -130,7 +135,7 @@ def decode(files: Mapping[str, bytes]) -> Artifact:
     except msgspec.ValidationError as error:
         raise ArtifactFormatError(f"{MANIFEST}: {error}") from None
     versions.check(document, version)
-    spec.check(manifest)
+    _check(manifest)
     tensors = _read_tensors(files[PARAMS], manifest)
     return Artifact(
         manifest,

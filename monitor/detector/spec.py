@@ -52,7 +52,7 @@ class Channel(Spec, frozen=True):
 
 
 class WindowSpec(Spec, frozen=True):
-    """How a series is cut.
+    """How a series is cut; `kind` is a row of `windowing.KINDS`.
 
     `record`: each record is one window of `length` samples. `sliding`: `length` samples every `hop` samples, aligned
     to the series' own sample index. A gap of event time over `max_gap_ms` starts the series afresh. A window with a
@@ -60,7 +60,7 @@ class WindowSpec(Spec, frozen=True):
     `image_shape` (height, width): the window is an image, read row by row, with the channels as its colours.
     """
 
-    kind: Literal["record", "sliding"]
+    kind: str
     length: int
     hop: int
     sampling_rate_hz: float | None = None
@@ -68,11 +68,6 @@ class WindowSpec(Spec, frozen=True):
     max_missing_ratio: float = 0.0
     fill: Literal["linear"] = "linear"
     image_shape: tuple[int, int] | None = None
-
-    @property
-    def overlap(self) -> float:
-        """How many windows cover a sample, 1 for records: so many in a row are about one observation."""
-        return self.length / self.hop if self.kind == "sliding" else 1.0
 
 
 class ScalingSpec(Spec, frozen=True):

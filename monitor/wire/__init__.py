@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.backends.abstract import Headers, RecordColumns
-from monitor.detector import levels
+from monitor.detector import levels, windowing
 from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.times import NO_TIME, OLDEST_TIME, Unit, iso_us
-from monitor.detector.windowing import Samples, Windows
+from monitor.detector.windows import Samples, Windows
 from monitor.errors import Reason
 from monitor.wire.f32 import F32Format
 from monitor.wire.json_format import JsonFormat
@@ -183,8 +183,8 @@ class Decoder:
         self._max_future_us = rules.max_future_ms * 1000
         self._rate_hz = layout.window.sampling_rate_hz or np.nan
         names = [channel.name for channel in layout.channels]
-        window_length = layout.window.length if layout.window.kind == "record" else None
-        self._cuts_windows = layout.window.kind == "sliding"
+        self._whole_records = windowing.whole_records(layout.window.kind)
+        window_length = layout.window.length if self._whole_records else None
         max_samples = max(rules.max_samples_per_record, window_length or 0)
         series_field = rules.series.removeprefix("field:") if rules.series.startswith("field:") else None
         self._header = rules.series.removeprefix("header:") if rules.series.startswith("header:") else None
@@ -246,7 +246,7 @@ class Decoder:
             stated=times.stated,
             values=parsed.values,
             rejected=rejected,
-            holes=self._holes(columns, rejected, reached) if rejected and self._cuts_windows else None,
+            holes=self._holes(columns, rejected, reached) if rejected and not self._whole_records else None,
         )
 
     def _holes(self, columns: RecordColumns, rejected: list[Rejected], reached: _Reached) -> Holes:

@@ -29,7 +29,7 @@ from monitor.demo.ecg import synthesise
 from monitor.demo.findings import Incident as Found
 from monitor.demo.findings import Stretch, match
 from monitor.detector.decision import Incident, Policy, Status, decide, step
-from monitor.detector.windowing import sliding_windows
+from monitor.detector.windows import sliding_windows
 from training import pipeline, recipes
 
 PATTERNS = {

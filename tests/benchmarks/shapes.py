@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from monitor.broker.cluster import LocalKafka
 from monitor.detector import storage
-from monitor.detector.windowing import sliding_windows
+from monitor.detector.windows import sliding_windows
 from tests.benchmarks import report
 from tests.benchmarks.contenders import HOP, LENGTH, SERIES, Result, Workload
 from tests.benchmarks.end_to_end import PACKAGES, compete, ratios

@@ -20,7 +20,7 @@ from monitor.backends.kafka import create_topic
 from monitor.detector import storage
 from monitor.detector.artifact import Artifact
 from monitor.detector.spec import ThresholdSpec
-from monitor.detector.windowing import sliding_windows
+from monitor.detector.windows import sliding_windows
 from tests.benchmarks.contenders import HOP, LENGTH, PARTITIONS, SERIES, Workload
 from tests.helpers import make_artifact
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from monitor import state
 from monitor.backends.abstract import StateRecord, TopicPartition
 from monitor.detector.decision import Incident
-from monitor.detector.windowing import Tails
+from monitor.detector.spec import WindowSpec
+from monitor.detector.windowing import Sliding
+from monitor.detector.windows import Tails
 from monitor.state import SHARD_BYTES, Checkpoint, Mark, StateError
 
 ME = TopicPartition("ecg.ward-3", 1)
@@ -58,8 +60,14 @@ def encode(series: list[bytes], tails: Tails, offset: int = 7, partition: TopicP
     ]
 
 
+def windower(length: int, channels: int) -> Sliding:
+    return Sliding(WindowSpec(kind="sliding", length=length, hop=1), channels)
+
+
 def decode(records: list[StateRecord], *, length: int | None = 6, channels: int = 2, offset: int = 7):
-    found = state.decode_checkpoint(ME, offset, records, length=length, channels=channel_names(channels))
+    found = state.decode_checkpoint(ME, offset, records, None if length is None else channel_names(channels))
+    if length is not None and (problem := windower(length, channels).problem(found.tails)):
+        raise StateError(problem)
     if records and msgspec.msgpack.decode(records[0].value)["version"] > 1:
         np.testing.assert_array_equal(found.seen_us, seen(found.series))
     return found.series, found.tails

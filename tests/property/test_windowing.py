@@ -9,18 +9,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.detector.spec import WindowSpec
 from monitor.detector.times import NO_TIME
-from monitor.detector.windowing import (
-    Samples,
-    SlidingWindower,
-    Tails,
-    Windows,
-    fill_missing,
-    mend_missing,
-    sliding_windows,
-)
+from monitor.detector.windowing import Sliding
+from monitor.detector.windows import Samples, Tails, Windows, fill_missing, mend_missing, sliding_windows
 
 US = 1_000
+
+
+def sliding(length: int, hop: int, channels: int, max_gap_us: int | None = None) -> Sliding:
+    gap_ms = None if max_gap_us is None else max_gap_us / 1000
+    return Sliding(WindowSpec(kind="sliding", length=length, hop=hop, max_gap_ms=gap_ms), channels)
 
 
 def samples(
@@ -66,7 +65,7 @@ def online(parts: list[Windows]) -> list[tuple[int, int, bytes]]:
 @given(logs())
 def test_any_chunking_cuts_the_same_windows(log: tuple) -> None:
     length, hop, channels, order, values, cuts = log
-    windower = SlidingWindower(length, hop, channels)
+    windower = sliding(length, hop, channels)
     windower.grow(4)
     parts = []
     clock = np.arange(len(order)) * US
@@ -81,20 +80,20 @@ def test_a_restart_from_tails_cuts_the_same_windows(log: tuple, crash: int) -> N
     length, hop, channels, order, values, _ = log
     crash = min(crash, len(order))
     clock = np.arange(len(order)) * US
-    before, after = SlidingWindower(length, hop, channels), SlidingWindower(length, hop, channels)
+    before, after = sliding(length, hop, channels), sliding(length, hop, channels)
     before.grow(4)
     first = before.append(samples(order[:crash], values[:crash], clock[:crash])).windows
-    tails = before.tails(np.arange(4))
+    tails = before.snapshot(np.arange(4))
     for kept in np.split(tails.offset, np.cumsum(tails.kept)[:-1]):
         assert (np.diff(kept) > 0).all(), "oldest first, as checkpoints have it that are already in the log"
-    after.set_tails(np.arange(4), Tails(*(getattr(tails, name).copy() for name in Tails.__slots__)))
+    after.restore(np.arange(4), Tails(*(getattr(tails, name).copy() for name in Tails.__slots__)))
     second = after.append(samples(order[crash:], values[crash:], clock[crash:], crash)).windows
     assert online([first, second]) == offline(length, hop, order, values)
 
 
 @given(st.lists(st.integers(0, 12), max_size=60), st.booleans(), st.lists(st.integers(0, 60), max_size=4))
 def test_late_samples_are_dropped_and_counted(clock: list[int], ties: bool, cuts: list[int]) -> None:
-    windower = SlidingWindower(1, 1, 1)
+    windower = sliding(1, 1, 1)
     windower.grow(1)
     kept: list[int] = []
     for place, time in enumerate(clock):
@@ -118,7 +117,7 @@ def test_a_gap_starts_the_series_afresh(steps: list[int], length: int, hop: int,
     clock = np.cumsum(steps) * US
     values = np.arange(len(steps), dtype=np.float32)[:, None]
     zeros = np.zeros(len(steps), dtype=np.int64)
-    windower = SlidingWindower(length, hop, 1, max_gap_us=4 * US)
+    windower = sliding(length, hop, 1, max_gap_us=4 * US)
     windower.grow(1)
     cut = min(cut, len(steps))
     parts = [windower.append(samples(zeros[a:b], values[a:b], clock[a:b], a)) for a, b in ((0, cut), (cut, len(steps)))]
@@ -146,7 +145,7 @@ def test_holes_keep_their_place_and_move_no_time(events: list, length: int, hop:
     time = np.where(kind == "h", NO_TIME, np.where(kind == "l", 0, np.arange(1, count + 1) * US)).astype(np.int64)
     values = np.where(np.isin(kind, ["h", "t"]), np.nan, np.arange(count))[:, None]
     log = replace(samples(owner, values, time), hole=np.isin(kind, ["h", "t"]), ties=kind == "h")
-    windower = SlidingWindower(length, hop, 1, max_gap_us=count * 2 * US)
+    windower = sliding(length, hop, 1, max_gap_us=count * 2 * US)
     windower.grow(3)
     bounds = [0, *sorted(min(cut, count) for cut in cuts), count]
     parts = [windower.append(log[begin:end]) for begin, end in pairwise(bounds)]
@@ -179,7 +178,7 @@ def test_chunks_without_a_time_of_their_own_have_no_gap_and_lose_nothing(cuts: l
         samples(np.zeros(120), np.arange(120.0)[:, None], clock, ties=True),
         time_us=clock + index * 4 * US, offset=chunk, index=index,
     )  # fmt: skip
-    windower = SlidingWindower(10, 5, 1, max_gap_us=5 * US)
+    windower = sliding(10, 5, 1, max_gap_us=5 * US)
     windower.grow(1)
     bounds = [0, *sorted(10 * cut for cut in cuts), 120]
     parts = [windower.append(log[begin:end]) for begin, end in pairwise(bounds)]
@@ -191,7 +190,7 @@ def test_chunks_without_a_time_of_their_own_have_no_gap_and_lose_nothing(cuts: l
 def test_a_long_chunk_of_one_series_is_cut_whole() -> None:
     values = np.random.default_rng(1).normal(size=(5_000, 2)).astype(np.float32)
     zeros, clock = np.zeros(5_000, dtype=np.int64), np.arange(5_000) * US
-    windower = SlidingWindower(64, 7, 2)
+    windower = sliding(64, 7, 2)
     windower.grow(1)
     windows = windower.append(samples(zeros, values, clock)).windows
     np.testing.assert_array_equal(windows.values, sliding_windows(values, 64, 7))

@@ -17,7 +17,6 @@ from pyarrow import feather
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.errors import DataError
 from training.datasets import ReadOptions, read
-from training.datasets.options import Kind
 
 Writer = Callable[[pa.Table, Path], None]
 
@@ -61,7 +60,7 @@ def parquet(tmp_path: Path) -> Callable[[Any], str]:
     return written
 
 
-def only(source: str, kind: Kind = "sliding", **options: Any) -> Any:
+def only(source: str, kind: str = "sliding", **options: Any) -> Any:
     (table,) = read(source, kind=kind, options=ReadOptions(**options))
     return table
 

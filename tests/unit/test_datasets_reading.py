@@ -15,7 +15,7 @@ import pytest
 
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.errors import DataError
-from training.datasets import Kind, ReadOptions, Table, read
+from training.datasets import ReadOptions, Table, read
 
 Written = Callable[[str, str | bytes], str]
 
@@ -149,7 +149,7 @@ def test_windows_that_are_images(written: Written) -> None:
 
 
 @pytest.mark.parametrize("kind", ["record", "sliding"])
-def test_nothing_is_there(tmp_path: Path, kind: Kind) -> None:
+def test_nothing_is_there(tmp_path: Path, kind: str) -> None:
     for source in (tmp_path, tmp_path / "nothing.csv", Path("a\0b")):
         with pytest.raises(DataError, match="can't be read"):
             read(str(source), kind=kind)

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from monitor.backends.kafka.ranges import Bound
 from monitor.config import Kafka
-from monitor.detector.windowing import Samples, SlidingWindower
+from monitor.detector.spec import WindowSpec
+from monitor.detector.windowing import Sliding
+from monitor.detector.windows import Samples
 from monitor.errors import ConfigError, DataError
 from training.datasets import ReadOptions, read
 from training.datasets.topic import Address, cluster_of, in_order, parse
@@ -83,7 +85,7 @@ def test_brokers_elsewhere_are_not_asked_in_plain_text_unless_that_is_allowed(tm
 
 
 def windows_of(samples: Samples) -> list[Any]:
-    windower = SlidingWindower(2, 1, 1)
+    windower = Sliding(WindowSpec(kind="sliding", length=2, hop=1), 1)
     windower.grow(1)
     windows: list[Any] = windower.append(samples).windows.values[:, :, 0].tolist()
     return windows

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from monitor.detector.windowing import Samples, SlidingWindower
+from monitor.detector.spec import WindowSpec
+from monitor.detector.windowing import Sliding
+from monitor.detector.windows import Samples
 from monitor.errors import Reason
 from monitor.wire import Decoded, Decoder, InputRules
 from tests.helpers import make_artifact, make_columns
@@ -376,7 +378,7 @@ def test_a_record_is_read_alone_as_it_is_in_company(case: tuple[str, list[bytes 
 
 
 def test_samples_faster_than_the_clock_ticks_are_not_late() -> None:
-    windower = SlidingWindower(4, 2, 1)
+    windower = Sliding(WindowSpec(kind="sliding", length=4, hop=2), 1)
     windower.grow(1)
     decoded = decode(b'{"ts": 1000, "rate_hz": 2e6, "values": [1, 2, 3, 4, 5, 6, 7, 8]}')
     assert windower.append(samples(decoded)).late == 0

@@ -6,7 +6,7 @@ Rules of this package: sources are read as they are. What is odd about them (gap
 counted and told by `timestamps` and `missing`, and left to windowing, which treats it as the daemon does.
 """
 
-from training.datasets.options import Kind, Note, ReadOptions, Table
+from training.datasets.options import Note, ReadOptions, Table
 from training.datasets.reading import read
 
-__all__ = ["Kind", "Note", "ReadOptions", "Table", "read"]
+__all__ = ["Note", "ReadOptions", "Table", "read"]

@@ -132,10 +132,10 @@ def _wanted(path: Path, schema: Any, kind: Kind, options: ReadOptions) -> list[s
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(f"{path}: two columns are called {twice[0][:40]!r}; names must differ")
     lists = _lists(schema)
-    if options.channels is None or (kind == "record" and options.series_column is None and not lists):
+    if options.channels is None or (kind == "windows" and options.series_column is None and not lists):
         return list(names)
     strangers = [name for name in options.channels if name in names and name not in lists]
-    if kind == "record" and lists and strangers:
+    if kind == "windows" and lists and strangers:
         raise DataError(f"{path}: column {strangers[0]!r} holds no lists, as {', '.join(lists[:8])} do")
     places = [
         *choose(path, names, options.channels, ()),
@@ -213,7 +213,7 @@ def _times_us(path: Path, name: str, column: Any) -> Int64Array:
 
 def _windows(path: Path, table: Any, lists: Sequence[str], kind: Kind, options: ReadOptions) -> Table:
     """Each list column is a channel, each row a window."""
-    if kind != "record":
+    if kind != "windows":
         raise DataError(f"{path}: columns {', '.join(lists[:8])} hold lists, so rows are windows; choose such a recipe")
     names = table.column_names
     found = None

@@ -65,7 +65,7 @@ def tables_of_cases(path: Path, cases: Cases, kind: Kind, options: ReadOptions) 
                 exact=digits.exact(values, always=keep),
             )
         )
-    return [joined(path, tables)] if kind == "record" else list(tables)
+    return [joined(path, tables)] if kind == "windows" else list(tables)
 
 
 def lines_of(path: Path, text: str) -> list[str]:

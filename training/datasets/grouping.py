@@ -27,7 +27,7 @@ def tables_of(path: Path, columns: Columns, kind: Kind, options: ReadOptions) ->
         DataError: a column is missing or not what it should be; says where.
     """
     if options.series_column is None:
-        if kind == "record":
+        if kind == "windows":
             exact = options.keeps_digits
             return [
                 windows_of_rows(
@@ -38,7 +38,7 @@ def tables_of(path: Path, columns: Columns, kind: Kind, options: ReadOptions) ->
     at = find(path, columns.called, options.series_column, ())
     assert at is not None
     series = by_series(_series(path, columns, options), series_names(path, columns, at))
-    return [joined(path, series)] if kind == "record" else list(series)
+    return [joined(path, series)] if kind == "windows" else list(series)
 
 
 def series_names(path: Path, columns: Columns, at: int) -> list[str]:

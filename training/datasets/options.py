@@ -11,7 +11,7 @@ from monitor.datafiles import SeriesTable, WindowTable
 from monitor.errors import DataError
 
 Table = SeriesTable | WindowTable
-Kind = Literal["record", "sliding"]
+Kind = Literal["windows", "series"]  # of the tables that a source is read as
 Note = Callable[[str], None]
 
 

@@ -13,6 +13,7 @@ from monitor.datafiles import WindowTable, read_windows
 from monitor.datafiles.content import beginning, content
 from monitor.datafiles.reading import series_columns
 from monitor.datafiles.text import decoded
+from monitor.detector import windowing
 from monitor.errors import DataError
 from training.datasets import arff_format, formats, idx, intervals, levels, ts_format, wfdb_record
 from training.datasets.cases import tables_of_cases
@@ -26,12 +27,12 @@ _AS_FOUND = ReadOptions()
 _log = logging.getLogger(__name__)
 
 
-def read(source: str, *, kind: Kind, options: ReadOptions = _AS_FOUND, note: Note = _log.warning) -> list[Table]:
+def read(source: str, *, kind: str, options: ReadOptions = _AS_FOUND, note: Note = _log.warning) -> list[Table]:
     """The tables of a source: one per series, or one of windows.
 
     Args:
         source: a file's path, a WFDB record's, or `kafka://[host:port/]topic[?from=...&to=...]`, see `topic`.
-        kind: what the recipe wants: `record`, rows or records that are windows, or `sliding`, series.
+        kind: the recipe's kind of window, a row of `windowing.KINDS`: rows or records are windows, or series.
         options: how to read it.
         note: is told what a person should know of, and would not see: records that could not be read, labels that
             match nothing.
@@ -46,7 +47,8 @@ def read(source: str, *, kind: Kind, options: ReadOptions = _AS_FOUND, note: Not
         tables = topic.read(source, kind, options, note)
     else:
         path = Path(source)
-        tables = [_named(table, path) for table in _of_file(path, kind, options)]
+        holds: Kind = "windows" if windowing.whole_records(kind) else "series"
+        tables = [_named(table, path) for table in _of_file(path, holds, options)]
     if options.labels is not None:
         tables = intervals.apply(tables, options.labels, note)
     tables = [_shaped(table, options.image_shape) for table in tables]
@@ -65,7 +67,7 @@ def _of_file(path: Path, kind: Kind, options: ReadOptions) -> list[Table]:
 
         return arrow.read(path, content(path), kind, options)
     if form is Format.IDX:
-        if kind == "sliding":
+        if kind == "series":
             raise DataError(f"{path}: images are windows, not a series; choose a recipe for records")
         return [idx.read(path, options)]
     text = decoded(path, content(path))
@@ -78,7 +80,7 @@ def _of_file(path: Path, kind: Kind, options: ReadOptions) -> list[Table]:
 
 def _of_rows(path: Path, kind: Kind, options: ReadOptions) -> list[Table]:
     """Text and NumPy's formats, by the daemon's own reader."""
-    if kind == "record" and options.series_column is None:
+    if kind == "windows" and options.series_column is None:
         exact = options.keeps_digits
         return [read_windows(path, channels=options.channels, label_column=options.label_column, exact=exact)]
     columns = series_columns(

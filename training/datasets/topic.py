@@ -34,12 +34,14 @@ from monitor.configfile import load
 from monitor.datafiles import Int64Array, SeriesTable, WindowTable, digits
 from monitor.datafiles.columns import Columns, times, unnamed
 from monitor.datafiles.content import MAX_BYTES
+from monitor.detector import windowing
+from monitor.detector.event_time import in_time, settle_holes
 from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.times import iso_us
-from monitor.detector.windowing import Samples, Windows, settle_holes
+from monitor.detector.windows import Samples, Windows
 from monitor.errors import ConfigError, DataError
 from monitor.wire import Decoder, InputRules, StreamTime
-from training.datasets.options import Kind, Note, ReadOptions, Table
+from training.datasets.options import Note, ReadOptions, Table
 
 _EXPECTED = "expected earliest, latest, a time like 2026-01-31T12:00:00Z, s or ms since 1970, or offset:N"
 
@@ -103,8 +105,8 @@ def _bound(source: str, name: str, value: str) -> Bound:
         raise DataError(f"{source}: {name}={value[:40]!r}; {_EXPECTED}") from None
 
 
-def read(source: str, kind: Kind, options: ReadOptions, note: Note) -> list[Table]:
-    """The tables of a topic's range: one per series and partition, or one of windows.
+def read(source: str, kind: str, options: ReadOptions, note: Note) -> list[Table]:
+    """The tables of a topic's range for a kind of window: one per series and partition, or one of windows.
 
     Channels that are not given are those of the first record that has any; so is the length of windows. Samples whose
     records state no time have the records' own; where those tie, each is 1 µs after the one before, so that windows
@@ -147,10 +149,11 @@ def cluster_of(kafka: Kafka, address: Address) -> Kafka:
 class _Reading:
     """Decodes polls, and keeps what they hold by partition."""
 
-    def __init__(self, source: str, rules: InputRules, kind: Kind, options: ReadOptions) -> None:
+    def __init__(self, source: str, rules: InputRules, kind: str, options: ReadOptions) -> None:
         self._source = source
         self._rules = rules
-        self._kind: Kind = kind
+        self._kind = kind
+        self._whole_records = windowing.whole_records(kind)
         self._options = options
         self._layout: _Layout | None = None
         self._decoder: Decoder | None = None
@@ -186,15 +189,15 @@ class _Reading:
         if refused:
             decoded, numbers = decoded.where(numbers >= 0), numbers[numbers >= 0]
         offsets = columns.offsets[decoded.rows]
-        if self._kind == "sliding":
+        if self._whole_records:
+            partition.parts.append(decoded.windows(numbers, offsets, length))
+        else:
             samples = decoded.samples(numbers, offsets)
             if (holes := decoded.holes) is not None:
                 known = partition.series.known(holes.keys)
                 left = holes.samples(known, columns.offsets[holes.rows], decoded.values.shape[1])
                 samples = Samples.concatenate([samples, left]).in_log_order()
             partition.parts.append(samples)
-        else:
-            partition.parts.append(decoded.windows(numbers, offsets, length))
         self._weigh(decoded.values.nbytes + 48 * len(decoded.values))
 
     def _weigh(self, size: int) -> None:
@@ -220,7 +223,7 @@ class _Reading:
                 raise DataError(told)
             note(told)
         names = tuple(channel.name for channel in self._layout.channels)
-        if self._kind == "record":
+        if self._whole_records:
             return [self._windows(names)]
         tables: list[Table] = []
         for partition in sorted(self._partitions):
@@ -269,18 +272,18 @@ def in_order(samples: Samples) -> Int64Array:
     What it takes though it ties, or overlaps with the record before, comes 1 us after the sample before.
     """
     newest = np.maximum.accumulate(np.concatenate([[np.iinfo(np.int64).min], samples.clock_us[:-1]]))
-    in_time = (samples.clock_us > newest) | (samples.ties & (samples.clock_us == newest))
+    taken = in_time(samples.clock_us, samples.ties, newest)
     time_us = samples.clock_us.copy()
-    count = np.arange(int(in_time.sum()), dtype=np.int64)
-    time_us[in_time] = np.maximum.accumulate(samples.time_us[in_time] - count) + count
+    count = np.arange(int(taken.sum()), dtype=np.int64)
+    time_us[taken] = np.maximum.accumulate(samples.time_us[taken] - count) + count
     return time_us
 
 
 def _layout(
-    source: str, values: Sequence[bytes | None], rules: InputRules, kind: Kind, options: ReadOptions
+    source: str, values: Sequence[bytes | None], rules: InputRules, kind: str, options: ReadOptions
 ) -> _Layout | None:
     """What the options say, and for the rest the first record that says anything; None where none does."""
-    channels, length = options.channels, options.window_length or (1 if kind == "sliding" else None)
+    channels, length = options.channels, options.window_length or (None if windowing.whole_records(kind) else 1)
     if rules.format != "json":
         if channels is None or length is None:
             raise DataError(

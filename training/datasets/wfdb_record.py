@@ -37,7 +37,7 @@ def read(path: Path, kind: Kind, options: ReadOptions) -> SeriesTable:
     Raises:
         DataError: a file is missing or not what the header says.
     """
-    if kind != "sliding":
+    if kind != "series":
         raise DataError(f"{path}: a WFDB record is one long series; choose a recipe with sliding windows")
     header = wfdb_header.parse(path, decoded(path, content(path)))
     samples = wfdb_signals.read_signals(path, header)

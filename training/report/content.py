@@ -41,9 +41,9 @@ class Channel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """The form of a window; `image_shape` (height, width) where it is an image."""
+    """The form of a window: `whole_records` where each record is one; `image_shape` (height, width) of an image."""
 
-    kind: Literal["record", "sliding"]
+    whole_records: bool
     length: int
     hop: int
     sampling_rate_hz: float | None = None

@@ -224,7 +224,7 @@ def _data(content: ReportContent, drawing: Drawing) -> str:
             (
                 "window",
                 words.shape(content)
-                + (f", one every {content.window.hop}" if content.window.kind == "sliding" else ""),
+                + (f", one every {content.window.hop}" if not content.window.whole_records else ""),
             ),
             ("sampling rate", f"{words.number(rate)} Hz" if rate else ""),
             ("windows", ", ".join(f"{count:,} {part}" for part, count in content.windows if count)),

@@ -97,7 +97,7 @@ def trained_on(content: ReportContent) -> str:
     return (
         f"{_article(content.model)} was fitted to {counted(sizes.get('fit', 0), 'window')} of {shape(content)} from "
         f"{files}, by the recipe {content.recipe} with seed {content.seed}. "
-        + (f"A window starts every {counted(window.hop, 'sample')}. " if window.kind == "sliding" else "")
+        + (f"A window starts every {counted(window.hop, 'sample')}. " if not window.whole_records else "")
         + f"The score is the {content.score}: the higher, the stranger."
     )
 

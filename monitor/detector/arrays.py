@@ -1,0 +1,57 @@
+"""Arrays by the type of their numbers, and structs of arrays: what many samples or windows are, column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Sized
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+Int64Array = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+class StructOfArrays:
+    """Base of frozen dataclasses with slots, all of whose fields are arrays of one length n: rows, by column.
+
+    A field may be None: then its numbers are all zero.
+    """
+
+    __slots__: ClassVar[tuple[str, ...]] = ()
+
+    def __len__(self) -> int:
+        return len(getattr(self, self.__slots__[0]))
+
+    def __getitem__(self, rows: slice | Int64Array | BoolArray) -> Self:
+        """The rows at a slice, at their indices, or where a mask (n,) is true."""
+        columns = [getattr(self, name) for name in self.__slots__]
+        return type(self)(*[None if column is None else column[rows] for column in columns])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """All rows of `parts`, of which there is one at least, one part after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*[_joined([getattr(part, name) for part in parts], parts) for name in cls.__slots__])
+
+
+def _joined(columns: Sequence[NDArray[Any] | None], parts: Sequence[Sized]) -> NDArray[Any] | None:
+    there_are = [column for column in columns if column is not None]
+    if not there_are:
+        return None
+    shape, dtype = there_are[0].shape[1:], there_are[0].dtype
+    return np.concatenate(
+        [
+            np.zeros((len(part), *shape), dtype) if column is None else column
+            for column, part in zip(columns, parts, strict=True)
+        ]
+    )
+
+
+def grown(column: NDArray[Any], size: int, fill: int = 0) -> NDArray[Any]:
+    """`column` (n, ...) with `fill` behind it, up to `size` rows."""
+    room = np.full((size - len(column), *column.shape[1:]), fill, dtype=column.dtype)
+    return np.concatenate([column, room])

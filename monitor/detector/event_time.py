@@ -1,0 +1,167 @@
+"""The samples of many series, each series' in the order of event time: late ones and duplicates dropped, gaps found.
+
+Rules of this file: the log alone decides. However its samples are handed over, the same ones are in time, and the same
+ones follow a gap. No Python loop over samples; what is rare (a late sample, a hole) is looked at series by series.
+
+    clock of a series   1  2  4  3  4  9         max gap 3
+                        |  |  |  |  |  +-- in time, after a gap: the series starts afresh with it
+                        |  |  |  |  +----- a duplicate, unless it may tie: dropped, counted, moves nothing
+                        +--+--+  +-------- late: likewise
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from monitor.detector.arrays import BoolArray, Int64Array, grown
+from monitor.detector.times import NEVER_US, NO_TIME
+from monitor.detector.windows import Samples
+
+
+def in_time(clock_us: Int64Array, ties: BoolArray, newest_us: Int64Array) -> BoolArray:
+    """Which samples (n,) come after `newest_us`, the newest clock before each in its series, or may tie with it."""
+    later: BoolArray = (clock_us > newest_us) | (ties & (clock_us == newest_us))
+    return later
+
+
+def settle_holes(samples: Samples, last_time_us: int = NEVER_US, last_clock_us: int = NEVER_US) -> Samples:
+    """One series' samples (n,) with a time for each hole that has none, without those before its first sample.
+
+    `last_time_us` and `last_clock_us` are those of the sample before, `NEVER_US` where there was none.
+    """
+    if samples.hole is None:
+        return samples
+    if last_clock_us == NEVER_US:
+        samples = samples[np.logical_or.accumulate(~samples.hole)]
+    untimed = samples.time_us == NO_TIME
+    clock_us = np.where(untimed, NEVER_US, samples.clock_us)
+    newest_us = np.maximum.accumulate(np.concatenate([[last_clock_us], clock_us]))
+    timed = in_time(clock_us, samples.ties, newest_us[:-1]) & ~untimed
+    before = np.maximum.accumulate(np.where(timed, np.arange(1, len(samples) + 1), 0))
+    times_us = np.concatenate([[last_time_us], samples.time_us])
+    return replace(
+        samples,
+        time_us=np.where(untimed, times_us[before], samples.time_us),
+        clock_us=np.where(untimed, newest_us[1:], clock_us),
+    )
+
+
+class Ordered(NamedTuple):
+    """Samples grouped by series, each series' in order, without the late ones: n samples of m series.
+
+    `place` (n,) is where each stood in the log. `firsts` and `lasts` (m,) are each series' first and last sample here.
+    `after_gap` (n,) marks those that a series starts afresh with; None where there are none. `late` counts the dropped
+    ones; `late_at` is series and offset of one of them.
+    """
+
+    samples: Samples
+    place: Int64Array
+    firsts: Int64Array
+    lasts: Int64Array
+    after_gap: BoolArray | None
+    late: int
+    late_at: tuple[int, int] | None
+
+    @property
+    def gaps(self) -> int:
+        """How often a series starts afresh."""
+        return 0 if self.after_gap is None else int(self.after_gap.sum())
+
+
+class EventTime:
+    """How far event time has come in each of many series, by row."""
+
+    def __init__(self, max_gap_us: int | None) -> None:
+        """`max_gap_us` None: no distance between samples is a gap."""
+        self.max_gap_us = max_gap_us
+        self.last_time_us = np.empty(0, dtype=np.int64)
+        self.last_clock_us = np.empty(0, dtype=np.int64)
+
+    def grow(self, rows: int) -> None:
+        """Makes room for series 0 to `rows - 1`."""
+        self.last_time_us = grown(self.last_time_us, rows, NEVER_US)
+        self.last_clock_us = grown(self.last_clock_us, rows, NEVER_US)
+
+    def clear(self, rows: Int64Array) -> None:
+        """Gives rows to new series, of which nothing is known."""
+        self.last_time_us[rows] = self.last_clock_us[rows] = NEVER_US
+
+    def order(self, samples: Samples) -> Ordered:
+        """`samples`, in log order, put in order by series; event time moves on to the last of each."""
+        place = np.argsort(samples.series, kind="stable")
+        grouped = samples[place]
+        if grouped.hole is not None:
+            grouped, place = self._settled(grouped, place)
+        firsts = _firsts(grouped.series)
+        accepted = self._accepted(grouped, firsts)
+        late, late_at = 0, None
+        if accepted is not None:
+            late, row = int(len(accepted) - accepted.sum()), int(accepted.argmin())
+            late_at = int(grouped.series[row]), int(grouped.offset[row])
+            grouped, place = grouped[accepted], place[accepted]
+            firsts = _firsts(grouped.series)
+        lasts = np.append(firsts, len(grouped))[1:] - 1
+        after_gap = self._after_gap(grouped, firsts)
+        self._advance(grouped, lasts)
+        return Ordered(grouped, place, firsts, lasts, after_gap, late, late_at)
+
+    def _settled(self, grouped: Samples, place: Int64Array) -> tuple[Samples, Int64Array]:
+        """`grouped` with its holes settled: rare, so only the series that have one are gone through."""
+        assert grouped.hole is not None
+        bounds = np.append(_firsts(grouped.series), len(grouped))
+        time_us, clock_us = grouped.time_us.copy(), grouped.clock_us.copy()
+        keep = np.ones(len(grouped), dtype=np.bool_)
+        for group in np.unique(np.searchsorted(bounds, np.flatnonzero(grouped.hole), side="right") - 1):
+            first, end = bounds[group], bounds[group + 1]
+            series = grouped.series[first]
+            settled = settle_holes(grouped[first:end], self.last_time_us[series], self.last_clock_us[series])
+            keep[first : end - len(settled)] = False
+            time_us[end - len(settled) : end], clock_us[end - len(settled) : end] = settled.time_us, settled.clock_us
+        return replace(grouped, time_us=time_us, clock_us=clock_us)[keep], place[keep]
+
+    def _accepted(self, grouped: Samples, firsts: Int64Array) -> BoolArray | None:
+        """Which samples are in time; None where all are."""
+        before = _before(grouped.clock_us, firsts, self.last_clock_us[grouped.series[firsts]])
+        accepted = in_time(grouped.clock_us, grouped.ties, before)
+        if accepted.all():
+            return None
+        # Rare: only the series that hold a late sample are gone through, each against its own running maximum.
+        bounds = np.append(firsts, len(grouped))
+        for group in np.unique(np.searchsorted(firsts, np.flatnonzero(~accepted), side="right") - 1):
+            part = slice(bounds[group], bounds[group + 1])
+            clocks = grouped.clock_us[part]
+            newest = np.maximum.accumulate(np.concatenate([[before[bounds[group]]], clocks[:-1]]))
+            accepted[part] = in_time(clocks, grouped.ties[part], newest)
+        return accepted
+
+    def _after_gap(self, grouped: Samples, firsts: Int64Array) -> BoolArray | None:
+        """Which samples follow a gap in their series; None where none does."""
+        if self.max_gap_us is None:
+            return None
+        before = _before(grouped.time_us, firsts, self.last_time_us[grouped.series[firsts]])
+        after_gap: BoolArray = (grouped.time_us - before > self.max_gap_us) & (before != NEVER_US)
+        return after_gap if after_gap.any() else None
+
+    def _advance(self, grouped: Samples, lasts: Int64Array) -> None:
+        series = grouped.series[lasts]
+        self.last_time_us[series] = grouped.time_us[lasts]
+        self.last_clock_us[series] = grouped.clock_us[lasts]
+
+
+def _before(times: Int64Array, firsts: Int64Array, last: Int64Array) -> Int64Array:
+    """For each sample the time before it in its series: its neighbour's, or for the `firsts` (m,) `last` (m,)."""
+    before = np.empty_like(times)
+    before[1:] = times[:-1]
+    before[firsts] = last
+    return before
+
+
+def _firsts(series: Int64Array) -> Int64Array:
+    """Where each series begins among samples grouped by series."""
+    starts = np.empty(len(series), dtype=np.bool_)
+    starts[:1] = True
+    np.not_equal(series[1:], series[:-1], out=starts[1:])
+    return np.flatnonzero(starts)

@@ -1,0 +1,177 @@
+"""Windows of a fixed length out of series' samples, which are kept in rings until the last of a window arrives.
+
+Rules of this file: a window is known by the sample that closes it, and a kind of window says which samples those are
+(`RingWindower.closing`). Samples are counted from the beginning of their series, or from its last gap, so that a
+restart cuts the same windows. No Python loop over samples or windows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from monitor.detector.arrays import Int64Array, grown
+from monitor.detector.event_time import EventTime, Ordered
+from monitor.detector.spec import WindowSpec
+from monitor.detector.windows import Appended, Samples, Tails, Windows
+
+
+class RingWindower(ABC):
+    """Keeps the last samples of many series in rings and cuts windows as their closing samples arrive."""
+
+    def __init__(self, window: WindowSpec, channels: int) -> None:
+        self.length = window.length
+        self.hop = window.hop
+        self.channels = channels
+        self.capacity = ring_capacity(window.length)
+        self._round = self.capacity - window.length + 1
+        self._rows = 0
+        self._time = EventTime(None if window.max_gap_ms is None else round(window.max_gap_ms * 1000))
+        self._values = np.empty((0, self.capacity, channels), dtype=np.float32)
+        self._time_us = np.empty((0, self.capacity), dtype=np.int64)
+        self._offset = np.empty((0, self.capacity), dtype=np.int64)
+        self._written = np.empty(0, dtype=np.int64)  # samples ever written: the ring's position
+        self._origin = np.empty(0, dtype=np.int64)  # position of the sample with index 0
+
+    @abstractmethod
+    def closing(self, ordered: Ordered, index: Int64Array, /) -> Int64Array:
+        """Which of the samples `ordered` (n,) close a window: their rows, increasing.
+
+        `index` (n,) numbers each sample from the beginning of its series, or from its last gap; the first that can
+        close a window has index `length - 1`.
+        """
+
+    @property
+    def row_bytes(self) -> int:
+        """What a series takes in memory: its ring holds two to four windows."""
+        return self.capacity * self._sample_bytes
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """What a series takes in a snapshot, at most."""
+        return self.length * self._sample_bytes
+
+    @property
+    def _sample_bytes(self) -> int:
+        return 4 * self.channels + 16
+
+    def grow(self, rows: int, most: int | None = None) -> None:
+        """Makes room for series 0 to `rows - 1`, and for some more, since more come; but not beyond `most`."""
+        if rows > len(self._written):
+            ahead = max(2 * len(self._written), 16)
+            size = max(rows, ahead if most is None else min(ahead, most))
+            for name in ("_values", "_time_us", "_offset", "_written", "_origin"):
+                setattr(self, name, grown(getattr(self, name), size))
+            self._time.grow(size)
+        self._rows = max(self._rows, rows)
+
+    def clear(self, rows: Int64Array) -> None:
+        """Gives rows to new series, of which nothing is known."""
+        self._written[rows] = self._origin[rows] = 0
+        self._time.clear(rows)
+
+    def restart(self) -> int:
+        """Starts every series afresh, as after a gap; returns how many had begun."""
+        begun = int((self._written[: self._rows] > self._origin[: self._rows]).sum())
+        self._origin = self._written.copy()
+        return begun
+
+    def append(self, taken: Samples | Windows, *, cut: bool = True) -> Appended:
+        """Takes samples in; returns the windows that they close (none, where `cut` is false).
+
+        A sample at or before its series' last one is late or a duplicate: dropped, counted, moves nothing.
+        """
+        assert isinstance(taken, Samples)
+        if len(taken) > self._round and np.bincount(taken.series).max() > self._round:
+            half = len(taken) // 2
+            first, second = self.append(taken[:half], cut=cut), self.append(taken[half:], cut=cut)
+            return first.followed_by(second)
+        ordered = self._time.order(taken)
+        position, index = self._add(ordered)
+        closing = self.closing(ordered, index) if cut else np.empty(0, dtype=np.int64)
+        closing = closing[np.argsort(ordered.place[closing])]
+        windows = self._read(ordered.samples, position, closing)
+        return Appended(windows, ordered.late, ordered.gaps, ordered.late_at)
+
+    def _add(self, ordered: Ordered) -> tuple[Int64Array, Int64Array]:
+        """Writes samples into their rings: the position of each there, and its index in its series."""
+        samples, firsts, lasts = ordered.samples, ordered.firsts, ordered.lasts
+        touched = samples.series[firsts]
+        position = np.arange(len(samples)) + np.repeat(self._written[touched] - firsts, lasts - firsts + 1)
+        origin = self._origins(ordered, position)
+        slot = position & (self.capacity - 1)
+        self._values[samples.series, slot] = samples.values
+        self._time_us[samples.series, slot] = samples.time_us
+        self._offset[samples.series, slot] = samples.offset
+        self._written[touched] = position[lasts] + 1
+        self._origin[touched] = origin[lasts]
+        return position, position - origin
+
+    def _origins(self, ordered: Ordered, position: Int64Array) -> Int64Array:
+        """The ring position of index 0 for each sample."""
+        origin = self._origin[ordered.samples.series]
+        if ordered.after_gap is None:
+            return origin
+        restarts = np.zeros(len(position), dtype=np.int64)
+        restarts[ordered.firsts] = ordered.firsts
+        newest = np.maximum.accumulate(np.where(ordered.after_gap, np.arange(len(position)), restarts))
+        return np.where(ordered.after_gap[newest], position[newest], origin)
+
+    def _read(self, samples: Samples, position: Int64Array, closing: Int64Array) -> Windows:
+        """The windows that the samples `closing` close, out of the rings."""
+        series, slot = samples.series[closing], position[closing]
+        first = (slot - self.length + 1) & (self.capacity - 1)
+        slots = (slot[:, None] + np.arange(1 - self.length, 1)) & (self.capacity - 1)
+        return Windows(
+            series=series,
+            values=self._values[series[:, None], slots],
+            start_us=self._time_us[series, first],
+            end_us=samples.time_us[closing],
+            first_offset=self._offset[series, first],
+            last_offset=samples.offset[closing],
+            last_index=samples.index[closing],
+        )
+
+    def snapshot(self, rows: Int64Array) -> Tails:
+        """What a checkpoint keeps of the series `rows`."""
+        index = self._written[rows] - self._origin[rows]
+        kept = np.minimum(index, self.length - 1)
+        series, slots = self._slots(rows, self._written[rows], kept)
+        return Tails(
+            index=index,
+            last_time_us=self._time.last_time_us[rows],
+            last_clock_us=self._time.last_clock_us[rows],
+            kept=kept,
+            values=self._values[series, slots],
+            time_us=self._time_us[series, slots],
+            offset=self._offset[series, slots],
+        )
+
+    def problem(self, tails: Tails, /) -> str:
+        """Why `tails` are no snapshot of such windows; empty where they are."""
+        if (tails.index < 0).any() or (tails.kept != np.minimum(tails.index, self.length - 1)).any():
+            return f"made with another window than {self.length} samples"
+        return ""
+
+    def restore(self, rows: Int64Array, tails: Tails) -> None:
+        """Puts back what `snapshot` returned."""
+        self.grow(int(rows.max(initial=-1)) + 1)
+        series, slots = self._slots(rows, tails.index, tails.kept)
+        self._values[series, slots] = tails.values
+        self._time_us[series, slots] = tails.time_us
+        self._offset[series, slots] = tails.offset
+        self._written[rows], self._origin[rows] = tails.index, 0
+        self._time.last_time_us[rows], self._time.last_clock_us[rows] = tails.last_time_us, tails.last_clock_us
+
+    def _slots(self, rows: Int64Array, written: Int64Array, kept: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """Series and ring slot of the last `kept` samples of each row, oldest first."""
+        back = np.repeat(np.cumsum(kept), kept) - np.arange(int(kept.sum()))
+        return np.repeat(rows, kept), (np.repeat(written, kept) - back) & (self.capacity - 1)
+
+
+def ring_capacity(length: int) -> int:
+    """Samples in a series' ring: a power of two, so that a slot is a mask; at least twice the window, so that some can
+    be written before the windows that they close are read.
+    """
+    return 1 << (2 * length - 1).bit_length()

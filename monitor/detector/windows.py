@@ -1,0 +1,138 @@
+"""Samples and windows as columns, and what becomes of a window's missing numbers: what all kinds of windows share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor.detector.arrays import BoolArray, Float32Array, Int64Array, StructOfArrays
+from monitor.detector.times import NEVER_US
+
+
+def sliding_windows(samples: Float32Array, length: int, hop: int) -> Float32Array:
+    """All windows of one series: (n, channels) -> (windows, length, channels), a read-only view."""
+    if len(samples) < length:
+        return np.empty((0, length, samples.shape[1]), dtype=samples.dtype)
+    view = np.lib.stride_tricks.sliding_window_view(samples, length, axis=0)[::hop]
+    return view.transpose(0, 2, 1)
+
+
+def mend_missing(windows: Float32Array, max_missing_ratio: float) -> tuple[Float32Array, Float32Array]:
+    """Windows as they go to the scorer: filled where little is missing, all NaN where too much is.
+
+    Args:
+        windows: (n, length, channels), left as it is.
+        max_missing_ratio: the share of a window's numbers that may be missing.
+
+    Returns:
+        the windows (the same array where nothing is missing) and each one's share of missing numbers, (n,).
+    """
+    missing = np.isnan(windows)
+    if not missing.any():
+        return windows, np.zeros(len(windows), dtype=np.float32)
+    ratio = missing.mean(axis=(1, 2), dtype=np.float32)
+    mended = windows.copy()
+    mended[ratio > np.float32(max_missing_ratio)] = np.nan
+    some = (ratio > 0) & (ratio <= np.float32(max_missing_ratio))
+    mended[some] = fill_missing(windows[some])
+    return mended, ratio
+
+
+def fill_missing(windows: Float32Array) -> Float32Array:
+    """Fills NaN along time, linearly, ends held; a channel that is missing throughout stays NaN.
+
+    Args:
+        windows: (n, length, channels), left as it is.
+    """
+    missing = np.isnan(windows)
+    filled = windows.copy()
+    times = np.arange(windows.shape[1])
+    for row, channel in np.argwhere(missing.any(axis=1)):
+        gaps = missing[row, :, channel]
+        if not gaps.all():
+            filled[row, gaps, channel] = np.interp(times[gaps], times[~gaps], windows[row, ~gaps, channel])
+    return filled
+
+
+@dataclass(frozen=True, slots=True)
+class Samples(StructOfArrays):
+    """Samples in log order, as columns of length n.
+
+    `series` numbers a series (a row of the windower), `values` is (n, channels) float32 with NaN for missing numbers.
+    `time_us` is when a sample was taken, `clock_us` what its order in the series is judged by; `ties` allows it the
+    same clock as the sample before. `offset` and `index` say which record a sample came from, and its place in it.
+    `hole` (None: no sample is one) marks those of records that were refused: nothing is known of them but that they
+    were there, so they are missing numbers, and never the first of a series. One whose `time_us` is `NO_TIME` stands
+    right behind the series' last sample, and moves no time.
+    """
+
+    series: Int64Array
+    values: Float32Array
+    time_us: Int64Array
+    clock_us: Int64Array
+    ties: BoolArray
+    offset: Int64Array
+    index: Int64Array
+    hole: BoolArray | None = None
+
+    def in_log_order(self) -> Samples:
+        """The same samples, by the offset of their record."""
+        return self[np.argsort(self.offset, kind="stable")]
+
+
+@dataclass(frozen=True, slots=True)
+class Windows(StructOfArrays):
+    """Windows in the log order of their closing samples, as columns of length m; `values` is (m, length, channels)."""
+
+    series: Int64Array
+    values: Float32Array
+    start_us: Int64Array
+    end_us: Int64Array
+    first_offset: Int64Array
+    last_offset: Int64Array
+    last_index: Int64Array
+
+    @property
+    def offset(self) -> Int64Array:
+        """The records that close them, as samples have it."""
+        return self.last_offset
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of some samples. `late_at`: series and offset of one that was too late."""
+
+    windows: Windows
+    late: int
+    gaps: int
+    late_at: tuple[int, int] | None = None
+
+    def followed_by(self, later: Appended) -> Appended:
+        """What became of these samples and of those after them."""
+        windows = Windows.concatenate([self.windows, later.windows])
+        return Appended(windows, self.late + later.late, self.gaps + later.gaps, later.late_at or self.late_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Tails:
+    """All that the next windows of m series need: a checkpoint's content, as columns.
+
+    `index` (m,) numbers the next sample, `last_time_us` and `last_clock_us` (m,) belong to the last one; `kept` (m,) is
+    how many samples follow for each: `values` (sum of kept, channels), `time_us`, `offset`.
+    """
+
+    index: Int64Array
+    last_time_us: Int64Array
+    last_clock_us: Int64Array
+    kept: Int64Array
+    values: Float32Array
+    time_us: Int64Array
+    offset: Int64Array
+
+    @classmethod
+    def nothing(cls, count: int, channels: int) -> Tails:
+        """The tails of `count` series of which no sample is remembered."""
+        never, none = np.full(count, NEVER_US, dtype=np.int64), np.empty(0, dtype=np.int64)
+        zeros = np.zeros(count, dtype=np.int64)
+        return cls(zeros, never, never, zeros, np.empty((0, channels), dtype=np.float32), none, none)

@@ -89,7 +89,7 @@ class RingWindower(ABC):
             return first.followed_by(second)
         ordered = self._time.order(taken)
         position, index = self._add(ordered)
-        closing = self.closing(ordered, index) if cut else np.empty(0, dtype=np.int64)
+        closing = self.closing(ordered, index)[: None if cut else 0]
         closing = closing[np.argsort(ordered.place[closing])]
         windows = self._read(ordered.samples, position, closing)
         return Appended(windows, ordered.late, ordered.gaps, ordered.late_at)

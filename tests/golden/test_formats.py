@@ -16,7 +16,8 @@ from monitor.backends.abstract import NO_STATE, Damaged, Position, RecordColumns
 from monitor.backends.kafka.position import decode_position, encode_position
 from monitor.deadletters import DeadLetter
 from monitor.detector.decision import Incident
-from monitor.detector.windowing import NEVER_US, Tails
+from monitor.detector.times import NEVER_US
+from monitor.detector.windows import Tails
 from monitor.errors import Reason
 from monitor.state import UNKNOWN_US, Checkpoint, Mark
 from monitor.wire import StreamTime
@@ -86,8 +87,8 @@ def letter_of_a_batch() -> DeadLetter:
 
 WRITTEN: dict[str, Callable[[], bytes | None]] = {
     "snapshot-v2.msgpack": lambda: shard(Checkpoint(SERIES, SEEN_US, TAILS)),
-    "snapshot-of-records-v2.msgpack": lambda: shard(Checkpoint(SERIES, SEEN_US, state.no_tails(3, len(CHANNELS)))),
-    "snapshot-of-nothing-v2.msgpack": lambda: shard(Checkpoint([], SEEN_US[:0], state.no_tails(0, len(CHANNELS)))),
+    "snapshot-of-records-v2.msgpack": lambda: shard(Checkpoint(SERIES, SEEN_US, Tails.nothing(3, len(CHANNELS)))),
+    "snapshot-of-nothing-v2.msgpack": lambda: shard(Checkpoint([], SEEN_US[:0], Tails.nothing(0, len(CHANNELS)))),
     "incident-open-v1.json": lambda: state.encode_incident(OPEN),
     "incident-opening-v1.json": lambda: state.encode_incident(OPENING),
     "time-v1.json": time_record,
@@ -103,9 +104,9 @@ def test_what_is_written_is_what_was(name: str) -> None:
     assert WRITTEN[name]() == golden(name)
 
 
-def read(name: str, *, length: int | None) -> Checkpoint:
+def read(name: str, channels: list[str] | None) -> Checkpoint:
     records = [StateRecord(b"windows/plant.pumps/31/0", b"another's"), StateRecord(SHARD_KEY, golden(name))]
-    return state.decode_checkpoint(ME, MARK.offset, records, length=length, channels=CHANNELS)
+    return state.decode_checkpoint(ME, MARK.offset, records, channels)
 
 
 def check_tails(found: Tails, expected: Tails) -> None:
@@ -115,7 +116,7 @@ def check_tails(found: Tails, expected: Tails) -> None:
 
 
 def test_a_snapshot_is_read() -> None:
-    found = read("snapshot-v2.msgpack", length=4)
+    found = read("snapshot-v2.msgpack", CHANNELS)
     assert found.series == SERIES
     assert found.seen_us.tolist() == SEEN_US.tolist()
     check_tails(found.tails, TAILS)
@@ -124,7 +125,7 @@ def test_a_snapshot_is_read() -> None:
 
 def test_a_snapshot_of_version_1_is_read() -> None:
     """It did not say when a series was seen last: the one whose last sample is oldest comes first."""
-    found = read("snapshot-v1.msgpack", length=4)
+    found = read("snapshot-v1.msgpack", CHANNELS)
     order = [2, 0, 1]
     assert found.series == [SERIES[row] for row in order]
     assert found.seen_us.tolist() == [UNKNOWN_US] * 3
@@ -137,10 +138,10 @@ def test_a_snapshot_of_version_1_is_read() -> None:
     ("name", "series"), [("snapshot-of-records-v2.msgpack", SERIES), ("snapshot-of-nothing-v2.msgpack", [])]
 )
 def test_a_snapshot_without_windows_is_read(name: str, series: list[bytes]) -> None:
-    found = read(name, length=None)
+    found = read(name, None)
     assert found.series == series
     assert found.seen_us.tolist() == SEEN_US.tolist()[: len(series)]
-    check_tails(found.tails, state.no_tails(len(series), len(CHANNELS)))
+    check_tails(found.tails, Tails.nothing(len(series), len(CHANNELS)))
 
 
 @pytest.mark.parametrize(("name", "expected"), [("incident-open-v1.json", OPEN), ("incident-opening-v1.json", OPENING)])

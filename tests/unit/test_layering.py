@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from monitor.detector.windowing import KINDS
+
 ROOT = Path(__file__).resolve().parents[2]
 # What the pure core may use besides the standard library's pure parts
 CORE = {"numpy", "jax", "flax", "safetensors", "msgspec", "monitor.detector", "monitor.errors"}
@@ -88,6 +90,14 @@ def test_training(name: str, path: Path) -> None:
         allowed |= TOPIC_READING
     strangers = {i for i in ours if not within(i, allowed) and i not in ("monitor", "monitor.__version__")}
     assert not strangers, f"{name} is a client of the shared core, not of the daemon"
+
+
+@pytest.mark.parametrize("path", [p for _, p in MONITOR + TRAINING], ids=lambda p: p.name)
+def test_nobody_asks_which_kind_of_window_it_is(path: Path) -> None:
+    """They ask its row of `windowing.KINDS`, so that another kind is one row more."""
+    compared = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Compare)]
+    constants = {each.value for node in compared for each in ast.walk(node) if isinstance(each, ast.Constant)}
+    assert not constants & KINDS.keys()
 
 
 @pytest.mark.parametrize("path", [p for _, p in MONITOR + TRAINING], ids=lambda p: p.name)

@@ -94,6 +94,7 @@ class Daemon:
         self._vitals = vitals
         self._vitals.health.ready_age_s = config.limits.ready_age_ms / 1000
         self._vitals.health.answered_s = backend.answered_s
+        self._vitals.health.troubles = backend.troubles
         self._complaints = Complaints()
         self._stop = threading.Event()
         self._wait = wait or self._stop.wait

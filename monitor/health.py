@@ -6,7 +6,7 @@ what time it is (monotonic clock, seconds), so that a loop that stands still is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from monitor.backends.abstract import Progress, TopicPartition
@@ -29,6 +29,7 @@ class Health:
     working: bool = False
     holds: dict[str, str] = field(default_factory=dict)
     answered_s: Callable[[], float | None] = lambda: None
+    troubles: Callable[[], Sequence[str]] = tuple
 
     def observe(self, progress: Mapping[TopicPartition, Progress], restoring: int) -> None:
         """What the loop sees now; it is between joining and leaving."""
@@ -47,8 +48,8 @@ class Health:
     def why_not_ready(self, now: float) -> list[str]:
         """Empty where every partition was committed, or known to be at its end, within the age."""
         if not self.working or not (self.progress or self.restoring):
-            return ["no partition is being read yet", *self._silence(now)]
-        reasons = list(self.holds.values())
+            return ["no partition is being read yet", *self.troubles(), *self._silence(now)]
+        reasons = [*self.holds.values(), *self.troubles()]
         if self.restoring:
             reasons.append(f"{self.restoring} partitions wait to be restored")
         return [*reasons, *self._overdue(now), *self._silence(now)]

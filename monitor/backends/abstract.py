@@ -307,6 +307,9 @@ class Backend(Protocol):
     def answered_s(self) -> float | None:
         """When the log last answered a question (monotonic clock, seconds); None: never. From any thread."""
 
+    def troubles(self) -> Sequence[str]:
+        """What of our input is not there though the log answers, in words: topics, leaders. From any thread."""
+
     def clock_ahead_s(self) -> float | None:
         """This machine's clock minus the log's, in seconds, at least; None where it is not known. Never blocks."""
 

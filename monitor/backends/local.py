@@ -250,6 +250,10 @@ class LocalBackend:
         """Memory always answers."""
         return self._clock()
 
+    def troubles(self) -> list[str]:
+        """Input topics that are not there."""
+        return [f"input topic {topic} is not there" for topic in self.topics if not self._log.partitions(topic)]
+
     def clock_ahead_s(self) -> float | None:
         """There is one clock only."""
         return None

@@ -371,6 +371,26 @@ class BackendContract:
         assert [row[0] for row in turns.rows[stuck]] == [row[0] for row in turns.rows[other]] == [0]
         assert turns.backend.progress()[stuck].stalls == 0
 
+    @pytest.mark.parametrize("others", [1, 0])
+    def test_an_input_topic_that_is_gone_is_said(
+        self, cluster: Cluster, start: Callable[..., Turns], others: int
+    ) -> None:
+        """Also where it was the only one: somebody answers, so contact is not what is lost."""
+        topics = [cluster.input, f"{cluster.name}.other"][: 1 + others]
+        for topic in topics:
+            cluster.create(topic, 1)
+        turns = start(input={"topics": topics}, limits={"ready_age_ms": 1_000})
+        turns.until(lambda: len(turns.owned) == len(topics))
+        assert turns.backend.troubles() == []
+        gone = topics[-1]
+        cluster.delete(gone, turns.backend)
+        turns.until(lambda: len(turns.owned) == others and bool(turns.backend.troubles()))
+        (trouble,) = turns.backend.troubles()
+        assert trouble.startswith(f"input topic {gone} is not there")
+        assert (turns.backend.answered_s() or 0) > time.monotonic() - 1.0
+        cluster.create(gone, 1)
+        turns.until(lambda: len(turns.owned) == len(topics) and not turns.backend.troubles(), recover=True)
+
     def test_a_stall_is_found_under_a_backlog(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
         """As the daemon works one off: everything is held back while it decides, and resumed for one poll."""
         cluster.create(cluster.input, 2)

@@ -44,11 +44,15 @@ class KafkaCluster(Cluster):
         self._tell(backends)
 
     def recreate(self, partitions: int, *backends: Backend) -> None:
-        delete_topic(self.bootstrap, self.input)
-        with self._admin() as admin:
-            while admin.describe_topics([self.input])[0]["error_code"] == 0:
-                time.sleep(0.05)
+        self.delete(self.input)
         self.create(self.input, partitions)
+        self._tell(backends)
+
+    def delete(self, topic: str, *backends: Backend) -> None:
+        delete_topic(self.bootstrap, topic)
+        with self._admin() as admin:
+            while admin.describe_topics([topic])[0]["error_code"] == 0:
+                time.sleep(0.05)
         self._tell(backends)
 
     def _tell(self, backends: Sequence[Backend]) -> None:

@@ -32,6 +32,10 @@ class LocalCluster(Cluster):
     def recreate(self, partitions: int, *backends: Backend) -> None:
         self.log.create_topic(self.input, partitions)
 
+    def delete(self, topic: str, *backends: Backend) -> None:
+        self.log.delete_topic(topic)
+        self.log.rebalance(self.name)
+
     def expire(self) -> None:
         self.log.positions[self.name].clear()
 

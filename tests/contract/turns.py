@@ -62,6 +62,10 @@ class Cluster(ABC):
         """Deletes the input topic and makes it again; the backends hear of it soon."""
 
     @abstractmethod
+    def delete(self, topic: str, *backends: Backend) -> None:
+        """Deletes a topic; the backends hear of it soon."""
+
+    @abstractmethod
     def expire(self) -> None:
         """Lets the group's offsets expire. No member may be there."""
 

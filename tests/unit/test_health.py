@@ -85,6 +85,15 @@ def test_others_may_hold_readiness_back() -> None:
     assert made.why_not_ready(NOW) == []
 
 
+def test_what_the_log_lacks_is_a_reason() -> None:
+    made = health(p0=WATCHED)
+    made.troubles = lambda: ["input topic b is not there"]
+    assert made.why_not_ready(NOW) == ["input topic b is not there"]
+    assert made.why_not_live(NOW, progressed_s=NOW) == []
+    made.observe({}, restoring=0)
+    assert made.why_not_ready(NOW) == ["no partition is being read yet", "input topic b is not there"]
+
+
 def test_silence_of_the_brokers() -> None:
     made = health(p0=replace(WATCHED, assured_s=NOW + 30))
     assert (made.connected(NOW), made.silent_s(NOW)) == (True, 0.0)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from kafka.errors import KafkaTimeoutError
 
+from monitor.backends.abstract import TopicPartition
 from monitor.backends.kafka import sentinel
 from monitor.backends.kafka.sentinel import REFUSED_S, Sentinel
 from monitor.config import Config
@@ -14,6 +15,7 @@ from monitor.errors import ConfigError
 
 REFUSAL = ConfigError("Kafka at here: the credentials are refused")
 ROUND_S = 3.0
+ONE, TWO = TopicPartition("telltale.input", 0), TopicPartition("telltale.input", 1)
 
 
 class Brokers:
@@ -22,23 +24,33 @@ class Brokers:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
         self.answering = True
+        self.leaders: dict[str, dict[int, int]] = {"telltale.input": {0: 1, 1: 1}}
         self._cluster = self
         monkeypatch.setattr(sentinel, "time", self)
         monkeypatch.setattr(sentinel, "connect", lambda *_: self)
         monkeypatch.setattr(sentinel, "check_access", self.check_access)
+        monkeypatch.setattr(sentinel, "_refresh", self.refresh)
         self.sentinel = Sentinel(Config())
         self.sentinel._started_s = self.now
+        self.sentinel.watch([ONE, TWO])
 
     def monotonic(self) -> float:
         return self.now
 
-    def leader_for_partition(self, _: Any) -> int:
-        return 1
-
-    def end_offsets(self, partitions: list[Any], *, timeout_ms: int) -> dict[Any, int]:
+    def refresh(self, *_: Any) -> None:
         if not self.answering:
-            raise KafkaTimeoutError(f"nothing for {timeout_ms} ms")
-        return dict.fromkeys(partitions, 0)
+            raise KafkaTimeoutError("nothing")
+
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        return set(self.leaders[topic]) if topic in self.leaders else None
+
+    def leader_for_partition(self, partition: Any) -> int | None:
+        return self.leaders.get(partition.topic, {}).get(partition.partition)
+
+    def end_offsets(self, partitions: list[Any], **_: Any) -> dict[Any, int]:
+        self.refresh()
+        assert all(self.leader_for_partition(each) == 1 for each in partitions), "that would only time out"
+        return dict.fromkeys(partitions, 7)
 
     def check_access(self, _: Any) -> str:
         raise REFUSAL
@@ -79,3 +91,29 @@ def test_a_refusal_that_nobody_took_up_ends_with_the_next_answer(brokers: Broker
     assert brokers.sentinel.refused is REFUSAL
     brokers.rounds(ROUND_S, answering=True)
     assert brokers.sentinel.refused is None
+
+
+def test_a_partition_without_a_leader_is_said_and_hides_nothing_of_others(
+    brokers: Brokers, caplog: pytest.LogCaptureFixture
+) -> None:
+    brokers.leaders["telltale.input"][1] = -1
+    brokers.rounds(ROUND_S, answering=True)
+    assert brokers.sentinel.take().keys() == {ONE}
+    assert brokers.sentinel.troubles() == [], "an election may be under way"
+    brokers.rounds(30, answering=True)
+    assert brokers.sentinel.troubles() == ["1 of our partitions have no leader: telltale.input-1"]
+    brokers.leaders["telltale.input"][1] = 1
+    brokers.rounds(30, answering=True)
+    assert brokers.sentinel.troubles() == []
+    assert [record.message for record in caplog.records] == ["Input can't be read.", "Input can be read again."]
+
+
+def test_a_topic_that_is_gone_is_no_silence(brokers: Brokers, caplog: pytest.LogCaptureFixture) -> None:
+    brokers.rounds(30, answering=True)
+    brokers.leaders.clear()
+    brokers.rounds(120, answering=True)
+    assert brokers.sentinel.troubles() == ["input topic telltale.input is not there, or we may not see it"]
+    assert brokers.sentinel.answered_s == brokers.now - ROUND_S
+    assert [record.message for record in caplog.records] == ["Input can't be read."]
+    brokers.rounds(30, answering=False)
+    assert brokers.sentinel.troubles(), "while nobody answers it is as it was said last"

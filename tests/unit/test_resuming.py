@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -234,6 +235,22 @@ def test_a_topic_that_is_new_to_the_group_begins_by_input_start_whatever_state_o
         Daemon(config, LocalBackend(log, config), processor, SCORER, telemetry, vitals).run(until_caught_up=True)
     assert processor.counts.records == {"old": 9}, "what was in the other topic before is not read"
     assert log.positions["telltale"][TopicPartition("new", 0)].offset == 18
+
+
+def test_a_topic_that_is_deleted_while_we_run_ends_readiness() -> None:
+    log = LocalLog({"a": 1, "b": 1})
+    config = make_config(input={"topics": ["a", "b"]})
+    processor, vitals = make_processor(config, ARTIFACT), Vitals()
+    telemetry = Telemetry(vitals, lambda: processor.counts, {}, 1.0)
+    backend = LocalBackend(log, config)
+    daemon = Daemon(config, backend, processor, SCORER, telemetry, vitals)
+    backend.start()
+    daemon.turn()
+    assert vitals.health.why_not_ready(time.monotonic()) == []
+    log.delete_topic("b")
+    log.rebalance("telltale")
+    daemon.turn()
+    assert vitals.health.why_not_ready(time.monotonic()) == ["input topic b is not there"]
 
 
 def test_an_offset_that_a_tool_set_starts_windows_empty_and_keeps_incidents() -> None:

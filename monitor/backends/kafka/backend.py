@@ -316,8 +316,12 @@ class KafkaBackend:
         return self._tracker.snapshot()
 
     def answered_s(self) -> float | None:
-        """When a broker last answered where a partition ends. Never blocks, from any thread."""
+        """When a broker last answered a question of the sentinel's. Never blocks, from any thread."""
         return self._sentinel.answered_s
+
+    def troubles(self) -> list[str]:
+        """Input topics that are not there, and partitions without a leader. Never blocks, from any thread."""
+        return self._sentinel.troubles()
 
     def clock_ahead_s(self) -> float | None:
         """This machine's clock minus the brokers', as the last commit showed it. Never blocks."""

@@ -1,7 +1,8 @@
 """Asks the brokers where our partitions end, beside whoever reads them.
 
 Rules of this file: a thread and a client of its own, so that what it says can't be wrong together with what it is
-compared with. It answers two questions: where does each partition end, and does anybody answer at all.
+compared with. It answers three questions: where does each partition end, does anybody answer at all, and if so, what
+of our input is not there.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -28,9 +29,31 @@ from monitor.errors import ConfigError, TelltaleError
 _log = logging.getLogger(__name__)
 _LONGEST_INTERVAL_S = 3.0
 _ASK_TIMEOUT_MS = settings.SENTINEL_REQUEST_TIMEOUT_MS
+_METADATA_TIMEOUT_MS = 1_000
 _JOIN_TIMEOUT_S = 1.0
 # Refused at every attempt for so long: no broker that is being restarted, nor a password that is being changed.
 REFUSED_S = 60.0
+# What the client says of a partition that it does not know, and of one without a leader.
+_NOBODY = frozenset({None, -1})
+
+
+class _Troubles:
+    """What is wrong, by a name for each: it counts once it has lasted, and is said once, as is its end."""
+
+    def __init__(self, lasting_s: float) -> None:
+        self._lasting_s = lasting_s
+        self._since_s: dict[str, float] = {}
+        self.said: Mapping[str, str] = {}
+
+    def found(self, troubles: Mapping[str, str], now: float) -> None:
+        """These and no others are there now."""
+        self._since_s = {name: self._since_s.get(name, now) for name in troubles}
+        lasting = {name: said for name, said in troubles.items() if now - self._since_s[name] >= self._lasting_s}
+        for name in lasting.keys() - self.said.keys():
+            _log.error("Input can't be read.", extra={"reason": lasting[name]})
+        for name in self.said.keys() - lasting.keys():
+            _log.warning("Input can be read again.", extra={"was": self.said[name]})
+        self.said = lasting
 
 
 class Sentinel:
@@ -51,6 +74,7 @@ class Sentinel:
         self._lost = False
         self._lost_since_s = 0.0
         self._reason = ""
+        self._troubles = _Troubles(self._silence_s)
         self._refused_since_s: float | None = None
         self.answered_s: float | None = None
         self.refused: ConfigError | None = None  # why no broker lets us in any more
@@ -73,6 +97,10 @@ class Sentinel:
         with self._lock:
             answers, self._answers = self._answers, {}
         return answers
+
+    def troubles(self) -> list[str]:
+        """What of our input is not there, though brokers answer. Never blocks, from any thread."""
+        return list(self._troubles.said.values())
 
     def close(self) -> None:
         """Stops asking. Waits a second at most: a question under way ends by itself, with its client."""
@@ -111,22 +139,44 @@ class Sentinel:
             self._reason = str(error) if isinstance(error, TelltaleError) else named(error)
 
     def _ask(self, consumer: Any) -> None:
-        """One question for each leader, so that a broker that is away hides nothing of the others."""
+        """What is there; then one question for each leader, so that a broker that is away hides nothing of the others.
+
+        Who has no leader is not asked for: that would only time out.
+        """
+        asked_s = time.monotonic()
+        with self._going_on():
+            _refresh(consumer, self._config.input.topics)
+            self._answered(asked_s)
+            self._troubles.found(self._missing(consumer._cluster), asked_s)
         leaders: dict[Any, list[Any]] = defaultdict(list)
-        for partition in self._watched or [TopicPartition(self._config.input.topics[0], 0)]:
-            asked = KafkaPartition(*partition)
-            leaders[consumer._cluster.leader_for_partition(asked)].append(asked)
-        for partitions in leaders.values():
+        for partition in map(KafkaPartition._make, self._watched):
+            leaders[consumer._cluster.leader_for_partition(partition)].append(partition)
+        for leader in leaders.keys() - _NOBODY:
             asked_s = time.monotonic()
             try:
-                ends = consumer.end_offsets(partitions, timeout_ms=_ASK_TIMEOUT_MS)
+                ends = consumer.end_offsets(leaders[leader], timeout_ms=_ASK_TIMEOUT_MS)
             except KafkaError as error:
                 self._reason = named(error)
                 continue
-            self.answered_s = asked_s
-            self._refused_since_s = self.refused = None  # who is answered is let in
+            self._answered(asked_s)
             with self._lock:
                 self._answers |= {TopicPartition(*partition): (int(end), asked_s) for partition, end in ends.items()}
+
+    def _answered(self, asked_s: float) -> None:
+        self.answered_s = asked_s
+        self._refused_since_s = self.refused = None  # who is answered is let in
+
+    def _missing(self, cluster: Any) -> dict[str, str]:
+        troubles = {
+            topic: f"input topic {topic} is not there, or we may not see it"
+            for topic in self._config.input.topics
+            if not cluster.partitions_for_topic(topic)
+        }
+        without = [each for each in sorted(self._watched) if cluster.leader_for_partition(KafkaPartition(*each)) == -1]
+        if without:
+            named = ", ".join(map(str, without[:3])) + (", ..." if len(without) > 3 else "")
+            troubles["leaders of partitions"] = f"{len(without)} of our partitions have no leader: {named}"
+        return troubles
 
     def _ask_why(self) -> None:
         """Whether a broker is there and refuses us, as after a change of password: no client would say so (D17).
@@ -161,6 +211,17 @@ class Sentinel:
 
     def _servers(self) -> str:
         return ",".join(self._config.kafka.bootstrap_servers)
+
+
+def _refresh(consumer: Any, topics: Collection[str]) -> None:
+    """Asks some broker for the topics' partitions and leaders; raises KafkaError where none answers in time."""
+    cluster, manager = consumer._cluster, consumer._client._manager
+    cluster.set_topics(topics)
+
+    async def ask() -> None:
+        await manager.wait_for(manager.call_soon(cluster.refresh_metadata), _METADATA_TIMEOUT_MS)
+
+    manager.run(ask)
 
 
 def _close(consumer: Any) -> None:

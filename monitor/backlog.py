@@ -225,6 +225,10 @@ class Workload:
         self._backlog.drop(partition)
         self._slice = [columns for columns in self._slice if columns.partition != partition]
 
+    def leave(self, partition: TopicPartition) -> None:
+        """Forgets what no slice has taken yet of a partition that stays ours."""
+        self._backlog.drop(partition)
+
     def drop_waiting(self) -> None:
         """Forgets what no slice has taken yet."""
         self._backlog.clear()

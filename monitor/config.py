@@ -140,9 +140,10 @@ class Input(Section):
         "latest",
         description="Where a group that never was here begins: latest, earliest, or an RFC 3339 time.",
     )
-    beyond_end: Literal["stop", "end", "beginning"] = Field(
-        "stop",
-        description="What to do where a log ends before the group's offset: stop, or go on at its end/beginning.",
+    beyond_end: Literal["hold", "stop", "end", "beginning"] = Field(
+        "hold",
+        description="Where a log ends before the group's offset. hold: leave that partition alone, not ready, and tell "
+        "once a minute, while the others go on; stop: end; or go on at its end or beginning.",
     )
     max_record_bytes: int = Field(1_048_576, ge=1, description="A larger record goes to the dead letters.")
     max_batch_bytes: int = Field(
@@ -151,8 +152,9 @@ class Input(Section):
     damaged_batches: Literal["auto", "stop", "skip"] = Field(
         "auto",
         description="At a batch of records that can't be read. skip: a dead letter for it, and on behind it; stop: "
-        "commit all before it and end; auto: stop where its bytes are not those that were written (another replica may "
-        "hold them), skip what its sender made unreadable.",
+        "commit all before it and end; auto: skip what its sender made unreadable, and hold the partition where the "
+        "bytes are not those that were written (another replica may hold them): it is left alone, not ready, and told "
+        "of once a minute, while the others go on.",
     )
     max_samples_per_record: int = Field(10_000, ge=1, description="A longer chunk goes to the dead letters.")
     max_series: int | None = Field(

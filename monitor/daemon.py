@@ -11,11 +11,11 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
-from monitor import alerts, damage, deadletters, state
+from monitor import alerts, damage, deadletters, holds, state
 from monitor.backends.abstract import (
     AbortedError,
     Assigned,
@@ -32,7 +32,8 @@ from monitor.checkpointing import SEND_BYTES_PER_S, CheckpointSchedule
 from monitor.complaints import Complaints
 from monitor.config import Config, start_timestamp_ms
 from monitor.detector.scoring import Scorer
-from monitor.errors import BackendError
+from monitor.errors import BackendError, PartitionError
+from monitor.holds import Hold
 from monitor.processor import Outputs, Processor
 from monitor.resuming import How, Resumed
 from monitor.telemetry import Telemetry, Vitals
@@ -100,7 +101,9 @@ class Daemon:
         self._wait = wait or self._stop.wait
         self._arriving: deque[TopicPartition] = deque()  # ours, to be restored
         self._paused: set[TopicPartition] = set()
-        self._held: set[TopicPartition] = set()
+        self._not_taken: dict[TopicPartition, Hold] = {}  # ours, but they can't be taken over
+        self._held: set[TopicPartition] = set()  # they among them
+        self._saying = holds.Saying()
         self._checkpoints = CheckpointSchedule(config.limits.checkpoint_interval_ms / 1000)
         self._doubt: AbortedError | None = None
         self._told_damage = damage.Telling()
@@ -145,7 +148,7 @@ class Daemon:
                     "lost"
                 )
             if self._processor.stopped is not None:
-                raise damage.error(*self._processor.stopped, self._config)
+                raise holds.error(*self._processor.stopped, self._config)
         finally:
             gc.enable()
             gc.unfreeze()
@@ -167,7 +170,7 @@ class Daemon:
             self._take_over_next()
             self._workload.add(c for c in poll.columns if c.partition in self._processor.partitions)
             self._work()
-            self._hold_refused()
+            self._hold()
         except AbortedError as error:
             self._doubt = error
         self._look_around()
@@ -191,28 +194,34 @@ class Daemon:
             self._backend.resume(sorted(self._paused - self._held))
             self._paused.intersection_update(self._held)
 
-    def _hold_refused(self) -> None:
-        """Leaves a partition alone whose records are refused as if it were not they that are wrong."""
-        held = self._processor.held
-        for partition in held.keys() - self._held:
+    def _hold(self) -> None:
+        """Leaves partitions alone that somebody must see to, says so, and is not ready; see `holds`."""
+        if self._processor.stopped is not None:
+            return  # the daemon ends, and says why
+        halts, withheld = self._processor.held, self._processor.withheld
+        found = {name: holds.explained(name, halt, self._config) for name, halt in halts.items()}
+        for partition in halts.keys() - self._held:
             self._backend.pause([partition])
             self._paused.add(partition)
-            self._workload.drop(partition)
-            log.error(
-                "Partition held: nothing of it is committed. Correct model.artifact, input.format or what else is "
-                "wrong, and start again: no record is lost. If it is the records that are wrong, set "
-                "input.max_refused_ratio = 1 and start again: they go to the dead letters.",
-                partition=str(partition),
-                reason=held[partition],
-            )
-        self._held, self._vitals.held = set(held), len(held)
-        self._vitals.health.holds.pop("refused", None)
-        if withheld := self._processor.withheld:
-            said = "; ".join(
-                f"{partition} is {'held' if partition in held else 'not committed'}: {why}"
-                for partition, why in sorted(withheld.items())
-            )
-            self._vitals.health.holds["refused"] = said
+            self._workload.leave(partition)
+        found |= self._not_taken
+        self._held, self._vitals.held = set(found), len(found)
+        self._vitals.health.holds.pop("held", None)
+        reasons = {name: f"not committed: {why}" for name, why in withheld.items()}
+        reasons |= {name: f"held: {hold.reason}" for name, hold in found.items()}
+        if reasons:
+            self._vitals.health.holds["held"] = holds.not_ready(reasons)
+        self._say_held(self._saying.due(found, self._clock()))
+
+    def _say_held(self, due: Sequence[holds.Due]) -> None:
+        """Says what is held; and where that is not new, tries again what may have been put right meanwhile."""
+        for partition, hold, _ in due[: holds.MOST_LINES]:
+            text = "Partition held; the others go on."
+            log.error(text, partition=str(partition), reason=hold.reason, remedy=hold.remedy, held=len(self._held))
+        for partition, hold, first in due:
+            if hold.again and not first:
+                self._forget(partition)
+                self._arriving.append(partition)
 
     def _apply(self, poll: Poll) -> None:
         for event in poll.events:
@@ -226,16 +235,26 @@ class Daemon:
         """Takes partitions over for a second at most: between polls the group must hear of us, and we of signals."""
         deadline = self._clock() + TAKE_OVER_S
         while self._arriving:
-            self._take_over(self._arriving[0])
+            partition = self._arriving[0]
+            try:
+                self._take_over(partition)
+            except PartitionError as error:
+                self._not_taken[partition] = Hold(error.reason, error.remedy, error.again)
             self._arriving.popleft()
+            if self._again and not self._arriving:
+                log.info("Restored after a commit in doubt.", partitions=len(self._again))
+                self._again.clear()
             if self._clock() >= deadline:
                 break
 
     def _take_over(self, partition: TopicPartition) -> None:
+        if partition in self._not_taken and not self._not_taken[partition].again:
+            return
         started = self._clock()
         restored = self._backend.restore(partition)
         start = self._start_offset(partition, restored)
         resumed = self._processor.assign(partition, restored, start)
+        self._not_taken.pop(partition, None)
         self._say_how(partition, resumed, restored)
         # Committed at once where it begins elsewhere than at the last commit, so that a crash now does not.
         self._checkpoints.begin(partition, self._clock(), at_once=resumed.irregular)
@@ -248,9 +267,6 @@ class Daemon:
             replayed=resumed.live_from - resumed.begin,
             restore_ms=round((self._clock() - started) * 1000),
         )
-        if self._again and len(self._arriving) == 1:
-            log.info("Restored after a commit in doubt.", partitions=len(self._again))
-            self._again.clear()
 
     def _say_how(self, partition: TopicPartition, resumed: Resumed, restored: Restored) -> None:
         self._vitals.resumed[resumed.how.value] += 1
@@ -285,6 +301,7 @@ class Daemon:
         self._workload.drop(partition)
         self._paused.discard(partition)
         self._held.discard(partition)
+        self._not_taken.pop(partition, None)
         if partition in self._arriving:
             self._arriving.remove(partition)
         self._checkpoints.forget(partition)

@@ -66,6 +66,19 @@ class BackendError(TelltaleError):
     retriable = True
 
 
+class PartitionError(ConfigError):
+    """One partition can't be taken over until somebody acts; the others can.
+
+    `again`: trying again is right, whatever has happened meanwhile.
+    """
+
+    def __init__(self, reason: str, remedy: str, *, again: bool = True) -> None:
+        super().__init__(f"{reason}; {remedy}")
+        self.reason = reason
+        self.remedy = remedy
+        self.again = again
+
+
 class FencedError(ConfigError):
     """Another daemon runs under this one's identity; going on would start a fencing war."""
 

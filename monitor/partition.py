@@ -36,6 +36,20 @@ class Example:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Why nothing more of a partition is taken in: a damaged batch, or that its records are refused, and since where.
+
+    What lies before offset `committed` is committed, or is with the next commit; nothing from there on ever is.
+    `refused_from` is the offset of the first refused record that made it so, None where no record was accepted.
+    """
+
+    why: str
+    committed: int
+    damaged: Damaged | None = None
+    refused_from: int | None = None
+
+
 @dataclass(slots=True)
 class Counts:
     """Everything that happened since the start, for telemetry. Only live records count, not those read again."""
@@ -143,7 +157,8 @@ class PartitionState:
         """A partition's state as far as the log remembers it and it can be followed; `resuming` says where it goes on.
 
         Raises:
-            ConfigError: the log ends before the group's position, and `input.beyond_end` says to stop.
+            PartitionError: the log ends before the group's position, and `input.beyond_end` says to hold.
+            ConfigError: the same, and it says to stop.
         """
         mark = state.newest_mark(name, restored.state)
         known = state.knows(name, restored.state)
@@ -218,6 +233,16 @@ class PartitionState:
     def _stand_at(self, offset: int) -> None:
         self.offset = self.read_to = self.live_from = self._replay_from = offset
         self._time_at = (offset, StreamTime())
+
+    @property
+    def halt(self) -> Halt | None:
+        """Why nothing more is taken in; None where it is."""
+        if not self.refusals.why and self.stopped_at is None:
+            return None
+        committed = self.offset
+        if self.refusals.withheld:
+            committed = self.committed_offset if self.committed_offset >= 0 else self.live_from
+        return Halt(self.refusals.why, committed, self.stopped_at, self.refusals.since)
 
     @property
     def wants_checkpoint(self) -> bool:

@@ -12,7 +12,7 @@ abort the caller revokes the partition and assigns it anew.
     processor.committed(positions)
 
 A damaged batch among the columns breaks the windows of all series of its partition, because any of them may have lost
-samples there. Where the rules say to stop at it, nothing behind it is read, and `stopped` says so.
+samples there. Where the rules say not to pass it, nothing behind it is read, and `held` says so.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from monitor.detector.decision import Incident, Policy, Status, Verdict
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Samples, Windows, mend_missing
 from monitor.errors import Reason
-from monitor.partition import Counts, Example, PartitionState
+from monitor.partition import Counts, Example, Halt, PartitionState
 from monitor.registry import Forgotten, Fresh, segments_of
 from monitor.resuming import Resumed
 from monitor.wire import Decoded, Decoder, Holes, InputRules
@@ -157,22 +157,23 @@ class Processor:
         )
 
     @property
-    def held(self) -> dict[TopicPartition, str]:
-        """Partitions of which nothing is taken in or committed any more, and why: see `monitor.refusals`."""
-        return {name: state.refusals.why for name, state in self._partitions.items() if state.refusals.why}
+    def held(self) -> dict[TopicPartition, Halt]:
+        """Partitions of which nothing more is taken in, and why."""
+        return {name: halt for name, state in self._partitions.items() if (halt := state.halt) is not None}
 
     @property
     def withheld(self) -> dict[TopicPartition, str]:
-        """Partitions of which nothing is committed, held ones among them, and why."""
+        """Partitions of which nothing is committed as their records are refused, and why."""
         return {
             name: state.refusals.why_withheld for name, state in self._partitions.items() if state.refusals.withheld
         }
 
     @property
-    def stopped(self) -> tuple[TopicPartition, Damaged] | None:
-        """A partition that is not read any further, and the damaged batch there; everything before it is decided."""
-        found = ((name, state.stopped_at) for name, state in self._partitions.items())
-        return next(((name, damaged) for name, damaged in found if damaged is not None), None)
+    def stopped(self) -> tuple[TopicPartition, Halt] | None:
+        """A partition that stands at a damaged batch, where the rules say that the whole daemon stops there."""
+        if self._damaged_batches != "stop":
+            return None
+        return next(((name, halt) for name, halt in self.held.items() if halt.damaged is not None), None)
 
     def take_passed(self) -> list[tuple[TopicPartition, Damaged, bool]]:
         """Damaged batches passed since the last call; and whether for the first time, with a dead letter."""
@@ -187,7 +188,8 @@ class Processor:
         """Takes a partition over as `restored` remembers it; `start` is where to begin if it remembers nothing.
 
         Raises:
-            ConfigError: the log ends before the group's position, and `input.beyond_end` says to stop.
+            PartitionError: the log ends before the group's position, and `input.beyond_end` says to hold.
+            ConfigError: the same, and it says to stop.
         """
         made, resumed = PartitionState.resume(
             partition, restored, start, self._manifest, self._rules, self._writer.line
@@ -233,7 +235,7 @@ class Processor:
 
     def _pass(self, partition: PartitionState, damaged: Damaged) -> None:
         live = damaged.next_offset > partition.live_from or not damaged.passable
-        if live and self._stops_at(damaged):
+        if live and self._halts_at(damaged):
             partition.stopped_at = damaged
             return
         self._queue.append(_Work(partition, None, live, broken=True))
@@ -244,7 +246,7 @@ class Processor:
         self._passed.append((partition.name, damaged, live))
         partition.advance(damaged.next_offset)
 
-    def _stops_at(self, damaged: Damaged) -> bool:
+    def _halts_at(self, damaged: Damaged) -> bool:
         if not damaged.passable or self._damaged_batches == "stop":
             return True
         return self._damaged_batches == "auto" and damaged.reason is Reason.CORRUPT_BATCH

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from monitor.backends.abstract import RecordColumns
+from monitor.backends.abstract import Int64Array, RecordColumns
 from monitor.wire import Rejected
 
 FIRST = 20
@@ -34,6 +34,7 @@ class Refusals:
         self._reasons: Counter[str] = Counter()
         self._examples: dict[str, tuple[int, str]] = {}
         self.why = ""  # the partition is held: what the matter is
+        self.since: int | None = None  # offset of the block's first; None: none was accepted before
 
     @property
     def withheld(self) -> bool:
@@ -63,15 +64,17 @@ class Refusals:
             self._leading += leading
             self._accepted = self._leading < FIRST and leading < count
             if self._leading >= FIRST:
-                self.why = f"all of the first {FIRST} records were refused; {self._example()}"
+                self.why, self.since = f"all of the first {FIRST} records were refused; {self._example()}", None
                 return
-        self._count(count, rows)
+        self._count(columns.offsets, rows)
 
-    def _count(self, count: int, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
-        start = 0
+    def _count(self, offsets: Int64Array, rows: Int64Array) -> None:
+        start, count = 0, len(offsets)
         while start < count:
             stop = min(count, start + BLOCK - self._seen)
             first, end = np.searchsorted(rows, (start, stop)).tolist()
+            if end > first and not self._refused:
+                self.since = int(offsets[rows[first]])
             self._refused += end - first
             self._seen += stop - start
             if self._refused > self._most:

@@ -150,7 +150,7 @@ class Telemetry:
             math.nan if silent is None else silent,
         )
         yield _gauge("assigned_partitions", "Input partitions owned.", vitals.partitions)
-        yield _gauge("held_partitions", "Partitions held because nearly all of their records are refused.", vitals.held)
+        yield _gauge("held_partitions", "Partitions left alone until somebody acts; the log says why.", vitals.held)
         yield _gauge("series_active", "Series remembered.", vitals.series)
         yield _gauge("incidents_open", "Incidents open.", vitals.incidents)
         yield _gauge("uptime_seconds", "Time since the start.", now - vitals.started_s)

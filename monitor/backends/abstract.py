@@ -273,7 +273,11 @@ class Backend(Protocol):
         """Whether the whole group waits until what is uncommitted is committed, and then for a poll; never blocks."""
 
     def restore(self, partition: TopicPartition) -> Restored:
-        """Reads back what was committed for `partition`. Waits for a predecessor's open transaction to end."""
+        """Reads back what was committed for `partition`. Waits for a predecessor's open transaction to end.
+
+        Raises:
+            PartitionError: its state has no place in the state topic, and gets none from us.
+        """
 
     def begin(self, partition: TopicPartition, offset: int) -> None:
         """Reads `partition` from `offset` on; after `Assigned`, and again after every restore."""

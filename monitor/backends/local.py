@@ -32,7 +32,7 @@ from monitor.backends.events import settle
 from monitor.backends.local_log import LocalLog
 from monitor.backends.progress import Tracker
 from monitor.config import Config
-from monitor.errors import BackendError, ConfigError, FencedError, TelltaleError
+from monitor.errors import BackendError, ConfigError, FencedError, PartitionError, TelltaleError
 
 __all__ = ["LocalBackend", "LocalLog"]
 
@@ -71,8 +71,8 @@ class LocalBackend:
             raise ConfigError("; ".join(problems))
         for topic in missing:
             log.create_topic(topic, widest)
-        if len(log.partitions(self._config.state_topic)) < widest:
-            self._widen(self._config.state_topic, widest)
+        if output.create_topics and len(log.partitions(self._config.state_topic)) < widest:
+            log.add_partitions(self._config.state_topic, widest)
         rival = log.members[self.group_id].get(self.identity)
         if rival is not None:
             rival.ended = FencedError(
@@ -166,9 +166,10 @@ class LocalBackend:
 
     def _widen(self, topic: str, partitions: int) -> None:
         if not self._config.output.create_topics:
-            raise ConfigError(
-                f"restore: state topic {topic} has {len(self._log.partitions(topic))} partitions; expected "
-                f"{partitions}, and output.create_topics is false"
+            raise PartitionError(
+                f"state topic {topic} has {len(self._log.partitions(topic))} partitions; expected {partitions}, and "
+                "output.create_topics is false",
+                "add them",
             )
         self._log.add_partitions(topic, partitions)
 

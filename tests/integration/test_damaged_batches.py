@@ -256,11 +256,41 @@ def test_flips_in_the_range_that_refills_windows(log: Log) -> None:
     assert log.committed() == 32
 
 
+def test_by_default_its_partition_is_held_until_the_batch_is_whole(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    for count in (10, 4, 10):
+        log.batch(count)
+    log.flip(10)
+    daemon = log.daemon()
+    daemon.run()  # ends as everything else is decided
+    assert daemon._vitals.held == 1
+    assert "offsets 10 to 13" in daemon._vitals.health.holds["held"]
+    assert (log.committed(), log.letters(), log.windows()) == (10, [], whole(range(10)))
+    monkeypatch.setattr("monitor.holds.EVERY_S", 1.0)
+    daemon, whole_again = log.daemon(), False
+    daemon._backend.start()
+    try:
+        for _ in range(300):
+            daemon.turn()
+            if daemon._vitals.held and not whole_again:
+                log.flip(10)  # as from a leader that holds it whole
+                whole_again = True
+            if daemon._processor.counts.records[log.topic] == 14:
+                break
+        assert daemon.drain()
+    finally:
+        daemon._backend.close()
+    assert (log.committed(), log.letters(), log.windows()) == (24, [], whole(range(24)))
+
+
 def test_it_stops_with_a_remedy_that_works(log: Log, tmp_path: Path) -> None:
     """The process: exit code 78, a message whose words are the remedy, and the remedy."""
     storage.save(ARTIFACT, tmp_path / "artifact")
     config = tmp_path / "telltale.toml"
-    document = log.config() | {"http": {"port": 0}, "log": {"format": "json"}, "model": {"artifact": "artifact"}}
+    document = log.config(damaged_batches="stop") | {
+        "http": {"port": 0},
+        "log": {"format": "json"},
+        "model": {"artifact": "artifact"},
+    }
     config.write_text(toml(document))
     for count in (10, 4, 10):
         log.batch(count)

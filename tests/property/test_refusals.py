@@ -95,7 +95,7 @@ def test_a_partition_is_held_and_the_others_go_on() -> None:
     assert (setting.committed(), setting.letters(), vitals.held) == ([0, 60], 0, 1)
     assert (
         "telltale.input-0 is held: all of the first 20 records were refused; most often malformed"
-        in (setting.holds["refused"])
+        in (setting.holds["held"])
     )
     setting.run()
     assert (setting.committed(), setting.letters()) == ([0, 60], 0), "again, after a restart"
@@ -107,7 +107,7 @@ def test_a_trickle_of_refused_records_is_not_passed_one_by_one() -> None:
     setting = Setting([BAD] * 19, [GOOD] * 3)
     assert setting.run().held == 0
     assert (setting.committed(), setting.letters()) == ([0, 3], 0)
-    assert "telltale.input-0 is not committed: all 19 records so far were refused" in setting.holds["refused"]
+    assert "telltale.input-0 is not committed: all 19 records so far were refused" in setting.holds["held"]
     setting.log.append(TOPIC, 0, key=b"a", value=GOOD, timestamp_ms=99)
     setting.run()
     assert (setting.committed(), setting.letters()) == ([20, 3], 19), "the first that is accepted lets them go"
@@ -121,7 +121,7 @@ def test_later_a_share_of_a_block_holds() -> None:
     assert vitals.held == 1
     assert 50 <= offset <= 950
     assert setting.letters() == offset - 50
-    assert "more than 900 of 1000 records in a row were refused" in setting.holds["refused"]
+    assert "more than 900 of 1000 records in a row were refused" in setting.holds["held"]
 
 
 def test_nothing_more_of_a_held_partition_is_taken_in() -> None:

@@ -33,6 +33,7 @@ PURE = [
     "alerts",
     "deadletters",
     "health",
+    "holds",
     "backends.progress",
     "backlog",
     "checkpointing",

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from monitor import damage, deadletters, state
+from monitor import deadletters, holds, state
 from monitor.assembly import make_processor
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, StateRecord, TopicPartition
 from monitor.detector.decision import Incident
@@ -583,8 +583,8 @@ def test_a_damaged_batch_among_records_that_were_decided() -> None:
     """It moves nothing back, has no second dead letter, and is broken at again."""
     processor, resumed = taken_over(remembered()[0], 0)
     assert (resumed.begin, resumed.live_from) == (9, 12)
-    processor.receive(hole(9, 11, Reason.CORRUPT_BATCH))  # by default the daemon stops at such a one
-    assert processor.stopped is None
+    processor.receive(hole(9, 11, Reason.CORRUPT_BATCH))  # by default the partition is held at such a one
+    assert not processor.held
     assert processor.next_batch() is None
     outputs = processor.take_outputs()
     assert (outputs.dead_letters, outputs.positions) == ([], {})
@@ -620,7 +620,8 @@ def test_where_it_stops(option: str, reason: Reason, stops: bool) -> None:
     processor.receive(hole(1, 4, reason))
     processor.receive(make_columns([sample(1)], first_offset=4))
     assert processor.next_batch() is None
-    assert (processor.stopped is not None) == stops
+    assert (processor.held.keys() == {INPUT}) == stops
+    assert (processor.stopped is not None) == (option == "stop")
     outputs = processor.take_outputs()
     assert outputs.positions[INPUT].offset == (1 if stops else 5)
     assert len(outputs.dead_letters) == (not stops)
@@ -629,6 +630,6 @@ def test_where_it_stops(option: str, reason: Reason, stops: bool) -> None:
 def test_it_stops_where_nothing_says_how_to_go_on() -> None:
     processor = make_processor_at_zero(make_config(input={"damaged_batches": "skip"}), SLIDING)
     processor.receive(hole(0, 0, Reason.CORRUPT_BATCH))
-    assert processor.stopped is not None
-    text = str(damage.error(*processor.stopped, make_config()))
+    assert processor.stopped is None, "the others go on"
+    text = holds.explained(INPUT, processor.held[INPUT], make_config()).remedy
     assert "groups alter-offsets -g telltale -o telltale.input:0:N" in text

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import (
+    InvalidPartitionsError,
     KafkaError,
     NoError,
     RetriableError,
@@ -25,7 +26,7 @@ from kafka.errors import (
 from monitor.backends.kafka.clocks import STAMPED_BY_BROKERS
 from monitor.backends.kafka.faults import acl, explain, principal
 from monitor.config import Config
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, PartitionError
 
 _log = logging.getLogger(__name__)
 _WIDENED_S = 5.0
@@ -87,7 +88,7 @@ def _whereto(config: Config) -> str:
     return "--config telltale.toml"
 
 
-def widen_state(admin: Any, config: Config, found: int, wanted: int) -> str:
+def widen_state(admin: Any, config: Config, found: int, wanted: int) -> PartitionError | None:
     """Gives the state topic `wanted` partitions instead of `found`, where `output.create_topics` allows; what is wrong.
 
     Another member may do so at the same time: what counts is what is there afterwards. Waits for the new leaders.
@@ -100,13 +101,15 @@ def widen_state(admin: Any, config: Config, found: int, wanted: int) -> str:
         if issubclass(error, RetriableError):
             raise error(result.error_message)
         detail = result.error_message or error.__name__
-        found = _wait_for_partitions(admin, topic, wanted)
+        if error in (NoError, InvalidPartitionsError):  # the latter where another member was quicker
+            found = _wait_for_partitions(admin, topic, wanted)
     if found >= wanted:
         _log.info("State topic widened.", extra={"topic": topic, "partitions": found})
-        return ""
-    return (
+        return None
+    return PartitionError(
         f"state topic {topic} has {found} partitions; expected {wanted}, as many as the largest input topic, and they "
-        f"could not be added ({detail}); add them: {change_command(config, topic, partitions=wanted)}"
+        f"could not be added ({detail})",
+        f"add them: {change_command(config, topic, partitions=wanted)}",
     )
 
 
@@ -134,7 +137,7 @@ def look_at(admin: Any, config: Config, topic: str, partition: int) -> InputTopi
     """An input topic as it is now; the state topic has `partition` too when this returns. Waits for brokers.
 
     Raises:
-        ConfigError: the state topic has no such partition, and may not get it from us.
+        PartitionError: the state topic has no such partition, and may not get it from us.
         UnknownTopicOrPartitionError: the input topic is gone.
     """
     wanted = [*config.input.topics, config.state_topic]
@@ -146,8 +149,8 @@ def look_at(admin: Any, config: Config, topic: str, partition: int) -> InputTopi
     wanted_width = max(partition + 1, *widths.values())
     if 0 < width <= partition:
         problem = widen_state(admin, config, width, wanted_width)
-        if problem:
-            raise ConfigError(f"restore: {problem}")
+        if problem is not None:
+            raise problem
         width = wanted_width
     topic_id = found[topic].get("topic_id")
     known = topic_id is not None and UUID(str(topic_id)).int != 0
@@ -175,8 +178,8 @@ class _Topics:
                 problems += self._existing_output(topic, settings)
         allowed = self._config.output.create_topics
         narrow = self._error(self._config.state_topic) is NoError and self._state_width() < widest
-        if narrow and not (allowed and problems):  # what we may do ourselves is no problem of the operator's
-            problems += filter(None, [widen_state(self._admin, self._config, self._state_width(), widest)])
+        if narrow and allowed and not problems:  # where it fails, only the partitions that need it are held
+            widen_state(self._admin, self._config, self._state_width(), widest)
         if not missing:
             return problems
         # Without the inputs nobody knows how many partitions the outputs need.

@@ -307,6 +307,7 @@ def offsets_that_do_not_fit_the_log() -> Cluster:
     cluster.samples("pump-1", 23, [QUIET] * 4)
     cluster.work()
     cluster.set_offset(place, 99)
+    cluster.configure(input={"beyond_end": "stop"})
     cluster.work()
     cluster.configure(input={"beyond_end": "end"})
     cluster.work()
@@ -316,7 +317,7 @@ def offsets_that_do_not_fit_the_log() -> Cluster:
 @scenario
 def damaged_batches() -> Cluster:
     """A batch that nobody can read is skipped and all series of its partition begin anew; at one whose bytes are not
-    those that were written, all before it is committed and the daemon stops."""
+    those that were written, all before it is committed and the daemon stops, where it is told to."""
     cluster = Cluster("mae", alerting={"close_after": 1})
     cluster.samples("pump-1", 0, [HIGH] * 5)
     cluster.log.append_damaged(INPUT, 0, 3, Reason.UNREADABLE_BATCH)
@@ -325,6 +326,7 @@ def damaged_batches() -> Cluster:
     cluster.samples("pump-1", 11, [QUIET, HIGH, HIGH])
     cluster.log.append_damaged(INPUT, 0, 2, Reason.CORRUPT_BATCH)
     cluster.samples("pump-1", 16, [HIGH] * 8)
+    cluster.configure(input={"damaged_batches": "stop"})
     cluster.work()
     cluster.configure(input={"damaged_batches": "skip"})
     cluster.work()

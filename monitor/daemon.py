@@ -285,6 +285,14 @@ class Daemon:
         if resumed.cold:
             self._vitals.cold_starts += 1
             log.error("Windows start empty.", partition=str(partition), reason=resumed.cold)
+        if resumed.unreadable:
+            log.error(
+                "Incidents of the state can't be read and are left out: nobody hears of their end, and a series that "
+                "is still anomalous opens another.",
+                partition=str(partition),
+                incidents=len(resumed.unreadable),
+                reason=resumed.unreadable[0],
+            )
 
     def _start_offset(self, partition: TopicPartition, restored: Restored) -> int:
         """Where to begin when there is nothing to go on from: input.start, for a group that never was here."""

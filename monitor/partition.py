@@ -168,34 +168,32 @@ class PartitionState:
         if restored.position is not None and resumed.how is not How.TOPIC_RECREATED:
             made._partitions = restored.position.partitions or restored.partitions
         made._stand_at(resumed.live_from)
-        cold = made._recall(restored.state, resumed)
+        unreadable = made._recall(restored.state, resumed)
+        cold = ""
         if point.refill is not None:
             made.committed_offset = -1 if resumed.irregular else point.refill.offset
             made._replay_from, made._state_from = point.refill.replay_from, point.refill.state_from
-            cold = made._refill(point.refill, restored.state, manifest) or cold
+            cold = made._refill(point.refill, restored.state, manifest)
             made._recall_time(point.refill, restored.state)
-        resumed = replace(resumed, begin=made.read_to, cold=resumed.cold or cold)
+        resumed = replace(resumed, begin=made.read_to, cold=resumed.cold or cold, unreadable=tuple(unreadable))
         if resumed.irregular:
             made._checkpointed_at = -1
         return made, resumed
 
-    def _recall(self, records: Sequence[StateRecord], resumed: Resumed) -> str:
-        """Takes the incidents over, or ends those of a topic that is gone; what is wrong with them, if anything."""
-        try:
-            found = state.decode_incidents(self.name, records)
-        except state.StateError as error:
-            return str(error)
+    def _recall(self, records: Sequence[StateRecord], resumed: Resumed) -> list[str]:
+        """Takes the incidents over, or ends those of a topic that is gone; what is wrong with those left out."""
+        found, unreadable = state.readable_incidents(self.name, records)
         self.stored.update(found)
         if resumed.how is not How.TOPIC_RECREATED:
             self.restored = found
-            return ""
+            return unreadable
         for key, incident in found.items():
             self.touched.add(key)
             self.end(self.name, key, incident, resumed.begin, incident.ended_us, "topic_recreated")
         for place, key, incident in state.orphaned_incidents(self.name.topic, self._partitions, records):
             self._orphans.append((place, state.incident_key(place, key), None))
             self.end(place, key, incident, 0, incident.ended_us, "topic_recreated")
-        return ""
+        return unreadable
 
     def _recall_time(self, position: Position, records: Sequence[StateRecord]) -> None:
         """Takes over how far time had come at the checkpoint, and what the clock said since."""

@@ -42,7 +42,7 @@ class Resumed:
 
     Reading begins at `begin`; records before `live_from` were decided before and only refill windows. `lost` offsets
     were deleted, by retention, before they were decided. `cold` says why windows start empty although they should not,
-    empty where they don't.
+    empty where they don't. `unreadable` says what is wrong with incidents of the state that were left out.
     """
 
     begin: int
@@ -50,6 +50,7 @@ class Resumed:
     how: How = How.POSITION
     lost: int = 0
     cold: str = ""
+    unreadable: tuple[str, ...] = ()
 
     @property
     def irregular(self) -> bool:

@@ -1,7 +1,7 @@
 """What the state topic holds, as bytes: incidents by series, window checkpoints packed into shards, how far time came.
 
-Rules of this file: pure. Lengths are checked before arrays are made of bytes; anything unexpected is refused as a
-whole, because a state that is half right gives alerts that are half right.
+Rules of this file: pure. Lengths are checked before arrays are made of bytes; a checkpoint with anything unexpected is
+refused as a whole, because windows that are half right give alerts that are half right.
 """
 
 from __future__ import annotations
@@ -101,15 +101,32 @@ def decode_incidents(partition: TopicPartition, records: Iterable[StateRecord]) 
     Raises:
         StateError: one of them can't be read.
     """
-    prefix = incident_key(partition, b"")
-    try:
-        return {
-            _series(record.key.removeprefix(prefix)): msgspec.json.decode(record.value, type=Incident)
-            for record in records
-            if record.key.startswith(prefix)
-        }
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StateError(f"incident of {partition}: {error}") from None
+    prefix, found = incident_key(partition, b""), {}
+    for record in records:
+        if record.key.startswith(prefix):
+            try:
+                key = _series(record.key.removeprefix(prefix))
+                found[key] = msgspec.json.decode(record.value, type=Incident)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise StateError(f"incident of {partition}, key {record.key!r}: {error}") from None
+    return found
+
+
+def readable_incidents(
+    partition: TopicPartition, records: Iterable[StateRecord]
+) -> tuple[dict[bytes, Incident], list[str]]:
+    """The incidents of `partition` among `records`, by series, and what is wrong with those that can't be read.
+
+    Each series' incident stands alone: one that is lost makes no other wrong.
+    """
+    found: dict[bytes, Incident] = {}
+    unreadable = []
+    for record in records:
+        try:
+            found |= decode_incidents(partition, [record])
+        except StateError as error:
+            unreadable.append(str(error))
+    return found, unreadable
 
 
 def orphaned_incidents(
@@ -124,10 +141,8 @@ def orphaned_incidents(
         number = record.key.removeprefix(prefix).partition(b"/")[0]
         if record.key.startswith(prefix) and number.isdigit() and int(number) >= partitions:
             place = TopicPartition(topic, int(number))
-            try:
-                yield from ((place, key, incident) for key, incident in decode_incidents(place, [record]).items())
-            except StateError:
-                continue
+            found, _ = readable_incidents(place, [record])
+            yield from ((place, key, incident) for key, incident in found.items())
 
 
 def _series(key: bytes) -> bytes:

@@ -445,7 +445,8 @@ def test_an_incident_that_can_not_be_read(raw: bytes) -> None:
     windows = tuple(record for record in restored.state if record.key.startswith(b"windows"))
     processor, resumed = taken_over(Restored(restored.position, (*windows, spoiled), 0, 15), 0)
     assert (resumed.begin, resumed.live_from) == (9, 12)
-    assert "incident of telltale.input-0" in resumed.cold
+    assert "incident of telltale.input-0, key b'incident/telltale.input/0/a'" in resumed.unreadable[0]
+    assert resumed.cold == "", "the windows are whole"
     assert processor.open_incidents() == 0
 
 

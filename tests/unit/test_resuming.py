@@ -6,6 +6,7 @@ import json
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from monitor.assembly import make_processor
 from monitor.backends.abstract import NO_STATE, Position, Restored, StateRecord, TopicPartition
@@ -279,3 +280,21 @@ def test_a_topic_that_was_made_again_with_fewer_partitions_ends_the_incidents_of
         (12, b"quiet", None),
         (0, b"a", None),
     ]
+
+
+def test_an_incident_that_can_not_be_read_is_said_as_what_it_is() -> None:
+    log = LocalLog({"telltale.input": 1, "telltale.state": 1})
+    position = Position(C, C, 0, "id-1", 1)
+    log.extend("telltale.input", 0, [b"a"] * C, [sample(9)] * C, list(range(C)))
+    log.positions["telltale"][INPUT] = position
+    for record in STATE:
+        log.append("telltale.state", 0, record.key, record.value)
+    log.append("telltale.state", 0, b"incident/telltale.input/0/b", b"junk")
+    processor, vitals = make_processor(CONFIG, ARTIFACT), Vitals()
+    telemetry = Telemetry(vitals, lambda: processor.counts, {}, 1.0)
+    with capture_logs() as lines:
+        Daemon(CONFIG, LocalBackend(log, CONFIG), processor, SCORER, telemetry, vitals).run(until_caught_up=True)
+    (said,) = [line for line in lines if line["log_level"] == "error"]
+    assert "can't be read and are left out" in said["event"]
+    assert "key b'incident/telltale.input/0/b'" in said["reason"]
+    assert (vitals.cold_starts, processor.open_incidents()) == (0, 1)

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
+from kafka import TopicPartition as KafkaPartition
 from kafka.errors import KafkaConnectionError
 from kafka.protocol.producer import EndTxnRequest
 
-from monitor.backends.abstract import AbortedError, Commit, Message, Position, TopicPartition
+from monitor.backends.abstract import AbortedError, Commit, Message, Position, Revoked, StalledError, TopicPartition
 from monitor.backends.kafka import FeedProducer, KafkaBackend, end_offsets, read_topic
 from monitor.backends.kafka.clocks import wall_ms
 from monitor.backends.kafka.succession import end_transactions_of_the_gone
@@ -115,6 +116,42 @@ class TestKafkaBackend(BackendContract):
         # From a position inside the aborted tail there is nothing to find, and nothing to wait for.
         turns.backend.commit(Commit([], {partition: Position(1, 1, 60)}))
         assert turns.backend.restore(partition).state == ()
+
+    def test_what_an_old_client_says_late_is_not_heard(
+        self, cluster: KafkaCluster, start: Callable[..., Turns]
+    ) -> None:
+        """Its close may outlast our patience: its listener goes on, on its own thread."""
+        cluster.create(cluster.input, 1)
+        turns = start()
+        turns.until(lambda: len(turns.owned) == 1)
+        backend, partition = turns.backend, TopicPartition(cluster.input, 0)
+        assert isinstance(backend, KafkaBackend)
+        listener = backend._member._consumer._subscription.rebalance_listener
+        backend._renew = True
+        turns.recover()
+        turns.until(lambda: len(turns.owned) == 1)
+        listener.on_partitions_revoked([KafkaPartition(*partition)])
+        cluster.feed(0, [(None, b"x", 1)])
+        turns.until(lambda: turns.count() == 1)
+        assert turns.owned == {partition}
+
+    def test_what_is_assigned_and_not_known_of_is_found(
+        self, cluster: KafkaCluster, start: Callable[..., Turns]
+    ) -> None:
+        """Whatever the cause: it would be read by nobody, and missed by nobody."""
+        cluster.create(cluster.input, 2)
+        turns = start()
+        turns.until(lambda: len(turns.owned) == 2)
+        backend, partition = turns.backend, TopicPartition(cluster.input, 0)
+        assert isinstance(backend, KafkaBackend)
+        backend._member._events.append(Revoked(partition))
+        deadline = time.monotonic() + PATIENCE_S
+        with pytest.raises(StalledError, match=str(partition)):  # noqa: PT012 - it takes its time
+            while time.monotonic() < deadline:
+                turns.turn()
+        turns.recover()
+        cluster.feed(0, [(None, b"x", 1)])
+        turns.until(lambda: turns.count() == 1)
 
     def test_committed_input_only(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
         cluster.create(cluster.input, 1)

@@ -156,6 +156,10 @@ class KafkaBackend:
             self._tracker.answered(partition, end, asked_s)
         if stalled := self._tracker.stalled(now):
             self._give_up_on(sorted(stalled))
+        if at_odds := self._member.at_odds():
+            self._renew = True
+            named = ", ".join(map(str, sorted(at_odds)[:5]))
+            raise StalledError(f"poll: the client has other partitions than we know of, these are not read: {named}")
 
     def _give_up_on(self, stalled: Sequence[TopicPartition]) -> None:
         progress = self._tracker.snapshot()

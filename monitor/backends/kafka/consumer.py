@@ -33,6 +33,8 @@ _SLICE_MS = 100
 _CLOSE_TIMEOUT_MS = 2_000
 _ASK_TIMEOUT_MS = 2_000
 _METADATA_TIMEOUT_S = 5
+# Time between two looks at whether what the client has is what we know of.
+_COMPARE_INTERVAL_S = 2.0
 Answer = TypeVar("Answer")
 
 
@@ -105,6 +107,8 @@ class Member:
         self._topic_ids: dict[str, str] = {}  # of the topics whose positions we have
         self._seen_ids: dict[str, str] = {}  # as the client heard last
         self._consumer: Any = None
+        self._at_odds: set[TopicPartition] = set()
+        self._compared_s = 0.0
 
     def start(self) -> None:
         """Connects and subscribes; the group is joined by the first polls. Waits for a broker."""
@@ -113,6 +117,7 @@ class Member:
         self._consumer = connect(KafkaConsumer, self._config.kafka, options)
         return_runs(self._consumer, self._config.input.max_batch_bytes)
         _prepare_every_join(self._consumer._coordinator)
+        self._events = deque()  # not its predecessor's: that may still be about to say what it has lost
         listener = _Listener(self._consumer, assignor, self._events)
         topics = list(self._config.input.topics)
         self._consumer.subscribe(topics=topics, listener=listener)
@@ -262,10 +267,20 @@ class Member:
             and not coordinator.need_rejoin()
         )
 
+    def at_odds(self) -> set[TopicPartition]:
+        """What only the client has, or only we, at this look and at the one before: nobody reads it. Never blocks."""
+        now = time.monotonic()
+        if now - self._compared_s < _COMPARE_INTERVAL_S:
+            return set()
+        assigned = {TopicPartition(*partition) for partition in self._consumer._subscription.assignment}
+        found = assigned ^ self._owned if self.steady() and not self._events else set()
+        before, self._at_odds, self._compared_s = self._at_odds, found, now
+        return found & before
+
     def renew(self) -> None:
         """A new client takes our place: a static member's successor gets what it had. Owns nothing before it polls."""
         self.close()
-        self._events.clear()
+        self._at_odds.clear()
         self._owned.clear()
         self._begun.clear()
         self._ends.clear()

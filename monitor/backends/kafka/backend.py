@@ -133,7 +133,9 @@ class KafkaBackend:
         stay = self._pending is not None and self._held_since is None
         events, columns = self._member.poll(timeout_s, max_records, stay=stay)
         self._note(events, columns)
-        # Right after the poll: only poll() can enter a new generation, so these records belong to this one.
+        # The IO thread goes on with a join that a poll has begun: the generation may be newer than these records. They
+        # may be committed under it: our assignment changes in poll() only, and in a cooperative group nobody is given
+        # what it takes from us before we join once more.
         group = self._member.generation()
         if self._pending is not None and _membership(group) != _membership(self._pending):
             raise AbortedError("poll: the group rebalanced while records were uncommitted")

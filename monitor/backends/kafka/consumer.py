@@ -1,8 +1,8 @@
 """Our member of the consumer group.
 
 Rules of this file: the rebalance listener runs on the client's IO thread and does only what can't block; all else
-happens in the caller's thread. kafka-python 3.0.12 completes a rebalance only inside `poll()` (coordinator/base.py,
-join_group_async), so between two polls the assignment stands still.
+happens in the caller's thread. kafka-python 3.0.12 takes a new assignment only inside `poll()` (coordinator/base.py,
+join_group_async), so between two polls it stands still; the generation does not, see `KafkaBackend.poll`.
 """
 
 from __future__ import annotations

@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 
 from monitor import alerts
 from monitor.alerts import AlertWriter, Cause
+from monitor.arrays import Float32Array, Int64Array, StructOfArrays
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, TopicPartition
 from monitor.deadletters import DeadLetter
 from monitor.detector import decision, windowing
-from monitor.detector.arrays import Float32Array, Int64Array
 from monitor.detector.decision import Incident, Policy, Status, Verdict
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Samples, Windows, mend_missing
@@ -49,14 +49,12 @@ MAX_SLICE = 65_536
 MOST_CALLS = 16
 
 
-class _Cut(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Cut(StructOfArrays):
     """Windows of series by their serial numbers, and their thresholds (n,)."""
 
     windows: Windows
     lines: Float32Array
-
-    def rows(self, rows: slice) -> _Cut:
-        return _Cut(self.windows[rows], self.lines[rows])
 
 
 class _Work(NamedTuple):
@@ -318,8 +316,8 @@ class Processor:
             partition, cut, live = self._next_cut()
             whole = min((rows + len(cut.windows)) // batch_rows, MOST_CALLS) * batch_rows - rows
             if 0 < whole < len(cut.windows):  # what is over waits for the next batch, rather than to be padded
-                self._queue.appendleft(_Work(partition, cut.rows(slice(whole, None)), live))
-                cut = cut.rows(slice(whole))
+                self._queue.appendleft(_Work(partition, cut[whole:], live))
+                cut = cut[:whole]
             if len(cut.windows):
                 values, missing_ratio = mend_missing(cut.windows.values, self._manifest.window.max_missing_ratio)
                 pieces.append(Piece(partition, replace(cut.windows, values=values), cut.lines, missing_ratio))

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from monitor.backends.abstract import Int64Array, RecordColumns
+from monitor.arrays import Int64Array
+from monitor.backends.abstract import RecordColumns
 from monitor.wire import Rejected
 
 FIRST = 20

@@ -17,14 +17,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monitor.alerts import Reason as Ended
+from monitor.arrays import Int64Array, grown
 from monitor.series import problem_of
 from monitor.state import UNKNOWN_US
 from monitor.wire import Rejected
-
-Int64Array = NDArray[np.int64]
 
 # A row without a series; the positions of series that are restored are negative, but far from it.
 _VACANT = np.iinfo(np.int64).min
@@ -192,9 +190,9 @@ class SeriesRegistry:
 
     def _grow(self, rows: int) -> None:
         if rows > len(self._last):
-            extra = max(rows, 2 * len(self._last), 16) - len(self._last)
-            self._last = np.concatenate([self._last, np.full(extra, _VACANT, dtype=np.int64)])
-            self._at_us = np.concatenate([self._at_us, np.full(extra, UNKNOWN_US, dtype=np.int64)])
+            size = max(rows, 2 * len(self._last), 16)
+            self._last = grown(self._last, size, _VACANT)
+            self._at_us = grown(self._at_us, size, UNKNOWN_US)
 
     def _forget(self, row: int, offset: int, time_us: int, reason: Ended) -> Forgotten:
         key = self._keys[row]

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from monitor.arrays import Int64Array
 from monitor.errors import Reason
 from monitor.wire import Rejected
-
-Int64Array = NDArray[np.int64]
 
 MAX_SERIES_BYTES = 256
 

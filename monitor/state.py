@@ -301,7 +301,7 @@ def decode_checkpoint(
         raise StateError(f"checkpoint of {partition}: a series' name is not UTF-8: {error}") from None
     if len(set(series)) != len(series):
         raise StateError(f"checkpoint of {partition}: a series stands in it twice")
-    tails = Tails(*(np.concatenate([getattr(part.tails, name) for part in parts]) for name in Tails.__slots__))
+    tails = Tails.concatenate([part.tails for part in parts])
     seen_us = np.concatenate([part.seen_us for part in parts])
     return Checkpoint(series, seen_us, tails) if shards[0].version > 1 else _by_last_sample(series, tails)
 
@@ -312,18 +312,8 @@ def _by_last_sample(series: list[bytes], tails: Tails) -> Checkpoint:
     last = np.full(len(series), -1, dtype=np.int64)
     last[tails.kept > 0] = tails.offset[ends[tails.kept > 0] - 1]
     order = np.argsort(last, kind="stable")
-    samples = np.concatenate([np.arange(ends[row] - tails.kept[row], ends[row]) for row in order] or [ends])
-    rows, samples = order, samples.astype(np.int64)
-    ordered = Tails(
-        index=tails.index[rows],
-        last_time_us=tails.last_time_us[rows],
-        last_clock_us=tails.last_clock_us[rows],
-        kept=tails.kept[rows],
-        values=tails.values[samples],
-        time_us=tails.time_us[samples],
-        offset=tails.offset[samples],
-    )
-    return Checkpoint([series[row] for row in rows], np.full(len(series), UNKNOWN_US, dtype=np.int64), ordered)
+    seen_us = np.full(len(series), UNKNOWN_US, dtype=np.int64)
+    return Checkpoint([series[row] for row in order], seen_us, tails[order])
 
 
 def _part(partition: TopicPartition, shard: _Shard, channels: Sequence[str] | None) -> Checkpoint:

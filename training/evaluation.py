@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.arrays import BoolArray
 from monitor.datafiles import SeriesTable
 from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Policy, Verdict, decide
@@ -22,7 +23,7 @@ from training.baselines import baselines
 from training.metrics import bootstrap, floors, vus
 from training.metrics.bootstrap import Intervals
 from training.metrics.floors import Floor
-from training.metrics.windows import BoolArray, Report, report
+from training.metrics.windows import Report, report
 from training.parts import (
     Labelled,
     NormalClass,

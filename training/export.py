@@ -12,14 +12,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from monitor.arrays import Float32Array
 from monitor.detector.artifact import KNOWN_ANSWERS, Artifact
 from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.spec import CalibrationSpec, Channel, Manifest, ThresholdSpec, check
 from training.epochs import Epoch
-
-Float32Array = NDArray[np.float32]
 
 # One call to the scorer holds up everything else the daemon does: this long at most.
 CALL_SECONDS = 0.010

@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
+from monitor.arrays import Float32Array
 from monitor.detector import autoencoder
 from monitor.detector.architectures import DenseSpec, EnsembleSpec, ModelSpec, single
 from monitor.detector.autoencoder import Autoencoder, State
@@ -28,8 +29,6 @@ from training import objectives
 from training.checkpoints import Checkpoints, Progress
 from training.epochs import Epoch
 from training.recipe_form import FitPart, ObjectivePart
-
-Float32Array = NDArray[np.float32]
 
 # How to compile a fit that would be over before XLA has compiled it thoroughly: without its newer emitters for CPUs,
 # unoptimised, in two parts. On 2 cores that takes half a second off compiling and doubles the time of a step. These are

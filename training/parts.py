@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.arrays import Float32Array
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.datafiles.columns import unnamed
 from monitor.detector import windowing
@@ -24,7 +25,6 @@ from training import splits
 from training.datasets import missing, timestamps
 from training.recipe_form import Recipe, WindowPart
 
-Float32Array = NDArray[np.float32]
 Table = SeriesTable | WindowTable
 NormalClass = int | Literal["all"]
 PARTS = ("fit", "validation", "calibration", "test")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
+from monitor.arrays import Float32Array
 from monitor.detector import autoencoder
 from monitor.detector.architectures import EnsembleSpec, ModelSpec
-
-Float32Array = NDArray[np.float32]
 
 ROWS = 1_024
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from numpy.typing import NDArray
 
+from monitor.arrays import Float32Array
 from monitor.errors import DataError
 from training.recipe_form import ScorePart
-
-Float32Array = NDArray[np.float32]
 
 STARTS = 4  # of k-means; the best is kept
 PASSES = 50

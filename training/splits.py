@@ -11,15 +11,11 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from monitor.arrays import BoolArray, Float32Array, Int64Array
 from monitor.detector import windowing
 from monitor.detector.spec import WindowSpec
 from monitor.detector.windows import Samples
-
-Float32Array = NDArray[np.float32]
-Int64Array = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,11 +22,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from monitor.arrays import Int64Array
 from monitor.errors import BackendError, Reason
 
-Int64Array = NDArray[np.int64]
 Headers = Sequence[tuple[str, bytes]]
 
 

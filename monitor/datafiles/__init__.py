@@ -1,7 +1,7 @@
 """Data files as named columns: what `telltale train`, `evaluate` and `replay` read.
 
-Rules of this package: numpy and `monitor.errors` only; whatever the bytes are, the answer is a table or a `DataError`
-that says where and what to do. Sizes are checked before anything is allocated. Nothing is unpickled.
+Rules of this package: numpy, `monitor.arrays` and `monitor.errors` only; whatever the bytes are, the answer is a table
+or a `DataError` that says where and what to do. Sizes are checked before anything is allocated. Nothing is unpickled.
 
 A file holds one series (`read_series`: rows are samples) or windows (`read_windows`: rows are windows), in any of
 
@@ -13,13 +13,11 @@ The content decides which, never the file's name. `training.datasets` reads furt
 
 from monitor.datafiles.columns import LABEL_NAMES, TIME_NAMES
 from monitor.datafiles.reading import read_arrays, read_series, read_text_column, read_windows
-from monitor.datafiles.tables import Float32Array, Int64Array, SeriesTable, WindowTable, by_series
+from monitor.datafiles.tables import SeriesTable, WindowTable, by_series
 
 __all__ = [
     "LABEL_NAMES",
     "TIME_NAMES",
-    "Float32Array",
-    "Int64Array",
     "SeriesTable",
     "WindowTable",
     "by_series",

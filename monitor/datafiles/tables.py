@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
+from monitor.arrays import Float32Array, Float64Array, Int64Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,9 +29,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Float64Array = NDArray[np.float64]
+from monitor.arrays import Float64Array
 
 # --- The sinus beat: P, Q, R, S, T ----------------------------------------------------------------------------------
 # ECGSYN defaults `ti`, `ai`, `bi`; table I of McSharry 2003 has them with -60 and 90 degrees for P and T.

@@ -15,14 +15,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import safetensors.numpy
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from monitor.arrays import Float32Array
 from monitor.detector import spec, versions, windowing
 from monitor.detector.scoring import Detector, Scorer
 from monitor.errors import ArtifactFormatError, ArtifactIntegrityError, ArtifactSelfCheckError
-
-Float32Array = NDArray[np.float32]
 
 MANIFEST = "manifest.json"
 PARAMS = "params.safetensors"

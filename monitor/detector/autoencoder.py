@@ -15,8 +15,8 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from numpy.typing import NDArray
 
+from monitor.arrays import Float32Array
 from monitor.detector.architectures import (
     ConvolutionalSpec,
     DenseSpec,
@@ -32,7 +32,6 @@ from monitor.detector.networks.recurrent import RecurrentAutoencoder
 from monitor.detector.networks.variational import VariationalAutoencoder
 from monitor.errors import ArtifactFormatError
 
-Float32Array = NDArray[np.float32]
 Parameters = Mapping[str, Float32Array]
 State = nnx.State[Any, Any]
 Network = DenseAutoencoder | ConvolutionalAutoencoder | RecurrentAutoencoder | VariationalAutoencoder

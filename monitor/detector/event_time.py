@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monitor.detector.arrays import BoolArray, Int64Array, grown
+from monitor.arrays import BoolArray, Int64Array, grown
 from monitor.detector.times import NEVER_US, NO_TIME
 from monitor.detector.windows import Samples
 

@@ -13,10 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.arrays import Float32Array, Float64Array
 from monitor.detector.spec import Channel
-
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
 
 
 def of(channels: Sequence[Channel]) -> Float64Array | None:

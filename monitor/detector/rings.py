@@ -11,10 +11,10 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from monitor.detector.arrays import Int64Array, grown
+from monitor.arrays import Int64Array, grown
 from monitor.detector.event_time import EventTime, Ordered
 from monitor.detector.spec import WindowSpec
-from monitor.detector.windows import Appended, Samples, Tails, Windows
+from monitor.detector.windows import Appended, Samples, Tails, Windows, behind
 
 
 class RingWindower(ABC):
@@ -166,8 +166,7 @@ class RingWindower(ABC):
 
     def _slots(self, rows: Int64Array, written: Int64Array, kept: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Series and ring slot of the last `kept` samples of each row, oldest first."""
-        back = np.repeat(np.cumsum(kept), kept) - np.arange(int(kept.sum()))
-        return np.repeat(rows, kept), (np.repeat(written, kept) - back) & (self.capacity - 1)
+        return np.repeat(rows, kept), (np.repeat(written, kept) - behind(kept)) & (self.capacity - 1)
 
 
 def ring_capacity(length: int) -> int:

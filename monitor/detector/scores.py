@@ -12,14 +12,13 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
+from monitor.arrays import Float32Array
 from monitor.detector.autoencoder import Autoencoder, State
 from monitor.detector.networks.variational import divergence
 from monitor.detector.spec import ScoreSpec
 from monitor.errors import ArtifactFormatError
 
-Float32Array = NDArray[np.float32]
 Tensors = Mapping[str, jax.Array]
 
 # Further from the training data than anything measured, and near enough that no layer overflows: what is finite gets a

@@ -13,15 +13,14 @@ from dataclasses import dataclass, field
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
+from monitor.arrays import Float32Array
 from monitor.detector import autoencoder, scores
 from monitor.detector.architectures import EnsembleSpec, ModelSpec
 from monitor.detector.autoencoder import Parameters, State
 from monitor.detector.scores import FARTHEST
 from monitor.detector.spec import ScalingSpec, ScoreSpec, WindowSpec
 
-Float32Array = NDArray[np.float32]
 Numbers = jax.Array | Float32Array
 
 # A mean of huge errors overflows; what can't be counted is still over every threshold, and JSON has no infinity.

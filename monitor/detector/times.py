@@ -21,9 +21,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Int64Array = NDArray[np.int64]
-Float64Array = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
+from monitor.arrays import BoolArray, Float64Array, Int64Array
 
 Unit = Literal["auto", "s", "ms", "us", "ns"]
 

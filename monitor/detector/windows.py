@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.detector.arrays import BoolArray, Float32Array, Int64Array, StructOfArrays
+from monitor.arrays import BoolArray, Float32Array, Int64Array, StructOfArrays
 from monitor.detector.times import NEVER_US
 
 
@@ -130,9 +131,29 @@ class Tails:
     time_us: Int64Array
     offset: Int64Array
 
+    def __getitem__(self, rows: Int64Array) -> Tails:
+        """The tails of some of the series, with their samples."""
+        kept = self.kept[rows]
+        samples = np.repeat(np.cumsum(self.kept)[rows], kept) - behind(kept)
+        return Tails(
+            *(getattr(self, name)[rows] for name in ("index", "last_time_us", "last_clock_us", "kept")),
+            *(getattr(self, name)[samples] for name in ("values", "time_us", "offset")),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Tails]) -> Tails:
+        """The tails of all series of `parts`, of which there is one at least, one part after the other."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
+
     @classmethod
     def nothing(cls, count: int, channels: int) -> Tails:
         """The tails of `count` series of which no sample is remembered."""
         never, none = np.full(count, NEVER_US, dtype=np.int64), np.empty(0, dtype=np.int64)
         zeros = np.zeros(count, dtype=np.int64)
         return cls(zeros, never, never, zeros, np.empty((0, channels), dtype=np.float32), none, none)
+
+
+def behind(kept: Int64Array) -> Int64Array:
+    """How far before its end each of the last `kept` (m,) samples of m series is, oldest first: 3 2 1, 2 1, ..."""
+    distance: Int64Array = np.repeat(np.cumsum(kept), kept) - np.arange(int(kept.sum()))
+    return distance

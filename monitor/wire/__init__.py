@@ -17,6 +17,7 @@ from typing import Literal, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.arrays import Float32Array, Float64Array, Int64Array
 from monitor.backends.abstract import Headers, RecordColumns
 from monitor.detector import levels, windowing
 from monitor.detector.spec import Channel, WindowSpec
@@ -25,7 +26,7 @@ from monitor.detector.windows import Samples, Windows
 from monitor.errors import Reason
 from monitor.wire.f32 import F32Format
 from monitor.wire.json_format import JsonFormat
-from monitor.wire.parsed import Float32Array, Float64Array, Int64Array, Outlines, Parsed, Rejected, select, without
+from monitor.wire.parsed import Outlines, Parsed, Rejected, select, without
 from monitor.wire.stream_time import StreamTime
 from monitor.wire.timing import Times
 
@@ -225,7 +226,7 @@ class Decoder:
         bad = times.impossible(self._oldest_us)
         if bad.any():
             rejected += [times.rejected(record, self._oldest_us) for record in np.flatnonzero(bad).tolist()]
-            parsed, times = select(parsed, ~bad), times.where(~bad)
+            parsed, times = select(parsed, ~bad), times[~bad]
         before_us, ends_us = stream.newest_us, np.rint(times.end_us).astype(np.int64)
         judged = stream.judge(
             columns.offsets[parsed.rows], ends_us, times.own_us, self._max_future_us, now_us, live=live
@@ -235,7 +236,7 @@ class Decoder:
             future = self._rules.max_future_ms
             for record in np.flatnonzero(judged.refused).tolist():
                 rejected.append(times.from_future(record, int(judged.newest_us[record]), future))
-            parsed, times = select(parsed, ~judged.refused), times.where(~judged.refused)
+            parsed, times = select(parsed, ~judged.refused), times[~judged.refused]
         rejected.sort()
         return Decoded(
             rows=parsed.rows,

@@ -29,20 +29,10 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
+from monitor.arrays import BoolArray, Float32Array, Int64Array
 from monitor.detector.times import NO_TIME, Unit, numbers_us, text_us, texts_us
 from monitor.errors import Reason, RecordError
-from monitor.wire.parsed import (
-    BoolArray,
-    Float32Array,
-    Int64Array,
-    Narrow,
-    Outlines,
-    Parsed,
-    Rejected,
-    drop_infinite,
-    merged,
-    select,
-)
+from monitor.wire.parsed import Narrow, Outlines, Parsed, Rejected, drop_infinite, merged, select
 
 # Texts that are missing numbers, in any case, and apart from NaN
 MISSING_WORDS = frozenset({"", "null", "none", "na", "n/a", "undefined"})

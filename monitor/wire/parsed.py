@@ -7,14 +7,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from monitor.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from monitor.errors import Reason
 
-Float32Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 Item = TypeVar("Item")
 # What a format makes of numbers (..., channels): float32, less the channels' levels.
 Narrow = Callable[[Float64Array], Float32Array]

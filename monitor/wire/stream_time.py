@@ -24,12 +24,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from monitor.arrays import BoolArray, Int64Array
 from monitor.detector.times import NEWEST_US, NO_TIME
-
-Int64Array = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 CONFIRMED_BY = 10
 _BLOCK, _NEAR = 4096, 64  # records looked at as one; and one by one, behind a jump

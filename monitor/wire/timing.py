@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from monitor.arrays import BoolArray, Float64Array, Int64Array, StructOfArrays
 from monitor.backends.abstract import RecordColumns
 from monitor.detector.times import NEWEST_US, NO_TIME, written
 from monitor.errors import Reason
-from monitor.wire.parsed import Int64Array, Parsed, Rejected
-
-Float64Array = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
+from monitor.wire.parsed import Parsed, Rejected
 
 
 def own_times_us(timestamps_ms: Int64Array, oldest_us: int) -> Int64Array:
@@ -30,7 +27,7 @@ def own_times_us(timestamps_ms: Int64Array, oldest_us: int) -> Int64Array:
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class Times(StructOfArrays):
     """Per record of a poll, (k,): its row; Kafka's timestamp as it is, in ms, and as a time (`NO_TIME`: it is none);
     the time of its first and last sample and the time between its samples (0 where there is one, or the rate is not
     known), in µs; and whether the time is its own statement.
@@ -87,7 +84,3 @@ class Times:
         else:
             ahead = f"{written(int(end_us))} is ahead of the clock here"
         return Rejected(row, Reason.FUTURE_TIMESTAMP, f"{ahead} (input.max_future_ms)")
-
-    def where(self, good: BoolArray) -> Times:
-        """The records where `good` (k,) is true."""
-        return Times(*(getattr(self, name)[good] for name in Times.__slots__))

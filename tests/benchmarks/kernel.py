@@ -15,9 +15,9 @@ import jax
 import numpy as np
 import onnx
 import onnxruntime
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from monitor.arrays import Float32Array
 from monitor.detector.artifact import Artifact
 from tests.benchmarks import report
 from tests.benchmarks.contenders import LENGTH
@@ -30,7 +30,6 @@ INPUTS = 8
 # after a call, which would be charged to whoever comes next.
 BLOCK, WARM_UP, REST_S = 25, 5, 0.05
 PACKAGES = ("jax", "jaxlib", "numpy", "onnx", "onnxruntime")
-Float32Array = NDArray[np.float32]
 Scored = tuple[Float32Array, Float32Array]  # scores (n,), reconstructions (n, LENGTH)
 Score = Callable[[Float32Array], Scored]
 

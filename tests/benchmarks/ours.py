@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import numpy as np
-from numpy.typing import NDArray
-
+from monitor.arrays import Float32Array
 from monitor.assembly import load_detector, make_processor
 from monitor.backends.abstract import Commit, Poll, Position, TopicPartition
 from monitor.backends.kafka import KafkaBackend
@@ -17,8 +15,6 @@ from monitor.detector.scoring import Scorer
 from monitor.http import HttpServer
 from monitor.telemetry import Telemetry, Vitals, configure_logging
 from tests.benchmarks.contenders import PARTITIONS, Result, Stopwatch, Workload
-
-Float32Array = NDArray[np.float32]
 
 
 class TimedScorer:

@@ -16,12 +16,10 @@ from typing import Any
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
+from monitor.arrays import Float32Array
 from monitor.config import Config
 from tests.benchmarks.contenders import HOP, LENGTH, Result, Stopwatch, Workload, join
-
-Float32Array = NDArray[np.float32]
 
 
 class NumpyModel:

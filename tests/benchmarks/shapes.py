@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from monitor.arrays import Float32Array
 from monitor.broker.cluster import LocalKafka
 from monitor.detector import storage
 from monitor.detector.windows import sliding_windows
@@ -31,7 +31,6 @@ from tests.benchmarks.end_to_end import PACKAGES, compete, ratios
 from tests.benchmarks.workload import BATCH_ROWS, INCIDENT, OVER, WIDTHS, Filling, between, fill, signal, with_threshold
 from tests.helpers import make_artifact
 
-Float32Array = NDArray[np.float32]
 # A sample's numbers and its time, ms since 1970 -> a record's value
 Writing = Callable[[list[float], int], bytes]
 

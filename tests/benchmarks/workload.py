@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from confluent_kafka import Producer
-from numpy.typing import NDArray
 
+from monitor.arrays import Float32Array
 from monitor.backends.kafka import create_topic
 from monitor.detector import storage
 from monitor.detector.artifact import Artifact
@@ -28,8 +28,6 @@ WIDTHS = (32, 16, 8)
 BATCH_ROWS = 1024
 OVER = 0.01  # share of windows that are to be over the threshold
 INCIDENT = 20  # windows, about, that an incident lasts
-
-Float32Array = NDArray[np.float32]
 
 
 def prepare(kind: str, records: int, bootstrap: str, directory: Path, seed: int = 0) -> Workload:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp  # type: ignore[import-untyped]
 from scipy.signal import find_peaks, periodogram  # type: ignore[import-untyped]
 
+from monitor.arrays import Float64Array
 from monitor.demo import ecg, ecg_parameters
-from monitor.demo.ecg_parameters import Float64Array
 
 TURN = 2.0 * math.pi
 FINE_HZ = 1000.0

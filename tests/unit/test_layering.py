@@ -11,7 +11,7 @@ from monitor.detector.windowing import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 # What the pure core may use besides the standard library's pure parts
-CORE = {"numpy", "jax", "flax", "safetensors", "msgspec", "monitor.detector", "monitor.errors"}
+CORE = {"numpy", "jax", "flax", "safetensors", "msgspec", "monitor.arrays", "monitor.detector", "monitor.errors"}
 IMPURE = {"time", "logging", "os.environ", "socket", "random", "structlog", "threading", "subprocess", "signal"}
 TOPIC_READING = {
     "monitor.backends.abstract",
@@ -22,6 +22,7 @@ TOPIC_READING = {
     "monitor.wire",
 }
 PURE = [
+    "arrays",
     "detector",
     "wire",
     "processor",
@@ -86,7 +87,7 @@ def test_monitor(name: str, path: Path) -> None:
 @pytest.mark.parametrize(("name", "path"), TRAINING, ids=lambda value: str(value) if isinstance(value, str) else "")
 def test_training(name: str, path: Path) -> None:
     ours = {i for i in imports(path) if within(i, {"monitor"})}
-    allowed = {"monitor.detector", "monitor.errors", "monitor.extras", "monitor.datafiles"}
+    allowed = {"monitor.arrays", "monitor.detector", "monitor.errors", "monitor.extras", "monitor.datafiles"}
     if name == "training.datasets.topic":  # reads what the daemon reads, and decodes it as the daemon does
         allowed |= TOPIC_READING
     strangers = {i for i in ours if not within(i, allowed) and i not in ("monitor", "monitor.__version__")}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from monitor.arrays import Float64Array
 from monitor.assembly import make_processor
 from monitor.backends.abstract import Restored, StateRecord
 from monitor.datafiles import SeriesTable, WindowTable
@@ -33,7 +34,6 @@ from training.parts import all_windows
 
 HIGH = 18_228_934.0
 NOW_MS = 1_764_600_000_000
-Float64Array = NDArray[np.float64]
 
 
 def movement(count: int, *, seed: int, fault: slice | None = None) -> Float64Array:

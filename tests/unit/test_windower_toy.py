@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.arrays import Int64Array
 from monitor.assembly import bytes_of_series, make_processor
 from monitor.backends.abstract import Position, Restored, StateRecord
 from monitor.detector import artifact as form
 from monitor.detector import windowing
-from monitor.detector.arrays import Int64Array
 from monitor.detector.event_time import Ordered
 from monitor.detector.rings import RingWindower
 from monitor.detector.windowing import WindowKind

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from monitor.datafiles import Int64Array, SeriesTable, digits
+from monitor.arrays import Float64Array, Int64Array
+from monitor.datafiles import SeriesTable, digits
 from monitor.datafiles.columns import Columns, as_number, float32, unnamed
 from monitor.datafiles.content import MAX_BYTES
 from monitor.errors import DataError
 from training.datasets.grouping import joined
 from training.datasets.options import Kind, ReadOptions, Table
 
-Float64Array = NDArray[np.float64]
 MAX_CASE = 10_000_000  # numbers, which are Python's own while their line is read
 _LINE_BYTES = 64
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles import Int64Array, SeriesTable, WindowTable, by_series
+from monitor.arrays import Int64Array
+from monitor.datafiles import SeriesTable, WindowTable, by_series
 from monitor.datafiles.columns import Columns, find, whole
 from monitor.datafiles.reading import series_table, windows_of_rows
 from monitor.errors import DataError

@@ -25,7 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from monitor.datafiles import Int64Array, SeriesTable, WindowTable
+from monitor.arrays import Int64Array
+from monitor.datafiles import SeriesTable, WindowTable
 from monitor.datafiles.arrays import NPY, npy
 from monitor.datafiles.columns import Columns, is_number, labels, times
 from monitor.datafiles.content import content

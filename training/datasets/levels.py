@@ -17,8 +17,6 @@ from monitor.datafiles.digits import FEWEST_STEPS, Digits, digits
 from monitor.detector.levels import take_off
 from training.datasets.options import Table
 
-Float64Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Levels:

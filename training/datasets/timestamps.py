@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles import Int64Array, SeriesTable
+from monitor.arrays import Int64Array
+from monitor.datafiles import SeriesTable
 from monitor.detector.times import NEWEST_US, OLDEST_US
 
 _GAP_STEPS = 1.5  # a step over this many median steps is a gap

@@ -27,11 +27,12 @@ import numpy as np
 from pydantic import ValidationError
 
 from monitor import series as numbering
+from monitor.arrays import Int64Array
 from monitor.backends.abstract import RecordColumns, TopicPartition
 from monitor.backends.kafka.ranges import Bound, TopicRange
 from monitor.config import NAME, Config, Kafka
 from monitor.configfile import load
-from monitor.datafiles import Int64Array, SeriesTable, WindowTable, digits
+from monitor.datafiles import SeriesTable, WindowTable, digits
 from monitor.datafiles.columns import Columns, times, unnamed
 from monitor.datafiles.content import MAX_BYTES
 from monitor.detector import windowing

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles import Float32Array
+from monitor.arrays import Float32Array
 from monitor.datafiles.content import MAX_BYTES, content
 from monitor.errors import DataError
 from training.datasets.wfdb_header import Header, Signal

@@ -18,11 +18,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.arrays import BoolArray, Float64Array, FloatArray, Int64Array
 from monitor.errors import DataError
-from training.metrics.windows import BoolArray, FloatArray
-
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
 
 RESAMPLES, LEVEL = 1_000, 0.95
 BLOCK_RESAMPLES = 200

@@ -19,10 +19,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.arrays import BoolArray, Int64Array
 from monitor.errors import DataError
-from training.metrics.windows import BoolArray, ratio
-
-Int64Array = NDArray[np.int64]
+from training.metrics.windows import ratio
 
 DAY_SECS = 86_400.0
 

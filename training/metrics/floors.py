@@ -14,12 +14,10 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from monitor.arrays import BoolArray, Float64Array, FloatArray
 from monitor.errors import DataError
-from training.metrics.windows import BoolArray, ClassFigures, FloatArray, class_figures
-
-Float64Array = NDArray[np.float64]
+from training.metrics.windows import ClassFigures, class_figures
 
 MAX_PCA_SIZE = 2_048
 NEIGHBOURS = 5

@@ -25,11 +25,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.arrays import Float64Array, Int64Array
 from monitor.errors import DataError
 from training.metrics.windows import strictly_under
-
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
 
 PROBATION_SHARE, PROBATION_ROWS = 0.15, 750
 STEEPNESS, FAR_WIDTHS = 5.0, 3.0

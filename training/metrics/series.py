@@ -20,11 +20,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.arrays import BoolArray, FloatArray, Int64Array
 from monitor.errors import DataError
 from training.metrics import vus
-from training.metrics.windows import BoolArray, FloatArray, Oracle, auroc, average_precision, best_f1
+from training.metrics.windows import Oracle, auroc, average_precision, best_f1
 
-Int64Array = NDArray[np.int64]
 Way = Literal["causal", "overlap_mean"]
 
 

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from monitor.arrays import FloatArray
 from monitor.errors import DataError
-from training.metrics.windows import FloatArray, ratio
+from training.metrics.windows import ratio
 
 TOLERANCE_ROWS = 100
 

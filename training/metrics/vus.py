@@ -25,13 +25,9 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from monitor.arrays import BoolArray, Float64Array, FloatArray, Int64Array
 from training.metrics.events import intervals
-from training.metrics.windows import BoolArray, FloatArray
-
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
 
 THRESHOLDS = 250  # TSB-AD's
 # TSB-AD's rule for the period: lags 3 to 400 of the first 20,000 rows, and 125 where no peak lies between 6 and 303.

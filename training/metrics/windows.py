@@ -13,8 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.floating]
+from monitor.arrays import BoolArray, FloatArray
 
 
 class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,15 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from monitor.arrays import BoolArray, Float32Array, FloatArray, Int64Array
 from monitor.errors import DataError
-
-FloatArray = NDArray[np.floating]
-Float32Array = NDArray[np.float32]
-Int64Array = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 PartName = Literal["fit", "validation", "calibration", "test", "left out", "anomaly"]
 

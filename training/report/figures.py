@@ -12,9 +12,10 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from monitor.arrays import BoolArray, FloatArray
 from training.metrics import windows as metrics
 from training.report import selection, words
-from training.report.content import BoolArray, FloatArray, ReportContent
+from training.report.content import ReportContent
 from training.report.theme import Key, Plot, Role, axis, color, dress, line, mark_line, safe, short
 
 MOST_EPOCHS = 600

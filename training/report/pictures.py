@@ -12,8 +12,9 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from monitor.arrays import Float32Array, FloatArray, Int64Array
 from training.report import selection, words
-from training.report.content import Float32Array, FloatArray, Int64Array, ReportContent, Shown
+from training.report.content import ReportContent, Shown
 from training.report.theme import BARE, RAMP, Key, Plot, axis, color, dress, line, short
 
 POINTS = 240

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from monitor.arrays import Int64Array
 from training.metrics import windows as metrics
 from training.report import figures, pictures, selection, timeline, words
-from training.report.content import Int64Array, ReportContent
+from training.report.content import ReportContent
 from training.report.markup import Drawing, facts, figure_table, items, legend, paragraph, scrolled, table, text
 
 MOST_LINES = 40

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.report.content import BoolArray, FloatArray, Int64Array, Tested
+from monitor.arrays import BoolArray, FloatArray, Int64Array
+from training.report.content import Tested
 
 EXAMPLES = 6
 CURVE_CELLS = 300

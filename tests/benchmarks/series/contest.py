@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.arrays import BoolArray, Float32Array, Int64Array
 from monitor.datafiles import SeriesTable
 from monitor.detector.decision import Verdict, decide
 from training import pipeline, splits
@@ -27,10 +28,6 @@ from training.baselines import baselines
 from training.metrics import series
 from training.parts import divide, served
 from training.recipe_form import Recipe
-
-Float32Array = NDArray[np.float32]
-BoolArray = NDArray[np.bool_]
-Int64Array = NDArray[np.int64]
 
 BATCH_ROWS = 1_024
 SCORERS = ("detector", "pca", "knn")

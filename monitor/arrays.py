@@ -12,10 +12,11 @@ Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.floating]  # of any width
 
 
 class StructOfArrays:
-    """Base of frozen dataclasses with slots, all of whose fields are arrays of one length n: rows, by column.
+    """Base of frozen dataclasses with slots, all of whose fields are arrays, or such structs, of one length n.
 
     A field may be None: then its numbers are all zero.
     """

@@ -33,6 +33,7 @@ from monitor.complaints import Complaints
 from monitor.config import Config, start_timestamp_ms
 from monitor.detector.scoring import Scorer
 from monitor.errors import BackendError, PartitionError
+from monitor.health import STUCK_S
 from monitor.holds import Hold
 from monitor.processor import Outputs, Processor
 from monitor.resuming import How, Resumed
@@ -94,6 +95,7 @@ class Daemon:
         self._telemetry = telemetry
         self._vitals = vitals
         self._vitals.health.ready_age_s = config.limits.ready_age_ms / 1000
+        self._vitals.health.stuck_s = STUCK_S + config.kafka.transaction_timeout_ms / 1000
         self._vitals.health.answered_s = backend.answered_s
         self._vitals.health.troubles = backend.troubles
         self._complaints = Complaints()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from monitor.backends.abstract import Progress, TopicPartition
 
+# How long a turn may take besides what a transaction may: a recovery, and questions that nobody answers.
 STUCK_S = 60.0
 # How many partitions a reason names.
 _NAMED = 3
@@ -24,6 +25,7 @@ class Health:
     """
 
     ready_age_s: float = 10.0
+    stuck_s: float = STUCK_S
     progress: Mapping[TopicPartition, Progress] = field(default_factory=dict)
     restoring: int = 0
     working: bool = False
@@ -76,7 +78,7 @@ class Health:
     def why_not_live(self, now: float, progressed_s: float) -> list[str]:
         """Empty where a restart would not help: the loop turns, and no partition stayed stuck under a new client."""
         reasons = []
-        if now - progressed_s > STUCK_S:
+        if now - progressed_s > self.stuck_s:
             reasons.append(f"the loop has not turned for {now - progressed_s:.0f} s")
         for partition, progress in self.progress.items():
             if progress.stalls > 1:

@@ -117,6 +117,20 @@ class TestKafkaBackend(BackendContract):
         turns.backend.commit(Commit([], {partition: Position(1, 1, 60)}))
         assert turns.backend.restore(partition).state == ()
 
+    def test_who_has_no_leader_is_not_waited_for_for_ever(
+        self, cluster: KafkaCluster, start: Callable[..., Turns], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("monitor.backends.kafka.consumer._LEADER_TIMEOUT_MS", 500)
+        cluster.create(cluster.input, 1)
+        backend = start().backend
+        assert isinstance(backend, KafkaBackend)
+        nowhere = TopicPartition(cluster.input, 7)
+        for question in (lambda: backend._member.bounds(nowhere), lambda: backend.offset_at(nowhere, 0)):
+            began = time.monotonic()
+            with pytest.raises(AbortedError, match="KafkaTimeoutError"):
+                question()
+            assert time.monotonic() - began < 5
+
     def test_what_an_old_client_says_late_is_not_heard(
         self, cluster: KafkaCluster, start: Callable[..., Turns]
     ) -> None:

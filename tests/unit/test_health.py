@@ -6,11 +6,19 @@ from dataclasses import replace
 
 import pytest
 
+from monitor.assembly import make_processor
 from monitor.backends.abstract import Progress, TopicPartition
+from monitor.backends.local import LocalBackend, LocalLog
+from monitor.config import Config
+from monitor.daemon import Daemon
 from monitor.health import STUCK_S, Health
+from monitor.partition import Counts
+from monitor.telemetry import Telemetry, Vitals
+from tests.helpers import make_artifact
 
 ONE, TWO = TopicPartition("in", 0), TopicPartition("in", 1)
 NOW = 1_000.0
+ARTIFACT = make_artifact(kind="record", length=4, threshold=0.5)
 WATCHED = Progress(read=7, committed=7, end=7, answered_s=NOW, assured_s=NOW)
 
 
@@ -63,6 +71,17 @@ def test_a_loop_that_stands_still_is_not_ready_before_it_is_not_live() -> None:
     assert made.why_not_ready(NOW + 11)
     assert made.why_not_live(NOW + 11, progressed_s=NOW) == []
     assert made.why_not_live(NOW + STUCK_S + 1, progressed_s=NOW) == ["the loop has not turned for 61 s"]
+
+
+def test_a_transaction_may_take_its_time() -> None:
+    """A commit that no broker answers, or the wait for a predecessor's: a restart would not help."""
+    config = Config.model_validate({"kafka": {"transaction_timeout_ms": 120_000}})
+    vitals = Vitals()
+    telemetry, processor = Telemetry(vitals, Counts, {}, 1.0), make_processor(config, ARTIFACT)
+    Daemon(config, LocalBackend(LocalLog(), config), processor, ARTIFACT.scorer(), telemetry, vitals)
+    vitals.health.observe({ONE: WATCHED}, restoring=0)
+    assert vitals.health.why_not_live(NOW + 179, progressed_s=NOW) == []
+    assert vitals.health.why_not_live(NOW + 181, progressed_s=NOW)
 
 
 def test_only_a_stall_that_a_new_client_does_not_end_is_not_live() -> None:

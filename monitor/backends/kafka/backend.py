@@ -52,6 +52,10 @@ from monitor.errors import BackendError
 # At start a supervisor retries anyway; at run time the group waits for us as long as the poll interval.
 _START_DEADLINE_S = 20.0
 _RECOVER_DEADLINE_S = 20.0
+# A restore waits longer than any transaction may stay open, so that a dead predecessor's can't be what it fails on.
+# With a recovery before it that is the longest that a turn may take (`monitor.health`).
+_OWNER_MARGIN_S = 15.0
+_LEAST_PATIENCE_S = 2.0
 # The broker takes commits of the old generation until all members have joined the new one, for which it waits as long
 # as the poll interval. Twice the interval at which an idle daemon commits.
 _COMMIT_GRACE_S = 2.0
@@ -217,13 +221,15 @@ class KafkaBackend:
         return Restored(position, state, beginning, end, topic.topic_id, topic.partitions, added)
 
     def _committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
+        """What the group committed. However its coordinator is asked, it is waited for as long as an owner may take."""
+        deadline = time.monotonic() + self._config.kafka.transaction_timeout_ms / 1000 + _OWNER_MARGIN_S
         try:
             return self._member.committed(partition, OWNER_PATIENCE_S)
         except AbortedError as error:
             if not isinstance(error.__cause__, KafkaTimeoutError):
                 raise
         end_transactions_of_the_gone(self._admin, self._config)
-        return self._member.committed(partition, self._config.kafka.transaction_timeout_ms / 1000 + 15)
+        return self._member.committed(partition, max(_LEAST_PATIENCE_S, deadline - time.monotonic()))
 
     def _topic(self, partition: TopicPartition) -> InputTopic:
         try:

@@ -33,6 +33,9 @@ _SLICE_MS = 100
 _CLOSE_TIMEOUT_MS = 2_000
 _ASK_TIMEOUT_MS = 2_000
 _METADATA_TIMEOUT_S = 5
+# Without a bound the client looks for a leader for ever; a recovery tries again, and the loop turns in between. Longer
+# than an election after a broker was killed (broker.session.timeout.ms, 9 s).
+_LEADER_TIMEOUT_MS = 15_000
 # Time between two looks at whether what the client has is what we know of.
 _COMPARE_INTERVAL_S = 2.0
 Answer = TypeVar("Answer")
@@ -366,19 +369,19 @@ class Member:
         )
 
     def bounds(self, partition: TopicPartition) -> tuple[int, int]:
-        """First retained offset and end of an input partition. Waits for its leader."""
+        """First retained offset and end of an input partition. Waits for its leader, some seconds."""
         asked = KafkaPartition(*partition)
-        beginning = self._ask("restore", lambda: self._consumer.beginning_offsets([asked])[asked])
-        end = self._ask("restore", lambda: self._consumer.end_offsets([asked])[asked])
+        beginning = self._ask("restore", lambda: self._consumer.beginning_offsets([asked], _LEADER_TIMEOUT_MS)[asked])
+        end = self._ask("restore", lambda: self._consumer.end_offsets([asked], _LEADER_TIMEOUT_MS)[asked])
         self._ends[partition] = end
         return beginning, end
 
     def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int:
-        """First offset at or after a time. Waits for the partition's leader."""
-        asked = KafkaPartition(*partition)
-        found = self._ask("offset_at", lambda: self._consumer.offsets_for_times({asked: max(0, timestamp_ms)})[asked])
+        """First offset at or after a time. Waits for the partition's leader, some seconds."""
+        asked, times = KafkaPartition(*partition), {KafkaPartition(*partition): max(0, timestamp_ms)}
+        found = self._ask("offset_at", lambda: self._consumer.offsets_for_times(times, _LEADER_TIMEOUT_MS)[asked])
         if found is None or found.offset < 0:
-            return int(self._ask("offset_at", lambda: self._consumer.end_offsets([asked])[asked]))
+            return int(self._ask("offset_at", lambda: self._consumer.end_offsets([asked], _LEADER_TIMEOUT_MS)[asked]))
         return int(found.offset)
 
     def lag(self) -> dict[TopicPartition, int]:

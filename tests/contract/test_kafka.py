@@ -14,8 +14,18 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka import TopicPartition as KafkaPartition
 from kafka.errors import KafkaConnectionError
 from kafka.protocol.producer import EndTxnRequest
+from kafka.structs import OffsetAndMetadata
 
-from monitor.backends.abstract import AbortedError, Commit, Message, Position, Revoked, StalledError, TopicPartition
+from monitor.backends.abstract import (
+    NO_STATE,
+    AbortedError,
+    Commit,
+    Message,
+    Position,
+    Revoked,
+    StalledError,
+    TopicPartition,
+)
 from monitor.backends.kafka import FeedProducer, KafkaBackend, end_offsets, read_topic
 from monitor.backends.kafka.clocks import wall_ms
 from monitor.backends.kafka.succession import end_transactions_of_the_gone
@@ -130,6 +140,31 @@ class TestKafkaBackend(BackendContract):
             with pytest.raises(AbortedError, match="KafkaTimeoutError"):
                 question()
             assert time.monotonic() - began < 5
+
+    def test_a_state_topic_that_is_gone(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
+        """Deleted, and then made again: what is lost is said each time, and what helps; that is tried."""
+        cluster.create(cluster.input, 1)
+        cluster.feed(0, [(None, b"x", 1)])
+        turns = start()
+        turns.until(lambda: turns.count() == 1)
+        partition = TopicPartition(cluster.input, 0)
+        kept = Message(cluster.state, b"k", b"kept", partition=0)
+        turns.backend.commit(Commit([kept], {partition: Position(1, 1, 1)}))
+        cluster.delete(cluster.state)
+        said = r"held the windows of all series, and which incidents are open.*"
+        with pytest.raises(ConfigError, match=rf"{said}topics create {cluster.state} --partitions 1 .*alter-offsets"):
+            turns.backend.restore(partition)
+        cluster.create_state(1)
+        with pytest.raises(ConfigError, match=rf"made again; it {said}alter-offsets .*-o {cluster.input}:0:OFFSET"):
+            turns.backend.restore(partition)
+        turns.backend.close()
+        cluster.expel("a")
+        with cluster._admin() as admin:
+            admin.alter_group_offsets(cluster.name, {KafkaPartition(*partition): OffsetAndMetadata(1, "", -1)})
+        again = start()
+        again.until(lambda: len(again.owned) == 1)
+        assert again.restored[partition].position == Position(1, 1, NO_STATE)
+        assert again.restored[partition].state == ()
 
     def test_what_an_old_client_says_late_is_not_heard(
         self, cluster: KafkaCluster, start: Callable[..., Turns]

@@ -14,14 +14,15 @@ from kafka import TopicPartition as KafkaPartition
 from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 
-from monitor.backends.abstract import AbortedError, StateRecord
+from monitor.backends.abstract import AbortedError, StateRecord, TopicPartition
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import connect, for_now
 from monitor.backends.kafka.faults import explain
 from monitor.backends.kafka.succession import OWNER_PATIENCE_S, end_transactions_of_the_gone
-from monitor.backends.kafka.topics import change_command
+from monitor.backends.kafka.topics import LOST_STATE, change_command
 from monitor.config import Config
 from monitor.errors import ConfigError
+from monitor.holds import moving_command
 
 _POLL_MS = 100
 _WARM_UP_MS = 1_000
@@ -66,10 +67,12 @@ class StateReader:
         try:
             end = self._end(asked)
             if start > end:
+                first = TopicPartition(self._config.input.topics[0], partition)
                 raise ConfigError(
                     f"state topic {asked.topic}, partition {partition}, ends at offset {end}, but the state committed "
-                    f"by group {self._config.kafka.group_id} begins at {start}: the topic was truncated or recreated; "
-                    "reset the group's offsets to begin without the lost state"
+                    f"by group {self._config.kafka.group_id} begins at {start}: the topic was truncated or made again; "
+                    f"it held {LOST_STATE}. To go on without, set the offset of each partition anew, to what it is: "
+                    + moving_command(self._config, first, "OFFSET")
                 )
             return self._read(asked, start, end)
         except UnknownTopicOrPartitionError as error:

@@ -23,10 +23,12 @@ from kafka.errors import (
     for_code,
 )
 
+from monitor.backends.abstract import TopicPartition
 from monitor.backends.kafka.clocks import STAMPED_BY_BROKERS
 from monitor.backends.kafka.faults import acl, explain, principal
 from monitor.config import Config
 from monitor.errors import ConfigError, PartitionError
+from monitor.holds import moving_command
 
 _log = logging.getLogger(__name__)
 _WIDENED_S = 5.0
@@ -38,6 +40,10 @@ STATE = {
     "segment.bytes": str(16 * 1024 * 1024),
     "min.cleanable.dirty.ratio": "0.1",
 } | STAMPED_BY_BROKERS
+
+
+# What no other topic holds.
+LOST_STATE = "the windows of all series, and which incidents are open: those are never resolved"
 
 
 def prepare_topics(admin: Any, config: Config) -> None:
@@ -138,15 +144,23 @@ def look_at(admin: Any, config: Config, topic: str, partition: int) -> InputTopi
 
     Raises:
         PartitionError: the state topic has no such partition, and may not get it from us.
+        ConfigError: there is no state topic any more.
         UnknownTopicOrPartitionError: the input topic is gone.
     """
-    wanted = [*config.input.topics, config.state_topic]
-    found = {each["name"]: each for each in admin.describe_topics(wanted) if for_code(each["error_code"]) is NoError}
+    described = admin.describe_topics([*config.input.topics, config.state_topic])
+    errors = {each["name"]: for_code(each["error_code"]) for each in described}
+    found = {each["name"]: each for each in described if errors[each["name"]] is NoError}
     if topic not in found:
         raise UnknownTopicOrPartitionError(topic)
     widths = {name: len(each["partitions"]) for name, each in found.items()}
     width = widths.pop(config.state_topic, 0)
     wanted_width = max(partition + 1, *widths.values())
+    if errors.get(config.state_topic) is UnknownTopicOrPartitionError:
+        raise ConfigError(
+            f"restore: state topic {config.state_topic} is not there any more; it held {LOST_STATE}. To go on without, "
+            f"create it: {creation_command(config, config.state_topic, wanted_width, STATE)}; and set the offset of "
+            f"each partition anew, to what it is: {moving_command(config, TopicPartition(topic, partition), 'OFFSET')}"
+        )
     if 0 < width <= partition:
         problem = widen_state(admin, config, width, wanted_width)
         if problem is not None:

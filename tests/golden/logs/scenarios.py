@@ -100,7 +100,7 @@ REFUSED: list[tuple[bytes | None, str | bytes | None]] = [
 @scenario
 def records_with_thresholds_of_their_own() -> Cluster:
     """Records that are windows, as f32, `mse`, scaled: series named in a header, with thresholds and quantiles of their
-    own, alerts that show the window, and records of another size."""
+    own, alerts that show the window, records of another size, and `model.threshold` in the place of all thresholds."""
     cluster = Cluster(
         "mse-of-series",
         input={"format": "f32", "series": "header:pump"},
@@ -122,6 +122,11 @@ def records_with_thresholds_of_their_own() -> Cluster:
     cluster.send(b"\0" * 32, None, at_s=91)
     send(normal * np.inf, b"pump-2", 92)
     send(np.where(np.eye(4, 2) > 0, np.nan, normal), b"pump-1", 93)
+    cluster.work()
+    cluster.configure(model={"threshold": 1.0})  # for all series
+    for place in range(2):
+        for name in (b"pump-1", b"pump-2"):
+            send(normal + np.array([1.5, -0.375]), name, 100.0 + place)
     cluster.work()
     return cluster
 
@@ -175,10 +180,13 @@ def likelihoods() -> Cluster:
 
 @scenario
 def ensembles() -> Cluster:
-    """The mean of two networks' scores; windows that do not overlap; `model.threshold` in the place of all others."""
+    """The mean of two networks' scores; windows that do not overlap; `model.threshold` in the place of the artifact's;
+    two series of which one comes first, and whose windows close after the other's."""
     cluster = Cluster("ensemble", model={"threshold": 0.375})
-    for place, number in enumerate([0.25, 0.25, 0.5, 2.0, 0.125, 0.0, 0.5, 0.25]):
-        cluster.samples("pump-1", 8 * place, [number] * 8)
+    for second in range(64):
+        number = [0.25, 0.25, 0.5, 2.0, 0.125, 0.0, 0.5, 0.25][second // 8]
+        for name in ("pump-2", "pump-1") if second else ("pump-1", "pump-2"):
+            cluster.samples(name, second, [number])
     cluster.work()
     return cluster
 

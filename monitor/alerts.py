@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -140,7 +140,7 @@ class Alert(_Struct, frozen=True):
 class Cause:
     """The window that moved an incident: where it lies in the log and in time, and what was made of it.
 
-    `values` and `reconstruction` are (length, channels) in the data's unit, less the channels' levels.
+    `values` are (length, channels) in the data's unit, less the channels' levels.
     """
 
     partition: TopicPartition
@@ -154,7 +154,6 @@ class Cause:
     threshold: float
     missing_ratio: float
     values: Float32Array
-    reconstruction: Float32Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,13 +219,12 @@ class AlertWriter:
         """The incident's name for life, taken from the window that opened it."""
         return self._hash(cause, "incident")[:16]
 
-    def write(self, status: Status, incident: Incident, cause: Cause) -> Alert:
-        """The alert that tells of `incident` after `cause`."""
-        if not np.isfinite(cause.reconstruction).all():  # the model overflowed, and JSON has no infinity
-            cause = replace(cause, reconstruction=np.nan_to_num(cause.reconstruction))
+    def write(self, status: Status, incident: Incident, cause: Cause, reconstruction: Float32Array) -> Alert:
+        """The alert that tells of `incident` after `cause`, in whose place `reconstruction` was expected."""
+        reconstruction = np.nan_to_num(reconstruction)  # where the model overflowed: JSON has no infinity
         resolved = status is Status.RESOLVED
         ratio = cause.score / cause.threshold
-        contributors = [] if resolved else self.contributors(cause)
+        contributors = [] if resolved else self.contributors(cause, reconstruction)
         return Alert(
             id=self._hash(cause, status.value)[:32],
             source=self.source,
@@ -258,7 +256,7 @@ class AlertWriter:
                     length=self._length,
                     missing_ratio=cause.missing_ratio,
                     values=self._shown(cause.values),
-                    reconstruction=self._shown(cause.reconstruction),
+                    reconstruction=self._shown(reconstruction),
                 ),
                 contributors=contributors,
                 model=self._model,
@@ -313,7 +311,7 @@ class AlertWriter:
     def _shown(self, numbers: Float32Array) -> list[list[float]] | None:
         return levels.put_back(numbers, self._levels).tolist() if self._include_window else None
 
-    def contributors(self, cause: Cause) -> list[Contributor]:
+    def contributors(self, cause: Cause, reconstruction: Float32Array) -> list[Contributor]:
         """The runs of samples that lie further from what was expected than the threshold, worst first.
 
         The mean error of an anomalous window is over the threshold, so there is at least one. Where the score is no
@@ -323,7 +321,7 @@ class AlertWriter:
         # In float64: what is far out of range may overflow in float32.
         values = cause.values.astype(np.float64)
         scale = np.maximum(values.std(axis=0), self._scale) if self._per_window else self._scale
-        errors = (np.abs(values - cause.reconstruction) / scale).T
+        errors = (np.abs(values - reconstruction) / scale).T
         channels, length = errors.shape
         over = np.zeros((channels, length + 2), dtype=np.bool_)
         over[:, 1:-1] = errors > self._limit(errors, cause.threshold)
@@ -335,7 +333,7 @@ class AlertWriter:
         shares = (until[channel, end] - until[channel, first]) / until[:, -1].sum()
         worst = np.lexsort((first, channel, -shares))[:MOST_CONTRIBUTORS]
         return [
-            self._contributor(cause, *run)
+            self._contributor(cause.values, reconstruction, *run)
             for run in zip(
                 channel[worst].tolist(), first[worst].tolist(), end[worst].tolist(), shares[worst].tolist(), strict=True
             )
@@ -357,14 +355,16 @@ class AlertWriter:
         """The share of calibration windows under `score`: the series' own where they are known, else all."""
         return float(np.interp(score, self._series_quantiles.get(series, self._quantiles), self._probabilities))
 
-    def _contributor(self, cause: Cause, channel: int, first: int, end: int, share: float) -> Contributor:
+    def _contributor(
+        self, values: Float32Array, reconstruction: Float32Array, channel: int, first: int, end: int, share: float
+    ) -> Contributor:
         return Contributor(
             channel=self._channels[channel],
             first=first,
             last=end - 1,
             share=share,
-            observed=self._mean(cause.values, channel, first, end),
-            expected=self._mean(cause.reconstruction, channel, first, end),
+            observed=self._mean(values, channel, first, end),
+            expected=self._mean(reconstruction, channel, first, end),
         )
 
     def _mean(self, numbers: Float32Array, channel: int, first: int, end: int) -> float:

@@ -26,6 +26,7 @@ def load_detector(path: Path) -> tuple[Artifact, Scorer]:
     artifact = storage.load(path)
     try:
         scorer = artifact.scorer()
+        scorer.warm_up()
         form.check_known_answers(artifact, scorer)
     except ArtifactError as error:
         raise type(error)(f"artifact {path}: {error}") from None

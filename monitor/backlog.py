@@ -203,10 +203,10 @@ class Workload:
     def _score(self, until: float) -> bool:
         while (batch := self._processor.next_batch()) is not None:
             started = self._clock()
-            scores, reconstructions = self._scorer(batch.values)
+            scores = self._scorer(batch.values)
             ended = self._clock()
             self.scoring_s += ended - started
-            self._processor.receive_scores(batch, scores, reconstructions)
+            self._processor.receive_scores(batch, scores, self._scorer.reconstruct)
             if ended >= until:
                 return self._processor.settled
         return True

@@ -7,7 +7,7 @@ abort the caller revokes the partition and assigns it anew.
     processor.assign(partition, restored, start)      -> where to read from
     processor.receive(columns, now_us)
     while (batch := processor.next_batch()) is not None:
-        processor.receive_scores(batch, *scorer(batch.values))
+        processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
     outputs = processor.take_outputs(checkpoints)     -> what to commit
     processor.committed(positions)
 
@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,6 +42,9 @@ from monitor.registry import Forgotten, Fresh, segments_of
 from monitor.resuming import Resumed
 from monitor.wire import Decoded, Decoder, Holes, InputRules
 
+# Windows (n, length, channels) to what was expected in their place.
+Reconstruct = Callable[[Float32Array], Float32Array]
+
 # Gathered windows waiting for the scorer, at most: a slice of samples is as large as this allows in the worst case,
 # that every sample closes a window.
 PENDING_BYTES = 64 * 1024 * 1024
@@ -55,6 +59,14 @@ class _Cut(StructOfArrays):
 
     windows: Windows
     lines: Float32Array
+
+
+class _Change(NamedTuple):
+    """What is to be published of an incident as it was after one window."""
+
+    status: Status
+    incident: Incident
+    cause: Cause
 
 
 class _Work(NamedTuple):
@@ -364,8 +376,11 @@ class Processor:
                 self.counts.examples["late"] = Example(partition.name, offset, detail)
         return appended.windows
 
-    def receive_scores(self, batch: Batch, scores: Float32Array, reconstructions: Float32Array) -> None:
-        """Decides on every window of `batch` and moves the incidents on."""
+    def receive_scores(self, batch: Batch, scores: Float32Array, reconstruct: Reconstruct) -> None:
+        """Decides on every window of `batch` and moves the incidents on.
+
+        `reconstruct` is asked for the windows that are published, a few at a time.
+        """
         lines = np.concatenate([piece.lines for piece in batch.pieces])
         verdicts = decision.decide(scores, lines)
         self.counts.scored(scores, verdicts, lines)
@@ -375,7 +390,7 @@ class Processor:
             first += len(piece.windows)
             if piece.missing_ratio.any():
                 self._note_unscorable(piece, verdicts[rows])
-            self._decide(piece, scores[rows], verdicts[rows], reconstructions[rows])
+            self._decide(piece, scores[rows], verdicts[rows], reconstruct)
 
     def _note_unscorable(self, piece: Piece, verdicts: NDArray[np.int8]) -> None:
         found = np.flatnonzero(verdicts == Verdict.UNSCORABLE)
@@ -386,18 +401,18 @@ class Processor:
             offset = int(piece.windows.last_offset[row])
             self.counts.examples["unscorable"] = Example(piece.partition.name, offset, detail)
 
-    def _decide(
-        self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8], reconstructions: Float32Array
-    ) -> None:
-        partition, windows, missing_ratio = piece.partition, piece.windows, piece.missing_ratio
+    def _decide(self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8], reconstruct: Reconstruct) -> None:
+        partition, windows = piece.partition, piece.windows
         incidents = partition.incidents
         over = verdicts == Verdict.ANOMALY
         if not over.any() and not incidents:
             return
         # Only the series with an incident, or a window over the threshold, have anything to decide.
         restless = set(incidents).union(windows.series[over].tolist())
+        changes: list[_Change] = []
         for row in np.flatnonzero(np.isin(windows.series, list(restless))).tolist():
             if partition.leaving:
+                self._publish(changes, reconstruct)
                 partition.let_go(int(windows.last_offset[row]))
                 self._tell_ends(partition)
             series = int(windows.series[row])
@@ -409,33 +424,43 @@ class Processor:
                 incident = incidents[series] = Incident()
             score = float(scores[row])
             start_us, end_us = int(windows.start_us[row]), int(windows.end_us[row])
-            threshold = self._writer.line(name)
-            ratio = score / threshold
+            ratio = score / self._writer.line(name)
             status = decision.step(incident, int(verdicts[row]), ratio, start_us, end_us, self._policy)
             partition.touched.add(name.encode())
             if status is not None:
-                cause = Cause(
-                    partition=partition.name,
-                    series=name,
-                    start_us=start_us,
-                    end_us=end_us,
-                    first_offset=int(windows.first_offset[row]),
-                    last_offset=int(windows.last_offset[row]),
-                    last_index=int(windows.last_index[row]),
-                    score=score,
-                    threshold=threshold,
-                    missing_ratio=float(missing_ratio[row]),
-                    values=windows.values[row],
-                    reconstruction=reconstructions[row],
-                )
-                self._tell(status, incident, cause)
+                cause = self._cause(piece, row, name, score)
+                if status is Status.FIRING:
+                    incident.fingerprint = self._writer.fingerprint(cause)
+                changes.append(_Change(status, msgspec.structs.replace(incident), cause))
             if status is Status.RESOLVED or incident.at_rest:
                 del incidents[series]
+        self._publish(changes, reconstruct)
 
-    def _tell(self, status: Status, incident: Incident, cause: Cause) -> None:
-        if status is Status.FIRING:
-            incident.fingerprint = self._writer.fingerprint(cause)
-        self._alerts.append((cause.partition, self._writer.write(status, incident, cause)))
+    def _cause(self, piece: Piece, row: int, name: str, score: float) -> Cause:
+        windows = piece.windows
+        return Cause(
+            partition=piece.partition.name,
+            series=name,
+            start_us=int(windows.start_us[row]),
+            end_us=int(windows.end_us[row]),
+            first_offset=int(windows.first_offset[row]),
+            last_offset=int(windows.last_offset[row]),
+            last_index=int(windows.last_index[row]),
+            score=score,
+            threshold=self._writer.line(name),
+            missing_ratio=float(piece.missing_ratio[row]),
+            values=windows.values[row],
+        )
+
+    def _publish(self, changes: list[_Change], reconstruct: Reconstruct) -> None:
+        """Writes the alerts of `changes`, in their order, and empties it."""
+        if changes:
+            expected = reconstruct(np.stack([change.cause.values for change in changes]))
+            self._alerts += [
+                (change.cause.partition, self._writer.write(*change, row))
+                for change, row in zip(changes, expected, strict=True)
+            ]
+            changes.clear()
 
     def take_outputs(self, checkpoints: Collection[TopicPartition] = ()) -> Outputs:
         """Everything decided since the last call, and the whole state of the partitions in `checkpoints`.

@@ -128,7 +128,11 @@ class Telemetry:
             "partitions_resumed", "Partitions taken over, by what they went on from.", dict(vitals.resumed), ["reason"]
         )
         yield _counter("cold_starts", "Partitions taken over without their windows.", vitals.cold_starts)
-        yield _counter("compilations", "Compilations of the scorer; 1 is right.", vitals.compilations)
+        yield _counter(
+            "compilations",
+            "Compilations of the scorer; 2 are right, of the scores and of what was expected.",
+            vitals.compilations,
+        )
         ratio = HistogramMetricFamily("telltale_score_ratio", "Score over threshold; 1.0 is the line.")
         bounds = [*map(str, RATIO_BUCKETS), "+Inf"]
         ratio.add_metric([], list(zip(bounds, counts.ratios.cumsum().tolist(), strict=True)), counts.ratio_sum)

@@ -53,7 +53,7 @@ def make_artifact(
     )
     scorer = Scorer(detector, batch_rows)
     windows = np.random.default_rng(seed).normal(size=(4, *shape)).astype(np.float32)
-    scores, _ = scorer(windows)
+    scores = scorer(windows)
     manifest = spec.Manifest(
         name="tiny",
         version="1",
@@ -115,7 +115,7 @@ def work(processor: Processor, scorer: Scorer, *polls: RecordColumns, now_us: in
     for columns in polls:
         processor.receive(columns, now_us)
         while (batch := processor.next_batch()) is not None:
-            processor.receive_scores(batch, *scorer(batch.values))
+            processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
         told += processor.take_outputs().alerts
     return told
 

@@ -87,7 +87,7 @@ def evaluate_artifact(
     manifest = artifact.manifest
     normal_class = for_artifact(manifest, tables, normal_class)
     found = all_windows(tables, manifest.window, normal_class)
-    scores, _ = scorer(found.windows)
+    scores = scorer(found.windows)
     judged = Judged(scores=scores, flagged=decide(scores, lines(manifest.threshold, found.series)) == Verdict.ANOMALY)
     told = Evaluated(
         name=manifest.name,

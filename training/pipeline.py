@@ -129,8 +129,8 @@ def train(
     detector, fitted = _fitted(recipe, parts, whitening, scales, seed, on_epoch, checkpoints)
     scorer = export.timed_scorer(detector) if batch_rows is None else Scorer(detector, batch_rows)
     chosen_by = calibrated_on(recipe, parts)
-    calibration = calibration_of(recipe, parts, tables, scorer(chosen_by)[0])
-    scores, _ = scorer(parts.test)
+    calibration = calibration_of(recipe, parts, tables, scorer(chosen_by))
+    scores = scorer(parts.test)
     chosen = _choose(recipe, calibration, parts.anomalous, scores)
     notes = [*taken.notes, *_notes(recipe, tables, parts), *chosen.notes]
     owners = np.full(len(scores), "") if parts.test_series is None else parts.test_series

@@ -133,7 +133,9 @@ def content(told: Told, artifact: Artifact, scorer: Scorer) -> ReportContent:
         loss=f"{recipe.objective.loss}, scaled",
         watched=watched(parts.sizes),
         timeline=_timeline(parts),
-        shown=form.Shown(index=index, values=values, reconstructions=scorer(values)[1]) if len(index) else None,
+        shown=form.Shown(index=index, values=values, reconstructions=scorer.reconstruct(values))
+        if len(index)
+        else None,
         alarms=form.Alarms(
             thresholds=told.trade.lines, expected=told.trade.expected, low=told.trade.low, high=told.trade.high
         ),
@@ -256,7 +258,7 @@ def _channel_errors(told: Told, scorer: Scorer) -> form.ChannelErrors | None:
         scale = np.ones_like(scale)
     errors = np.concatenate(
         [
-            (np.abs(windows.astype(np.float64) - scorer(windows)[1]) / scale).mean(axis=1)
+            (np.abs(windows.astype(np.float64) - scorer.reconstruct(windows)) / scale).mean(axis=1)
             for windows in (told.parts.test[complete[i : i + CHUNK]] for i in range(0, len(complete), CHUNK))
         ]
     )

@@ -78,7 +78,7 @@ def scored(
         found = all_windows([table], window, normal_class)
         count = len(found.windows)
         has_labels |= found.anomalous is not None
-        scores.append(scorer(found.windows)[0] if count else np.zeros(0, np.float32))
+        scores.append(scorer(found.windows) if count else np.zeros(0, np.float32))
         truths.append(np.zeros(count, np.bool_) if found.anomalous is None else found.anomalous)
         name = table.series or f"series {number}"
         series.append(np.full(count, names.setdefault(name, len(names)), dtype=np.int64))

@@ -165,7 +165,7 @@ def check_known_answers(artifact: Artifact, scorer: Scorer) -> None:
     Raises:
         ArtifactSelfCheckError: a score differs by more than a relative 1e-5, near 0 by that of the threshold.
     """
-    scores, _ = scorer(artifact.known_windows)
+    scores = scorer(artifact.known_windows)
     least = SELF_CHECK_RELATIVE * artifact.manifest.threshold.value
     if not np.allclose(scores, artifact.known_scores, rtol=SELF_CHECK_RELATIVE, atol=least):
         worst = int(np.argmax(np.abs(scores - artifact.known_scores)))

@@ -1,7 +1,7 @@
 """One compiled function gives every score there is: trainer, replay and daemon call it with the same shape.
 
 Within one executable a row's score does not depend on the other rows (NaN included) nor on where it stands; across
-batch shapes it moves by a few 1e-7. So there is one shape, `(batch_rows, length, channels)`, and short batches are
+batch shapes it moves by a few 1e-7. So scores have one shape, `(batch_rows, length, channels)`, and short batches are
 padded. A higher score is more anomalous.
 """
 
@@ -25,6 +25,11 @@ Numbers = jax.Array | Float32Array
 
 # A mean of huge errors overflows; what can't be counted is still over every threshold, and JSON has no infinity.
 HIGHEST = np.finfo(np.float32).max
+# Parameters of up to so many bytes are constants of the compiled programs: a call with the windows alone takes a third
+# less time at 64 rows than one with a tree of arrays. More of them take seconds to compile, and are held twice.
+MAX_CONSTANT_BYTES = 4 * 2**20
+# Windows that are published at once are few: reconstructions are made in batches of at most so many rows.
+RECONSTRUCTED_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,17 +89,19 @@ class Scorer:
         self.batch_rows = batch_rows
         self.window_shape = detector.shape.window
         self.compilations = 0
-        network, self._state = autoencoder.load(detector.model, detector.shape, detector.parameters)
+        network, state = autoencoder.load(detector.model, detector.shape, detector.parameters)
         size = self.window_shape[0] * self.window_shape[1]
         scores.check_tensors(detector.score, size, detector.score_tensors)
-        self._tensors = {name: jnp.asarray(tensor) for name, tensor in detector.score_tensors.items()}
-        self._padded = np.zeros((batch_rows, *self.window_shape), dtype=np.float32)
+        tensors = {name: jnp.asarray(tensor) for name, tensor in detector.score_tensors.items()}
+        leaves, tree = jax.tree.flatten((state, tensors))
+        self._arguments = () if sum(leaf.nbytes for leaf in leaves) <= MAX_CONSTANT_BYTES else tuple(leaves)
         scaler = Scaler(detector.scaling, self.window_shape[0])
         several = isinstance(detector.model, EnsembleSpec)
 
-        def run(state: State, tensors: scores.Tensors, windows: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def run(arguments: tuple[jax.Array, ...], windows: jax.Array) -> tuple[jax.Array, jax.Array]:
             self.compilations += 1  # runs when traced, never when called
-            scaled, offset, scale = scaler(windows.reshape(batch_rows, -1))
+            state, tensors = jax.tree.unflatten(tree, arguments or leaves)
+            scaled, offset, scale = scaler(windows.reshape(windows.shape[0], -1))
 
             def score(state: State) -> tuple[jax.Array, jax.Array]:
                 return scores.score_rows(detector.score, network, state, tensors, scaled.reshape(windows.shape))
@@ -105,13 +112,23 @@ class Scorer:
                 found, expected = score(state)
             return found, (expected * scale + offset).reshape(windows.shape)
 
-        self._run = jax.jit(run)
+        # Two programs: few windows are published with what was expected of them, and returning it for all takes a third
+        # of the time.
+        self._scores = jax.jit(lambda arguments, windows: run(arguments, windows)[0])
+        self._reconstructions = jax.jit(lambda arguments, windows: run(arguments, windows)[1])
+        self._padded = {rows: np.zeros((rows, *self.window_shape), np.float32) for rows in {batch_rows, self._few}}
+
+    @property
+    def _few(self) -> int:
+        """Rows of a batch of reconstructions."""
+        return min(self.batch_rows, RECONSTRUCTED_ROWS)
 
     def warm_up(self) -> None:
-        """Compiles the one shape."""
-        self(self._padded)
+        """Compiles both programs."""
+        self(self._padded[self.batch_rows])
+        self.reconstruct(self._padded[self._few])
 
-    def __call__(self, windows: Float32Array) -> tuple[Float32Array, Float32Array]:
+    def __call__(self, windows: Float32Array) -> Float32Array:
         """Scores any number of windows, `batch_rows` at a time.
 
         Args:
@@ -119,33 +136,42 @@ class Scorer:
 
         Returns:
             scores (n,): by the detector's `ScoreSpec`, >= 0, finite; NaN where the window holds a NaN.
-            reconstructions (n, length, channels): what was expected, in the data's own unit.
         """
-        if windows.dtype != np.float32 or windows.shape[1:] != self.window_shape:
+        self._check(windows)
+        found = np.empty(len(windows), np.float32)
+        for rows, batch in self._batches(windows, self.batch_rows):
+            np.minimum(np.asarray(self.dispatch(batch))[: len(found[rows])], HIGHEST, out=found[rows])
+        if (lost := np.isnan(found)).any():
+            # A missing number makes no score. A finite window that the network could not follow is anomalous.
+            found[lost] = np.where(np.isfinite(windows[lost]).all(axis=(1, 2)), HIGHEST, np.nan)
+        return found
+
+    def reconstruct(self, windows: Float32Array) -> Float32Array:
+        """What was expected in the windows' place, both (n, length, channels) float32 in the data's own unit.
+
+        It belongs to the windows' scores up to a few 1e-7: another program makes it, in batches of its own.
+        """
+        self._check(windows)
+        found = np.empty(windows.shape, np.float32)
+        for rows, batch in self._batches(windows, self._few):
+            found[rows] = np.asarray(self._reconstructions(self._arguments, batch))[: len(found[rows])]
+        return found
+
+    def dispatch(self, windows: Float32Array) -> jax.Array:
+        """The compiled function alone: scores of a whole batch (batch_rows, length, channels), left on the device."""
+        found: jax.Array = self._scores(self._arguments, windows)
+        return found
+
+    def _check(self, windows: Float32Array) -> None:
+        if windows.dtype != np.float32 or not windows.ndim or windows.shape[1:] != self.window_shape:
             raise ValueError(f"windows are {windows.dtype} {windows.shape}, expected float32 (n, *{self.window_shape})")
-        parts = list(self._batches(windows))
-        if len(parts) == 1:
-            return parts[0]
-        if not parts:
-            return np.empty(0, np.float32), np.empty((0, *self.window_shape), np.float32)
-        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
-    def dispatch(self, windows: Float32Array) -> tuple[jax.Array, jax.Array]:
-        """The compiled function alone, on a whole batch (batch_rows, length, channels); results stay on the device."""
-        scores, reconstructions = self._run(self._state, self._tensors, windows)
-        return scores, reconstructions
-
-    def _batches(self, windows: Float32Array) -> Iterator[tuple[Float32Array, Float32Array]]:
-        for start in range(0, len(windows), self.batch_rows):
-            rows = windows[start : start + self.batch_rows]
-            count = len(rows)
-            if count < self.batch_rows:
-                self._padded[:count] = rows
-                rows = self._padded
-            found, expected = jax.device_get(self.dispatch(rows))
-            found = np.minimum(found[:count], HIGHEST)
-            if (lost := np.isnan(found)).any():
-                # A missing number makes no score. A finite window that the network could not follow is anomalous.
-                followed = np.isfinite(windows[start : start + count]).all(axis=(1, 2))
-                found = np.where(lost & followed, HIGHEST, found)
-            yield found, expected[:count]
+    def _batches(self, windows: Float32Array, size: int) -> Iterator[tuple[slice, Float32Array]]:
+        """The windows in batches of `size` rows, the last one padded, and where each lies."""
+        for start in range(0, len(windows), size):
+            batch = windows[start : start + size]
+            rows = slice(start, start + len(batch))
+            if len(batch) < size:
+                self._padded[size][: len(batch)] = batch
+                batch = self._padded[size]
+            yield rows, batch

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.kafka
 
 def with_threshold(artifact: Artifact, values: np.ndarray, share: float) -> Artifact:
     """The artifact with the line where `share` of the windows are over it."""
-    threshold = float(np.quantile(artifact.scorer()(values.astype(np.float32))[0], 1 - share))
+    threshold = float(np.quantile(artifact.scorer()(values.astype(np.float32)), 1 - share))
     manifest = msgspec.structs.replace(
         artifact.manifest, threshold=msgspec.structs.replace(artifact.manifest.threshold, value=threshold)
     )

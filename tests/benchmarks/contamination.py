@@ -47,7 +47,7 @@ def figures(recipe: Recipe, table: WindowTable, share: float, trim: float, seed:
     split = msgspec.structs.replace(recipe.split, test=0.0)
     learnt, tested = contaminated(table, share, seed)
     trained = pipeline.train(msgspec.structs.replace(recipe, fit=fit, split=split), [learnt], seed=seed, name="x")
-    scores, _ = trained.artifact.scorer()(tested.windows)
+    scores = trained.artifact.scorer()(tested.windows)
     flagged = decide(scores, trained.artifact.manifest.threshold.value) == Verdict.ANOMALY
     assert tested.labels is not None
     return report(tested.labels != 1, scores, flagged)

@@ -96,7 +96,7 @@ def more_signal(seed: int, hours: float) -> Counted:
             Stretch(series=name, start_us=each.start * 8000, stop_us=each.stop * 8000) for each in recording.ectopics
         ]
         windows = sliding_windows(recording.signal_mv[:, None], manifest.window.length, manifest.window.hop)
-        scores, _ = scorer(np.ascontiguousarray(windows))
+        scores = scorer(np.ascontiguousarray(windows))
         verdicts = decide(scores, manifest.threshold.value)
         incident = Incident()
         for place, verdict in enumerate(verdicts.tolist()):

@@ -41,7 +41,7 @@ def on_the_beats_set_aside(recipe: Recipe, table: WindowTable) -> Report:
     trained = pipeline.train(recipe, [beats.part(table, held_out=False)], seed=0, name=recipe.name)
     aside = beats.part(table, held_out=True)
     assert aside.labels is not None
-    scores, _ = trained.artifact.scorer()(aside.windows)
+    scores = trained.artifact.scorer()(aside.windows)
     flagged = decide(scores, trained.artifact.manifest.threshold.value) == Verdict.ANOMALY
     return report(aside.labels != recipe.normal_class, scores, flagged)
 

@@ -1,7 +1,7 @@
 """How long does one scoring call take, beside ONNX Runtime and NumPy? `python -m tests.benchmarks.kernel [--calls N]`
 
-The same dense autoencoder with the same weights, scores and reconstructions asked for in all cases. No Kafka. The
-contenders take turns, on inputs that change, so that noise meets them alike.
+The same dense autoencoder with the same weights, scores asked for in all cases. No Kafka. The contenders take turns, on
+inputs that change, so that noise meets them alike.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ INPUTS = 8
 # after a call, which would be charged to whoever comes next.
 BLOCK, WARM_UP, REST_S = 25, 5, 0.05
 PACKAGES = ("jax", "jaxlib", "numpy", "onnx", "onnxruntime")
-Scored = tuple[Float32Array, Float32Array]  # scores (n,), reconstructions (n, LENGTH)
-Score = Callable[[Float32Array], Scored]
+Score = Callable[[Float32Array], Float32Array]  # windows (n, LENGTH) -> scores (n,)
 
 
 def weights(artifact: Artifact) -> list[tuple[Float32Array, Float32Array]]:
@@ -43,18 +42,18 @@ def weights(artifact: Artifact) -> list[tuple[Float32Array, Float32Array]]:
 def in_numpy(artifact: Artifact) -> Score:
     layers = weights(artifact)
 
-    def score(windows: Float32Array) -> Scored:
+    def score(windows: Float32Array) -> Float32Array:
         values = windows
         for kernel, bias in layers[:-1]:
             values = np.tanh(values @ kernel + bias)
-        values = values @ layers[-1][0] + layers[-1][1]
-        return np.abs(windows - values).mean(axis=1), values
+        found: Float32Array = np.abs(windows - (values @ layers[-1][0] + layers[-1][1])).mean(axis=1)
+        return found
 
     return score
 
 
 def graph(artifact: Artifact) -> bytes:
-    """The model as an ONNX graph: windows (rows, LENGTH) -> scores (rows,), reconstructions (rows, LENGTH)."""
+    """The model as an ONNX graph: windows (rows, LENGTH) -> scores (rows,)."""
     nodes, constants, at = [], [numpy_helper.from_array(np.array([1]), "axes")], "windows"
     layers = weights(artifact)
     for number, (kernel, bias) in enumerate(layers):
@@ -75,10 +74,7 @@ def graph(artifact: Artifact) -> bytes:
         nodes,
         "autoencoder",
         [helper.make_tensor_value_info("windows", TensorProto.FLOAT, ["rows", LENGTH])],
-        [
-            helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["rows"]),
-            helper.make_tensor_value_info("reconstructions", TensorProto.FLOAT, ["rows", LENGTH]),
-        ],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["rows"])],
         constants,
     )
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
@@ -91,11 +87,10 @@ def in_onnx_runtime(artifact: Artifact, threads: int) -> Score:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(graph(artifact), options, providers=["CPUExecutionProvider"])
-    names = ["scores", "reconstructions"]
 
-    def score(windows: Float32Array) -> Scored:
-        scores, reconstructions = session.run(names, {"windows": windows})
-        return scores, reconstructions
+    def score(windows: Float32Array) -> Float32Array:
+        found: Float32Array = session.run(["scores"], {"windows": windows})[0]
+        return found
 
     return score
 
@@ -104,13 +99,12 @@ def ours(rows: int) -> tuple[Score, Score]:
     """The scorer as the daemon calls it, and the compiled function alone, with its results left where they are."""
     scorer = benchmark_artifact(rows).scorer()
 
-    def score(windows: Float32Array) -> Scored:
-        scores, reconstructions = scorer(windows[:, :, None])
-        return scores, reconstructions[:, :, 0]
+    def score(windows: Float32Array) -> Float32Array:
+        return scorer(windows[:, :, None])
 
-    def compiled(windows: Float32Array) -> Scored:
-        scores, reconstructions = jax.block_until_ready(scorer.dispatch(windows[:, :, None]))
-        return scores, reconstructions
+    def compiled(windows: Float32Array) -> Float32Array:
+        found: Float32Array = jax.block_until_ready(scorer.dispatch(windows[:, :, None]))
+        return found
 
     return score, compiled
 
@@ -133,7 +127,7 @@ def check(contenders: Mapping[str, Score], windows: Float32Array) -> float:
     expected = np.abs(windows - (values @ layers[-1][0] + layers[-1][1])).mean(axis=1)
     worst = 0.0
     for name, score in contenders.items():
-        difference = float(np.abs(np.asarray(score(windows)[0]) / expected - 1).max())
+        difference = float(np.abs(np.asarray(score(windows)) / expected - 1).max())
         assert difference < 1e-5, f"{name} differs by {difference:.1e}"
         worst = max(worst, difference)
     return worst

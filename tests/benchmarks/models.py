@@ -110,10 +110,10 @@ def images_row(recipe: Recipe, table: WindowTable, title: str) -> ImagesRow:
     scorer = trained.artifact.scorer()
     # the same split that the pipeline made: the first of the permutation are the test part
     tested = np.random.RandomState(0).permutation(len(table.windows))[: -(-len(table.windows) // 5)]
-    unseen, _ = scorer(table.windows[tested])
+    unseen = scorer(table.windows[tested])
     shape = (1000, *table.windows.shape[1:])
     noise = np.random.default_rng(0).uniform(table.windows.min(), table.windows.max(), shape).astype(np.float32)
-    scores, _ = scorer(noise)
+    scores = scorer(noise)
     return ImagesRow(
         recipe=recipe.name,
         data=title,

@@ -28,9 +28,15 @@ class TimedScorer:
     def compilations(self) -> int:
         return self._scorer.compilations
 
-    def __call__(self, windows: Float32Array) -> tuple[Float32Array, Float32Array]:
+    def __call__(self, windows: Float32Array) -> Float32Array:
+        return self._timed(self._scorer, windows)
+
+    def reconstruct(self, windows: Float32Array) -> Float32Array:
+        return self._timed(self._scorer.reconstruct, windows)
+
+    def _timed(self, function: Callable[[Float32Array], Float32Array], windows: Float32Array) -> Float32Array:
         started = time.perf_counter()
-        result = self._scorer(windows)
+        result = function(windows)
         self.seconds += time.perf_counter() - started
         return result
 

@@ -115,7 +115,7 @@ def prepare(name: str, shape: Shape, bootstrap: str, directory: Path) -> tuple[W
         length=shape.length, hop=shape.hop, channels=shape.channels, widths=WIDTHS, batch_rows=BATCH_ROWS
     )
     windows = np.concatenate([sliding_windows(series, shape.length, shape.hop) for series in values])
-    scores, _ = artifact.scorer()(np.ascontiguousarray(windows))
+    scores = artifact.scorer()(np.ascontiguousarray(windows))
     threshold = between(scores, 1 - OVER)
     path = directory / f"artifact-{name}"
     storage.save(with_threshold(artifact, threshold), path)

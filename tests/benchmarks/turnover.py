@@ -60,7 +60,7 @@ def run(names: int, limit: int, scorer: Scorer) -> tuple[tuple[int, str], list[f
         started = time.perf_counter()
         processor.receive(columns)
         while (batch := processor.next_batch()) is not None:
-            processor.receive_scores(batch, *scorer(batch.values))
+            processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
         outputs = processor.take_outputs()
         spent += time.perf_counter() - started
         assert not outputs.dead_letters, outputs.dead_letters[0]

@@ -43,7 +43,7 @@ def prepare(kind: str, records: int, bootstrap: str, directory: Path, seed: int 
         values = signal(rng, records // SERIES * LENGTH, INCIDENT * LENGTH)
         windows = values.reshape(SERIES, -1, LENGTH, 1).transpose(1, 0, 2, 3).reshape(-1, LENGTH, 1)
         rows = (window.tobytes() for window in windows)
-    scores, _ = artifact.scorer()(np.ascontiguousarray(windows))
+    scores = artifact.scorer()(np.ascontiguousarray(windows))
     threshold = between(scores, 1 - OVER)
     path = directory / f"artifact-{kind}"
     storage.save(with_threshold(artifact, threshold), path)

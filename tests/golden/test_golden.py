@@ -27,7 +27,7 @@ def test_an_artifact_of_each_version_loads_and_scores(name: str) -> None:
     assert set(loaded.extras) == {"metrics.json", "metrics.jsonl"}
     scorer = loaded.scorer()
     form.check_known_answers(loaded, scorer)
-    scores, _ = scorer(levels.take_off(np.array(expected["windows"]), levels.of(loaded.manifest.channels)))
+    scores = scorer(levels.take_off(np.array(expected["windows"]), levels.of(loaded.manifest.channels)))
     np.testing.assert_allclose(scores, expected["scores"], rtol=form.SELF_CHECK_RELATIVE)
 
 

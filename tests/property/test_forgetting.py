@@ -60,7 +60,7 @@ class Life:
             return None
         else:
             window = np.array(self.samples[-LENGTH:], dtype=np.float32)[None, :, None]
-        score = float(SCORERS[name_of(record)](window)[0][0])
+        score = float(SCORERS[name_of(record)](window)[0])
         if score > np.float32(ARTIFACTS[name_of(record)].manifest.threshold.value):
             fires, self.open, self.under = not self.open, True, 0
             return "firing" if fires else None

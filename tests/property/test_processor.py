@@ -114,7 +114,7 @@ def oracle(rows: Rows, config: Config, name: str = "sliding") -> list[tuple]:
         over = under = quiet = 0
         is_open = False
         for offset, window in windows_of(mine, artifact):
-            score = float(scorer(filled(window, artifact.manifest.window.max_missing_ratio)[None])[0][0])
+            score = float(scorer(filled(window, artifact.manifest.window.max_missing_ratio)[None])[0])
             status = None
             if np.isnan(score):
                 continue

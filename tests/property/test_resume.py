@@ -33,7 +33,7 @@ def left_behind() -> tuple[list[StateRecord], int]:
     polled = samples(0, LENGTH)
     processor.receive(polled)
     while (batch := processor.next_batch()) is not None:
-        processor.receive_scores(batch, *SCORER(batch.values))
+        processor.receive_scores(batch, SCORER(batch.values), SCORER.reconstruct)
     outputs = processor.take_outputs([INPUT])
     assert len(outputs.alerts) == len(SERIES)
     return [StateRecord(*record) for record in outputs.checkpoints[INPUT]], polled.next_offset

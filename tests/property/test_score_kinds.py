@@ -53,7 +53,7 @@ def scaled_and_made(model: ModelSpec = DENSE) -> tuple[np.ndarray, np.ndarray]:
 
 def test_mse() -> None:
     rows, made = scaled_and_made()
-    np.testing.assert_allclose(scorer("mse")(WINDOWS)[0], np.square(rows - made).mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(scorer("mse")(WINDOWS), np.square(rows - made).mean(axis=1), rtol=1e-5)
 
 
 def test_whitened_is_the_mahalanobis_distance_of_the_residual() -> None:
@@ -63,13 +63,14 @@ def test_whitened_is_the_mahalanobis_distance_of_the_residual() -> None:
     expected = [
         scipy.spatial.distance.mahalanobis(residual, WHITENING["mean"], inverse) ** 2 / SIZE for residual in rows - made
     ]
-    np.testing.assert_allclose(scorer("whitened", WHITENING)(WINDOWS)[0], expected, rtol=1e-4)
+    np.testing.assert_allclose(scorer("whitened", WHITENING)(WINDOWS), expected, rtol=1e-4)
 
 
 def test_prototype_is_the_distance_to_the_nearest_centre_and_shows_it() -> None:
     rows, _ = scaled_and_made()
     distances = scipy.spatial.distance.cdist(rows, CENTRES.astype(np.float64)) / np.sqrt(SIZE)
-    scores, expected = scorer("prototype", {"centres": CENTRES})(WINDOWS)
+    made = scorer("prototype", {"centres": CENTRES})
+    scores, expected = made(WINDOWS), made.reconstruct(WINDOWS)
     np.testing.assert_allclose(scores, distances.min(axis=1), rtol=1e-5)
     nearest = CENTRES[distances.argmin(axis=1)].reshape(WINDOWS.shape) * SCALING.scale + SCALING.offset
     np.testing.assert_allclose(expected, nearest, rtol=1e-4, atol=1e-5)
@@ -84,7 +85,7 @@ def test_elbo_adds_the_divergence_to_the_squared_error() -> None:
     )
     divergence = -0.5 * (1 + log_variance - mean**2 - np.exp(log_variance)).sum(axis=1)  # Kingma & Welling, appendix B
     expected = np.square(rows - made).mean(axis=1) + 0.7 * divergence / SIZE
-    np.testing.assert_allclose(scorer("elbo", model=model)(WINDOWS)[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(scorer("elbo", model=model)(WINDOWS), expected, rtol=1e-5)
 
 
 def test_an_ensembles_score_is_the_mean_of_its_members() -> None:
@@ -97,8 +98,10 @@ def test_an_ensembles_score_is_the_mean_of_its_members() -> None:
             model=DENSE,
             parameters=autoencoder.initial_parameters(DENSE, SHAPE, seed),
         )
-        alone.append(Scorer(detector, 16)(WINDOWS))
-    scores, expected = scorer("mae", model=EnsembleSpec(members=3, member=DENSE))(WINDOWS)
+        member = Scorer(detector, 16)
+        alone.append((member(WINDOWS), member.reconstruct(WINDOWS)))
+    made = scorer("mae", model=EnsembleSpec(members=3, member=DENSE))
+    scores, expected = made(WINDOWS), made.reconstruct(WINDOWS)
     np.testing.assert_allclose(scores, np.mean([each[0] for each in alone], axis=0), rtol=1e-5)
     np.testing.assert_allclose(expected, np.mean([each[1] for each in alone], axis=0), rtol=1e-4, atol=1e-5)
 
@@ -110,16 +113,16 @@ def test_windows_are_scaled_by_their_own_moments() -> None:
     """The same shape at another level and strength gets the same score; flat windows stay finite."""
     found = scorer("mse", scaled=PER_WINDOW)
     moved = (WINDOWS * np.float32(4) + np.float32(64)).astype(np.float32)
-    np.testing.assert_allclose(found(moved)[0], found(WINDOWS)[0], rtol=1e-3)
+    np.testing.assert_allclose(found(moved), found(WINDOWS), rtol=1e-3)
     flat = np.full((1, LENGTH, CHANNELS), 1e6, dtype=np.float32)
-    assert np.isfinite(found(flat)[0]).all()
+    assert np.isfinite(found(flat)).all()
     # Under the least deviation, 1e-3, a movement stays as small as it is.
     trembling = np.resize(np.float32([1e-6, 1e-6, -1e-6, -1e-6]), (1, LENGTH, CHANNELS))
-    assert 0 < found(trembling)[0][0] < 1e-4
+    assert 0 < found(trembling)[0] < 1e-4
     # Steps of 1/4 about 3e6 are all there in float32, and so is their mean; their sum is not.
     half = np.round(WINDOWS[:, : LENGTH // 2] * 8).astype(np.float32) / 4
     steps = np.concatenate([half, -half], axis=1)
-    np.testing.assert_allclose(found(steps + np.float32(3e6))[0], found(steps)[0], rtol=1e-5)
+    np.testing.assert_allclose(found(steps + np.float32(3e6)), found(steps), rtol=1e-5)
     scaled = fitting.scale(WINDOWS, PER_WINDOW).astype(np.float64)
     expected = (WINDOWS - WINDOWS.mean(axis=1, keepdims=True)) / WINDOWS.std(axis=1, keepdims=True)
     np.testing.assert_allclose(scaled, expected, rtol=1e-3, atol=1e-4)
@@ -155,11 +158,11 @@ KINDS = {
     npst.arrays(np.float32, (1, LENGTH, CHANNELS), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)),
 )
 def test_any_finite_window_gets_a_finite_score(kind: str, window: np.ndarray) -> None:
-    score = KINDS[kind](window)[0][0]
+    score = KINDS[kind](window)[0]
     assert np.isfinite(score)
     assert score >= 0
     window[0, 2, 1] = np.nan
-    assert np.isnan(KINDS[kind](window)[0][0])
+    assert np.isnan(KINDS[kind](window)[0])
 
 
 @pytest.mark.parametrize(
@@ -199,6 +202,7 @@ def test_prototypes_far_from_zero_are_told_apart() -> None:
     plain = spec.ScalingSpec(kind="none", offset=(0.0, 0.0), scale=(1.0, 1.0))
     centres = (CENTRES + np.float32(101_325)).astype(np.float32)
     windows = centres.reshape(-1, LENGTH, CHANNELS)
-    scores, expected = scorer("prototype", {"centres": centres}, scaled=plain)(windows)
+    made = scorer("prototype", {"centres": centres}, scaled=plain)
+    scores, expected = made(windows), made.reconstruct(windows)
     np.testing.assert_array_equal(expected, windows)
     np.testing.assert_array_equal(scores, 0)

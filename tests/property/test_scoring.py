@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from monitor.detector import autoencoder, spec
 from monitor.detector.architectures import DenseSpec
-from monitor.detector.scoring import HIGHEST, Detector, Scorer
+from monitor.detector.scoring import HIGHEST, MAX_CONSTANT_BYTES, Detector, Scorer
 from monitor.errors import ArtifactFormatError
 
 LENGTH, CHANNELS, ROWS = 10, 2, 8
@@ -64,6 +64,11 @@ def draw(count: int, seed: int = 0) -> np.ndarray:
     return (rng.normal(size=(count, *SHAPE)) * [0.5, 20] + [-1, 45]).astype(np.float32)
 
 
+def both(scorer: Scorer, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and reconstructions."""
+    return scorer(windows), scorer.reconstruct(windows)
+
+
 SCORER, PARAMETERS = make()
 
 
@@ -73,7 +78,7 @@ def test_a_finite_window_that_the_network_can_not_follow_is_anomalous() -> None:
     huge = {name: tensor * np.float32(1e30) for name, tensor in make("linear", "linear")[1].items()}
     windows = draw(3)
     windows[1, 4, 0] = np.nan
-    scores, _ = Scorer(detector(model, huge), ROWS)(windows)
+    scores = Scorer(detector(model, huge), ROWS)(windows)
     assert np.isnan(scores).tolist() == [False, True, False]
     assert scores[0] == scores[2] == HIGHEST
 
@@ -83,7 +88,7 @@ def test_a_finite_window_that_the_network_can_not_follow_is_anomalous() -> None:
 def test_scores_are_the_mean_absolute_error_of_a_float64_forward_pass(hidden: str, output: str) -> None:
     scorer, parameters = make(hidden, output)
     windows = draw(21)
-    scores, reconstructions = scorer(windows)
+    scores, reconstructions = both(scorer, windows)
     expected, reconstructed = forward(parameters, windows, hidden, output)
     # Rounding of float32 (6e-8) over four layers of at most 20 terms; found here: 3e-7. The self-check allows 1e-5.
     np.testing.assert_allclose(scores, expected, rtol=2e-6)
@@ -91,10 +96,20 @@ def test_scores_are_the_mean_absolute_error_of_a_float64_forward_pass(hidden: st
     assert scores.dtype == reconstructions.dtype == np.float32
 
 
+def test_a_model_that_is_too_large_for_constants_scores_likewise() -> None:
+    model = DenseSpec(widths=(1 + MAX_CONSTANT_BYTES // (8 * LENGTH * CHANNELS), 3), hidden="tanh", output="linear")
+    parameters = autoencoder.initial_parameters(model, autoencoder.Shape(SHAPE), 3)
+    windows = draw(21)
+    scores, reconstructions = both(Scorer(detector(model, parameters), ROWS), windows)
+    expected, reconstructed = forward(parameters, windows, "tanh", "linear")
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+    np.testing.assert_allclose(reconstructions, reconstructed, rtol=1e-5, atol=1e-3)
+
+
 # NaN, infinity and numbers that overflow, as neighbours
 neighbours = st.sampled_from([0.0, np.nan, np.inf, -np.inf, 3e38, 1e-40, 7.0])
 MINE = draw(1, seed=9)
-ALONE = [part.copy() for part in SCORER(MINE)]
+ALONE = [part.copy() for part in both(SCORER, MINE)]
 
 
 @settings(max_examples=60)
@@ -105,7 +120,7 @@ def test_a_score_does_not_depend_on_other_rows_place_or_padding(count: int, data
     for row in range(count):
         windows[row, data.draw(st.integers(0, LENGTH - 1))] = data.draw(neighbours)
     windows[place] = MINE[0]
-    scores, reconstructions = SCORER(windows)
+    scores, reconstructions = both(SCORER, windows)
     assert scores[place].tobytes() == ALONE[0][0].tobytes()
     assert reconstructions[place].tobytes() == ALONE[1][0].tobytes()
     np.testing.assert_array_equal(np.isnan(scores), np.isnan(windows).any(axis=(1, 2)) | np.isnan(scores))
@@ -117,7 +132,7 @@ def test_one_nan_anywhere_makes_its_window_and_no_other_unscorable() -> None:
         for channel in range(CHANNELS):
             windows = draw(3)
             windows[1, sample, channel] = np.nan
-            assert np.isnan(SCORER(windows)[0]).tolist() == [False, True, False]
+            assert np.isnan(SCORER(windows)).tolist() == [False, True, False]
 
 
 def test_a_score_is_finite_or_nan() -> None:
@@ -127,26 +142,26 @@ def test_a_score_is_finite_or_nan() -> None:
     scorer = Scorer(detector(model, zero), ROWS)
     windows = np.full((2, *SHAPE), 5e37, dtype=np.float32)  # 2e38 when scaled; the sum of ten is infinite
     windows[1] = -windows[1]
-    assert scorer(windows)[0].tolist() == [pytest.approx(1e15)] * 2, "infinite in float32; over any line"
+    assert scorer(windows).tolist() == [pytest.approx(1e15)] * 2, "infinite in float32; over any line"
 
 
 @pytest.mark.parametrize("count", [0, 1, ROWS - 1, ROWS, ROWS + 1, 5 * ROWS])
 def test_sizes(count: int) -> None:
-    scores, reconstructions = SCORER(draw(count))
+    scores, reconstructions = both(SCORER, draw(count))
     assert scores.shape == (count,)
     assert reconstructions.shape == (count, *SHAPE)
-    np.testing.assert_array_equal(scores, [SCORER(window[None])[0][0] for window in draw(count)])
+    np.testing.assert_array_equal(scores, [SCORER(window[None])[0] for window in draw(count)])
 
 
-def test_there_is_one_compilation() -> None:
+def test_each_program_is_compiled_once() -> None:
     scorer, _ = make()
     scorer.warm_up()
-    assert scorer.compilations == 1
+    assert scorer.compilations == 2
     for count in (1, 0, 3, ROWS, ROWS + 1, 50, 2):
         scorer(draw(count))
         scorer(np.asfortranarray(draw(count)))
-        scorer(draw(2 * count)[::2])
-    assert scorer.compilations == 1
+        both(scorer, draw(2 * count)[::2])
+    assert scorer.compilations == 2
 
 
 @pytest.mark.parametrize(
@@ -164,23 +179,24 @@ def test_there_is_one_compilation() -> None:
     ids=lambda windows: f"{windows.dtype} {windows.shape}",
 )
 def test_other_types_and_shapes_are_refused(windows: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"expected float32 \(n, \*\(10, 2\)\)"):
-        SCORER(windows)
+    for function in (SCORER, SCORER.reconstruct):
+        with pytest.raises(ValueError, match=r"expected float32 \(n, \*\(10, 2\)\)"):
+            function(windows)
 
 
 @pytest.mark.parametrize("count", [ROWS - 3, ROWS, 4 * ROWS])
 def test_the_caller_may_overwrite_its_buffer_at_once(count: int) -> None:
-    expected = [part.copy() for part in SCORER(draw(count))]
+    expected = [part.copy() for part in both(SCORER, draw(count))]
     for _ in range(50):
         buffer = draw(count)
-        scores, reconstructions = SCORER(buffer)
+        scores, reconstructions = both(SCORER, buffer)
         buffer[:] = np.nan
         np.testing.assert_array_equal(scores, expected[0])
         np.testing.assert_array_equal(reconstructions, expected[1])
 
 
 def test_results_outlive_the_next_call() -> None:
-    scores, reconstructions = SCORER(draw(3))
+    scores, reconstructions = both(SCORER, draw(3))
     kept = scores.copy(), reconstructions.copy()
     SCORER(draw(5, seed=1))
     SCORER(draw(3, seed=2))
@@ -190,10 +206,10 @@ def test_results_outlive_the_next_call() -> None:
 
 def test_parameters_that_are_changed_later_change_nothing() -> None:
     scorer, parameters = make()
-    before = scorer(draw(3))[0].copy()
+    before = scorer(draw(3)).copy()
     for tensor in parameters.values():
         tensor[...] = 0
-    np.testing.assert_array_equal(scorer(draw(3))[0], before)
+    np.testing.assert_array_equal(scorer(draw(3)), before)
 
 
 def test_a_model_without_tensors_is_refused() -> None:

@@ -87,7 +87,7 @@ def scores_of(case: Case) -> NDArray[np.float32]:
         case.artifact.manifest, label_column=None, time_column=None, series_column=None, config=None
     )
     found = all_windows(read(str(case.faulty), kind="sliding", options=options), case.artifact.manifest.window, 0)
-    return case.scorer(found.windows)[0]
+    return case.scorer(found.windows)
 
 
 def test_the_trainer_finds_what_it_finds_at_0(case: Case, zero: Case) -> None:

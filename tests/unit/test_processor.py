@@ -37,7 +37,7 @@ def windows_of(processor: Processor) -> list[np.ndarray]:
     found = []
     while (batch := processor.next_batch()) is not None:
         found += list(batch.values)
-        processor.receive_scores(batch, *SCORER(batch.values))
+        processor.receive_scores(batch, SCORER(batch.values), SCORER.reconstruct)
     return found
 
 
@@ -243,7 +243,7 @@ def test_records_that_are_windows_stand_alone() -> None:
     batch = processor.next_batch()
     assert batch is not None
     np.testing.assert_array_equal(batch.values[:, :, 0], [[1, 2, 3, 4], [np.nan] * 4, [9, 9, 9, 9]])
-    processor.receive_scores(batch, *RECORD.scorer()(batch.values))
+    processor.receive_scores(batch, RECORD.scorer()(batch.values), RECORD.scorer().reconstruct)
     assert (processor.counts.windows, processor.counts.windows_unscorable, processor.counts.samples_late) == (3, 1, 0)
     (letter,) = processor.take_outputs().dead_letters
     assert (letter.offset, letter.reason) == (1, Reason.WRONG_SHAPE)

@@ -273,7 +273,7 @@ def test_the_command_with_data(tmp_path: Path) -> None:
     # The same windows, cut and scored here.
     cut = np.lib.stride_tricks.sliding_window_view(values.round(6).astype(np.float32), 8)[::4]
     touched = np.lib.stride_tricks.sliding_window_view(labels, 8)[::4].any(axis=1)
-    scores, _ = artifact.scorer()(np.ascontiguousarray(cut[~touched][:, :, None]))
+    scores = artifact.scorer()(np.ascontiguousarray(cut[~touched][:, :, None]))
     assert made.manifest.calibration.windows == len(scores)
     over = int((decide(scores, made.manifest.threshold.value) == Verdict.ANOMALY).sum())
     assert f"{over} of {len(scores)} normal windows over it" in out.splitlines()[1]

@@ -35,7 +35,7 @@ def decide(processor: Processor, *polls) -> None:
     for columns in polls:
         processor.receive(columns)
         while (batch := processor.next_batch()) is not None:
-            processor.receive_scores(batch, *SCORER(batch.values))
+            processor.receive_scores(batch, SCORER(batch.values), SCORER.reconstruct)
 
 
 def left_behind() -> Outputs:

@@ -158,7 +158,7 @@ def test_the_loss_is_the_daemons_score() -> None:
     scorer = Scorer(detector, 64)
     network, state = _start(0)
     errors = fitting.row_errors(network, ObjectivePart(), state, jnp.asarray(fitting.scale(WINDOWS, scaling)))
-    np.testing.assert_allclose(scorer(WINDOWS)[0], np.asarray(errors), rtol=1e-5)
+    np.testing.assert_allclose(scorer(WINDOWS), np.asarray(errors), rtol=1e-5)
 
 
 def test_nothing_to_fit_and_a_loss_that_is_no_number() -> None:

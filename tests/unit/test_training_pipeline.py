@@ -97,7 +97,7 @@ def test_prototypes_of_windows_that_are_scaled_each_by_itself() -> None:
         base, score=change(base.score, kind="prototype", prototypes=4), scaling=change(base.scaling, kind="window")
     )
     trained = pipeline.train(recipe, [series(2_000)], seed=0, name="x", batch_rows=64)
-    scores, _ = trained.artifact.scorer()(np.random.default_rng(1).normal(size=(8, 16, 1)).astype(np.float32))
+    scores = trained.artifact.scorer()(np.random.default_rng(1).normal(size=(8, 16, 1)).astype(np.float32))
     assert np.isfinite(scores).all()
 
 

@@ -96,7 +96,7 @@ def scored(processor: Processor, samples: np.ndarray, first: int, end: int) -> l
     while (batch := processor.next_batch()) is not None:
         found += [window.tobytes() for window in batch.values]
         nothing = np.zeros(len(batch.values), np.float32)
-        processor.receive_scores(batch, nothing, batch.values)
+        processor.receive_scores(batch, nothing, lambda windows: windows)
     return found
 
 

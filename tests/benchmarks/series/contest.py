@@ -81,7 +81,7 @@ def contest(
             scores=scores.astype(np.float32), first=cut.first, last=cut.last, rows=len(tested.samples), line=line
         )
 
-    found = {"detector": scored(scorer(windows)[0], manifest.threshold.value)}
+    found = {"detector": scored(scorer(windows), manifest.threshold.value)}
     if not with_floors:
         return found
     parts = divide(recipe, [learnt], seed=seed)

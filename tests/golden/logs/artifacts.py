@@ -114,7 +114,7 @@ def every() -> list[Artifact]:
             "prototype",
             records(),
             score=ScoreSpec(kind="prototype"),
-            score_tensors={"centres": [[0.0] * 8, [4.0] * 8, [-8.0] * 8]},
+            score_tensors={"centres": [[0.0] * 8, [4.0] * 8, [-8.0] * 8, [12.0] * 8]},
         ),
         tiny(
             "elbo",

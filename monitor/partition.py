@@ -168,7 +168,7 @@ class PartitionState:
         if restored.position is not None and resumed.how is not How.TOPIC_RECREATED:
             made._partitions = restored.position.partitions or restored.partitions
         made._stand_at(resumed.live_from)
-        unreadable = made._recall(restored.state, resumed)
+        unreadable = made._recall(restored, resumed)
         cold = ""
         if point.refill is not None:
             made.committed_offset = -1 if resumed.irregular else point.refill.offset
@@ -180,12 +180,15 @@ class PartitionState:
             made._checkpointed_at = -1
         return made, resumed
 
-    def _recall(self, records: Sequence[StateRecord], resumed: Resumed) -> list[str]:
+    def _recall(self, restored: Restored, resumed: Resumed) -> list[str]:
         """Takes the incidents over, or ends those of a topic that is gone; what is wrong with those left out."""
+        records = restored.state
         found, unreadable = state.readable_incidents(self.name, records)
         self.stored.update(found)
         if resumed.how is not How.TOPIC_RECREATED:
             self.restored = found
+            if resumed.how is How.OFFSET_MISSING:
+                self._go_back(state.incidents_at_checkpoint(self.name, restored.history, found))
             return unreadable
         for key, incident in found.items():
             self.touched.add(key)
@@ -194,6 +197,11 @@ class PartitionState:
             self._orphans.append((place, state.incident_key(place, key), None))
             self.end(place, key, incident, 0, incident.ended_us, "topic_recreated")
         return unreadable
+
+    def _go_back(self, incidents: dict[bytes, Incident]) -> None:
+        """What was decided since the checkpoint is decided again, so that incidents are what they were there."""
+        self.touched |= {key for key in incidents | self.restored if incidents.get(key) != self.restored.get(key)}
+        self.restored = incidents
 
     def _recall_time(self, position: Position, records: Sequence[StateRecord]) -> None:
         """Takes over how far time had come at the checkpoint, and what the clock said since."""

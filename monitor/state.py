@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.backends.abstract import StateRecord, TopicPartition
+from monitor.backends.abstract import HistoryRecord, StateRecord, TopicPartition
 from monitor.detector.decision import Incident
 from monitor.detector.windows import Tails
 from monitor.wire import StreamTime
@@ -127,6 +127,31 @@ def readable_incidents(
         except StateError as error:
             unreadable.append(str(error))
     return found, unreadable
+
+
+def incidents_at_checkpoint(
+    partition: TopicPartition, history: Sequence[HistoryRecord], newest: Mapping[bytes, Incident]
+) -> dict[bytes, Incident]:
+    """The incidents of `partition` as its newest checkpoint had them; `newest` are those of now.
+
+    What stands before the checkpoint's shards is as of it: what changed is written before them, in one transaction.
+    Of a series of which nothing stands there, compaction may have removed it: its copy behind the shards counts where
+    compaction may have come that far, which is where no older checkpoint is left.
+    """
+    first, prefix = _shard_key(partition, 0), incident_key(partition, b"")
+    marks = [place for place, (key, _) in enumerate(history) if key == first]
+    if not marks:
+        return dict(newest)
+    before: dict[bytes, bytes | None] = {}
+    behind: dict[bytes, bytes | None] = {}
+    for place, (key, value) in enumerate(history):
+        if key.startswith(prefix) and place < marks[-1]:
+            before[key] = value
+        elif key.startswith(prefix):
+            behind.setdefault(key, value)
+    known = before if len(marks) > 1 else behind | before
+    records = [StateRecord(key, value) for key, value in known.items() if value is not None]
+    return readable_incidents(partition, records)[0]
 
 
 def orphaned_incidents(

@@ -198,10 +198,23 @@ class StateRecord:
     value: bytes
 
 
+# Key and value of a record of the state topic; the value is None for a tombstone, and empty where it is long.
+HistoryRecord = tuple[bytes, bytes | None]
+# Snapshots are longer, and only the newest counts; with them history would not fit memory.
+HISTORY_BYTES = 4096
+
+
+def for_history(key: bytes, value: bytes | None) -> HistoryRecord:
+    """A record as `Restored.history` holds it."""
+    return key, b"" if value is not None and len(value) > HISTORY_BYTES else value
+
+
 @dataclass(frozen=True, slots=True)
 class Restored:
     """What the log remembers of one partition.
 
+    `history` says, where there is no position, what came before: every record of the state partition in log order,
+    tombstones (None) among them, as (key, value); a value longer than `HISTORY_BYTES` is left empty.
     `position` is None where the group has none: it never committed, or its offsets expired or were deleted. `state`
     holds the newest committed value per key from `state_from` to the end of the state partition, tombstones left out,
     in log order; from the partition's beginning where no position of ours says where. Where the topic may be another
@@ -217,6 +230,7 @@ class Restored:
     topic_id: str = ""
     partitions: int = 0
     added: bool = False
+    history: tuple[HistoryRecord, ...] = ()
 
 
 def orphans(partition: TopicPartition, partitions: int, state_partitions: int) -> range:

@@ -17,6 +17,7 @@ from monitor.backends.abstract import (
     Assigned,
     Commit,
     Event,
+    HistoryRecord,
     Message,
     Poll,
     Position,
@@ -26,6 +27,7 @@ from monitor.backends.abstract import (
     StalledError,
     StateRecord,
     TopicPartition,
+    for_history,
     orphans,
 )
 from monitor.backends.events import settle
@@ -152,7 +154,11 @@ class LocalBackend:
             for place, each in self._log.positions[self.group_id].items()
             if place.topic == topic
         )
-        return Restored(position, records, log.beginning, log.end, topic_id, widest, added)
+        history: tuple[HistoryRecord, ...] = ()
+        if position is None:
+            kept = self._log.read(state_topic, partition.partition)
+            history = tuple(for_history(key or b"", value) for key, value in zip(kept.keys, kept.values, strict=True))
+        return Restored(position, records, log.beginning, log.end, topic_id, widest, added, history)
 
     def _state(self, partition: int, start: int) -> tuple[StateRecord, ...]:
         state = self._log.read(self._config.state_topic, partition, start)

@@ -515,14 +515,16 @@ class BackendContract:
         first = start()
         first.until(lambda: first.count() == 2)
         partition = TopicPartition(cluster.input, 0)
+        before = [Message(cluster.state, b"k", value, partition=0) for value in (b"long" * 2000, b"short", None)]
         state = Message(cluster.state, b"k", b"v", partition=0)
-        first.backend.commit(Commit([], first.positions(), {partition: [state]}))
+        first.backend.commit(Commit(before, first.positions(), {partition: [state]}))
         topic_id = first.restored[partition].topic_id
         first.backend.close()
         cluster.expire()
         restored = self.taken_over(start, partition)
         assert (restored.position, restored.topic_id, restored.added) == (None, topic_id, False)
         assert [record.value for record in restored.state] == [b"v"]
+        assert restored.history == ((b"k", b""), (b"k", b"short"), (b"k", None), (b"k", b"v"))
 
     def taken_over(self, start: Callable[..., Turns], partition: TopicPartition) -> Restored:
         turns = start()

@@ -275,3 +275,31 @@ def test_crashes_and_stops_change_nothing(
     rejected = sum(value in POISONS for _, _, value in rows)
     topic = config.output.dead_letters
     assert sum(len(supervisor.log.read(topic, p).values) for _, p in supervisor.log.partitions(topic)) == rejected
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(["sliding", "sliding", "records"]).flatmap(lambda name: st.tuples(st.just(name), streams(name))),
+    policies,
+    st.lists(lives, min_size=1, max_size=4),
+    st.integers(1, 12),
+)
+def test_offsets_that_are_lost_cost_repeats_and_nothing_else(
+    named: tuple[str, Rows], config: Config, several: list, poll: int
+) -> None:
+    """What was decided since the newest checkpoint is decided again, to the byte, whatever became of its incidents."""
+    name, rows = named
+    limits = {"max_poll_records": poll, "commit_interval_ms": 1, "idle_commit_interval_ms": 0}
+    config = config.model_copy(update={"limits": config.limits.model_copy(update=limits)})
+    supervisor = Supervisor(rows, config, name)
+    supervisor.life(6, crash=True, fails=[], checkpoint_every=1)  # so that there are two checkpoints
+    for turns, _, fails, checkpoint in several:
+        supervisor.life(turns, crash=True, fails=fails, checkpoint_every=checkpoint)
+        supervisor.log.forget(config.kafka.group_id, supervisor.log.partitions(TOPIC))
+        supervisor.reached.clear()
+    supervisor.life(None, crash=False, fails=[], checkpoint_every=2)
+    undisturbed = Supervisor(rows, config, name)
+    undisturbed.life(None, crash=False, fails=[], checkpoint_every=100)
+    once = {alert.id: alert for alert in reversed(supervisor.told())}
+    assert brief([once[alert.id] for alert in undisturbed.told()]) == oracle(rows, config, name)
+    assert set(map(alerts.encode, supervisor.told())) == set(map(alerts.encode, undisturbed.told()))

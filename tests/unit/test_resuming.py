@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -13,6 +14,7 @@ from monitor.backends.abstract import NO_STATE, Position, Restored, StateRecord,
 from monitor.backends.kafka.position import decode_position, encode_position
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.daemon import Daemon
+from monitor.detector.decision import Incident
 from monitor.errors import ConfigError, PartitionError
 from monitor.processor import Outputs, Processor
 from monitor.resuming import BeyondEnd, How, Resumed
@@ -298,3 +300,27 @@ def test_an_incident_that_can_not_be_read_is_said_as_what_it_is() -> None:
     assert "can't be read and are left out" in said["event"]
     assert "key b'incident/telltale.input/0/b'" in said["reason"]
     assert (vitals.cold_starts, processor.open_incidents()) == (0, 1)
+
+
+def test_lost_offsets_bring_incidents_back_as_the_checkpoint_had_them() -> None:
+    """One that was open there and has ended, one that went on, and one that opened since; all are decided again."""
+    windows = tuple((record.key, b"") for record in STATE if record.key.startswith(b"windows"))
+    ((key, opened),) = [(record.key, record.value) for record in INCIDENTS]
+    later, other = msgspec.json.encode(Incident(over=9, under=2, fingerprint="f")), key.replace(b"/a", b"/b")
+    for after in (key, None), (key, later), (other, later):
+        history = (*windows, (key, opened), *windows, (key, opened), after)
+        newest = [StateRecord(name, value) for name, value in dict(history).items() if value]
+        records = (*(record for record in STATE if record not in INCIDENTS), *newest)
+        processor = make_processor(CONFIG, ARTIFACT)
+        processor.assign(INPUT, Restored(None, records, 0, 2000, OLD, 4, False, history), 777)
+        assert processor._partitions[INPUT].restored == {b"a": msgspec.json.decode(opened, type=Incident)}
+        changed = [(name, value) for _, name, value in processor.take_outputs().state]
+        assert changed == [(after[0], opened if after[0] == key else None)], "and so it is remembered"
+
+
+def test_where_only_one_checkpoint_is_left_compaction_may_have_taken_the_rest() -> None:
+    ((key, opened),) = [(record.key, record.value) for record in INCIDENTS]
+    history = (*((record.key, b"") for record in STATE if record.key.startswith(b"windows")), (key, opened))
+    processor = make_processor(CONFIG, ARTIFACT)
+    processor.assign(INPUT, Restored(None, STATE, 0, 2000, OLD, 4, False, history), 777)
+    assert processor.open_incidents() == 1

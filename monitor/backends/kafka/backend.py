@@ -23,6 +23,7 @@ from monitor.backends.abstract import (
     Assigned,
     Commit,
     Event,
+    HistoryRecord,
     Poll,
     Position,
     Progress,
@@ -212,13 +213,16 @@ class KafkaBackend:
         beginning, end = self._bounds(partition, position)
         self._tracker.restored(partition, None if position is None else position.offset, end, time.monotonic())
         ours = position is not None and position.state_from != NO_STATE
-        state = self._reader().read(partition.partition, position.state_from if position is not None and ours else 0)
+        history: list[HistoryRecord] | None = [] if position is None else None
+        state_from = position.state_from if position is not None and ours else 0
+        state = self._reader().read(partition.partition, state_from, history)
         if position is None or position.topic_id != topic.topic_id:
             for orphan in orphans(partition, topic.partitions, topic.state_partitions):
                 state += self._reader().read(orphan, 0)
         added = position is None and self._added(partition, topic.partitions)
         self._member.expect(partition.topic, topic.topic_id)
-        return Restored(position, state, beginning, end, topic.topic_id, topic.partitions, added)
+        before = tuple(history or ())
+        return Restored(position, state, beginning, end, topic.topic_id, topic.partitions, added, before)
 
     def _committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
         """What the group committed. However its coordinator is asked, it is waited for as long as an owner may take."""

@@ -14,7 +14,7 @@ from kafka import TopicPartition as KafkaPartition
 from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 
-from monitor.backends.abstract import AbortedError, StateRecord, TopicPartition
+from monitor.backends.abstract import AbortedError, HistoryRecord, StateRecord, TopicPartition, for_history
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import connect, for_now
 from monitor.backends.kafka.faults import explain
@@ -54,9 +54,10 @@ class StateReader:
         with suppress(KafkaError):
             self._consumer.end_offsets([first], timeout_ms=_WARM_UP_MS)
 
-    def read(self, partition: int, start: int) -> tuple[StateRecord, ...]:
+    def read(self, partition: int, start: int, history: list[HistoryRecord] | None = None) -> tuple[StateRecord, ...]:
         """The newest committed value per key from `start` to the end, tombstones left out, in log order.
 
+        All records, as `Restored.history` has them, are added to `history`, where it is given.
         Blocks until everything that was in the log when it was called is decided, open transactions included.
 
         Raises:
@@ -74,7 +75,7 @@ class StateReader:
                     f"it held {LOST_STATE}. To go on without, set the offset of each partition anew, to what it is: "
                     + moving_command(self._config, first, "OFFSET")
                 )
-            return self._read(asked, start, end)
+            return self._read(asked, start, end, history)
         except UnknownTopicOrPartitionError as error:
             raise ConfigError(
                 f"state topic {asked.topic} has no partition {partition}; the input has more partitions than it; run "
@@ -90,7 +91,7 @@ class StateReader:
         found = self._admin.list_partition_offsets({asked: OffsetSpec.LATEST})
         return int(found[asked].offset)
 
-    def _read(self, asked: Any, start: int, end: int) -> tuple[StateRecord, ...]:
+    def _read(self, asked: Any, start: int, end: int, history: list[HistoryRecord] | None) -> tuple[StateRecord, ...]:
         if self._consumer is None:
             with for_now("restore"):
                 self.open()
@@ -106,6 +107,8 @@ class StateReader:
             for record in consumer.poll(timeout_ms=_POLL_MS).get(asked, ()):
                 if record.offset >= end or record.key is None:
                     continue
+                if history is not None:
+                    history.append(for_history(record.key, record.value))
                 newest.pop(record.key, None)
                 if record.value is not None:
                     newest[record.key] = record.value

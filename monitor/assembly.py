@@ -80,7 +80,9 @@ def make_processor(config: Config, artifact: Artifact) -> Processor:
     policy = Policy(
         open_after=alerting.open_after, close_after=alerting.close_after, update_every=alerting.update_every
     )
-    return Processor(artifact.manifest, writer, rules, policy)
+    processor = Processor(artifact.manifest, writer, rules, policy)
+    processor.partition_bytes = rules.max_series * bytes_of_series(artifact)
+    return processor
 
 
 def bytes_of_series(artifact: Artifact) -> int:

@@ -162,7 +162,8 @@ class Input(Section):
         ge=1,
         examples=[20_000],
         description="Series remembered per partition; for one more, the one silent longest is forgotten. Absent: as "
-        "many as fit 512 MiB, at most 100,000.",
+        "many as fit 512 MiB, at most 100,000. That is per partition, whatever memory there is, so that all members "
+        "forget alike: a process that owns n of them may come to take n times as much, and warns where it is too much.",
     )
     series_ttl: int = Field(
         7_776_000,

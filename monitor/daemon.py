@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from monitor import alerts, damage, deadletters, holds, state
+from monitor import alerts, damage, deadletters, holds, memory, state
 from monitor.backends.abstract import (
     AbortedError,
     Assigned,
@@ -57,6 +57,7 @@ FINISHING_SHARE = 0.25
 GC_INTERVAL_S = 30.0
 VITALS_INTERVAL_S = 1.0
 FORGOTTEN_INTERVAL_S = 60.0
+SPARE = "set input.max_series lower, the same for every member of the group, or run more members."
 
 
 # What an operator must hear of when a partition is taken over, and what he can do.
@@ -115,6 +116,7 @@ class Daemon:
         self._again: set[TopicPartition] = set()  # restored, though they were ours before
         self._collected_s = self._looked_s = clock()
         self._counted_s = -FORGOTTEN_INTERVAL_S
+        self._budget = memory.Budget(processor.partition_bytes, memory.total_bytes())
         self._forgotten_said = 0
 
     def stop(self) -> None:
@@ -463,6 +465,8 @@ class Daemon:
             self._vitals.compilations = self._scorer.compilations
             self._vitals.clock_ahead_s = self._backend.clock_ahead_s()
             self._vitals.partitions = partitions
+            if (shortage := self._budget.exceeded(partitions)) is not None:
+                log.warning("Full of series, the partitions take more memory than there is; " + SPARE, **shortage)
         if now - self._counted_s > FORGOTTEN_INTERVAL_S:
             self._counted_s = now
             self._say_forgotten()

@@ -128,6 +128,7 @@ class Processor:
         self._dead_letters: list[DeadLetter] = []
         self.wants_headers = self._decoder.wants_headers
         self.max_series = rules.max_series
+        self.partition_bytes = 0  # what the series of one partition may come to take; 0 where nobody said
         self.threshold = writer.threshold
         self.series_thresholds = writer.series_thresholds
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from monitor.backends.abstract import TopicPartition
 from monitor.detector import levels
-from monitor.detector.decision import Incident, Status
+from monitor.detector.incidents import Incident, Status
 from monitor.detector.spec import Manifest
 
 Float32Array = NDArray[np.float32]

@@ -9,7 +9,6 @@ from monitor.config import Config
 from monitor.detector import artifact as form
 from monitor.detector import storage, windowing
 from monitor.detector.artifact import Artifact
-from monitor.detector.decision import Policy
 from monitor.detector.scoring import Scorer
 from monitor.detector.windowing import Windower
 from monitor.errors import ArtifactError, ConfigError
@@ -77,10 +76,7 @@ def make_processor(config: Config, artifact: Artifact) -> Processor:
         max_refused_ratio=source.max_refused_ratio,
         max_future_ms=source.max_future_ms,
     )
-    policy = Policy(
-        open_after=alerting.open_after, close_after=alerting.close_after, update_every=alerting.update_every
-    )
-    processor = Processor(artifact.manifest, writer, rules, policy)
+    processor = Processor(artifact.manifest, writer, rules, alerting.policy)
     processor.partition_bytes = rules.max_series * bytes_of_series(artifact)
     return processor
 

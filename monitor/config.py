@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from monitor.detector.incidents import Policy
 from monitor.detector.times import OLDEST_TIME, iso_us
 
 # Kafka's own rule for topic names (org.apache.kafka.common.internals.Topic): neither "." nor ".."
@@ -260,6 +261,11 @@ class Alerting(Section):
         if self.critical_ratio < self.error_ratio:
             raise ValueError(f"critical_ratio {self.critical_ratio} is below error_ratio {self.error_ratio}")
         return self
+
+    @property
+    def policy(self) -> Policy:
+        """What of it decides when an incident opens, is reported again, and closes."""
+        return Policy(**{name: getattr(self, name) for name in Policy.__struct_fields__})
 
 
 class Http(Section):

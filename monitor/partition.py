@@ -13,7 +13,8 @@ from monitor import resuming, state
 from monitor.alerts import ENDINGS, Alert, Ending, Reason
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, StateRecord, TopicPartition
 from monitor.detector import windowing
-from monitor.detector.decision import Incident, Verdict
+from monitor.detector.decision import Verdict
+from monitor.detector.incidents import Incident
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Windows
 from monitor.refusals import Refusals

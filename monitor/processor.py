@@ -33,7 +33,8 @@ from monitor.arrays import Float32Array, Int64Array, StructOfArrays
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, TopicPartition
 from monitor.deadletters import DeadLetter
 from monitor.detector import decision, windowing
-from monitor.detector.decision import Incident, Policy, Status, Verdict
+from monitor.detector.decision import Verdict
+from monitor.detector.incidents import Incident, Policy, Status, step
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Samples, Windows, mend_missing
 from monitor.errors import Reason
@@ -426,7 +427,7 @@ class Processor:
             score = float(scores[row])
             start_us, end_us = int(windows.start_us[row]), int(windows.end_us[row])
             ratio = score / self._writer.line(name)
-            status = decision.step(incident, int(verdicts[row]), ratio, start_us, end_us, self._policy)
+            status = step(incident, int(verdicts[row]), ratio, start_us, end_us, self._policy)
             partition.touched.add(name.encode())
             if status is not None:
                 cause = self._cause(piece, row, name, score)

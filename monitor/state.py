@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.backends.abstract import HistoryRecord, StateRecord, TopicPartition
-from monitor.detector.decision import Incident
+from monitor.detector.incidents import Incident
 from monitor.detector.windows import Tails
 from monitor.wire import StreamTime
 

@@ -141,7 +141,7 @@ def _rule(
 def _said(when: str, artifact: Artifact, threshold: ThresholdSpec, found: Scored | None) -> str:
     """A line's value, how it was chosen, and what it costs: counted on data, else by what is stored."""
     from training import recalibrate
-    from training.thresholds import incidents
+    from training.thresholds import false_alarms
     from training.thresholds.choose import described
 
     series = f", {len(threshold.series)} series with their own" if threshold.series else ""
@@ -149,7 +149,7 @@ def _said(when: str, artifact: Artifact, threshold: ThresholdSpec, found: Scored
     if found is None:
         rate, unit = recalibrate.expected_alarms(artifact.manifest, threshold.value)
         return f"{text}: about {rate:.3g} false {unit}, by the stored calibration"
-    cost = incidents.expected(found.normal, threshold.value, threshold.series)
+    cost = false_alarms.expected(found.normal, threshold.value, threshold.series)
     return (
         f"{text}: {cost.rate:.3g} false alarms {cost.unit} (95% interval {cost.low:.3g} to {cost.high:.3g}), "
         f"{cost.over} of {cost.windows} normal windows over it"

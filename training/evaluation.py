@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from monitor.arrays import BoolArray
 from monitor.datafiles import SeriesTable
 from monitor.detector.artifact import Artifact
-from monitor.detector.decision import Policy, Verdict, decide
+from monitor.detector.decision import Verdict, decide
+from monitor.detector.incidents import Policy
 from monitor.detector.scoring import Scorer
 from monitor.detector.spec import Manifest
 from monitor.errors import DataError

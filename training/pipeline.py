@@ -44,7 +44,7 @@ from training.sources import Source
 from training.thresholds.calibration import CalibrationScores
 from training.thresholds.choose import Chosen, choose, described
 from training.thresholds.choose import Labelled as LabelledScores
-from training.thresholds.incidents import Expected
+from training.thresholds.false_alarms import Expected
 from training.thresholds.trade import trade_off
 
 

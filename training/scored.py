@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from monitor.datafiles import SeriesTable
 from monitor.detector import windowing
 from monitor.detector.artifact import Artifact
-from monitor.detector.decision import Policy
+from monitor.detector.incidents import Policy
 from monitor.detector.scoring import Scorer
 from monitor.errors import DataError
 from training.parts import NormalClass, Parts, Table, all_windows, for_artifact

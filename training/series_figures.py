@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.detector.decision import Policy
+from monitor.detector.decision import Verdict
+from monitor.detector.incidents import Policy, Status, steps
 from training.metrics import bootstrap, events, floors, vus
 from training.metrics.bootstrap import Interval
 from training.metrics.events import Events
@@ -23,7 +24,6 @@ from training.metrics.series import SeriesFigures, causal
 from training.metrics.series import figures as point_figures
 from training.metrics.windows import ratio
 from training.scored import Judged
-from training.thresholds import incidents
 
 BoolArray = NDArray[np.bool_]
 Int64Array = NDArray[np.int64]
@@ -237,11 +237,17 @@ def block_rows(series: Sequence[LabelledSeries], length: int) -> int | None:
 
 
 def alerts(one: LabelledSeries, judged: Judged, rules: Rules) -> Int64Array:
-    """The incidents of one series as (k, 2) first and last row, each until the window after its last one closes."""
-    scored = np.flatnonzero(~np.isnan(judged.scores[one.windows]))
-    spans = scored[incidents.spans(judged.flagged[one.windows][scored], rules.policy)]
-    ends = np.append(one.last, len(one.anomalous))[spans[:, 1] + 1] - 1
-    return np.column_stack([one.last[spans[:, 0]], ends])
+    """The incidents of one series as (k, 2) rows: from the one at which it opens, until the window after its last one
+    over the threshold closes."""
+    flagged = judged.flagged[one.windows]
+    verdicts = np.where(flagged, Verdict.ANOMALY, Verdict.NORMAL)
+    verdicts[np.isnan(judged.scores[one.windows])] = Verdict.UNSCORABLE
+    found, over = steps(verdicts, rules.policy), np.flatnonzero(verdicts == Verdict.ANOMALY)
+    opened = found[Status.FIRING]
+    until = np.append(found[Status.RESOLVED], len(verdicts))[: len(opened)]
+    newest = over[np.searchsorted(over, until) - 1] if len(over) else opened
+    ends = np.append(one.last, len(one.anomalous))[newest + 1] - 1
+    return np.column_stack([one.last[opened], ends])
 
 
 def _points(one: LabelledSeries, values: FloatArray) -> NDArray[np.float64]:
@@ -264,14 +270,15 @@ def _of_series(one: LabelledSeries, judged: Judged, rules: Rules, *, only_flags:
 def _stretches(one: LabelledSeries, judged: Judged, rules: Rules, starts: Int64Array) -> list[OfSeries]:
     """What alerts and flags give in the stretches of a series that begin at the rows `starts`."""
     flags, normal = _flags(one, judged), ~one.anomalous
+    opened = alerts(one, judged, rules)
     found = events.stretches(
         one.anomalous,
-        flags,
+        flags & _within(opened, len(flags)),
         starts=starts,
         merge_gap=rules.merge_gap,
         tolerance=rules.tolerance,
         times_secs=one.times_secs,
-        alerts=alerts(one, judged, rules),
+        alerts=opened,
     )
     parts = zip(found, np.split(normal, starts[1:]), np.split(flags & normal, starts[1:]), strict=True)
     return [
@@ -284,6 +291,14 @@ def _stretches(one: LabelledSeries, judged: Judged, rules: Rules, starts: Int64A
         )
         for part, of_normal, over in parts
     ]
+
+
+def _within(spans: Int64Array, count: int) -> BoolArray:
+    """Which of `count` rows lie in any of the (k, 2) `spans`: where no incident is open, nobody is alerted."""
+    edges = np.zeros(count + 1, dtype=np.int64)
+    np.add.at(edges, spans[:, 0], 1)
+    np.add.at(edges, spans[:, 1] + 1, -1)
+    return np.asarray(np.cumsum(edges)[:-1] > 0)
 
 
 def _pooled(each: Sequence[OfSeries]) -> Pooled:

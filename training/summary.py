@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monitor.detector import windowing
-from monitor.detector.decision import Policy
+from monitor.detector.incidents import Policy
 from training.evaluation import Evaluated
 from training.metrics.bootstrap import Interval, Intervals
 from training.metrics.floors import Floor

@@ -28,7 +28,8 @@ from monitor.demo import stream
 from monitor.demo.ecg import synthesise
 from monitor.demo.findings import Incident as Found
 from monitor.demo.findings import Stretch, match
-from monitor.detector.decision import Incident, Policy, Status, decide, step
+from monitor.detector.decision import decide
+from monitor.detector.incidents import Incident, Policy, Status, step
 from monitor.detector.windows import sliding_windows
 from training import pipeline, recipes
 

@@ -15,7 +15,7 @@ from monitor import alerts, deadletters, state
 from monitor.backends.abstract import NO_STATE, Damaged, Position, RecordColumns, StateRecord, TopicPartition
 from monitor.backends.kafka.position import decode_position, encode_position
 from monitor.deadletters import DeadLetter
-from monitor.detector.decision import Incident
+from monitor.detector.incidents import Incident
 from monitor.detector.times import NEVER_US
 from monitor.detector.windows import Tails
 from monitor.errors import Reason

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from monitor import state
 from monitor.backends.abstract import StateRecord, TopicPartition
-from monitor.detector.decision import Incident
+from monitor.detector.incidents import Incident
 from monitor.detector.spec import WindowSpec
 from monitor.detector.windowing import Sliding
 from monitor.detector.windows import Tails

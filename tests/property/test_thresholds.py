@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from monitor.detector.decision import Incident, Policy, Status, Verdict, decide, step
+from monitor.detector.decision import Verdict, decide
+from monitor.detector.incidents import Incident, Policy, Status, step
 from monitor.errors import DataError
 from tests.helpers import make_artifact
 from training.recalibrate import recalibrated
-from training.thresholds import incidents
+from training.thresholds import false_alarms
 from training.thresholds.calibration import PROBABILITIES, CalibrationScores
 from training.thresholds.choose import Labelled, choose
 from training.thresholds.rules import ThresholdPart
@@ -60,7 +61,7 @@ def all_stepped(calibration: CalibrationScores, line: float) -> int:
 
 @given(several(), st.floats(0, 1, width=32))
 def test_incidents_are_those_that_the_daemon_opens(calibration: CalibrationScores, line: float) -> None:
-    found = incidents.expected(calibration, line)
+    found = false_alarms.expected(calibration, line)
     assert found.incidents == all_stepped(calibration, line)
     assert found.over == int((calibration.scores > np.float32(line)).sum())
     assert found.low <= found.rate <= found.high
@@ -72,12 +73,12 @@ def test_incidents_by_each_series_own_line(calibration: CalibrationScores, lines
     expected = sum(
         stepped(run, lines.get(name, 0.4), calibration.policy) for name, run in zip("abc", runs, strict=True)
     )
-    assert incidents.expected(calibration, 0.4, lines).incidents == expected
+    assert false_alarms.expected(calibration, 0.4, lines).incidents == expected
 
 
 @given(several(), st.integers(0, 6))
 def test_the_lowest_line_within_a_budget_is_that_of_trying_each(calibration: CalibrationScores, allowed: int) -> None:
-    line, reached = incidents.lowest_line(calibration, allowed)
+    line, reached = false_alarms.lowest_line(calibration, allowed)
     distinct = np.unique(calibration.scores)[::-1]
     tried = [*distinct.tolist(), float(np.nextafter(distinct[-1], np.float32(0)))]
     counts = [all_stepped(calibration, each) for each in tried]
@@ -94,9 +95,9 @@ def test_in_random_order_each_window_over_the_line_is_an_incident(
     scores: np.ndarray, line: float, allowed: int
 ) -> None:
     shuffled = CalibrationScores(scores=scores, policy=None)
-    found = incidents.expected(shuffled, line)
+    found = false_alarms.expected(shuffled, line)
     assert found.incidents == found.over == int((scores > np.float32(line)).sum())
-    lowest, reached = incidents.lowest_line(shuffled, allowed)
+    lowest, reached = false_alarms.lowest_line(shuffled, allowed)
     assert reached == (len(scores) > allowed)
     assert (scores > np.float32(lowest)).sum() <= allowed
     assert not reached or (scores >= np.float32(lowest)).sum() > allowed
@@ -206,5 +207,8 @@ def test_the_trade_off_is_what_each_line_costs(calibration: CalibrationScores) -
     assert found.expected[-1] == 0
     days = calibration.days
     assert days is not None
+    assert false_alarms.at_each(calibration, found.lines) == [
+        false_alarms.expected(calibration, line) for line in found.lines.tolist()
+    ]
     for line, rate in zip(found.lines, found.expected, strict=True):
         assert rate * days == pytest.approx(all_stepped(calibration, float(line)))

@@ -21,7 +21,7 @@ from monitor import alerts
 from monitor.alerts import AlertWriter, Cause, Severity, rfc3339
 from monitor.backends.abstract import TopicPartition
 from monitor.detector import spec
-from monitor.detector.decision import Incident, Status
+from monitor.detector.incidents import Incident, Status
 from tests.helpers import make_artifact
 
 LENGTH = 10

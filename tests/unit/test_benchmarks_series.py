@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.datafiles import SeriesTable
-from monitor.detector.decision import Incident, Policy, Status, Verdict, step
+from monitor.detector.decision import Verdict
+from monitor.detector.incidents import Incident, Policy, Status, step
 from tests.benchmarks.series import nab, skab
 from tests.benchmarks.series.contest import contest, rows_of
 from training import recipes

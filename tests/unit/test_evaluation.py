@@ -12,7 +12,8 @@ import sklearn.metrics
 
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.detector.artifact import Artifact
-from monitor.detector.decision import Incident, Policy, Status, Verdict, step
+from monitor.detector.decision import Verdict
+from monitor.detector.incidents import Incident, Policy, Status, step
 from monitor.errors import DataError
 from training import evaluation, pipeline, recipes, summary
 from training.evaluation import evaluate_artifact
@@ -86,6 +87,21 @@ def test_one_series_by_hand() -> None:
     assert chance.recall is not None
     assert chance.recall < 1
     assert (found.drawn, found.intervals) == (None, {}), "two events are too few to draw blocks"
+
+
+def test_what_opens_no_incident_finds_nothing_and_delays_are_those_of_alerts() -> None:
+    """Where three windows in a row open one, the first event has but two, and the second is found at the third."""
+    #            windows close at  7   11  15  19  23  27  31  35  39  43  47  51  55  59
+    flagged = marks("..xx.....xxxx.")
+    one = labelled("............[====]......................[===================]", seconds=10.0)
+    rules = Rules(hop=HOP, policy=Policy(open_after=3, close_after=1))
+    assert alerts(one, judged(flagged), rules).tolist() == [[51, 58]]
+    found = over_series([one], judged(flagged), {}, rules, block=None)
+    assert (found.events.events, found.events.found, found.events.alerts, found.events.false_alarms) == (2, 1, 1, 0)
+    assert found.events.found_after_secs == (None, 110.0)
+    soon = over_series([one], judged(flagged), {}, RULES, block=None)
+    assert soon.events.found_after_secs == (30.0, 30.0)
+    assert soon.detector.normal_flagged == found.detector.normal_flagged, "flagged is over the line, alert or not"
 
 
 def test_delays_are_in_rows_without_times_and_a_miss_is_counted() -> None:

@@ -14,7 +14,7 @@ import pytest
 from monitor import deadletters, holds, state
 from monitor.assembly import make_processor
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, StateRecord, TopicPartition
-from monitor.detector.decision import Incident
+from monitor.detector.incidents import Incident
 from monitor.errors import Reason
 from monitor.processor import Processor
 from monitor.resuming import How

@@ -14,7 +14,7 @@ from monitor.backends.abstract import NO_STATE, Position, Restored, StateRecord,
 from monitor.backends.kafka.position import decode_position, encode_position
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.daemon import Daemon
-from monitor.detector.decision import Incident
+from monitor.detector.incidents import Incident
 from monitor.errors import ConfigError, PartitionError
 from monitor.processor import Outputs, Processor
 from monitor.resuming import BeyondEnd, How, Resumed

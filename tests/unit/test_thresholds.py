@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from monitor.detector import spec
-from monitor.detector.decision import Policy
+from monitor.detector.incidents import Policy
 from monitor.detector.spec import CalibrationSpec, TailSpec, ThresholdSpec, WindowSpec
 from monitor.errors import ArtifactFormatError, DataError
 from tests.helpers import make_artifact

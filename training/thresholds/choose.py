@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from monitor.detector.spec import MAX_FLOAT32, CalibrationSpec, ThresholdSpec
 from monitor.errors import DataError
-from training.thresholds import incidents, rules, tail
+from training.thresholds import false_alarms, rules, tail
 from training.thresholds.calibration import (
     LEAST_SERIES_WINDOWS,
     LOWEST_THRESHOLD,
@@ -24,7 +24,7 @@ from training.thresholds.calibration import (
     quantile,
     summarised,
 )
-from training.thresholds.incidents import Expected
+from training.thresholds.false_alarms import Expected
 from training.thresholds.rules import ThresholdPart
 
 FEW_INCIDENTS = 5
@@ -96,8 +96,8 @@ def choose(calibration: CalibrationScores, rule: ThresholdPart, *, oracle: Label
         calibration=spec,
         table=table,
         notes=notes + said,
-        expected=incidents.expected(calibration, value, lines),
-        series_expected={name: incidents.expected(own, lines.get(name, value)) for name, own in names.items()},
+        expected=false_alarms.expected(calibration, value, lines),
+        series_expected={name: false_alarms.expected(own, lines.get(name, value)) for name, own in names.items()},
     )
 
 
@@ -158,7 +158,7 @@ def _budget(calibration: CalibrationScores, alarms_per_day: float, fitted: tail.
             "recipe, or data with timestamps (--time-column)"
         )
     allowed = math.floor(alarms_per_day * days + 1e-9)
-    value, reached = incidents.lowest_line(calibration, allowed)
+    value, reached = false_alarms.lowest_line(calibration, allowed)
     line = _Line(value)
     if allowed:
         if not reached:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.thresholds import incidents
+from training.thresholds import false_alarms
 from training.thresholds.calibration import LOWEST_THRESHOLD, CalibrationScores, check
 
 FloatArray = NDArray[np.float64]
@@ -41,7 +41,7 @@ def trade_off(calibration: CalibrationScores) -> TradeOff:
     quantiles = np.quantile(scores, 1 - shares, method="higher").astype(np.float64)
     even = np.linspace(quantiles[0], float(scores.max()), LINES // 2)
     lines = np.unique(np.maximum(np.concatenate([quantiles, even, [float(scores.max())]]), LOWEST_THRESHOLD))
-    found = [incidents.expected(calibration, float(line)) for line in lines]
+    found = false_alarms.at_each(calibration, lines)
     return TradeOff(
         lines=lines,
         expected=np.array([each.rate for each in found]),

@@ -2,7 +2,7 @@
 
 Each series by itself: fitted and its line chosen on the rows that NAB gives for learning (the first 15 %, at most 750),
 which are not scored. What is scored are alerts, as the daemon publishes them: the row at which an incident opens. An
-incident closes after so many windows under the line (`policy.close_after`), and a value for NAB's windows, which are
+incident closes after so many windows under the line (`alerting.close_after`), and a value for NAB's windows, which are
 hours to days long, is far above the daemon's default of 3.
 
 `frozen`: each series' own line, as it was chosen. `oracle`: one factor for all lines, the best on the series scored, as
@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable
+from monitor.detector.incidents import Policy, Status, steps
 from tests.benchmarks.series.contest import SCORERS, BoolArray, compiled_once, contest, heading, mean_sd, rows_of
 from training import datasets, recipes
 from training.datasets import ReadOptions
@@ -46,11 +47,10 @@ def read(directory: Path, name: str) -> SeriesTable:
     return replace(table, time_us=None)
 
 
-def openings(over: BoolArray, close_after: int) -> BoolArray:
-    """The rows (n,) at which an incident opens: over the line, after at least `close_after` rows that are not."""
-    opened = np.zeros(len(over), dtype=np.bool_)
-    starts = events.intervals(over, gap=close_after)[:, 0]
-    opened[starts] = True
+def openings(over: BoolArray, close_after: int) -> NDArray[np.float64]:
+    """The rows (n,) at which an incident opens, as 1."""
+    opened = np.zeros(len(over))
+    opened[steps(over.astype(np.int8), Policy(close_after=close_after))[Status.FIRING]] = 1
     return opened
 
 
@@ -68,7 +68,7 @@ def scores(
 
     def at(factor: float) -> nab.Score:
         files = [
-            nab.File(scores=openings(ratio > factor, close_after).astype(np.float64), windows=each)
+            nab.File(scores=openings(ratio > factor, close_after), windows=each)
             for ratio, each in zip(found, windows, strict=True)
         ]
         return nab.frozen(files, [0.5] * len(files))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from monitor.datafiles import SeriesTable
-from monitor.detector.decision import Policy
+from monitor.detector.incidents import Policy
 from tests.benchmarks.series.contest import SCORERS, Scored, compiled_once, contest, heading, mean_sd, rows_of
 from training import datasets, recipes
 from training.datasets import ReadOptions

@@ -1,0 +1,102 @@
+"""How many incidents a threshold opens on normal windows, and how sure such a count is.
+
+Rules of this file: an incident is what the daemon opens, by `monitor.detector.incidents`. Where windows are no
+neighbours in time, each one over the threshold is an incident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.arrays import Float32Array, Float64Array
+from monitor.detector.decision import Verdict, decide
+from monitor.detector.incidents import Status, openings, steps
+from training.thresholds import poisson
+from training.thresholds.calibration import CalibrationScores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What a line costs on normal windows: `over` windows are over it, in `incidents` incidents.
+
+    `rate` is in incidents a day and series, or per 1,000 windows where nothing says how many windows a day has
+    (`a_day` is False); `low` and `high` are its 95% interval for a Poisson count (Garwood 1936).
+    """
+
+    over: int
+    windows: int
+    incidents: int
+    rate: float
+    low: float
+    high: float
+    a_day: bool
+
+    @property
+    def unit(self) -> str:
+        return "a day per series" if self.a_day else "per 1,000 windows"
+
+
+def expected(calibration: CalibrationScores, line: float, lines: Mapping[str, float] | None = None) -> Expected:
+    """What `line` costs on `calibration`, all series together; `lines` are those of series that have their own."""
+    each: float | Float64Array = line
+    if lines and calibration.series is not None:
+        each = np.array([lines.get(name, line) for name in calibration.names])[calibration.series]
+    elif lines and len(calibration.names) == 1:
+        each = lines.get(calibration.names[0], line)
+    verdicts = decide(calibration.scores, each)
+    over = int((verdicts == Verdict.ANOMALY).sum())
+    incidents = over
+    if calibration.policy is not None:
+        incidents = len(steps(verdicts, calibration.policy, calibration.series)[Status.FIRING])
+    return _expected(calibration, over, incidents)
+
+
+def at_each(calibration: CalibrationScores, lines: Float64Array) -> list[Expected]:
+    """What each of `lines` costs, as `expected` says it, in about the time of one."""
+    at = lines.astype(np.float32)
+    over = len(calibration.scores) - np.searchsorted(np.sort(calibration.scores), at, side="right")
+    counts = zip(over.tolist(), _opened(calibration, at).tolist(), strict=True)
+    return [_expected(calibration, *each) for each in counts]
+
+
+def lowest_line(calibration: CalibrationScores, allowed: int) -> tuple[float, bool]:
+    """The lowest score from which upwards no line opens over `allowed` incidents, and whether lower ones do.
+
+    Where no line at all does, the one that opens the most. Much lower ones may open fewer again, as incidents merge
+    into one that never ends; none of those is meant.
+    """
+    distinct = np.unique(calibration.scores)
+    lines = np.append(distinct[::-1], np.nextafter(distinct[0], np.float32(-np.inf)))
+    incidents = _opened(calibration, lines)
+    too_many = np.flatnonzero(incidents > allowed)
+    if len(too_many):
+        return float(lines[too_many[0] - 1]), True
+    return float(lines[np.argmax(incidents)]), False
+
+
+def _opened(calibration: CalibrationScores, lines: Float32Array) -> NDArray[np.intp]:
+    """How many incidents each of `lines` opens."""
+    if calibration.policy is None:
+        low, high = np.full_like(calibration.scores, -np.inf), calibration.scores
+    else:
+        low, high = openings(calibration.scores, calibration.policy, calibration.series).T
+    return np.searchsorted(np.sort(low), lines, side="right") - np.searchsorted(np.sort(high), lines, side="right")
+
+
+def _expected(calibration: CalibrationScores, over: int, incidents: int) -> Expected:
+    windows, days = len(calibration.scores), calibration.days
+    exposure = windows / 1000 if days is None else days
+    low, high = poisson.interval(incidents)
+    return Expected(
+        over=over,
+        windows=windows,
+        incidents=incidents,
+        rate=incidents / exposure,
+        low=low / exposure,
+        high=high / exposure,
+        a_day=days is not None,
+    )

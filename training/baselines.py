@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from monitor.detector import autoencoder
 from monitor.detector.decision import Verdict, decide
+from monitor.detector.incidents import Policy
 from monitor.detector.spec import ScalingSpec
 from training import fit as fitting
+from training.alert_policy import DEFAULTS
 from training.metrics import floors
 from training.parts import Parts, Table
 from training.recipe_form import Recipe
@@ -45,6 +47,7 @@ def baselines(
     tables: Sequence[Table],
     windows: NDArray[np.float32],
     *,
+    policy: Policy = DEFAULTS.policy,
     learnt: NDArray[np.bool_] | None = None,
     anomalous: NDArray[np.bool_] | None = None,
 ) -> dict[str, Lined]:
@@ -53,6 +56,7 @@ def baselines(
     Args:
         parts: what `recipe` made of `tables`: floors are fitted and calibrated on the same windows as the model.
         windows: (n, length, channels) in the data's own unit, to be scored.
+        policy: opens the incidents by which a line may be chosen.
         learnt: which of `parts.fit` the model learnt from; None: all of them.
         anomalous: (n,) the truth, for the method "oracle".
     """
@@ -68,7 +72,7 @@ def baselines(
     for name in NAMES:
         if name in found:
             scores = found[name].astype(np.float32)
-            calibration = calibration_of(recipe, parts, tables, held[name].astype(np.float32))
+            calibration = calibration_of(recipe, parts, tables, held[name].astype(np.float32), policy)
             labelled = None if anomalous is None else Labelled(scores=scores, anomalous=anomalous)
             made[name] = Lined(scores=scores, line=choose(calibration, rule, oracle=labelled).threshold.value)
     return made

@@ -47,7 +47,7 @@ def train(
     time_column: reading.TimeColumn = None,
     series_column: reading.SeriesColumn = None,
     image_shape: reading.ImageShape = None,
-    config: reading.KafkaConfig = None,
+    config: reading.DaemonConfig = None,
     normal_class: _Normal = None,
     window: Annotated[int | None, typer.Option(help="Window length in samples, instead of the recipe's.")] = None,
     hop: Annotated[int | None, typer.Option(help="Samples from window to window, instead of the recipe's.")] = None,
@@ -69,11 +69,12 @@ def train(
 ) -> None:
     """Fit an autoencoder to normal data, choose its threshold, and write the artifact that the daemon serves."""
     from monitor.detector import storage
-    from training import pipeline, recipes, sources, summary
+    from training import alert_policy, pipeline, recipes, sources, summary
     from training.checkpoints import Checkpoints, identity
     from training.progress import Progress
 
     _check_place(out)
+    alerting = alert_policy.assumed(config)
     extras.require("optax", *(("plotly",) if report else ()))
     chosen = recipes.override(
         recipes.load(recipe),
@@ -113,6 +114,7 @@ def train(
                 with_comparison=comparison,
                 with_report=report,
                 command=_command(),
+                alerting=alerting,
             )
     except KeyboardInterrupt:
         if checkpoint is not None:
@@ -132,7 +134,7 @@ def evaluate(
     labels: reading.Labels = None,
     time_column: reading.TimeColumn = None,
     series_column: reading.SeriesColumn = None,
-    config: reading.KafkaConfig = None,
+    config: reading.DaemonConfig = None,
     normal_class: _Normal = None,
     floors_from: Annotated[
         list[str] | None,
@@ -151,8 +153,9 @@ def evaluate(
 
     from monitor.detector import storage
     from monitor.detector.artifact import check_known_answers
-    from training import evaluation, sources, summary
+    from training import alert_policy, evaluation, sources, summary
 
+    alerting = alert_policy.assumed(config)
     loaded = storage.load(artifact)
     scorer = loaded.scorer()
     check_known_answers(loaded, scorer)
@@ -173,7 +176,9 @@ def evaluate(
     normal: list[Table] = []
     for name in floors_from or ():
         normal += _normal_data(name, manifest.window.kind, options)
-    results = evaluation.evaluate_artifact(loaded, scorer, tables, normal_class=normal_class, normal=normal)
+    results = evaluation.evaluate_artifact(
+        loaded, scorer, tables, normal_class=normal_class, normal=normal, alerting=alerting
+    )
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(results), indent=2).decode())
     else:

@@ -48,20 +48,24 @@ def calibrate(
     labels: reading.Labels = None,
     time_column: reading.TimeColumn = None,
     series_column: reading.SeriesColumn = None,
-    config: reading.KafkaConfig = None,
+    config: reading.DaemonConfig = None,
     normal_class: Annotated[int | None, typer.Option(help="The label of normal rows; default: the training's.")] = None,
 ) -> None:
     """Change an artifact's threshold without training: by other scores, or by what it has stored of its calibration."""
     from monitor.detector import storage
     from monitor.detector.artifact import check_known_answers
-    from training import recalibrate, scored, sources
+    from training import alert_policy, recalibrate, scored, sources
 
     rule = _rule(method, quantile, k, alarms_per_day, p_value, risk, threshold, per)
+    alerting = alert_policy.assumed(config)
     loaded = storage.load(artifact)
     scorer = loaded.scorer()
     check_known_answers(loaded, scorer)
     manifest = loaded.manifest
     found: Scored | None = None
+    counted_by = alerting if data else alert_policy.stored(manifest)
+    if config is not None and (counted_by is None or counted_by.policy != alerting.policy):
+        _note(f"what is stored was not counted by {alerting}; give normal data, which will be")
     if data:
         options = reading.artifact_options(
             manifest,
@@ -76,7 +80,14 @@ def calibrate(
         trained_on = [origin.file for origin in origins if origin.sha256 in seen]
         for name in trained_on:
             _note(f"{name} is a file that the artifact was trained on; new data scores higher")
-        found = scored.scored(loaded, scorer, tables, normal_class=normal_class, held_out=not trained_on)
+        found = scored.scored(
+            loaded,
+            scorer,
+            tables,
+            normal_class=normal_class,
+            held_out=not trained_on,
+            policy=alerting.policy,
+        )
         for text in found.notes:
             _note(text)
     made, notes = recalibrate.recalibrated(
@@ -89,6 +100,7 @@ def calibrate(
         _note(text)
     typer.echo(_said("before", loaded, loaded.manifest.threshold, found))
     typer.echo(_said("now", made, made.manifest.threshold, found))
+    typer.echo(f"policy     {alert_policy.counting(counted_by)}")
     if out is None:
         typer.echo("artifact   nothing is written without --out")
         return
@@ -151,8 +163,8 @@ def _said(when: str, artifact: Artifact, threshold: ThresholdSpec, found: Scored
         return f"{text}: about {rate:.3g} false {unit}, by the stored calibration"
     cost = false_alarms.expected(found.normal, threshold.value, threshold.series)
     return (
-        f"{text}: {cost.rate:.3g} false alarms {cost.unit} (95% interval {cost.low:.3g} to {cost.high:.3g}), "
-        f"{cost.over} of {cost.windows} normal windows over it"
+        f"{text}: {cost.incidents} incidents, {cost.rate:.3g} false alarms {cost.unit} (95% interval {cost.low:.3g} "
+        f"to {cost.high:.3g}), {cost.over} of {cost.windows} normal windows over it"
     )
 
 

@@ -20,6 +20,7 @@ from monitor.detector.incidents import Policy
 from monitor.detector.scoring import Scorer
 from monitor.detector.spec import Manifest
 from monitor.errors import DataError
+from training.alert_policy import DEFAULTS, AssumedPolicy
 from training.baselines import baselines
 from training.metrics import bootstrap, floors, vus
 from training.metrics.bootstrap import Intervals
@@ -49,7 +50,7 @@ class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
 
     `drawn` says what the intervals of window figures drew again, None where there was too little for intervals.
     `baselines` are empty without normal data to fit them on. `series` is of labelled series only, `alerted` of those
-    without labels of which a window could be scored.
+    without labels of which a window could be scored. `alerting` opens the incidents of both.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
     windows: int
     unscorable: int
     flagged: int
+    alerting: AssumedPolicy
     threshold: float
     detector: Report | None
     drawn: str | None
@@ -75,12 +77,14 @@ def evaluate_artifact(
     *,
     normal_class: NormalClass | None,
     normal: Sequence[Table] = (),
+    alerting: AssumedPolicy = DEFAULTS,
 ) -> Evaluated:
     """Scores all windows of `tables`.
 
     Args:
         normal_class: of the rows' labels; None takes that of the training.
         normal: data as the artifact was trained on, to fit and calibrate PCA and nearest neighbours on.
+        alerting: opens the incidents.
 
     Raises:
         DataError: the windows are not the artifact's, or floors can't be learnt from `normal`.
@@ -97,6 +101,7 @@ def evaluate_artifact(
         windows=len(scores),
         unscorable=int(np.isnan(scores).sum()),
         flagged=int(judged.flagged.sum()),
+        alerting=alerting,
         threshold=manifest.threshold.value,
         detector=None,
         drawn=None,
@@ -108,14 +113,14 @@ def evaluate_artifact(
     )
     series = [table for table in tables if isinstance(table, SeriesTable)]
     each = _series(series, found, manifest, normal_class) if len(series) == len(tables) else []
-    rules = Rules(hop=manifest.window.hop, policy=Policy())
+    rules = Rules(hop=manifest.window.hop, policy=alerting.policy)
     truth = found.anomalous
     if truth is None:
         if not each or np.isnan(scores).all():
             return told
         by_clock = all(table.time_us is not None for table in series)
         return msgspec.structs.replace(told, alerted=alerted(each, judged, rules, by_clock=by_clock))
-    beside = _baselines(manifest, normal, normal_class, found, truth) if normal and len(scores) else {}
+    beside = _baselines(manifest, normal, normal_class, found, truth, alerting.policy) if normal and len(scores) else {}
     block = block_rows(each, manifest.window.length)
     drawn, intervals = _intervals(judged, truth, found, manifest, block, len(each))
     return msgspec.structs.replace(
@@ -180,7 +185,12 @@ def _intervals(
 
 
 def _baselines(
-    manifest: Manifest, normal: Sequence[Table], normal_class: NormalClass, found: Labelled, truth: BoolArray
+    manifest: Manifest,
+    normal: Sequence[Table],
+    normal_class: NormalClass,
+    found: Labelled,
+    truth: BoolArray,
+    policy: Policy,
 ) -> dict[str, Judged]:
     """PCA and nearest neighbours on `normal`, divided as the training's own data was."""
     for_artifact(manifest, normal, normal_class)
@@ -195,7 +205,7 @@ def _baselines(
     recipe = msgspec.structs.replace(recipe, normal_class=normal_class, threshold=_rule(manifest))
     try:
         parts, _ = apart_for_whitening(recipe, divide(recipe, normal, seed=seed))
-        beside = baselines(recipe, parts, manifest.scaling, normal, found.windows, anomalous=truth)
+        beside = baselines(recipe, parts, manifest.scaling, normal, found.windows, policy=policy, anomalous=truth)
     except DataError as error:
         raise DataError(f"floors: {error}") from None
     return {name: floor.judged for name, floor in beside.items()}

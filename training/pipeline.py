@@ -15,11 +15,13 @@ from monitor.detector import autoencoder, scaling
 from monitor.detector.architectures import DenseSpec, single
 from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Verdict, decide
+from monitor.detector.incidents import Policy
 from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.spec import Manifest, ScalingSpec, ScoreSpec
 from monitor.errors import DataError
 from training import export, scoretensors
 from training import fit as fitting
+from training.alert_policy import DEFAULTS, AssumedPolicy, counting
 from training.baselines import baselines
 from training.checkpoints import Checkpoints
 from training.datasets import levels, timestamps
@@ -64,7 +66,10 @@ class FalseAlarms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
-    """What `metrics.json` and the summary say; `detector` and `intervals` are None without labelled test windows."""
+    """What `metrics.json` and the summary say; `detector` and `intervals` are None without labelled test windows.
+
+    `alerting` opens the incidents that are the false alarms; None: each window over the threshold counts as one.
+    """
 
     windows: dict[str, int]
     epochs: int
@@ -73,6 +78,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     validation_loss: float | None
     threshold: float
     false_alarms: FalseAlarms
+    alerting: AssumedPolicy | None
     test_flagged_share: float | None
     detector: Report | None
     intervals: Intervals | None
@@ -102,6 +108,7 @@ def train(
     with_comparison: bool = True,
     with_report: bool = False,
     command: str = "",
+    alerting: AssumedPolicy = DEFAULTS,
 ) -> Trained:
     """Trains by `recipe`.
 
@@ -113,6 +120,7 @@ def train(
         checkpoints: where an interrupted run goes on from.
         with_comparison: whether the test figures get intervals, and PCA and nearest neighbours, beside them.
         with_report: whether report.html and MODEL_CARD.md are made too; `command` is how to make them again.
+        alerting: opens the incidents that are counted as false alarms.
 
     Raises:
         DataError: the data does not allow it; says why.
@@ -129,18 +137,19 @@ def train(
     detector, fitted = _fitted(recipe, parts, whitening, scales, seed, on_epoch, checkpoints)
     scorer = export.timed_scorer(detector) if batch_rows is None else Scorer(detector, batch_rows)
     chosen_by = calibrated_on(recipe, parts)
-    calibration = calibration_of(recipe, parts, tables, scorer(chosen_by))
+    calibration = calibration_of(recipe, parts, tables, scorer(chosen_by), alerting.policy)
     scores = scorer(parts.test)
     chosen = _choose(recipe, calibration, parts.anomalous, scores)
     notes = [*taken.notes, *_notes(recipe, tables, parts), *chosen.notes]
     owners = np.full(len(scores), "") if parts.test_series is None else parts.test_series
     flagged = decide(scores, lines(chosen.threshold, owners)) == Verdict.ANOMALY
-    results = _results(parts, scores, flagged, fitted, chosen, tuple(notes))
+    counted_by = None if calibration.policy is None else alerting
+    results = _results(parts, scores, flagged, fitted, chosen, tuple(notes), counted_by)
     if results.detector is not None and parts.anomalous is not None and with_comparison:
         results = msgspec.structs.replace(
             results,
             intervals=_intervals(parts.anomalous, scores, flagged),
-            baselines=_baselines(recipe, parts, scales, tables, fitted),
+            baselines=_baselines(recipe, parts, scales, tables, fitted, alerting.policy),
         )
     artifact = export.build(
         detector,
@@ -171,6 +180,7 @@ def train(
         flagged=flagged,
         chosen=chosen,
         trade=trade_off(calibration),
+        counting=counting(counted_by),
         report=results.detector,
         intervals=results.intervals,
         floors=_floor_rows(results),
@@ -290,6 +300,7 @@ def _results(
     fitted: fitting.Fitted,
     chosen: Chosen,
     notes: tuple[str, ...],
+    alerting: AssumedPolicy | None,
 ) -> Results:
     share = float(flagged.mean()) if len(flagged) else None
     truth = parts.anomalous if len(scores) else None
@@ -302,6 +313,7 @@ def _results(
         validation_loss=last.validation,
         threshold=chosen.threshold.value,
         false_alarms=FalseAlarms.of(chosen.expected),
+        alerting=alerting,
         test_flagged_share=share,
         detector=None if truth is None else report(truth, scores, flagged),
         intervals=None,
@@ -317,11 +329,16 @@ def _intervals(truth: NDArray[np.bool_], scores: NDArray[np.float32], flagged: N
 
 
 def _baselines(
-    recipe: Recipe, parts: Parts, scales: ScalingSpec, tables: Sequence[Table], fitted: fitting.Fitted
+    recipe: Recipe,
+    parts: Parts,
+    scales: ScalingSpec,
+    tables: Sequence[Table],
+    fitted: fitting.Fitted,
+    policy: Policy,
 ) -> dict[str, Report]:
     assert parts.anomalous is not None
     truth, learnt = parts.anomalous, ~fitted.trimmed
-    beside = baselines(recipe, parts, scales, tables, parts.test, learnt=learnt, anomalous=truth)
+    beside = baselines(recipe, parts, scales, tables, parts.test, policy=policy, learnt=learnt, anomalous=truth)
     return {name: report(truth, floor.scores, floor.judged.flagged) for name, floor in beside.items()}
 
 
@@ -336,5 +353,6 @@ def _provenance(recipe: Recipe, seed: int, sources: Sequence[Source], results: R
         "normal_class": recipe.normal_class,
         "data": [asdict(source) for source in sources],
         "windows": results.windows,
+        "alerting": None if results.alerting is None else msgspec.to_builtins(results.alerting.policy),
         "libraries": export.environment(),
     }

@@ -36,6 +36,15 @@ TimeColumn = Annotated[
 ]
 SeriesColumn = Annotated[str | None, typer.Option(help="Long form: the column that names each row's series.")]
 ImageShape = Annotated[str | None, typer.Option(help="Windows are images of this height and width, such as 28x28.")]
+DaemonConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="The daemon's configuration: its section alerting opens the incidents that are counted (without it the "
+        "defaults do); for topics its connection and input, too.",
+    ),
+]
 KafkaConfig = Annotated[
     Path | None, typer.Option("--config", "-c", help="For topics: the daemon's configuration, for its connection.")
 ]

@@ -18,6 +18,7 @@ from monitor.detector import spec, windowing
 from monitor.detector.artifact import Artifact
 from monitor.detector.spec import CalibrationSpec, Manifest, ThresholdSpec
 from monitor.errors import DataError
+from training import alert_policy
 from training.thresholds import rules, tail
 from training.thresholds.calibration import LOWEST_THRESHOLD, CalibrationScores, windows_per_day
 from training.thresholds.choose import Labelled, choose, conformal_rank, parameters, too_few
@@ -46,11 +47,13 @@ def recalibrated(
     """
     manifest = artifact.manifest
     calibration, table = manifest.calibration, artifact.calibration_table
+    counted_by: dict[str, Any] = {}
     if not isinstance(rule, ThresholdPart):
         threshold, notes = _given(rule), []
     elif scores is not None:
         chosen = choose(scores, rule, oracle=oracle)
         threshold, calibration, table, notes = chosen.threshold, chosen.calibration, chosen.table, chosen.notes
+        counted_by = {"alerting": msgspec.to_builtins(scores.policy)}
     else:
         if problems := rules.problems(rule):
             raise DataError("; ".join(problems))
@@ -66,7 +69,7 @@ def recalibrated(
         manifest,
         threshold=threshold,
         calibration=calibration,
-        training={**manifest.training, "recalibrated": record},
+        training={**manifest.training, **counted_by, "recalibrated": record},
     )
     kept = {name: content for name, content in artifact.extras.items() if name not in STALE}
     made = replace(
@@ -88,7 +91,8 @@ def rate_of(manifest: Manifest) -> float | None:
 def expected_alarms(manifest: Manifest, line: float) -> tuple[float, str]:
     """False alarms to expect over `line` by the stored tables, and their unit.
 
-    Over the tail's start incidents, under it windows over the line, of which an incident may have several.
+    Over the tail's start incidents, each peak taken for one; under it windows over the line, of which an incident may
+    have several.
     """
     calibration = manifest.calibration
     rate, fitted = rate_of(manifest), calibration.tail
@@ -181,7 +185,7 @@ def _budget(manifest: Manifest, rule: ThresholdPart, notes: list[str]) -> float:
                 )
                 # As with data: what the calibration shows must not come again.
                 level = max(level, calibration.quantiles[-1][1])
-            notes.append("incidents are estimated by the stored tail, not counted")
+            notes.append(f"incidents are estimated by the stored tail, not counted{_fewer(manifest)}")
             return level
         together = calibration.tail.share * calibration.windows / calibration.tail.peaks
     probability = 1 - together * rule.alarms_per_day / rate
@@ -191,6 +195,11 @@ def _budget(manifest: Manifest, rule: ThresholdPart, notes: list[str]) -> float:
     line = _at(calibration, probability, notes)
     # Between two stored quantiles it may come out over the start, from which on the tail is told.
     return line if calibration.tail is None else min(line, calibration.tail.start)
+
+
+def _fewer(manifest: Manifest) -> str:
+    counted_by = alert_policy.stored(manifest)
+    return tail.fewer(None if counted_by is None else counted_by.policy)
 
 
 def _beyond(alarms_per_day: float, together: float, rate: float, windows: int) -> str:

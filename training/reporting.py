@@ -68,6 +68,7 @@ class Told:
     flagged: NDArray[np.bool_]
     chosen: Chosen
     trade: TradeOff
+    counting: str
     report: Report | None
     intervals: Intervals | None
     floors: Sequence[tuple[str, Report | None, tuple[float | None, ...]]]
@@ -124,6 +125,7 @@ def content(told: Told, artifact: Artifact, scorer: Scorer) -> ReportContent:
             windows=manifest.calibration.windows,
             expected=form.Rate(value=expected.rate, low=expected.low, high=expected.high),
             rate_unit=unit,
+            counting=told.counting,
             series=tuple(manifest.threshold.series.items()),
             quantiles=manifest.calibration.quantiles,
         ),

@@ -43,9 +43,12 @@ def calibrated_on(recipe: Recipe, parts: Parts) -> NDArray[np.float32]:
 
 
 def calibration_of(
-    recipe: Recipe, parts: Parts, tables: Sequence[Table], scores: NDArray[np.float32]
+    recipe: Recipe, parts: Parts, tables: Sequence[Table], scores: NDArray[np.float32], policy: Policy
 ) -> CalibrationScores:
-    """`scores` (n,) of the windows `calibrated_on`, those that the recipe trims left out; `tables` tell the time."""
+    """`scores` (n,) of the windows `calibrated_on`, those that the recipe trims left out.
+
+    `tables` tell the time. `policy` opens the incidents, but in windows of a random split.
+    """
     held_out = recipe.threshold.method != "mean_std"
     owners = parts.calibration_series if held_out and parts.series else None
     times = [table.time_us for table in tables if isinstance(table, SeriesTable)]
@@ -55,16 +58,22 @@ def calibration_of(
         names=() if owners is None else parts.series,
         overlap=windowing.overlap(parts.window),
         windows_per_day=windows_per_day(parts.window, times),
-        policy=None if recipe.split.kind == "random" else Policy(),
+        policy=None if recipe.split.kind == "random" else policy,
         held_out=held_out,
     )
     return calibration.trimmed(recipe.fit.trim)
 
 
 def scored(
-    artifact: Artifact, scorer: Scorer, tables: Sequence[Table], *, normal_class: NormalClass | None, held_out: bool
+    artifact: Artifact,
+    scorer: Scorer,
+    tables: Sequence[Table],
+    *,
+    normal_class: NormalClass | None,
+    held_out: bool,
+    policy: Policy,
 ) -> Scored:
-    """Scores all windows of `tables`; `normal_class` None takes that of the training.
+    """Scores all windows of `tables`; `normal_class` None takes that of the training, `policy` opens the incidents.
 
     Raises:
         DataError: the windows are not the artifact's, or none is normal and complete.
@@ -103,6 +112,7 @@ def scored(
         names=tuple(names) if named else (),
         overlap=windowing.overlap(window),
         windows_per_day=windows_per_day(window, times) or manifest.calibration.windows_per_day,
+        policy=policy,
         held_out=held_out,
     )
     return Scored(

@@ -92,7 +92,6 @@ class OverSeries(msgspec.Struct, frozen=True, kw_only=True):
     series: int
     rows: int
     unscored_rows: int
-    policy: Policy
     merge_gap: int
     tolerance: int
     delay_unit: str
@@ -115,7 +114,6 @@ class Alerted(msgspec.Struct, frozen=True, kw_only=True):
 
     series: int
     rows: int
-    policy: Policy
     alerts: int
     days: float | None
     per_day: float | None
@@ -171,7 +169,6 @@ def over_series(
         series=len(series),
         rows=sum(len(one.anomalous) for one in series),
         unscored_rows=sum(int(np.isnan(_points(one, detector.scores)).sum()) for one in series),
-        policy=rules.policy,
         merge_gap=rules.merge_gap,
         tolerance=rules.tolerance,
         delay_unit="rows" if together.delay_secs is None else "seconds",
@@ -199,7 +196,6 @@ def alerted(series: Sequence[LabelledSeries], detector: Judged, rules: Rules, *,
     return Alerted(
         series=len(series),
         rows=sum(one.normal_rows for one in each),
-        policy=rules.policy,
         alerts=count,
         days=days,
         per_day=None if days is None else ratio(count, days),

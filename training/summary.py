@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monitor.detector import windowing
-from monitor.detector.incidents import Policy
+from training.alert_policy import counting
 from training.evaluation import Evaluated
 from training.metrics.bootstrap import Interval, Intervals
 from training.metrics.floors import Floor
@@ -40,6 +40,7 @@ def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, see
         f"alarms     {alarms.expected:.3g} false ones {alarms.unit} to expect (95 %: {alarms.low:.3g} to "
         f"{alarms.high:.3g})"
     )
+    lines.append(f"{_INDENT}an alarm is an incident: {counting(results.alerting)}")
     if results.detector is None:
         share = results.test_flagged_share
         if share is not None:
@@ -55,6 +56,8 @@ def of_evaluation(results: Evaluated) -> str:
     """Figures, or the share over the line where there are no labels."""
     lines = [f"artifact   {results.name} {results.version} (sha256 {results.digest[:12]})"]
     lines.append(f"windows    {results.windows}, {results.unscorable} unscorable; threshold {results.threshold:.6g}")
+    if results.series is not None or results.alerted is not None:
+        lines.append(f"policy     {results.alerting}")
     if results.detector is not None:
         lines += _of_windows(results.detector, results.intervals, results.baselines, results.floors)
         if results.drawn is not None:
@@ -119,7 +122,6 @@ def _of_series(found: OverSeries) -> list[str]:
     if found.drawn is not None:
         drawn = f"95 %: intervals, by drawing {found.drawn} again"
     told = [
-        _opened(found.policy),
         "normal flagged: share of the normal rows; where it is high, events are found whatever the scores say",
         "a row has the score of the newest window that has closed; means over series, which --json has one by one",
         drawn,
@@ -148,7 +150,6 @@ def _of_alerts(found: Alerted) -> list[str]:
     told = [f"alerts     {found.alerts} in {found.series} series: {', '.join(rates)}"]
     if found.flagged is not None:
         told.append(f"{_INDENT}{found.flagged:.2%} of the rows are over the threshold{_most(found.flagged)}")
-    told.append(f"{_INDENT}{_opened(found.policy)}")
     most = sorted((name for name, count in found.each.items() if count), key=lambda name: -found.each[name])
     if found.series > 1 and most:
         listed = ", ".join(f"{_short(name)} {found.each[name]}" for name in most[:_SERIES_TOLD])
@@ -164,13 +165,6 @@ def _short(name: str) -> str:
 
 def _most(flagged: float) -> str:
     return "" if flagged <= 1 / 2 else ": is the data of the rate and units that the artifact learnt?"
-
-
-def _opened(policy: Policy) -> str:
-    return (
-        f"alerts are incidents as the daemon has them: {policy.open_after} window over the line opens one, "
-        f"{policy.close_after} under it close it"
-    )
 
 
 def _pooled(title: str, columns: Sequence[tuple[str, str]], found: OverSeries) -> list[str]:

@@ -240,10 +240,11 @@ def test_the_command_without_data(tmp_path: Path) -> None:
     storage.save(artifact, tmp_path / "old")
     out, _ = run(tmp_path / "old", "--quantile", "0.999", "--out", tmp_path / "new.zip")
     made = storage.load(tmp_path / "new.zip")
-    before, now, place = out.splitlines()
+    before, now, policy, place = out.splitlines()
     assert before.startswith(f"before     {artifact.manifest.threshold.value:.6g} (quantile 0.99): about ")
     assert now.startswith(f"now        {made.manifest.threshold.value:.6g} (quantile 0.999): about ")
     assert now.endswith("false incidents a day per series, by the stored calibration")
+    assert policy == "policy     open_after = 1, close_after = 3, update_every = 20 (as the stored calibration has it)"
     assert place == f"artifact   {tmp_path / 'new.zip'}  (sha256 {made.digest[:12]})"
     assert "nothing is written" in run(tmp_path / "old", "--threshold", "0.5")[0]
     out, err = run(tmp_path / "old", "--method", "quantile", "--per", "series")

@@ -12,6 +12,7 @@ from monitor.detector.incidents import Policy
 from monitor.detector.spec import CalibrationSpec, TailSpec, ThresholdSpec, WindowSpec
 from monitor.errors import ArtifactFormatError, DataError
 from tests.helpers import make_artifact
+from training.recalibrate import recalibrated
 from training.thresholds import poisson, rules, tail
 from training.thresholds.calibration import LOWEST_THRESHOLD, PROBABILITIES, CalibrationScores, windows_per_day
 from training.thresholds.choose import Labelled, choose, described, too_few
@@ -189,6 +190,19 @@ def test_an_extrapolated_budget_counts_peaks_of_all_windows() -> None:
     expected = fitted.start + fitted.scale / fitted.shape * ((0.1 / peaks_a_day) ** -fitted.shape - 1)
     assert chosen.threshold.value == pytest.approx(expected, rel=1e-9)
     assert "EXTRAPOLATED: 2 days" in chosen.notes[0]
+
+
+@pytest.mark.parametrize("open_after", [1, 3])
+def test_peaks_are_not_all_incidents_where_several_windows_open_one(open_after: int) -> None:
+    scores = np.random.default_rng(0).exponential(size=2_000)
+    calibration = calibration_of(scores, windows_per_day=1_000.0, policy=Policy(open_after=open_after))
+    rule = ThresholdPart(method="budget", alarms_per_day=0.01)
+    chosen = choose(calibration, rule)
+    made, _ = recalibrated(make_artifact(), ThresholdPart(method="quantile"), calibration)
+    _, stored = recalibrated(made, rule)
+    for notes in (chosen.notes, stored):
+        assert any("tail" in note for note in notes)
+        assert any("3 windows in a row" in note for note in notes) == (open_after == 3)
 
 
 def test_a_budget_of_whole_incidents_is_not_rounded_down() -> None:

@@ -40,7 +40,7 @@ def model_card(content: ReportContent) -> bytes:
         *_counts(content),
         "## Threshold",
         plain(words.the_line(content)),
-        f"Expected false alarms: {plain(words.rate(content.threshold.expected, content.threshold.rate_unit))}.",
+        plain(words.false_alarms(content.threshold)),
         "## Reproduce",
         *_reproduce(content),
     ]

@@ -121,6 +121,7 @@ class Threshold:
         how: in words, as "quantile 0.99 of the scores of 800 held-out normal windows".
         held_out: whether the windows that chose it were kept from fitting.
         expected: false alarms to expect, in `rate_unit`; None where nothing says how many windows a day has.
+        counting: which windows make an incident, the false alarm that is counted; nothing where that is not known.
         series: lines of single series by name.
     """
 
@@ -131,6 +132,7 @@ class Threshold:
     windows: int
     expected: Rate | None = None
     rate_unit: str = "a day per series"
+    counting: str = ""
     series: tuple[tuple[str, float], ...] = ()
     quantiles: tuple[tuple[float, float], ...] = ()
 

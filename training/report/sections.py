@@ -84,8 +84,7 @@ def _tiles(content: ReportContent) -> Iterator[tuple[str, str, str]]:
 
 def _threshold(content: ReportContent, drawing: Drawing) -> str:
     threshold = content.threshold
-    expected = f"Expected false alarms: {words.rate(threshold.expected, threshold.rate_unit)}."
-    parts = [paragraph(f"{words.the_line(content)} {expected}")]
+    parts = [paragraph(f"{words.the_line(content)} {words.false_alarms(threshold)}")]
     if content.alarms is not None and (least := words.least_seen(content.alarms)) is not None:
         parts.append(
             paragraph(

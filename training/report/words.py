@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from training.metrics import windows as metrics
-from training.report.content import Alarms, Cell, Figures, Rate, ReportContent, Row, Tested
+from training.report.content import Alarms, Cell, Figures, Rate, ReportContent, Row, Tested, Threshold
 
 SUMMING_UP = frozenset({"F1", "event F1", "AUROC", "VUS-PR"})
 VAGUE = 10.0  # an interval whose ends are further apart than this says little
@@ -138,6 +138,12 @@ def rate(value: Rate | None, unit: str) -> str:
         return "unknown: the data does not say how many windows a day has"
     interval = "" if value.low is None or value.high is None else _interval(value.low, value.high)
     return f"{number(value.value, 2)} {unit}{interval}"
+
+
+def false_alarms(threshold: Threshold) -> str:
+    """What to expect, and which windows are counted as one alarm."""
+    said = f"Expected false alarms: {rate(threshold.expected, threshold.rate_unit)}."
+    return f"{said} An alarm is an incident: {threshold.counting}." if threshold.counting else said
 
 
 def _interval(low: float, high: float) -> str:

@@ -176,7 +176,9 @@ def _budget(calibration: CalibrationScores, alarms_per_day: float, fitted: tail.
         "more are needed)"
     )
     if fitted.tail is None:
-        line.doubt(f"{short}, and {fitted.reason}: the line is the highest score there is, and the rate a guess")
+        line.doubt(
+            f"{short}, and {fitted.reason}: the line is the lowest that opens nothing here, and the rate a guess"
+        )
         return line
     peaks_a_day = calibration.windows_per_day * fitted.tail.peaks / len(calibration.scores)
     level = tail.budget_level(fitted.tail, peaks_a_day, alarms_per_day)
@@ -184,7 +186,9 @@ def _budget(calibration: CalibrationScores, alarms_per_day: float, fitted: tail.
     line.value = max(value, level or value)
     line.notes.append(
         f"EXTRAPOLATED: {short}; the line comes from a generalised Pareto tail of {fitted.tail.peaks} peaks, and is as "
-        "good as that; give more normal data" + (f" ({fitted.reason})" if fitted.reason else "")
+        "good as that; give more normal data"
+        + (f" ({fitted.reason})" if fitted.reason else "")
+        + tail.fewer(calibration.policy)
     )
     return line
 

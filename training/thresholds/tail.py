@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.detector.incidents import Policy
 from monitor.detector.spec import MAX_FLOAT32, MIN_FLOAT32, TailSpec
 from training.thresholds.calibration import CalibrationScores, quantile
 
@@ -52,6 +53,13 @@ def fit(calibration: CalibrationScores) -> Fitted:
         reason=f"no tail can be fitted: {found} separate peaks over the quantile {STARTS[-1]:g}, at least "
         f"{LEAST_PEAKS} are needed; give more normal data",
     )
+
+
+def fewer(policy: Policy | None) -> str:
+    """What to add where peaks are taken for incidents, but one window is not enough to open one; else nothing."""
+    if policy is None or policy.open_after == 1:
+        return ""
+    return f"; an incident takes {policy.open_after} windows in a row, which not every peak has: expect fewer"
 
 
 def level(tail: TailSpec, risk: float) -> float | None:

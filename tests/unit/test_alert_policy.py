@@ -1,0 +1,181 @@
+"""Whose alert policy incidents are counted by: the operator's, as the daemon's processor opens them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from monitor.detector import storage
+from monitor.detector.incidents import Policy
+from monitor.detector.spec import Manifest
+from monitor.errors import ConfigError, DataError, TelltaleError
+from monitor.replay import FileSource, overridden, replayed
+from tests.helpers import make_artifact
+from training import alert_policy
+from training.cli import commands
+
+SERIES, ROWS = ("pump-1", "pump-2", "valve"), 1_200
+POLICIES = [
+    {},
+    {"open_after": 3},
+    {"close_after": 1},
+    {"close_after": 100},
+    {"open_after": 2, "close_after": 5, "update_every": 4},
+]
+
+
+def run(*arguments: str | Path) -> tuple[str, str]:
+    """Stdout and stderr."""
+    app = typer.Typer()
+    commands(app)
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    if isinstance(result.exception, TelltaleError):
+        raise result.exception
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = make_artifact(length=8, hop=2, threshold=1.25, max_missing_ratio=0.25, max_gap_ms=60_000)
+    place = tmp_path_factory.mktemp("artifact") / "a"
+    storage.save(made, place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three series that take turns, restless to the end, with missing numbers and a gap of an hour."""
+    rng = np.random.default_rng(0)
+    spread = np.where(rng.random((ROWS // 20, len(SERIES))) < 0.4, 2.0, 1.0).repeat(20, axis=0)
+    values = rng.normal(size=(ROWS, len(SERIES))) * spread
+    values[rng.random(values.shape) < 0.05] = np.nan
+    times = 1_760_000_000 + 10 * np.arange(ROWS) + np.where(np.arange(ROWS) < 700, 0, 3_600)
+    rows = [
+        f"{time},{name},{'' if np.isnan(value) else f'{value:.4f}'}"
+        for time, sample in zip(times.tolist(), values.tolist(), strict=True)
+        for name, value in zip(SERIES, sample, strict=True)
+    ]
+    path = tmp_path_factory.mktemp("data") / "plant.csv"
+    path.write_text("\n".join(["time,pump,value", *rows]) + "\n")
+    return path
+
+
+def configured(directory: Path, options: dict[str, int]) -> Path:
+    path = directory / "telltale.toml"
+    path.write_text("\n".join(["[alerting]", *(f"{name} = {number}" for name, number in options.items())]) + "\n")
+    return path
+
+
+def opened_by_the_daemon(artifact: Path, data: Path, config: Path) -> tuple[int, int]:
+    """Incidents that the processor opens on the in-memory backend, and windows that it can't score."""
+    source = FileSource(path=data, series_column="pump", partitions=2)
+    alerts, counts, _ = replayed(artifact, source, overridden(config, service=None, topic=None, threshold=None))
+    firing = sum(json.loads(alert)["data"]["status"] == "firing" for alert in alerts)
+    return firing, counts.windows_unscorable
+
+
+@pytest.mark.parametrize("options", POLICIES, ids=str)
+def test_as_many_incidents_as_the_daemon_opens(
+    artifact: Path, data: Path, tmp_path: Path, options: dict[str, int]
+) -> None:
+    config = configured(tmp_path, options)
+    expected, unscorable = opened_by_the_daemon(artifact, data, config)
+    assert unscorable > 10
+    reading = (data, "--series-column", "pump", "--config", config)
+    evaluated = json.loads(run("evaluate", artifact, *reading, "--json")[0])
+    assert evaluated["alerted"]["alerts"] == expected
+    policy = msgspec.structs.replace(Policy(), **options)
+    source = "alerting of telltale.toml"
+    assert evaluated["alerting"] == {"policy": msgspec.structs.asdict(policy), "source": source}
+    said = f"policy     {alert_policy.in_words(policy)} ({source})"
+    assert said in run("evaluate", artifact, *reading)[0].splitlines()
+    calibrated = run("calibrate", artifact, *reading, "--threshold", "1.25")[0].splitlines()
+    assert re.match(rf"now        1\.25 \(given\): {expected} incidents, ", calibrated[1])
+    assert calibrated[2] == said
+
+
+def test_the_options_make_a_difference(artifact: Path, data: Path, tmp_path: Path) -> None:
+    found = [opened_by_the_daemon(artifact, data, configured(tmp_path, options))[0] for options in POLICIES]
+    assert len(set(found)) == len(POLICIES)
+    assert min(found) >= len(SERIES)
+
+
+def test_without_a_configuration_the_defaults_are_assumed_and_said(artifact: Path, data: Path, tmp_path: Path) -> None:
+    default = "policy     open_after = 1, close_after = 3, update_every = 20 (the defaults: no --config was given)"
+    expected, _ = opened_by_the_daemon(artifact, data, configured(tmp_path, {}))
+    assert default in run("evaluate", artifact, data, "--series-column", "pump")[0].splitlines()
+    calibrated = run("calibrate", artifact, data, "--series-column", "pump", "--threshold", "1.25")[0]
+    assert default in calibrated.splitlines()
+    assert f": {expected} incidents, " in calibrated
+
+
+def test_the_environment_goes_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELLTALE__ALERTING__OPEN_AFTER", "7")
+    assert alert_policy.assumed(configured(tmp_path, {"open_after": 2, "close_after": 4})).policy == Policy(
+        open_after=7, close_after=4
+    )
+
+
+def test_a_configuration_that_is_wrong_is_refused_before_anything_is_computed(artifact: Path, tmp_path: Path) -> None:
+    config = configured(tmp_path, {"open_after": 0})
+    for command in (
+        ("evaluate", artifact, "no such data"),
+        ("calibrate", artifact, "no such data", "--quantile", "0.9"),
+        ("train", "no such data", "--out", tmp_path / "a"),
+    ):
+        with pytest.raises(ConfigError, match=r"alerting\.open_after"):
+            run(*command, "--config", config)
+
+
+def kept(manifest: Manifest) -> Policy | None:
+    stored = alert_policy.stored(manifest)
+    return None if stored is None else stored.policy
+
+
+def steady(path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    values = np.sin(np.arange(6_000) / 7) + rng.normal(0, 0.2, 6_000)
+    rows = [f"{1_760_000_000 + 10 * row},{value:.4f}" for row, value in enumerate(values.tolist())]
+    path.write_text("time,value\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_training_counts_by_the_configuration_and_keeps_which(tmp_path: Path) -> None:
+    data, config = steady(tmp_path / "steady.csv"), configured(tmp_path, {"open_after": 4, "close_after": 2})
+    arguments = ("train", data, "--epochs", "1", "--window", "16", "--hop", "4", "--quantile", "0.8", "--no-comparison")
+    said = "open_after = 4, close_after = 2, update_every = 20 (alerting of telltale.toml)"
+    out, _ = run(*arguments, "--config", config, "--out", tmp_path / "a")
+    assert f"           an alarm is an incident: {said}" in out.splitlines()
+    loaded = storage.load(tmp_path / "a")
+    assert f"An alarm is an incident: {said}." in (tmp_path / "a" / "report.html").read_text()
+    assert "An alarm is an incident" in (tmp_path / "a" / "MODEL_CARD.md").read_text()
+    assert kept(loaded.manifest) == Policy(open_after=4, close_after=2)
+    by_default, _ = run(*arguments, "--no-report", "--out", tmp_path / "b")
+    assert "(the defaults: no --config was given)" in by_default
+    rates = [json.loads(storage.load(tmp_path / name).extras["metrics.json"])["false_alarms"] for name in "ab"]
+    assert rates[0]["expected"] < rates[1]["expected"]
+    _, err = run("calibrate", tmp_path / "a", "--quantile", "0.9", "--config", config)
+    assert "was not counted by" not in err
+    out, err = run("calibrate", tmp_path / "b", "--quantile", "0.9", "--config", config)
+    assert f"what is stored was not counted by {said}; give normal data" in err
+    assert "policy     open_after = 1, close_after = 3, update_every = 20 (as the stored calibration has it)" in out
+    run("calibrate", tmp_path / "b", data, "--quantile", "0.9", "--config", config, "--out", tmp_path / "c")
+    assert kept(storage.load(tmp_path / "c").manifest) == Policy(open_after=4, close_after=2)
+
+
+def test_what_an_artifact_says_of_its_calibration() -> None:
+    manifest = make_artifact().manifest
+
+    assert kept(manifest) == Policy(), "as all were that don't say"
+    assert kept(msgspec.structs.replace(manifest, training={"alerting": None})) is None
+    assert alert_policy.counting(None).startswith("each window over the threshold")
+    with pytest.raises(DataError, match=r"artifact tiny: alert policy .* Expected `int`"):
+        kept(msgspec.structs.replace(manifest, training={"alerting": {"open_after": "three"}}))

@@ -537,24 +537,29 @@ class TestKafkaBackend(BackendContract):
     ) -> None:
         """Green hangs on its answers: were its thread to end, all would be red until somebody starts it again."""
         cluster.create(cluster.input, 1)
-        asked = threading.Event()
-        answers = KafkaConsumer.end_offsets
+        failed: set[str] = set()
+        ends = KafkaConsumer.end_offsets
 
         def fail(*arguments: object, **options: object) -> object:
             if threading.current_thread() is threading.main_thread():
-                return answers(*arguments, **options)
-            asked.set()
+                return ends(*arguments, **options)
+            failed.add("ends")
+            raise RuntimeError("ordered by the test")
+
+        def fail_first(*_: object) -> None:
+            failed.add("topics")
             raise RuntimeError("ordered by the test")
 
         with monkeypatch.context() as fault:
             fault.setattr(KafkaConsumer, "end_offsets", fail)
-            backend = start(limits={"ready_age_ms": 3_000}).backend
-            assert asked.wait(PATIENCE_S)
-        assert backend.answered_s() is None
-        deadline = time.monotonic() + PATIENCE_S
-        while backend.answered_s() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+            turns = start(limits={"ready_age_ms": 3_000})
+            turns.until(lambda: "ends" in failed)
+            fault.setattr("monitor.backends.kafka.sentinel._refresh", fail_first)
+            turns.until(lambda: "topics" in failed)
+        (progress,) = turns.backend.progress().values()
+        answered_s = turns.backend.answered_s() or 0.0
+        turns.until(lambda: (turns.backend.answered_s() or 0.0) > answered_s)
+        turns.until(lambda: turns.backend.progress()[TopicPartition(cluster.input, 0)] != progress)
 
     def test_an_unreachable_broker(self, cluster: KafkaCluster, unused_port: int) -> None:
         server = f"127.0.0.1:{unused_port}"

@@ -17,12 +17,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.arrays import Float32Array
 from monitor.backends.abstract import TopicPartition
 from monitor.detector import levels
 from monitor.detector.incidents import Incident, Status
 from monitor.detector.spec import Manifest
-
-Float32Array = NDArray[np.float32]
 
 TYPE = "io.telltale.alert.v1"
 SCHEMA = "urn:telltale:schema:alert:1"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from monitor import resuming, state
 from monitor.alerts import ENDINGS, Alert, Ending, Reason
+from monitor.arrays import Float32Array, grown
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, StateRecord, TopicPartition
 from monitor.detector import windowing
 from monitor.detector.decision import Verdict
@@ -21,8 +22,6 @@ from monitor.refusals import Refusals
 from monitor.registry import Forgotten, Fresh, SeriesRegistry
 from monitor.resuming import How, Resumed
 from monitor.wire import InputRules, Rejected, StreamTime
-
-Float32Array = NDArray[np.float32]
 
 # Score over threshold; 1.0 is the line
 RATIO_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0, 8.0)
@@ -293,9 +292,8 @@ class PartitionState:
         self.windower.grow(rows, self.series.most_rows)
         self.windower.clear(np.array(fresh.rows, dtype=np.int64))
         if rows > len(self._serials):
-            room = np.zeros(max(rows, 2 * len(self._serials)) - len(self._serials), dtype=np.int64)
-            self._serials = np.concatenate([self._serials, room])
-            self._lines = np.concatenate([self._lines, room.astype(np.float32)])
+            size = max(rows, 2 * len(self._serials))
+            self._serials, self._lines = grown(self._serials, size), grown(self._lines, size)
         self._serials[fresh.rows] = fresh.serials
         names = self.series.names
         self._lines[fresh.rows] = [self._line(names.get(serial, "")) for serial in fresh.serials]

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.arrays import BoolArray, FloatArray, Int64Array
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import Policy, Status, steps
 from training.metrics import bootstrap, events, floors, vus
@@ -24,10 +25,6 @@ from training.metrics.series import SeriesFigures, causal
 from training.metrics.series import figures as point_figures
 from training.metrics.windows import ratio
 from training.scored import Judged
-
-BoolArray = NDArray[np.bool_]
-Int64Array = NDArray[np.int64]
-FloatArray = NDArray[np.floating]
 
 RANDOM_DRAWS = 20
 RANDOM_VOLUMES = 5  # over all series together

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.arrays import Float32Array
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import MAX_CALIBRATION_SERIES, CalibrationSpec, TailSpec, WindowSpec
 from monitor.errors import DataError
-
-Float32Array = NDArray[np.float32]
 
 # Where the daemon may put its line without data; dense towards 1, where lines are.
 PROBABILITIES = (

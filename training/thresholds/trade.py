@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from monitor.arrays import Float64Array
 from training.thresholds import false_alarms
 from training.thresholds.calibration import LOWEST_THRESHOLD, CalibrationScores, check
 
-FloatArray = NDArray[np.float64]
 LINES = 50
 LOWEST_PROBABILITY = 0.5
 
@@ -21,10 +20,10 @@ class TradeOff(NamedTuple):
     A day and series, or per 1,000 windows where nothing says how many windows a day has (`a_day` is False).
     """
 
-    lines: FloatArray
-    expected: FloatArray
-    low: FloatArray
-    high: FloatArray
+    lines: Float64Array
+    expected: Float64Array
+    low: Float64Array
+    high: Float64Array
     a_day: bool
 
 

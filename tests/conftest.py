@@ -5,11 +5,13 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import pytest
+import structlog
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.kafka_fixture import kafka_bootstrap  # noqa: F401 - a fixture
@@ -33,6 +35,7 @@ settings.load_profile(os.environ.get("TELLTALE_HYPOTHESIS", "default"))
 # Whoever starts us in the background may have SIGINT ignored, and children inherit that: Ctrl-C could not be tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+PROXY = type(structlog.get_logger()).__module__
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -41,6 +44,17 @@ def _watchdog() -> Iterator[None]:
     faulthandler.dump_traceback_later(300)
     yield
     faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_they_were() -> Iterator[None]:
+    """Undoes what a test configures: our loggers cache it, and `capture_logs` in a later test would hear nothing."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        for name, module in list(sys.modules.items()):
+            if name.startswith("monitor.") and type(log := getattr(module, "log", None)).__module__ == PROXY:
+                vars(log).pop("bind", None)
 
 
 @pytest.fixture(scope="session")

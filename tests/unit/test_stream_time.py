@@ -117,6 +117,13 @@ def test_a_clock_that_is_behind_is_outvoted() -> None:
     assert refused(fed(scattered, NOW_MS - 7 * DAY_MS)) == list(range(40)), "they don't agree"
 
 
+@pytest.mark.parametrize("between", [1, 2])
+def test_refused_records_that_others_follow_outvote_nobody(between: int) -> None:
+    good = [NOW_MS - DAY_MS + place for place in range(30 * between)]
+    stamps = [stamp for place in range(30) for stamp in [*good[place * between : (place + 1) * between], FAR_MS]]
+    assert refused(fed(stamps, NOW_MS - DAY_MS)) == list(range(between, len(stamps), between + 1))
+
+
 def test_a_refused_record_of_the_future_is_a_hole_of_its_series() -> None:
     processor = make_processor_at_zero(CONFIG, ARTIFACT)
     stamps = [NOW_MS + place if place != 4 else FAR_MS for place in range(8)]

@@ -42,7 +42,7 @@ from monitor.telemetry import Telemetry, Vitals
 log = structlog.get_logger("telltale")
 
 POLL_TIMEOUT_S = 0.5
-MOST_FAILURES = 5
+MOST_FAILURES = 8  # in a row: with the pauses between them longer than Kafka takes to elect leaders anew
 # Between recoveries: three times as long after each that helped nothing, so that a short fault is soon forgotten, and a
 # broker in trouble is not hurried.
 FIRST_PAUSE_S = 0.1

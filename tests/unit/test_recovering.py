@@ -37,8 +37,9 @@ def test_each_pause_is_longer_than_the_one_before() -> None:
         daemon.run()
     assert len(waited) == MOST_FAILURES
     assert FIRST_PAUSE_S / 2 <= waited[0] <= FIRST_PAUSE_S
-    assert waited == sorted(waited)
-    assert 5 < sum(waited) < LONGEST_PAUSE_S * MOST_FAILURES, "longer than a broker takes to come to itself"
+    assert waited[:5] == sorted(waited[:5]), "and from then on by chance, up to the longest"
+    assert max(waited) <= LONGEST_PAUSE_S
+    assert 20 < sum(waited) < LONGEST_PAUSE_S * MOST_FAILURES, "longer than a broker takes to come to itself"
 
 
 def test_a_commit_that_succeeds_makes_the_next_pause_short_again() -> None:

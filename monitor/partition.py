@@ -13,6 +13,7 @@ from monitor import resuming, state
 from monitor.alerts import ENDINGS, Alert, Ending, Reason
 from monitor.arrays import Float32Array, grown
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, StateRecord, TopicPartition
+from monitor.deadletters import DeadLetter
 from monitor.detector import windowing
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import Incident
@@ -106,8 +107,27 @@ class Counts:
         self.ratios += np.bincount(np.searchsorted(RATIO_BUCKETS, ratios), minlength=len(self.ratios))
 
 
+@dataclass(slots=True)
+class Outbox:
+    """What a partition has to publish and nobody took yet: it is lost with its partition, and with nothing else.
+
+    Alerts and dead letters are in the order of the log. `changed` are the series whose incident record has to be
+    written again, `orphans` the keys of incident records of partitions that are gone, which have to be deleted.
+    """
+
+    alerts: list[Alert] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    changed: set[bytes] = field(default_factory=set)
+    orphans: list[tuple[TopicPartition, bytes]] = field(default_factory=list)
+
+    @property
+    def has_news(self) -> bool:
+        """There is something for people: an alert, or a record that could not be read."""
+        return bool(self.alerts or self.dead_letters)
+
+
 class PartitionState:
-    """Everything remembered of one partition."""
+    """Everything remembered of one partition, and what it has to publish."""
 
     def __init__(
         self, name: TopicPartition, manifest: Manifest, rules: InputRules, line: Callable[[str], float]
@@ -127,7 +147,7 @@ class PartitionState:
         self.incidents: dict[int, Incident] = {}  # those that are not at rest, by serial
         self.restored: dict[bytes, Incident] = {}  # until the first record is decided, since windows move series about
         self.leaving: deque[Forgotten] = deque()  # forgotten, but windows of theirs may still have to be decided
-        self.touched: set[bytes] = set()  # series whose incident moved since the last commit
+        self.outbox = Outbox()
         self.stored: set[bytes] = set()  # series whose incident record in the log is not a tombstone
         self.ended: list[tuple[Incident, Ending]] = []  # incidents that nobody can close any more, to be published
         self.live = False  # a record was decided
@@ -139,7 +159,6 @@ class PartitionState:
         self.committed_offset = -1
         self._replay_from = 0
         self._state_from = 0
-        self._orphans: list[tuple[TopicPartition, bytes, bytes | None]] = []  # incidents of partitions that are gone
         self._topic_id = ""
         self._partitions = 0
         self._checkpointed_at = -1  # offset that the newest checkpoint in the log stands for
@@ -191,16 +210,18 @@ class PartitionState:
                 self._go_back(state.incidents_at_checkpoint(self.name, restored.history, found))
             return unreadable
         for key, incident in found.items():
-            self.touched.add(key)
+            self.outbox.changed.add(key)
             self.end(self.name, key, incident, resumed.begin, incident.ended_us, "topic_recreated")
         for place, key, incident in state.orphaned_incidents(self.name.topic, self._partitions, records):
-            self._orphans.append((place, state.incident_key(place, key), None))
+            self.outbox.orphans.append((place, state.incident_key(place, key)))
             self.end(place, key, incident, 0, incident.ended_us, "topic_recreated")
         return unreadable
 
     def _go_back(self, incidents: dict[bytes, Incident]) -> None:
         """What was decided since the checkpoint is decided again, so that incidents are what they were there."""
-        self.touched |= {key for key in incidents | self.restored if incidents.get(key) != self.restored.get(key)}
+        self.outbox.changed |= {
+            key for key in incidents | self.restored if incidents.get(key) != self.restored.get(key)
+        }
         self.restored = incidents
 
     def _recall_time(self, position: Position, records: Sequence[StateRecord]) -> None:
@@ -313,7 +334,7 @@ class PartitionState:
             key = self.series.release(gone.serial).encode()
             incident = self.incidents.pop(gone.serial, None)
             if incident is not None:
-                self.touched.add(key)
+                self.outbox.changed.add(key)
                 self.end(self.name, key, incident, gone.offset, gone.at_us, gone.reason)
 
     @property
@@ -325,10 +346,16 @@ class PartitionState:
         serial = self.series.serial(key)
         return self.restored.get(key) if serial is None or not self.live else self.incidents.get(serial)
 
-    def take_changes(self) -> list[tuple[TopicPartition, bytes, bytes | None]]:
-        """Incident records of the series that were touched since the last call; a tombstone for one now at rest."""
-        changes, self._orphans = self._orphans, []
-        for key in sorted(self.touched):
+    def take_outbox(self) -> tuple[Outbox, list[tuple[TopicPartition, bytes, bytes | None]]]:
+        """Everything to publish since the last call, and the state records that go with it."""
+        changes = self._changes()
+        taken, self.outbox = self.outbox, Outbox()
+        return taken, changes
+
+    def _changes(self) -> list[tuple[TopicPartition, bytes, bytes | None]]:
+        """Incident records of the series that changed; a tombstone for one now at rest. And the clock's ticks."""
+        changes: list[tuple[TopicPartition, bytes, bytes | None]] = [(*orphan, None) for orphan in self.outbox.orphans]
+        for key in sorted(self.outbox.changed):
             incident = self._incident(key)
             value = None if incident is None else state.encode_incident(incident)
             if value is None and key not in self.stored:
@@ -338,7 +365,6 @@ class PartitionState:
                 self.stored.discard(key)
             else:
                 self.stored.add(key)
-        self.touched.clear()
         if self.time.clocked and self._time_at is not None and len(self.time.ticks) > self._ticks_written:
             self._ticks_written = len(self.time.ticks)
             changes.append((self.name, *state.encode_time(self.name, *self._time_at, self.time.ticks)))

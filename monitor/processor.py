@@ -99,7 +99,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What there is to publish, in order, with the positions that it belongs to."""
+    """What there is to publish, of each partition in the order of its log, with the positions that it belongs to."""
 
     alerts: list[alerts.Alert]
     dead_letters: list[DeadLetter]
@@ -125,8 +125,6 @@ class Processor:
         self._passed: list[tuple[TopicPartition, Damaged, bool]] = []
         window_bytes = 4 * manifest.window.length * len(manifest.channels)
         self._slice = max(1, min(MAX_SLICE, PENDING_BYTES // window_bytes))
-        self._alerts: list[tuple[TopicPartition, alerts.Alert]] = []  # whose decision each one is
-        self._dead_letters: list[DeadLetter] = []
         self.wants_headers = self._decoder.wants_headers
         self.max_series = rules.max_series
         self.partition_bytes = 0  # what the series of one partition may come to take; 0 where nobody said
@@ -162,11 +160,7 @@ class Processor:
     @property
     def has_news(self) -> bool:
         """There is something to tell: an alert, or a record that could not be read."""
-        withheld = self.withheld.keys()
-        letters = self._dead_letters
-        return any(name not in withheld for name, _ in self._alerts) or any(
-            letter.partition not in withheld for letter in letters
-        )
+        return any(state.outbox.has_news and not state.refusals.withheld for state in self._partitions.values())
 
     @property
     def held(self) -> dict[TopicPartition, Halt]:
@@ -211,20 +205,17 @@ class Processor:
         return resumed
 
     def _tell_ends(self, partition: PartitionState) -> None:
-        self._alerts += [(partition.name, self._writer.end(*ended)) for ended in partition.ended]
+        partition.outbox.alerts += [self._writer.end(*ended) for ended in partition.ended]
         partition.ended.clear()
 
     def revoke(self, partition: TopicPartition) -> None:
         """Forgets a partition, and everything about it that was not taken yet."""
         gone = self._partitions.pop(partition, None)
-        if gone is None:
-            return
-        self._drop(gone)
+        if gone is not None:
+            self._unqueue(gone)
 
-    def _drop(self, gone: PartitionState) -> None:
+    def _unqueue(self, gone: PartitionState) -> None:
         self._queue = deque(item for item in self._queue if item.partition is not gone)
-        self._alerts = [(name, alert) for name, alert in self._alerts if name != gone.name]
-        self._dead_letters = [letter for letter in self._dead_letters if letter.partition != gone.name]
 
     def receive(self, columns: RecordColumns, now_us: int | None = None) -> None:
         """Takes records of an assigned partition in, in offset order.
@@ -253,7 +244,8 @@ class Processor:
         self._queue.append(_Work(partition, None, live, broken=True))
         if live:
             first = max(damaged.first_offset, partition.live_from)  # what lies before was decided when it was whole
-            self._dead_letters.append(DeadLetter.of_batch(partition.name, replace(damaged, first_offset=first)))
+            letter = DeadLetter.of_batch(partition.name, replace(damaged, first_offset=first))
+            partition.outbox.dead_letters.append(letter)
             self.counts.batches_damaged[partition.name.topic, damaged.reason.value] += 1
         self._passed.append((partition.name, damaged, live))
         partition.advance(damaged.next_offset)
@@ -287,11 +279,11 @@ class Processor:
             self._queue.append(_Work(partition, taken[part], live, begins))
         if live:
             rejected = sorted(decoded.rejected + numbered.rejected)
-            self._dead_letters += [DeadLetter.of(columns, *rejection) for rejection in rejected]
+            partition.outbox.dead_letters += [DeadLetter.of(columns, *rejection) for rejection in rejected]
             self.counts.received(columns, rejected, decoded.values)
             partition.refusals.received(columns, rejected)
             if partition.refusals.why:
-                self._drop(partition)
+                self._unqueue(partition)
 
     def _taken(
         self, partition: PartitionState, decoded: Decoded, series: Int64Array, columns: RecordColumns
@@ -414,7 +406,7 @@ class Processor:
         changes: list[_Change] = []
         for row in np.flatnonzero(np.isin(windows.series, list(restless))).tolist():
             if partition.leaving:
-                self._publish(changes, reconstruct)
+                self._publish(partition, changes, reconstruct)
                 partition.let_go(int(windows.last_offset[row]))
                 self._tell_ends(partition)
             series = int(windows.series[row])
@@ -428,7 +420,7 @@ class Processor:
             start_us, end_us = int(windows.start_us[row]), int(windows.end_us[row])
             ratio = score / self._writer.line(name)
             status = step(incident, int(verdicts[row]), ratio, start_us, end_us, self._policy)
-            partition.touched.add(name.encode())
+            partition.outbox.changed.add(name.encode())
             if status is not None:
                 cause = self._cause(piece, row, name, score)
                 if status is Status.FIRING:
@@ -436,7 +428,7 @@ class Processor:
                 changes.append(_Change(status, msgspec.structs.replace(incident), cause))
             if status is Status.RESOLVED or incident.at_rest:
                 del incidents[series]
-        self._publish(changes, reconstruct)
+        self._publish(partition, changes, reconstruct)
 
     def _cause(self, piece: Piece, row: int, name: str, score: float) -> Cause:
         windows = piece.windows
@@ -454,13 +446,12 @@ class Processor:
             values=windows.values[row],
         )
 
-    def _publish(self, changes: list[_Change], reconstruct: Reconstruct) -> None:
+    def _publish(self, partition: PartitionState, changes: list[_Change], reconstruct: Reconstruct) -> None:
         """Writes the alerts of `changes`, in their order, and empties it."""
         if changes:
             expected = reconstruct(np.stack([change.cause.values for change in changes]))
-            self._alerts += [
-                (change.cause.partition, self._writer.write(*change, row))
-                for change, row in zip(changes, expected, strict=True)
+            partition.outbox.alerts += [
+                self._writer.write(*change, row) for change, row in zip(changes, expected, strict=True)
             ]
             changes.clear()
 
@@ -475,22 +466,19 @@ class Processor:
             raise RuntimeError("there are windows to score before positions mean anything")
         self._settle()
         checkpoints = {name for name in checkpoints if self.wants_checkpoint(name)}
-        withheld = self.withheld.keys()
-        taken = {name: partition for name, partition in self._partitions.items() if name not in withheld}
-        outputs = Outputs(
-            alerts=[alert for name, alert in self._alerts if name not in withheld],
-            dead_letters=[letter for letter in self._dead_letters if letter.partition not in withheld],
-            state=[record for partition in taken.values() for record in partition.take_changes()],
+        published = {name: state for name, state in self._partitions.items() if not state.refusals.withheld}
+        taken = [partition.take_outbox() for partition in published.values()]
+        return Outputs(
+            alerts=[alert for outbox, _ in taken for alert in outbox.alerts],
+            dead_letters=[letter for outbox, _ in taken for letter in outbox.dead_letters],
+            state=[record for _, changes in taken for record in changes],
             checkpoints={name: self._partitions[name].checkpoint() for name in checkpoints},
             positions={
                 name: partition.position(checkpointed=name in checkpoints)
-                for name, partition in taken.items()
+                for name, partition in published.items()
                 if partition.offset != partition.committed_offset or name in checkpoints
             },
         )
-        self._alerts = [(name, alert) for name, alert in self._alerts if name in withheld]
-        self._dead_letters = [letter for letter in self._dead_letters if letter.partition in withheld]
-        return outputs
 
     def committed(self, positions: Mapping[TopicPartition, Position], told: Sequence[alerts.Alert] = ()) -> None:
         """Notes what became durable: how far, and which alerts."""

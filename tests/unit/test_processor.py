@@ -330,6 +330,20 @@ def test_revoking_drops_what_was_not_taken_and_nothing_else() -> None:
     processor.committed({INPUT: Position(7, 0, 0)})
 
 
+def test_windows_that_are_scored_when_their_partition_is_gone_publish_nothing() -> None:
+    processor = make_processor_at_zero(EARLIEST, SLIDING)
+    processor.receive(make_columns([b"junk", *[sample(9)] * 6]))
+    batch = processor.next_batch()
+    assert batch is not None
+    assert processor.has_news
+    processor.revoke(INPUT)
+    processor.assign(INPUT, Restored(position=None, state=(), beginning=0, end=0), 0)
+    processor.receive_scores(batch, SCORER(batch.values), SCORER.reconstruct)
+    assert not processor.has_news
+    outputs = processor.take_outputs()
+    assert (outputs.alerts, outputs.dead_letters, outputs.state) == ([], [], [])
+
+
 # What follows: a partition is taken over from what the log remembers.
 
 FIRST = [sample(9)] * 8 + [sample(0.01)]  # an incident, open

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -22,6 +21,7 @@ from monitor.backends.abstract import TopicPartition
 from monitor.detector import levels
 from monitor.detector.incidents import Incident, Status
 from monitor.detector.spec import Manifest
+from monitor.detector.thresholds import Quantiles, Thresholds
 
 TYPE = "io.telltale.alert.v1"
 SCHEMA = "urn:telltale:schema:alert:1"
@@ -189,15 +189,14 @@ class AlertWriter:
         *,
         service: str,
         group: str,
-        threshold: float,
-        series_thresholds: Mapping[str, float] | None = None,
-        calibration_table: Float32Array | None = None,
+        thresholds: Thresholds,
+        quantiles: Quantiles,
         severity: Severity,
         include_window: bool = False,
     ) -> None:
         self.source = f"/telltale/{service}"
-        self.threshold = threshold
-        self.series_thresholds = dict(series_thresholds or {})
+        self.thresholds = thresholds
+        self._quantiles = quantiles
         self._group = group
         self._severity = severity
         self._include_window = include_window
@@ -209,10 +208,6 @@ class AlertWriter:
         self._levels = levels.of(manifest.channels)
         self._per_window = manifest.scaling.kind == "window"
         self._scale = np.asarray(manifest.scaling.scale, dtype=np.float64)
-        self._probabilities, self._quantiles = np.array(manifest.calibration.quantiles).T
-        self._series_quantiles: dict[str, Float32Array] = {}
-        if calibration_table is not None:
-            self._series_quantiles = dict(zip(manifest.calibration.series, calibration_table, strict=True))
 
     def fingerprint(self, cause: Cause) -> str:
         """The incident's name for life, taken from the window that opened it."""
@@ -241,7 +236,7 @@ class AlertWriter:
                     value=cause.score,
                     threshold=cause.threshold,
                     ratio=ratio,
-                    quantile=self.quantile(cause.series, cause.score),
+                    quantile=self._quantiles.share_under(cause.score, cause.series),
                 ),
                 episode=Episode(
                     started_at=rfc3339(incident.started_us),
@@ -266,11 +261,11 @@ class AlertWriter:
 
     def end(self, incident: Incident, ending: Ending) -> Alert:
         """The alert that ends `incident` although no window says that all is well. Its id is the incident's own."""
-        threshold = self.line(ending.series)
+        threshold = self.thresholds.of_series(ending.series)
         value = incident.peak_ratio * threshold
         started_at, ended_at = rfc3339(incident.started_us), rfc3339(incident.ended_us)
         peak = _times(incident.peak_ratio)
-        quantile = self.quantile(ending.series, value)
+        quantile = self._quantiles.share_under(value, ending.series)
         parts = (self.source, *ending.partition, ending.series, incident.fingerprint, RULE, ending.reason)
         return Alert(
             id=_digest(parts)[:32],
@@ -345,14 +340,6 @@ class AlertWriter:
         if self._kind == "mse":
             return math.sqrt(threshold)
         return math.sqrt(float(np.square(errors).mean()))
-
-    def line(self, series: str) -> float:
-        """The threshold of a series."""
-        return self.series_thresholds.get(series, self.threshold)
-
-    def quantile(self, series: str, score: float) -> float:
-        """The share of calibration windows under `score`: the series' own where they are known, else all."""
-        return float(np.interp(score, self._series_quantiles.get(series, self._quantiles), self._probabilities))
 
     def _contributor(
         self, values: Float32Array, reconstruction: Float32Array, channel: int, first: int, end: int, share: float

@@ -7,9 +7,10 @@ from pathlib import Path
 from monitor.alerts import AlertWriter, Severity
 from monitor.config import Config
 from monitor.detector import artifact as form
-from monitor.detector import storage, windowing
+from monitor.detector import storage, thresholds, windowing
 from monitor.detector.artifact import Artifact
 from monitor.detector.scoring import Scorer
+from monitor.detector.thresholds import Quantiles
 from monitor.detector.windowing import Windower
 from monitor.errors import ArtifactError, ConfigError
 from monitor.processor import Processor
@@ -55,9 +56,8 @@ def make_processor(config: Config, artifact: Artifact) -> Processor:
         artifact.digest,
         service=config.service.name,
         group=config.kafka.group_id,
-        threshold=config.model.threshold or artifact.manifest.threshold.value,
-        series_thresholds=None if config.model.threshold else artifact.manifest.threshold.series,
-        calibration_table=artifact.calibration_table,
+        thresholds=thresholds.of(artifact.manifest, config.model.threshold),
+        quantiles=Quantiles(artifact.manifest.calibration, artifact.calibration_table),
         severity=Severity(error_ratio=alerting.error_ratio, critical_ratio=alerting.critical_ratio),
         include_window=alerting.include_window == "full",
     )

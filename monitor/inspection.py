@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from monitor.assembly import load_detector
+from monitor.detector import thresholds
 from monitor.detector.architectures import ConvolutionalSpec, DenseSpec, EnsembleSpec, VariationalSpec, single
 from monitor.detector.artifact import Artifact
 from monitor.detector.spec import Manifest, ThresholdSpec
@@ -27,7 +28,8 @@ def describe(path: Path, *, as_json: bool = False) -> str:
 
 def _lines(artifact: Artifact) -> list[tuple[str, str]]:
     manifest = artifact.manifest
-    window, threshold, calibration = manifest.window, manifest.threshold, manifest.calibration
+    window, calibration = manifest.window, manifest.calibration
+    threshold = thresholds.of(manifest).chosen
     channels = ", ".join(f"{c.scored} [{c.unit}]" if c.unit else c.scored for c in manifest.channels)
     span = "" if window.sampling_rate_hz is None else f", {window.length / window.sampling_rate_hz:g} s"
     how = ", ".join(f"{name} {value:g}" for name, value in threshold.parameters.items())

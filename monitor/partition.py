@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from monitor import resuming, state
 from monitor.alerts import ENDINGS, Alert, Ending, Reason
-from monitor.arrays import Float32Array, grown
+from monitor.arrays import Float32Array, Float64Array, grown
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, StateRecord, TopicPartition
 from monitor.deadletters import DeadLetter
 from monitor.detector import windowing
@@ -143,7 +143,7 @@ class PartitionState:
         self._ticks_written = -1  # -1: not even that there is a clock
         self._line = line
         self._serials = np.empty(0, dtype=np.int64)  # of the series that has a row, by row
-        self._lines = np.empty(0, dtype=np.float32)  # its threshold, by row
+        self._lines = np.empty(0, dtype=np.float64)  # its threshold, by row
         self.incidents: dict[int, Incident] = {}  # those that are not at rest, by serial
         self.restored: dict[bytes, Incident] = {}  # until the first record is decided, since windows move series about
         self.leaving: deque[Forgotten] = deque()  # forgotten, but windows of theirs may still have to be decided
@@ -319,7 +319,7 @@ class PartitionState:
         names = self.series.names
         self._lines[fresh.rows] = [self._line(names.get(serial, "")) for serial in fresh.serials]
 
-    def known(self, windows: Windows) -> tuple[Windows, Float32Array]:
+    def known(self, windows: Windows) -> tuple[Windows, Float64Array]:
         """`windows` of rows as windows of serial numbers, which stay when rows go to others; and their thresholds."""
         return replace(windows, series=self._serials[windows.series]), self._lines[windows.series]
 

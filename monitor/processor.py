@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from monitor import alerts
 from monitor.alerts import AlertWriter, Cause
-from monitor.arrays import Float32Array, Int64Array, StructOfArrays
+from monitor.arrays import Float32Array, Float64Array, Int64Array, StructOfArrays
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, TopicPartition
 from monitor.deadletters import DeadLetter
 from monitor.detector import decision, windowing
@@ -59,7 +59,7 @@ class _Cut(StructOfArrays):
     """Windows of series by their serial numbers, and their thresholds (n,)."""
 
     windows: Windows
-    lines: Float32Array
+    lines: Float64Array
 
 
 class _Change(NamedTuple):
@@ -85,7 +85,7 @@ class Piece(NamedTuple):
 
     partition: PartitionState
     windows: Windows
-    lines: Float32Array
+    lines: Float64Array
     missing_ratio: Float32Array
 
 
@@ -128,8 +128,7 @@ class Processor:
         self.wants_headers = self._decoder.wants_headers
         self.max_series = rules.max_series
         self.partition_bytes = 0  # what the series of one partition may come to take; 0 where nobody said
-        self.threshold = writer.threshold
-        self.series_thresholds = writer.series_thresholds
+        self.thresholds = writer.thresholds
 
     @property
     def partitions(self) -> Collection[TopicPartition]:
@@ -198,7 +197,7 @@ class Processor:
             ConfigError: the same, and it says to stop.
         """
         made, resumed = PartitionState.resume(
-            partition, restored, start, self._manifest, self._rules, self._writer.line
+            partition, restored, start, self._manifest, self._rules, self.thresholds.of_series
         )
         self._partitions[partition] = made
         self._tell_ends(made)
@@ -375,7 +374,7 @@ class Processor:
 
         `reconstruct` is asked for the windows that are published, a few at a time.
         """
-        lines = np.concatenate([piece.lines for piece in batch.pieces])
+        lines = np.concatenate([piece.lines for piece in batch.pieces]).astype(np.float32)  # as scores are
         verdicts = decision.decide(scores, lines)
         self.counts.scored(scores, verdicts, lines)
         first = 0
@@ -418,7 +417,7 @@ class Processor:
                 incident = incidents[series] = Incident()
             score = float(scores[row])
             start_us, end_us = int(windows.start_us[row]), int(windows.end_us[row])
-            ratio = score / self._writer.line(name)
+            ratio = score / float(piece.lines[row])
             status = step(incident, int(verdicts[row]), ratio, start_us, end_us, self._policy)
             partition.outbox.changed.add(name.encode())
             if status is not None:
@@ -441,7 +440,7 @@ class Processor:
             last_offset=int(windows.last_offset[row]),
             last_index=int(windows.last_index[row]),
             score=score,
-            threshold=self._writer.line(name),
+            threshold=float(piece.lines[row]),
             missing_ratio=float(piece.missing_ratio[row]),
             values=windows.values[row],
         )

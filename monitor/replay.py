@@ -108,8 +108,8 @@ def replayed(artifact_path: Path, source: FileSource, config: Config) -> tuple[l
         )
     processor = make_processor(config, artifact)
     vitals = Vitals()
-    lines = processor.series_thresholds.values()
-    telemetry = Telemetry(vitals, lambda: processor.counts, {}, processor.threshold, lines)
+    thresholds = processor.thresholds
+    telemetry = Telemetry(vitals, lambda: processor.counts, {}, thresholds.value, thresholds.chosen.series.values())
     backend = LocalBackend(log, config)
     started = time.monotonic()
     Daemon(config, backend, processor, scorer, telemetry, vitals).run(until_caught_up=True)

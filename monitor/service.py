@@ -42,14 +42,14 @@ def run_daemon(path: Path) -> None:
     vitals = Vitals(compilations=scorer.compilations)
     manifest = artifact.manifest
     info = {"name": manifest.name, "version": manifest.version, "sha256": artifact.digest}
-    lines = processor.series_thresholds.values()
-    telemetry = Telemetry(vitals, lambda: processor.counts, info, processor.threshold, lines)
+    thresholds = processor.thresholds
+    telemetry = Telemetry(vitals, lambda: processor.counts, info, thresholds.value, thresholds.chosen.series.values())
     server = HttpServer(config.http, telemetry, vitals)
     daemon = Daemon(config, KafkaBackend(config), processor, scorer, telemetry, vitals)
     with stop_on_signals(daemon.stop, config.limits.shutdown_timeout_ms / 1000):
         try:
             server.start()
-            _say_hello(config, artifact, processor.threshold, server.address)
+            _say_hello(config, artifact, thresholds.value, server.address)
             daemon.run()
         finally:
             server.close()

@@ -16,7 +16,6 @@ from training.thresholds.rules import Method, Per, ThresholdPart
 
 if TYPE_CHECKING:
     from monitor.detector.artifact import Artifact
-    from monitor.detector.spec import ThresholdSpec
     from training.scored import Scored
 
 _DataOrNone = Annotated[
@@ -98,8 +97,8 @@ def calibrate(
     )
     for text in notes:
         _note(text)
-    typer.echo(_said("before", loaded, loaded.manifest.threshold, found))
-    typer.echo(_said("now", made, made.manifest.threshold, found))
+    typer.echo(_said("before", loaded, found))
+    typer.echo(_said("now", made, found))
     typer.echo(f"policy     {alert_policy.counting(counted_by)}")
     if out is None:
         typer.echo("artifact   nothing is written without --out")
@@ -150,18 +149,21 @@ def _rule(
     return ThresholdPart(method=chosen, per=per, **{name: value for name, value in given.values() if value is not None})
 
 
-def _said(when: str, artifact: Artifact, threshold: ThresholdSpec, found: Scored | None) -> str:
+def _said(when: str, artifact: Artifact, found: Scored | None) -> str:
     """A line's value, how it was chosen, and what it costs: counted on data, else by what is stored."""
+    from monitor.detector import thresholds
     from training import recalibrate
     from training.thresholds import false_alarms
     from training.thresholds.choose import described
 
+    served = thresholds.of(artifact.manifest)
+    threshold = served.chosen
     series = f", {len(threshold.series)} series with their own" if threshold.series else ""
     text = f"{when:<10} {threshold.value:.6g} ({described(threshold)}{series})"
     if found is None:
         rate, unit = recalibrate.expected_alarms(artifact.manifest, threshold.value)
         return f"{text}: about {rate:.3g} false {unit}, by the stored calibration"
-    cost = false_alarms.expected(found.normal, threshold.value, threshold.series)
+    cost = false_alarms.expected(found.normal, served)
     return (
         f"{text}: {cost.incidents} incidents, {cost.rate:.3g} false alarms {cost.unit} (95% interval {cost.low:.3g} "
         f"to {cost.high:.3g}), {cost.over} of {cost.windows} normal windows over it"

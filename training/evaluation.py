@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from monitor.arrays import BoolArray
 from monitor.datafiles import SeriesTable
+from monitor.detector import thresholds
 from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.incidents import Policy
 from monitor.detector.scoring import Scorer
 from monitor.detector.spec import Manifest
+from monitor.detector.thresholds import Quantiles
 from monitor.errors import DataError
 from training.alert_policy import DEFAULTS, AssumedPolicy
 from training.baselines import baselines
@@ -35,9 +37,7 @@ from training.parts import (
     apart_for_whitening,
     divide,
     for_artifact,
-    lines,
 )
-from training.recalibrate import share_under
 from training.recipe_form import Recipe
 from training.scored import Judged
 from training.series_figures import Alerted, LabelledSeries, OverSeries, Rules, alerted, block_rows, over_series
@@ -93,7 +93,8 @@ def evaluate_artifact(
     normal_class = for_artifact(manifest, tables, normal_class)
     found = all_windows(tables, manifest.window, normal_class)
     scores = scorer(found.windows)
-    judged = Judged(scores=scores, flagged=decide(scores, lines(manifest.threshold, found.series)) == Verdict.ANOMALY)
+    served = thresholds.of(manifest)
+    judged = Judged(scores=scores, flagged=decide(scores, served.of_each(found.series.tolist())) == Verdict.ANOMALY)
     told = Evaluated(
         name=manifest.name,
         version=manifest.version,
@@ -102,7 +103,7 @@ def evaluate_artifact(
         unscorable=int(np.isnan(scores).sum()),
         flagged=int(judged.flagged.sum()),
         alerting=alerting,
-        threshold=manifest.threshold.value,
+        threshold=served.value,
         detector=None,
         drawn=None,
         intervals=None,
@@ -213,10 +214,10 @@ def _baselines(
 
 def _rule(manifest: Manifest) -> ThresholdPart:
     """How the artifact's line was chosen; of one that was given, or chosen by labels, the quantile where it lies."""
-    threshold = manifest.threshold
+    threshold = thresholds.of(manifest).chosen
     if threshold.method not in ("given", "oracle"):
         rule = msgspec.convert({"method": threshold.method, **threshold.parameters}, ThresholdPart)
         if parameters(rule) == threshold.parameters:
             return rule
-    share = share_under(manifest.calibration, threshold.value)
+    share = Quantiles(manifest.calibration).share_under(threshold.value)
     return ThresholdPart(method="quantile", quantile=max(share, 1 / manifest.calibration.windows))

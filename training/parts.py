@@ -18,7 +18,7 @@ from monitor.arrays import Float32Array
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.datafiles.columns import unnamed
 from monitor.detector import windowing
-from monitor.detector.spec import Manifest, ThresholdSpec, WindowSpec, model_problems
+from monitor.detector.spec import Manifest, WindowSpec, model_problems
 from monitor.detector.windows import mend_missing
 from monitor.errors import DataError
 from training import splits
@@ -231,11 +231,6 @@ def all_windows(tables: Sequence[Table], window: WindowSpec, normal_class: Norma
         first=np.concatenate([cut.first for cut in cuts]),
         last=np.concatenate([cut.last for cut in cuts]),
     )
-
-
-def lines(threshold: ThresholdSpec, series: NDArray[np.str_]) -> Float32Array:
-    """The line of each window, (n,): its series' own, or the artifact's, as the daemon has it."""
-    return np.array([threshold.series.get(name, threshold.value) for name in series.tolist()], dtype=np.float32)
 
 
 def for_artifact(manifest: Manifest, tables: Sequence[Table], normal_class: NormalClass | None) -> NormalClass:

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable
-from monitor.detector import autoencoder, scaling
+from monitor.detector import autoencoder, scaling, thresholds
 from monitor.detector.architectures import DenseSpec, single
 from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.incidents import Policy
 from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.spec import Manifest, ScalingSpec, ScoreSpec
+from monitor.detector.thresholds import Thresholds
 from monitor.errors import DataError
 from training import export, scoretensors
 from training import fit as fitting
@@ -35,7 +36,6 @@ from training.parts import (
     Table,
     apart_for_whitening,
     divide,
-    lines,
     units_of,
     watched,
 )
@@ -142,7 +142,7 @@ def train(
     chosen = _choose(recipe, calibration, parts.anomalous, scores)
     notes = [*taken.notes, *_notes(recipe, tables, parts), *chosen.notes]
     owners = np.full(len(scores), "") if parts.test_series is None else parts.test_series
-    flagged = decide(scores, lines(chosen.threshold, owners)) == Verdict.ANOMALY
+    flagged = decide(scores, Thresholds(chosen.threshold).of_each(owners.tolist())) == Verdict.ANOMALY
     counted_by = None if calibration.policy is None else alerting
     results = _results(parts, scores, flagged, fitted, chosen, tuple(notes), counted_by)
     if results.detector is not None and parts.anomalous is not None and with_comparison:
@@ -236,10 +236,11 @@ def _wide_code(recipe: Recipe, parts: Parts) -> Iterator[str]:
 def how(manifest: Manifest) -> str:
     """How the line was chosen, in words."""
     calibration = manifest.calibration
-    if manifest.threshold.method == "oracle":
-        return described(manifest.threshold)
+    chosen = thresholds.of(manifest).chosen
+    if chosen.method == "oracle":
+        return described(chosen)
     windows = "held-out normal windows" if calibration.held_out else "training windows"
-    return f"{described(manifest.threshold)}, by the scores of {calibration.windows} {windows}"
+    return f"{described(chosen)}, by the scores of {calibration.windows} {windows}"
 
 
 def _floor_rows(results: Results) -> list[tuple[str, Report | None, tuple[float | None, ...]]]:

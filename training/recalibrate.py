@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.detector import spec, windowing
+from monitor.detector import spec, thresholds, windowing
 from monitor.detector.artifact import Artifact
 from monitor.detector.spec import CalibrationSpec, Manifest, ThresholdSpec
+from monitor.detector.thresholds import Quantiles
 from monitor.errors import DataError
 from training import alert_policy
 from training.thresholds import rules, tail
@@ -58,12 +59,13 @@ def recalibrated(
         if problems := rules.problems(rule):
             raise DataError("; ".join(problems))
         threshold, notes = _from_tables(artifact, rule)
+    before = thresholds.of(manifest).chosen
     record: dict[str, Any] = {
         "method": threshold.method,
         "parameters": threshold.parameters,
         "from": "nothing" if not isinstance(rule, ThresholdPart) else "the stored tables" if scores is None else "data",
         "artifact": artifact.digest,
-        "before": {"value": manifest.threshold.value, "method": manifest.threshold.method},
+        "before": {"value": before.value, "method": before.method},
     }
     changed = msgspec.structs.replace(
         manifest,
@@ -100,18 +102,10 @@ def expected_alarms(manifest: Manifest, line: float) -> tuple[float, str]:
         share = fitted.peaks / calibration.windows * float(tail.exceeding(fitted, np.array([line]))[0])
         what = "incidents"
     else:
-        share, what = 1 - share_under(calibration, line), "windows over the line"
+        share, what = 1 - Quantiles(calibration).share_under(line), "windows over the line"
     if rate is None:
         return 1000 * share, f"{what} per 1,000 windows"
     return rate * share, f"{what} a day per series"
-
-
-def share_under(calibration: CalibrationSpec, line: float) -> float:
-    """The share of calibration windows that is not over `line`, by the stored table."""
-    probabilities, values = _columns(calibration)
-    # Of equal scores in the table the last: a window is over the line only where it is higher.
-    last = np.append(np.diff(values) > 0, True)
-    return float(np.interp(line, values[last], probabilities[last], left=0.0))
 
 
 def _given(value: float) -> ThresholdSpec:

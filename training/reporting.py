@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.detector import windowing
+from monitor.detector import thresholds, windowing
 from monitor.detector.architectures import (
     ConvolutionalSpec,
     DenseSpec,
@@ -29,7 +29,7 @@ from training import codec, recipes
 from training import fit as fitting
 from training.metrics.bootstrap import Interval, Intervals
 from training.metrics.windows import Report, best_f1
-from training.parts import Parts, lines, watched
+from training.parts import Parts, watched
 from training.recipe_form import Recipe
 from training.report import content as form
 from training.report.card import model_card
@@ -86,12 +86,13 @@ def files(told: Told, artifact: Artifact, scorer: Scorer) -> dict[str, bytes]:
 def content(told: Told, artifact: Artifact, scorer: Scorer) -> ReportContent:
     """The report's content."""
     recipe, parts, manifest, window = told.recipe, told.parts, artifact.manifest, artifact.manifest.window
-    owners = parts.test_series if manifest.threshold.series else None
+    served = thresholds.of(manifest)
+    owners = parts.test_series if served.chosen.series else None
     tested = form.Tested(
         scores=told.scores,
         flagged=told.flagged,
         truth=parts.anomalous,
-        lines=None if owners is None else lines(manifest.threshold, owners),
+        lines=None if owners is None else served.of_each(owners.tolist()),
     )
     index = shown(tested)
     values = np.nan_to_num(parts.test[index])
@@ -118,15 +119,15 @@ def content(told: Told, artifact: Artifact, scorer: Scorer) -> ReportContent:
         windows=tuple((part, len(getattr(parts, part))) for part in ("fit", "validation", "calibration", "test")),
         split=_split(recipe),
         threshold=form.Threshold(
-            value=manifest.threshold.value,
-            method=manifest.threshold.method,
+            value=served.value,
+            method=served.chosen.method,
             how=told.how,
             held_out=manifest.calibration.held_out,
             windows=manifest.calibration.windows,
             expected=form.Rate(value=expected.rate, low=expected.low, high=expected.high),
             rate_unit=unit,
             counting=told.counting,
-            series=tuple(manifest.threshold.series.items()),
+            series=tuple(served.chosen.series.items()),
             quantiles=manifest.calibration.quantiles,
         ),
         tested=tested,

@@ -18,7 +18,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from monitor.arrays import Float32Array
-from monitor.detector import spec, versions, windowing
+from monitor.detector import spec, thresholds, versions, windowing
 from monitor.detector.scoring import Detector, Scorer
 from monitor.errors import ArtifactFormatError, ArtifactIntegrityError, ArtifactSelfCheckError
 
@@ -166,7 +166,7 @@ def check_known_answers(artifact: Artifact, scorer: Scorer) -> None:
         ArtifactSelfCheckError: a score differs by more than a relative 1e-5, near 0 by that of the threshold.
     """
     scores = scorer(artifact.known_windows)
-    least = SELF_CHECK_RELATIVE * artifact.manifest.threshold.value
+    least = SELF_CHECK_RELATIVE * thresholds.of(artifact.manifest).value
     if not np.allclose(scores, artifact.known_scores, rtol=SELF_CHECK_RELATIVE, atol=least):
         worst = int(np.argmax(np.abs(scores - artifact.known_scores)))
         raise ArtifactSelfCheckError(

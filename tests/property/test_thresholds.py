@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from monitor.detector import thresholds
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.incidents import Incident, Policy, Status, step
+from monitor.detector.spec import ThresholdSpec
+from monitor.detector.thresholds import Thresholds
 from monitor.errors import DataError
 from tests.helpers import make_artifact
 from training.recalibrate import recalibrated
@@ -61,7 +64,7 @@ def all_stepped(calibration: CalibrationScores, line: float) -> int:
 
 @given(several(), st.floats(0, 1, width=32))
 def test_incidents_are_those_that_the_daemon_opens(calibration: CalibrationScores, line: float) -> None:
-    found = false_alarms.expected(calibration, line)
+    found = false_alarms.expected(calibration, thresholds.given(line))
     assert found.incidents == all_stepped(calibration, line)
     assert found.over == int((calibration.scores > np.float32(line)).sum())
     assert found.low <= found.rate <= found.high
@@ -73,7 +76,8 @@ def test_incidents_by_each_series_own_line(calibration: CalibrationScores, lines
     expected = sum(
         stepped(run, lines.get(name, 0.4), calibration.policy) for name, run in zip("abc", runs, strict=True)
     )
-    assert false_alarms.expected(calibration, 0.4, lines).incidents == expected
+    own = Thresholds(ThresholdSpec(value=0.4, method="given", series=lines))
+    assert false_alarms.expected(calibration, own).incidents == expected
 
 
 @given(several(), st.integers(0, 6))
@@ -95,7 +99,7 @@ def test_in_random_order_each_window_over_the_line_is_an_incident(
     scores: np.ndarray, line: float, allowed: int
 ) -> None:
     shuffled = CalibrationScores(scores=scores, policy=None)
-    found = false_alarms.expected(shuffled, line)
+    found = false_alarms.expected(shuffled, thresholds.given(line))
     assert found.incidents == found.over == int((scores > np.float32(line)).sum())
     lowest, reached = false_alarms.lowest_line(shuffled, allowed)
     assert reached == (len(scores) > allowed)
@@ -208,7 +212,7 @@ def test_the_trade_off_is_what_each_line_costs(calibration: CalibrationScores) -
     days = calibration.days
     assert days is not None
     assert false_alarms.at_each(calibration, found.lines) == [
-        false_alarms.expected(calibration, line) for line in found.lines.tolist()
+        false_alarms.expected(calibration, thresholds.given(line)) for line in found.lines.tolist()
     ]
     for line, rate in zip(found.lines, found.expected, strict=True):
         assert rate * days == pytest.approx(all_stepped(calibration, float(line)))

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from monitor import alerts
 from monitor.alerts import AlertWriter, Cause, Severity, rfc3339
 from monitor.backends.abstract import TopicPartition
-from monitor.detector import spec
+from monitor.detector import spec, thresholds
 from monitor.detector.incidents import Incident, Status
+from monitor.detector.thresholds import Quantiles
 from tests.helpers import make_artifact
 
 LENGTH = 10
@@ -31,8 +32,9 @@ START_US = 1_732_177_327_310_000  # 2024-11-21T08:22:07.310Z, by `date -u -d @17
 
 
 def writer(manifest: spec.Manifest = PLAIN, **options: Any) -> AlertWriter:
-    given = {"service": "ward-3", "group": "g", "threshold": 0.5, "severity": Severity()} | options
-    return AlertWriter(manifest, "ab" * 32, **given)
+    known = {"service": "ward-3", "group": "g", "severity": Severity()}
+    known |= {"thresholds": thresholds.of(manifest), "quantiles": Quantiles(manifest.calibration)}
+    return AlertWriter(manifest, "ab" * 32, **(known | options))
 
 
 def cause(**changes: Any) -> Cause:
@@ -138,7 +140,7 @@ def test_an_id_does_not_follow_from_clock_model_score_or_policy() -> None:
     other = msgspec.structs.replace(PLAIN, name="other", version="9", created="2031-01-01T00:00:00Z")
     same = [
         write(manifest=other),
-        writer(other, threshold=0.1, group="h", include_window=True).write(
+        writer(other, thresholds=thresholds.given(0.1), group="h", include_window=True).write(
             Status.FIRING, incident(), cause(), EXPECTED
         ),
         write(told=cause(score=9.0, start_us=0, first_offset=0)),
@@ -155,7 +157,7 @@ def test_the_quantile_is_that_of_the_series_own_calibration() -> None:
     table = np.array([[0.25, 0.75, 1.0], [0.5, 1.0, 2.0]], np.float32)
 
     def quantile(series: str, score: float) -> float:
-        told = writer(own, calibration_table=table).write(
+        told = writer(own, quantiles=Quantiles(calibration, table)).write(
             Status.FIRING, incident(), cause(series=series, score=score), EXPECTED
         )
         return told.data.score.quantile
@@ -207,7 +209,7 @@ def test_contributors_of_a_window_that_is_scaled_by_its_own_moments() -> None:
 def test_shares_are_shares(seed: int, threshold: float) -> None:
     rng = np.random.default_rng(seed)
     values, reconstruction = rng.normal(size=(2, LENGTH, 2)).astype(np.float32) * 5
-    found = writer(threshold=threshold).contributors(cause(values=values, threshold=threshold), reconstruction)
+    found = writer().contributors(cause(values=values, threshold=threshold), reconstruction)
     shares = [c.share for c in found]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) <= 1 + 1e-12

@@ -104,6 +104,25 @@ def test_nobody_asks_which_kind_of_window_it_is(path: Path) -> None:
     assert not constants & KINDS.keys()
 
 
+def looks_up_a_threshold(node: ast.AST) -> bool:
+    """`manifest.threshold`, whatever the manifest hangs on."""
+    if not (isinstance(node, ast.Attribute) and node.attr == "threshold"):
+        return False
+    of = node.value
+    return (of.attr if isinstance(of, ast.Attribute) else getattr(of, "id", "")) in ("manifest", "Manifest")
+
+
+@pytest.mark.parametrize(("name", "path"), MONITOR + TRAINING, ids=lambda each: each if isinstance(each, str) else "")
+def test_a_threshold_is_looked_up_in_one_place(name: str, path: Path) -> None:
+    """Elsewhere the series that have their own would be forgotten, or the operator's `model.threshold`."""
+    if name in ("monitor.detector.thresholds", "monitor.detector.spec"):  # `spec` says what may be written
+        return
+    found = [
+        node.lineno for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if looks_up_a_threshold(node)
+    ]
+    assert not found, f"{name}: ask monitor.detector.thresholds"
+
+
 @pytest.mark.parametrize("path", [p for _, p in MONITOR + TRAINING], ids=lambda p: p.name)
 def test_a_file_can_be_read_in_a_sitting(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 500

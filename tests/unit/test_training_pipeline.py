@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from monitor.datafiles import SeriesTable, WindowTable
-from monitor.detector import autoencoder
+from monitor.detector import autoencoder, thresholds
 from monitor.detector.architectures import DenseSpec
 from monitor.detector.decision import Verdict, decide
 from monitor.errors import DataError
@@ -17,7 +17,6 @@ from training import evaluation, pipeline, recipes, summary
 from training import fit as fitting
 from training.checkpoints import identity
 from training.epochs import Epoch
-from training.parts import lines
 from training.recipe_form import FitPart, ObjectivePart, Recipe
 
 change = msgspec.structs.replace
@@ -122,12 +121,13 @@ def test_each_series_is_judged_by_its_own_line_in_figures_too() -> None:
     recipe = change(base, threshold=change(base.threshold, per="series", quantile=0.5))
     tables = [series(16_000, "calm", 0.5), series(16_000, "wild", 2.0, seed=1)]
     trained = pipeline.train(recipe, tables, seed=0, name="x", batch_rows=64)
-    threshold = trained.artifact.manifest.threshold
+    served = thresholds.of(trained.artifact.manifest)
+    threshold = served.chosen
     assert set(threshold.series) == {"calm", "wild"}
     assert trained.results.test_flagged_share == pytest.approx(0.5, abs=0.1), "half of each, as the line says"
     found = evaluation.evaluate_artifact(trained.artifact, trained.artifact.scorer(), tables, normal_class=None)
     assert found.flagged == pytest.approx(found.windows / 2, rel=0.1)
-    told = lines(threshold, np.array(["calm", "wild", "unseen"]))
+    told = served.of_each(["calm", "wild", "unseen"])
     assert told.tolist() == [
         np.float32(threshold.series["calm"]),
         np.float32(threshold.series["wild"]),

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.detector.spec import MAX_FLOAT32, CalibrationSpec, ThresholdSpec
+from monitor.detector.thresholds import Thresholds, given
 from monitor.errors import DataError
 from training.thresholds import false_alarms, rules, tail
 from training.thresholds.calibration import (
@@ -91,13 +92,14 @@ def choose(calibration: CalibrationScores, rule: ThresholdPart, *, oracle: Label
     lines = _series_lines(calibration, rule, notes) if rule.per == "series" else {}
     spec, table, said = summarised(calibration, fitted.tail)
     names = dict(calibration.by_name())
+    made = Thresholds(ThresholdSpec(value=value, method=rule.method, parameters=parameters(rule), series=lines))
     return Chosen(
-        threshold=ThresholdSpec(value=value, method=rule.method, parameters=parameters(rule), series=lines),
+        threshold=made.chosen,
         calibration=spec,
         table=table,
         notes=notes + said,
-        expected=false_alarms.expected(calibration, value, lines),
-        series_expected={name: false_alarms.expected(own, lines.get(name, value)) for name, own in names.items()},
+        expected=false_alarms.expected(calibration, made),
+        series_expected={name: false_alarms.expected(own, given(made.of_series(name))) for name, own in names.items()},
     )
 
 

@@ -6,7 +6,6 @@ neighbours in time, each one over the threshold is an incident.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from monitor.arrays import Float32Array, Float64Array
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.incidents import Status, openings, steps
+from monitor.detector.thresholds import Thresholds
 from training.thresholds import poisson
 from training.thresholds.calibration import CalibrationScores
 
@@ -40,13 +40,13 @@ class Expected:
         return "a day per series" if self.a_day else "per 1,000 windows"
 
 
-def expected(calibration: CalibrationScores, line: float, lines: Mapping[str, float] | None = None) -> Expected:
-    """What `line` costs on `calibration`, all series together; `lines` are those of series that have their own."""
-    each: float | Float64Array = line
-    if lines and calibration.series is not None:
-        each = np.array([lines.get(name, line) for name in calibration.names])[calibration.series]
-    elif lines and len(calibration.names) == 1:
-        each = lines.get(calibration.names[0], line)
+def expected(calibration: CalibrationScores, thresholds: Thresholds) -> Expected:
+    """What `thresholds` cost on `calibration`, all series together."""
+    each: float | Float32Array = thresholds.value
+    if calibration.series is not None:
+        each = thresholds.of_each(calibration.names)[calibration.series]
+    elif len(calibration.names) == 1:
+        each = thresholds.of_series(calibration.names[0])
     verdicts = decide(calibration.scores, each)
     over = int((verdicts == Verdict.ANOMALY).sum())
     incidents = over

@@ -1,0 +1,61 @@
+"""Thresholds: over which score a window of a series is anomalous, and how rare a score was in the calibration.
+
+Rules of this file: daemon, `replay` and trainer look thresholds up here. Nobody else reads `manifest.threshold`
+(tests/unit/test_layering.py), so nobody can forget the series that have their own, or the operator's `model.threshold`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor.arrays import Float32Array
+from monitor.detector.spec import CalibrationSpec, Manifest, ThresholdSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The threshold of each series; `chosen` says how they came about."""
+
+    chosen: ThresholdSpec
+
+    @property
+    def value(self) -> float:
+        """The threshold of all series that have none of their own, those never seen before among them."""
+        return self.chosen.value
+
+    def of_series(self, name: str) -> float:
+        """The threshold of one series."""
+        return self.chosen.series.get(name, self.chosen.value)
+
+    def of_each(self, names: Iterable[str]) -> Float32Array:
+        """The thresholds of series, (n,), in the type in which `decide` compares them."""
+        return np.array([self.of_series(name) for name in names], dtype=np.float32)
+
+
+def of(manifest: Manifest, override: float | None = None) -> Thresholds:
+    """The thresholds of an artifact, or `override` in the place of them all."""
+    return Thresholds(manifest.threshold) if override is None else given(override)
+
+
+def given(value: float) -> Thresholds:
+    """`value` for every series."""
+    return Thresholds(ThresholdSpec(value=value, method="given"))
+
+
+class Quantiles:
+    """Which share of calibration windows scored less: of a series' own where the artifact keeps them, else of all."""
+
+    def __init__(self, calibration: CalibrationSpec, table: Float32Array | None = None) -> None:
+        """`table` (series, probabilities) holds the quantiles of `calibration.series`, where there are such."""
+        self._probabilities, self._all = np.array(calibration.quantiles, dtype=np.float64).T
+        self._own = {} if table is None else dict(zip(calibration.series, table, strict=True))
+
+    def share_under(self, score: float, series: str = "") -> float:
+        """The share of calibration windows that scored less than `score`, between two quantiles in proportion.
+
+        Where several quantiles are equal it is the last: a window is over a threshold only where it scores more.
+        """
+        return float(np.interp(score, self._own.get(series, self._all), self._probabilities))

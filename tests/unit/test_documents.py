@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from monitor import __version__
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"]
 PATH = re.compile(r"[\w.@-]+/[\w./@-]*|[\w.-]+\.(?:py|md|toml|txt|yaml)")
@@ -63,3 +65,8 @@ def test_every_target_is_one_of_make(document: Path) -> None:
     targets = {target for target in called if "=" not in target}
     assert targets
     assert not [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[0] == __version__

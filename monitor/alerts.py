@@ -14,11 +14,11 @@ from typing import Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from monitor.arrays import Float32Array
 from monitor.backends.abstract import TopicPartition
 from monitor.detector import levels
+from monitor.detector.attribution import Attribution
 from monitor.detector.incidents import Incident, Status
 from monitor.detector.spec import Manifest
 from monitor.detector.thresholds import Quantiles, Thresholds
@@ -27,7 +27,6 @@ TYPE = "io.telltale.alert.v1"
 SCHEMA = "urn:telltale:schema:alert:1"
 CONTENT_TYPE = b"application/cloudevents+json; charset=UTF-8"
 RULE = "reconstruction"
-MOST_CONTRIBUTORS = 3
 
 
 class _Struct(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,7 +179,7 @@ class Severity:
 
 
 class AlertWriter:
-    """Writes alerts for one service with one artifact."""
+    """Writes alerts for one service with one artifact, whose score is called `score_noun` in the summaries."""
 
     def __init__(
         self,
@@ -191,12 +190,16 @@ class AlertWriter:
         group: str,
         thresholds: Thresholds,
         quantiles: Quantiles,
+        attribution: Attribution,
+        score_noun: str,
         severity: Severity,
         include_window: bool = False,
     ) -> None:
         self.source = f"/telltale/{service}"
         self.thresholds = thresholds
         self._quantiles = quantiles
+        self._attribution = attribution
+        self._score_noun = score_noun
         self._group = group
         self._severity = severity
         self._include_window = include_window
@@ -204,10 +207,7 @@ class AlertWriter:
         self._kind = manifest.score.kind
         self._length = manifest.window.length
         self._rate_hz = manifest.window.sampling_rate_hz
-        self._channels = [channel.name for channel in manifest.channels]
         self._levels = levels.of(manifest.channels)
-        self._per_window = manifest.scaling.kind == "window"
-        self._scale = np.asarray(manifest.scaling.scale, dtype=np.float64)
 
     def fingerprint(self, cause: Cause) -> str:
         """The incident's name for life, taken from the window that opened it."""
@@ -218,7 +218,8 @@ class AlertWriter:
         reconstruction = np.nan_to_num(reconstruction)  # where the model overflowed: JSON has no infinity
         resolved = status is Status.RESOLVED
         ratio = cause.score / cause.threshold
-        contributors = [] if resolved else self.contributors(cause, reconstruction)
+        made = [] if resolved else self._attribution(cause.values, reconstruction, cause.threshold)
+        contributors = [Contributor(**each._asdict()) for each in made]
         return Alert(
             id=self._hash(cause, status.value)[:32],
             source=self.source,
@@ -305,65 +306,13 @@ class AlertWriter:
     def _shown(self, numbers: Float32Array) -> list[list[float]] | None:
         return levels.put_back(numbers, self._levels).tolist() if self._include_window else None
 
-    def contributors(self, cause: Cause, reconstruction: Float32Array) -> list[Contributor]:
-        """The runs of samples that lie further from what was expected than the threshold, worst first.
-
-        The mean error of an anomalous window is over the threshold, so there is at least one. Where the score is no
-        mean of these errors (`whitened`, `elbo`), a run lies further than the window's root mean square. Shares are of
-        the sum of the scaled absolute errors over the whole window; they sum to at most 1.
-        """
-        # In float64: what is far out of range may overflow in float32.
-        values = cause.values.astype(np.float64)
-        scale = np.maximum(values.std(axis=0), self._scale) if self._per_window else self._scale
-        errors = (np.abs(values - reconstruction) / scale).T
-        channels, length = errors.shape
-        over = np.zeros((channels, length + 2), dtype=np.bool_)
-        over[:, 1:-1] = errors > self._limit(errors, cause.threshold)
-        # Where a run begins and where it has ended, in pairs: every row starts and stops under the threshold.
-        edges = np.flatnonzero(over[:, 1:] != over[:, :-1]).reshape(-1, 2)
-        channel, first, end = edges[:, 0] // (length + 1), edges[:, 0] % (length + 1), edges[:, 1] % (length + 1)
-        until = np.zeros((channels, length + 1))
-        np.cumsum(errors, axis=1, dtype=np.float64, out=until[:, 1:])
-        shares = (until[channel, end] - until[channel, first]) / until[:, -1].sum()
-        worst = np.lexsort((first, channel, -shares))[:MOST_CONTRIBUTORS]
-        return [
-            self._contributor(cause.values, reconstruction, *run)
-            for run in zip(
-                channel[worst].tolist(), first[worst].tolist(), end[worst].tolist(), shares[worst].tolist(), strict=True
-            )
-        ]
-
-    def _limit(self, errors: NDArray[np.float64], threshold: float) -> float:
-        """How far a sample must lie from what was expected to be told of, in scaled units."""
-        if self._kind in ("mae", "prototype"):
-            return threshold
-        if self._kind == "mse":
-            return math.sqrt(threshold)
-        return math.sqrt(float(np.square(errors).mean()))
-
-    def _contributor(
-        self, values: Float32Array, reconstruction: Float32Array, channel: int, first: int, end: int, share: float
-    ) -> Contributor:
-        return Contributor(
-            channel=self._channels[channel],
-            first=first,
-            last=end - 1,
-            share=share,
-            observed=self._mean(values, channel, first, end),
-            expected=self._mean(reconstruction, channel, first, end),
-        )
-
-    def _mean(self, numbers: Float32Array, channel: int, first: int, end: int) -> float:
-        mean = float(numbers[first:end, channel].mean(dtype=np.float64))
-        return mean if self._levels is None else mean + float(self._levels[channel])
-
     def _summary(self, status: Status, incident: Incident, cause: Cause, contributors: list[Contributor]) -> str:
         lasted = _duration((incident.ended_us - incident.started_us) / 1e6)
         windows = _windows(incident)
         if status is Status.RESOLVED:
             peak = _times(incident.peak_ratio)
             return f"{cause.series}: back to normal after {lasted} ({windows}, peak {peak} threshold)"
-        text = f"{cause.series}: reconstruction error {_times(cause.score / cause.threshold)} threshold"
+        text = f"{cause.series}: {self._score_noun} {_times(cause.score / cause.threshold)} threshold"
         if status is Status.UPDATE:
             text += f", {windows} over {lasted}"
         if contributors:

@@ -7,8 +7,9 @@ from pathlib import Path
 from monitor.alerts import AlertWriter, Severity
 from monitor.config import Config
 from monitor.detector import artifact as form
-from monitor.detector import storage, thresholds, windowing
+from monitor.detector import scores, storage, thresholds, windowing
 from monitor.detector.artifact import Artifact
+from monitor.detector.attribution import Attribution
 from monitor.detector.scoring import Scorer
 from monitor.detector.thresholds import Quantiles
 from monitor.detector.windowing import Windower
@@ -51,6 +52,7 @@ def make_processor(config: Config, artifact: Artifact) -> Processor:
     """
     alerting, source = config.alerting, config.input
     _check_sizes(config, artifact)
+    score = scores.KINDS[artifact.manifest.score.kind]
     writer = AlertWriter(
         artifact.manifest,
         artifact.digest,
@@ -58,6 +60,8 @@ def make_processor(config: Config, artifact: Artifact) -> Processor:
         group=config.kafka.group_id,
         thresholds=thresholds.of(artifact.manifest, config.model.threshold),
         quantiles=Quantiles(artifact.manifest.calibration, artifact.calibration_table),
+        attribution=Attribution(artifact.manifest, score.sample_limit),
+        score_noun=score.noun,
         severity=Severity(error_ratio=alerting.error_ratio, critical_ratio=alerting.critical_ratio),
         include_window=alerting.include_window == "full",
     )

@@ -34,7 +34,7 @@ from training.parts import (
     Table,
     abnormal,
     all_windows,
-    apart_for_whitening,
+    apart_for_score,
     divide,
     for_artifact,
 )
@@ -205,7 +205,7 @@ def _baselines(
         ) from None
     recipe = msgspec.structs.replace(recipe, normal_class=normal_class, threshold=_rule(manifest))
     try:
-        parts, _ = apart_for_whitening(recipe, divide(recipe, normal, seed=seed))
+        parts, _ = apart_for_score(recipe, divide(recipe, normal, seed=seed))
         beside = baselines(recipe, parts, manifest.scaling, normal, found.windows, policy=policy, anomalous=truth)
     except DataError as error:
         raise DataError(f"floors: {error}") from None

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from monitor.arrays import Float32Array
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.datafiles.columns import unnamed
-from monitor.detector import windowing
-from monitor.detector.spec import Manifest, WindowSpec, model_problems
+from monitor.detector import architectures, scores, windowing
+from monitor.detector.spec import Manifest, WindowSpec
 from monitor.detector.windows import mend_missing
 from monitor.errors import DataError
-from training import splits
+from training import scoretensors, splits
 from training.datasets import missing, timestamps
 from training.recipe_form import Recipe, WindowPart
 
@@ -148,7 +148,9 @@ def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Parts:
     """
     window, channels = window_spec(recipe.window, tables), channels_of(tables)
     shape = window.length, len(channels)
-    if problems := model_problems(recipe.model, recipe.score.kind, shape, window.image_shape):
+    problems = architectures.problems(recipe.model, shape, window.image_shape)
+    problems += scores.problems(recipe.score.kind, recipe.model, shape)
+    if problems:
         raise DataError(f"recipe {recipe.name}: " + "; ".join(problems))
     missing.check(tables, recipe.window.missing)
     series = [table for table in tables if isinstance(table, SeriesTable)]
@@ -194,12 +196,13 @@ def _empty(name: Literal["fit", "calibration"], parts: Parts, recipe: Recipe) ->
     )
 
 
-def apart_for_whitening(recipe: Recipe, parts: Parts) -> tuple[Parts, NDArray[np.float32]]:
-    """`parts`, and the windows that the score `whitened` is fitted on: the first half of each series' calibration.
+def apart_for_score(recipe: Recipe, parts: Parts) -> tuple[Parts, NDArray[np.float32]]:
+    """`parts`, and the held-out windows that the score's tensors are fitted on, where it takes such: the first half of
+    each series' calibration.
 
-    Those have no say in the line: residuals are whiter on the windows that the whitening was fitted on.
+    Those have no say in the threshold: residuals are whiter on the windows that a whitening was fitted on.
     """
-    if recipe.score.kind != "whitened":
+    if not scoretensors.held_out(recipe.score.kind):
         return parts, parts.calibration[:0]
     owners = parts.calibration_series
     codes = np.zeros(len(parts.calibration), dtype=np.int64) if owners is None else owners

@@ -34,7 +34,7 @@ from training.metrics.windows import Report, report
 from training.parts import (
     Parts,
     Table,
-    apart_for_whitening,
+    apart_for_score,
     divide,
     units_of,
     watched,
@@ -133,8 +133,8 @@ def train(
         scales = scaling.fit(parts.scaled_on, recipe.scaling.kind)
     except ValueError as error:
         raise DataError(f"scaling: {error}; leave that channel out with --channels") from None
-    parts, whitening = apart_for_whitening(recipe, parts)
-    detector, fitted = _fitted(recipe, parts, whitening, scales, seed, on_epoch, checkpoints)
+    parts, held = apart_for_score(recipe, parts)
+    detector, fitted = _fitted(recipe, parts, held, scales, seed, on_epoch, checkpoints)
     scorer = export.timed_scorer(detector) if batch_rows is None else Scorer(detector, batch_rows)
     chosen_by = calibrated_on(recipe, parts)
     calibration = calibration_of(recipe, parts, tables, scorer(chosen_by), alerting.policy)
@@ -257,7 +257,7 @@ def _floor_rows(results: Results) -> list[tuple[str, Report | None, tuple[float 
 def _fitted(
     recipe: Recipe,
     parts: Parts,
-    whitening: NDArray[np.float32],
+    held: NDArray[np.float32],
     scales: ScalingSpec,
     seed: int,
     on_epoch: Callable[[Epoch], None] | None,
@@ -270,18 +270,19 @@ def _fitted(
     task = fitting.Task(model=recipe.model, shape=shape, options=recipe.fit, objective=recipe.objective, seed=seed)
     fitted = fitting.fit(scaled, fitting.scale(unseen, scales), task, on_epoch=on_epoch, checkpoints=checkpoints)
     tensors: dict[str, NDArray[np.float32]] = {}
-    if recipe.score.kind in ("whitened", "prototype"):
+    if recipe.score.kind in scoretensors.FITTED:
         normal = scaled[~fitted.trimmed]
-        held = fitting.scale(whitening, scales)
-        made = [reconstructions(recipe.model, shape, fitted.parameters, part) for part in (normal, held)]
-        tensors = scoretensors.fit(
-            recipe.score,
+        apart = fitting.scale(held, scales)
+        made = [reconstructions(recipe.model, shape, fitted.parameters, part) for part in (normal, apart)]
+        material = scoretensors.Material(
+            score=recipe.score,
             fitted=_flat(normal),
             reconstructed=_flat(made[0]),
-            held=_flat(held),
+            held=_flat(apart),
             held_reconstructed=_flat(made[1]),
             seed=seed,
         )
+        tensors = scoretensors.FITTED[recipe.score.kind].fit(material)
     detector = Detector(
         window=parts.window,
         channels=parts.channels,

@@ -7,7 +7,6 @@ from typing import Literal
 import msgspec
 
 from monitor.detector.architectures import ModelSpec
-from monitor.detector.spec import ScoreKind
 from training.thresholds.rules import ThresholdPart
 
 LossName = Literal["mae", "mse", "huber", "bce"]
@@ -105,7 +104,7 @@ class ScorePart(Part, frozen=True):
     reconstructions: what the autoencoder holds for normal.
     """
 
-    kind: ScoreKind = "mae"
+    kind: str = "mae"
     prototypes: int = 32
     prototypes_of: Literal["windows", "reconstructions"] = "reconstructions"
     beta: float = 1.0

@@ -14,7 +14,7 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from monitor.detector import spec, windowing
+from monitor.detector import architectures, scores, windowing
 from monitor.detector.spec import MAX_WINDOW_LENGTH
 from monitor.errors import DataError
 from training.recipe_form import Recipe
@@ -123,7 +123,8 @@ def check(recipe: Recipe, where: str) -> Recipe:
     problems = [f"{name} is {value}, must be {rule}" for name, value, holds, rule in _bounds(recipe) if not holds]
     # For the smallest windows that they may be; how large they are is only known with the data.
     smallest = max(recipe.window.length, 1), 1
-    problems += spec.model_problems(recipe.model, recipe.score.kind, smallest, recipe.window.image_shape)
+    problems += architectures.problems(recipe.model, smallest, recipe.window.image_shape)
+    problems += scores.problems(recipe.score.kind, recipe.model, smallest)
     problems += rules.problems(recipe.threshold)
     if recipe.threshold.method != "mean_std" and not recipe.split.calibration:
         problems.append(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.detector import thresholds, windowing
+from monitor.detector import scores, thresholds, windowing
 from monitor.detector.architectures import (
     ConvolutionalSpec,
     DenseSpec,
@@ -43,13 +43,6 @@ from training.thresholds.trade import TradeOff
 MOST_CODES = 2_000
 CHUNK = 4_096  # windows whose errors are held at once
 WALK = tuple(np.linspace(-2.5, 2.5, 7).tolist())
-SCORES = {
-    "mae": "mean absolute error",
-    "mse": "mean squared error",
-    "whitened": "whitened residual",
-    "prototype": "distance to the nearest prototype",
-    "elbo": "negative evidence lower bound",
-}
 COLUMNS = ("accuracy", "precision", "recall", "F1", "AUROC", "average precision")
 FLOORS = {"pca": "PCA", "knn": "nearest neighbours", "random": "random", "flag_everything": "flag everything"}
 
@@ -103,7 +96,7 @@ def content(told: Told, artifact: Artifact, scorer: Scorer) -> ReportContent:
         version=manifest.version,
         created=manifest.created,
         model=in_words(recipe.model),
-        score=SCORES[recipe.score.kind],
+        score=scores.KINDS[recipe.score.kind].described,
         recipe=recipe.name,
         recipe_text=recipes.text(recipe),
         seed=told.seed,

@@ -6,6 +6,9 @@ Rules of this file: scaled windows, flat (n, size); nothing of the test part is 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,32 +23,53 @@ MOST_ROWS = 10_000
 LEAST_VARIANCE = 1e-6
 
 
-def fit(
-    score: ScorePart,
-    *,
-    fitted: Float32Array,
-    reconstructed: Float32Array,
-    held: Float32Array,
-    held_reconstructed: Float32Array,
-    seed: int,
-) -> dict[str, Float32Array]:
-    """Tensors by name, as `monitor.detector.scores.tensor_shapes` wants them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What tensors are fitted on: scaled normal windows, flat.
 
-    Args:
-        fitted, reconstructed: (n, size) the windows that fitted the model, and what it makes of them.
-        held, held_reconstructed: (m, size) normal windows held out for `whitened`, their residuals' covariance; the
-            line must come from others.
+    `fitted`, `reconstructed` (n, size) are the windows that fitted the model, and what it makes of them; `held`,
+    `held_reconstructed` (m, size) those that were held out for the score alone, none unless its row asks for them.
     """
-    if score.kind == "prototype":
-        source = fitted if score.prototypes_of == "windows" else reconstructed
-        return {"centres": centres(source, score.prototypes, seed)}
-    if score.kind == "whitened":
-        if len(held) < 2:
-            raise DataError(
-                'score.kind "whitened" needs calibration windows for covariance and line: give more normal data'
-            )
-        return whitening(held - held_reconstructed)
-    return {}
+
+    score: ScorePart
+    fitted: Float32Array
+    reconstructed: Float32Array
+    held: Float32Array
+    held_reconstructed: Float32Array
+    seed: int
+
+
+class Fitting(NamedTuple):
+    """How a kind of score gets its tensors, by the names that its row of `scores.KINDS` gives them.
+
+    `held_out`: from windows of the calibration, which then have no say in the threshold.
+    """
+
+    fit: Callable[[Material], dict[str, Float32Array]]
+    held_out: bool = False
+
+
+def _prototypes(material: Material) -> dict[str, Float32Array]:
+    score = material.score
+    source = material.fitted if score.prototypes_of == "windows" else material.reconstructed
+    return {"centres": centres(source, score.prototypes, material.seed)}
+
+
+def _whitening(material: Material) -> dict[str, Float32Array]:
+    if len(material.held) < 2:
+        raise DataError(
+            'score.kind "whitened" needs calibration windows for covariance and threshold: give more normal data'
+        )
+    return whitening(material.held - material.held_reconstructed)
+
+
+# The kinds of `scores.KINDS` that have tensors.
+FITTED = {"prototype": Fitting(_prototypes), "whitened": Fitting(_whitening, held_out=True)}
+
+
+def held_out(kind: str) -> bool:
+    """Whether a kind of score is fitted on windows of the calibration."""
+    return kind in FITTED and FITTED[kind].held_out
 
 
 def centres(rows: Float32Array, count: int, seed: int) -> Float32Array:

@@ -18,7 +18,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from monitor.arrays import Float32Array
-from monitor.detector import spec, thresholds, versions, windowing
+from monitor.detector import scores, spec, thresholds, versions, windowing
 from monitor.detector.scoring import Detector, Scorer
 from monitor.errors import ArtifactFormatError, ArtifactIntegrityError, ArtifactSelfCheckError
 
@@ -107,6 +107,7 @@ def encode(artifact: Artifact) -> dict[str, bytes]:
 def _check(manifest: spec.Manifest) -> None:
     spec.check(manifest)
     windowing.check(manifest.window)
+    scores.check(manifest)
 
 
 def decode(files: Mapping[str, bytes]) -> Artifact:
@@ -165,12 +166,12 @@ def check_known_answers(artifact: Artifact, scorer: Scorer) -> None:
     Raises:
         ArtifactSelfCheckError: a score differs by more than a relative 1e-5, near 0 by that of the threshold.
     """
-    scores = scorer(artifact.known_windows)
+    found = scorer(artifact.known_windows)
     least = SELF_CHECK_RELATIVE * thresholds.of(artifact.manifest).value
-    if not np.allclose(scores, artifact.known_scores, rtol=SELF_CHECK_RELATIVE, atol=least):
-        worst = int(np.argmax(np.abs(scores - artifact.known_scores)))
+    if not np.allclose(found, artifact.known_scores, rtol=SELF_CHECK_RELATIVE, atol=least):
+        worst = int(np.argmax(np.abs(found - artifact.known_scores)))
         raise ArtifactSelfCheckError(
-            f"known window {worst} scores {scores[worst]:.9g} here, {artifact.known_scores[worst]:.9g} at export "
+            f"known window {worst} scores {found[worst]:.9g} here, {artifact.known_scores[worst]:.9g} at export "
             f"(allowed: relative {SELF_CHECK_RELATIVE}); this host's libraries compute something else, so its alerts "
             "would not be those that were calibrated: use the versions named in the manifest, or export again here"
         )

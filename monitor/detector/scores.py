@@ -1,4 +1,7 @@
-"""What makes a score of scaled windows and their reconstructions: one pure function for each kind.
+"""The kinds of scores: what is made of scaled windows and of what the model expects in their place.
+
+A kind is a row of `KINDS`; scorer, alerts, trainer and report ask the row, and no one else names a kind. A new one is a
+function and a row here. One that needs tensors of its own also says in `training.scoretensors` how they are fitted.
 
 Rules of this file: everything is per row and flat, (rows, size): with the channels as a last axis of their own, of one
 element at worst, XLA's code takes three times as long as the network. A higher score is more anomalous. A finite window
@@ -7,16 +10,21 @@ gets a finite score or an infinite one, never NaN: what is squared is bounded fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from monitor.arrays import Float32Array
+from monitor.arrays import Float32Array, Float64Array
+from monitor.detector import architectures
+from monitor.detector.architectures import ModelSpec, VariationalSpec
 from monitor.detector.autoencoder import Autoencoder, State
 from monitor.detector.networks.variational import divergence
-from monitor.detector.spec import ScoreSpec
+from monitor.detector.spec import Manifest, ScoreSpec
 from monitor.errors import ArtifactFormatError
 
 Tensors = Mapping[str, jax.Array]
@@ -25,61 +33,53 @@ Tensors = Mapping[str, jax.Array]
 # finite score.
 FARTHEST = 1e15
 MAX_PROTOTYPES = 4_096
+MAX_WHITENED_NUMBERS = 8_192  # a square of that side is 256 MiB
 
 
-def tensor_shapes(score: ScoreSpec, size: int) -> dict[str, tuple[int | None, ...]]:
-    """Names and shapes of the tensors that a score needs besides the model's; None is any length."""
-    if score.kind == "whitened":
-        return {"mean": (size,), "whitener": (size, size)}
-    return {"centres": (None, size)} if score.kind == "prototype" else {}
+class Scaled(NamedTuple):
+    """Scaled windows (rows, length, channels), flat (rows, length * channels) too, and what a score is made with."""
+
+    windows: jax.Array
+    rows: jax.Array
+    network: Autoencoder
+    state: State
+    score: ScoreSpec
+    tensors: Tensors
+
+    def reconstructed(self) -> jax.Array:
+        """What the model makes of the windows, (rows, length * channels)."""
+        return self.network.reconstruct(self.state, self.windows).reshape(self.rows.shape)
 
 
-def check_tensors(score: ScoreSpec, size: int, tensors: Mapping[str, Float32Array]) -> None:
-    """Refuses tensors that are not those of `tensor_shapes`.
-
-    Raises:
-        ArtifactFormatError: all problems at once.
-    """
-    expected = tensor_shapes(score, size)
-    problems = [f"score tensor {name!r} is missing" for name in expected.keys() - tensors.keys()]
-    problems += [f"score tensor {name!r} is not one of {score.kind}'s" for name in tensors.keys() - expected.keys()]
-    for name in expected.keys() & tensors.keys():
-        found, wanted = tensors[name], expected[name]
-        fits = len(found.shape) == len(wanted) and all(b in (a, None) for a, b in zip(found.shape, wanted, strict=True))
-        if not fits or found.dtype != np.float32 or not 1 <= len(found) <= max(size, MAX_PROTOTYPES):
-            problems.append(f"score tensor {name!r} is {found.dtype} {found.shape}, expected float32 {wanted}")
-        elif not np.isfinite(found).all():
-            problems.append(f"score tensor {name!r} holds numbers that are not finite")
-    if problems:
-        raise ArtifactFormatError("; ".join(sorted(problems)))
+# Scores (rows,), and what was expected in the windows' place (rows, length * channels), scaled.
+Scores = tuple[jax.Array, jax.Array]
 
 
-def score_rows(
-    score: ScoreSpec, network: Autoencoder, state: State, tensors: Tensors, windows: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Scores scaled windows.
+def _mae(of: Scaled) -> Scores:
+    expected = of.reconstructed()
+    return jnp.mean(jnp.abs(of.rows - expected), axis=1), expected
 
-    Args:
-        windows: (rows, length, channels).
 
-    Returns:
-        scores (rows,), and what was expected in the windows' place (rows, length * channels): the reconstruction, or
-        the nearest prototype.
-    """
-    rows = windows.reshape(windows.shape[0], -1)
-    if score.kind == "prototype":
-        expected = _nearest(rows, tensors["centres"])
-        return jnp.sqrt(_mean_square(rows - expected)), expected
-    expected = network.reconstruct(state, windows).reshape(rows.shape)
-    if score.kind == "mae":
-        return jnp.mean(jnp.abs(rows - expected), axis=1), expected
-    if score.kind == "whitened":
-        residual = jnp.clip(rows - expected, -FARTHEST, FARTHEST) - tensors["mean"][None]
-        return _mean_square(residual @ tensors["whitener"]), expected
-    result = _mean_square(rows - expected)
-    if score.kind == "elbo":
-        result += score.beta * divergence(*network.posterior(state, windows)) / rows.shape[1]
-    return result, expected
+def _mse(of: Scaled) -> Scores:
+    expected = of.reconstructed()
+    return _mean_square(of.rows - expected), expected
+
+
+def _whitened(of: Scaled) -> Scores:
+    expected = of.reconstructed()
+    residual = jnp.clip(of.rows - expected, -FARTHEST, FARTHEST) - of.tensors["mean"][None]
+    return _mean_square(residual @ of.tensors["whitener"]), expected
+
+
+def _prototype(of: Scaled) -> Scores:
+    expected = _nearest(of.rows, of.tensors["centres"])
+    return jnp.sqrt(_mean_square(of.rows - expected)), expected
+
+
+def _elbo(of: Scaled) -> Scores:
+    found, expected = _mse(of)
+    found += of.score.beta * divergence(*of.network.posterior(of.state, of.windows)) / of.rows.shape[1]
+    return found, expected
 
 
 def _mean_square(values: jax.Array) -> jax.Array:
@@ -94,3 +94,115 @@ def _nearest(rows: jax.Array, centres: jax.Array) -> jax.Array:
     near = centres - middle
     apart = jnp.sum(jnp.square(near), axis=1)[None] - 2 * (rows - middle) @ near.T
     return centres[jnp.argmin(apart, axis=1)]
+
+
+def _root_mean_square(errors: Float64Array, _threshold: float) -> float:
+    """For scores that are no mean of these errors, so that the threshold says nothing of one of them."""
+    return math.sqrt(float(np.square(errors).mean()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreKind:
+    """A kind of score.
+
+    `rows` makes it. `noun` is what an alert calls it, `in_full` a report, where that says more. `sample_limit` is how
+    far a sample of a window over the threshold lies from what was expected to be named in the alert: of the window's
+    absolute errors (channels, length), scaled, and the threshold. `tensors` are names and shapes of what it needs
+    besides the model's tensors, for windows of so many numbers; None is any length. `problems` says what keeps it from
+    serving a model, and windows of so many numbers.
+    """
+
+    rows: Callable[[Scaled], Scores]
+    noun: str
+    in_full: str = ""
+    sample_limit: Callable[[Float64Array, float], float] = _root_mean_square
+    tensors: Callable[[int], dict[str, tuple[int | None, ...]]] = lambda _size: {}
+    problems: Callable[[ModelSpec, int], list[str]] = lambda _model, _size: []
+
+    @property
+    def described(self) -> str:
+        """What a report calls it."""
+        return self.in_full or self.noun
+
+
+def _too_large_to_whiten(_model: ModelSpec, size: int) -> list[str]:
+    if size <= MAX_WHITENED_NUMBERS:
+        return []
+    return [f'score.kind "whitened" takes windows of at most {MAX_WHITENED_NUMBERS} numbers, not {size}']
+
+
+def _not_variational(model: ModelSpec, _size: int) -> list[str]:
+    variational = isinstance(architectures.single(model), VariationalSpec)
+    return [] if variational else ['score.kind "elbo" needs a variational model']
+
+
+KINDS = {
+    "mae": ScoreKind(
+        rows=_mae,
+        noun="reconstruction error",
+        in_full="mean absolute error",
+        sample_limit=lambda _errors, threshold: threshold,
+    ),
+    "mse": ScoreKind(
+        rows=_mse,
+        noun="reconstruction error",
+        in_full="mean squared error",
+        sample_limit=lambda _errors, threshold: math.sqrt(threshold),
+    ),
+    "whitened": ScoreKind(
+        rows=_whitened,
+        noun="whitened distance",
+        in_full="whitened residual",
+        tensors=lambda size: {"mean": (size,), "whitener": (size, size)},
+        problems=_too_large_to_whiten,
+    ),
+    "prototype": ScoreKind(
+        rows=_prototype,
+        noun="distance to the nearest prototype",
+        sample_limit=lambda _errors, threshold: threshold,
+        tensors=lambda size: {"centres": (None, size)},
+    ),
+    "elbo": ScoreKind(
+        rows=_elbo,
+        noun="negative ELBO",
+        in_full="negative evidence lower bound",
+        problems=_not_variational,
+    ),
+}
+
+
+def problems(kind: str, model: ModelSpec, window_shape: tuple[int, int]) -> list[str]:
+    """What keeps a score of `kind` from serving `model` and windows of (length, channels); all at once."""
+    if kind not in KINDS:
+        return [f"score.kind is {kind!r}, must be one of {', '.join(KINDS)}"]
+    return KINDS[kind].problems(model, math.prod(window_shape))
+
+
+def check(manifest: Manifest) -> None:
+    """Refuses a score that is not known here, or does not go with the model or the windows.
+
+    Raises:
+        ArtifactFormatError: all problems at once.
+    """
+    if found := problems(manifest.score.kind, manifest.model, manifest.window_shape):
+        raise ArtifactFormatError("manifest: " + "; ".join(found))
+
+
+def check_tensors(score: ScoreSpec, size: int, tensors: Mapping[str, Float32Array]) -> None:
+    """Refuses tensors that are not those of the kind's row.
+
+    Raises:
+        ArtifactFormatError: all problems at once.
+    """
+    expected = KINDS[score.kind].tensors(size)
+    wrong = [f"score tensor {name!r} is missing" for name in expected.keys() - tensors.keys()]
+    wrong += [f"score tensor {name!r} is not one of {score.kind}'s" for name in tensors.keys() - expected.keys()]
+    for name in expected.keys() & tensors.keys():
+        found, wanted = tensors[name], expected[name]
+        fits = len(found.shape) == len(wanted) and all(b in (a, None) for a, b in zip(found.shape, wanted, strict=True))
+        if not fits or found.dtype != np.float32 or not 1 <= len(found) <= max(size, MAX_PROTOTYPES):
+            wrong.append(f"score tensor {name!r} is {found.dtype} {found.shape}, expected float32 {wanted}")
+        elif not np.isfinite(found).all():
+            wrong.append(f"score tensor {name!r} holds numbers that are not finite")
+    if wrong:
+        raise ArtifactFormatError("; ".join(sorted(wrong)))

@@ -18,7 +18,7 @@ from monitor.arrays import Float32Array
 from monitor.detector import autoencoder, scores
 from monitor.detector.architectures import EnsembleSpec, ModelSpec
 from monitor.detector.autoencoder import Parameters, State
-from monitor.detector.scores import FARTHEST
+from monitor.detector.scores import FARTHEST, Scaled
 from monitor.detector.spec import ScalingSpec, ScoreSpec, WindowSpec
 
 Numbers = jax.Array | Float32Array
@@ -95,6 +95,7 @@ class Scorer:
         tensors = {name: jnp.asarray(tensor) for name, tensor in detector.score_tensors.items()}
         leaves, tree = jax.tree.flatten((state, tensors))
         self._arguments = () if sum(leaf.nbytes for leaf in leaves) <= MAX_CONSTANT_BYTES else tuple(leaves)
+        kind = scores.KINDS[detector.score.kind]
         scaler = Scaler(detector.scaling, self.window_shape[0])
         several = isinstance(detector.model, EnsembleSpec)
 
@@ -104,7 +105,7 @@ class Scorer:
             scaled, offset, scale = scaler(windows.reshape(windows.shape[0], -1))
 
             def score(state: State) -> tuple[jax.Array, jax.Array]:
-                return scores.score_rows(detector.score, network, state, tensors, scaled.reshape(windows.shape))
+                return kind.rows(Scaled(scaled.reshape(windows.shape), scaled, network, state, detector.score, tensors))
 
             if several:
                 found, expected = jax.tree.map(lambda each: jnp.mean(each, axis=0), jax.vmap(score)(state))

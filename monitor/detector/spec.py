@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from monitor.detector import architectures
-from monitor.detector.architectures import ModelSpec, VariationalSpec
+from monitor.detector.architectures import ModelSpec
 from monitor.errors import ArtifactFormatError
 
 FORMAT = "telltale-artifact"
@@ -25,13 +25,10 @@ LEVELS_VERSION = 3
 MAX_WINDOW_LENGTH = 100_000
 MAX_CHANNELS = 1_024
 MAX_WINDOW_NUMBERS = 1_000_000
-MAX_WHITENED_NUMBERS = 8_192  # a square of that side is 256 MiB
 MAX_BATCH_ROWS = 65_536
 MAX_BATCH_NUMBERS = 100_000_000
 MAX_CALIBRATION_SERIES = 10_000
 MIN_FLOAT32, MAX_FLOAT32 = 1.1754943508222875e-38, 3.4028234663852886e38
-
-ScoreKind = Literal["mae", "mse", "whitened", "prototype", "elbo"]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,7 +80,7 @@ class ScalingSpec(Spec, frozen=True):
 
 
 class ScoreSpec(Spec, frozen=True):
-    """What makes a score of a window and its reconstruction, both scaled; higher is more anomalous.
+    """What makes a score of a window and its reconstruction, both scaled; `kind` is a row of `scores.KINDS`.
 
     `mae`, `mse`: mean absolute or squared difference. `whitened`: squared Mahalanobis length of the residual over its
     size, by the residuals' mean and covariance on calibration windows. `prototype`: root mean square distance to the
@@ -91,7 +88,7 @@ class ScoreSpec(Spec, frozen=True):
     distribution from the prior, over the window's size (variational models only).
     """
 
-    kind: ScoreKind = "mae"
+    kind: str = "mae"
     beta: float = 1.0
 
 
@@ -205,20 +202,8 @@ def _window_problems(manifest: Manifest) -> list[str]:
     return problems
 
 
-def model_problems(
-    model: ModelSpec, score: ScoreKind, window_shape: tuple[int, int], image_shape: tuple[int, int] | None
-) -> list[str]:
-    """What keeps `model` and `score` from serving such windows; all at once."""
-    problems = architectures.problems(model, window_shape, image_shape)
-    if score == "elbo" and not isinstance(architectures.single(model), VariationalSpec):
-        problems.append('score.kind "elbo" needs a variational model')
-    if score == "whitened" and (numbers := math.prod(window_shape)) > MAX_WHITENED_NUMBERS:
-        problems.append(f'score.kind "whitened" takes windows of at most {MAX_WHITENED_NUMBERS} numbers, not {numbers}')
-    return problems
-
-
 def _model_problems(manifest: Manifest) -> list[str]:
-    problems = model_problems(manifest.model, manifest.score.kind, manifest.window_shape, manifest.window.image_shape)
+    problems = architectures.problems(manifest.model, manifest.window_shape, manifest.window.image_shape)
     if not (math.isfinite(manifest.score.beta) and manifest.score.beta >= 0):
         problems.append(f"score.beta is {manifest.score.beta}, must be 0 or more")
     return problems

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from monitor import alerts
 from monitor.alerts import AlertWriter, Cause, Severity, rfc3339
 from monitor.backends.abstract import TopicPartition
-from monitor.detector import spec, thresholds
+from monitor.detector import scores, spec, thresholds
+from monitor.detector.attribution import Attribution
 from monitor.detector.incidents import Incident, Status
 from monitor.detector.thresholds import Quantiles
 from tests.helpers import make_artifact
@@ -31,9 +32,14 @@ RATED = msgspec.structs.replace(PLAIN, window=msgspec.structs.replace(PLAIN.wind
 START_US = 1_732_177_327_310_000  # 2024-11-21T08:22:07.310Z, by `date -u -d @1732177327.310`
 
 
+def attribution(manifest: spec.Manifest) -> Attribution:
+    return Attribution(manifest, scores.KINDS[manifest.score.kind].sample_limit)
+
+
 def writer(manifest: spec.Manifest = PLAIN, **options: Any) -> AlertWriter:
     known = {"service": "ward-3", "group": "g", "severity": Severity()}
     known |= {"thresholds": thresholds.of(manifest), "quantiles": Quantiles(manifest.calibration)}
+    known |= {"attribution": attribution(manifest), "score_noun": scores.KINDS[manifest.score.kind].noun}
     return AlertWriter(manifest, "ab" * 32, **(known | options))
 
 
@@ -185,7 +191,7 @@ def test_contributors_are_the_worst_runs_in_order() -> None:
     values[7:10, 1] = 8.0  # 3 x 1.0 = 3.0
     values[9, 0] = 0.375  # 0.75
     scaled = msgspec.structs.replace(PLAIN, scaling=spec.ScalingSpec(kind="none", offset=(0, 0), scale=(0.5, 8.0)))
-    found = writer(scaled).contributors(cause(values=values), np.zeros_like(values))
+    found = attribution(scaled)(values, np.zeros_like(values), 0.5)
     # errors by hand: 0.5 + 4.0 + 3.0 + 3.0 + 0.75 = 11.25 in all; the line is 0.5, and 0.5 is not over it
     assert [(c.channel, c.first, c.last) for c in found] == [("flow", 2, 3), ("flow", 6, 6), ("pressure", 7, 9)]
     assert [c.share for c in found] == pytest.approx([4 / 11.25, 3 / 11.25, 3 / 11.25])
@@ -200,7 +206,7 @@ def test_contributors_of_a_window_that_is_scaled_by_its_own_moments() -> None:
     reconstruction[6, 0] -= 3.0  # 1.5
     reconstruction[8, 1] = 8.0  # the channel is flat, so by the least, 8: 1.0
     scaling = spec.ScalingSpec(kind="window", offset=(0, 0), scale=(0.5, 8.0))
-    found = writer(msgspec.structs.replace(PLAIN, scaling=scaling)).contributors(cause(values=values), reconstruction)
+    found = attribution(msgspec.structs.replace(PLAIN, scaling=scaling))(values, reconstruction, 0.5)
     assert [(c.channel, c.first, c.last) for c in found] == [("flow", 6, 6), ("pressure", 8, 8)]
     assert [c.share for c in found] == pytest.approx([1.5 / 3.25, 1.0 / 3.25])
 
@@ -209,7 +215,7 @@ def test_contributors_of_a_window_that_is_scaled_by_its_own_moments() -> None:
 def test_shares_are_shares(seed: int, threshold: float) -> None:
     rng = np.random.default_rng(seed)
     values, reconstruction = rng.normal(size=(2, LENGTH, 2)).astype(np.float32) * 5
-    found = writer().contributors(cause(values=values, threshold=threshold), reconstruction)
+    found = attribution(PLAIN)(values, reconstruction, threshold)
     shares = [c.share for c in found]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) <= 1 + 1e-12

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.detector.windowing import KINDS
+from monitor.detector import scores, windowing
 
 ROOT = Path(__file__).resolve().parents[2]
 # What the pure core may use besides the standard library's pure parts
@@ -101,7 +101,20 @@ def test_nobody_asks_which_kind_of_window_it_is(path: Path) -> None:
     """They ask its row of `windowing.KINDS`, so that another kind is one row more."""
     compared = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Compare)]
     constants = {each.value for node in compared for each in ast.walk(node) if isinstance(each, ast.Constant)}
-    assert not constants & KINDS.keys()
+    assert not constants & windowing.KINDS.keys()
+
+
+@pytest.mark.parametrize("path", [p for _, p in MONITOR + TRAINING], ids=lambda p: p.name)
+def test_nobody_asks_which_kind_of_score_it_is(path: Path) -> None:
+    """They ask its row of `scores.KINDS`, so that another kind is one row more."""
+    compared = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Compare)]
+    for node in compared:
+        inside = list(ast.walk(node))
+        constants = {each.value for each in inside if isinstance(each, ast.Constant)}
+        assert not (
+            constants & scores.KINDS.keys()
+            and any(isinstance(each, ast.Attribute) and each.attr == "kind" for each in inside)
+        )
 
 
 def looks_up_a_threshold(node: ast.AST) -> bool:

@@ -26,7 +26,6 @@ from monitor.detector.thresholds import Quantiles, Thresholds
 TYPE = "io.telltale.alert.v1"
 SCHEMA = "urn:telltale:schema:alert:1"
 CONTENT_TYPE = b"application/cloudevents+json; charset=UTF-8"
-RULE = "reconstruction"
 
 
 class _Struct(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,13 +135,14 @@ class Alert(_Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """The window that moved an incident: where it lies in the log and in time, and what was made of it.
+    """The window that moved an incident of `rule`: where it lies in the log and in time, and what was made of it.
 
     `values` are (length, channels) in the data's unit, less the channels' levels.
     """
 
     partition: TopicPartition
     series: str
+    rule: str
     start_us: int
     end_us: int
     first_offset: int
@@ -156,10 +156,11 @@ class Cause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """Why an incident ends without a window, and the input offset at which it does; `at_us` is the event time there."""
+    """Why an incident of `rule` ends without a window, and at which input offset; `at_us` is the event time there."""
 
     partition: TopicPartition
     series: str
+    rule: str
     offset: int
     at_us: int
     reason: Reason
@@ -267,7 +268,7 @@ class AlertWriter:
         started_at, ended_at = rfc3339(incident.started_us), rfc3339(incident.ended_us)
         peak = _times(incident.peak_ratio)
         quantile = self._quantiles.share_under(value, ending.series)
-        parts = (self.source, *ending.partition, ending.series, incident.fingerprint, RULE, ending.reason)
+        parts = (self.source, *ending.partition, ending.series, incident.fingerprint, ending.rule, ending.reason)
         return Alert(
             id=_digest(parts)[:32],
             source=self.source,
@@ -332,7 +333,7 @@ class AlertWriter:
         topic, partition = cause.partition
         # The window's end, for offsets come again where a topic is deleted and made again.
         place = (topic, partition, cause.last_offset, cause.last_index, cause.end_us)
-        return _digest((self.source, *place, cause.series, RULE, status))
+        return _digest((self.source, *place, cause.series, cause.rule, status))
 
 
 def _digest(parts: tuple[object, ...]) -> str:

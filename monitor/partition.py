@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored
 from monitor.deadletters import DeadLetter
 from monitor.detector import windowing
 from monitor.detector.decision import Verdict
-from monitor.detector.incidents import Incident
+from monitor.detector.incidents import Incident, IncidentKey
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Windows
 from monitor.refusals import Refusals
@@ -111,13 +112,13 @@ class Counts:
 class Outbox:
     """What a partition has to publish and nobody took yet: it is lost with its partition, and with nothing else.
 
-    Alerts and dead letters are in the order of the log. `changed` are the series whose incident record has to be
-    written again, `orphans` the keys of incident records of partitions that are gone, which have to be deleted.
+    Alerts and dead letters are in the order of the log. `changed` are the incidents whose record has to be written
+    again, `orphans` the keys of incident records of partitions that are gone, which have to be deleted.
     """
 
     alerts: list[Alert] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    changed: set[bytes] = field(default_factory=set)
+    changed: set[IncidentKey] = field(default_factory=set)
     orphans: list[tuple[TopicPartition, bytes]] = field(default_factory=list)
 
     @property
@@ -144,11 +145,12 @@ class PartitionState:
         self._line = line
         self._serials = np.empty(0, dtype=np.int64)  # of the series that has a row, by row
         self._lines = np.empty(0, dtype=np.float64)  # its threshold, by row
-        self.incidents: dict[int, Incident] = {}  # those that are not at rest, by serial
-        self.restored: dict[bytes, Incident] = {}  # until the first record is decided, since windows move series about
+        self.incidents: defaultdict[str, dict[int, Incident]] = defaultdict(dict)  # those not at rest: by rule, serial
+        # They, until the first record is decided: windows move series about.
+        self.restored: dict[IncidentKey, Incident] = {}
         self.leaving: deque[Forgotten] = deque()  # forgotten, but windows of theirs may still have to be decided
         self.outbox = Outbox()
-        self.stored: set[bytes] = set()  # series whose incident record in the log is not a tombstone
+        self.stored: set[IncidentKey] = set()  # those whose record in the log is not a tombstone
         self.ended: list[tuple[Incident, Ending]] = []  # incidents that nobody can close any more, to be published
         self.live = False  # a record was decided
         self.offset = 0  # first input offset not decided yet
@@ -213,11 +215,11 @@ class PartitionState:
             self.outbox.changed.add(key)
             self.end(self.name, key, incident, resumed.begin, incident.ended_us, "topic_recreated")
         for place, key, incident in state.orphaned_incidents(self.name.topic, self._partitions, records):
-            self.outbox.orphans.append((place, state.incident_key(place, key)))
+            self.outbox.orphans.append((place, state.incident_key(place, *key)))
             self.end(place, key, incident, 0, incident.ended_us, "topic_recreated")
         return unreadable
 
-    def _go_back(self, incidents: dict[bytes, Incident]) -> None:
+    def _go_back(self, incidents: dict[IncidentKey, Incident]) -> None:
         """What was decided since the checkpoint is decided again, so that incidents are what they were there."""
         self.outbox.changed |= {
             key for key in incidents | self.restored if incidents.get(key) != self.restored.get(key)
@@ -235,11 +237,12 @@ class PartitionState:
             self._ticks_written = len(found.ticks)
 
     def end(
-        self, place: TopicPartition, key: bytes, incident: Incident, offset: int, at_us: int, reason: Reason
+        self, place: TopicPartition, key: IncidentKey, incident: Incident, offset: int, at_us: int, reason: Reason
     ) -> None:
         """Ends an incident without a window, at an input offset and its event time; told only if it was open."""
         if incident.open:
-            ending = Ending(partition=place, series=key.decode(), offset=offset, at_us=at_us, reason=reason)
+            series, rule = key.series.decode(), key.rule
+            ending = Ending(partition=place, series=series, rule=rule, offset=offset, at_us=at_us, reason=reason)
             self.ended.append((incident, ending))
 
     def _refill(self, position: Position, records: Sequence[StateRecord], manifest: Manifest) -> str:
@@ -291,18 +294,18 @@ class PartitionState:
         self.offset = max(next_offset, self.live_from)
 
     def go_live(self, offset: int, time_us: int) -> Fresh:
-        """Before the first record is decided: every series gets its incident back, and who is over the limit goes.
+        """Before the first record is decided: every series gets its incidents back, and who is over the limit goes.
 
         Returns:
-            The rows of series of which there is no more than an incident: their windows were lost.
+            The rows of series of which there are no more than incidents: their windows were lost.
         """
         self.live = True
-        unknown = [key for key in self.restored if self.series.serial(key) is None]
+        unknown = {series for series, _ in self.restored if self.series.serial(series) is None}
         fresh = self.series.recall(unknown, time_us)
         for key, incident in self.restored.items():
-            serial = self.series.serial(key)
+            serial = self.series.serial(key.series)
             assert serial is not None
-            self.incidents[serial] = incident
+            self.incidents[key.rule][serial] = incident
         self.restored = {}
         self.leaving.extend(self.series.shrink(offset, time_us))
         return fresh
@@ -331,20 +334,31 @@ class PartitionState:
         """Ends what is left of series that were forgotten up to offset `until`; all windows before it are decided."""
         while self.leaving and self.leaving[0].offset <= until:
             gone = self.leaving.popleft()
-            key = self.series.release(gone.serial).encode()
-            incident = self.incidents.pop(gone.serial, None)
-            if incident is not None:
-                self.outbox.changed.add(key)
-                self.end(self.name, key, incident, gone.offset, gone.at_us, gone.reason)
+            series = self.series.release(gone.serial).encode()
+            for rule, incidents in sorted(self.incidents.items()):
+                incident = incidents.pop(gone.serial, None)
+                if incident is not None:
+                    key = IncidentKey(series, rule)
+                    self.outbox.changed.add(key)
+                    self.end(self.name, key, incident, gone.offset, gone.at_us, gone.reason)
 
     @property
     def open_incidents(self) -> int:
         """How many incidents are open."""
-        return sum(incident.open for found in (self.incidents, self.restored) for incident in found.values())
+        found = chain(self.restored.values(), *(each.values() for each in self.incidents.values()))
+        return sum(incident.open for incident in found)
 
-    def _incident(self, key: bytes) -> Incident | None:
-        serial = self.series.serial(key)
-        return self.restored.get(key) if serial is None or not self.live else self.incidents.get(serial)
+    def _not_at_rest(self) -> dict[IncidentKey, Incident]:
+        names = self.series.names
+        return self.restored | {
+            IncidentKey(names[serial].encode(), rule): incident
+            for rule, incidents in self.incidents.items()
+            for serial, incident in incidents.items()
+        }
+
+    def _incident(self, key: IncidentKey) -> Incident | None:
+        serial = self.series.serial(key.series)
+        return self.restored.get(key) if serial is None or not self.live else self.incidents[key.rule].get(serial)
 
     def take_outbox(self) -> tuple[Outbox, list[tuple[TopicPartition, bytes, bytes | None]]]:
         """Everything to publish since the last call, and the state records that go with it."""
@@ -353,14 +367,14 @@ class PartitionState:
         return taken, changes
 
     def _changes(self) -> list[tuple[TopicPartition, bytes, bytes | None]]:
-        """Incident records of the series that changed; a tombstone for one now at rest. And the clock's ticks."""
+        """Records of the incidents that changed; a tombstone for one now at rest. And the clock's ticks."""
         changes: list[tuple[TopicPartition, bytes, bytes | None]] = [(*orphan, None) for orphan in self.outbox.orphans]
         for key in sorted(self.outbox.changed):
             incident = self._incident(key)
             value = None if incident is None else state.encode_incident(incident)
             if value is None and key not in self.stored:
                 continue
-            changes.append((self.name, state.incident_key(self.name, key), value))
+            changes.append((self.name, state.incident_key(self.name, *key), value))
             if value is None:
                 self.stored.discard(key)
             else:
@@ -373,10 +387,9 @@ class PartitionState:
     def checkpoint(self) -> list[tuple[bytes, bytes]]:
         """Records that stand for the whole state at `offset`: all windows, and every incident that is not at rest."""
         self._checkpointed_at = self.offset
-        open_ones = {self.series.names[serial].encode(): incident for serial, incident in self.incidents.items()}
         incidents = [
-            (state.incident_key(self.name, key), value)
-            for key, incident in sorted((open_ones | self.restored).items())
+            (state.incident_key(self.name, *key), value)
+            for key, incident in sorted(self._not_at_rest().items())
             if (value := state.encode_incident(incident)) is not None
         ]
         rows, keys, seen_us = self.series.by_age()

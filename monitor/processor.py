@@ -34,7 +34,7 @@ from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored
 from monitor.deadletters import DeadLetter
 from monitor.detector import decision, windowing
 from monitor.detector.decision import Verdict
-from monitor.detector.incidents import Incident, Policy, Status, step
+from monitor.detector.incidents import SCORE_RULE, Incident, IncidentKey, Policy, Status, step
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Samples, Windows, mend_missing
 from monitor.errors import Reason
@@ -396,7 +396,7 @@ class Processor:
 
     def _decide(self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8], reconstruct: Reconstruct) -> None:
         partition, windows = piece.partition, piece.windows
-        incidents = partition.incidents
+        incidents = partition.incidents[SCORE_RULE]
         over = verdicts == Verdict.ANOMALY
         if not over.any() and not incidents:
             return
@@ -408,32 +408,39 @@ class Processor:
                 self._publish(partition, changes, reconstruct)
                 partition.let_go(int(windows.last_offset[row]))
                 self._tell_ends(partition)
-            series = int(windows.series[row])
-            name = partition.series.names[series]
-            incident = incidents.get(series)
-            if incident is None:
-                if not over[row]:
-                    continue
-                incident = incidents[series] = Incident()
-            score = float(scores[row])
-            start_us, end_us = int(windows.start_us[row]), int(windows.end_us[row])
-            ratio = score / float(piece.lines[row])
-            status = step(incident, int(verdicts[row]), ratio, start_us, end_us, self._policy)
-            partition.outbox.changed.add(name.encode())
-            if status is not None:
-                cause = self._cause(piece, row, name, score)
-                if status is Status.FIRING:
-                    incident.fingerprint = self._writer.fingerprint(cause)
-                changes.append(_Change(status, msgspec.structs.replace(incident), cause))
-            if status is Status.RESOLVED or incident.at_rest:
-                del incidents[series]
+            change = self._move(piece, row, SCORE_RULE, float(scores[row]), int(verdicts[row]))
+            if change is not None:
+                changes.append(change)
         self._publish(partition, changes, reconstruct)
 
-    def _cause(self, piece: Piece, row: int, name: str, score: float) -> Cause:
+    def _move(self, piece: Piece, row: int, rule: str, score: float, verdict: int) -> _Change | None:
+        """Moves the incident that a window's series has by `rule` on; returns what is to be published of it."""
+        partition, windows = piece.partition, piece.windows
+        series, incidents = int(windows.series[row]), partition.incidents[rule]
+        incident = incidents.get(series)
+        if incident is None:
+            if verdict != Verdict.ANOMALY:
+                return None
+            incident = incidents[series] = Incident()
+        name, change = partition.series.names[series], None
+        start_us, end_us = int(windows.start_us[row]), int(windows.end_us[row])
+        status = step(incident, verdict, score / float(piece.lines[row]), start_us, end_us, self._policy)
+        partition.outbox.changed.add(IncidentKey(name.encode(), rule))
+        if status is not None:
+            cause = self._cause(piece, row, name, rule, score)
+            if status is Status.FIRING:
+                incident.fingerprint = self._writer.fingerprint(cause)
+            change = _Change(status, msgspec.structs.replace(incident), cause)
+        if status is Status.RESOLVED or incident.at_rest:
+            del incidents[series]
+        return change
+
+    def _cause(self, piece: Piece, row: int, name: str, rule: str, score: float) -> Cause:
         windows = piece.windows
         return Cause(
             partition=piece.partition.name,
             series=name,
+            rule=rule,
             start_us=int(windows.start_us[row]),
             end_us=int(windows.end_us[row]),
             first_offset=int(windows.first_offset[row]),

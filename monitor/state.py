@@ -1,4 +1,4 @@
-"""What the state topic holds, as bytes: incidents by series, window checkpoints packed into shards, how far time came.
+"""What the state topic holds, as bytes: incidents by series and rule, windows packed into shards, how far time came.
 
 Rules of this file: pure. Lengths are checked before arrays are made of bytes; a checkpoint of which anything is missing
 or damaged is refused as a whole, because windows that are half right give alerts that are half right. Fields that this
@@ -8,6 +8,7 @@ passed over gets a version of its own.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.backends.abstract import HistoryRecord, StateRecord, TopicPartition
-from monitor.detector.incidents import Incident
+from monitor.detector.incidents import SCORE_RULE, Incident, IncidentKey
 from monitor.detector.windows import Tails
 from monitor.wire import StreamTime
 
@@ -28,7 +29,8 @@ _READABLE = (1, VERSION)
 # When the partition's event time at a series' last record is not known.
 UNKNOWN_US = -(1 << 62)
 SHARD_BYTES = 512 * 1024
-_INCIDENT = b"incident"
+# Of the first rule there ever was, and of any other; a topic's name holds no slash, a series' may.
+_INCIDENT_KEY = re.compile(rb"incident(?::(\w+))?/([^/]+/[0-9]{1,10})/(.*)", re.DOTALL)
 _WINDOWS = b"windows"
 
 
@@ -87,9 +89,23 @@ class Checkpoint:
     tails: Tails
 
 
-def incident_key(partition: TopicPartition, series: bytes) -> bytes:
-    """Key of one series' incident record."""
-    return b"/".join((_INCIDENT, partition.topic.encode(), str(partition.partition).encode(), series))
+def incident_key(partition: TopicPartition, series: bytes, rule: str = SCORE_RULE) -> bytes:
+    """Key of the record of a series' incident by a rule."""
+    kind = "incident" if rule == SCORE_RULE else f"incident:{rule}"
+    return b"/".join((kind.encode(), _place(partition), series))
+
+
+def _place(partition: TopicPartition) -> bytes:
+    return f"{partition.topic}/{partition.partition}".encode()
+
+
+def _whose(key: bytes) -> tuple[bytes, IncidentKey] | None:
+    """The partition, as in `_place`, and the incident that the key of a record names; None where it names none."""
+    found = _INCIDENT_KEY.fullmatch(key)
+    if found is None:
+        return None
+    rule, place, series = found.groups()
+    return place, IncidentKey(series, SCORE_RULE if rule is None else rule.decode())
 
 
 def encode_incident(incident: Incident) -> bytes | None:
@@ -97,17 +113,18 @@ def encode_incident(incident: Incident) -> bytes | None:
     return None if incident.at_rest else msgspec.json.encode(incident)
 
 
-def decode_incidents(partition: TopicPartition, records: Iterable[StateRecord]) -> dict[bytes, Incident]:
-    """The incidents of `partition` among `records`, by series.
+def decode_incidents(partition: TopicPartition, records: Iterable[StateRecord]) -> dict[IncidentKey, Incident]:
+    """The incidents of `partition` among `records`, by series and rule.
 
     Raises:
         StateError: one of them can't be read.
     """
-    prefix, found = incident_key(partition, b""), {}
+    wanted, found = _place(partition), {}
     for record in records:
-        if record.key.startswith(prefix):
+        place, key = _whose(record.key) or (b"", None)
+        if key is not None and place == wanted:
             try:
-                key = _series(record.key.removeprefix(prefix))
+                _series(key.series)
                 found[key] = msgspec.json.decode(record.value, type=Incident)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise StateError(f"incident of {partition}, key {record.key!r}: {error}") from None
@@ -116,12 +133,12 @@ def decode_incidents(partition: TopicPartition, records: Iterable[StateRecord]) 
 
 def readable_incidents(
     partition: TopicPartition, records: Iterable[StateRecord]
-) -> tuple[dict[bytes, Incident], list[str]]:
-    """The incidents of `partition` among `records`, by series, and what is wrong with those that can't be read.
+) -> tuple[dict[IncidentKey, Incident], list[str]]:
+    """The incidents of `partition` among `records`, by series and rule, and what is wrong with what can't be read.
 
-    Each series' incident stands alone: one that is lost makes no other wrong.
+    Each incident stands alone: one that is lost makes no other wrong.
     """
-    found: dict[bytes, Incident] = {}
+    found: dict[IncidentKey, Incident] = {}
     unreadable = []
     for record in records:
         try:
@@ -132,41 +149,50 @@ def readable_incidents(
 
 
 def incidents_at_checkpoint(
-    partition: TopicPartition, history: Sequence[HistoryRecord], newest: Mapping[bytes, Incident]
-) -> dict[bytes, Incident]:
+    partition: TopicPartition, history: Sequence[HistoryRecord], newest: Mapping[IncidentKey, Incident]
+) -> dict[IncidentKey, Incident]:
     """The incidents of `partition` as its newest checkpoint had them; `newest` are those of now.
 
     What stands before the checkpoint's shards is as of it: what changed is written before them, in one transaction.
     Of a series of which nothing stands there, compaction may have removed it: its copy behind the shards counts where
     compaction may have come that far, which is where no older checkpoint is left.
     """
-    first, prefix = _shard_key(partition, 0), incident_key(partition, b"")
+    first = _shard_key(partition, 0)
     marks = [place for place, (key, _) in enumerate(history) if key == first]
     if not marks:
         return dict(newest)
     before: dict[bytes, bytes | None] = {}
     behind: dict[bytes, bytes | None] = {}
     for place, (key, value) in enumerate(history):
-        if key.startswith(prefix) and place < marks[-1]:
+        if not _is_incident_of(partition, key):
+            continue
+        if place < marks[-1]:
             before[key] = value
-        elif key.startswith(prefix):
+        else:
             behind.setdefault(key, value)
     known = before if len(marks) > 1 else behind | before
     records = [StateRecord(key, value) for key, value in known.items() if value is not None]
     return readable_incidents(partition, records)[0]
 
 
+def _is_incident_of(partition: TopicPartition, key: bytes) -> bool:
+    whose = _whose(key)
+    return whose is not None and whose[0] == _place(partition)
+
+
 def orphaned_incidents(
     topic: str, partitions: int, records: Iterable[StateRecord]
-) -> Iterator[tuple[TopicPartition, bytes, Incident]]:
-    """The incidents among `records` of partitions that a topic of `partitions` partitions no longer has, by series.
+) -> Iterator[tuple[TopicPartition, IncidentKey, Incident]]:
+    """The incidents among `records` of partitions that a topic of `partitions` partitions no longer has.
 
     What can't be read of them is passed over: nobody goes on from it.
     """
-    prefix = b"/".join((_INCIDENT, topic.encode(), b""))
     for record in records:
-        number = record.key.removeprefix(prefix).partition(b"/")[0]
-        if record.key.startswith(prefix) and number.isdigit() and int(number) >= partitions:
+        whose = _whose(record.key)
+        if whose is None:
+            continue
+        name, number = whose[0].split(b"/")
+        if name == topic.encode() and int(number) >= partitions:
             place = TopicPartition(topic, int(number))
             found, _ = readable_incidents(place, [record])
             yield from ((place, key, incident) for key, incident in found.items())
@@ -216,7 +242,7 @@ def decode_time(partition: TopicPartition, offset: int, records: Iterable[StateR
 
 
 def _time_key(partition: TopicPartition) -> bytes:
-    return b"/".join((b"time", partition.topic.encode(), str(partition.partition).encode()))
+    return b"/".join((b"time", _place(partition)))
 
 
 def encode_checkpoint(
@@ -262,7 +288,7 @@ def encode_checkpoint(
 
 
 def _shard_key(partition: TopicPartition, shard: int | str) -> bytes:
-    return b"/".join((_WINDOWS, partition.topic.encode(), str(partition.partition).encode(), str(shard).encode()))
+    return b"/".join((_WINDOWS, _place(partition), str(shard).encode()))
 
 
 def _sealed(fields: Mapping[str, object]) -> bytes:
@@ -299,8 +325,8 @@ def newest_mark(partition: TopicPartition, records: Iterable[StateRecord]) -> Ma
 
 def knows(partition: TopicPartition, records: Iterable[StateRecord]) -> bool:
     """Whether any of `records` is of `partition`."""
-    prefixes = (incident_key(partition, b""), _shard_key(partition, ""))
-    return any(record.key.startswith(prefixes) for record in records)
+    shards = _shard_key(partition, "")
+    return any(record.key.startswith(shards) or _is_incident_of(partition, record.key) for record in records)
 
 
 def decode_checkpoint(

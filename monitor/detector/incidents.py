@@ -13,6 +13,7 @@ tests/property/test_incidents.py holds both against `step` for every field of `P
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -20,6 +21,10 @@ from numpy.typing import NDArray
 
 from monitor.arrays import BoolArray, Float32Array, Int64Array
 from monitor.detector.decision import Verdict
+
+# The rule by which a score over its threshold opens an incident. Names of rules stand in the ids of alerts and in the
+# keys of state records: letters, digits and "_", for ever.
+SCORE_RULE = "reconstruction"
 
 
 class Status(StrEnum):
@@ -41,8 +46,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     update_every: int = 20
 
 
+class IncidentKey(NamedTuple):
+    """Whose an incident is: of a series, by its name in UTF-8, and of a rule; each rule has incidents of its own."""
+
+    series: bytes
+    rule: str = SCORE_RULE
+
+
 class Incident(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The life of one series' incident; the default value is a series at rest.
+    """The life of one series' incident by one rule; the default value is a series at rest.
 
     `over` and `under` count windows in a row, `quiet` windows since the incident was last reported. `fingerprint` is
     not empty while the incident is open. `started_us` is the start of the first window over, `ended_us` the end of the

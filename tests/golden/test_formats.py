@@ -17,7 +17,7 @@ from monitor import alerts, deadletters, state
 from monitor.backends.abstract import NO_STATE, Damaged, Position, RecordColumns, StateRecord, TopicPartition
 from monitor.backends.kafka.position import decode_position, encode_position
 from monitor.deadletters import DeadLetter
-from monitor.detector.incidents import Incident
+from monitor.detector.incidents import Incident, IncidentKey
 from monitor.detector.times import NEVER_US
 from monitor.detector.windows import Tails
 from monitor.errors import Reason
@@ -149,8 +149,16 @@ def test_a_snapshot_without_windows_is_read(name: str, series: list[bytes]) -> N
 @pytest.mark.parametrize(("name", "expected"), [("incident-open-v1.json", OPEN), ("incident-opening-v1.json", OPENING)])
 def test_an_incident_is_read(name: str, expected: Incident) -> None:
     key = b"incident/plant.pumps/3/" + SERIES[1]
-    assert state.incident_key(ME, SERIES[1]) == key
-    assert state.decode_incidents(ME, [StateRecord(key, golden(name))]) == {SERIES[1]: expected}
+    assert state.incident_key(ME, SERIES[1], "reconstruction") == state.incident_key(ME, SERIES[1]) == key
+    assert state.decode_incidents(ME, [StateRecord(key, golden(name))]) == {IncidentKey(SERIES[1]): expected}
+
+
+def test_an_incident_of_another_rule_has_a_key_of_its_own() -> None:
+    """It begins otherwise, so that a release that knows one rule only leaves it alone."""
+    key = b"incident:no_data/plant.pumps/3/" + SERIES[1]
+    assert state.incident_key(ME, SERIES[1], "no_data") == key
+    found = state.decode_incidents(ME, [StateRecord(key, golden("incident-open-v1.json"))])
+    assert found == {IncidentKey(SERIES[1], "no_data"): OPEN}
 
 
 def test_an_incident_that_is_over_is_a_tombstone() -> None:
@@ -200,7 +208,7 @@ def test_fields_that_a_snapshot_of_later_has_are_passed_over(name: str) -> None:
 
 def test_fields_that_an_incident_of_later_has_are_passed_over() -> None:
     record = StateRecord(b"incident/plant.pumps/3/new", with_later_fields("incident-open-v1.json"))
-    assert state.decode_incidents(ME, [record]) == {b"new": OPEN}
+    assert state.decode_incidents(ME, [record]) == {IncidentKey(b"new"): OPEN}
 
 
 def test_fields_that_time_of_later_has_are_passed_over() -> None:

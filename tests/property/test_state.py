@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from monitor import state
 from monitor.backends.abstract import StateRecord, TopicPartition
-from monitor.detector.incidents import Incident
+from monitor.detector.incidents import SCORE_RULE, Incident, IncidentKey
 from monitor.detector.spec import WindowSpec
 from monitor.detector.windowing import Sliding
 from monitor.detector.windows import Tails
@@ -96,9 +96,12 @@ def test_a_checkpoint_comes_back(series: list[bytes], length: int, channels: int
     same(back, tails)
 
 
+rules = st.just(SCORE_RULE) | st.text("abcdefghijklmnopqrstuvwxyz0123456789_", min_size=1, max_size=9)
+
+
 @given(
     st.dictionaries(
-        st.text(min_size=1, max_size=12).map(str.encode),
+        st.builds(IncidentKey, st.text(min_size=1, max_size=12).map(str.encode), rules),
         st.builds(
             Incident,
             over=st.integers(1, 9),
@@ -113,15 +116,16 @@ def test_a_checkpoint_comes_back(series: list[bytes], length: int, channels: int
         max_size=6,
     )
 )
-def test_incidents_come_back(incidents: dict[bytes, Incident]) -> None:
+def test_incidents_come_back(incidents: dict[IncidentKey, Incident]) -> None:
     records = []
-    for series, incident in incidents.items():
+    for key, incident in incidents.items():
         value = state.encode_incident(incident)
         assert value is not None
-        records.append(StateRecord(state.incident_key(ME, series), value))
-        records += [StateRecord(state.incident_key(other, series), b"not ours") for other in OTHERS]
+        records.append(StateRecord(state.incident_key(ME, *key), value))
+        records += [StateRecord(state.incident_key(other, *key), b"not ours") for other in OTHERS]
     records += encode([b"s"], make_tails(1, 6, 2, 0))
     assert state.decode_incidents(ME, records) == incidents
+    assert len({record.key for record in records}) == len(records)
 
 
 def test_a_series_at_rest_is_a_tombstone() -> None:
@@ -130,8 +134,26 @@ def test_a_series_at_rest_is_a_tombstone() -> None:
 
 
 def test_series_names_may_hold_slashes() -> None:
-    key = state.incident_key(ME, b"a/b/0/c")
-    assert state.decode_incidents(ME, [StateRecord(key, b'{"over":2}')]) == {b"a/b/0/c": Incident(over=2)}
+    for rule in (SCORE_RULE, "no_data"):
+        key = state.incident_key(ME, b"a/b/0/c", rule)
+        found = state.decode_incidents(ME, [StateRecord(key, b'{"over":2}')])
+        assert found == {IncidentKey(b"a/b/0/c", rule): Incident(over=2)}
+
+
+def test_keys_of_other_records_are_no_incidents() -> None:
+    """Nor are those of a rule that could not be: they are left alone, whoever wrote them."""
+    heads = (b"incidents", b"incident:", b"incident:no data", b"incident:\xff", b"incident:a:b", b"Incident", b"")
+    keys = [head + b"/ecg.ward-3/1/a" for head in heads]
+    keys += [
+        b"incident/ecg.ward-3/01/a",
+        b"incident/ecg.ward-3/" + b"9" * 5000 + b"/a",
+        b"incident/ecg.ward-3/1",
+        b"incident",
+    ]
+    records = [StateRecord(key, b'{"over":2}') for key in keys]
+    assert state.decode_incidents(ME, records) == {}
+    assert not state.knows(ME, records)
+    assert list(state.orphaned_incidents(ME.topic, 2, records)) == []
 
 
 @pytest.mark.parametrize(("count", "length"), [(40_000, 2), (3_000, 140), (100, 20_000), (3, 45_000), (1, 3)])

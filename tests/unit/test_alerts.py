@@ -22,7 +22,7 @@ from monitor.alerts import AlertWriter, Cause, Severity, rfc3339
 from monitor.backends.abstract import TopicPartition
 from monitor.detector import scores, spec, thresholds
 from monitor.detector.attribution import Attribution
-from monitor.detector.incidents import Incident, Status
+from monitor.detector.incidents import SCORE_RULE, Incident, Status
 from monitor.detector.thresholds import Quantiles
 from tests.helpers import make_artifact
 
@@ -51,6 +51,7 @@ def cause(**changes: Any) -> Cause:
         threshold=0.5,
         partition=TopicPartition("ecg", 2),
         series="bed-7",
+        rule=SCORE_RULE,
         start_us=START_US,
         end_us=START_US + 36_000,
         first_offset=100,

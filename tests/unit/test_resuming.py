@@ -14,7 +14,7 @@ from monitor.backends.abstract import NO_STATE, Position, Restored, StateRecord,
 from monitor.backends.kafka.position import decode_position, encode_position
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.daemon import Daemon
-from monitor.detector.incidents import Incident
+from monitor.detector.incidents import Incident, IncidentKey
 from monitor.errors import ConfigError, PartitionError
 from monitor.processor import Outputs, Processor
 from monitor.resuming import BeyondEnd, How, Resumed
@@ -313,7 +313,7 @@ def test_lost_offsets_bring_incidents_back_as_the_checkpoint_had_them() -> None:
         records = (*(record for record in STATE if record not in INCIDENTS), *newest)
         processor = make_processor(CONFIG, ARTIFACT)
         processor.assign(INPUT, Restored(None, records, 0, 2000, OLD, 4, False, history), 777)
-        assert processor._partitions[INPUT].restored == {b"a": msgspec.json.decode(opened, type=Incident)}
+        assert processor._partitions[INPUT].restored == {IncidentKey(b"a"): msgspec.json.decode(opened, type=Incident)}
         changed = [(name, value) for _, name, value in processor.take_outputs().state]
         assert changed == [(after[0], opened if after[0] == key else None)], "and so it is remembered"
 

@@ -27,6 +27,7 @@ class Tracker:
         self._timeout_s = stall_timeout_s
         self._partitions: dict[TopicPartition, Progress] = {}
         self._rounds: dict[TopicPartition, float] = {}  # passed over since it waits
+        self._handed_over: set[TopicPartition] = set()  # since a poll counted
         self._looked_s = 0.0  # up to when polls are accounted for
         self._stalled_at: dict[TopicPartition, tuple[int, int]] = {}  # -> (offset, how often in a row)
 
@@ -50,6 +51,7 @@ class Tracker:
             for partition in owned
         }
         self._rounds.clear()
+        self._handed_over.clear()
 
     def restored(self, partition: TopicPartition, committed: int | None, end: int, now: float) -> None:
         """The log said what is committed, and where the partition ends."""
@@ -77,21 +79,32 @@ class Tracker:
                 self._partitions[partition] = replace(known, paused=False)
                 self._wait(partition, known.waiting_s, now)
 
-    def polled(self, read: Iterable[tuple[TopicPartition, int]], now: float, *, steady: bool) -> None:
+    def polled(
+        self,
+        read: Iterable[tuple[TopicPartition, int]],
+        now: float,
+        *,
+        steady: bool,
+        more: bool = False,
+    ) -> None:
         """A poll returned these partitions with their next offsets.
 
         `steady`: the poll could have returned any partition, and nothing such as a rebalance kept it from that.
+        `more`: what was fetched is not all handed over, and nothing is fetched until it is, however many polls that
+        takes: all of them together count as one.
         """
         moved = {partition: offset for partition, offset in read if partition in self._partitions}
         for partition, offset in moved.items():
             self._moved(partition, offset, now, paused=self._partitions[partition].paused)
         passed = [each for each in self._rounds.keys() - moved.keys() if not self._partitions[each].paused]
-        if steady and passed:
+        self._handed_over |= moved.keys()
+        if steady and passed and not more:
             # A poll that found nothing for anybody counts by its time: how short it is, is up to the caller.
             empty = min(1.0, (now - self._looked_s) / self._timeout_s * ROUNDS)
-            share = len(moved) / (len(moved) + len(passed)) if moved else empty
+            share = len(self._handed_over) / len(self._handed_over.union(passed)) if self._handed_over else empty
             for partition in passed:
                 self._rounds[partition] += share
+            self._handed_over.clear()
         self._looked_s = now
 
     def committed(self, partition: TopicPartition, offset: int, now: float) -> None:

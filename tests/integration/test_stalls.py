@@ -6,12 +6,14 @@ import random
 import time
 import uuid
 from collections.abc import Iterator
+from itertools import groupby
 
 import pytest
 from kafka.errors import KafkaTimeoutError
 
 from monitor.backends.abstract import AbortedError, Commit, TopicPartition
 from monitor.backends.kafka import FeedProducer, KafkaBackend, create_topic
+from monitor.backends.progress import ROUNDS
 from monitor.config import Config
 from tests.contract.turns import Turns
 
@@ -34,7 +36,13 @@ def topic(kafka_bootstrap: str) -> str:
 
 
 @pytest.fixture
-def turns(kafka_bootstrap: str, topic: str) -> Iterator[Turns]:
+def limits() -> dict[str, int]:
+    """What a test sets otherwise than it is by default."""
+    return {}
+
+
+@pytest.fixture
+def turns(kafka_bootstrap: str, topic: str, limits: dict[str, int]) -> Iterator[Turns]:
     group = f"{topic}.{uuid.uuid4().hex[:8]}"
     backend = KafkaBackend(
         Config.model_validate(
@@ -43,6 +51,7 @@ def turns(kafka_bootstrap: str, topic: str) -> Iterator[Turns]:
                 "kafka": {"bootstrap_servers": [kafka_bootstrap], "group_id": group},
                 "input": {"topics": [topic], "start": "earliest"},
                 "output": {"alerts": f"{group}.alerts", "dead_letters": f"{group}.dead"},
+                "limits": limits,
             }
         )
     )
@@ -89,3 +98,18 @@ def test_aborts_with_a_backlog_leave_no_partition_unread(turns: Turns, topic: st
         for partition, rows in turns.rows.items():
             offsets = [row[0] for row in rows]
             assert offsets == list(range(len(offsets))), f"{partition}: skipped or read twice after {round_} aborts"
+
+
+@pytest.mark.parametrize("limits", [{"stall_timeout_ms": 1_000}])
+def test_a_response_that_takes_many_polls_is_no_stall_of_the_others(turns: Turns, topic: str) -> None:
+    """The client hands over one partition's response to its end before it looks at the next one's."""
+    everything = {TopicPartition(topic, number) for number in range(PARTITIONS)}
+    turns.until(lambda: turns.owned == everything, max_records=1)
+    before, deadline = len(turns.columns), time.monotonic() + 30.0
+    while {partition for partition in everything if len(turns.rows[partition]) < 1_000}:
+        assert time.monotonic() < deadline
+        turns.turn(0.02, 300)
+        time.sleep(0.02)
+    read = [columns.partition for columns in turns.columns[before:]]
+    longest = max(len(list(each)) for _, each in groupby(read))
+    assert longest > ROUNDS, "the responses were too short to show anything"

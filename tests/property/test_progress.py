@@ -26,12 +26,18 @@ class Log:
             self.tracker.restored(partition, 0, 0, self.now)
             self.tracker.begun(partition, 0, self.now)
 
-    def poll(self, *partitions: TopicPartition, seconds: float = 0.1, steady: bool = True) -> list[TopicPartition]:
+    def poll(
+        self,
+        *partitions: TopicPartition,
+        seconds: float = 0.1,
+        steady: bool = True,
+        more: bool = False,
+    ) -> list[TopicPartition]:
         """One poll that brings these partitions to their ends, and what is stalled then."""
         self.now += seconds
         moved = [(one, self.ends[one]) for one in partitions if self.read[one] < self.ends[one]]
         self.read |= dict(moved)
-        self.tracker.polled(moved, self.now, steady=steady)
+        self.tracker.polled(moved, self.now, steady=steady, more=more)
         if self.now - self.asked_s >= INTERVAL_S:
             self.asked_s = self.now
             for partition, end in self.ends.items():
@@ -142,6 +148,31 @@ def test_a_fair_turn_is_no_stall_however_slow(partitions: int, seconds: float, c
         for partition in log.ends:
             log.ends = {each: end + 3 for each, end in log.ends.items()}
             assert log.poll(partition, seconds=seconds) == []
+
+
+@given(st.integers(2, 8), st.integers(1, 40), st.floats(0.05, 2.0))
+def test_responses_that_take_many_polls_are_no_stall_of_the_others(partitions: int, polls: int, seconds: float) -> None:
+    """One partition after another is handed over in many polls, and what was, is fetched anew only after the last."""
+    log = Log(partitions)
+    for _ in range(4):
+        for left, partition in enumerate(log.ends, 1 - partitions):
+            for poll in range(polls):
+                log.ends = {each: end + 3 for each, end in log.ends.items()}
+                assert log.poll(partition, seconds=seconds, more=left < 0 or poll > 0) == []
+
+
+@given(st.integers(2, 8), st.integers(1, 40))
+def test_responses_that_take_many_polls_hide_no_stall(partitions: int, polls: int) -> None:
+    log = Log(partitions)
+    stuck, *others = log.ends
+    rounds, stalled = 0, list[TopicPartition]()
+    while not stalled:
+        for poll in range(polls * len(others)):
+            log.ends = {each: end + 3 for each, end in log.ends.items()}
+            stalled = stalled or log.poll(others[poll // polls], more=poll < polls * len(others) - 1)
+        rounds += 1
+        assert rounds <= 2 * ROUNDS + 1 or log.now - 1_000.0 < TIMEOUT_S + 3 * INTERVAL_S + 0.1 * polls * partitions
+    assert stalled == [stuck]
 
 
 @given(st.integers(1, 400))

@@ -158,7 +158,7 @@ class KafkaBackend:
             self._sentinel.watch(self._member.owned)
         now = time.monotonic()
         read = [(found.partition, found.next_offset) for found in columns]
-        self._tracker.polled(read, now, steady=self._member.steady())
+        self._tracker.polled(read, now, steady=self._member.steady(), more=self._member.has_more())
         for partition, (end, asked_s) in self._sentinel.take().items():
             self._tracker.answered(partition, end, asked_s)
         if stalled := self._tracker.stalled(now):

@@ -256,6 +256,14 @@ class Member:
         if taken is not None and taken.topic_partition == asked:
             fetcher._next_partition_records = None
 
+    def has_more(self) -> bool:
+        """Whether whole responses wait to be handed over. Never blocks.
+
+        The client hands over one partition's response to its end, in as many polls as that takes, before it looks at
+        the next one's, and asks for no partition while there is a next one (consumer/fetcher.py, fetch_records).
+        """
+        return bool(self._consumer._fetcher._completed_fetches)
+
     @property
     def owned(self) -> frozenset[TopicPartition]:
         """What the caller knows to be ours."""

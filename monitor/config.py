@@ -141,10 +141,9 @@ class Input(Section):
         "latest",
         description="Where a group that never was here begins: latest, earliest, or an RFC 3339 time.",
     )
-    beyond_end: Literal["hold", "stop", "end", "beginning"] = Field(
-        "hold",
-        description="Where a log ends before the group's offset. hold: leave that partition alone, not ready, and tell "
-        "once a minute, while the others go on; stop: end; or go on at its end or beginning.",
+    beyond_end: Literal["stop", "end", "beginning"] = Field(
+        "stop",
+        description="Where a log ends before the group's offset: stop, loudly; or go on at its end or beginning.",
     )
     max_record_bytes: int = Field(1_048_576, ge=1, description="A larger record goes to the dead letters.")
     max_batch_bytes: int = Field(

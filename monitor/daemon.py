@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 
@@ -34,7 +34,7 @@ from monitor.config import Config, start_timestamp_ms
 from monitor.detector.scoring import Scorer
 from monitor.errors import BackendError, PartitionError
 from monitor.health import STUCK_S
-from monitor.holds import Hold
+from monitor.holds import Hold, Holds
 from monitor.processor import Outputs, Processor
 from monitor.resuming import How, Resumed
 from monitor.telemetry import Telemetry, Vitals
@@ -104,9 +104,7 @@ class Daemon:
         self._wait = wait or self._stop.wait
         self._arriving: deque[TopicPartition] = deque()  # ours, to be restored
         self._paused: set[TopicPartition] = set()
-        self._not_taken: dict[TopicPartition, Hold] = {}  # ours, but they can't be taken over
-        self._held: set[TopicPartition] = set()  # they among them
-        self._saying = holds.Saying()
+        self._holds = Holds()
         self._checkpoints = CheckpointSchedule(config.limits.checkpoint_interval_ms / 1000)
         self._doubt: AbortedError | None = None
         self._told_damage = damage.Telling()
@@ -194,38 +192,41 @@ class Daemon:
             more = [partition for partition in self._processor.partitions if partition not in self._paused]
             self._backend.pause(more)
             self._paused.update(more)
-        elif self._paused - self._held:
-            self._backend.resume(sorted(self._paused - self._held))
-            self._paused.intersection_update(self._held)
+        elif more := sorted(each for each in self._paused if not self._holds.standing(each)):
+            self._backend.resume(more)
+            self._paused.difference_update(more)
 
     def _hold(self) -> None:
         """Leaves partitions alone that somebody must see to, says so, and is not ready; see `holds`."""
         if self._processor.stopped is not None:
             return  # the daemon ends, and says why
-        halts, withheld = self._processor.held, self._processor.withheld
-        found = {name: holds.explained(name, halt, self._config) for name, halt in halts.items()}
-        for partition in halts.keys() - self._held:
-            self._backend.pause([partition])
-            self._paused.add(partition)
-            self._workload.leave(partition)
-        found |= self._not_taken
-        self._held, self._vitals.held = set(found), len(found)
+        for partition, halt in self._processor.held.items():
+            if not self._holds.standing(partition):
+                self._backend.pause([partition])
+                self._paused.add(partition)
+                self._workload.leave(partition)
+            self._holds.put(partition, holds.explained(partition, halt, self._config))
+        if tried := self._holds.tried & set(self._processor.partitions):
+            progress = self._backend.progress()
+            self._holds.end({partition: progress[partition] for partition in tried})
+        self._vitals.held = len(self._holds.found)
         self._vitals.health.holds.pop("held", None)
-        reasons = {name: f"not committed: {why}" for name, why in withheld.items()}
-        reasons |= {name: f"held: {hold.reason}" for name, hold in found.items()}
+        reasons = {name: f"not committed: {why}" for name, why in self._processor.withheld.items()}
+        reasons |= {name: f"held: {hold.reason}" for name, hold in self._holds.found.items()}
         if reasons:
             self._vitals.health.holds["held"] = holds.not_ready(reasons)
-        self._say_held(self._saying.due(found, self._clock()))
+        self._say_held()
 
-    def _say_held(self, due: Sequence[holds.Due]) -> None:
-        """Says what is held; and where that is not new, tries again what may have been put right meanwhile."""
-        for partition, hold, _ in due[: holds.MOST_LINES]:
+    def _say_held(self) -> None:
+        """Says what is held, and tries again what may have been put right meanwhile."""
+        named, again = self._holds.due(self._clock())
+        for partition in named:
+            hold = self._holds.found[partition]
             text = "Partition held; the others go on."
-            log.error(text, partition=str(partition), reason=hold.reason, remedy=hold.remedy, held=len(self._held))
-        for partition, hold, first in due:
-            if hold.again and not first:
-                self._forget(partition)
-                self._arriving.append(partition)
+            log.error(text, partition=str(partition), reason=hold.reason, remedy=hold.remedy, held=self._vitals.held)
+        for partition in again:
+            self._drop(partition)
+            self._arriving.append(partition)
 
     def _apply(self, poll: Poll) -> None:
         for event in poll.events:
@@ -243,7 +244,7 @@ class Daemon:
             try:
                 self._take_over(partition)
             except PartitionError as error:
-                self._not_taken[partition] = Hold(error.reason, error.remedy, error.again)
+                self._holds.put(partition, Hold(error.reason, error.remedy))
             self._arriving.popleft()
             if self._again and not self._arriving:
                 log.info("Restored after a commit in doubt.", partitions=len(self._again))
@@ -252,19 +253,18 @@ class Daemon:
                 break
 
     def _take_over(self, partition: TopicPartition) -> None:
-        if partition in self._not_taken and not self._not_taken[partition].again:
-            return
         started = self._clock()
         restored = self._backend.restore(partition)
         start = self._start_offset(partition, restored)
         resumed = self._processor.assign(partition, restored, start)
-        self._not_taken.pop(partition, None)
+        retry = self._holds.had(partition) and not resumed.irregular
+        self._vitals.resumed[resumed.how.value] += not retry
         self._say_how(partition, resumed, restored)
         # Committed at once where it begins elsewhere than at the last commit, so that a crash now does not.
         self._checkpoints.begin(partition, self._clock(), at_once=resumed.irregular)
         self._backend.begin(partition, resumed.begin)
-        # After a commit in doubt it was ours before: one line says it of all.
-        (log.debug if partition in self._again else log.info)(
+        # After a commit in doubt it was ours before: one line says it of all. One that is held is named as such.
+        (log.debug if retry or partition in self._again else log.info)(
             "Partition assigned.",
             partition=str(partition),
             offset=resumed.live_from,
@@ -273,7 +273,6 @@ class Daemon:
         )
 
     def _say_how(self, partition: TopicPartition, resumed: Resumed, restored: Restored) -> None:
-        self._vitals.resumed[resumed.how.value] += 1
         place = {"partition": str(partition), "offset": resumed.live_from}
         if resumed.how in SAID:
             log.error(SAID[resumed.how], **place, beginning=restored.beginning, end=restored.end)
@@ -309,13 +308,17 @@ class Daemon:
         return restored.end if moment is None else self._backend.offset_at(partition, moment)
 
     def _forget(self, partition: TopicPartition) -> None:
+        """It is no longer ours."""
+        self._drop(partition)
+        self._holds.remove(partition)
+        if partition in self._arriving:
+            self._arriving.remove(partition)
+
+    def _drop(self, partition: TopicPartition) -> None:
+        """Throws its state away."""
         self._processor.revoke(partition)
         self._workload.drop(partition)
         self._paused.discard(partition)
-        self._held.discard(partition)
-        self._not_taken.pop(partition, None)
-        if partition in self._arriving:
-            self._arriving.remove(partition)
         self._checkpoints.forget(partition)
 
     def _work(self) -> None:
@@ -350,7 +353,7 @@ class Daemon:
     def caught_up(self) -> bool:
         """Everything that the log holds, as last heard, is decided."""
         lag = self._backend.lag()
-        return not self._workload.busy and not any(lag[partition] for partition in lag if partition not in self._held)
+        return not self._workload.busy and not any(lag[each] for each in lag if not self._holds.standing(each))
 
     def _commit(self, checkpoints: set[TopicPartition]) -> None:
         started = self._clock()
@@ -403,11 +406,12 @@ class Daemon:
             log.warning("Commit in doubt, restoring.", reason=str(error), cause=repr(error.__cause__))
         self._workload.clear()
         for partition in list(self._processor.partitions):
-            self._forget(partition)
+            self._drop(partition)
         self._paused.clear()
         self._wait(self._pause_s())
         self._arriving = deque(sorted(self._backend.recover()))
         self._again = set(self._arriving)
+        self._holds.keep(self._again)
         self._doubt = None
 
     def _pause_s(self) -> float:

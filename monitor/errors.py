@@ -67,16 +67,12 @@ class BackendError(TelltaleError):
 
 
 class PartitionError(ConfigError):
-    """One partition can't be taken over until somebody acts; the others can.
+    """One partition can't be taken over until somebody acts; the others can. Trying again is right."""
 
-    `again`: trying again is right, whatever has happened meanwhile.
-    """
-
-    def __init__(self, reason: str, remedy: str, *, again: bool = True) -> None:
+    def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(f"{reason}; {remedy}")
         self.reason = reason
         self.remedy = remedy
-        self.again = again
 
 
 class FencedError(ConfigError):

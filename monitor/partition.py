@@ -178,8 +178,7 @@ class PartitionState:
         """A partition's state as far as the log remembers it and it can be followed; `resuming` says where it goes on.
 
         Raises:
-            PartitionError: the log ends before the group's position, and `input.beyond_end` says to hold.
-            ConfigError: the same, and it says to stop.
+            ConfigError: the log ends before the group's position, and `input.beyond_end` says to stop.
         """
         mark = state.newest_mark(name, restored.state)
         known = state.knows(name, restored.state)

@@ -193,8 +193,7 @@ class Processor:
         """Takes a partition over as `restored` remembers it; `start` is where to begin if it remembers nothing.
 
         Raises:
-            PartitionError: the log ends before the group's position, and `input.beyond_end` says to hold.
-            ConfigError: the same, and it says to stop.
+            ConfigError: the log ends before the group's position, and `input.beyond_end` says to stop.
         """
         made, resumed = PartitionState.resume(
             partition, restored, start, self._manifest, self._rules, self.thresholds.of_series

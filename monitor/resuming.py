@@ -4,7 +4,7 @@ Rules of this file: pure. `input.start` counts only where the group never was; w
 an offset means nothing in a topic that has been made again.
 
     position of the group      below the log's beginning -> go on there, what was deleted is lost
-                               beyond its end            -> held, or as input.beyond_end says
+                               beyond its end            -> as input.beyond_end says
                                of another topic id       -> from the beginning of the new topic
     none, but state of ours    -> from the offset that the state stands for, by the same rules
     none, the partition added  -> from its beginning: nobody chose to skip what it holds
@@ -18,10 +18,10 @@ from enum import StrEnum
 from typing import Literal
 
 from monitor.backends.abstract import NO_STATE, Position, Restored, TopicPartition
-from monitor.errors import ConfigError, PartitionError
+from monitor.errors import ConfigError
 from monitor.state import Mark
 
-BeyondEnd = Literal["hold", "stop", "end", "beginning"]
+BeyondEnd = Literal["stop", "end", "beginning"]
 
 
 class How(StrEnum):
@@ -80,8 +80,7 @@ def find(
         state: whether there is anything of this partition in the state topic.
 
     Raises:
-        PartitionError: the log ends before the position, and `beyond_end` says to hold.
-        ConfigError: the same, and it says to stop.
+        ConfigError: the log ends before the position, and `beyond_end` says to stop.
     """
     position = restored.position
     if _other_topic(restored, mark):
@@ -122,15 +121,12 @@ def _follow(name: TopicPartition, restored: Restored, position: Position, how: H
         cold = f"input from offset {offset} was deleted before it was read ({there} there)"
         return Point(Resumed(begin=at, live_from=at, how=how, lost=lost, cold=cold))
     if offset > restored.end:
-        if beyond_end in ("hold", "stop"):
-            missing = PartitionError(
+        if beyond_end == "stop":
+            raise ConfigError(
                 f"{name}: the group goes on at offset {offset}, but the log ends at {restored.end}: it was truncated, "
-                "or the topic was made again",
-                'set input.beyond_end = "beginning" to read what is there from its beginning (decided records are '
-                'decided again), or "end" to skip it, and start again',
-                again=False,  # once the log has grown beyond the offset, nobody would hear of what is skipped
+                'or the topic was made again; set input.beyond_end = "beginning" to read what is there from its '
+                'beginning (decided records are decided again), or "end" to skip it, and start again'
             )
-            raise missing if beyond_end == "hold" else ConfigError(str(missing))
         at = restored.end if beyond_end == "end" else restored.beginning
         cold = f"the log ends before offset {offset} ({there} there)"
         return Point(Resumed(begin=at, live_from=at, how=How.BEYOND_END, cold=cold))

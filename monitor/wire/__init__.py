@@ -47,7 +47,7 @@ class InputRules:
     max_samples_per_record: int = 10_000
     max_series: int = 20_000
     series_ttl: int = 0
-    beyond_end: Literal["hold", "stop", "end", "beginning"] = "hold"
+    beyond_end: Literal["stop", "end", "beginning"] = "stop"
     max_refused_ratio: float = 1.0
     max_future_ms: int = 3_600_000
 

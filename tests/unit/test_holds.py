@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config import Config
 from monitor.daemon import Daemon
 from monitor.errors import ConfigError, DamagedError
-from monitor.holds import EVERY_S, MOST_LINES, NAMED, explained, not_ready
+from monitor.holds import EVERY_S, MOST_LINES, NAMED, Hold, Holds, explained, not_ready
 from monitor.partition import Halt
 from monitor.telemetry import Telemetry, Vitals
 from tests.helpers import make_artifact, make_config
@@ -190,7 +191,40 @@ def test_a_partition_without_a_place_for_its_state_is_held_on_each_member(lines:
     assert sum(member.vitals.held for member in [*members, third]) == 0
 
 
-def test_a_log_that_ends_before_the_groups_offset_holds_its_partition(lines: Lines) -> None:
+@pytest.mark.parametrize("damaged", [True, False], ids=["damaged", "state topic too narrow"])
+def test_what_is_held_goes_with_the_partition_where_a_rebalance_shows_as_an_abort(damaged: bool) -> None:
+    """Events that no poll returned are applied by recover(): nobody else says that the partition is gone."""
+    state = dict.fromkeys(("telltale.alerts", "telltale.deadletters", "telltale.state"), 4 if damaged else 3)
+    log = LocalLog({TOPIC: 3} | state)
+    narrow = {"output": {"create_topics": False}}
+    one = Machine(log, service={"instance": "one"}, **narrow)
+    for partition in range(3):
+        feed(log, partition, 20)
+    one.turns()
+    log.add_partitions(TOPIC, 4)
+    if damaged:
+        log.append_damaged(TOPIC, 3, 5)
+    one.turns()
+    assert list(one.daemon._holds.found) == [TopicPartition(TOPIC, 3)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(one.daemon, "_commit_if_due", lambda: None)
+        feed(log, 0, 20)
+        one.turns(1)
+    two = Machine(log, service={"instance": "two"}, **narrow)
+    for member in [one, two] * 12:
+        member.turns(1)
+    assert one.vitals.aborts == 1
+    assert TopicPartition(TOPIC, 3) in two.backend.owned
+    assert (one.vitals.held, one.why, two.vitals.held) == (0, "", 1)
+    log.add_partitions("telltale.state", 4)
+    for member in [one, two]:
+        member.now_s += EVERY_S
+    for member in [one, two] * 12:
+        member.turns(1)
+    assert (one.vitals.held, two.vitals.held) == (0, int(damaged))
+
+
+def test_a_log_that_ends_before_the_groups_offset_ends_the_daemon_however_often_it_starts() -> None:
     log = LocalLog({TOPIC: 2})
     for partition in range(2):
         feed(log, partition, 20)
@@ -200,22 +234,55 @@ def test_a_log_that_ends_before_the_groups_offset_holds_its_partition(lines: Lin
     kept = log.at(FIRST)
     for column in (kept.timestamps_ms, kept.keys, kept.values, kept.headers):
         del column[12:]
-    feed(log, 1, 20)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"offset 20, but the log ends at 12: .*input\.beyond_end = "):
+            Machine(log).turns()
+    assert committed(log) == {0: 20, 1: 20}
+
+
+def test_trying_again_is_not_seen_from_outside(lines: Lines) -> None:
+    log = damaged_log()
     one = Machine(log)
     one.turns()
-    assert committed(log) == {0: 20, 1: 40}
-    assert "telltale.input-0: the group goes on at offset 20, but the log ends at 12: it was truncated" in one.why
-    feed(log, 0, 20)  # now the offset is there again, but not those before it
+    held, resumed = set(), Counter(one.vitals.resumed)
+    before = list(lines)
+    for _ in range(3):
+        one.now_s += EVERY_S
+        for _ in range(12):
+            one.turns(1)
+            held.add(one.vitals.held)
+    assert held == {1}
+    assert (one.vitals.resumed, len(held_lines(lines))) == (resumed, 4)
+    assert {line["event"] for line in lines[len(before) :] if line["log_level"] != "debug"} == {before[-1]["event"]}
+
+
+def test_where_nothing_is_behind_a_batch_that_was_made_whole_the_partition_is_free() -> None:
+    log = damaged_log()
+    one = Machine(log)
+    one.turns()
+    kept = log.at(FIRST)
+    kept.damaged.clear()
+    for column in (kept.timestamps_ms, kept.keys, kept.values, kept.headers):
+        del column[20:]
     one.now_s += EVERY_S
-    log.fail_next_commit("before")
-    feed(log, 1, 20)
-    one.turns(20)
-    assert (committed(log), one.vitals.held, len(held_lines(lines))) == ({0: 20, 1: 60}, 1, 2)
-    kept.values[12:] = []
-    for column in (kept.timestamps_ms, kept.keys, kept.headers):
-        del column[12:]
-    with pytest.raises(ConfigError, match=r"input\.beyond_end = "):
-        Machine(log, input={"beyond_end": "stop"}).turns()
+    one.turns()
+    assert (one.vitals.held, one.why) == (0, "")
+
+
+def test_a_hold_that_comes_again_is_named_at_once_and_not_tried_at_once() -> None:
+    table, hold = Holds(), Hold("why", "what to do", 5)
+    table.put(FIRST, hold)
+    assert table.due(0.0) == ([FIRST], [])
+    assert table.due(1.0) == ([], [])
+    table.remove(FIRST)
+    assert table.due(2.0) == ([], [])
+    table.put(FIRST, hold)
+    assert table.due(3.0) == ([FIRST], []), "within the minute"
+    table.remove(FIRST)
+    table.due(4.0)
+    table.put(FIRST, hold)
+    assert table.due(9_000.0) == ([FIRST], []), "hours later"
+    assert table.due(9_000.0 + EVERY_S) == ([FIRST], [FIRST])
 
 
 def test_what_is_said_of_refused_records_names_what_is_committed() -> None:
@@ -254,11 +321,13 @@ def test_many_held_partitions_make_few_lines(lines: Lines) -> None:
         feed(log, partition, 20, b"junk")
     one = Machine(log)
     one.turns(30)
-    one.now_s += EVERY_S
     before = len(held_lines(lines))
-    one.turns()
-    assert one.vitals.held == count
-    assert len(held_lines(lines)) - before == MOST_LINES
+    for minute in range(1, 4):
+        one.now_s += EVERY_S
+        one.turns()
+        assert one.vitals.held == count
+        assert len(held_lines(lines)) - before == minute * MOST_LINES
     assert held_lines(lines)[-1]["held"] == count
+    assert len({line["partition"] for line in held_lines(lines)[before:]}) == count, "each in its turn"
     assert one.why.endswith(f"and {count - NAMED} more")
     assert not_ready({FIRST: "held: x"}) == "telltale.input-0 is held: x"

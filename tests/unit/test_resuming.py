@@ -15,7 +15,7 @@ from monitor.backends.kafka.position import decode_position, encode_position
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.daemon import Daemon
 from monitor.detector.incidents import Incident, IncidentKey
-from monitor.errors import ConfigError, PartitionError
+from monitor.errors import ConfigError
 from monitor.processor import Outputs, Processor
 from monitor.resuming import BeyondEnd, How, Resumed
 from monitor.telemetry import Telemetry, Vitals
@@ -161,10 +161,6 @@ def test_beyond_the_end_stops_loudly() -> None:
         take_over(Position(600, 550, 0, OLD, 4), (0, 500))
     with pytest.raises(ConfigError, match="offset 9, but the log ends at 5"):
         take_over(None, (0, 5), topic_id="")
-    with pytest.raises(PartitionError) as caught:
-        take_over(Position(600, 550, 0, OLD, 4), (0, 500), beyond_end="hold")
-    assert "offset 600, but the log ends at 500" in caught.value.reason
-    assert 'input.beyond_end = "beginning"' in caught.value.remedy
 
 
 @pytest.mark.parametrize(("option", "at"), [("end", 500), ("beginning", 20)])

@@ -160,8 +160,8 @@ class Daemon:
     def turn(self) -> None:
         """Polls, decides, and commits if it is time to."""
         try:
-            if self._doubt is not None:
-                self._recover(self._doubt)
+            if self._doubt is not None and not self._recover(self._doubt):
+                return
             self._hold_back()
             started, limits = self._clock(), self._config.limits
             most = self._workload.most_records(limits.max_poll_records, limits.max_buffer_bytes)
@@ -387,8 +387,8 @@ class Daemon:
         }
         return Commit([*told, *refused, *changed], outputs.positions, checkpoints)
 
-    def _recover(self, error: AbortedError) -> None:
-        """Throws away everything that is not certain, and starts again from what was committed."""
+    def _recover(self, error: AbortedError) -> bool:
+        """Throws away everything that is not certain, and starts again from what was committed; False: told to stop."""
         self._vitals.aborts += 1
         # While no broker answers nothing can be committed, and no restart helps: that is waited for, not counted.
         silent, was_silent = not self._vitals.health.connected(time.monotonic()), self._silent
@@ -396,8 +396,8 @@ class Daemon:
         self._failures += not silent
         if self._failures > MOST_FAILURES:
             raise BackendError(
-                f"{MOST_FAILURES} commits in a row could not be made, the last one: {error}; look at the brokers' "
-                "health, then start again"
+                f"{MOST_FAILURES} attempts in a row failed, the last one: {error}; look at the brokers' health, then "
+                "start again"
             ) from error
         if isinstance(error, StalledError):
             self._vitals.stalls += 1
@@ -409,10 +409,13 @@ class Daemon:
             self._drop(partition)
         self._paused.clear()
         self._wait(self._pause_s())
+        if self._stop.is_set():
+            return False  # in doubt: a successor decides that again
         self._arriving = deque(sorted(self._backend.recover()))
         self._again = set(self._arriving)
         self._holds.keep(self._again)
         self._doubt = None
+        return True
 
     def _pause_s(self) -> float:
         """Before the next recovery; by chance, so that members that failed together don't come back together."""

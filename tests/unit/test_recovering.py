@@ -11,7 +11,7 @@ import pytest
 from monitor.assembly import make_processor
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.daemon import FIRST_PAUSE_S, LONGEST_PAUSE_S, MOST_FAILURES, Daemon
-from monitor.errors import BackendError
+from monitor.errors import EXIT_TEMPFAIL, BackendError
 from monitor.telemetry import Telemetry, Vitals
 from tests.helpers import make_artifact, make_config
 
@@ -33,7 +33,7 @@ def daemon_with(failures: int, wait: Callable[[float], object] | None = None) ->
 def test_each_pause_is_longer_than_the_one_before() -> None:
     waited: list[float] = []
     daemon, _ = daemon_with(MOST_FAILURES + 1, waited.append)
-    with pytest.raises(BackendError, match="commits in a row"):
+    with pytest.raises(BackendError, match="attempts in a row"):
         daemon.run()
     assert len(waited) == MOST_FAILURES
     assert FIRST_PAUSE_S / 2 <= waited[0] <= FIRST_PAUSE_S
@@ -51,11 +51,16 @@ def test_a_commit_that_succeeds_makes_the_next_pause_short_again() -> None:
 
 
 def test_a_signal_ends_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No recovery follows it: that may take 20 s, and what was decided is decided again, as the exit code says."""
     monkeypatch.setattr("monitor.daemon.FIRST_PAUSE_S", 60.0)
     monkeypatch.setattr("monitor.daemon.LONGEST_PAUSE_S", 60.0)
+    recovered: list[None] = []
+    monkeypatch.setattr(LocalBackend, "recover", lambda _self: recovered.append(None))
     daemon, vitals = daemon_with(1)
     threading.Timer(0.3, daemon.stop).start()
     started = time.monotonic()
-    daemon.run()
+    with pytest.raises(BackendError, match="stopped without its last commit") as caught:
+        daemon.run()
     assert vitals.aborts == 1, "it was in a pause when the signal came"
     assert time.monotonic() - started < 5
+    assert (recovered, caught.value.exit_code) == ([], EXIT_TEMPFAIL)

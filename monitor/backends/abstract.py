@@ -289,7 +289,8 @@ class Backend(Protocol):
         """Reads back what was committed for `partition`. Waits for a predecessor's open transaction to end.
 
         Raises:
-            PartitionError: its state has no place in the state topic, and gets none from us.
+            PartitionError: its state has no place in the state topic and gets none from us, or nobody can be asked
+                about it.
         """
 
     def begin(self, partition: TopicPartition, offset: int) -> None:

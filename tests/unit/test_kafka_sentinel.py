@@ -99,12 +99,14 @@ def test_a_partition_without_a_leader_is_said_and_hides_nothing_of_others(
     brokers.leaders["telltale.input"][1] = -1
     brokers.rounds(ROUND_S, answering=True)
     assert brokers.sentinel.take().keys() == {ONE}
+    assert brokers.sentinel.leaderless == {TWO}
     assert brokers.sentinel.troubles() == [], "an election may be under way"
     brokers.rounds(30, answering=True)
     assert brokers.sentinel.troubles() == ["1 of our partitions have no leader: telltale.input-1"]
     brokers.leaders["telltale.input"][1] = 1
     brokers.rounds(30, answering=True)
     assert brokers.sentinel.troubles() == []
+    assert not brokers.sentinel.leaderless
     assert [record.message for record in caplog.records] == ["Input can't be read.", "Input can be read again."]
 
 

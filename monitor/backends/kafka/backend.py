@@ -38,7 +38,7 @@ from monitor.backends.kafka import settings
 from monitor.backends.kafka.clocks import BrokerClock, wall_ms
 from monitor.backends.kafka.connecting import check_access, connect, for_now, probe
 from monitor.backends.kafka.consumer import Member
-from monitor.backends.kafka.faults import explain
+from monitor.backends.kafka.faults import explain, no_leader
 from monitor.backends.kafka.fences import Fences, elapsed_s
 from monitor.backends.kafka.position import decode_position
 from monitor.backends.kafka.producer import Transactions
@@ -92,6 +92,7 @@ class KafkaBackend:
         self._sentinel = Sentinel(config)
         self._tracker = Tracker(config.limits.stall_timeout_ms / 1000)
         self._renew = False  # the next recovery reads with a new client
+        self._leaderless: frozenset[TopicPartition] = frozenset()  # an election was waited for
         self._admin: Any = None
         self._state: StateReader | None = None
         # The membership under which the records since the last commit were polled. None: there are none.
@@ -203,6 +204,11 @@ class KafkaBackend:
         """Reads position and state back, and widens the state topic if it has to be.
 
         Blocks while a predecessor's transaction is open, up to its timeout; a dead one's is ended after some seconds.
+
+        Raises:
+            PartitionError: the state topic has no such partition, or the input partition has no leader that answers.
+            AbortedError: the log could not be read.
+            ConfigError: the state topic does not hold what was committed.
         """
         topic = self._topic(partition)
         if partition.partition >= topic.partitions:
@@ -242,10 +248,21 @@ class KafkaBackend:
             raise explain(error, "restore", self._config) from error
 
     def _bounds(self, partition: TopicPartition, position: Position | None) -> tuple[int, int]:
-        """The log's bounds; one that ends before `position` is asked again: a new leader may know less for a moment."""
+        """The log's bounds; one that ends before `position` is asked again: a new leader may know less for a moment.
+
+        An election is waited for once, for all that have no leader: the turns of the others wait meanwhile.
+        """
+        if partition in self._leaderless & self._sentinel.leaderless:
+            raise no_leader(partition, self._config.kafka)
         deadline = time.monotonic() + _CATCH_UP_S
         while True:
-            beginning, end = self._member.bounds(partition)
+            try:
+                beginning, end = self._member.bounds(partition)
+            except AbortedError as error:
+                if not isinstance(error.__cause__, KafkaTimeoutError):
+                    raise
+                self._leaderless = self._sentinel.leaderless | {partition}
+                raise no_leader(partition, self._config.kafka) from error
             if position is None or position.offset <= end or time.monotonic() > deadline:
                 return beginning, end
             time.sleep(0.2)

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 from kafka import errors
 
-from monitor.backends.abstract import AbortedError
+from monitor.backends.abstract import AbortedError, TopicPartition
 from monitor.config import Config, Kafka
-from monitor.errors import BackendError, ConfigError, FencedError, TelltaleError
+from monitor.errors import BackendError, ConfigError, FencedError, PartitionError, TelltaleError
 
 # kafka-python wraps TLS failures into connection errors; only their text is left.
 _CERTIFICATE = ("CERTIFICATE_VERIFY_FAILED", "Hostname mismatch", "certificate verify failed")
@@ -43,6 +43,15 @@ def fenced(config: Config) -> FencedError:
         f"another daemon runs as service.instance {config.service.identity!r} in group {config.kafka.group_id!r} and "
         "has taken over; this one stops, since going on would make the two throw each other out; give each daemon its "
         "own service.instance"
+    )
+
+
+def no_leader(partition: TopicPartition, kafka: Kafka) -> PartitionError:
+    """An input partition that nobody can be asked about, while the others go on."""
+    return PartitionError(
+        f"{partition} has no leader, or one that does not answer",
+        "start the broker that led it, or another that holds a replica in sync; all such partitions are listed by "
+        f"kafka-topics.sh --bootstrap-server {','.join(kafka.bootstrap_servers)} --describe --unavailable-partitions",
     )
 
 

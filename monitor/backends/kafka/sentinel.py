@@ -76,6 +76,7 @@ class Sentinel:
         self._reason = ""
         self._troubles = _Troubles(self._silence_s)
         self._refused_since_s: float | None = None
+        self.leaderless: frozenset[TopicPartition] = frozenset()  # of those that are watched, at the last look
         self.answered_s: float | None = None
         self.refused: ConfigError | None = None  # why no broker lets us in any more
 
@@ -173,6 +174,7 @@ class Sentinel:
             if not cluster.partitions_for_topic(topic)
         }
         without = [each for each in sorted(self._watched) if cluster.leader_for_partition(KafkaPartition(*each)) == -1]
+        self.leaderless = frozenset(without)
         if without:
             named = ", ".join(map(str, without[:3])) + (", ..." if len(without) > 3 else "")
             troubles["leaders of partitions"] = f"{len(without)} of our partitions have no leader: {named}"

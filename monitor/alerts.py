@@ -10,7 +10,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
@@ -18,10 +18,10 @@ import numpy as np
 from monitor.arrays import Float32Array
 from monitor.backends.abstract import TopicPartition
 from monitor.detector import levels
-from monitor.detector.attribution import Attribution
 from monitor.detector.incidents import Incident, Status
-from monitor.detector.spec import Manifest
-from monitor.detector.thresholds import Quantiles, Thresholds
+
+if TYPE_CHECKING:  # it needs JAX, and telemetry, which is there before, needs only the names in this file
+    from monitor.detector.served import ServedModel
 
 TYPE = "io.telltale.alert.v1"
 SCHEMA = "urn:telltale:schema:alert:1"
@@ -180,31 +180,24 @@ class Severity:
 
 
 class AlertWriter:
-    """Writes alerts for one service with one artifact, whose score is called `score_noun` in the summaries."""
+    """Writes alerts for one service about the decisions of one model."""
 
     def __init__(
         self,
-        manifest: Manifest,
-        digest: str,
+        model: ServedModel,
         *,
         service: str,
         group: str,
-        thresholds: Thresholds,
-        quantiles: Quantiles,
-        attribution: Attribution,
-        score_noun: str,
         severity: Severity,
         include_window: bool = False,
     ) -> None:
         self.source = f"/telltale/{service}"
-        self.thresholds = thresholds
-        self._quantiles = quantiles
-        self._attribution = attribution
-        self._score_noun = score_noun
+        manifest = model.manifest
+        self._served = model
         self._group = group
         self._severity = severity
         self._include_window = include_window
-        self._model = Model(name=manifest.name, version=manifest.version, sha256=digest)
+        self._model = Model(name=manifest.name, version=manifest.version, sha256=model.artifact.digest)
         self._kind = manifest.score.kind
         self._length = manifest.window.length
         self._rate_hz = manifest.window.sampling_rate_hz
@@ -219,7 +212,7 @@ class AlertWriter:
         reconstruction = np.nan_to_num(reconstruction)  # where the model overflowed: JSON has no infinity
         resolved = status is Status.RESOLVED
         ratio = cause.score / cause.threshold
-        made = [] if resolved else self._attribution(cause.values, reconstruction, cause.threshold)
+        made = [] if resolved else self._served.attribution(cause.values, reconstruction, cause.threshold)
         contributors = [Contributor(**each._asdict()) for each in made]
         return Alert(
             id=self._hash(cause, status.value)[:32],
@@ -238,7 +231,7 @@ class AlertWriter:
                     value=cause.score,
                     threshold=cause.threshold,
                     ratio=ratio,
-                    quantile=self._quantiles.share_under(cause.score, cause.series),
+                    quantile=self._served.quantiles.share_under(cause.score, cause.series),
                 ),
                 episode=Episode(
                     started_at=rfc3339(incident.started_us),
@@ -263,11 +256,11 @@ class AlertWriter:
 
     def end(self, incident: Incident, ending: Ending) -> Alert:
         """The alert that ends `incident` although no window says that all is well. Its id is the incident's own."""
-        threshold = self.thresholds.of_series(ending.series)
+        threshold = self._served.thresholds.of_series(ending.series)
         value = incident.peak_ratio * threshold
         started_at, ended_at = rfc3339(incident.started_us), rfc3339(incident.ended_us)
         peak = _times(incident.peak_ratio)
-        quantile = self._quantiles.share_under(value, ending.series)
+        quantile = self._served.quantiles.share_under(value, ending.series)
         parts = (self.source, *ending.partition, ending.series, incident.fingerprint, ending.rule, ending.reason)
         return Alert(
             id=_digest(parts)[:32],
@@ -313,7 +306,7 @@ class AlertWriter:
         if status is Status.RESOLVED:
             peak = _times(incident.peak_ratio)
             return f"{cause.series}: back to normal after {lasted} ({windows}, peak {peak} threshold)"
-        text = f"{cause.series}: {self._score_noun} {_times(cause.score / cause.threshold)} threshold"
+        text = f"{cause.series}: {self._served.score_noun} {_times(cause.score / cause.threshold)} threshold"
         if status is Status.UPDATE:
             text += f", {windows} over {lasted}"
         if contributors:

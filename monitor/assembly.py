@@ -6,33 +6,13 @@ from pathlib import Path
 
 from monitor.alerts import AlertWriter, Severity
 from monitor.config import Config
-from monitor.detector import artifact as form
-from monitor.detector import scores, storage, thresholds, windowing
+from monitor.detector import windowing
 from monitor.detector.artifact import Artifact
-from monitor.detector.attribution import Attribution
-from monitor.detector.scoring import Scorer
-from monitor.detector.thresholds import Quantiles
+from monitor.detector.served import ServedModel, load_verified
 from monitor.detector.windowing import Windower
-from monitor.errors import ArtifactError, ConfigError
+from monitor.errors import ConfigError
 from monitor.processor import Processor
 from monitor.wire import InputRules
-
-
-def load_detector(path: Path) -> tuple[Artifact, Scorer]:
-    """The artifact at `path`, verified, and its scorer, compiled and checked against the known answers.
-
-    Raises:
-        ArtifactError: it must not be served.
-    """
-    artifact = storage.load(path)
-    try:
-        scorer = artifact.scorer()
-        scorer.warm_up()
-        form.check_known_answers(artifact, scorer)
-    except ArtifactError as error:
-        raise type(error)(f"artifact {path}: {error}") from None
-    return artifact, scorer
-
 
 # A series' state is one Kafka message at least, and a message is 1 MiB at most by Kafka's own default.
 MAX_STATE_BYTES = 900_000
@@ -44,24 +24,29 @@ MOST_SERIES = 100_000
 NAME_BYTES = 512  # name and bookkeeping of a series
 
 
-def make_processor(config: Config, artifact: Artifact) -> Processor:
-    """The processor that decides as `config` and `artifact` say.
+def load_model(config: Config, path: Path) -> ServedModel:
+    """The model at `path` as it goes into service: verified, compiled, and with the configuration's threshold.
+
+    Raises:
+        ArtifactError: it must not be served.
+    """
+    model = load_verified(path, config.model.threshold)
+    model.scorer.warm_up()
+    return model
+
+
+def make_processor(config: Config, model: ServedModel) -> Processor:
+    """The processor that decides by `model`, and otherwise as `config` says.
 
     Raises:
         ConfigError: they don't go together.
     """
-    alerting, source = config.alerting, config.input
+    alerting, source, artifact = config.alerting, config.input, model.artifact
     _check_sizes(config, artifact)
-    score = scores.KINDS[artifact.manifest.score.kind]
     writer = AlertWriter(
-        artifact.manifest,
-        artifact.digest,
+        model,
         service=config.service.name,
         group=config.kafka.group_id,
-        thresholds=thresholds.of(artifact.manifest, config.model.threshold),
-        quantiles=Quantiles(artifact.manifest.calibration, artifact.calibration_table),
-        attribution=Attribution(artifact.manifest, score.sample_limit),
-        score_noun=score.noun,
         severity=Severity(error_ratio=alerting.error_ratio, critical_ratio=alerting.critical_ratio),
         include_window=alerting.include_window == "full",
     )
@@ -80,7 +65,7 @@ def make_processor(config: Config, artifact: Artifact) -> Processor:
         max_refused_ratio=source.max_refused_ratio,
         max_future_ms=source.max_future_ms,
     )
-    processor = Processor(artifact.manifest, writer, rules, alerting.policy)
+    processor = Processor(model, writer, rules, alerting.policy)
     processor.partition_bytes = rules.max_series * bytes_of_series(artifact)
     return processor
 

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from monitor.assembly import load_detector
-from monitor.detector import thresholds
 from monitor.detector.architectures import ConvolutionalSpec, DenseSpec, EnsembleSpec, VariationalSpec, single
-from monitor.detector.artifact import Artifact
+from monitor.detector.served import ServedModel, load_verified
 from monitor.detector.spec import Manifest, ThresholdSpec
 
 
@@ -19,17 +17,18 @@ def describe(path: Path, *, as_json: bool = False) -> str:
     Raises:
         ArtifactError: it must not be served, and why.
     """
-    artifact, _ = load_detector(path)
+    model = load_verified(path)
+    artifact = model.artifact
     if as_json:
         document = {"digest": artifact.digest, **msgspec.to_builtins(artifact.manifest)}
         return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
-    return "\n".join(f"{name:<12}{text}" for name, text in _lines(artifact))
+    return "\n".join(f"{name:<12}{text}" for name, text in _lines(model))
 
 
-def _lines(artifact: Artifact) -> list[tuple[str, str]]:
-    manifest = artifact.manifest
+def _lines(model: ServedModel) -> list[tuple[str, str]]:
+    artifact, manifest = model.artifact, model.manifest
     window, calibration = manifest.window, manifest.calibration
-    threshold = thresholds.of(manifest).chosen
+    threshold = model.thresholds.chosen
     channels = ", ".join(f"{c.scored} [{c.unit}]" if c.unit else c.scored for c in manifest.channels)
     span = "" if window.sampling_rate_hz is None else f", {window.length / window.sampling_rate_hz:g} s"
     how = ", ".join(f"{name} {value:g}" for name, value in threshold.parameters.items())

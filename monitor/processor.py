@@ -35,7 +35,7 @@ from monitor.deadletters import DeadLetter
 from monitor.detector import decision, windowing
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import SCORE_RULE, Incident, IncidentKey, Policy, Status, step
-from monitor.detector.spec import Manifest
+from monitor.detector.served import ServedModel
 from monitor.detector.windows import Samples, Windows, mend_missing
 from monitor.errors import Reason
 from monitor.partition import Counts, Example, Halt, PartitionState
@@ -109,11 +109,12 @@ class Outputs:
 
 
 class Processor:
-    """Decides on the records of any number of partitions with one artifact."""
+    """Decides on the records of any number of partitions by one model."""
 
-    def __init__(self, manifest: Manifest, writer: AlertWriter, rules: InputRules, policy: Policy) -> None:
+    def __init__(self, model: ServedModel, writer: AlertWriter, rules: InputRules, policy: Policy) -> None:
         self.counts = Counts()
-        self._manifest = manifest
+        self.model = model
+        self._manifest = manifest = model.manifest
         self._writer = writer
         self._policy = policy
         self._decoder = Decoder(manifest, rules)
@@ -128,7 +129,6 @@ class Processor:
         self.wants_headers = self._decoder.wants_headers
         self.max_series = rules.max_series
         self.partition_bytes = 0  # what the series of one partition may come to take; 0 where nobody said
-        self.thresholds = writer.thresholds
 
     @property
     def partitions(self) -> Collection[TopicPartition]:
@@ -196,7 +196,7 @@ class Processor:
             ConfigError: the log ends before the group's position, and `input.beyond_end` says to stop.
         """
         made, resumed = PartitionState.resume(
-            partition, restored, start, self._manifest, self._rules, self.thresholds.of_series
+            partition, restored, start, self._manifest, self._rules, self.model.thresholds.of_series
         )
         self._partitions[partition] = made
         self._tell_ends(made)

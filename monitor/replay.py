@@ -23,7 +23,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from monitor.assembly import load_detector, make_processor
+from monitor.assembly import load_model, make_processor
 from monitor.backends.kafka import partition_of
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config import Config
@@ -91,8 +91,8 @@ def replay_file(
 
 def replayed(artifact_path: Path, source: FileSource, config: Config) -> tuple[list[bytes], Counts, float]:
     """The alerts of `source` as a daemon with `config` publishes them, what was counted, and the seconds it took."""
-    artifact, scorer = load_detector(artifact_path)
-    rows = read_rows(source, artifact.manifest)
+    model = load_model(config, artifact_path)
+    rows = read_rows(source, model.manifest)
     topic = config.input.topics[0]
     log = LocalLog({topic: source.partitions})
     partitions = {key: partition_of(key, source.partitions) for key in set(rows.keys)}
@@ -106,13 +106,13 @@ def replayed(artifact_path: Path, source: FileSource, config: Config) -> tuple[l
             [rows.values[row] for row in mine],
             [rows.timestamps_ms[row] for row in mine],
         )
-    processor = make_processor(config, artifact)
+    processor = make_processor(config, model)
     vitals = Vitals()
-    thresholds = processor.thresholds
+    thresholds = model.thresholds
     telemetry = Telemetry(vitals, lambda: processor.counts, {}, thresholds.value, thresholds.chosen.series.values())
     backend = LocalBackend(log, config)
     started = time.monotonic()
-    Daemon(config, backend, processor, scorer, telemetry, vitals).run(until_caught_up=True)
+    Daemon(config, backend, processor, model.scorer, telemetry, vitals).run(until_caught_up=True)
     seconds = time.monotonic() - started
     return sorted(_published(log, config.output.alerts), key=_event_time), processor.counts, seconds
 

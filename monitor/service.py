@@ -13,7 +13,7 @@ from monitor.configfile import load
 from monitor.telemetry import Telemetry, Vitals, configure_logging
 
 if TYPE_CHECKING:
-    from monitor.detector.artifact import Artifact
+    from monitor.detector.served import ServedModel
 
 log = structlog.get_logger("telltale")
 
@@ -31,32 +31,31 @@ def run_daemon(path: Path) -> None:
     from monitor.backends.kafka import check_access
 
     check_access(config.kafka)
-    from monitor.assembly import load_detector, make_processor
+    from monitor.assembly import load_model, make_processor
     from monitor.backends.kafka import KafkaBackend
     from monitor.daemon import Daemon
     from monitor.http import HttpServer
     from monitor.stopping import stop_on_signals
 
-    artifact, scorer = load_detector(config.model.artifact)
-    processor = make_processor(config, artifact)
-    vitals = Vitals(compilations=scorer.compilations)
-    manifest = artifact.manifest
-    info = {"name": manifest.name, "version": manifest.version, "sha256": artifact.digest}
-    thresholds = processor.thresholds
+    model = load_model(config, config.model.artifact)
+    processor = make_processor(config, model)
+    vitals = Vitals(compilations=model.scorer.compilations)
+    manifest, thresholds = model.manifest, model.thresholds
+    info = {"name": manifest.name, "version": manifest.version, "sha256": model.artifact.digest}
     telemetry = Telemetry(vitals, lambda: processor.counts, info, thresholds.value, thresholds.chosen.series.values())
     server = HttpServer(config.http, telemetry, vitals)
-    daemon = Daemon(config, KafkaBackend(config), processor, scorer, telemetry, vitals)
+    daemon = Daemon(config, KafkaBackend(config), processor, model.scorer, telemetry, vitals)
     with stop_on_signals(daemon.stop, config.limits.shutdown_timeout_ms / 1000):
         try:
             server.start()
-            _say_hello(config, artifact, thresholds.value, server.address)
+            _say_hello(config, model, server.address)
             daemon.run()
         finally:
             server.close()
 
 
-def _say_hello(config: Config, artifact: Artifact, threshold: float, address: str) -> None:
-    manifest = artifact.manifest
+def _say_hello(config: Config, model: ServedModel, address: str) -> None:
+    manifest = model.manifest
     log.info(
         "Starting.",
         version=__version__,
@@ -66,9 +65,9 @@ def _say_hello(config: Config, artifact: Artifact, threshold: float, address: st
         topics=config.input.topics,
         alerts=config.output.alerts,
         artifact=manifest.name,
-        sha256=artifact.digest[:12],
+        sha256=model.artifact.digest[:12],
         window=f"{manifest.window.kind} {manifest.window.length} x {len(manifest.channels)}",
-        threshold=threshold,
+        threshold=model.thresholds.value,
         batch_rows=manifest.batch_rows,
         http=f"http://{address}",
     )

@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from monitor import alerts
-from monitor.assembly import make_processor
+from monitor import alerts, assembly
 from monitor.backends.abstract import RecordColumns, Restored, TopicPartition
 from monitor.config import Config
 from monitor.detector import autoencoder, spec
 from monitor.detector.architectures import DenseSpec, ModelSpec
 from monitor.detector.artifact import Artifact
 from monitor.detector.scoring import Detector, Scorer
+from monitor.detector.served import ServedModel
 from monitor.processor import Processor
 
 Written = Callable[[str | bytes], Path]  # a file with this content
 INPUT = TopicPartition("telltale.input", 0)
+_SCORERS: dict[int, tuple[Artifact, Scorer]] = {}
 
 
 def make_artifact(
@@ -99,6 +100,20 @@ def make_columns(
         next_offset=first_offset + count,
         headers=headers,
     )
+
+
+def make_model(artifact: Artifact, override: float | None = None) -> ServedModel:
+    """`artifact` in service; its scorer is made once, as it takes time and nothing else."""
+    known, scorer = _SCORERS.get(id(artifact), (None, None))
+    if known is not artifact or scorer is None:
+        scorer = artifact.scorer()
+        _SCORERS[id(artifact)] = artifact, scorer
+    return ServedModel.of(artifact, scorer, override)
+
+
+def make_processor(config: Config, artifact: Artifact) -> Processor:
+    """The daemon's processor; a scorer for it is at `model.scorer`."""
+    return assembly.make_processor(config, make_model(artifact, config.model.threshold))
 
 
 def make_processor_at_zero(config: Config, artifact: Artifact, *partitions: TopicPartition) -> Processor:

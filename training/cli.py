@@ -151,15 +151,12 @@ def evaluate(
     """Score labelled data with an artifact: figures of windows, of series and their events, with floors beside them."""
     import msgspec
 
-    from monitor.detector import storage
-    from monitor.detector.artifact import check_known_answers
+    from monitor.detector.served import load_verified
     from training import alert_policy, evaluation, sources, summary
 
     alerting = alert_policy.assumed(config)
-    loaded = storage.load(artifact)
-    scorer = loaded.scorer()
-    check_known_answers(loaded, scorer)
-    manifest = loaded.manifest
+    model = load_verified(artifact)
+    loaded, scorer, manifest = model.artifact, model.scorer, model.manifest
     options = reading.artifact_options(
         manifest,
         label_column=label_column,

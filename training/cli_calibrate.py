@@ -52,15 +52,13 @@ def calibrate(
 ) -> None:
     """Change an artifact's threshold without training: by other scores, or by what it has stored of its calibration."""
     from monitor.detector import storage
-    from monitor.detector.artifact import check_known_answers
+    from monitor.detector.served import load_verified
     from training import alert_policy, recalibrate, scored, sources
 
     rule = _rule(method, quantile, k, alarms_per_day, p_value, risk, threshold, per)
     alerting = alert_policy.assumed(config)
-    loaded = storage.load(artifact)
-    scorer = loaded.scorer()
-    check_known_answers(loaded, scorer)
-    manifest = loaded.manifest
+    model = load_verified(artifact)
+    loaded, scorer, manifest = model.artifact, model.scorer, model.manifest
     found: Scored | None = None
     counted_by = alerting if data else alert_policy.stored(manifest)
     if config is not None and (counted_by is None or counted_by.policy != alerting.policy):

@@ -96,12 +96,9 @@ def sample(
 
 
 def _load(path: Path) -> Artifact:
-    from monitor.detector import storage
-    from monitor.detector.artifact import check_known_answers
+    from monitor.detector.served import load_verified
 
-    loaded = storage.load(path)
-    check_known_answers(loaded, loaded.scorer())
-    return loaded
+    return load_verified(path).artifact
 
 
 def _windows(

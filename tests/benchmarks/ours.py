@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from monitor.arrays import Float32Array
-from monitor.assembly import load_detector, make_processor
+from monitor.assembly import load_model, make_processor
 from monitor.backends.abstract import Commit, Poll, Position, TopicPartition
 from monitor.backends.kafka import KafkaBackend
 from monitor.config import Config
@@ -85,9 +85,9 @@ class TimedBackend(KafkaBackend):
 def ours(workload: Workload, config: Config) -> Result:
     """The daemon: decode, window, score, decide, publish alerts, all committed exactly once."""
     configure_logging(config.log)
-    artifact, compiled = load_detector(config.model.artifact)
-    scorer = TimedScorer(compiled)
-    processor = make_processor(config, artifact)
+    model = load_model(config, config.model.artifact)
+    scorer = TimedScorer(model.scorer)
+    processor = make_processor(config, model)
     vitals = Vitals()
     telemetry = Telemetry(vitals, lambda: processor.counts, {"name": "benchmark"}, workload.threshold)
     server = HttpServer(config.http, telemetry, vitals)

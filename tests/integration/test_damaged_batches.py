@@ -20,7 +20,6 @@ import pytest
 from kafka import KafkaProducer
 from kafka.codec import gzip_encode
 
-from monitor.assembly import make_processor
 from monitor.backends.abstract import Poll, TopicPartition
 from monitor.backends.kafka import KafkaBackend, create_topic, end_offsets, framing, read_topic
 from monitor.backends.kafka.ranges import Bound, TopicRange
@@ -31,7 +30,7 @@ from monitor.detector import storage
 from monitor.errors import DamagedError, DataError
 from monitor.telemetry import Telemetry, Vitals
 from tests.acceptance.daemon_process import TELLTALE, toml
-from tests.helpers import make_artifact
+from tests.helpers import make_artifact, make_processor
 from tests.kafka_fixture import require_kafka
 
 pytestmark = pytest.mark.kafka

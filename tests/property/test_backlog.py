@@ -17,14 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor import alerts
-from monitor.assembly import make_processor
 from monitor.backends.abstract import AbortedError, Position, Restored, TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.backlog import RECORD_BYTES, SLICE_S, Backlog, Pace, Workload
 from monitor.config import Config
 from monitor.daemon import TURN_S, Daemon
 from monitor.telemetry import Telemetry, Vitals
-from tests.helpers import INPUT, make_columns, make_config
+from tests.helpers import INPUT, make_columns, make_config, make_processor
 from tests.property.test_processor import (
     FAR,
     FAR_MS,

@@ -15,14 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor import alerts
-from monitor.assembly import make_processor
 from monitor.backends.abstract import TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config import Config
 from monitor.daemon import Daemon
 from monitor.detector.artifact import Artifact
 from monitor.telemetry import Telemetry, Vitals
-from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero, work
+from tests.helpers import make_artifact, make_columns, make_config, make_processor, make_processor_at_zero, work
 
 SLIDING = make_artifact(length=6, hop=2, threshold=0.8, batch_rows=8)
 FILLED = make_artifact(length=6, hop=2, channels=("x", "y"), threshold=0.8, batch_rows=3, max_missing_ratio=0.34)

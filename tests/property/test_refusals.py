@@ -7,7 +7,6 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.assembly import make_processor
 from monitor.backends.abstract import Restored, TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config import Config
@@ -16,7 +15,7 @@ from monitor.errors import Reason
 from monitor.refusals import BLOCK, FIRST, Refusals
 from monitor.telemetry import Telemetry, Vitals
 from monitor.wire import Rejected
-from tests.helpers import make_artifact, make_columns, make_config
+from tests.helpers import make_artifact, make_columns, make_config, make_processor
 
 ARTIFACT = make_artifact(length=6, hop=2, threshold=0.8, batch_rows=8)
 SCORER = ARTIFACT.scorer()

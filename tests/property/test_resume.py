@@ -7,11 +7,10 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.assembly import make_processor
 from monitor.backends.abstract import Position, Restored, StateRecord
 from monitor.partition import Resumed
 from monitor.processor import Processor
-from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero, work
+from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero, work
 
 LENGTH, HOP = 6, 2
 ARTIFACT = make_artifact(length=LENGTH, hop=HOP, threshold=0.01)

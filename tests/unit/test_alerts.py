@@ -19,15 +19,17 @@ from hypothesis import strategies as st
 
 from monitor import alerts
 from monitor.alerts import AlertWriter, Cause, Severity, rfc3339
+from monitor.arrays import Float32Array
 from monitor.backends.abstract import TopicPartition
-from monitor.detector import scores, spec, thresholds
+from monitor.detector import scores, spec
 from monitor.detector.attribution import Attribution
 from monitor.detector.incidents import SCORE_RULE, Incident, Status
-from monitor.detector.thresholds import Quantiles
+from monitor.detector.served import ServedModel
 from tests.helpers import make_artifact
 
 LENGTH = 10
-PLAIN = make_artifact(length=LENGTH, hop=5, channels=("flow", "pressure"), threshold=0.5).manifest
+TINY = make_artifact(length=LENGTH, hop=5, channels=("flow", "pressure"), threshold=0.5)
+PLAIN, SCORER = TINY.manifest, TINY.scorer()
 RATED = msgspec.structs.replace(PLAIN, window=msgspec.structs.replace(PLAIN.window, sampling_rate_hz=250.0))
 START_US = 1_732_177_327_310_000  # 2024-11-21T08:22:07.310Z, by `date -u -d @1732177327.310`
 
@@ -36,11 +38,12 @@ def attribution(manifest: spec.Manifest) -> Attribution:
     return Attribution(manifest, scores.KINDS[manifest.score.kind].sample_limit)
 
 
-def writer(manifest: spec.Manifest = PLAIN, **options: Any) -> AlertWriter:
+def writer(
+    manifest: spec.Manifest = PLAIN, threshold: float | None = None, table: Float32Array | None = None, **options: Any
+) -> AlertWriter:
     known = {"service": "ward-3", "group": "g", "severity": Severity()}
-    known |= {"thresholds": thresholds.of(manifest), "quantiles": Quantiles(manifest.calibration)}
-    known |= {"attribution": attribution(manifest), "score_noun": scores.KINDS[manifest.score.kind].noun}
-    return AlertWriter(manifest, "ab" * 32, **(known | options))
+    artifact = replace(TINY, manifest=manifest, calibration_table=table, digest="ab" * 32)
+    return AlertWriter(ServedModel.of(artifact, SCORER, threshold), **(known | options))
 
 
 def cause(**changes: Any) -> Cause:
@@ -147,7 +150,7 @@ def test_an_id_does_not_follow_from_clock_model_score_or_policy() -> None:
     other = msgspec.structs.replace(PLAIN, name="other", version="9", created="2031-01-01T00:00:00Z")
     same = [
         write(manifest=other),
-        writer(other, thresholds=thresholds.given(0.1), group="h", include_window=True).write(
+        writer(other, threshold=0.1, group="h", include_window=True).write(
             Status.FIRING, incident(), cause(), EXPECTED
         ),
         write(told=cause(score=9.0, start_us=0, first_offset=0)),
@@ -164,9 +167,7 @@ def test_the_quantile_is_that_of_the_series_own_calibration() -> None:
     table = np.array([[0.25, 0.75, 1.0], [0.5, 1.0, 2.0]], np.float32)
 
     def quantile(series: str, score: float) -> float:
-        told = writer(own, quantiles=Quantiles(calibration, table)).write(
-            Status.FIRING, incident(), cause(series=series, score=score), EXPECTED
-        )
+        told = writer(own, table=table).write(Status.FIRING, incident(), cause(series=series, score=score), EXPECTED)
         return told.data.score.quantile
 
     # Tables are at the probabilities 0, 0.5 and 1; that of all series is 0.1, 0.4, 2.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.assembly import make_processor
 from monitor.backends.abstract import TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.checkpointing import CHECKPOINT_BYTES, LONGEST_PAUSE_S, CheckpointSchedule
 from monitor.daemon import Daemon
 from monitor.telemetry import Telemetry, Vitals
-from tests.helpers import make_artifact, make_config
+from tests.helpers import make_artifact, make_config, make_processor
 
 PARTITIONS = [TopicPartition("in", number) for number in range(4)]
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from monitor.assembly import make_processor
 from monitor.backends.abstract import Progress, TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config import Config
@@ -14,7 +13,7 @@ from monitor.daemon import Daemon
 from monitor.health import STUCK_S, Health
 from monitor.partition import Counts
 from monitor.telemetry import Telemetry, Vitals
-from tests.helpers import make_artifact
+from tests.helpers import make_artifact, make_processor
 
 ONE, TWO = TopicPartition("in", 0), TopicPartition("in", 1)
 NOW = 1_000.0

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import structlog
 
-from monitor.assembly import make_processor
 from monitor.backends.abstract import TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config import Config
@@ -18,7 +17,7 @@ from monitor.errors import ConfigError, DamagedError
 from monitor.holds import EVERY_S, MOST_LINES, NAMED, Hold, Holds, explained, not_ready
 from monitor.partition import Halt
 from monitor.telemetry import Telemetry, Vitals
-from tests.helpers import make_artifact, make_config
+from tests.helpers import make_artifact, make_config, make_processor
 
 ARTIFACT = make_artifact(length=6, hop=2, threshold=0.8)
 SCORER = ARTIFACT.scorer()

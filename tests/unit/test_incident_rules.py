@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from monitor.alerts import Alert
-from monitor.assembly import make_processor
 from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import SCORE_RULE
 from monitor.processor import Batch, Outputs, Processor
-from tests.helpers import INPUT, make_artifact, make_columns, make_config
+from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor
 
 ARTIFACT = make_artifact(length=6, hop=2, threshold=0.8)
 SCORER = ARTIFACT.scorer()

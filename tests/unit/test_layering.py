@@ -136,6 +136,18 @@ def test_a_threshold_is_looked_up_in_one_place(name: str, path: Path) -> None:
     assert not found, f"{name}: ask monitor.detector.thresholds"
 
 
+@pytest.mark.parametrize(("name", "path"), MONITOR + TRAINING, ids=lambda each: each if isinstance(each, str) else "")
+def test_an_artifact_gets_into_use_in_one_way(name: str, path: Path) -> None:
+    """Nobody reads one, or checks it, but by `load_verified`, which can't be done by halves."""
+    parts = {"monitor.detector.storage.load", "monitor.detector.artifact.check_known_answers"}
+    used = imports(path) | {
+        f"monitor.detector.{node.value.id}.{node.attr}"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+    assert name == "monitor.detector.served" or not parts & used
+
+
 @pytest.mark.parametrize("path", [p for _, p in MONITOR + TRAINING], ids=lambda p: p.name)
 def test_a_file_can_be_read_in_a_sitting(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 500

@@ -12,7 +12,6 @@ import pytest
 from numpy.typing import NDArray
 
 from monitor.arrays import Float64Array
-from monitor.assembly import make_processor
 from monitor.backends.abstract import Restored, StateRecord
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.datafiles.digits import digits, exact
@@ -24,7 +23,7 @@ from monitor.detector.spec import Channel, WindowSpec
 from monitor.errors import ArtifactFormatError
 from monitor.replay import FileSource, overridden, read_rows, replayed
 from monitor.wire import Decoder, InputRules
-from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero, work
+from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero, work
 from training import cli_codes, pipeline, recipes
 from training import reading_options as reading
 from training.datasets import levels as choosing

@@ -8,12 +8,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from monitor import memory
-from monitor.assembly import PARTITION_BYTES, make_processor
+from monitor.assembly import PARTITION_BYTES
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.daemon import Daemon
 from monitor.memory import Budget, total_bytes
 from monitor.telemetry import Telemetry, Vitals
-from tests.helpers import make_artifact, make_config
+from tests.helpers import make_artifact, make_config, make_processor
 
 GIB = 1 << 30
 

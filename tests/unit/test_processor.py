@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 from monitor import deadletters, holds, state
-from monitor.assembly import make_processor
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, StateRecord, TopicPartition
 from monitor.detector.incidents import Incident
 from monitor.errors import Reason
 from monitor.processor import Processor
 from monitor.resuming import How
-from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero, work
+from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero, work
 
 LENGTH, HOP = 6, 2
 SLIDING = make_artifact(length=LENGTH, hop=HOP, threshold=0.8)

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.assembly import make_processor
 from monitor.backends.abstract import NO_STATE, Position, Restored, StateRecord, TopicPartition
 from monitor.backends.kafka.position import decode_position, encode_position
 from monitor.backends.local import LocalBackend, LocalLog
@@ -19,7 +18,7 @@ from monitor.errors import ConfigError
 from monitor.processor import Outputs, Processor
 from monitor.resuming import BeyondEnd, How, Resumed
 from monitor.telemetry import Telemetry, Vitals
-from tests.helpers import INPUT, make_artifact, make_columns, make_config
+from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor
 
 LENGTH, HOP = 6, 2
 ARTIFACT = make_artifact(length=LENGTH, hop=HOP, threshold=0.8)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.arrays import Int64Array
-from monitor.assembly import bytes_of_series, make_processor
+from monitor.assembly import bytes_of_series
 from monitor.backends.abstract import Position, Restored, StateRecord
 from monitor.detector import artifact as form
 from monitor.detector import windowing
@@ -24,7 +24,7 @@ from monitor.detector.rings import RingWindower
 from monitor.detector.windowing import WindowKind
 from monitor.errors import ArtifactFormatError, DataError
 from monitor.processor import Processor
-from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero
+from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero
 from training import parts, recipes
 from training.datasets import read
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from monitor.assembly import load_detector, make_processor
+from monitor.assembly import make_processor
 from monitor.backends.abstract import AbortedError, Commit, Headers, Poll, Position, TopicPartition
 from monitor.backends.kafka.position import decode_position
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.backlog import Pace
 from monitor.config import Config
 from monitor.daemon import Daemon
+from monitor.detector.served import ServedModel, load_verified
 from monitor.errors import TelltaleError
 from monitor.telemetry import Telemetry, Vitals
 
@@ -29,7 +30,7 @@ INPUT = "plant.pumps"
 START_MS = 1_796_083_200_000  # 2026-12-01T00:00:00Z
 SLICE_BYTES = 1 << 20
 
-load = lru_cache(load_detector)
+load = lru_cache(load_verified)
 
 
 def ms(seconds: float) -> int:
@@ -70,7 +71,8 @@ class Cluster:
             "input": {"topics": [INPUT], "start": "earliest"},
         }
         self.configure(**sections)
-        self.artifact, self.scorer = load(HERE / f"{artifact}.zip")
+        loaded = load(HERE / f"{artifact}.zip")
+        self.artifact, self.scorer = loaded.artifact, loaded.scorer
         self.log = LocalLog({INPUT: partitions})
         self.now_s = 0.0
         self._committed: dict[TopicPartition, Position] = {}
@@ -108,7 +110,8 @@ class Cluster:
 
     def start(self) -> Daemon:
         """A daemon that is about to join the group."""
-        self._processor = make_processor(self.config, self.artifact)
+        model = ServedModel.of(self.artifact, self.scorer, self.config.model.threshold)
+        self._processor = make_processor(self.config, model)
         vitals = Vitals()
         telemetry = Telemetry(vitals, lambda: self._processor.counts, {}, 1.0)
         self._backend = _Member(self)

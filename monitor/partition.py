@@ -208,7 +208,8 @@ class PartitionState:
         if resumed.how is not How.TOPIC_RECREATED:
             self.restored = found
             if resumed.how is How.OFFSET_MISSING:
-                self._go_back(state.incidents_at_checkpoint(self.name, restored.history, found))
+                undecided_us = state.undecided_us(self.name, records, self._channels)
+                self._go_back(state.incidents_at_checkpoint(self.name, restored.history, found, undecided_us))
             return unreadable
         for key, incident in found.items():
             self.outbox.changed.add(key)

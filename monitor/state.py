@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from monitor.backends.abstract import HistoryRecord, StateRecord, TopicPartition
 from monitor.detector.incidents import SCORE_RULE, Incident, IncidentKey
+from monitor.detector.times import NEVER_US
 from monitor.detector.windows import Tails
 from monitor.wire import StreamTime
 
@@ -149,13 +150,17 @@ def readable_incidents(
 
 
 def incidents_at_checkpoint(
-    partition: TopicPartition, history: Sequence[HistoryRecord], newest: Mapping[IncidentKey, Incident]
+    partition: TopicPartition,
+    history: Sequence[HistoryRecord],
+    newest: Mapping[IncidentKey, Incident],
+    undecided_us: Mapping[bytes, int] | None,
 ) -> dict[IncidentKey, Incident]:
     """The incidents of `partition` as its newest checkpoint had them; `newest` are those of now.
 
     What stands before the checkpoint's shards is as of it: what changed is written before them, in one transaction.
     Of a series of which nothing stands there, compaction may have removed it: its copy behind the shards counts where
-    compaction may have come that far, which is where no older checkpoint is left.
+    compaction may have come that far, which is where no older checkpoint is left. But not that of an incident that
+    began since, as `undecided_us` says (see there).
     """
     first = _shard_key(partition, 0)
     marks = [place for place, (key, _) in enumerate(history) if key == first]
@@ -170,9 +175,41 @@ def incidents_at_checkpoint(
             before[key] = value
         else:
             behind.setdefault(key, value)
-    known = before if len(marks) > 1 else behind | before
-    records = [StateRecord(key, value) for key, value in known.items() if value is not None]
+    found = _incidents(partition, before)
+    if len(marks) == 1:
+        rest = _incidents(partition, {key: value for key, value in behind.items() if key not in before})
+        found |= {
+            key: each
+            for key, each in rest.items()
+            if undecided_us is None or each.started_us < undecided_us.get(key.series, NEVER_US)
+        }
+    return found
+
+
+def _incidents(partition: TopicPartition, newest: Mapping[bytes, bytes | None]) -> dict[IncidentKey, Incident]:
+    records = [StateRecord(key, value) for key, value in newest.items() if value is not None]
     return readable_incidents(partition, records)[0]
+
+
+def undecided_us(
+    partition: TopicPartition, records: Iterable[StateRecord], channels: Sequence[str]
+) -> dict[bytes, int] | None:
+    """By series, from which event time on windows begin that the newest checkpoint among `records` had not decided.
+
+    Such a window begins with the first sample that the checkpoint keeps, or later; where it keeps none, behind what it
+    had seen. None where it can't be read.
+    """
+    try:
+        mark = newest_mark(partition, records)
+        found = None if mark is None else decode_checkpoint(partition, mark.offset, records, channels)
+    except StateError:
+        found = None
+    if found is None:
+        return None
+    kept, last_us = found.tails.kept, found.tails.last_time_us
+    from_us = np.where(last_us > NEVER_US, last_us, found.seen_us) + 1
+    from_us[kept > 0] = found.tails.time_us[(np.cumsum(kept) - kept)[kept > 0]]
+    return dict(zip(found.series, from_us.tolist(), strict=True))
 
 
 def _is_incident_of(partition: TopicPartition, key: bytes) -> bool:

@@ -6,6 +6,7 @@ import json
 import time
 
 import msgspec
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
@@ -14,9 +15,11 @@ from monitor.backends.kafka.position import decode_position, encode_position
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.daemon import Daemon
 from monitor.detector.incidents import Incident, IncidentKey
+from monitor.detector.windows import Tails
 from monitor.errors import ConfigError
 from monitor.processor import Outputs, Processor
 from monitor.resuming import BeyondEnd, How, Resumed
+from monitor.state import Checkpoint, Mark, encode_checkpoint, undecided_us
 from monitor.telemetry import Telemetry, Vitals
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor
 
@@ -319,3 +322,28 @@ def test_where_only_one_checkpoint_is_left_compaction_may_have_taken_the_rest() 
     processor = make_processor(CONFIG, ARTIFACT)
     processor.assign(INPUT, Restored(None, STATE, 0, 2000, OLD, 4, False, history), 777)
     assert processor.open_incidents() == 1
+
+
+@pytest.mark.parametrize(
+    ("series", "started_us", "kept"), [("a", 3999, True), ("a", 4000, False), ("b", 0, False)], ids=str
+)
+def test_what_began_after_the_only_checkpoint_was_not_open_there(series: str, started_us: int, kept: bool) -> None:
+    """No window that begins with a sample which the checkpoint keeps, here the one at 4000, was decided there."""
+    key = INCIDENTS[0].key.replace(b"/a", f"/{series}".encode())
+    since = msgspec.json.encode(Incident(over=1, fingerprint="f", started_us=started_us, ended_us=99_000))
+    shards = tuple(record for record in STATE if record not in INCIDENTS)
+    history = (*((record.key, b"") for record in shards), (key, since))
+    processor = make_processor(CONFIG, ARTIFACT)
+    state = (*shards, StateRecord(key, since))
+    processor.assign(INPUT, Restored(None, state, 0, 2000, OLD, 4, False, history), 777)
+    assert processor.open_incidents() == kept
+    assert processor.take_outputs().state == ([] if kept else [(INPUT, key, None)]), "and so it is remembered"
+
+
+def test_windows_that_are_records_are_undecided_behind_the_last_one_seen() -> None:
+    seen_us = np.array([7_000, 9_000])
+    checkpoint = Checkpoint([b"a", b"b"], seen_us, Tails.nothing(2, 1))
+    shards = [StateRecord(*each) for each in encode_checkpoint(INPUT, Mark(C, OLD), ["value"], checkpoint)]
+    assert undecided_us(INPUT, shards, ["value"]) == {b"a": 7_001, b"b": 9_001}
+    assert undecided_us(INPUT, shards, ["another"]) is None, "of other channels"
+    assert undecided_us(INPUT, [], ["value"]) is None

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor import alerts
-from monitor.alerts import AlertWriter, Cause
+from monitor.alerts import Alert, AlertWriter, Cause
 from monitor.arrays import Float32Array, Float64Array, Int64Array, StructOfArrays
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, TopicPartition
 from monitor.deadletters import DeadLetter
@@ -203,8 +203,13 @@ class Processor:
         return resumed
 
     def _tell_ends(self, partition: PartitionState) -> None:
-        partition.outbox.alerts += [self._writer.end(*ended) for ended in partition.ended]
+        partition.outbox.alerts += self._take_ends(partition)
+
+    def _take_ends(self, partition: PartitionState) -> list[Alert]:
+        """The alerts of the incidents that ended without a window."""
+        ended = [self._writer.end(*each) for each in partition.ended]
         partition.ended.clear()
+        return ended
 
     def revoke(self, partition: TopicPartition) -> None:
         """Forgets a partition, and everything about it that was not taken yet."""
@@ -376,13 +381,15 @@ class Processor:
         lines = np.concatenate([piece.lines for piece in batch.pieces]).astype(np.float32)  # as scores are
         verdicts = decision.decide(scores, lines)
         self.counts.scored(scores, verdicts, lines)
+        news: list[tuple[PartitionState, _Change | Alert]] = []
         first = 0
         for piece in batch.pieces:
             rows = slice(first, first + len(piece.windows))
             first += len(piece.windows)
             if piece.missing_ratio.any():
                 self._note_unscorable(piece, verdicts[rows])
-            self._decide(piece, scores[rows], verdicts[rows], reconstruct)
+            news += [(piece.partition, each) for each in self._decide(piece, scores[rows], verdicts[rows])]
+        self._publish(news, reconstruct)
 
     def _note_unscorable(self, piece: Piece, verdicts: NDArray[np.int8]) -> None:
         found = np.flatnonzero(verdicts == Verdict.UNSCORABLE)
@@ -393,7 +400,8 @@ class Processor:
             offset = int(piece.windows.last_offset[row])
             self.counts.examples["unscorable"] = Example(piece.partition.name, offset, detail)
 
-    def _decide(self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8], reconstruct: Reconstruct) -> None:
+    def _decide(self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8]) -> Iterator[_Change | Alert]:
+        """Moves the incidents of a piece's series on, in the order of its windows; what is to be published of it."""
         partition, windows = piece.partition, piece.windows
         incidents = partition.incidents[SCORE_RULE]
         over = verdicts == Verdict.ANOMALY
@@ -401,16 +409,13 @@ class Processor:
             return
         # Only the series with an incident, or a window over the threshold, have anything to decide.
         restless = set(incidents).union(windows.series[over].tolist())
-        changes: list[_Change] = []
         for row in np.flatnonzero(np.isin(windows.series, list(restless))).tolist():
             if partition.leaving:
-                self._publish(partition, changes, reconstruct)
                 partition.let_go(int(windows.last_offset[row]))
-                self._tell_ends(partition)
+                yield from self._take_ends(partition)
             change = self._move(piece, row, SCORE_RULE, float(scores[row]), int(verdicts[row]))
             if change is not None:
-                changes.append(change)
-        self._publish(partition, changes, reconstruct)
+                yield change
 
     def _move(self, piece: Piece, row: int, rule: str, score: float, verdict: int) -> _Change | None:
         """Moves the incident that a window's series has by `rule` on; returns what is to be published of it."""
@@ -451,14 +456,13 @@ class Processor:
             values=windows.values[row],
         )
 
-    def _publish(self, partition: PartitionState, changes: list[_Change], reconstruct: Reconstruct) -> None:
-        """Writes the alerts of `changes`, in their order, and empties it."""
-        if changes:
-            expected = reconstruct(np.stack([change.cause.values for change in changes]))
-            partition.outbox.alerts += [
-                self._writer.write(*change, row) for change, row in zip(changes, expected, strict=True)
-            ]
-            changes.clear()
+    def _publish(self, news: Sequence[tuple[PartitionState, _Change | Alert]], reconstruct: Reconstruct) -> None:
+        """Writes the alerts of what changed; all are reconstructed at once, for a call of the model may take long."""
+        values = [change.cause.values for _, change in news if isinstance(change, _Change)]
+        expected = iter(reconstruct(np.stack(values)) if values else ())
+        for partition, item in news:
+            alert = self._writer.write(*item, next(expected)) if isinstance(item, _Change) else item
+            partition.outbox.alerts.append(alert)
 
     def take_outputs(self, checkpoints: Collection[TopicPartition] = ()) -> Outputs:
         """Everything decided since the last call, and the whole state of the partitions in `checkpoints`.

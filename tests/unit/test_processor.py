@@ -248,6 +248,32 @@ def test_records_that_are_windows_stand_alone() -> None:
     assert (letter.offset, letter.reason) == (1, Reason.WRONG_SHAPE)
 
 
+@pytest.mark.parametrize("max_series", [40, 3])
+def test_all_alerts_of_a_batch_are_reconstructed_at_once(max_series: int) -> None:
+    """Also where incidents end in between because their series are forgotten."""
+    processor = make_processor_at_zero(make_config(input={"start": "earliest", "max_series": max_series}), RECORD)
+    keys = [b"s%d" % (place % 40) for place in range(80)]
+    processor.receive(make_columns([b"[99,99,99,99]"] * 80, keys=keys))
+    asked: list[int] = []
+    scorer = RECORD.scorer()
+
+    def reconstruct(windows: np.ndarray) -> np.ndarray:
+        asked.append(len(windows))
+        return scorer.reconstruct(windows)
+
+    firing, batches = 40 if max_series == 40 else 80, 0
+    while (batch := processor.next_batch()) is not None:
+        processor.receive_scores(batch, scorer(batch.values), reconstruct)
+        batches += 1
+    assert sum(asked) == firing
+    assert len(asked) <= batches < firing
+    told = [alert.data.status for alert in processor.take_outputs().alerts]
+    assert told.count("firing") == firing
+    assert told.count("resolved") == (0 if max_series == 40 else firing - max_series)
+    if max_series == 3:
+        assert told[:5] == ["firing"] * 3 + ["resolved", "firing"], "in the order of the log"
+
+
 def test_dead_letters_come_in_offset_order_with_every_field() -> None:
     values = [b"junk", sample(1), None, sample(2), b"", b'{"valu": 1}', sample(3)]
     keys = [b"a", b"a", b"b", b"\xff", None, b"x" * 900_000, b"a\n"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
 
 from monitor.backends.abstract import AbortedError, TopicPartition
-from monitor.backends.kafka import KafkaBackend, backend
+from monitor.backends.kafka import KafkaBackend, backend, topics
+from monitor.backends.kafka.state import StateReader
 from monitor.config import Config
-from monitor.errors import PartitionError
+from monitor.errors import ConfigError, PartitionError
 from monitor.health import STUCK_S
 
 PARTITION = TopicPartition("telltale.input", 0)
@@ -83,3 +84,46 @@ def test_a_refused_question_about_bounds_is_no_missing_leader(monkeypatch: pytes
     monkeypatch.setattr(made._member, "bounds", bounds)
     with pytest.raises(AbortedError):
         made._bounds(PARTITION, None)
+
+
+class Brokers:
+    """Brokers of which the first ones asked do not know the state topic."""
+
+    def __init__(self, old: int) -> None:
+        self.now, self.old = 1_000.0, old
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+        self.old -= 1
+        code = UnknownTopicOrPartitionError.errno if self.old >= 0 else 0
+        partitions: list[Any] = [{}] * 2
+        return [{"name": each, "error_code": code * (each == STATE), "partitions": partitions} for each in names]
+
+
+STATE = Config().state_topic
+
+
+def test_a_state_topic_is_gone_when_brokers_have_said_so_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that starts, or whose metadata is old, is not believed at its first word."""
+    brokers = Brokers(old=3)
+    monkeypatch.setattr(topics, "time", brokers)
+    assert topics.look_at(brokers, Config(), *PARTITION) == topics.InputTopic("", 2, 2)
+    gone = Brokers(old=1_000)
+    monkeypatch.setattr(topics, "time", gone)
+    with pytest.raises(ConfigError, match="is not there any more"):
+        topics.look_at(gone, Config(), *PARTITION)
+    assert 5.0 <= gone.now - 1_000.0 < 10.0
+
+
+def test_a_leader_that_does_not_know_its_state_partition_is_asked_again() -> None:
+    class Leader:
+        def list_partition_offsets(self, _: Any) -> None:
+            raise UnknownTopicOrPartitionError
+
+    with pytest.raises(AbortedError):
+        StateReader(Config(), Leader()).read(0, 0)

@@ -12,14 +12,14 @@ from typing import Any
 from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
 from kafka.admin import OffsetSpec
-from kafka.errors import KafkaError, UnknownTopicOrPartitionError
+from kafka.errors import KafkaError
 
 from monitor.backends.abstract import AbortedError, HistoryRecord, StateRecord, TopicPartition, for_history
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import connect, for_now
 from monitor.backends.kafka.faults import explain
 from monitor.backends.kafka.succession import OWNER_PATIENCE_S, end_transactions_of_the_gone
-from monitor.backends.kafka.topics import LOST_STATE, change_command
+from monitor.backends.kafka.topics import LOST_STATE
 from monitor.config import Config
 from monitor.errors import ConfigError
 from monitor.holds import moving_command
@@ -76,11 +76,6 @@ class StateReader:
                     + moving_command(self._config, first, "OFFSET")
                 )
             return self._read(asked, start, end, history)
-        except UnknownTopicOrPartitionError as error:
-            raise ConfigError(
-                f"state topic {asked.topic} has no partition {partition}; the input has more partitions than it; run "
-                + change_command(self._config, asked.topic, partitions=partition + 1)
-            ) from error
         except KafkaError as error:
             self.close()
             raise explain(error, "restore", self._config) from error

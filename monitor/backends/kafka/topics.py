@@ -32,6 +32,9 @@ from monitor.holds import moving_command
 
 _log = logging.getLogger(__name__)
 _WIDENED_S = 5.0
+# One broker's metadata may be old, as while it starts: for so long others are asked before a topic is called gone.
+_GONE_S = 5.0
+_ASK_AGAIN_S = 0.5
 DELETE = {"cleanup.policy": "delete"}
 OUTPUT = DELETE | STAMPED_BY_BROKERS
 # Compaction never touches the active segment: small segments and an early cleaner keep restores short.
@@ -147,9 +150,9 @@ def look_at(admin: Any, config: Config, topic: str, partition: int) -> InputTopi
         ConfigError: there is no state topic any more.
         UnknownTopicOrPartitionError: the input topic is gone.
     """
-    described = admin.describe_topics([*config.input.topics, config.state_topic])
-    errors = {each["name"]: for_code(each["error_code"]) for each in described}
-    found = {each["name"]: each for each in described if errors[each["name"]] is NoError}
+    described = _describe(admin, config)
+    errors = {name: for_code(each["error_code"]) for name, each in described.items()}
+    found = {name: each for name, each in described.items() if errors[name] is NoError}
     if topic not in found:
         raise UnknownTopicOrPartitionError(topic)
     widths = {name: len(each["partitions"]) for name, each in found.items()}
@@ -169,6 +172,19 @@ def look_at(admin: Any, config: Config, topic: str, partition: int) -> InputTopi
     topic_id = found[topic].get("topic_id")
     known = topic_id is not None and UUID(str(topic_id)).int != 0
     return InputTopic(str(topic_id) if known else "", widths[topic], width)
+
+
+def _describe(admin: Any, config: Config) -> dict[str, Any]:
+    """What brokers say of the input topics and the state topic; that the latter is gone, for some seconds."""
+    deadline = time.monotonic() + _GONE_S
+    while True:
+        described = admin.describe_topics([*config.input.topics, config.state_topic])
+        found = {each["name"]: each for each in described}
+        state = found.get(config.state_topic)
+        gone = state is not None and for_code(state["error_code"]) is UnknownTopicOrPartitionError
+        if not gone or time.monotonic() > deadline:
+            return found
+        time.sleep(_ASK_AGAIN_S)
 
 
 class _Topics:

@@ -11,19 +11,32 @@ from pathlib import Path
 from typing import Any
 
 MACHINE = Path("/proc/meminfo")
-CGROUP = Path("/sys/fs/cgroup/memory.max")
+# Of version 2, which systemd and containers use: "0::" and our place among the groups, "/" in a container of its own.
+GROUP = Path("/proc/self/cgroup")
+GROUPS = Path("/sys/fs/cgroup")
 # Of the memory, what the series may take: the rest is the interpreter's, the model's and the records' under way.
 SHARE = 0.75
 
 
 def total_bytes() -> int | None:
-    """The memory of the machine, or of our control group where it has less; None where neither is known."""
+    """The memory of the machine, or the least that a control group around us allows; None where neither is known."""
     amounts = []
     with suppress(OSError, ValueError, IndexError):
         amounts.append(int(MACHINE.read_text().split("MemTotal:")[1].split()[0]) * 1024)
-    with suppress(OSError, ValueError):  # no such group, or "max": no limit
-        amounts.append(int(CGROUP.read_text()))
+    for group in _groups():
+        with suppress(OSError, ValueError):  # not there, as at the root of a machine, or "max": no limit
+            amounts.append(int((group / "memory.max").read_text()))
     return min(amounts, default=None)
+
+
+def _groups() -> list[Path]:
+    """Our control group and those that it is in: each may have a limit."""
+    with suppress(OSError):
+        for line in GROUP.read_text().splitlines():
+            if line.startswith("0::/"):
+                ours = GROUPS / line.removeprefix("0::/")
+                return [ours, *(each for each in ours.parents if each.is_relative_to(GROUPS))]
+    return []
 
 
 class Budget:

@@ -18,23 +18,42 @@ from tests.helpers import make_artifact, make_config, make_processor
 GIB = 1 << 30
 
 
+MACHINE = "MemTotal:  2097152 kB\nMemFree: 1 kB"
+
+
 @pytest.mark.parametrize(
-    ("machine", "group", "expected"),
+    ("machine", "group", "limits", "expected"),
     [
-        ("MemTotal:  2097152 kB\nMemFree: 1 kB", "max", 2 * GIB),
-        ("MemTotal:  2097152 kB", str(GIB), GIB),
-        ("MemTotal:  2097152 kB", str(64 * GIB), 2 * GIB),
-        ("nonsense", None, None),
+        (MACHINE, "0::/", {".": "max"}, 2 * GIB),
+        (MACHINE, "0::/", {".": str(GIB)}, GIB),  # a container's own
+        (MACHINE, "0::/", {".": str(64 * GIB)}, 2 * GIB),
+        (MACHINE, "0::/a.slice/b.service", {"a.slice/b.service": str(GIB), "a.slice": "max"}, GIB),  # under systemd
+        (MACHINE, "0::/a.slice/b.service", {"a.slice/b.service": "max", "a.slice": str(GIB)}, GIB),
+        (MACHINE, "0::/a.slice", {"a.slice/b.service": str(GIB), "c.slice": str(GIB)}, 2 * GIB),  # of others
+        (MACHINE, "0::/../outside", {}, 2 * GIB),
+        (MACHINE, "4:memory:/old\n0::/a.slice", {"a.slice": str(GIB)}, GIB),
+        (MACHINE, None, {".": str(GIB)}, 2 * GIB),
+        ("nonsense", None, {}, None),
     ],
 )
-def test_the_lesser_of_machine_and_group(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, group: str | None, expected: int | None
+def test_the_least_of_machine_and_groups(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    machine: str,
+    group: str | None,
+    limits: dict[str, str],
+    expected: int | None,
 ) -> None:
-    for name, text in (("MACHINE", machine), ("CGROUP", group)):
+    for name, text in (("MACHINE", machine), ("GROUP", group)):
         path = tmp_path / name
         if text is not None:
             path.write_text(text)
         monkeypatch.setattr(memory, name, path)
+    monkeypatch.setattr(memory, "GROUPS", tmp_path / "groups")
+    for place, limit in limits.items():
+        directory = tmp_path / "groups" / place
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "memory.max").write_text(limit)
     assert total_bytes() == expected
 
 

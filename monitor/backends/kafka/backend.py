@@ -54,7 +54,8 @@ from monitor.errors import BackendError
 _START_DEADLINE_S = 20.0
 _RECOVER_DEADLINE_S = 20.0
 # A restore waits longer than any transaction may stay open, so that a dead predecessor's can't be what it fails on.
-# With a recovery before it that is the longest that a turn may take (`monitor.health`).
+# With a recovery before it that is within what a turn may take (`monitor.health`). The bounds and the state are waited
+# for as well, each within a limit of its own: brokers that answer each question at the last moment may exceed it.
 _OWNER_MARGIN_S = 15.0
 _LEAST_PATIENCE_S = 2.0
 # The broker takes commits of the old generation until all members have joined the new one, for which it waits as long

@@ -33,8 +33,8 @@ _SLICE_MS = 100
 _CLOSE_TIMEOUT_MS = 2_000
 _ASK_TIMEOUT_MS = 2_000
 _METADATA_TIMEOUT_S = 5
-# Without a bound the client looks for a leader for ever; a recovery tries again, and the loop turns in between. Longer
-# than an election after a broker was killed (broker.session.timeout.ms, 9 s).
+# How long the client looks for a leader; a recovery tries again, and the loop turns in between. Longer than an election
+# after a broker was killed (broker.session.timeout.ms, 9 s).
 _LEADER_TIMEOUT_MS = 15_000
 # Time between two looks at whether what the client has is what we know of.
 _COMPARE_INTERVAL_S = 2.0

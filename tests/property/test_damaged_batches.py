@@ -58,7 +58,7 @@ def expected(items: list[Item]) -> tuple[list[tuple], list[tuple[int, int]]]:
             mine = pieces.get((key, number), [])
             for end in range(4, len(mine) + 1, 2):
                 window = np.array([value for _, value in mine[end - 4 : end]], dtype=np.float32)[None, :, None]
-                over = float(SCORER(window)[0][0]) > np.float32(0.8)
+                over = float(SCORER(window)[0]) > np.float32(0.8)
                 status = ("update" if is_open else "firing") if over else "resolved" if is_open else None
                 is_open = over
                 if status:

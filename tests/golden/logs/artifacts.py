@@ -73,7 +73,7 @@ def tiny(
         score=score,
         score_tensors=scored,
     )
-    scores, _ = Scorer(detector, manifest.batch_rows)(windows)
+    scores = Scorer(detector, manifest.batch_rows)(windows)
     table = np.array([[0, 0.5 + row, 4.5 + row] for row in range(len(series))], dtype=np.float32) if series else None
     version = manifest.format_version
     return Artifact(

@@ -62,7 +62,7 @@ class Holds:
         return partition in self._found and partition not in self._tried
 
     def had(self, partition: TopicPartition) -> bool:
-        """Whether it is held somewhere on its way: it was taken over before."""
+        """Whether it is held where reading it stands: it was taken over before."""
         return partition in self._found and self._found[partition].offset is not None
 
     def put(self, partition: TopicPartition, hold: Hold) -> None:
@@ -79,8 +79,7 @@ class Holds:
         """These were taken over once more: those that have left behind what held them, or see its end, are free."""
         for partition, known in progress.items():
             offset, committed, end = self._found[partition].offset, known.committed, known.end
-            moved = committed is not None and (committed > (offset or 0) or (end is not None and committed >= end))
-            if offset is None or moved:
+            if offset is None or (committed is not None and (committed > offset or committed == end)):
                 self.remove(partition)
 
     def keep(self, owned: Collection[TopicPartition]) -> None:
@@ -97,10 +96,11 @@ class Holds:
         """
         standing = [partition for partition in self._found if self.standing(partition)]
         before, self._said = self._said, set(self._found)
-        new, old = ([each for each in standing if (each in before) is known] for known in (False, True))
+        new = [partition for partition in standing if partition not in before]
         if not standing or now < self._next_s:
             return self._named(new), []
         self._next_s = now + EVERY_S
+        old = [partition for partition in standing if partition in before]
         again = [partition for partition in old if self._found[partition].again]
         self._tried.update(again)
         return self._named(new + old), again

@@ -31,7 +31,8 @@ def flatline(processor: Processor, batch: Batch) -> None:
         flat = np.ptp(piece.windows.values, axis=1).max(axis=1) == 0
         verdicts = np.where(flat, Verdict.ANOMALY, Verdict.NORMAL).tolist()
         moved = [processor._move(piece, row, "flatline", 1.0, verdict) for row, verdict in enumerate(verdicts)]
-        processor._publish(piece.partition, [change for change in moved if change is not None], SCORER.reconstruct)
+        news = [(piece.partition, change) for change in moved if change is not None]
+        processor._publish(news, SCORER.reconstruct)
 
 
 def decide(processor: Processor, columns: RecordColumns) -> None:

@@ -118,7 +118,9 @@ class Outbox:
 
     alerts: list[Alert] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    changed: set[IncidentKey] = field(default_factory=set)
+    changed: set[tuple[bytes, str]] = field(
+        default_factory=set
+    )  # as `IncidentKey`: a plain one for each window is cheap
     orphans: list[tuple[TopicPartition, bytes]] = field(default_factory=list)
 
     @property
@@ -369,7 +371,7 @@ class PartitionState:
     def _changes(self) -> list[tuple[TopicPartition, bytes, bytes | None]]:
         """Records of the incidents that changed; a tombstone for one now at rest. And the clock's ticks."""
         changes: list[tuple[TopicPartition, bytes, bytes | None]] = [(*orphan, None) for orphan in self.outbox.orphans]
-        for key in sorted(self.outbox.changed):
+        for key in map(IncidentKey._make, sorted(self.outbox.changed)):
             incident = self._incident(key)
             value = None if incident is None else state.encode_incident(incident)
             if value is None and key not in self.stored:

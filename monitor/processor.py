@@ -34,7 +34,7 @@ from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored
 from monitor.deadletters import DeadLetter
 from monitor.detector import decision, windowing
 from monitor.detector.decision import Verdict
-from monitor.detector.incidents import SCORE_RULE, Incident, IncidentKey, Policy, Status, step
+from monitor.detector.incidents import SCORE_RULE, Incident, Policy, Status, step
 from monitor.detector.served import ServedModel
 from monitor.detector.windows import Samples, Windows, mend_missing
 from monitor.errors import Reason
@@ -429,7 +429,7 @@ class Processor:
         name, change = partition.series.names[series], None
         start_us, end_us = int(windows.start_us[row]), int(windows.end_us[row])
         status = step(incident, verdict, score / float(piece.lines[row]), start_us, end_us, self._policy)
-        partition.outbox.changed.add(IncidentKey(name.encode(), rule))
+        partition.outbox.changed.add((name.encode(), rule))
         if status is not None:
             cause = self._cause(piece, row, name, rule, score)
             if status is Status.FIRING:

@@ -366,8 +366,8 @@ def test_make_names_every_target_that_people_call() -> None:
     assert done.returncode == 0, done.stderr
     named = {line.split()[1] for line in done.stdout.splitlines()}
     assert named == {
-        "help", "demo", "test", "check", "slow", "mutants", "bench", "models", "ecg", "skab", "smd", "ucr", "nab",
-        "training-speed", "tutorial", "demo-seeds", "faults", "docs", "lock", "locks-resolve", "clean",
+        "help", "demo", "test", "check", "slow", "mutants", "coverage", "bench", "models", "ecg", "skab", "smd", "ucr",
+        "nab", "training-speed", "tutorial", "demo-seeds", "faults", "docs", "lock", "locks-resolve", "clean",
     }  # fmt: skip
 
 

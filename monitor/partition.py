@@ -113,14 +113,13 @@ class Outbox:
     """What a partition has to publish and nobody took yet: it is lost with its partition, and with nothing else.
 
     Alerts and dead letters are in the order of the log. `changed` are the incidents whose record has to be written
-    again, `orphans` the keys of incident records of partitions that are gone, which have to be deleted.
+    again: what an `IncidentKey` holds, as a plain tuple, which is cheaper to make for each window. `orphans` are the
+    keys of incident records of partitions that are gone, which have to be deleted.
     """
 
     alerts: list[Alert] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    changed: set[tuple[bytes, str]] = field(
-        default_factory=set
-    )  # as `IncidentKey`: a plain one for each window is cheap
+    changed: set[tuple[bytes, str]] = field(default_factory=set)
     orphans: list[tuple[TopicPartition, bytes]] = field(default_factory=list)
 
     @property

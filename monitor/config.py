@@ -153,8 +153,8 @@ class Input(Section):
         "auto",
         description="At a batch of records that can't be read. skip: a dead letter for it, and on behind it; stop: "
         "commit all before it and end; auto: skip what its sender made unreadable, and hold the partition where the "
-        "bytes are not those that were written (another replica may hold them): it is left alone, not ready, and told "
-        "of once a minute, while the others go on.",
+        "bytes are not those that were written (another replica may hold them): it is left alone, not ready, and "
+        "reported once a minute, while the others go on.",
     )
     max_samples_per_record: int = Field(10_000, ge=1, description="A longer chunk goes to the dead letters.")
     max_series: int | None = Field(

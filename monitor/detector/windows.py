@@ -33,11 +33,11 @@ def mend_missing(windows: Float32Array, max_missing_ratio: float) -> tuple[Float
     if not missing.any():
         return windows, np.zeros(len(windows), dtype=np.float32)
     ratio = missing.mean(axis=(1, 2), dtype=np.float32)
-    mended = windows.copy()
-    mended[ratio > np.float32(max_missing_ratio)] = np.nan
+    filled = windows.copy()
+    filled[ratio > np.float32(max_missing_ratio)] = np.nan
     some = (ratio > 0) & (ratio <= np.float32(max_missing_ratio))
-    mended[some] = fill_missing(windows[some])
-    return mended, ratio
+    filled[some] = fill_missing(windows[some])
+    return filled, ratio
 
 
 def fill_missing(windows: Float32Array) -> Float32Array:

@@ -24,6 +24,43 @@ Written = Callable[[str | bytes], Path]  # a file with this content
 INPUT = TopicPartition("telltale.input", 0)
 _SCORERS: dict[int, tuple[Artifact, Scorer]] = {}
 
+# A recipe of the smallest model there is, for windows of some `window` kind and a `score` of some kind.
+SMALL_RECIPE = """
+name = "small"
+[window]
+kind = "{window}"
+length = 4
+hop = 4
+[scaling]
+kind = "standard"
+[model]
+kind = "dense"
+widths = [2]
+hidden = "tanh"
+output = "linear"
+[fit]
+epochs = 1
+batch_size = 8
+learning_rate = 1e-3
+[split]
+kind = "time"
+test = 0.2
+calibration = 0.2
+[threshold]
+method = "quantile"
+quantile = 0.9
+[score]
+kind = "{score}"
+"""
+
+
+def sliding_windows(samples: np.ndarray, length: int, hop: int) -> np.ndarray:
+    """All windows of one series: (n, channels) -> (windows, length, channels), a read-only view."""
+    if len(samples) < length:
+        return np.empty((0, length, samples.shape[1]), dtype=samples.dtype)
+    view = np.lib.stride_tricks.sliding_window_view(samples, length, axis=0)[::hop]
+    return view.transpose(0, 2, 1)
+
 
 def make_artifact(
     *,

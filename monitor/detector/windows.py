@@ -11,14 +11,6 @@ from monitor.arrays import BoolArray, Float32Array, Int64Array, StructOfArrays
 from monitor.detector.times import NEVER_US
 
 
-def sliding_windows(samples: Float32Array, length: int, hop: int) -> Float32Array:
-    """All windows of one series: (n, channels) -> (windows, length, channels), a read-only view."""
-    if len(samples) < length:
-        return np.empty((0, length, samples.shape[1]), dtype=samples.dtype)
-    view = np.lib.stride_tricks.sliding_window_view(samples, length, axis=0)[::hop]
-    return view.transpose(0, 2, 1)
-
-
 def mend_missing(windows: Float32Array, max_missing_ratio: float) -> tuple[Float32Array, Float32Array]:
     """Windows as they go to the scorer: filled where little is missing, all NaN where too much is.
 

@@ -30,7 +30,7 @@ from monitor.demo.findings import Incident as Found
 from monitor.demo.findings import Stretch, match
 from monitor.detector.decision import decide
 from monitor.detector.incidents import Incident, Policy, Status, step
-from monitor.detector.windows import sliding_windows
+from tests.helpers import sliding_windows
 from training import pipeline, recipes
 
 PATTERNS = {

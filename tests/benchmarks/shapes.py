@@ -24,12 +24,11 @@ import numpy as np
 from monitor.arrays import Float32Array
 from monitor.broker.cluster import LocalKafka
 from monitor.detector import storage
-from monitor.detector.windows import sliding_windows
 from tests.benchmarks import report
 from tests.benchmarks.contenders import HOP, LENGTH, SERIES, Result, Workload
 from tests.benchmarks.end_to_end import PACKAGES, Rounds, ratios, run
 from tests.benchmarks.workload import BATCH_ROWS, INCIDENT, OVER, WIDTHS, Filling, between, fill, signal, with_threshold
-from tests.helpers import make_artifact
+from tests.helpers import make_artifact, sliding_windows
 
 # A sample's numbers and its time, ms since 1970 -> a record's value
 Writing = Callable[[list[float], int], bytes]

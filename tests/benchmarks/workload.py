@@ -20,9 +20,8 @@ from monitor.backends.kafka import create_topic
 from monitor.detector import storage
 from monitor.detector.artifact import Artifact
 from monitor.detector.spec import ThresholdSpec
-from monitor.detector.windows import sliding_windows
 from tests.benchmarks.contenders import HOP, LENGTH, PARTITIONS, SERIES, Workload
-from tests.helpers import make_artifact
+from tests.helpers import make_artifact, sliding_windows
 
 WIDTHS = (32, 16, 8)
 BATCH_ROWS = 1024

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as npst
 from sklearn.model_selection import train_test_split
 
 from monitor.detector.spec import WindowSpec
-from monitor.detector.windows import sliding_windows
+from tests.helpers import sliding_windows
 from training import splits
 
 _shares = st.floats(0, 0.9)

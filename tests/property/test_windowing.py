@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from monitor.detector.spec import WindowSpec
 from monitor.detector.times import NO_TIME
 from monitor.detector.windowing import Sliding
-from monitor.detector.windows import Samples, Tails, Windows, fill_missing, mend_missing, sliding_windows
+from monitor.detector.windows import Samples, Tails, Windows, fill_missing, mend_missing
+from tests.helpers import sliding_windows
 
 US = 1_000
 

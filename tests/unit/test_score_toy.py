@@ -15,38 +15,11 @@ from monitor.detector import artifact as form
 from monitor.detector import scores, spec
 from monitor.detector.scores import Scaled, ScoreKind, Scores
 from monitor.errors import ArtifactFormatError, DataError
-from tests.helpers import make_columns, make_config, make_processor_at_zero, work
+from tests.helpers import SMALL_RECIPE, make_columns, make_config, make_processor_at_zero, work
 from training import pipeline, recipes
 from training.datasets import read
 
 LENGTH = 4
-RECIPE = """
-name = "worst sample"
-[window]
-kind = "sliding"
-length = 4
-hop = 4
-[scaling]
-kind = "standard"
-[model]
-kind = "dense"
-widths = [2]
-hidden = "tanh"
-output = "linear"
-[fit]
-epochs = 1
-batch_size = 8
-learning_rate = 1e-3
-[split]
-kind = "time"
-test = 0.2
-calibration = 0.2
-[threshold]
-method = "quantile"
-quantile = 0.9
-[score]
-kind = "{kind}"
-"""
 
 
 def _largest(of: Scaled) -> Scores:
@@ -69,7 +42,7 @@ def trained(_registered: object, tmp_path_factory: pytest.TempPathFactory) -> pi
     path = tmp_path_factory.mktemp("data") / "pump.csv"
     samples = np.random.default_rng(3).normal(size=(400, 2))
     np.savetxt(path, samples, delimiter=",", header="flow,pressure", comments="")
-    recipe = recipes.parse(RECIPE.format(kind="largest"), "here")
+    recipe = recipes.parse(SMALL_RECIPE.format(window="sliding", score="largest"), "here")
     return pipeline.train(recipe, read(str(path), kind="sliding"), seed=0, name="toy", batch_rows=16, with_report=True)
 
 
@@ -107,4 +80,4 @@ def test_an_alert_calls_it_by_its_name_and_names_the_samples_over_its_limit(trai
 
 def test_a_kind_that_is_not_known_is_refused_in_a_recipe() -> None:
     with pytest.raises(DataError, match=r"score\.kind is 'worst', must be one of mae, mse, .*, largest"):
-        recipes.parse(RECIPE.format(kind="worst"), "here")
+        recipes.parse(SMALL_RECIPE.format(window="sliding", score="worst"), "here")

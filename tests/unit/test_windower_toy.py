@@ -24,37 +24,20 @@ from monitor.detector.rings import RingWindower
 from monitor.detector.windowing import WindowKind
 from monitor.errors import ArtifactFormatError, DataError
 from monitor.processor import Processor
-from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero
+from tests.helpers import (
+    INPUT,
+    SMALL_RECIPE,
+    make_artifact,
+    make_columns,
+    make_config,
+    make_processor,
+    make_processor_at_zero,
+)
 from training import parts, recipes
 from training.datasets import read
 
 LENGTH, CHANNELS = 4, ("trigger", "value")
 EARLIEST = make_config(input={"start": "earliest"})
-RECIPE = """
-name = "triggered"
-[window]
-kind = "{kind}"
-length = 4
-hop = 4
-[scaling]
-kind = "standard"
-[model]
-kind = "dense"
-widths = [2]
-hidden = "tanh"
-output = "linear"
-[fit]
-epochs = 1
-batch_size = 8
-learning_rate = 1e-3
-[split]
-kind = "time"
-test = 0.2
-calibration = 0.2
-[threshold]
-method = "quantile"
-quantile = 0.9
-"""
 
 
 class Triggered(RingWindower):
@@ -113,7 +96,7 @@ def test_the_trainer_reads_series_for_it_and_cuts_its_windows(tmp_path: Path) ->
     samples = signal(300, 3)
     path = tmp_path / "pump.csv"
     np.savetxt(path, samples, delimiter=",", header="trigger,value", comments="")
-    recipe = recipes.parse(RECIPE.format(kind="triggered"), "here")
+    recipe = recipes.parse(SMALL_RECIPE.format(window="triggered", score="mae"), "here")
     (table,) = tables = read(str(path), kind=recipe.window.kind)
     window = parts.window_spec(recipe.window, tables)
     found = parts.all_windows([table], window, "all").windows
@@ -123,7 +106,7 @@ def test_the_trainer_reads_series_for_it_and_cuts_its_windows(tmp_path: Path) ->
     for part, rows in zip((divided.fit, divided.calibration, divided.test), cuts, strict=True):
         assert [each.tobytes() for each in part] == expected(samples[rows])
     with pytest.raises(DataError, match=r"recipe here: window\.kind is 'trigered', must be one of record, sliding"):
-        recipes.parse(RECIPE.format(kind="trigered"), "here")
+        recipes.parse(SMALL_RECIPE.format(window="trigered", score="mae"), "here")
 
 
 @given(st.integers(0, 40), st.lists(st.integers(0, 40), max_size=5), st.integers(0, 2**32 - 1))

@@ -197,7 +197,7 @@ def undecided_us(
     """By series, from which event time on windows begin that the newest checkpoint among `records` had not decided.
 
     Such a window begins with the first sample that the checkpoint keeps, or later; where it keeps none, behind what it
-    had seen. None where it can't be read.
+    had seen; where it says neither, nobody knows, and the time is the latest there is. None where it can't be read.
     """
     try:
         mark = newest_mark(partition, records)
@@ -207,7 +207,8 @@ def undecided_us(
     if found is None:
         return None
     kept, last_us = found.tails.kept, found.tails.last_time_us
-    from_us = np.where(last_us > NEVER_US, last_us, found.seen_us) + 1
+    seen_us = np.where(last_us > NEVER_US, last_us, found.seen_us)
+    from_us = np.where(seen_us > UNKNOWN_US, seen_us + 1, np.iinfo(np.int64).max)
     from_us[kept > 0] = found.tails.time_us[(np.cumsum(kept) - kept)[kept > 0]]
     return dict(zip(found.series, from_us.tolist(), strict=True))
 

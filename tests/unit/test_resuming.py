@@ -340,6 +340,24 @@ def test_what_began_after_the_only_checkpoint_was_not_open_there(series: str, st
     assert processor.take_outputs().state == ([] if kept else [(INPUT, key, None)]), "and so it is remembered"
 
 
+@pytest.mark.parametrize("series_ttl", [0, 3600])
+def test_a_record_that_was_over_before_the_only_checkpoint_is_open_there(series_ttl: int) -> None:
+    """Without `input.series_ttl` a checkpoint of records keeps no time at all."""
+    config = make_config(input={"start": "earliest", "series_ttl": series_ttl})
+    artifact = make_artifact(kind="record", length=2, threshold=0.001)
+    processor = make_processor(config, artifact)
+    processor.assign(INPUT, Restored(position=None, state=(), beginning=0, end=0), 0)
+    processor.receive(make_columns([b'{"values": [9, 9], "rate_hz": 1}'], timestamps_ms=[5_000]))
+    while (batch := processor.next_batch()) is not None:
+        scorer = processor.model.scorer
+        processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
+    history = tuple(processor.take_outputs([INPUT]).checkpoints[INPUT])  # compaction has taken what stood before it
+    records = tuple(StateRecord(*each) for each in history)
+    again = make_processor(config, artifact)
+    again.assign(INPUT, Restored(None, records, 0, 50, "", 1, False, history), 0)
+    assert (again.open_incidents(), again.take_outputs().state) == (1, [])
+
+
 def test_windows_that_are_records_are_undecided_behind_the_last_one_seen() -> None:
     seen_us = np.array([7_000, 9_000])
     checkpoint = Checkpoint([b"a", b"b"], seen_us, Tails.nothing(2, 1))

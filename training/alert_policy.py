@@ -1,7 +1,8 @@
-"""The alert policy by which incidents are counted: the operator's, by the daemon's own code, else the defaults."""
+"""When there is an alert: by the policy and the threshold that the operator set, read by the daemon's own code."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -24,18 +25,35 @@ class AssumedPolicy(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULTS = AssumedPolicy()
 
 
-def assumed(config: Path | None) -> AssumedPolicy:
-    """The policy of the section `alerting` of a daemon's configuration.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumed:
+    """What a daemon of this configuration alerts by; None as `threshold`: by the artifact's own thresholds."""
+
+    alerting: AssumedPolicy = DEFAULTS
+    threshold: float | None = None
+    threshold_source: str | None = None
+
+
+NOTHING_SET = Assumed()
+
+
+def assumed(config: Path | None) -> Assumed:
+    """The section `alerting` and `model.threshold` of a daemon's configuration.
 
     Raises:
         ConfigError: the file can't be read, or anything in it is wrong.
     """
     if config is None:
-        return DEFAULTS
+        return NOTHING_SET
     from monitor.configfile import load  # most trainings have none to read
 
-    policy = load(config, artifact_needed=False).alerting.policy
-    return AssumedPolicy(policy=policy, source=f"alerting of {config.name}")
+    found = load(config, artifact_needed=False)
+    threshold = found.model.threshold
+    return Assumed(
+        alerting=AssumedPolicy(policy=found.alerting.policy, source=f"alerting of {config.name}"),
+        threshold=threshold,
+        threshold_source=None if threshold is None else f"model.threshold of {config.name}",
+    )
 
 
 def stored(manifest: Manifest) -> AssumedPolicy | None:

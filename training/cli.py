@@ -74,7 +74,7 @@ def train(
     from training.progress import Progress
 
     _check_place(out)
-    alerting = alert_policy.assumed(config)
+    assumed = alert_policy.assumed(config)
     extras.require("optax", *(("plotly",) if report else ()))
     chosen = recipes.override(
         recipes.load(recipe),
@@ -114,7 +114,7 @@ def train(
                 with_comparison=comparison,
                 with_report=report,
                 command=_command(),
-                alerting=alerting,
+                alerting=assumed.alerting,
             )
     except KeyboardInterrupt:
         if checkpoint is not None:
@@ -123,6 +123,11 @@ def train(
     saved = storage.save(trained.artifact, out)
     for each in trained.results.notes:
         _note(each)
+    if assumed.threshold is not None:
+        _note(
+            f"the daemon would use {assumed.threshold_source}, {assumed.threshold:.6g}, instead of this artifact's "
+            "threshold"
+        )
     typer.echo(summary.of_training(chosen, origins, trained, seed))
     typer.echo(f"artifact   {out}  (sha256 {saved.digest[:12]})")
 
@@ -154,7 +159,7 @@ def evaluate(
     from monitor.detector.served import load_verified
     from training import alert_policy, evaluation, sources, summary
 
-    alerting = alert_policy.assumed(config)
+    assumed = alert_policy.assumed(config)
     model = load_verified(artifact)
     loaded, scorer, manifest = model.artifact, model.scorer, model.manifest
     options = reading.artifact_options(
@@ -174,7 +179,7 @@ def evaluate(
     for name in floors_from or ():
         normal += _normal_data(name, manifest.window.kind, options)
     results = evaluation.evaluate_artifact(
-        loaded, scorer, tables, normal_class=normal_class, normal=normal, alerting=alerting
+        loaded, scorer, tables, normal_class=normal_class, normal=normal, assumed=assumed
     )
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(results), indent=2).decode())

@@ -16,6 +16,7 @@ from training.thresholds.rules import Method, Per, ThresholdPart
 
 if TYPE_CHECKING:
     from monitor.detector.artifact import Artifact
+    from training.alert_policy import Assumed
     from training.scored import Scored
 
 _DataOrNone = Annotated[
@@ -56,7 +57,8 @@ def calibrate(
     from training import alert_policy, recalibrate, scored, sources
 
     rule = _rule(method, quantile, k, alarms_per_day, p_value, risk, threshold, per)
-    alerting = alert_policy.assumed(config)
+    assumed = alert_policy.assumed(config)
+    alerting = assumed.alerting
     model = load_verified(artifact)
     loaded, scorer, manifest = model.artifact, model.scorer, model.manifest
     found: Scored | None = None
@@ -97,6 +99,8 @@ def calibrate(
         _note(text)
     typer.echo(_said("before", loaded, found))
     typer.echo(_said("now", made, found))
+    if assumed.threshold is not None:
+        typer.echo(_said("in service", made, found, assumed))
     typer.echo(f"policy     {alert_policy.counting(counted_by)}")
     if out is None:
         typer.echo("artifact   nothing is written without --out")
@@ -147,17 +151,23 @@ def _rule(
     return ThresholdPart(method=chosen, per=per, **{name: value for name, value in given.values() if value is not None})
 
 
-def _said(when: str, artifact: Artifact, found: Scored | None) -> str:
-    """A line's value, how it was chosen, and what it costs: counted on data, else by what is stored."""
+def _said(when: str, artifact: Artifact, found: Scored | None, assumed: Assumed | None = None) -> str:
+    """A threshold's value, how it was chosen, and what it costs: counted on data, else by what is stored.
+
+    It is the artifact's, or the one that the operator set instead of it.
+    """
     from monitor.detector import thresholds
     from training import recalibrate
     from training.thresholds import false_alarms
     from training.thresholds.choose import described
 
-    served = thresholds.of(artifact.manifest)
+    served = thresholds.of(artifact.manifest, None if assumed is None else assumed.threshold)
     threshold = served.chosen
+    origin = described(threshold)
+    if assumed is not None:
+        origin = f"{assumed.threshold_source}, which the daemon uses instead"
     series = f", {len(threshold.series)} series with their own" if threshold.series else ""
-    text = f"{when:<10} {threshold.value:.6g} ({described(threshold)}{series})"
+    text = f"{when:<10} {threshold.value:.6g} ({origin}{series})"
     if found is None:
         rate, unit = recalibrate.expected_alarms(artifact.manifest, threshold.value)
         return f"{text}: about {rate:.3g} false {unit}, by the stored calibration"

@@ -1,6 +1,6 @@
 """An artifact on labelled data: figures of windows, and of series where rows are labelled, with intervals and floors.
 
-Rules of this file: the artifact's own scores and lines, as the daemon has them; nothing is chosen by the labels.
+Rules of this file: scores, thresholds and incidents as the daemon has them; nothing is chosen by the labels.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.incidents import Policy
 from monitor.detector.scoring import Scorer
-from monitor.detector.spec import Manifest
+from monitor.detector.spec import Manifest, ThresholdSpec
 from monitor.detector.thresholds import Quantiles
 from monitor.errors import DataError
-from training.alert_policy import DEFAULTS, AssumedPolicy
+from training.alert_policy import NOTHING_SET, Assumed, AssumedPolicy
 from training.baselines import baselines
 from training.metrics import bootstrap, floors, vus
 from training.metrics.bootstrap import Intervals
@@ -50,7 +50,8 @@ class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
 
     `drawn` says what the intervals of window figures drew again, None where there was too little for intervals.
     `baselines` are empty without normal data to fit them on. `series` is of labelled series only, `alerted` of those
-    without labels of which a window could be scored. `alerting` opens the incidents of both.
+    without labels of which a window could be scored. `alerting` opens the incidents of both. `threshold_source` says
+    where the operator set `threshold`; None: it is the artifact's.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
     flagged: int
     alerting: AssumedPolicy
     threshold: float
+    threshold_source: str | None
     detector: Report | None
     drawn: str | None
     intervals: Intervals | None
@@ -77,14 +79,14 @@ def evaluate_artifact(
     *,
     normal_class: NormalClass | None,
     normal: Sequence[Table] = (),
-    alerting: AssumedPolicy = DEFAULTS,
+    assumed: Assumed = NOTHING_SET,
 ) -> Evaluated:
     """Scores all windows of `tables`.
 
     Args:
         normal_class: of the rows' labels; None takes that of the training.
         normal: data as the artifact was trained on, to fit and calibrate PCA and nearest neighbours on.
-        alerting: opens the incidents.
+        assumed: what the daemon alerts by: its policy, and its threshold where it has one.
 
     Raises:
         DataError: the windows are not the artifact's, or floors can't be learnt from `normal`.
@@ -93,7 +95,7 @@ def evaluate_artifact(
     normal_class = for_artifact(manifest, tables, normal_class)
     found = all_windows(tables, manifest.window, normal_class)
     scores = scorer(found.windows)
-    served = thresholds.of(manifest)
+    served, alerting = thresholds.of(manifest, assumed.threshold), assumed.alerting
     judged = Judged(scores=scores, flagged=decide(scores, served.of_each(found.series.tolist())) == Verdict.ANOMALY)
     told = Evaluated(
         name=manifest.name,
@@ -104,6 +106,7 @@ def evaluate_artifact(
         flagged=int(judged.flagged.sum()),
         alerting=alerting,
         threshold=served.value,
+        threshold_source=assumed.threshold_source,
         detector=None,
         drawn=None,
         intervals=None,
@@ -121,7 +124,10 @@ def evaluate_artifact(
             return told
         by_clock = all(table.time_us is not None for table in series)
         return msgspec.structs.replace(told, alerted=alerted(each, judged, rules, by_clock=by_clock))
-    beside = _baselines(manifest, normal, normal_class, found, truth, alerting.policy) if normal and len(scores) else {}
+    beside: dict[str, Judged] = {}
+    if normal and len(scores):
+        rule = _rule(served.chosen, manifest)
+        beside = _baselines(manifest, rule, normal, normal_class, found, truth, alerting.policy)
     block = block_rows(each, manifest.window.length)
     drawn, intervals = _intervals(judged, truth, found, manifest, block, len(each))
     return msgspec.structs.replace(
@@ -187,13 +193,14 @@ def _intervals(
 
 def _baselines(
     manifest: Manifest,
+    rule: ThresholdPart,
     normal: Sequence[Table],
     normal_class: NormalClass,
     found: Labelled,
     truth: BoolArray,
     policy: Policy,
 ) -> dict[str, Judged]:
-    """PCA and nearest neighbours on `normal`, divided as the training's own data was."""
+    """PCA and nearest neighbours on `normal`, divided as the training's own data was; `rule` sets their threshold."""
     for_artifact(manifest, normal, normal_class)
     try:
         recipe = msgspec.convert(manifest.training["recipe"], Recipe)
@@ -203,7 +210,7 @@ def _baselines(
             f"floors: artifact {manifest.name} does not say how its training data was divided, so PCA and nearest "
             "neighbours can't be fitted as it was; leave --floors-from out"
         ) from None
-    recipe = msgspec.structs.replace(recipe, normal_class=normal_class, threshold=_rule(manifest))
+    recipe = msgspec.structs.replace(recipe, normal_class=normal_class, threshold=rule)
     try:
         parts, _ = apart_for_score(recipe, divide(recipe, normal, seed=seed))
         beside = baselines(recipe, parts, manifest.scaling, normal, found.windows, policy=policy, anomalous=truth)
@@ -212,9 +219,8 @@ def _baselines(
     return {name: floor.judged for name, floor in beside.items()}
 
 
-def _rule(manifest: Manifest) -> ThresholdPart:
-    """How the artifact's line was chosen; of one that was given, or chosen by labels, the quantile where it lies."""
-    threshold = thresholds.of(manifest).chosen
+def _rule(threshold: ThresholdSpec, manifest: Manifest) -> ThresholdPart:
+    """How a threshold was chosen; of one that was given, or chosen by labels, the calibration's quantile at it."""
     if threshold.method not in ("given", "oracle"):
         rule = msgspec.convert({"method": threshold.method, **threshold.parameters}, ThresholdPart)
         if parameters(rule) == threshold.parameters:

@@ -41,8 +41,8 @@ DaemonConfig = Annotated[
     typer.Option(
         "--config",
         "-c",
-        help="The daemon's configuration: its section alerting opens the incidents that are counted (without it the "
-        "defaults do); for topics its connection and input, too.",
+        help="The daemon's configuration: incidents are counted by its section alerting (without it by the defaults) "
+        "and its model.threshold, where it sets one; for topics its connection and input, too.",
     ),
 ]
 KafkaConfig = Annotated[

@@ -55,7 +55,10 @@ def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, see
 def of_evaluation(results: Evaluated) -> str:
     """Figures, or the share over the line where there are no labels."""
     lines = [f"artifact   {results.name} {results.version} (sha256 {results.digest[:12]})"]
-    lines.append(f"windows    {results.windows}, {results.unscorable} unscorable; threshold {results.threshold:.6g}")
+    threshold = f"threshold {results.threshold:.6g}"
+    if results.threshold_source is not None:
+        threshold += f" ({results.threshold_source}, instead of the artifact's)"
+    lines.append(f"windows    {results.windows}, {results.unscorable} unscorable; {threshold}")
     if results.series is not None or results.alerted is not None:
         lines.append(f"policy     {results.alerting}")
     if results.detector is not None:

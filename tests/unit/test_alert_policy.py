@@ -1,9 +1,10 @@
-"""Whose alert policy incidents are counted by: the operator's, as the daemon's processor opens them."""
+"""By whose policy and threshold incidents are counted: the operator's, as the daemon's processor opens them."""
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from monitor.detector import storage
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
 from monitor.errors import ConfigError, DataError, TelltaleError
+from monitor.partition import Counts
 from monitor.replay import FileSource, overridden, replayed
 from tests.helpers import make_artifact
 from training import alert_policy
@@ -45,6 +47,8 @@ def run(*arguments: str | Path) -> tuple[str, str]:
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = make_artifact(length=8, hop=2, threshold=1.25, max_missing_ratio=0.25, max_gap_ms=60_000)
+    chosen = msgspec.structs.replace(made.manifest.threshold, series={"valve": 1.5})
+    made = replace(made, manifest=msgspec.structs.replace(made.manifest, threshold=chosen))
     place = tmp_path_factory.mktemp("artifact") / "a"
     storage.save(made, place)
     return place
@@ -68,18 +72,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def configured(directory: Path, options: dict[str, int]) -> Path:
+def configured(directory: Path, options: dict[str, int], threshold: float | None = None) -> Path:
     path = directory / "telltale.toml"
-    path.write_text("\n".join(["[alerting]", *(f"{name} = {number}" for name, number in options.items())]) + "\n")
+    lines = ["[alerting]", *(f"{name} = {number}" for name, number in options.items())]
+    lines += [] if threshold is None else ["[model]", f"threshold = {threshold}"]
+    path.write_text("\n".join(lines) + "\n")
     return path
 
 
-def opened_by_the_daemon(artifact: Path, data: Path, config: Path) -> tuple[int, int]:
-    """Incidents that the processor opens on the in-memory backend, and windows that it can't score."""
+def opened_by_the_daemon(artifact: Path, data: Path, config: Path) -> tuple[int, Counts]:
+    """Incidents that the processor opens on the in-memory backend, and what it counted."""
     source = FileSource(path=data, series_column="pump", partitions=2)
     alerts, counts, _ = replayed(artifact, source, overridden(config, service=None, topic=None, threshold=None))
     firing = sum(json.loads(alert)["data"]["status"] == "firing" for alert in alerts)
-    return firing, counts.windows_unscorable
+    return firing, counts
 
 
 @pytest.mark.parametrize("options", POLICIES, ids=str)
@@ -87,8 +93,8 @@ def test_as_many_incidents_as_the_daemon_opens(
     artifact: Path, data: Path, tmp_path: Path, options: dict[str, int]
 ) -> None:
     config = configured(tmp_path, options)
-    expected, unscorable = opened_by_the_daemon(artifact, data, config)
-    assert unscorable > 10
+    expected, counts = opened_by_the_daemon(artifact, data, config)
+    assert counts.windows_unscorable > 10
     reading = (data, "--series-column", "pump", "--config", config)
     evaluated = json.loads(run("evaluate", artifact, *reading, "--json")[0])
     assert evaluated["alerted"]["alerts"] == expected
@@ -98,7 +104,7 @@ def test_as_many_incidents_as_the_daemon_opens(
     said = f"policy     {alert_policy.in_words(policy)} ({source})"
     assert said in run("evaluate", artifact, *reading)[0].splitlines()
     calibrated = run("calibrate", artifact, *reading, "--threshold", "1.25")[0].splitlines()
-    assert re.match(rf"now        1\.25 \(given\): {expected} incidents, ", calibrated[1])
+    assert re.match(rf"before     1\.25 \(given, 1 series with their own\): {expected} incidents, ", calibrated[0])
     assert calibrated[2] == said
 
 
@@ -111,17 +117,60 @@ def test_the_options_make_a_difference(artifact: Path, data: Path, tmp_path: Pat
 def test_without_a_configuration_the_defaults_are_assumed_and_said(artifact: Path, data: Path, tmp_path: Path) -> None:
     default = "policy     open_after = 1, close_after = 3, update_every = 20 (the defaults: no --config was given)"
     expected, _ = opened_by_the_daemon(artifact, data, configured(tmp_path, {}))
+    assert expected > 0
     assert default in run("evaluate", artifact, data, "--series-column", "pump")[0].splitlines()
     calibrated = run("calibrate", artifact, data, "--series-column", "pump", "--threshold", "1.25")[0]
     assert default in calibrated.splitlines()
     assert f": {expected} incidents, " in calibrated
 
 
+@pytest.mark.parametrize(("threshold", "options"), [(0.9, {}), (1.75, {"open_after": 2})])
+def test_the_operators_threshold_is_evaluated(
+    artifact: Path, data: Path, tmp_path: Path, threshold: float, options: dict[str, int]
+) -> None:
+    config = configured(tmp_path, options, threshold)
+    expected, counts = opened_by_the_daemon(artifact, data, config)
+    own, _ = opened_by_the_daemon(artifact, data, configured(tmp_path, options))
+    assert expected not in (0, own)
+    config = configured(tmp_path, options, threshold)
+    reading = (data, "--series-column", "pump", "--config", config)
+    evaluated = json.loads(run("evaluate", artifact, *reading, "--json")[0])
+    assert (evaluated["alerted"]["alerts"], evaluated["flagged"]) == (expected, counts.windows_anomalous)
+    assert (evaluated["threshold"], evaluated["threshold_source"]) == (threshold, "model.threshold of telltale.toml")
+    said = f"; threshold {threshold} (model.threshold of telltale.toml, instead of the artifact's)"
+    assert run("evaluate", artifact, *reading)[0].splitlines()[1].endswith(said)
+
+
+def test_without_a_threshold_of_the_operators_the_artifacts_are_evaluated(artifact: Path, data: Path) -> None:
+    evaluated = json.loads(run("evaluate", artifact, data, "--series-column", "pump", "--json")[0])
+    assert (evaluated["threshold"], evaluated["threshold_source"]) == (1.25, None)
+    assert "instead of" not in run("evaluate", artifact, data, "--series-column", "pump")[0]
+
+
+def test_a_calibration_says_that_the_daemon_would_use_the_operators(artifact: Path, data: Path, tmp_path: Path) -> None:
+    own, _ = opened_by_the_daemon(artifact, data, configured(tmp_path, {}))
+    config = configured(tmp_path, {}, 1.75)
+    expected, _ = opened_by_the_daemon(artifact, data, config)
+    arguments = ("--quantile", "0.9", "--config", config)
+    before, now, in_service, policy = run("calibrate", artifact, data, "--series-column", "pump", *arguments)[
+        0
+    ].splitlines()[:4]
+    assert f": {own} incidents, " in before
+    assert "(quantile 0.9): " in now
+    used = "in service 1.75 (model.threshold of telltale.toml, which the daemon uses instead): "
+    assert in_service.startswith(f"{used}{expected} incidents, ")
+    assert policy.startswith("policy ")
+    stored = run("calibrate", artifact, *arguments, "--out", tmp_path / "b")[0].splitlines()
+    assert re.match(rf"{re.escape(used)}about .* by the stored calibration", stored[2])
+    assert storage.load(tmp_path / "b").manifest.threshold.method == "quantile", "the artifact gets what was chosen"
+
+
 def test_the_environment_goes_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TELLTALE__ALERTING__OPEN_AFTER", "7")
-    assert alert_policy.assumed(configured(tmp_path, {"open_after": 2, "close_after": 4})).policy == Policy(
-        open_after=7, close_after=4
-    )
+    monkeypatch.setenv("TELLTALE__MODEL__THRESHOLD", "0.5")
+    found = alert_policy.assumed(configured(tmp_path, {"open_after": 2, "close_after": 4}, 0.25))
+    assert found.alerting.policy == Policy(open_after=7, close_after=4)
+    assert found.threshold == 0.5
 
 
 def test_a_configuration_that_is_wrong_is_refused_before_anything_is_computed(artifact: Path, tmp_path: Path) -> None:
@@ -152,8 +201,9 @@ def test_training_counts_by_the_configuration_and_keeps_which(tmp_path: Path) ->
     data, config = steady(tmp_path / "steady.csv"), configured(tmp_path, {"open_after": 4, "close_after": 2})
     arguments = ("train", data, "--epochs", "1", "--window", "16", "--hop", "4", "--quantile", "0.8", "--no-comparison")
     said = "open_after = 4, close_after = 2, update_every = 20 (alerting of telltale.toml)"
-    out, _ = run(*arguments, "--config", config, "--out", tmp_path / "a")
+    out, err = run(*arguments, "--config", config, "--out", tmp_path / "a")
     assert f"           an alarm is an incident: {said}" in out.splitlines()
+    assert "the daemon would use" not in err
     loaded = storage.load(tmp_path / "a")
     assert f"An alarm is an incident: {said}." in (tmp_path / "a" / "report.html").read_text()
     assert "An alarm is an incident" in (tmp_path / "a" / "MODEL_CARD.md").read_text()
@@ -169,6 +219,14 @@ def test_training_counts_by_the_configuration_and_keeps_which(tmp_path: Path) ->
     assert "policy     open_after = 1, close_after = 3, update_every = 20 (as the stored calibration has it)" in out
     run("calibrate", tmp_path / "b", data, "--quantile", "0.9", "--config", config, "--out", tmp_path / "c")
     assert kept(storage.load(tmp_path / "c").manifest) == Policy(open_after=4, close_after=2)
+
+
+def test_training_notes_that_the_daemon_would_use_the_operators_threshold(tmp_path: Path) -> None:
+    data, config = steady(tmp_path / "steady.csv"), configured(tmp_path, {}, 0.125)
+    arguments = ("--epochs", "1", "--window", "16", "--hop", "4", "--no-comparison", "--no-report")
+    _, err = run("train", data, *arguments, "--config", config, "--out", tmp_path / "a")
+    assert "the daemon would use model.threshold of telltale.toml, 0.125, instead of this artifact's threshold" in err
+    assert storage.load(tmp_path / "a").manifest.threshold.value != 0.125
 
 
 def test_what_an_artifact_says_of_its_calibration() -> None:

@@ -15,8 +15,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from monitor import extensions
 from monitor.detector.incidents import Policy
 from monitor.detector.times import OLDEST_TIME, iso_us
+from monitor.errors import ConfigError
 
 # Kafka's own rule for topic names (org.apache.kafka.common.internals.Topic): neither "." nor ".."
 NAME = r"^\.*[a-zA-Z0-9_-][a-zA-Z0-9._-]*$"
@@ -119,7 +121,9 @@ class Input(Section):
     """What is read."""
 
     topics: list[TopicName] = Field(["telltale.input"], min_length=1, description="Topics of one kind of signal.")
-    format: Literal["json", "f32"] = Field("json", description="How a record's value is written.")
+    format: str = Field(
+        "json", description="How a record's value is written: json, f32, or a format that an installed package adds."
+    )
     series: str = Field(
         "key",
         pattern=r"^(key|header:.+|field:.+)$",
@@ -183,6 +187,16 @@ class Input(Section):
         description="How far a time may lie ahead of the newest one of its partition, unless a silence has ended.",
     )
 
+    @field_validator("format")
+    @classmethod
+    def _format(cls, name: str) -> str:
+        if name not in extensions.FORMATS:
+            try:
+                extensions.load_format(name)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return name
+
     @field_validator("start", "oldest_time", mode="before")
     @classmethod
     def _time_as_text(cls, time: Any) -> Any:
@@ -213,8 +227,8 @@ class Input(Section):
     @model_validator(mode="after")
     def _fields(self) -> Input:
         field = self.series.removeprefix("field:") if self.series.startswith("field:") else None
-        if field is not None and self.format == "f32":
-            raise ValueError("series field:NAME needs format json; f32 records hold numbers only")
+        if field is not None and not extensions.load_format(self.format).names_fields:
+            raise ValueError(f"series field:NAME needs format json; {self.format} records hold numbers only")
         if field in {"values", "rate_hz", self.timestamp_field} or self.timestamp_field in {"values", "rate_hz"}:
             raise ValueError("series, timestamp_field, values and rate_hz must be four different fields")
         return self

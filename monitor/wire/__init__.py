@@ -17,6 +17,7 @@ from typing import Literal, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor import extensions
 from monitor.arrays import Float32Array, Float64Array, Int64Array
 from monitor.backends.abstract import Headers, RecordColumns
 from monitor.detector import levels, windowing
@@ -24,13 +25,12 @@ from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.times import NO_TIME, OLDEST_TIME, Unit, iso_us
 from monitor.detector.windows import Samples, Windows
 from monitor.errors import Reason
-from monitor.wire.f32 import F32Format
-from monitor.wire.json_format import JsonFormat
-from monitor.wire.parsed import Outlines, Parsed, Rejected, select, without
+from monitor.wire.abstract import Expected, Format, FormatKind
+from monitor.wire.parsed import Parsed, Rejected, select, without
 from monitor.wire.stream_time import StreamTime
 from monitor.wire.timing import Times
 
-__all__ = ["Decoded", "Decoder", "Format", "Holes", "InputRules", "Layout", "Rejected", "StreamTime"]
+__all__ = ["Decoded", "Decoder", "Holes", "InputRules", "Layout", "Rejected", "StreamTime"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,16 +60,6 @@ class Layout(Protocol):
 
     @property
     def channels(self) -> Sequence[Channel]: ...
-
-
-class Format(Protocol):
-    """Reads one kind of value."""
-
-    def parse(self, values: list[bytes | None], rows: list[int]) -> Parsed:
-        """Reads the values at `rows`, none of them empty or too large."""
-
-    def outlines(self, values: Sequence[bytes]) -> Outlines:
-        """What is known of values that were refused; nothing, where one is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +168,15 @@ class Decoder:
     """Decodes polls against one artifact's layout and one set of rules."""
 
     def __init__(self, layout: Layout, rules: InputRules, *, exact: bool = False) -> None:
-        """`exact`: values stay float64 where records hold such, for a trainer that has yet to choose levels."""
+        """`exact`: values stay float64 where records hold such, for a trainer that has yet to choose levels.
+
+        Raises:
+            ConfigError: the rules name a format that is not known, or can't be loaded.
+        """
         self._rules = rules
         self._oldest_us = iso_us(rules.oldest_time)
         self._max_future_us = rules.max_future_ms * 1000
         self._rate_hz = layout.window.sampling_rate_hz or np.nan
-        names = [channel.name for channel in layout.channels]
         self._whole_records = windowing.whole_records(layout.window.kind)
         window_length = layout.window.length if self._whole_records else None
         max_samples = max(rules.max_samples_per_record, window_length or 0)
@@ -191,25 +184,19 @@ class Decoder:
         self._header = rules.series.removeprefix("header:") if rules.series.startswith("header:") else None
         self.wants_headers = self._header is not None
         taken_off = levels.of(layout.channels)
-        narrow = _as_it_is if exact else partial(levels.take_off, levels=taken_off)
-        self._format: Format
-        if rules.format == "json":
-            self._format = JsonFormat(
-                channels=names,
+        kind: FormatKind = extensions.load_format(rules.format)
+        self._format: Format = kind(
+            Expected(
+                channels=[channel.name for channel in layout.channels],
                 window_length=window_length,
                 max_samples=max_samples,
                 timestamp_field=rules.timestamp_field,
                 timestamp_unit=rules.timestamp_unit,
                 series_field=series_field,
-                narrow=narrow,
+                narrow=_as_it_is if exact else partial(levels.take_off, levels=taken_off),
+                keeps_float32=taken_off is None,
             )
-        else:
-            self._format = F32Format(
-                channels=len(names),
-                window_length=window_length,
-                max_samples=max_samples,
-                narrow=None if taken_off is None else narrow,
-            )
+        )
 
     def decode(
         self, columns: RecordColumns, stream: StreamTime | None = None, now_us: int | None = None, *, live: bool = True

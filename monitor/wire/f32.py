@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
 from monitor.detector.times import NO_TIME
 from monitor.errors import Reason
-from monitor.wire.parsed import Narrow, Outlines, Parsed, Rejected, drop_infinite
+from monitor.wire.abstract import Expected
+from monitor.wire.parsed import Outlines, Parsed, Rejected, drop_infinite
 
 
 class F32Format:
     """Reads `f32` values. A record of another size than whole samples is refused."""
 
-    def __init__(self, *, channels: int, window_length: int | None, max_samples: int, narrow: Narrow | None) -> None:
-        """`narrow` is None where the numbers are taken as they are: they are float32 already."""
-        self._channels = channels
-        self._sample_bytes = 4 * channels
-        self._window_length = window_length
-        self._max_samples = max_samples
-        self._narrow = narrow
+    names_fields: ClassVar[bool] = False
+
+    def __init__(self, expected: Expected) -> None:
+        self._channels = len(expected.channels)
+        self._sample_bytes = 4 * self._channels
+        self._window_length = expected.window_length
+        self._max_samples = expected.max_samples
+        self._narrow = None if expected.keeps_float32 else expected.narrow
 
     def parse(self, values: list[bytes | None], rows: list[int]) -> Parsed:
         """Reads the values at `rows` (none of them empty)."""

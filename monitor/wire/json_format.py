@@ -23,16 +23,17 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import attrgetter
-from typing import Annotated, Any, TypeGuard
+from typing import Annotated, Any, ClassVar, TypeGuard
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
 from monitor.arrays import BoolArray, Float32Array, Int64Array
-from monitor.detector.times import NO_TIME, Unit, numbers_us, text_us, texts_us
+from monitor.detector.times import NO_TIME, numbers_us, text_us, texts_us
 from monitor.errors import Reason, RecordError
-from monitor.wire.parsed import Narrow, Outlines, Parsed, Rejected, drop_infinite, merged, select
+from monitor.wire.abstract import Expected
+from monitor.wire.parsed import Outlines, Parsed, Rejected, drop_infinite, merged, select
 
 # Texts that are missing numbers, in any case, and apart from NaN
 MISSING_WORDS = frozenset({"", "null", "none", "na", "n/a", "undefined"})
@@ -55,25 +56,18 @@ _LOOK_AT = 3  # records that say what a poll is made of: the odd one may come fi
 class JsonFormat:
     """Reads `json` values against the artifact's channels."""
 
-    def __init__(
-        self,
-        *,
-        channels: Sequence[str],
-        window_length: int | None,
-        max_samples: int,
-        timestamp_field: str,
-        timestamp_unit: Unit,
-        series_field: str | None,
-        narrow: Narrow,
-    ) -> None:
-        self._channels = tuple(channels)
-        self._window_length = window_length
-        self._max_samples = max_samples
-        self._narrow = narrow
-        self._names = {"values": "values", "rate_hz": "rate_hz", "stamp": timestamp_field, "series": series_field or ""}
-        self._has_stamp = bool(timestamp_field)
-        self._unit = timestamp_unit
-        self._has_series = series_field is not None
+    names_fields: ClassVar[bool] = True
+
+    def __init__(self, expected: Expected) -> None:
+        self._channels = channels = tuple(expected.channels)
+        self._window_length = expected.window_length
+        self._max_samples = expected.max_samples
+        self._narrow = expected.narrow
+        named = {"stamp": expected.timestamp_field, "series": expected.series_field or ""}
+        self._names = {"values": "values", "rate_hz": "rate_hz", **named}
+        self._has_stamp = bool(expected.timestamp_field)
+        self._unit = expected.timestamp_unit
+        self._has_series = expected.series_field is not None
         self._channel_of = [attrgetter(f"channel_{index}") for index in range(len(channels))]
         # The artifact's own channel names win over ours; a field without a name is never in a record.
         for name in [name for name, field in self._names.items() if not field or field in self._channels]:

@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
     made = polls()
-    table = SeriesTable(None)
+    table = SeriesTable()
     times: dict[str, list[float]] = {name: [] for name in made}
     gc.disable()  # as the daemon does
     for turn in range(-2, rounds):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor import extensions
 from monitor.detector import scores, windowing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,6 +19,7 @@ TOPIC_READING = {
     "monitor.backends.kafka.ranges",
     "monitor.config",
     "monitor.configfile",
+    "monitor.extensions",
     "monitor.series",
     "monitor.wire",
 }
@@ -114,6 +116,18 @@ def test_nobody_asks_which_kind_of_score_it_is(path: Path) -> None:
         assert not (
             constants & scores.KINDS.keys()
             and any(isinstance(each, ast.Attribute) and each.attr == "kind" for each in inside)
+        )
+
+
+@pytest.mark.parametrize("path", [p for _, p in MONITOR + TRAINING], ids=lambda p: p.name)
+def test_nobody_asks_which_format_it_is(path: Path) -> None:
+    """They ask its class, so that another format is one row of `extensions.FORMATS` more."""
+    compared = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Compare)]
+    for node in compared:
+        inside = list(ast.walk(node))
+        named = any(isinstance(each, ast.Attribute) and each.attr == "format" for each in inside)
+        assert not (
+            named and {each.value for each in inside if isinstance(each, ast.Constant)} & extensions.FORMATS.keys()
         )
 
 

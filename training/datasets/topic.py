@@ -41,6 +41,7 @@ from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.times import iso_us
 from monitor.detector.windows import Samples, Windows
 from monitor.errors import ConfigError, DataError
+from monitor.extensions import load_format
 from monitor.wire import Decoder, InputRules, StreamTime
 from training.datasets.options import Note, ReadOptions, Table
 
@@ -285,7 +286,7 @@ def _layout(
 ) -> _Layout | None:
     """What the options say, and for the rest the first record that says anything; None where none does."""
     channels, length = options.channels, options.window_length or (None if windowing.whole_records(kind) else 1)
-    if rules.format != "json":
+    if not load_format(rules.format).names_fields:
         if channels is None or length is None:
             raise DataError(
                 f"{source}: {rules.format} records hold numbers only; name --channels and the window's length"

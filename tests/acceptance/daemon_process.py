@@ -44,10 +44,11 @@ class DaemonProcess:
             begin = log.tell()
             self._process = subprocess.Popen([*TELLTALE, "run", "--config", str(self.config)], stderr=log)
         if ready:
-            self._wait(begin, timeout_s)
+            self.wait_ready(begin, timeout_s)
         return self
 
-    def _wait(self, begin: int, timeout_s: float) -> None:
+    def wait_ready(self, begin: int = 0, timeout_s: float = 60.0) -> None:
+        """Waits until the process whose log begins at byte `begin` is ready; it can be asked from then on."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             assert self._process is not None

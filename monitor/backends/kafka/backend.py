@@ -111,7 +111,8 @@ class KafkaBackend:
         prepare_topics(self._admin, self._config)
         self._state = StateReader(self._config, self._admin)
         self._state.open()
-        # Before the member joins: a rival is then fenced by its producer, which says so, at its next commit.
+        # Before the member joins: what a predecessor left open is settled. A rival is fenced at its next commit; it may
+        # take the id back once, until the group knows us under its name (fences.py).
         try:
             self._transactions.open(_START_DEADLINE_S)
         except BackendError:

@@ -264,13 +264,16 @@ class Daemon:
         self._checkpoints.begin(partition, self._clock(), at_once=resumed.irregular)
         self._backend.begin(partition, resumed.begin)
         # After a commit in doubt it was ours before: one line says it of all. One that is held is named as such.
-        (log.debug if retry or partition in self._again else log.info)(
+        say = log.debug if retry or partition in self._again else log.info
+        say(
             "Partition assigned.",
             partition=str(partition),
             offset=resumed.live_from,
             replayed=resumed.live_from - resumed.begin,
             restore_ms=round((self._clock() - started) * 1000),
         )
+        if resumed.other_artifact:
+            say("Another artifact went before.", partition=str(partition), sha256=resumed.other_artifact[:12])
 
     def _say_how(self, partition: TopicPartition, resumed: Resumed, restored: Restored) -> None:
         place = {"partition": str(partition), "offset": resumed.live_from}
@@ -280,11 +283,8 @@ class Daemon:
             log.info("A partition was added to the topic; it is read from its beginning.", **place)
         if resumed.lost:
             self._vitals.records_lost += resumed.lost
-            log.error(
-                "Records were deleted before they were read; raise retention.ms of the topic.",
-                **place,
-                records=resumed.lost,
-            )
+            text = "Records were deleted before they were read; raise retention.ms of the topic."
+            log.error(text, **place, records=resumed.lost)
         if resumed.cold:
             self._vitals.cold_starts += 1
             log.error("Windows start empty.", partition=str(partition), reason=resumed.cold)

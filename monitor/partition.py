@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -18,6 +18,7 @@ from monitor.deadletters import DeadLetter
 from monitor.detector import windowing
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import Incident, IncidentKey
+from monitor.detector.served import ServedModel
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Windows
 from monitor.refusals import Refusals
@@ -131,11 +132,10 @@ class Outbox:
 class PartitionState:
     """Everything remembered of one partition, and what it has to publish."""
 
-    def __init__(
-        self, name: TopicPartition, manifest: Manifest, rules: InputRules, line: Callable[[str], float]
-    ) -> None:
-        """`line` is the threshold of a series by its name."""
+    def __init__(self, name: TopicPartition, model: ServedModel, rules: InputRules) -> None:
+        manifest = model.manifest
         self.name = name
+        self._artifact = model.artifact.digest
         self._channels = [channel.scored for channel in manifest.channels]  # other levels are other samples
         self.series = SeriesRegistry(rules.max_series, rules.series_ttl * 1_000_000)
         self.windower = windowing.windower(manifest.window, len(manifest.channels))
@@ -143,7 +143,7 @@ class PartitionState:
         # An input offset, and the time there, at the newest checkpoint; None where that is not known.
         self._time_at: tuple[int, StreamTime] | None = None
         self._ticks_written = -1  # -1: not even that there is a clock
-        self._line = line
+        self._threshold_of = model.thresholds.of_series
         self._serials = np.empty(0, dtype=np.int64)  # of the series that has a row, by row
         self._lines = np.empty(0, dtype=np.float64)  # its threshold, by row
         self.incidents: defaultdict[str, dict[int, Incident]] = defaultdict(dict)  # those not at rest: by rule, serial
@@ -168,13 +168,7 @@ class PartitionState:
 
     @classmethod
     def resume(
-        cls,
-        name: TopicPartition,
-        restored: Restored,
-        start: int,
-        manifest: Manifest,
-        rules: InputRules,
-        line: Callable[[str], float],
+        cls, name: TopicPartition, restored: Restored, start: int, model: ServedModel, rules: InputRules
     ) -> tuple[PartitionState, Resumed]:
         """A partition's state as far as the log remembers it and it can be followed; `resuming` says where it goes on.
 
@@ -184,7 +178,7 @@ class PartitionState:
         mark = state.newest_mark(name, restored.state)
         known = state.knows(name, restored.state)
         point = resuming.find(name, restored, mark, start, rules.beyond_end, state=known)
-        made, resumed = cls(name, manifest, rules, line), point.resumed
+        made, resumed = cls(name, model, rules), point.resumed
         made._topic_id, made._partitions = restored.topic_id, restored.partitions
         if restored.position is not None and resumed.how is not How.TOPIC_RECREATED:
             made._partitions = restored.position.partitions or restored.partitions
@@ -194,9 +188,15 @@ class PartitionState:
         if point.refill is not None:
             made.committed_offset = -1 if resumed.irregular else point.refill.offset
             made._replay_from, made._state_from = point.refill.replay_from, point.refill.state_from
-            cold = made._refill(point.refill, restored.state, manifest)
+            cold = made._refill(point.refill, restored.state, model.manifest)
             made._recall_time(point.refill, restored.state)
-        resumed = replace(resumed, begin=made.read_to, cold=resumed.cold or cold, unreadable=tuple(unreadable))
+        resumed = replace(
+            resumed,
+            begin=made.read_to,
+            cold=resumed.cold or cold,
+            unreadable=tuple(unreadable),
+            other_artifact="" if mark is None or mark.artifact == made._artifact else mark.artifact,
+        )
         if resumed.irregular:
             made._checkpointed_at = -1
         return made, resumed
@@ -321,7 +321,7 @@ class PartitionState:
             self._serials, self._lines = grown(self._serials, size), grown(self._lines, size)
         self._serials[fresh.rows] = fresh.serials
         names = self.series.names
-        self._lines[fresh.rows] = [self._line(names.get(serial, "")) for serial in fresh.serials]
+        self._lines[fresh.rows] = [self._threshold_of(names.get(serial, "")) for serial in fresh.serials]
 
     def known(self, windows: Windows) -> tuple[Windows, Float64Array]:
         """`windows` of rows as windows of serial numbers, which stay when rows go to others; and their thresholds."""
@@ -395,7 +395,7 @@ class PartitionState:
         ]
         rows, keys, seen_us = self.series.by_age()
         checkpoint = state.Checkpoint(keys, seen_us, self.windower.snapshot(rows))
-        mark = state.Mark(self.offset, self._topic_id)
+        mark = state.Mark(self.offset, self._topic_id, self._artifact)
         shards = state.encode_checkpoint(self.name, mark, self._channels, checkpoint)
         return [*shards, *incidents, *self._checkpoint_time()]
 

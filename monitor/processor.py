@@ -195,9 +195,7 @@ class Processor:
         Raises:
             ConfigError: the log ends before the group's position, and `input.beyond_end` says to stop.
         """
-        made, resumed = PartitionState.resume(
-            partition, restored, start, self._manifest, self._rules, self.model.thresholds.of_series
-        )
+        made, resumed = PartitionState.resume(partition, restored, start, self.model, self._rules)
         self._partitions[partition] = made
         self._tell_ends(made)
         return resumed

@@ -43,6 +43,8 @@ class Resumed:
     Reading begins at `begin`; records before `live_from` were decided before and only refill windows. `lost` offsets
     were deleted, by retention, before they were decided. `cold` says why windows start empty although they should not,
     empty where they don't. `unreadable` says what is wrong with incidents of the state that were left out.
+    `other_artifact` is the digest of the artifact that made the newest checkpoint, empty where it is the one in service
+    or not known. Nothing follows from it: windows that fit, and incidents, go on.
     """
 
     begin: int
@@ -51,6 +53,7 @@ class Resumed:
     lost: int = 0
     cold: str = ""
     unreadable: tuple[str, ...] = ()
+    other_artifact: str = ""
 
     @property
     def irregular(self) -> bool:

@@ -55,6 +55,7 @@ class _Shard(msgspec.Struct, frozen=True, kw_only=True):
     offsets: bytes
     # Since version 2, in which the series are in the order of their last records, oldest first
     topic_id: str = ""
+    artifact: str = ""
     seen_us: bytes = b""
     checksum: int = 0
 
@@ -72,10 +73,14 @@ class _Time(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mark(NamedTuple):
-    """What a checkpoint stands for: everything before `offset` of the topic with this id, empty where not known."""
+    """What a checkpoint stands for: everything before `offset` of the topic with this id, empty where not known.
+
+    `artifact` is the SHA-256 digest of the one that was in service, empty where not known.
+    """
 
     offset: int
     topic_id: str
+    artifact: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +312,7 @@ def encode_checkpoint(
                         version=VERSION,
                         offset=mark.offset,
                         topic_id=mark.topic_id,
+                        artifact=mark.artifact,
                         seen_us=_bytes(checkpoint.seen_us[first:end], "<i8"),
                         shard=shard,
                         shards=len(starts) - 1,
@@ -357,7 +363,7 @@ def newest_mark(partition: TopicPartition, records: Iterable[StateRecord]) -> Ma
                 shard = _opened(partition, record)
             except StateError:
                 return None
-            return Mark(shard.offset, shard.topic_id)
+            return Mark(shard.offset, shard.topic_id, shard.artifact)
     return None
 
 

@@ -27,7 +27,7 @@ from monitor.wire import StreamTime
 HERE = Path(__file__).parent / "formats"
 ME = TopicPartition("plant.pumps", 3)
 SHARD_KEY, TIME_KEY = b"windows/plant.pumps/3/0", b"time/plant.pumps/3"
-MARK = Mark(1_000_007, "wt8HcMaMTtuqyP2wkbOEWw")
+MARK = Mark(1_000_007, "wt8HcMaMTtuqyP2wkbOEWw", "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8")
 CHANNELS = ["flow", "tank less 18228934.0"]
 NOW_US = 1_764_500_000_000_000
 
@@ -88,9 +88,13 @@ def letter_of_a_batch() -> DeadLetter:
 
 
 WRITTEN: dict[str, Callable[[], bytes | None]] = {
-    "snapshot-v2.msgpack": lambda: shard(Checkpoint(SERIES, SEEN_US, TAILS)),
-    "snapshot-of-records-v2.msgpack": lambda: shard(Checkpoint(SERIES, SEEN_US, Tails.nothing(3, len(CHANNELS)))),
-    "snapshot-of-nothing-v2.msgpack": lambda: shard(Checkpoint([], SEEN_US[:0], Tails.nothing(0, len(CHANNELS)))),
+    "snapshot-with-artifact-v2.msgpack": lambda: shard(Checkpoint(SERIES, SEEN_US, TAILS)),
+    "snapshot-of-records-with-artifact-v2.msgpack": lambda: shard(
+        Checkpoint(SERIES, SEEN_US, Tails.nothing(3, len(CHANNELS)))
+    ),
+    "snapshot-of-nothing-with-artifact-v2.msgpack": lambda: shard(
+        Checkpoint([], SEEN_US[:0], Tails.nothing(0, len(CHANNELS)))
+    ),
     "incident-open-v1.json": lambda: state.encode_incident(OPEN),
     "incident-opening-v1.json": lambda: state.encode_incident(OPENING),
     "time-v1.json": time_record,
@@ -117,12 +121,16 @@ def check_tails(found: Tails, expected: Tails) -> None:
         assert getattr(found, name).tobytes() == getattr(expected, name).tobytes(), name
 
 
-def test_a_snapshot_is_read() -> None:
-    found = read("snapshot-v2.msgpack", CHANNELS)
+@pytest.mark.parametrize(
+    ("name", "mark"), [("snapshot-with-artifact-v2.msgpack", MARK), ("snapshot-v2.msgpack", MARK._replace(artifact=""))]
+)
+def test_a_snapshot_is_read(name: str, mark: Mark) -> None:
+    """The first of version 2 did not say which artifact was in service."""
+    found = read(name, CHANNELS)
     assert found.series == SERIES
     assert found.seen_us.tolist() == SEEN_US.tolist()
     check_tails(found.tails, TAILS)
-    assert state.newest_mark(ME, [StateRecord(SHARD_KEY, golden("snapshot-v2.msgpack"))]) == MARK
+    assert state.newest_mark(ME, [StateRecord(SHARD_KEY, golden(name))]) == mark
 
 
 def test_a_snapshot_of_version_1_is_read() -> None:
@@ -137,7 +145,13 @@ def test_a_snapshot_of_version_1_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "series"), [("snapshot-of-records-v2.msgpack", SERIES), ("snapshot-of-nothing-v2.msgpack", [])]
+    ("name", "series"),
+    [
+        ("snapshot-of-records-with-artifact-v2.msgpack", SERIES),
+        ("snapshot-of-records-v2.msgpack", SERIES),
+        ("snapshot-of-nothing-with-artifact-v2.msgpack", []),
+        ("snapshot-of-nothing-v2.msgpack", []),
+    ],
 )
 def test_a_snapshot_without_windows_is_read(name: str, series: list[bytes]) -> None:
     found = read(name, None)
@@ -193,7 +207,7 @@ def with_later_fields(name: str) -> bytes:
     return json.dumps(LATER | json.loads(golden(name)) | {"last": 0}).encode()
 
 
-@pytest.mark.parametrize("name", ["snapshot-v1.msgpack", "snapshot-v2.msgpack"])
+@pytest.mark.parametrize("name", ["snapshot-v1.msgpack", "snapshot-v2.msgpack", "snapshot-with-artifact-v2.msgpack"])
 def test_fields_that_a_snapshot_of_later_has_are_passed_over(name: str) -> None:
     """Its checksum is of all that it holds."""
     fields = LATER | msgspec.msgpack.decode(golden(name)) | {"last": b"\x00"}
@@ -203,7 +217,7 @@ def test_fields_that_a_snapshot_of_later_has_are_passed_over(name: str) -> None:
     found, expected = state.decode_checkpoint(ME, MARK.offset, [record], CHANNELS), read(name, CHANNELS)
     assert (found.series, found.seen_us.tolist()) == (expected.series, expected.seen_us.tolist())
     check_tails(found.tails, expected.tails)
-    assert state.newest_mark(ME, [record]) == Mark(MARK.offset, fields.get("topic_id", ""))
+    assert state.newest_mark(ME, [record]) == Mark(MARK.offset, fields.get("topic_id", ""), fields.get("artifact", ""))
 
 
 def test_fields_that_an_incident_of_later_has_are_passed_over() -> None:

@@ -55,7 +55,7 @@ def encode(series: list[bytes], tails: Tails, offset: int = 7, partition: TopicP
         StateRecord(*record)
         for record in state.encode_checkpoint(
             partition,
-            Mark(offset, "id-1"),
+            Mark(offset, "id-1", "5e88"),
             channel_names(tails.values.shape[1]),
             Checkpoint(series, seen(series), tails),
         )
@@ -252,7 +252,7 @@ def test_a_checkpoint_of_version_1_is_read() -> None:
     shard = {
         name: value
         for name, value in msgspec.msgpack.decode(record.value).items()
-        if name not in ("topic_id", "checksum", "seen_us")
+        if name not in ("topic_id", "artifact", "checksum", "seen_us")
     }
     old = StateRecord(record.key, msgspec.msgpack.encode(shard | {"version": 1}))
     found, back = decode([old])
@@ -265,7 +265,7 @@ def test_what_the_newest_checkpoint_stands_for() -> None:
     assert state.newest_mark(ME, []) is None
     assert not state.knows(ME, [StateRecord(state.incident_key(other, b"a"), b"{}") for other in OTHERS])
     small = encode([b"a"], make_tails(1, 60, 2, 2), offset=9)
-    assert state.newest_mark(ME, [*MANY[1:], *small]) == Mark(9, "id-1")
+    assert state.newest_mark(ME, [*MANY[1:], *small]) == Mark(9, "id-1", "5e88")
     assert state.knows(ME, small)
 
 

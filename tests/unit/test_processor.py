@@ -16,7 +16,7 @@ from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored
 from monitor.detector.incidents import Incident
 from monitor.errors import Reason
 from monitor.processor import Processor
-from monitor.resuming import How
+from monitor.resuming import How, Resumed
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero, work
 
 LENGTH, HOP = 6, 2
@@ -487,6 +487,20 @@ def test_an_incident_that_can_not_be_read(raw: bytes) -> None:
     assert "incident of telltale.input-0, key b'incident/telltale.input/0/a'" in resumed.unreadable[0]
     assert resumed.cold == "", "the windows are whole"
     assert processor.open_incidents() == 0
+
+
+def test_what_another_artifact_left_goes_on() -> None:
+    ours, other = replace(SLIDING, digest="a" * 64), replace(SLIDING, digest="b" * 64)
+    unknown = remembered(replace(SLIDING, digest=""))[0]  # as of a release that did not say which
+    for restored, other_artifact in ((remembered(ours)[0], ""), (remembered(other)[0], "b" * 64), (unknown, "")):
+        processor, resumed = taken_over(restored, 0, ours)
+        assert resumed == Resumed(begin=9, live_from=12, other_artifact=other_artifact)
+        assert not resumed.irregular
+        assert (processor.series_count(), processor.open_incidents()) == (1, 1)
+        processor.receive(make_columns([sample(0.01)] * 6, first_offset=9))
+        assert len(windows_of(processor)) == 1
+        records = [StateRecord(*each) for each in processor.take_outputs([INPUT]).checkpoints[INPUT]]
+        assert state.newest_mark(INPUT, records) == state.Mark(15, "", "a" * 64)
 
 
 def test_a_series_name_that_is_not_text_is_refused_with_its_checkpoint() -> None:

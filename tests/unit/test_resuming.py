@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -298,6 +299,20 @@ def test_an_incident_that_can_not_be_read_is_said_as_what_it_is() -> None:
     assert "can't be read and are left out" in said["event"]
     assert "key b'incident/telltale.input/0/b'" in said["reason"]
     assert (vitals.cold_starts, processor.open_incidents()) == (0, 1)
+
+
+def test_that_another_artifact_went_before_is_said() -> None:
+    log = LocalLog({"telltale.input": 1, "telltale.state": 1})
+    config, said = make_config(input={"start": "earliest"}), []
+    for run, digest in enumerate(("a" * 64, "a" * 64, "b" * 64)):
+        log.extend("telltale.input", 0, [b"a"] * C, [sample(9)] * C, list(range(C * run, C * (run + 1))))
+        processor, vitals = make_processor(config, replace(ARTIFACT, digest=digest)), Vitals()
+        telemetry = Telemetry(vitals, lambda made=processor: made.counts, {}, 1.0)
+        with capture_logs() as lines:
+            Daemon(config, LocalBackend(log, config), processor, SCORER, telemetry, vitals).run(until_caught_up=True)
+        said.append([(line["event"], line["sha256"]) for line in lines if "sha256" in line])
+        assert (vitals.cold_starts, processor.open_incidents()) == (0, 1), "it goes on"
+    assert said == [[], [], [("Another artifact went before.", "aaaaaaaaaaaa")]]
 
 
 def test_lost_offsets_bring_incidents_back_as_the_checkpoint_had_them() -> None:

@@ -19,22 +19,20 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from monitor import alerts
-from monitor.alerts import Alert, AlertWriter, Cause
+from monitor.alerts import AlertWriter
 from monitor.arrays import Float32Array, Float64Array, Int64Array, StructOfArrays
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, TopicPartition
 from monitor.deadletters import DeadLetter
-from monitor.detector import decision, windowing
-from monitor.detector.decision import Verdict
-from monitor.detector.incidents import SCORE_RULE, Incident, Policy, Status, step
+from monitor.deciding import Batch, Decider, Piece, Reconstruct
+from monitor.detector import windowing
+from monitor.detector.incidents import Policy
 from monitor.detector.served import ServedModel
 from monitor.detector.windows import Samples, Windows, mend_missing
 from monitor.errors import Reason
@@ -42,9 +40,6 @@ from monitor.partition import Counts, Example, Halt, PartitionState
 from monitor.registry import Forgotten, Fresh, segments_of
 from monitor.resuming import Resumed
 from monitor.wire import Decoded, Decoder, Holes, InputRules
-
-# Windows (n, length, channels) to what was expected in their place.
-Reconstruct = Callable[[Float32Array], Float32Array]
 
 # Gathered windows waiting for the scorer, at most: a slice of samples is as large as this allows in the worst case,
 # that every sample closes a window.
@@ -62,14 +57,6 @@ class _Cut(StructOfArrays):
     lines: Float64Array
 
 
-class _Change(NamedTuple):
-    """What is to be published of an incident as it was after one window."""
-
-    status: Status
-    incident: Incident
-    cause: Cause
-
-
 class _Work(NamedTuple):
     """What waits to be cut or scored. `fresh` are the series that begin with it; `broken`: behind a damaged batch."""
 
@@ -78,23 +65,6 @@ class _Work(NamedTuple):
     live: bool
     fresh: Fresh | None = None
     broken: bool = False
-
-
-class Piece(NamedTuple):
-    """Windows of one partition, each one's threshold and its share of missing numbers."""
-
-    partition: PartitionState
-    windows: Windows
-    lines: Float64Array
-    missing_ratio: Float32Array
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Windows to score: `values` is (n, length, channels); `pieces` say whose they are."""
-
-    values: Float32Array
-    pieces: list[Piece]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +85,7 @@ class Processor:
         self.counts = Counts()
         self.model = model
         self._manifest = manifest = model.manifest
-        self._writer = writer
-        self._policy = policy
+        self._decider = Decider(writer, policy, self.counts)
         self._decoder = Decoder(manifest, rules)
         self._rules = rules
         self._whole_records = windowing.whole_records(manifest.window.kind)
@@ -197,17 +166,8 @@ class Processor:
         """
         made, resumed = PartitionState.resume(partition, restored, start, self.model, self._rules)
         self._partitions[partition] = made
-        self._tell_ends(made)
+        self._decider.publish_ends(made)
         return resumed
-
-    def _tell_ends(self, partition: PartitionState) -> None:
-        partition.outbox.alerts += self._take_ends(partition)
-
-    def _take_ends(self, partition: PartitionState) -> list[Alert]:
-        """The alerts of the incidents that ended without a window."""
-        ended = [self._writer.end(*each) for each in partition.ended]
-        partition.ended.clear()
-        return ended
 
     def revoke(self, partition: TopicPartition) -> None:
         """Forgets a partition, and everything about it that was not taken yet."""
@@ -358,7 +318,7 @@ class Processor:
         for partition in self._partitions.values():
             if partition.leaving:
                 partition.let_go(math.inf)
-                self._tell_ends(partition)
+                self._decider.publish_ends(partition)
 
     def _cut(self, partition: PartitionState, taken: Samples | Windows, *, live: bool) -> Windows:
         appended = partition.windower.append(taken, cut=live)
@@ -376,91 +336,7 @@ class Processor:
 
         `reconstruct` is asked for the windows that are published, a few at a time.
         """
-        lines = np.concatenate([piece.lines for piece in batch.pieces]).astype(np.float32)  # as scores are
-        verdicts = decision.decide(scores, lines)
-        self.counts.scored(scores, verdicts, lines)
-        news: list[tuple[PartitionState, _Change | Alert]] = []
-        first = 0
-        for piece in batch.pieces:
-            rows = slice(first, first + len(piece.windows))
-            first += len(piece.windows)
-            if piece.missing_ratio.any():
-                self._note_unscorable(piece, verdicts[rows])
-            news += [(piece.partition, each) for each in self._decide(piece, scores[rows], verdicts[rows])]
-        self._publish(news, reconstruct)
-
-    def _note_unscorable(self, piece: Piece, verdicts: NDArray[np.int8]) -> None:
-        found = np.flatnonzero(verdicts == Verdict.UNSCORABLE)
-        if len(found):
-            row = found[-1]
-            name = piece.partition.series.names[int(piece.windows.series[row])]
-            detail = f"series {name!r}: {piece.missing_ratio[row]:.0%} of the window ending here is missing"
-            offset = int(piece.windows.last_offset[row])
-            self.counts.examples["unscorable"] = Example(piece.partition.name, offset, detail)
-
-    def _decide(self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8]) -> Iterator[_Change | Alert]:
-        """Moves the incidents of a piece's series on, in the order of its windows; what is to be published of it."""
-        partition, windows = piece.partition, piece.windows
-        incidents = partition.incidents[SCORE_RULE]
-        over = verdicts == Verdict.ANOMALY
-        if not over.any() and not incidents:
-            return
-        # Only the series with an incident, or a window over the threshold, have anything to decide.
-        restless = set(incidents).union(windows.series[over].tolist())
-        for row in np.flatnonzero(np.isin(windows.series, list(restless))).tolist():
-            if partition.leaving:
-                partition.let_go(int(windows.last_offset[row]))
-                yield from self._take_ends(partition)
-            change = self._move(piece, row, SCORE_RULE, float(scores[row]), int(verdicts[row]))
-            if change is not None:
-                yield change
-
-    def _move(self, piece: Piece, row: int, rule: str, score: float, verdict: int) -> _Change | None:
-        """Moves the incident that a window's series has by `rule` on; returns what is to be published of it."""
-        partition, windows = piece.partition, piece.windows
-        series, incidents = int(windows.series[row]), partition.incidents[rule]
-        incident = incidents.get(series)
-        if incident is None:
-            if verdict != Verdict.ANOMALY:
-                return None
-            incident = incidents[series] = Incident()
-        name, change = partition.series.names[series], None
-        start_us, end_us = int(windows.start_us[row]), int(windows.end_us[row])
-        status = step(incident, verdict, score / float(piece.lines[row]), start_us, end_us, self._policy)
-        partition.outbox.changed.add((name.encode(), rule))
-        if status is not None:
-            cause = self._cause(piece, row, name, rule, score)
-            if status is Status.FIRING:
-                incident.fingerprint = self._writer.fingerprint(cause)
-            change = _Change(status, msgspec.structs.replace(incident), cause)
-        if status is Status.RESOLVED or incident.at_rest:
-            del incidents[series]
-        return change
-
-    def _cause(self, piece: Piece, row: int, name: str, rule: str, score: float) -> Cause:
-        windows = piece.windows
-        return Cause(
-            partition=piece.partition.name,
-            series=name,
-            rule=rule,
-            start_us=int(windows.start_us[row]),
-            end_us=int(windows.end_us[row]),
-            first_offset=int(windows.first_offset[row]),
-            last_offset=int(windows.last_offset[row]),
-            last_index=int(windows.last_index[row]),
-            score=score,
-            threshold=float(piece.lines[row]),
-            missing_ratio=float(piece.missing_ratio[row]),
-            values=windows.values[row],
-        )
-
-    def _publish(self, news: Sequence[tuple[PartitionState, _Change | Alert]], reconstruct: Reconstruct) -> None:
-        """Writes the alerts of what changed; all are reconstructed at once, for a call of the model may take long."""
-        values = [change.cause.values for _, change in news if isinstance(change, _Change)]
-        expected = iter(reconstruct(np.stack(values)) if values else ())
-        for partition, item in news:
-            alert = self._writer.write(*item, next(expected)) if isinstance(item, _Change) else item
-            partition.outbox.alerts.append(alert)
+        self._decider.decide(batch, scores, reconstruct)
 
     def take_outputs(self, checkpoints: Collection[TopicPartition] = ()) -> Outputs:
         """Everything decided since the last call, and the whole state of the partitions in `checkpoints`.

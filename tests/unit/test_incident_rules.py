@@ -11,9 +11,10 @@ import pytest
 
 from monitor.alerts import Alert
 from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord
+from monitor.deciding import Batch
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import SCORE_RULE
-from monitor.processor import Batch, Outputs, Processor
+from monitor.processor import Outputs, Processor
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor
 
 ARTIFACT = make_artifact(length=6, hop=2, threshold=0.8)
@@ -30,9 +31,9 @@ def flatline(processor: Processor, batch: Batch) -> None:
     for piece in batch.pieces:
         flat = np.ptp(piece.windows.values, axis=1).max(axis=1) == 0
         verdicts = np.where(flat, Verdict.ANOMALY, Verdict.NORMAL).tolist()
-        moved = [processor._move(piece, row, "flatline", 1.0, verdict) for row, verdict in enumerate(verdicts)]
+        moved = [processor._decider.move(piece, row, "flatline", 1.0, verdict) for row, verdict in enumerate(verdicts)]
         news = [(piece.partition, change) for change in moved if change is not None]
-        processor._publish(news, SCORER.reconstruct)
+        processor._decider._publish(news, SCORER.reconstruct)
 
 
 def decide(processor: Processor, columns: RecordColumns) -> None:

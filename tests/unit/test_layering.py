@@ -28,6 +28,7 @@ PURE = [
     "detector",
     "wire",
     "processor",
+    "deciding",
     "partition",
     "registry",
     "resuming",

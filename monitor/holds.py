@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from monitor.backends.abstract import Damaged, Progress, TopicPartition
+from monitor.backends.remedies import moving_command
 from monitor.config import Config
 from monitor.errors import DamagedError
 from monitor.partition import Halt
@@ -172,21 +173,4 @@ def _of_damage(partition: TopicPartition, damaged: Damaged, committed: int, conf
         f"{whole}. Else choose an offset N behind it (kafka-dump-log.sh shows what a segment holds): "
         + moving_command(config, partition, "N"),
         damaged.first_offset,
-    )
-
-
-def moving_command(config: Config, partition: TopicPartition, offset: str) -> str:
-    """What an operator types to let the group go on at an offset, and when."""
-    kafka = config.kafka
-    servers = " -b ".join(kafka.bootstrap_servers)
-    secured = ""
-    if kafka.security_protocol != "PLAINTEXT":
-        secured = f" -S {kafka.security_protocol}"
-        secured += f" -M {kafka.sasl_mechanism} -U {kafka.username} -P PASSWORD" if kafka.sasl_mechanism else ""
-        files = {"ssl_cafile": kafka.ssl_cafile, "ssl_certfile": kafka.ssl_certfile, "ssl_keyfile": kafka.ssl_keyfile}
-        secured += "".join(f" -C {name}={path}" for name, path in files.items() if path is not None)
-    return (
-        f"stop every daemon of the group, wait {kafka.session_timeout_ms / 1000:g} s (kafka.session_timeout_ms: until "
-        f"then the group counts them as members, and refuses), and run: python -m kafka.admin -b {servers}{secured} "
-        f"groups alter-offsets -g {kafka.group_id} -o {partition.topic}:{partition.partition}:{offset}"
     )

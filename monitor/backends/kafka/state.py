@@ -20,9 +20,9 @@ from monitor.backends.kafka.connecting import connect, for_now
 from monitor.backends.kafka.faults import explain
 from monitor.backends.kafka.succession import OWNER_PATIENCE_S, end_transactions_of_the_gone
 from monitor.backends.kafka.topics import LOST_STATE
+from monitor.backends.remedies import moving_command
 from monitor.config import Config
 from monitor.errors import ConfigError
-from monitor.holds import moving_command
 
 _POLL_MS = 100
 _WARM_UP_MS = 1_000

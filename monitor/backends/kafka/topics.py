@@ -26,9 +26,9 @@ from kafka.errors import (
 from monitor.backends.abstract import TopicPartition
 from monitor.backends.kafka.clocks import STAMPED_BY_BROKERS
 from monitor.backends.kafka.faults import acl, explain, principal
+from monitor.backends.remedies import moving_command
 from monitor.config import Config
 from monitor.errors import ConfigError, PartitionError
-from monitor.holds import moving_command
 
 _log = logging.getLogger(__name__)
 _WIDENED_S = 5.0

@@ -1,0 +1,26 @@
+"""What an operator types to put a group right, as the backends' and the daemon's errors name it.
+
+Rules of this file: text from a configuration, no client and no I/O.
+"""
+
+from __future__ import annotations
+
+from monitor.backends.abstract import TopicPartition
+from monitor.config import Config
+
+
+def moving_command(config: Config, partition: TopicPartition, offset: str) -> str:
+    """What an operator types to let the group go on at an offset, and when."""
+    kafka = config.kafka
+    servers = " -b ".join(kafka.bootstrap_servers)
+    secured = ""
+    if kafka.security_protocol != "PLAINTEXT":
+        secured = f" -S {kafka.security_protocol}"
+        secured += f" -M {kafka.sasl_mechanism} -U {kafka.username} -P PASSWORD" if kafka.sasl_mechanism else ""
+        files = {"ssl_cafile": kafka.ssl_cafile, "ssl_certfile": kafka.ssl_certfile, "ssl_keyfile": kafka.ssl_keyfile}
+        secured += "".join(f" -C {name}={path}" for name, path in files.items() if path is not None)
+    return (
+        f"stop every daemon of the group, wait {kafka.session_timeout_ms / 1000:g} s (kafka.session_timeout_ms: until "
+        f"then the group counts them as members, and refuses), and run: python -m kafka.admin -b {servers}{secured} "
+        f"groups alter-offsets -g {kafka.group_id} -o {partition.topic}:{partition.partition}:{offset}"
+    )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from monitor import extensions
 from monitor.detector import scores, windowing
+from training import recipe_form
 
 ROOT = Path(__file__).resolve().parents[2]
 # What the pure core may use besides the standard library's pure parts
@@ -63,6 +65,22 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+def used_of_modules(path: Path) -> set[str]:
+    """`module.name` for each use of a name in a module that a file imports, whatever the file calls the module."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    called = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    return {
+        f"{called[node.value.id]}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in called
+    }
+
+
 def within(name: str, roots: set[str]) -> bool:
     return any(name == root or name.startswith(f"{root}.") for root in roots)
 
@@ -99,25 +117,31 @@ def test_training(name: str, path: Path) -> None:
     assert not strangers, f"{name} is a client of the shared core, not of the daemon"
 
 
+def compared(path: Path) -> list[list[ast.AST]]:
+    """What stands in each comparison of a file, and in each value of a `case`."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [list(ast.walk(node)) for node in ast.walk(tree) if isinstance(node, ast.Compare | ast.MatchValue)]
+
+
+def constants(inside: list[ast.AST]) -> set[object]:
+    return {each.value for each in inside if isinstance(each, ast.Constant)}
+
+
 @pytest.mark.parametrize("path", [p for _, p in MONITOR + TRAINING], ids=lambda p: p.name)
 def test_nobody_asks_which_kind_of_window_it_is(path: Path) -> None:
     """They ask its row of `windowing.KINDS`, so that another kind is one row more."""
-    compared = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Compare)]
-    constants = {each.value for node in compared for each in ast.walk(node) if isinstance(each, ast.Constant)}
-    assert not constants & windowing.KINDS.keys()
+    assert not [found for inside in compared(path) if (found := constants(inside) & windowing.KINDS.keys())]
 
 
 @pytest.mark.parametrize("path", [p for _, p in MONITOR + TRAINING], ids=lambda p: p.name)
 def test_nobody_asks_which_kind_of_score_it_is(path: Path) -> None:
-    """They ask its row of `scores.KINDS`, so that another kind is one row more."""
-    compared = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Compare)]
-    for node in compared:
-        inside = list(ast.walk(node))
-        constants = {each.value for each in inside if isinstance(each, ast.Constant)}
-        assert not (
-            constants & scores.KINDS.keys()
-            and any(isinstance(each, ast.Attribute) and each.attr == "kind" for each in inside)
-        )
+    """They ask its row of `scores.KINDS`, so that another kind is one row more. Losses have two of the names too."""
+    losses = set(get_args(recipe_form.LossName))
+    for inside in compared(path):
+        kinds = scores.KINDS.keys() - losses
+        if any(isinstance(each, ast.Attribute) and each.attr == "kind" for each in inside):
+            kinds = scores.KINDS.keys()
+        assert not constants(inside) & kinds
 
 
 @pytest.mark.parametrize("path", [p for _, p in MONITOR + TRAINING], ids=lambda p: p.name)
@@ -137,7 +161,8 @@ def looks_up_a_threshold(node: ast.AST) -> bool:
     if not (isinstance(node, ast.Attribute) and node.attr == "threshold"):
         return False
     of = node.value
-    return (of.attr if isinstance(of, ast.Attribute) else getattr(of, "id", "")) in ("manifest", "Manifest")
+    name = of.attr if isinstance(of, ast.Attribute) else getattr(of, "id", "")
+    return name.lstrip("_") in ("manifest", "Manifest")
 
 
 @pytest.mark.parametrize(("name", "path"), MONITOR + TRAINING, ids=lambda each: each if isinstance(each, str) else "")
@@ -155,11 +180,7 @@ def test_a_threshold_is_looked_up_in_one_place(name: str, path: Path) -> None:
 def test_an_artifact_gets_into_use_in_one_way(name: str, path: Path) -> None:
     """Nobody reads one, or checks it, but by `load_verified`, which can't be done by halves."""
     parts = {"monitor.detector.storage.load", "monitor.detector.artifact.check_known_answers"}
-    used = imports(path) | {
-        f"monitor.detector.{node.value.id}.{node.attr}"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-    }
+    used = imports(path) | used_of_modules(path)
     assert name == "monitor.detector.served" or not parts & used
 
 

@@ -126,7 +126,7 @@ def test_a_series_that_is_forgotten_is_forgotten_by_every_rule_at_once() -> None
         ("forgotten", "a", 6),
         ("forgotten", "a", 6),
     ]
-    assert sorted(statuses(outputs)) == [("flatline", "resolved"), (SCORE_RULE, "resolved")]
+    assert statuses(outputs) == [("flatline", "resolved"), (SCORE_RULE, "resolved")], "by name, as after a restart"
     assert len({alert.id for alert in outputs.alerts}) == 2
     assert sorted(outputs.state) == [(INPUT, BY_SCORE, None), (INPUT, BY_FLATNESS, None)]
     assert [key for key, _ in outputs.checkpoints[INPUT] if key.startswith(b"incident")] == []

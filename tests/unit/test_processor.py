@@ -250,26 +250,29 @@ def test_records_that_are_windows_stand_alone() -> None:
 
 @pytest.mark.parametrize("max_series", [40, 3])
 def test_all_alerts_of_a_batch_are_reconstructed_at_once(max_series: int) -> None:
-    """Also where incidents end in between because their series are forgotten."""
-    processor = make_processor_at_zero(make_config(input={"start": "earliest", "max_series": max_series}), RECORD)
+    """Also where incidents end in between because their series are forgotten; each alert has its own window's."""
+    config = make_config(input={"start": "earliest", "max_series": max_series}, alerting={"include_window": "full"})
+    processor = make_processor_at_zero(config, RECORD)
     keys = [b"s%d" % (place % 40) for place in range(80)]
-    processor.receive(make_columns([b"[99,99,99,99]"] * 80, keys=keys))
+    processor.receive(make_columns([b"[%d,99,99,99]" % (100 + place) for place in range(80)], keys=keys))
     asked: list[int] = []
-    scorer = RECORD.scorer()
 
     def reconstruct(windows: np.ndarray) -> np.ndarray:
         asked.append(len(windows))
-        return scorer.reconstruct(windows)
+        return windows - 50
 
     firing, batches = 40 if max_series == 40 else 80, 0
     while (batch := processor.next_batch()) is not None:
-        processor.receive_scores(batch, scorer(batch.values), reconstruct)
+        processor.receive_scores(batch, RECORD.scorer()(batch.values), reconstruct)
         batches += 1
     assert sum(asked) == firing
     assert len(asked) <= batches < firing
-    told = [alert.data.status for alert in processor.take_outputs().alerts]
+    found = [alert.data for alert in processor.take_outputs().alerts]
+    told = [data.status for data in found]
     assert told.count("firing") == firing
     assert told.count("resolved") == (0 if max_series == 40 else firing - max_series)
+    windows = [(data.window.values, data.window.reconstruction) for data in found if data.status == "firing"]
+    assert windows == [([[100.0 + at], *[[99.0]] * 3], [[50.0 + at], *[[49.0]] * 3]) for at in range(firing)]
     if max_series == 3:
         assert told[:5] == ["firing"] * 3 + ["resolved", "firing"], "in the order of the log"
 
@@ -604,7 +607,8 @@ def test_a_series_is_decided_by_its_own_line_and_others_by_the_common_one() -> N
     told = poll([b"strict", b"other"], 0) + poll([b"late", b"strict"], 2 * LENGTH)
     assert {alert.data.series for alert in told if alert.data.status == "firing"} == {"strict"}
     assert told[0].data.score.threshold == lines["strict"]
-    assert told[0].data.score.ratio == pytest.approx(told[0].data.score.value / lines["strict"])
+    assert told[0].data.score.ratio == told[0].data.score.value / lines["strict"]
+    assert told[0].data.episode.peak_ratio == told[0].data.score.ratio, "of the very same threshold"
     # the configuration's line is for all series
     config = make_config(input={"start": "earliest"}, model={"threshold": 1e5})
     overruled = make_processor_at_zero(config, replace(SLIDING, manifest=manifest))

@@ -226,6 +226,7 @@ def test_incidents_of_partitions_that_are_gone_wait_with_what_is_withheld() -> N
     orphan = StateRecord(b"incident/telltale.input/4/b", INCIDENTS[0].value)
     processor, _ = take_over(None, (0, 50), state=(*STATE, orphan), topic_id=NEW, max_refused_ratio=0.9)
     decide(processor, make_columns([b"junk"]))
+    assert not processor.has_news, "nobody hurries to commit it"
     outputs = processor.take_outputs([INPUT])
     assert (outputs.alerts, outputs.state, outputs.positions) == ([], [], {}), "all of it, or nothing"
 

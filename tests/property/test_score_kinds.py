@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from monitor.detector import autoencoder, scaling, spec
+from monitor.detector import autoencoder, scaling, scores, spec
 from monitor.detector.architectures import DenseSpec, EnsembleSpec, ModelSpec, VariationalSpec
 from monitor.detector.scoring import Detector, Scorer
 from monitor.errors import ArtifactFormatError
@@ -206,3 +206,13 @@ def test_prototypes_far_from_zero_are_told_apart() -> None:
     scores, expected = made(windows), made.reconstruct(windows)
     np.testing.assert_array_equal(expected, windows)
     np.testing.assert_array_equal(scores, 0)
+
+
+def test_what_keeps_a_kind_from_a_model_or_from_windows() -> None:
+    variational = VariationalSpec(widths=(5, 2))
+    for model in (variational, EnsembleSpec(members=2, member=variational)):
+        assert scores.problems("elbo", model, (LENGTH, CHANNELS)) == []
+    for model in (DENSE, EnsembleSpec(members=2, member=DENSE)):
+        assert scores.problems("elbo", model, (LENGTH, CHANNELS)) == ['score.kind "elbo" needs a variational model']
+    assert scores.problems("whitened", DENSE, (4_096, 2)) == []
+    assert "at most 8192 numbers, not 8193" in scores.problems("whitened", DENSE, (8_193, 1))[0]

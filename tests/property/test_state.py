@@ -133,6 +133,14 @@ def test_a_series_at_rest_is_a_tombstone() -> None:
     assert state.encode_incident(Incident(over=1)) is not None
 
 
+@pytest.mark.parametrize("number", [0, 9, 123, (1 << 31) - 1])
+def test_a_topic_may_have_many_partitions(number: int) -> None:
+    place = TopicPartition(ME.topic, number)
+    record = StateRecord(state.incident_key(place, b"a"), b'{"over":2}')
+    assert state.decode_incidents(place, [record]) == {IncidentKey(b"a"): Incident(over=2)}
+    assert list(state.orphaned_incidents(ME.topic, number, [record])) == [(place, IncidentKey(b"a"), Incident(over=2))]
+
+
 def test_series_names_may_hold_slashes() -> None:
     for rule in (SCORE_RULE, "no_data"):
         key = state.incident_key(ME, b"a/b/0/c", rule)

@@ -332,12 +332,20 @@ def test_lost_offsets_bring_incidents_back_as_the_checkpoint_had_them() -> None:
         assert changed == [(after[0], opened if after[0] == key else None)], "and so it is remembered"
 
 
-def test_where_only_one_checkpoint_is_left_compaction_may_have_taken_the_rest() -> None:
+@pytest.mark.parametrize(
+    "since", [(), (msgspec.json.encode(Incident(over=9, fingerprint="f")),), (None,)], ids=["none", "later", "ended"]
+)
+def test_where_only_one_checkpoint_is_left_compaction_may_have_taken_the_rest(since: tuple[bytes | None, ...]) -> None:
+    """Then the copy that the checkpoint made itself counts, right behind its windows, and none from later."""
     ((key, opened),) = [(record.key, record.value) for record in INCIDENTS]
-    history = (*((record.key, b"") for record in STATE if record.key.startswith(b"windows")), (key, opened))
+    shards = tuple(record for record in STATE if record not in INCIDENTS)
+    copies = ((key, opened), *((key, value) for value in since))
+    history = (*((record.key, b"") for record in shards), *copies)
+    newest = copies[-1][1]
+    records = shards if newest is None else (*shards, StateRecord(key, newest))
     processor = make_processor(CONFIG, ARTIFACT)
-    processor.assign(INPUT, Restored(None, STATE, 0, 2000, OLD, 4, False, history), 777)
-    assert processor.open_incidents() == 1
+    processor.assign(INPUT, Restored(None, records, 0, 2000, OLD, 4, False, history), 777)
+    assert processor._partitions[INPUT].restored == {IncidentKey(b"a"): msgspec.json.decode(opened, type=Incident)}
 
 
 @pytest.mark.parametrize(

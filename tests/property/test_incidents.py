@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -170,6 +170,8 @@ def test_each_field_matters_online_and_over_arrays(name: str) -> None:
         assert over_arrays(verdicts, policy, None) == stepped(verdicts, policy, nothing)
 
 
+# An incident that is open at the end of one series, and the next one begins under the threshold.
+@example([(Verdict.ANOMALY, 0), (Verdict.NORMAL, 1), (Verdict.NORMAL, 1)], Policy(update_every=1))
 @given(st.lists(st.tuples(st.sampled_from([*Verdict]), st.integers(0, 3)), max_size=120), policies)
 def test_the_policy_over_arrays_is_the_policy(windows: list[tuple[int, int]], policy: Policy) -> None:
     """Unscorable windows anywhere, series that take turns, and whatever is open at the end."""

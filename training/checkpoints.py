@@ -26,12 +26,20 @@ from monitor.datafiles import SeriesTable, WindowTable
 from monitor.detector.autoencoder import State
 from monitor.errors import DataError
 from training.datasets.options import Table
-from training.epochs import Epoch
 from training.recipe_form import Recipe
 
 # Goes up where the same recipe, data and seed no longer give the same run: what a step draws, or how moments are kept.
 FORM = 3
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """What one pass came to: mean losses, in scaled units; `validation` is None without validation windows."""
+
+    number: int
+    loss: float
+    validation: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ _DataOrNone = Annotated[
 
 
 def calibrate(
-    artifact: Annotated[Path, typer.Argument(help="A directory or zip that `telltale train` wrote.")],
+    artifact: reading.ArtifactIn,
     data: _DataOrNone = None,
     out: Annotated[
         Path | None, typer.Option(help="Where the new artifact goes; default: only say what it would be.")
@@ -64,7 +64,7 @@ def calibrate(
     found: Scored | None = None
     counted_by = alerting if data else alert_policy.stored(manifest)
     if config is not None and (counted_by is None or counted_by.policy != alerting.policy):
-        _note(f"what is stored was not counted by {alerting}; give normal data, which will be")
+        reading.note(f"what is stored was not counted by {alerting}; give normal data, which will be")
     if data:
         options = reading.artifact_options(
             manifest,
@@ -74,11 +74,11 @@ def calibrate(
             series_column=series_column,
             config=config,
         )
-        tables, origins = sources.read(data, manifest.window.kind, options, _note)
+        tables, origins = sources.read(data, manifest.window.kind, options, reading.note)
         seen = {source["sha256"] for source in manifest.training.get("data", [])}
         trained_on = [origin.file for origin in origins if origin.sha256 in seen]
         for name in trained_on:
-            _note(f"{name} is a file that the artifact was trained on; new data scores higher")
+            reading.note(f"{name} is a file that the artifact was trained on; new data scores higher")
         found = scored.scored(
             loaded,
             scorer,
@@ -88,7 +88,7 @@ def calibrate(
             policy=alerting.policy,
         )
         for text in found.notes:
-            _note(text)
+            reading.note(text)
     made, notes = recalibrate.recalibrated(
         loaded,
         rule,
@@ -96,7 +96,7 @@ def calibrate(
         oracle=None if found is None else found.labelled,
     )
     for text in notes:
-        _note(text)
+        reading.note(text)
     typer.echo(_said("before", loaded, found))
     typer.echo(_said("now", made, found))
     if assumed.threshold is not None:
@@ -176,7 +176,3 @@ def _said(when: str, artifact: Artifact, found: Scored | None, assumed: Assumed 
         f"{text}: {cost.incidents} incidents, {cost.rate:.3g} false alarms {cost.unit} (95% interval {cost.low:.3g} "
         f"to {cost.high:.3g}), {cost.over} of {cost.windows} normal windows over it"
     )
-
-
-def _note(text: str) -> None:
-    typer.echo(f"note: {text}", err=True)

@@ -21,11 +21,9 @@ if TYPE_CHECKING:
     from monitor.detector.artifact import Artifact
     from training.codec import Codes
 
-_Artifact = Annotated[Path, typer.Argument(help="A directory or zip that `telltale train` wrote.")]
-
 
 def encode(
-    artifact: _Artifact,
+    artifact: reading.ArtifactIn,
     data: reading.Data,
     out: Annotated[Path, typer.Option(help="Where the codes go, .npz.")],
     label_column: reading.LabelColumn = None,
@@ -48,7 +46,7 @@ def encode(
 
 
 def decode(
-    artifact: _Artifact,
+    artifact: reading.ArtifactIn,
     codes: Annotated[Path, typer.Argument(help="What `telltale encode` wrote.")],
     out: Annotated[Path, typer.Option(help="Where the windows go, .npy.")],
 ) -> None:
@@ -62,7 +60,7 @@ def decode(
 
 
 def denoise(
-    artifact: _Artifact,
+    artifact: reading.ArtifactIn,
     data: reading.Data,
     out: Annotated[Path, typer.Option(help="Where the reconstructed windows go, .npy.")],
     label_column: reading.LabelColumn = None,
@@ -81,7 +79,7 @@ def denoise(
 
 
 def sample(
-    artifact: _Artifact,
+    artifact: reading.ArtifactIn,
     out: Annotated[Path, typer.Option(help="Where the windows go, .npy.")],
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Draws the codes.")] = 0,

@@ -17,7 +17,7 @@ from monitor.arrays import Float32Array
 from monitor.detector.artifact import KNOWN_ANSWERS, Artifact
 from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.spec import CalibrationSpec, Channel, Manifest, ThresholdSpec, check
-from training.epochs import Epoch
+from training.checkpoints import Epoch
 
 # One call to the scorer holds up everything else the daemon does: this long at most.
 CALL_SECONDS = 0.010

@@ -26,8 +26,7 @@ from monitor.detector.scoring import Scaler
 from monitor.detector.spec import ScalingSpec
 from monitor.errors import DataError
 from training import objectives
-from training.checkpoints import Checkpoints, Progress
-from training.epochs import Epoch
+from training.checkpoints import Checkpoints, Epoch, Progress
 from training.recipe_form import FitPart, ObjectivePart
 
 # How to compile a fit that would be over before XLA has compiled it thoroughly: without its newer emitters for CPUs,

@@ -24,9 +24,8 @@ from training import export, scoretensors
 from training import fit as fitting
 from training.alert_policy import DEFAULTS, AssumedPolicy, counting
 from training.baselines import baselines
-from training.checkpoints import Checkpoints
+from training.checkpoints import Checkpoints, Epoch
 from training.datasets import levels, timestamps
-from training.epochs import Epoch
 from training.metrics import bootstrap, floors
 from training.metrics.bootstrap import Intervals
 from training.metrics.floors import Floor
@@ -46,8 +45,7 @@ from training.sources import Source
 from training.thresholds.calibration import CalibrationScores
 from training.thresholds.choose import Chosen, choose, described
 from training.thresholds.choose import Labelled as LabelledScores
-from training.thresholds.false_alarms import Expected
-from training.thresholds.trade import trade_off
+from training.thresholds.false_alarms import Expected, trade_off
 
 
 class FalseAlarms(msgspec.Struct, frozen=True, kw_only=True):

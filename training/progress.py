@@ -9,7 +9,7 @@ import rich.progress
 import typer
 from rich.console import Console
 
-from training.epochs import Epoch
+from training.checkpoints import Epoch
 
 
 class Progress:

@@ -50,6 +50,15 @@ KafkaConfig = Annotated[
 ]
 
 
+NormalClass = Annotated[int | None, typer.Option(help="The label of normal rows; default: the recipe's.")]
+ArtifactIn = Annotated[Path, typer.Argument(help="A directory or zip that `telltale train` wrote.")]
+
+
+def note(text: str) -> None:
+    """What a person should know of, on stderr."""
+    typer.echo(f"note: {text}", err=True)
+
+
 def read_options(
     *,
     channels: str | tuple[str, ...] | None = None,

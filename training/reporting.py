@@ -38,7 +38,7 @@ from training.report.page import render
 from training.report.selection import shown
 from training.sources import Source
 from training.thresholds.choose import Chosen
-from training.thresholds.trade import TradeOff
+from training.thresholds.false_alarms import TradeOff
 
 MOST_CODES = 2_000
 CHUNK = 4_096  # windows whose errors are held at once

@@ -333,3 +333,21 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Leaves the group and closes every client. Idempotent; raises nothing."""
+
+
+def settle(events: Sequence[Event]) -> tuple[Event, ...]:
+    """The events without assignments that a later one of them takes back.
+
+    Two rebalances may fall into one poll; whoever applies the events in order must never restore and begin a partition
+    that is gone already.
+    """
+    kept: list[Event] = []
+    gone: set[TopicPartition] = set()
+    for event in reversed(events):
+        if isinstance(event, Assigned):
+            if event.partition in gone:
+                continue
+        else:
+            gone.add(event.partition)
+        kept.append(event)
+    return tuple(reversed(kept))

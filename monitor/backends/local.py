@@ -29,8 +29,8 @@ from monitor.backends.abstract import (
     TopicPartition,
     for_history,
     orphans,
+    settle,
 )
-from monitor.backends.events import settle
 from monitor.backends.local_log import LocalLog
 from monitor.backends.progress import Tracker
 from monitor.config import Config

@@ -19,8 +19,8 @@ from training.recalibrate import recalibrated
 from training.thresholds import false_alarms
 from training.thresholds.calibration import PROBABILITIES, CalibrationScores
 from training.thresholds.choose import Labelled, choose
+from training.thresholds.false_alarms import trade_off
 from training.thresholds.rules import ThresholdPart
-from training.thresholds.trade import trade_off
 
 _finite = npst.arrays(np.float32, st.integers(1, 200), elements=st.floats(0, 1e6, width=32))
 # Few distinct values, so that there are ties and long runs.

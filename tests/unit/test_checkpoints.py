@@ -16,8 +16,7 @@ from monitor.detector.architectures import DenseSpec, EnsembleSpec, ModelSpec
 from monitor.errors import DataError
 from training import checkpoints
 from training import fit as fitting
-from training.checkpoints import Checkpoints
-from training.epochs import Epoch
+from training.checkpoints import Checkpoints, Epoch
 from training.recipe_form import FitPart, ObjectivePart
 from training.reconstructing import reconstructions
 

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from kafka import errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from monitor.backends.abstract import NO_STATE, AbortedError, Assigned, Event, Position, Revoked, TopicPartition
-from monitor.backends.events import settle
+from monitor.backends.abstract import NO_STATE, AbortedError, Assigned, Event, Position, Revoked, TopicPartition, settle
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.faults import explain, unreachable
 from monitor.backends.kafka.greeting import RefusedError, Server, greet

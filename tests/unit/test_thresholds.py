@@ -16,8 +16,8 @@ from training.recalibrate import recalibrated
 from training.thresholds import poisson, rules, tail
 from training.thresholds.calibration import LOWEST_THRESHOLD, PROBABILITIES, CalibrationScores, windows_per_day
 from training.thresholds.choose import Labelled, choose, described, too_few
+from training.thresholds.false_alarms import trade_off
 from training.thresholds.rules import ThresholdPart
-from training.thresholds.trade import trade_off
 
 DISTRIBUTIONS = {
     "exponential": stats.expon(),

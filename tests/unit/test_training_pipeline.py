@@ -15,8 +15,7 @@ from monitor.detector.decision import Verdict, decide
 from monitor.errors import DataError
 from training import evaluation, pipeline, recipes, summary
 from training import fit as fitting
-from training.checkpoints import identity
-from training.epochs import Epoch
+from training.checkpoints import Epoch, identity
 from training.recipe_form import FitPart, ObjectivePart, Recipe
 
 change = msgspec.structs.replace

@@ -1,4 +1,4 @@
-"""How many incidents a threshold opens on normal windows, and how sure such a count is.
+"""How many incidents a threshold opens on normal windows, how sure such a count is, and what each threshold costs.
 
 Rules of this file: an incident is what the daemon opens, by `monitor.detector.incidents`. Where windows are no
 neighbours in time, each one over the threshold is an incident.
@@ -7,6 +7,7 @@ neighbours in time, each one over the threshold is an incident.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,10 @@ from monitor.detector.decision import Verdict, decide
 from monitor.detector.incidents import Status, openings, steps
 from monitor.detector.thresholds import Thresholds
 from training.thresholds import poisson
-from training.thresholds.calibration import CalibrationScores
+from training.thresholds.calibration import LOWEST_THRESHOLD, CalibrationScores, check
+
+LINES = 50
+LOWEST_PROBABILITY = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,4 +103,40 @@ def _expected(calibration: CalibrationScores, over: int, incidents: int) -> Expe
         low=low / exposure,
         high=high / exposure,
         a_day=days is not None,
+    )
+
+
+class TradeOff(NamedTuple):
+    """Incidents that normal data opens at each line, all (m,): expected, and the 95% interval of a Poisson count.
+
+    A day and series, or per 1,000 windows where nothing says how many windows a day has (`a_day` is False).
+    """
+
+    lines: Float64Array
+    expected: Float64Array
+    low: Float64Array
+    high: Float64Array
+    a_day: bool
+
+
+def trade_off(calibration: CalibrationScores) -> TradeOff:
+    """About 50 lines, from the median score to the highest: at half the shares of windows over them, and evenly apart.
+
+    Raises:
+        DataError: there are no windows, or a score is not a number.
+    """
+    check(calibration)
+    scores = calibration.scores
+    # The shares over the line, not the scores, are even on a logarithmic axis: that is where lines differ in cost.
+    shares = np.geomspace(1 - LOWEST_PROBABILITY, 1 / max(len(scores), 2), LINES // 2)
+    quantiles = np.quantile(scores, 1 - shares, method="higher").astype(np.float64)
+    even = np.linspace(quantiles[0], float(scores.max()), LINES // 2)
+    lines = np.unique(np.maximum(np.concatenate([quantiles, even, [float(scores.max())]]), LOWEST_THRESHOLD))
+    found = at_each(calibration, lines)
+    return TradeOff(
+        lines=lines,
+        expected=np.array([each.rate for each in found]),
+        low=np.array([each.low for each in found]),
+        high=np.array([each.high for each in found]),
+        a_day=calibration.days is not None,
     )

@@ -12,8 +12,7 @@ from monitor.backends.kafka.clients import (
     read_topic,
 )
 from monitor.backends.kafka.connecting import check_access
-from monitor.backends.kafka.feed import FeedProducer
-from monitor.backends.kafka.partitioning import partition_of
+from monitor.backends.kafka.feed import FeedProducer, partition_of
 
 __all__ = [
     "FeedProducer",

@@ -32,8 +32,8 @@ from monitor.backends.abstract import (
     StalledError,
     TopicPartition,
     orphans,
+    settle,
 )
-from monitor.backends.events import settle
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.clocks import BrokerClock, wall_ms
 from monitor.backends.kafka.connecting import check_access, connect, for_now, probe

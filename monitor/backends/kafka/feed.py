@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
+from kafka.partitioner.default import murmur2
 
 from monitor.backends.abstract import Headers
 from monitor.backends.kafka import settings
@@ -99,3 +100,8 @@ class FeedProducer:
                 self.flush()
         finally:
             self.close()
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition that Kafka's default partitioner gives `key`: murmur2, made positive, modulo."""
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)

@@ -6,7 +6,7 @@ forgotten before that record's windows are looked at, however many wait for thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ class _Change(NamedTuple):
     cause: Cause
 
 
-_News = list[tuple[PartitionState, _Change | Alert]]
+_News = tuple[PartitionState, _Change | Alert]
 
 
 class Decider:
@@ -67,7 +67,7 @@ class Decider:
         thresholds = np.concatenate([piece.thresholds for piece in batch.pieces]).astype(np.float32)  # as scores are
         verdicts = decision.decide(scores, thresholds)
         self._counts.scored(scores, verdicts, thresholds)
-        news: _News = []
+        news: list[_News] = []
         first = 0
         for piece in batch.pieces:
             rows = slice(first, first + len(piece.windows))
@@ -151,7 +151,7 @@ class Decider:
             values=windows.values[row],
         )
 
-    def _publish(self, news: _News, reconstruct: Reconstruct) -> None:
+    def _publish(self, news: Sequence[_News], reconstruct: Reconstruct) -> None:
         """Writes the alerts of what changed; all are reconstructed at once, for a call of the model may take long."""
         values = [change.cause.values for _, change in news if isinstance(change, _Change)]
         expected = iter(reconstruct(np.stack(values)) if values else ())

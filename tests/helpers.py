@@ -18,6 +18,7 @@ from monitor.detector.architectures import DenseSpec, ModelSpec
 from monitor.detector.artifact import Artifact
 from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.served import ServedModel
+from monitor.partition import Counts
 from monitor.processor import Processor
 
 Written = Callable[[str | bytes], Path]  # a file with this content
@@ -159,6 +160,11 @@ def make_processor_at_zero(config: Config, artifact: Artifact, *partitions: Topi
     for partition in partitions or (INPUT,):
         processor.assign(partition, Restored(position=None, state=(), beginning=0, end=0), 0)
     return processor
+
+
+def counts_of(processor: Processor) -> Callable[[], Counts]:
+    """What telemetry asks; made in a loop, a lambda would ask the last processor."""
+    return lambda: processor.counts
 
 
 def work(processor: Processor, scorer: Scorer, *polls: RecordColumns, now_us: int | None = None) -> list[alerts.Alert]:

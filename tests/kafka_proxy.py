@@ -78,8 +78,8 @@ class KafkaProxy:
     def rewritten(self, answer: bytes) -> bytes:
         """The answer with our port in place of the broker's."""
         ours = int(self.bootstrap.split(":")[1])
-        names = [self._broker[0].encode() + struct.pack(">i", port) for port in (self._broker[1], ours)]
-        return answer.replace(*names)
+        theirs, named = (self._broker[0].encode() + struct.pack(">i", port) for port in (self._broker[1], ours))
+        return answer.replace(theirs, named)
 
     def cut(self) -> None:
         """Ends all connections there are; new ones are taken."""

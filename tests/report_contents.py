@@ -190,7 +190,7 @@ def unlabelled() -> ReportContent:
     tested = Tested(scores=scores, flagged=np.nan_to_num(scores) > threshold)
     index, (alarms, expected) = selection.shown(tested), rates(held, threshold, 1_440.0)
     start, day = 1_750_000_000_000_000, 86_400_000_000
-    names = ("fit", "validation", "calibration", "left out", "test", "anomaly")
+    names: tuple[PartName, ...] = ("fit", "validation", "calibration", "left out", "test", "anomaly")
     parts: tuple[tuple[PartName, float, float], ...] = tuple(
         (name, a, b) for name, a, b in zip(names, (0, 5, 6, 7.5, 8, 9), (5, 6, 7.5, 8, 12, 9.2), strict=True)
     )  # fmt: skip

@@ -276,7 +276,7 @@ def _epoch(network: Autoencoder, task: Task, optimizer: optax.GradientTransforma
     divided: jax.sharding.NamedSharding | None = None
     if jax.device_count() > 1:
         mesh = jax.sharding.Mesh(np.asarray(jax.devices()), ("rows",))
-        divided = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("rows"))  # type: ignore[no-untyped-call]
+        divided = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("rows"))
 
     def train_step(
         carry: _Carry, data: jax.Array, indices: jax.Array, weights: jax.Array, key: jax.Array | None
@@ -284,7 +284,7 @@ def _epoch(network: Autoencoder, task: Task, optimizer: optax.GradientTransforma
         state, moments = carry
         windows = data[indices]
         if divided is not None:
-            windows = jax.lax.with_sharding_constraint(windows, divided)  # type: ignore[no-untyped-call]
+            windows = jax.lax.with_sharding_constraint(windows, divided)
         value, gradient = jax.value_and_grad(loss)(state, windows, weights, key)
         # Optax raises a float to an integer count, which is an error where our tests make promotion strict.
         with jax.numpy_dtype_promotion("standard"):

@@ -10,7 +10,7 @@ import math
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 import msgspec
 
@@ -57,7 +57,7 @@ def override(
     hop: int | None = None,
     quantile: float | None = None,
     alarms_per_day: float | None = None,
-    normal_class: int | None = None,
+    normal_class: int | Literal["all"] | None = None,
 ) -> Recipe:
     """`recipe` with what was given on the command line instead; None leaves it.
 

@@ -34,7 +34,8 @@ class DaemonProcess:
     def __init__(self, directory: Path, document: dict[str, dict[str, Any]]) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.config = directory / "telltale.toml"
-        self.config.write_text(toml({"http": {"port": 0}, "log": {"format": "json"}} | document))
+        ours: dict[str, dict[str, Any]] = {"http": {"port": 0}, "log": {"format": "json"}}
+        self.config.write_text(toml(ours | document))
         self.log_path = directory / "daemon.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._address = ""

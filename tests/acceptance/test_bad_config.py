@@ -95,7 +95,10 @@ def test_no_broker(tmp_path: Path, artifact: Path) -> None:
     with socket.socket() as nobody:  # bound, so that no other takes it; not listening, so that nobody answers
         nobody.bind(("127.0.0.1", 0))
         server = f"127.0.0.1:{nobody.getsockname()[1]}"
-        document = {"kafka": {"bootstrap_servers": [server]}, "model": {"artifact": str(artifact)}}
+        document: dict[str, dict[str, Any]] = {
+            "kafka": {"bootstrap_servers": [server]},
+            "model": {"artifact": str(artifact)},
+        }
         message = refused(tmp_path, 75, document)
     assert server in message
     assert "refused" in message.lower()
@@ -113,7 +116,7 @@ def test_a_taken_http_port(tmp_path: Path, artifact: Path) -> None:
 def test_no_input_topics(tmp_path: Path, artifact: Path, kafka_bootstrap: str) -> None:
     one, two, there = (f"absent.{uuid.uuid4().hex[:8]}" for _ in range(3))
     create_topic(kafka_bootstrap, there, 1)
-    document = {
+    document: dict[str, dict[str, Any]] = {
         "kafka": {"bootstrap_servers": [kafka_bootstrap], "group_id": one},
         "input": {"topics": [one, there, two]},
         "output": {"alerts": f"{one}.alerts", "dead_letters": f"{one}.dead", "create_topics": False},
@@ -130,7 +133,7 @@ def test_no_input_topics(tmp_path: Path, artifact: Path, kafka_bootstrap: str) -
 def test_a_compacted_input_topic(tmp_path: Path, artifact: Path, kafka_bootstrap: str) -> None:
     topic = f"compacted.{uuid.uuid4().hex[:8]}"
     create_topic(kafka_bootstrap, topic, 1, topic_settings={"cleanup.policy": "compact"})
-    document = {
+    document: dict[str, dict[str, Any]] = {
         "kafka": {"bootstrap_servers": [kafka_bootstrap], "group_id": topic},
         "input": {"topics": [topic]},
         "output": {"alerts": f"{topic}.alerts", "dead_letters": f"{topic}.dead"},

@@ -9,6 +9,7 @@ import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -43,7 +44,7 @@ class Case:
         self.artifact = directory / "artifact"
         storage.save(artifact, self.artifact)
         self.topic = f"in.{uuid.uuid4().hex[:8]}"
-        self.document = {
+        self.document: dict[str, dict[str, Any]] = {
             "service": {"name": "skew", "instance": "one"},
             "kafka": {"bootstrap_servers": [bootstrap], "group_id": self.topic, "session_timeout_ms": 6000},
             # as `replay` takes it: rows without times begin in 1970
@@ -78,7 +79,7 @@ class Case:
             producer.flush()
 
     def told(self) -> list[bytes]:
-        return [record.value for record in read_topic(self.bootstrap, f"{self.topic}.alerts")]
+        return [record.value or b"" for record in read_topic(self.bootstrap, f"{self.topic}.alerts")]
 
 
 def run_disturbed(case: Case, seed: int) -> None:
@@ -96,7 +97,10 @@ def run_disturbed(case: Case, seed: int) -> None:
                 assert daemon.stop() == 0
             else:
                 time.sleep(rng.uniform(0.0, 0.4))
-                assert daemon.stop() == 0 if end == "stop" else daemon.kill() is None
+                if end == "stop":
+                    assert daemon.stop() == 0
+                else:
+                    daemon.kill()
 
 
 def check(case: Case) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ def setting(tmp_path: Path, kafka_bootstrap: str) -> Setting:
     return Setting(tmp_path, kafka_bootstrap)
 
 
-def assigned(daemon: DaemonProcess) -> list[dict]:
+def assigned(daemon: DaemonProcess) -> list[dict[str, Any]]:
     return [event for event in daemon.events() if event.get("event") == "Partition assigned."]
 
 

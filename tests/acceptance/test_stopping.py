@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_a_stop_is_bounded_while_no_broker_answers(tmp_path: Path) -> None:
     with LocalKafka(tmp_path / "kafka", port=0) as kafka:
         bootstrap = kafka.bootstrap_servers
         (broker,) = brokers_of(tmp_path / "kafka")
-        document = {
+        document: dict[str, dict[str, Any]] = {
             "service": {"instance": "one"},
             "kafka": {"bootstrap_servers": [bootstrap], "group_id": "stopping", "session_timeout_ms": 6000},
             "input": {"start": "earliest"},

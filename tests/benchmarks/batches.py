@@ -27,7 +27,8 @@ PLACE = TopicPartition("bench", 0)
 FETCH_BYTES = 1024 * 1024
 SIZES = (1, 2, 5, 10, 50, 500, 5000)
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
-HEADERS = [("site", b"north"), ("device", b"pump-17")]
+Headers = list[tuple[str, bytes]]
+HEADERS: Headers = [("site", b"north"), ("device", b"pump-17")]
 
 
 def fetched(size: int, codec: int, headers: list[tuple[str, bytes]]) -> tuple[bytes, int]:
@@ -76,7 +77,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one small round: does it run, not how fast")
     asked = parser.parse_args()
     rounds, sizes = (1, (1, 50)) if asked.quick else (asked.rounds, SIZES)
-    cases = [("none", size, []) for size in sizes] + [("none, 2 headers", size, HEADERS) for size in sizes]
+    cases: list[tuple[str, int, Headers]] = [("none", size, []) for size in sizes] + [
+        ("none, 2 headers", size, HEADERS) for size in sizes
+    ]
     cases += [(codec, size, []) for codec in list(CODECS)[1:] for size in sizes if size in (1, 50, 5000)]
     rows, slowest = [], float("inf")
     for name, size, headers in cases:

@@ -46,8 +46,10 @@ def three(at: int) -> bytes:
     return b'{"ts": %d, "value": %.4f, "flow": 3.25, "pressure": 12.5, %s}' % (START_MS + at, at * 0.001, tags)
 
 
-ONE, THREE = ("value",), ("value", "flow", "pressure")
-SHAPES: dict[str, tuple[Callable[[int], bytes], tuple[str, ...]]] = {
+Channels = tuple[str, ...]
+ONE: Channels = ("value",)
+THREE: Channels = ("value", "flow", "pressure")
+SHAPES: dict[str, tuple[Callable[[int], bytes], Channels]] = {
     "plain: time in ms, one channel": (plain, ONE),
     "text times (Z)": (text_time, ONE),
     "text times (+01:00)": (text_zone, ONE),

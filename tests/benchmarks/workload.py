@@ -47,7 +47,7 @@ def prepare(kind: str, records: int, bootstrap: str, directory: Path, seed: int 
     path = directory / f"artifact-{kind}"
     storage.save(with_threshold(artifact, threshold), path)
     weights = directory / f"weights-{kind}.npz"
-    np.savez(weights, **{**artifact.parameters, "threshold": np.float32(threshold)})
+    np.savez(weights, allow_pickle=False, threshold=np.float32(threshold), **artifact.parameters)
     topic = f"bench.{kind}"
     filled = fill(bootstrap, topic, rows)
     over = int((scores > np.float32(threshold)).sum())

@@ -132,6 +132,7 @@ def test_what_can_not_be_read_is_counted_by_reason(fed: Fed) -> None:
     table = series(source, notes)["a"]
     # what was refused before the first sample is of no series yet; what came after it is missing
     np.testing.assert_array_equal(table.samples, [[1], [np.nan], [np.nan], [2]])
+    assert table.time_us is not None
     assert np.diff(table.time_us).tolist() == [1, 1, 998]
     (told,) = notes
     assert "5 of 7 records can't be read" in told

@@ -11,6 +11,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.backends.local_log import Failure
 from tests.helpers import make_artifact, make_config
 from tests.property.test_processor import ARTIFACTS, SCORERS, TOPIC, Supervisor
 
@@ -38,7 +39,7 @@ class Damaging(Supervisor):
                 self.log.append(TOPIC, 0, key, b'{"value": %.6f}' % value, self.log.topics[TOPIC][0].end)
 
 
-def expected(items: list[Item]) -> tuple[list[tuple], list[tuple[int, int]]]:
+def expected(items: list[Item]) -> tuple[list[tuple[str, str, int]], list[tuple[int, int]]]:
     """(series, status, offset) of every alert, and the offsets of the damaged batches."""
     offset = segment = 0
     pieces: dict[tuple[bytes, int], list[tuple[int, float]]] = {}
@@ -58,7 +59,7 @@ def expected(items: list[Item]) -> tuple[list[tuple], list[tuple[int, int]]]:
             mine = pieces.get((key, number), [])
             for end in range(4, len(mine) + 1, 2):
                 window = np.array([value for _, value in mine[end - 4 : end]], dtype=np.float32)[None, :, None]
-                over = float(SCORER(window)[0]) > np.float32(0.8)
+                over = bool(SCORER(window)[0] > np.float32(0.8))
                 status = ("update" if is_open else "firing") if over else "resolved" if is_open else None
                 is_open = over
                 if status:
@@ -73,7 +74,9 @@ lives = st.lists(st.tuples(st.integers(1, 4), st.booleans(), st.sampled_from([No
 
 @settings(max_examples=60, deadline=None)
 @given(streams, lives, st.integers(1, 12), st.integers(1, 5))
-def test_no_window_is_cut_across_one(items: list[Item], lives: list, poll: int, checkpoint: int) -> None:
+def test_no_window_is_cut_across_one(
+    items: list[Item], lives: list[tuple[int, bool, Failure | None]], poll: int, checkpoint: int
+) -> None:
     supervisor = Damaging(items, poll)
     for turns, crash, fail in lives:
         supervisor.life(turns, crash=crash, fails=[fail] if fail else [], checkpoint_every=checkpoint)

@@ -14,9 +14,9 @@ N, A, U = Verdict.NORMAL, Verdict.ANOMALY, Verdict.UNSCORABLE
 
 
 def test_a_nan_score_is_unscorable_and_never_normal() -> None:
-    scores = np.float32([0, 1, np.nan, -np.nan, np.inf, 3.4e38])
+    scores = np.array([0, 1, np.nan, -np.nan, np.inf, 3.4e38], np.float32)
     assert decide(scores, 0.5).tolist() == [N, A, U, U, A, A]
-    assert decide(np.float32([np.nan] * 3), 1e30).tolist() == [U, U, U]
+    assert decide(np.full(3, np.nan, np.float32), 1e30).tolist() == [U, U, U]
     assert decide(np.empty(0, np.float32), 1.0).tolist() == []
 
 

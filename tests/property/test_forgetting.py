@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from monitor import alerts
 from monitor.backends.abstract import TopicPartition
+from monitor.backends.local_log import Failure
 from monitor.config import Config
 from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero, work
 from tests.property.test_processor import ARTIFACTS, SCORERS, SLIDING, TOPIC, Supervisor
@@ -22,6 +23,7 @@ LENGTH, HOP = SLIDING.manifest.window.length, SLIDING.manifest.window.hop
 RECORD = ARTIFACTS["one channel, records"] = make_artifact(kind="record", length=4, threshold=0.8, batch_rows=4)
 SCORERS["one channel, records"] = RECORD.scorer()
 Row = tuple[int, bytes | None, float, int]  # partition, key, number, time in ms
+Told = tuple[str, str, int]  # series, firing or why it is resolved, offset
 
 
 @st.composite
@@ -71,15 +73,17 @@ class Life:
         return None
 
 
-def oracle(rows: list[Row], limit: int, ttl_s: int, *, record: bool = False) -> list[tuple]:
+def oracle(rows: list[Row], limit: int, ttl_s: int, *, record: bool = False) -> list[Told]:
     """(series, firing or why it is resolved, offset) of every alert, per series in order."""
-    found: list[tuple[str, str, int]] = []
+    found: list[Told] = []
     for partition in (0, 1):
         lives: dict[bytes, Life] = {}
         seen: dict[bytes, int] = {}  # the one seen last is last; the partition's time then
         now_ms = 0
 
-        def forget(key: bytes, reason: str, offset: int, lives=lives, seen=seen) -> None:
+        def forget(
+            key: bytes, reason: str, offset: int, lives: dict[bytes, Life] = lives, seen: dict[bytes, int] = seen
+        ) -> None:
             del seen[key]
             if lives.pop(key).open:
                 found.append((key.decode(), reason, offset))
@@ -100,7 +104,7 @@ def oracle(rows: list[Row], limit: int, ttl_s: int, *, record: bool = False) -> 
     return sorted(found, key=lambda each: each[0])
 
 
-def brief(told: list[alerts.Alert]) -> list[tuple]:
+def brief(told: list[alerts.Alert]) -> list[Told]:
     ordered = sorted(told, key=lambda alert: alert.subject)  # stable: in order within a series
     return [(a.subject, a.data.reason or a.data.status, a.data.kafka.last_offset) for a in ordered]
 
@@ -125,7 +129,7 @@ silences = st.sampled_from([0, 1, 3])
 
 
 @given(streams(), caps, silences, st.lists(st.integers(0, 120), max_size=8), st.booleans())
-def test_any_chunking_forgets_the_same(rows: list, limit: int, ttl_s: int, cuts: list[int], record: bool) -> None:
+def test_any_chunking_forgets_the_same(rows: list[Row], limit: int, ttl_s: int, cuts: list[int], record: bool) -> None:
     artifact = ARTIFACTS[name_of(record)]
     partitions = [TopicPartition(TOPIC, number) for number in (0, 1)]
     processor = make_processor_at_zero(config(limit, ttl_s), artifact, *partitions)
@@ -165,7 +169,13 @@ class Lives(Supervisor):
     st.booleans(),
 )
 def test_crashes_and_stops_forget_the_same(
-    rows: list, limit: int, ttl_s: int, lives: list, poll: int, checkpoint: int, record: bool
+    rows: list[Row],
+    limit: int,
+    ttl_s: int,
+    lives: list[tuple[int, bool, Failure | None]],
+    poll: int,
+    checkpoint: int,
+    record: bool,
 ) -> None:
     chosen = config(limit, ttl_s, max_poll_records=poll, commit_interval_ms=1)
     supervisor = Lives(rows, chosen, record=record)
@@ -192,7 +202,7 @@ def open_incidents(supervisor: Lives) -> dict[bytes, bytes]:
 
 @example(rows=[(0, b"s0", 3.0, 1)] * 6 + [(0, b"s2", 0.0, 2)], turns=9)
 @given(streams(), st.integers(1, 9))
-def test_a_lower_limit_after_a_restart_ends_what_it_forgets(rows: list, turns: int) -> None:
+def test_a_lower_limit_after_a_restart_ends_what_it_forgets(rows: list[Row], turns: int) -> None:
     supervisor = Lives(rows, config(9, 0, max_poll_records=7, commit_interval_ms=1), record=False)
     supervisor.life(turns, crash=False, fails=[], checkpoint_every=2)
     supervisor.config = config(1, 0, max_poll_records=7, commit_interval_ms=1)

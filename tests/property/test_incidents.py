@@ -198,4 +198,5 @@ def test_the_policy_at_every_threshold(scores: np.ndarray, random: Any, policy: 
 def test_what_comes_of_no_windows() -> None:
     assert over_arrays([], Policy(), None) == over_arrays([], Policy(), []) == {status: [] for status in Status}
     assert over_arrays([Verdict.UNSCORABLE], Policy(), [7]) == {status: [] for status in Status}
-    assert openings(np.float32([]), Policy()).shape == openings(np.float32([np.nan]), Policy()).shape == (0, 2)
+    assert openings(np.empty(0, np.float32), Policy()).shape == (0, 2)
+    assert openings(np.full(1, np.nan, np.float32), Policy()).shape == (0, 2)

@@ -34,7 +34,8 @@ def surface(truth: np.ndarray, scores: np.ndarray, window: int, thresholds: int)
     precision_recall, roc = [], []
     for width in range(window + 1):
         half = width // 2
-        worth, segments = np.zeros(rows), []  # segments that share a row are one
+        worth = np.zeros(rows)
+        segments: list[list[int]] = []  # segments that share a row are one
         for first, last in runs.tolist():
             if segments and first - half <= segments[-1][1]:
                 segments[-1][1] = last + half
@@ -80,8 +81,8 @@ def test_volumes_are_shares_and_the_perfect_score_has_all(case: tuple[np.ndarray
     assert perfect is not None
     for value in (found.vus_pr, found.vus_roc, found.range_pr, found.range_roc):
         assert -1e-12 <= value <= 1 + 1e-12
-    assert (perfect.vus_pr, perfect.vus_roc) == (pytest.approx(1.0), pytest.approx(1.0))
-    assert (perfect.range_pr, perfect.range_roc) == (pytest.approx(1.0), pytest.approx(1.0))
+    assert (perfect.vus_pr, perfect.vus_roc) == pytest.approx((1.0, 1.0))
+    assert (perfect.range_pr, perfect.range_roc) == pytest.approx((1.0, 1.0))
 
 
 @given(labelled(), st.integers(0, 9), st.sampled_from([np.exp, np.cbrt, lambda x: 3 * x - 7, lambda x: x**3]))
@@ -117,7 +118,7 @@ def test_random_scores_find_the_share_of_anomalies() -> None:
     assert many.vus_roc == pytest.approx(1 / 3, abs=0.02)
     one = vus.volume(np.arange(40_000) < 4_000, scores, 0)
     assert one is not None
-    assert (one.vus_pr, one.vus_roc) == (pytest.approx(0.1, abs=0.01), pytest.approx(0.5, abs=0.01))
+    assert (one.vus_pr, one.vus_roc) == pytest.approx((0.1, 0.5), abs=0.01)
 
 
 @given(labelled())

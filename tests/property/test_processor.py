@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from monitor import alerts
 from monitor.backends.abstract import TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
+from monitor.backends.local_log import Failure
 from monitor.config import Config
 from monitor.daemon import Daemon
 from monitor.detector.artifact import Artifact
@@ -37,6 +38,8 @@ POISONS = [
     b'{"value": 1, "ts": 4102444800000}', b'{"value": 1, "ts": "soon"}', FAR,
 ]  # fmt: skip
 Rows = list[tuple[int, bytes, bytes]]
+Told = tuple[str, str, int, float]  # series, status, offset of the closing record, score
+Life = tuple[int, bool, list[Failure], int]  # turns, whether it crashes, commits that fail, turns to a checkpoint
 
 
 def value_of(artifact: Artifact, numbers: np.ndarray) -> bytes:
@@ -103,7 +106,7 @@ def windows_of(mine: list[tuple[int, bytes]], artifact: Artifact) -> list[tuple[
     return [(mine[end][0], np.concatenate(numbers[end - window.length + 1 : end + 1])) for end in ends]
 
 
-def oracle(rows: Rows, config: Config, name: str = "sliding") -> list[tuple]:
+def oracle(rows: Rows, config: Config, name: str = "sliding") -> list[Told]:
     """(series, status, offset of the closing record, score) of every alert, per series in order."""
     artifact, scorer = ARTIFACTS[name], SCORERS[name]
     policy, found = config.alerting, []
@@ -137,7 +140,7 @@ def oracle(rows: Rows, config: Config, name: str = "sliding") -> list[tuple]:
     return found
 
 
-def brief(told: list[alerts.Alert]) -> list[tuple]:
+def brief(told: list[alerts.Alert]) -> list[Told]:
     ordered = sorted(told, key=lambda alert: alert.subject)  # stable: in order within a series
     return [(a.subject, a.data.status, a.data.kafka.last_offset, a.data.score.value) for a in ordered]
 
@@ -201,7 +204,7 @@ class Supervisor:
             self.log.append(TOPIC, partition, key=key, value=value, timestamp_ms=FAR_MS if value == FAR else place)
         self.reached: dict[TopicPartition, int] = {}
 
-    def life(self, turns: int | None, *, crash: bool, fails: list[str], checkpoint_every: int) -> None:
+    def life(self, turns: int | None, *, crash: bool, fails: list[Failure], checkpoint_every: int) -> None:
         # A failure that the life before did not come to is over with it. Here it would come at any commit, the last
         # among them, after which nobody restores any more.
         self.log.failures.clear()
@@ -236,7 +239,7 @@ class Supervisor:
 
     def told(self) -> list[alerts.Alert]:
         raw = [self.log.read("telltale.alerts", p).values for p in range(len(self.log.partitions("telltale.alerts")))]
-        return [msgspec.json.decode(value, type=alerts.Alert) for values in raw for value in values]
+        return [msgspec.json.decode(value or b"", type=alerts.Alert) for values in raw for value in values]
 
 
 lives = st.tuples(
@@ -256,7 +259,7 @@ lives = st.tuples(
     st.sampled_from([0, 0, 1_000]),
 )
 def test_crashes_and_stops_change_nothing(
-    named: tuple[str, Rows], config: Config, several: list, poll: int, idle_ms: int
+    named: tuple[str, Rows], config: Config, several: list[Life], poll: int, idle_ms: int
 ) -> None:
     """Lives that end at any turn, also while windows are being refilled, with commits that fail before or after."""
     name, rows = named
@@ -284,7 +287,7 @@ def test_crashes_and_stops_change_nothing(
     st.integers(1, 12),
 )
 def test_offsets_that_are_lost_cost_repeats_and_nothing_else(
-    named: tuple[str, Rows], config: Config, several: list, poll: int
+    named: tuple[str, Rows], config: Config, several: list[Life], poll: int
 ) -> None:
     """What was decided since the newest checkpoint is decided again, to the byte, whatever became of its incidents."""
     name, rows = named

@@ -7,9 +7,9 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.backends.abstract import Position, Restored, StateRecord
-from monitor.partition import Resumed
+from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord
 from monitor.processor import Processor
+from monitor.resuming import Resumed
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero, work
 
 LENGTH, HOP = 6, 2
@@ -19,7 +19,7 @@ CONFIG = make_config(alerting={"include_window": "full"})
 SERIES = [b"a", b"b", "Bett Ä".encode(), b"d"]
 
 
-def samples(first_offset: int, count: int, shift: float = 0.0):
+def samples(first_offset: int, count: int, shift: float = 0.0) -> RecordColumns:
     """`count` records of each series in turn; the number says which series sent it."""
     keys = SERIES * count
     values = [json.dumps({"value": 10.0 * (SERIES.index(key) + 1) + shift}).encode() for key in keys]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.spatial.distance
@@ -39,7 +40,7 @@ def scorer(
         scaling=scaled,
         model=model,
         parameters=autoencoder.initial_parameters(model, SHAPE, 3),
-        score=spec.ScoreSpec(kind=kind, beta=beta),  # type: ignore[arg-type]
+        score=spec.ScoreSpec(kind=kind, beta=beta),
         score_tensors=tensors or {},
     )
     return Scorer(detector, 16)
@@ -81,7 +82,8 @@ def test_elbo_adds_the_divergence_to_the_squared_error() -> None:
     rows, made = scaled_and_made(model)
     network, state = autoencoder.load(model, SHAPE, autoencoder.initial_parameters(model, SHAPE, 3))
     mean, log_variance = (
-        np.asarray(part, np.float64) for part in network.posterior(state, rows.reshape(40, 6, 2).astype(np.float32))
+        np.asarray(part, np.float64)
+        for part in network.posterior(state, jnp.asarray(rows.reshape(40, 6, 2), np.float32))
     )
     divergence = -0.5 * (1 + log_variance - mean**2 - np.exp(log_variance)).sum(axis=1)  # Kingma & Welling, appendix B
     expected = np.square(rows - made).mean(axis=1) + 0.7 * divergence / SIZE
@@ -117,7 +119,7 @@ def test_windows_are_scaled_by_their_own_moments() -> None:
     flat = np.full((1, LENGTH, CHANNELS), 1e6, dtype=np.float32)
     assert np.isfinite(found(flat)).all()
     # Under the least deviation, 1e-3, a movement stays as small as it is.
-    trembling = np.resize(np.float32([1e-6, 1e-6, -1e-6, -1e-6]), (1, LENGTH, CHANNELS))
+    trembling = np.tile(np.array([[1e-6, 1e-6], [-1e-6, -1e-6]], np.float32), (LENGTH // 2, 1))[None]
     assert 0 < found(trembling)[0] < 1e-4
     # Steps of 1/4 about 3e6 are all there in float32, and so is their mean; their sum is not.
     half = np.round(WINDOWS[:, : LENGTH // 2] * 8).astype(np.float32) / 4
@@ -210,9 +212,11 @@ def test_prototypes_far_from_zero_are_told_apart() -> None:
 
 def test_what_keeps_a_kind_from_a_model_or_from_windows() -> None:
     variational = VariationalSpec(widths=(5, 2))
-    for model in (variational, EnsembleSpec(members=2, member=variational)):
+    able: list[ModelSpec] = [variational, EnsembleSpec(members=2, member=variational)]
+    for model in able:
         assert scores.problems("elbo", model, (LENGTH, CHANNELS)) == []
-    for model in (DENSE, EnsembleSpec(members=2, member=DENSE)):
+    unable: list[ModelSpec] = [DENSE, EnsembleSpec(members=2, member=DENSE)]
+    for model in unable:
         assert scores.problems("elbo", model, (LENGTH, CHANNELS)) == ['score.kind "elbo" needs a variational model']
     assert scores.problems("whitened", DENSE, (4_096, 2)) == []
     assert "at most 8192 numbers, not 8193" in scores.problems("whitened", DENSE, (8_193, 1))[0]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.detector import autoencoder, spec
-from monitor.detector.architectures import DenseSpec
+from monitor.detector.architectures import Activation, DenseSpec
 from monitor.detector.scoring import HIGHEST, MAX_CONSTANT_BYTES, Detector, Scorer
 from monitor.errors import ArtifactFormatError
 
@@ -17,7 +19,8 @@ SHAPE = (LENGTH, CHANNELS)
 SCALING = spec.ScalingSpec(kind="minmax", offset=(-1.5, 40.0), scale=(0.25, 12.0))
 
 # float64 second source: scipy-free, straight from the definitions
-ACTIVATIONS = {
+Parameters = dict[str, np.ndarray]
+ACTIVATIONS: dict[Activation, Callable[[np.ndarray], np.ndarray]] = {
     "relu": lambda x: np.maximum(x, 0.0),
     "tanh": np.tanh,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -27,7 +30,7 @@ ACTIVATIONS = {
 }
 
 
-def detector(model: DenseSpec, parameters: dict, score: spec.ScoreSpec | None = None) -> Detector:
+def detector(model: DenseSpec, parameters: Parameters, score: spec.ScoreSpec | None = None) -> Detector:
     return Detector(
         window=spec.WindowSpec(kind="record", length=LENGTH, hop=LENGTH),
         channels=("a", "b"),
@@ -38,7 +41,9 @@ def detector(model: DenseSpec, parameters: dict, score: spec.ScoreSpec | None = 
     )
 
 
-def make(hidden: str = "relu", output: str = "sigmoid", rows: int = ROWS, seed: int = 3) -> tuple[Scorer, dict]:
+def make(
+    hidden: Activation = "relu", output: Activation = "sigmoid", rows: int = ROWS, seed: int = 3
+) -> tuple[Scorer, Parameters]:
     model = DenseSpec(widths=(7, 3), hidden=hidden, output=output)
     parameters = autoencoder.initial_parameters(model, autoencoder.Shape(SHAPE), seed)
     rng = np.random.default_rng(seed)
@@ -46,7 +51,9 @@ def make(hidden: str = "relu", output: str = "sigmoid", rows: int = ROWS, seed: 
     return Scorer(detector(model, parameters), rows), parameters
 
 
-def forward(parameters: dict, windows: np.ndarray, hidden: str, output: str) -> tuple[np.ndarray, np.ndarray]:
+def forward(
+    parameters: Parameters, windows: np.ndarray, hidden: Activation, output: Activation
+) -> tuple[np.ndarray, np.ndarray]:
     """Scores and reconstructions in float64."""
     offset, scale = np.array(SCALING.offset), np.array(SCALING.scale)
     scaled = (windows.astype(np.float64) - offset) / scale
@@ -85,7 +92,7 @@ def test_a_finite_window_that_the_network_can_not_follow_is_anomalous() -> None:
 
 @pytest.mark.parametrize("hidden", ["relu", "tanh", "gelu", "linear"])
 @pytest.mark.parametrize("output", ["sigmoid", "linear"])
-def test_scores_are_the_mean_absolute_error_of_a_float64_forward_pass(hidden: str, output: str) -> None:
+def test_scores_are_the_mean_absolute_error_of_a_float64_forward_pass(hidden: Activation, output: Activation) -> None:
     scorer, parameters = make(hidden, output)
     windows = draw(21)
     scores, reconstructions = both(scorer, windows)

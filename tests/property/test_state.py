@@ -66,7 +66,9 @@ def windower(length: int, channels: int) -> Sliding:
     return Sliding(WindowSpec(kind="sliding", length=length, hop=1), channels)
 
 
-def decode(records: list[StateRecord], *, length: int | None = 6, channels: int = 2, offset: int = 7):
+def decode(
+    records: list[StateRecord], *, length: int | None = 6, channels: int = 2, offset: int = 7
+) -> tuple[list[bytes], Tails]:
     found = state.decode_checkpoint(ME, offset, records, None if length is None else channel_names(channels))
     if length is not None and (problem := windower(length, channels).problem(found.tails)):
         raise StateError(problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ from training.thresholds import false_alarms
 from training.thresholds.calibration import PROBABILITIES, CalibrationScores
 from training.thresholds.choose import Labelled, choose
 from training.thresholds.false_alarms import trade_off
-from training.thresholds.rules import ThresholdPart
+from training.thresholds.rules import Method, ThresholdPart
 
 _finite = npst.arrays(np.float32, st.integers(1, 200), elements=st.floats(0, 1e6, width=32))
 # Few distinct values, so that there are ties and long runs.
@@ -58,6 +59,7 @@ def several(draw: st.DrawFn) -> CalibrationScores:
 
 def all_stepped(calibration: CalibrationScores, line: float) -> int:
     assert calibration.series is not None
+    assert calibration.policy is not None
     runs = [calibration.scores[calibration.series == code] for code in range(3)]
     return sum(stepped(run, line, calibration.policy) for run in runs)
 
@@ -72,6 +74,8 @@ def test_incidents_are_those_that_the_daemon_opens(calibration: CalibrationScore
 
 @given(several(), st.dictionaries(st.sampled_from("abc"), st.floats(0, 1, width=32)))
 def test_incidents_by_each_series_own_line(calibration: CalibrationScores, lines: dict[str, float]) -> None:
+    assert calibration.series is not None
+    assert calibration.policy is not None
     runs = [calibration.scores[calibration.series == code] for code in range(3)]
     expected = sum(
         stepped(run, lines.get(name, 0.4), calibration.policy) for name, run in zip("abc", runs, strict=True)
@@ -140,17 +144,19 @@ def test_over_the_conformal_line_are_the_windows_with_a_small_p_value(
 
 @given(several(), st.sampled_from(["quantile", "budget", "conformal", "mean_std"]), st.data())
 def test_asking_for_fewer_alarms_never_lowers_the_line(
-    calibration: CalibrationScores, method: str, data: st.DataObject
+    calibration: CalibrationScores, method: Method, data: st.DataObject
 ) -> None:
     some, more = sorted(data.draw(st.lists(st.floats(0.01, 0.99), min_size=2, max_size=2)))
-    name, (lax, strict) = {
+    numbers: dict[Method, tuple[str, tuple[float, float]]] = {
         "quantile": ("quantile", (some, more)),
         "mean_std": ("k", (some, more)),
         "conformal": ("p_value", (more, some)),
         "budget": ("alarms_per_day", (more * 20, some * 20)),
-    }[method]
-    low = choose(calibration, ThresholdPart(method=method, **{name: lax})).threshold.value
-    high = choose(calibration, ThresholdPart(method=method, **{name: strict})).threshold.value
+    }
+    name, (lax, strict) = numbers[method]
+    rule = ThresholdPart(method=method)
+    low = choose(calibration, msgspec.structs.replace(rule, **{name: lax})).threshold.value
+    high = choose(calibration, msgspec.structs.replace(rule, **{name: strict})).threshold.value
     assert low <= high
 
 
@@ -178,7 +184,7 @@ ARTIFACT = make_artifact()
 
 @given(_finite, _methods, st.sampled_from([np.nan, np.inf]), st.data())
 def test_scores_that_are_not_numbers_are_refused(
-    scores: np.ndarray, method: str, bad: float, data: st.DataObject
+    scores: np.ndarray, method: Method, bad: float, data: st.DataObject
 ) -> None:
     scores = scores.copy()
     scores[data.draw(st.integers(0, len(scores) - 1))] = bad
@@ -198,7 +204,7 @@ def test_no_line_has_a_better_f1_than_the_oracles(scores: np.ndarray, data: st.D
 
     def f1(at: float) -> float:
         flagged = decide(scores, at) == Verdict.ANOMALY
-        return 2 * (flagged & truth).sum() / (flagged.sum() + truth.sum())
+        return float(2 * (flagged & truth).sum() / (flagged.sum() + truth.sum()))
 
     assert f1(line) == pytest.approx(max(f1(at) for at in [0.0, *scores.tolist()]))
 

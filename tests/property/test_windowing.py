@@ -38,8 +38,11 @@ def samples(
     )
 
 
+Log = tuple[int, int, int, np.ndarray, np.ndarray, list[int]]
+
+
 @st.composite
-def logs(draw: st.DrawFn) -> tuple[int, int, int, np.ndarray, np.ndarray, list[int]]:
+def logs(draw: st.DrawFn) -> Log:
     """length, hop, channels, the series of each sample, its values, and where the log is cut into chunks."""
     length, hop, channels = draw(st.integers(1, 9)), draw(st.integers(1, 12)), draw(st.integers(1, 3))
     order = np.array(draw(st.lists(st.integers(0, 3), max_size=120)), dtype=np.int64)
@@ -64,7 +67,7 @@ def online(parts: list[Windows]) -> list[tuple[int, int, bytes]]:
 
 
 @given(logs())
-def test_any_chunking_cuts_the_same_windows(log: tuple) -> None:
+def test_any_chunking_cuts_the_same_windows(log: Log) -> None:
     length, hop, channels, order, values, cuts = log
     windower = sliding(length, hop, channels)
     windower.grow(4)
@@ -77,7 +80,7 @@ def test_any_chunking_cuts_the_same_windows(log: tuple) -> None:
 
 
 @given(logs(), st.integers(0, 120))
-def test_a_restart_from_tails_cuts_the_same_windows(log: tuple, crash: int) -> None:
+def test_a_restart_from_tails_cuts_the_same_windows(log: Log, crash: int) -> None:
     length, hop, channels, order, values, _ = log
     crash = min(crash, len(order))
     clock = np.arange(len(order)) * US
@@ -138,7 +141,9 @@ def test_a_gap_starts_the_series_afresh(steps: list[int], length: int, hop: int,
     st.integers(1, 3),
     st.lists(st.integers(0, 60), max_size=4),
 )
-def test_holes_keep_their_place_and_move_no_time(events: list, length: int, hop: int, cuts: list[int]) -> None:
+def test_holes_keep_their_place_and_move_no_time(
+    events: list[tuple[str, int]], length: int, hop: int, cuts: list[int]
+) -> None:
     """Of three series: samples (s), holes without a time (h) and with one (t), and late samples (l)."""
     count = len(events)
     kind = np.array([what for what, _ in events], dtype="U1")

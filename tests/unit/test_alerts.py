@@ -39,11 +39,16 @@ def attribution(manifest: spec.Manifest) -> Attribution:
 
 
 def writer(
-    manifest: spec.Manifest = PLAIN, threshold: float | None = None, table: Float32Array | None = None, **options: Any
+    manifest: spec.Manifest = PLAIN,
+    threshold: float | None = None,
+    table: Float32Array | None = None,
+    service: str = "ward-3",
+    group: str = "g",
+    include_window: bool = False,
 ) -> AlertWriter:
-    known = {"service": "ward-3", "group": "g", "severity": Severity()}
     artifact = replace(TINY, manifest=manifest, calibration_table=table, digest="ab" * 32)
-    return AlertWriter(ServedModel.of(artifact, SCORER, threshold), **(known | options))
+    model = ServedModel.of(artifact, SCORER, threshold)
+    return AlertWriter(model, service=service, group=group, severity=Severity(), include_window=include_window)
 
 
 def cause(**changes: Any) -> Cause:
@@ -73,8 +78,10 @@ EXPECTED[3:6, 0] = 0.5
 
 
 def incident(**changes: Any) -> Incident:
-    known = {"fingerprint": "f" * 16, "started_us": START_US, "ended_us": START_US + 36_000}
-    return Incident(**(known | {"over": 1, "windows": 1, "peak_ratio": 1.5} | changes))
+    one = Incident(
+        over=1, fingerprint="f" * 16, started_us=START_US, ended_us=START_US + 36_000, windows=1, peak_ratio=1.5
+    )
+    return msgspec.structs.replace(one, **changes)
 
 
 def write(
@@ -83,7 +90,7 @@ def write(
     of: Incident | None = None,
     expected: np.ndarray = EXPECTED,
     **options: Any,
-):
+) -> alerts.Alert:
     return writer(**options).write(status, of or incident(), told or cause(), expected)
 
 
@@ -131,7 +138,7 @@ def test_headers_repeat_the_attributes() -> None:
 
 def test_an_id_follows_from_the_windows_place_and_what_is_said() -> None:
     seen = {write().id}
-    changes = [
+    changes: list[dict[str, Any]] = [
         {"partition": TopicPartition("ecg", 3)},
         {"partition": TopicPartition("ecg2", 2)},
         {"series": "bed-8"},
@@ -253,9 +260,9 @@ def test_severity(ratio: float, expected: str) -> None:
 
 def test_what_an_alert_says_of_score_window_and_place() -> None:
     data = write().data
-    assert data.score == alerts.Score(
-        kind="mae", value=0.75, threshold=0.5, ratio=1.5, quantile=pytest.approx(0.609375)
-    )
+    quantile = data.score.quantile
+    assert quantile == pytest.approx(0.609375)
+    assert data.score == alerts.Score(kind="mae", value=0.75, threshold=0.5, ratio=1.5, quantile=quantile)
     assert data.window == alerts.Window(start="2024-11-21T08:22:07.310Z", end="2024-11-21T08:22:07.346Z", length=10)
     assert data.kafka == alerts.Kafka(topic="ecg", partition=2, first_offset=100, last_offset=109, group="g")
     assert data.model == alerts.Model(name="tiny", version="1", sha256="ab" * 32)

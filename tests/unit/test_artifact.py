@@ -54,7 +54,9 @@ def test_what_is_saved_is_loaded(made: form.Artifact, tmp_path: Path, name: str)
 
 
 def test_the_same_artifact_gives_the_same_bytes(made: form.Artifact) -> None:
-    turned = replace(made, parameters=dict(reversed(made.parameters.items())), extras=dict(reversed(EXTRAS.items())))
+    turned = replace(
+        made, parameters=dict(reversed(list(made.parameters.items()))), extras=dict(reversed(EXTRAS.items()))
+    )
     assert form.encode(turned) == form.encode(made)
     assert storage.pack(turned) == storage.pack(made)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -57,7 +59,7 @@ def test_what_was_taken_out_goes_in_again() -> None:
 
 
 KERNEL = "layers.0.kernel"
-WRONG = {
+WRONG: dict[str, tuple[Callable[[dict[str, np.ndarray]], object], str]] = {
     "missing": (lambda p: p.pop(KERNEL), "tensor 'layers.0.kernel' is missing"),
     "unknown": (
         lambda p: p.update({"layers.9.bias": np.zeros(3, np.float32)}),

@@ -9,7 +9,7 @@ from monitor.backends.local import LocalBackend, LocalLog
 from monitor.checkpointing import CHECKPOINT_BYTES, LONGEST_PAUSE_S, CheckpointSchedule
 from monitor.daemon import Daemon
 from monitor.telemetry import Telemetry, Vitals
-from tests.helpers import make_artifact, make_config, make_processor
+from tests.helpers import counts_of, make_artifact, make_config, make_processor
 
 PARTITIONS = [TopicPartition("in", number) for number in range(4)]
 
@@ -87,6 +87,6 @@ def test_a_stop_checkpoints_whoever_moved_behind_those_that_did_not(monkeypatch:
         for number in moved:
             log.extend("telltale.input", number, [b"a"] * 9, [b'{"value": 0.1}'] * 9, range(9))
         processor, vitals = make_processor(config, artifact), Vitals()
-        telemetry = Telemetry(vitals, lambda made=processor: made.counts, {}, 1.0)
+        telemetry = Telemetry(vitals, counts_of(processor), {}, 1.0)
         Daemon(config, LocalBackend(log, config), processor, scorer, telemetry, vitals).run(until_caught_up=True)
     assert [position.replay_from for _, position in sorted(log.positions["telltale"].items())] == [9, 9, 18]

@@ -135,7 +135,7 @@ WINDOWS = WindowTable(
 
 def test_missing_numbers_are_counted_by_row_and_channel() -> None:
     for policy in ("drop", "fill"):
-        found = check_missing([SERIES, WINDOWS], policy)  # type: ignore[arg-type]
+        found = check_missing([SERIES, WINDOWS], policy)
         assert (found.numbers, found.missing, found.rows) == (12, 4, 3)
         assert found.by_channel == {"a": 2, "b": 2}
     whole = WindowTable(windows=np.zeros((2, 3, 1), np.float32), channels=("b",))

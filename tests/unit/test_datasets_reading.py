@@ -130,7 +130,7 @@ def test_a_row_without_a_series_is_refused(written: Written) -> None:
 def test_options_that_can_not_be_meant() -> None:
     for options in ({"channels": ()}, {"channels": ("a", "a")}, {"image_shape": (0, 3)}, {"beat_margin_s": -1.0}):
         with pytest.raises(DataError):
-            ReadOptions(**options)  # type: ignore[arg-type]
+            ReadOptions(**options)
 
 
 def test_windows_that_are_images(written: Written) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.integrate import solve_ivp  # type: ignore[import-untyped]
-from scipy.signal import find_peaks, periodogram  # type: ignore[import-untyped]
+from scipy.integrate import solve_ivp
+from scipy.signal import find_peaks, periodogram
 
 from monitor.arrays import Float64Array
 from monitor.demo import ecg, ecg_parameters

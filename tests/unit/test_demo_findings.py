@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -24,7 +25,13 @@ def incident(start_s: float, end_s: float, series: str = "a") -> Incident:
 
 
 def make_alert(
-    status: str, *, started_s: float, end_s: float, ended_s: float | None = None, name: str = "one", series: str = "a"
+    status: Literal["firing", "update", "resolved"],
+    *,
+    started_s: float,
+    end_s: float,
+    ended_s: float | None = None,
+    name: str = "one",
+    series: str = "a",
 ) -> Alert:
     """An alert whose window ends `end_s` after START_US."""
 

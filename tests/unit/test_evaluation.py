@@ -312,6 +312,7 @@ def test_series_without_labels_tell_how_often_the_daemon_would_have_spoken(train
     assert found.alerted.each == {one.name: one.events.alerts for one in of_labelled.each}
     assert found.alerted.rows == 509
     assert found.alerted.series == 3
+    assert found.alerted.days is not None
     assert found.alerted.days == pytest.approx(300 / 86_400), "the shorter ones lie within the longest"
     assert found.alerted.per_day == pytest.approx(found.alerted.alerts / found.alerted.days)
     assert found.alerted.per_day_and_series == pytest.approx(found.alerted.alerts / (509 / 86_400))
@@ -324,8 +325,9 @@ def test_series_without_labels_tell_how_often_the_daemon_would_have_spoken(train
     assert f"alerts     {found.alerted.alerts} in 3 series: {found.alerted.per_day:.3g} a day over" in text
     assert f", {found.alerted.per_day_and_series:.3g} a day and series\n" in text
     assert f" {flagged:.2%} of the rows are over the threshold\n" in text
-    most = max(found.alerted.each, key=lambda name: found.alerted.each[name])
-    assert f"most: {most} {found.alerted.each[most]}" in text
+    each = found.alerted.each
+    most = max(each, key=lambda name: each[name])
+    assert f"most: {most} {each[most]}" in text
     assert all(len(line) <= 125 for line in text.splitlines())
     assert trained.artifact.manifest.window.sampling_rate_hz is None
     untimed = evaluated(trained.artifact, *(replace(table, labels=None, time_us=None, series="s") for table in tables))

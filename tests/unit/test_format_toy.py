@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from monitor import configfile, extensions
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.config import Config
+from monitor.config import Config, Input
 from monitor.daemon import Daemon
 from monitor.errors import ConfigError
 from monitor.telemetry import Telemetry, Vitals
@@ -65,7 +66,7 @@ def problem(directory: Path, text: str) -> str:
     return line.strip()
 
 
-def published(config: Config) -> tuple[list[dict], list[dict]]:
+def published(config: Config) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The alerts and dead letters of a daemon that reads `RECORDS`."""
     log = LocalLog({"telltale.input": 1})
     for at_ms, value in enumerate(RECORDS):
@@ -142,4 +143,4 @@ def test_a_series_stands_in_a_field_only_where_there_are_any(row: None, tmp_path
 def test_each_of_ours_is_there_and_the_option_says_so(name: str) -> None:
     kind: FormatKind = extensions.load_format(name)
     assert isinstance(kind.names_fields, bool)
-    assert name in (Config.model_fields["input"].annotation.model_fields["format"].description or "")
+    assert name in (Input.model_fields["format"].description or "")

@@ -128,6 +128,8 @@ def test_lag_is_what_is_known() -> None:
     assert made.lag({ONE: 0, TWO: 0}, NOW + 30) == {}, "unknown is not 0"
 
 
-@pytest.mark.parametrize("unknown", [{"read": None}, {"end": None}, {"answered_s": None}])
-def test_lag_of_what_is_not_read_or_not_answered_is_unknown(unknown: dict[str, None]) -> None:
-    assert health(p0=replace(WATCHED, **unknown)).lag({ONE: 0}, NOW) == {}
+@pytest.mark.parametrize(
+    "unknown", [replace(WATCHED, read=None), replace(WATCHED, end=None), replace(WATCHED, answered_s=None)]
+)
+def test_lag_of_what_is_not_read_or_not_answered_is_unknown(unknown: Progress) -> None:
+    assert health(p0=unknown).lag({ONE: 0}, NOW) == {}

@@ -31,6 +31,7 @@ APPENDED, TRANSACTIONAL, CONTROL, DELETE_HORIZON = 0x08, 0x10, 0x20, 0x40
 texts = st.none() | st.binary(max_size=300)
 headers = st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=200)), max_size=3)
 record = st.tuples(st.integers(0, 1 << 44), texts, texts, headers)
+Record = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes]]]
 ONE: Any = (5, b"k", b"v", [])
 
 
@@ -80,12 +81,12 @@ def flipped(data: bytes, *places: int) -> bytes:
 def theirs_and_ours(data: bytes, at: int = 0, most: int = 1000, **more: Any) -> tuple[list[Any], list[Any], list[int]]:
     """(the client's records, ours, positions after each take of both)"""
     found: list[list[Any]] = []
-    positions: list[list[int]] = []
+    positions: list[list[tuple[int, int]]] = []
     settings = {"isolation_level": IsolationLevel.READ_COMMITTED} | more
     for kind in (Fetcher.PartitionRecords, ColumnRecords):
-        part = kind(at, PLACE, MemoryRecords(data), **settings)
+        part: Any = kind(at, PLACE, MemoryRecords(data), **settings)  # the client has no types
         got: list[Any] = []
-        places = []
+        places: list[tuple[int, int]] = []
         while part:
             taken = part.take(most)
             if kind is ColumnRecords:
@@ -145,7 +146,7 @@ def test_as_many_batches_as_are_read_at_once(size: int) -> None:
 
 
 def control(base: int, producer: int, commit: bool) -> bytes:
-    marker = [(1, b"\0\0\0" + bytes([commit]), b"\0" * 6, [])]
+    marker: list[Record] = [(1, b"\0\0\0" + bytes([commit]), b"\0" * 6, [])]
     return batch(marker, base, producer=producer, transactional=True, bits=CONTROL)
 
 
@@ -217,7 +218,7 @@ def everything(*batches: bytes, at: int = 0, bases: tuple[int, ...] = (0, 2, 5, 
     while at < bases[len(batches)]:
         begun = [place for place, base in enumerate(bases[: len(batches)]) if base <= at][-1]
         part = ColumnRecords(at, PLACE, MemoryRecords(b"".join(batches[begun:])), **settings)
-        while part:
+        while bool(part):
             for item in part.take(3):
                 found += [item] if isinstance(item, Damaged) else item.offsets.tolist()
         if part.next_fetch_offset == at:
@@ -304,7 +305,7 @@ def test_any_flip_is_found_and_costs_its_batch_alone(batches: list[list[Any]], d
 
 
 BODY = THREE[61:]
-LONG = [(5, b"k", bytes(1_000), [])] * 3
+LONG: list[Record] = [(5, b"k", bytes(1_000), [])] * 3
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from kafka import errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from pydantic import SecretStr
 
 from monitor.backends.abstract import NO_STATE, AbortedError, Assigned, Event, Position, Revoked, TopicPartition, settle
 from monitor.backends.kafka import settings
@@ -173,7 +174,7 @@ def test_who_answers_in_another_protocol_is_no_broker() -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         server = Server("127.0.0.1", listener.getsockname()[1], 5.0)
-        kafka = Kafka(security_protocol="SASL_PLAINTEXT", sasl_mechanism="PLAIN", username="u", password="p")
+        kafka = Kafka(security_protocol="SASL_PLAINTEXT", sasl_mechanism="PLAIN", username="u", password=SecretStr("p"))
         with pytest.raises(RefusedError, match=r"no Kafka broker .*bootstrap_servers"):
             greet(server, kafka)
         thread.join()

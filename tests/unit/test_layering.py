@@ -138,9 +138,9 @@ def test_nobody_asks_which_kind_of_score_it_is(path: Path) -> None:
     """They ask its row of `scores.KINDS`, so that another kind is one row more. Losses have two of the names too."""
     losses = set(get_args(recipe_form.LossName))
     for inside in compared(path):
-        kinds = scores.KINDS.keys() - losses
+        kinds = set(scores.KINDS) - losses
         if any(isinstance(each, ast.Attribute) and each.attr == "kind" for each in inside):
-            kinds = scores.KINDS.keys()
+            kinds = set(scores.KINDS)
         assert not constants(inside) & kinds
 
 
@@ -156,9 +156,9 @@ def test_nobody_asks_which_format_it_is(path: Path) -> None:
         )
 
 
-def looks_up_a_threshold(node: ast.AST) -> bool:
+def looks_up_a_threshold(node: ast.Attribute) -> bool:
     """`manifest.threshold`, whatever the manifest hangs on."""
-    if not (isinstance(node, ast.Attribute) and node.attr == "threshold"):
+    if node.attr != "threshold":
         return False
     of = node.value
     name = of.attr if isinstance(of, ast.Attribute) else getattr(of, "id", "")
@@ -171,7 +171,9 @@ def test_a_threshold_is_looked_up_in_one_place(name: str, path: Path) -> None:
     if name in ("monitor.detector.thresholds", "monitor.detector.spec"):  # `spec` says what may be written
         return
     found = [
-        node.lineno for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if looks_up_a_threshold(node)
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and looks_up_a_threshold(node)
     ]
     assert not found, f"{name}: ask monitor.detector.thresholds"
 

@@ -13,7 +13,7 @@ from monitor.backends.local import LocalBackend, LocalLog
 from monitor.daemon import Daemon
 from monitor.memory import Budget, total_bytes
 from monitor.telemetry import Telemetry, Vitals
-from tests.helpers import make_artifact, make_config, make_processor
+from tests.helpers import counts_of, make_artifact, make_config, make_processor
 
 GIB = 1 << 30
 
@@ -72,7 +72,7 @@ def test_the_daemon_warns_and_names_the_option(monkeypatch: pytest.MonkeyPatch) 
     for options, warned in (({}, True), ({"max_series": 1_000}, False)):
         config = make_config(input={"start": "earliest", **options}, kafka={"group_id": f"warned-{warned}"})
         processor, vitals = make_processor(config, artifact), Vitals()
-        telemetry = Telemetry(vitals, lambda made=processor: made.counts, {}, 1.0)
+        telemetry = Telemetry(vitals, counts_of(processor), {}, 1.0)
         daemon = Daemon(config, LocalBackend(log, config), processor, artifact.scorer(), telemetry, vitals)
         with capture_logs() as lines:
             daemon.run(until_caught_up=True)

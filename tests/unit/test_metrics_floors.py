@@ -23,7 +23,9 @@ def test_average_precision_of_random_scores_is_exact(rows: int, positives: int) 
     for places in itertools.combinations(range(rows), positives):
         truth = np.zeros(rows, np.bool_)
         truth[list(places)] = True
-        found.append(windows.average_precision(truth, np.arange(rows, dtype=np.float64)))
+        precision = windows.average_precision(truth, np.arange(rows, dtype=np.float64))
+        assert precision is not None
+        found.append(precision)
     assert floors.random_average_precision(rows, positives) == pytest.approx(np.mean(found))
 
 

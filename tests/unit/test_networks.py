@@ -86,11 +86,14 @@ def test_a_convolution_is_scipys() -> None:
     kernel = parameters["down.0.kernel"][:, 0, 0].astype(np.float64)
     # a network's convolution is a correlation
     expected = scipy.signal.correlate(window[0, :, 0].astype(np.float64), kernel, mode="same")
-    np.testing.assert_allclose(np.asarray(network.encode(state, window))[0], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        np.asarray(network.encode(state, jnp.asarray(window)))[0], expected, rtol=1e-5, atol=1e-6
+    )
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+    found: np.ndarray = 1 / (1 + np.exp(-x))
+    return found
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -110,7 +113,7 @@ def test_a_recurrent_code_is_the_last_state_written_out(cell: str) -> None:
         else:
             update = _sigmoid(x[1] + h[1])
             hidden = (1 - update) * np.tanh(x[2] + _sigmoid(x[0] + h[0]) * h[2]) + update * hidden
-    np.testing.assert_allclose(np.asarray(network.encode(state, window))[0], hidden, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(network.encode(state, jnp.asarray(window)))[0], hidden, rtol=1e-5, atol=1e-6)
 
 
 def test_recurrent_kernels_are_orthogonal() -> None:

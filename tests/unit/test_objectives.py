@@ -27,7 +27,8 @@ def waves(count: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     basis = np.sin(np.outer([1, 2, 3], np.linspace(0.2, 3.0, LENGTH)))
     strengths = rng.normal(size=(count, 3)) * [1.5, 1.0, 0.6]
-    return (strengths @ basis + 0.02 * rng.normal(size=(count, LENGTH))).astype(np.float32)[:, :, None]
+    found: np.ndarray = strengths @ basis + 0.02 * rng.normal(size=(count, LENGTH))
+    return found.astype(np.float32)[:, :, None]
 
 
 def fitted(model: DenseSpec | VariationalSpec, objective: ObjectivePart, options: FitPart = OPTIONS) -> fitting.Fitted:

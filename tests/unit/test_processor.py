@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
 from monitor import deadletters, holds, state
+from monitor.alerts import Alert
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, StateRecord, TopicPartition
+from monitor.detector.artifact import Artifact
 from monitor.detector.incidents import Incident
 from monitor.errors import Reason
 from monitor.processor import Processor
@@ -40,7 +44,9 @@ def windows_of(processor: Processor) -> list[np.ndarray]:
     return found
 
 
-def fed(artifact=SLIDING, values=(), **columns) -> tuple[Processor, list[np.ndarray]]:
+def fed(
+    artifact: Artifact = SLIDING, values: Iterable[bytes | None] = (), **columns: Any
+) -> tuple[Processor, list[np.ndarray]]:
     processor = make_processor_at_zero(EARLIEST, artifact)
     processor.receive(make_columns(list(values), **columns))
     return processor, windows_of(processor)
@@ -363,7 +369,8 @@ def test_windows_that_are_scored_when_their_partition_is_gone_publish_nothing() 
     processor.receive(make_columns([b"junk", *[sample(9)] * 6]))
     batch = processor.next_batch()
     assert batch is not None
-    assert processor.has_news
+    had_news = processor.has_news
+    assert had_news
     processor.revoke(INPUT)
     processor.assign(INPUT, Restored(position=None, state=(), beginning=0, end=0), 0)
     processor.receive_scores(batch, SCORER(batch.values), SCORER.reconstruct)
@@ -377,17 +384,17 @@ def test_windows_that_are_scored_when_their_partition_is_gone_publish_nothing() 
 FIRST = [sample(9)] * 8 + [sample(0.01)]  # an incident, open
 
 
-def remembered(artifact=SLIDING, **bounds: int) -> tuple[Restored, int]:
+def remembered(artifact: Artifact = SLIDING, *, beginning: int = 0, end: int = 15) -> tuple[Restored, int]:
     """What a predecessor left: a checkpoint at 9, progress up to 12 of 15 records."""
     processor = make_processor_at_zero(EARLIEST, artifact)
     processor.receive(make_columns(FIRST))
     windows_of(processor)
     outputs = processor.take_outputs([INPUT])
     records = tuple(StateRecord(*record) for record in outputs.checkpoints[INPUT])
-    return Restored(Position(12, 9, 0), records, **({"beginning": 0, "end": 15} | bounds)), 12
+    return Restored(Position(12, 9, 0), records, beginning, end), 12
 
 
-def taken_over(restored: Restored, start: int, artifact=SLIDING):
+def taken_over(restored: Restored, start: int, artifact: Artifact = SLIDING) -> tuple[Processor, Resumed]:
     processor = make_processor(EARLIEST, artifact)
     return processor, processor.assign(INPUT, restored, start)
 
@@ -428,7 +435,7 @@ def test_an_incident_that_closes_after_a_restart_stays_closed_after_the_next() -
     outputs = processor.take_outputs()
     assert [alert.data.status for alert in outputs.alerts] == ["resolved"]
     assert outputs.state == [(INPUT, b"incident/telltale.input/0/a", None)], "a tombstone for what was restored"
-    left = {record.key: record.value for record in remembered()[0].state}
+    left: dict[bytes, bytes | None] = {record.key: record.value for record in remembered()[0].state}
     left |= {key: value for _, key, value in outputs.state}
     state_left = tuple(StateRecord(key, value) for key, value in left.items() if value is not None)
     second, _ = taken_over(Restored(Position(29, 9, 0), state_left, 0, 29), 0)
@@ -548,7 +555,7 @@ def test_what_a_partition_remembers_of_incidents() -> None:
     assert processor.take_outputs().state == [(INPUT, key, None)], "a tombstone"
 
 
-def alone(*values: bytes, timestamps_ms=None) -> Processor:
+def alone(*values: bytes, timestamps_ms: Iterable[int] | None = None) -> Processor:
     processor = make_processor_at_zero(EARLIEST, SLIDING)
     work(processor, SCORER, make_columns(list(values), timestamps_ms=timestamps_ms))
     return processor
@@ -598,7 +605,7 @@ def test_a_series_is_decided_by_its_own_line_and_others_by_the_common_one() -> N
     processor = make_processor_at_zero(EARLIEST, replace(SLIDING, manifest=manifest))
     values = [sample(at % 7) for at in range(LENGTH)]
 
-    def poll(names: list[bytes], first_offset: int) -> list:
+    def poll(names: list[bytes], first_offset: int) -> list[Alert]:
         keys = [name for name in names for _ in values]
         stamps = [first_offset + at for _ in names for at in range(LENGTH)]
         columns = make_columns(values * len(names), keys=keys, timestamps_ms=stamps, first_offset=first_offset)

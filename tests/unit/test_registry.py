@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from monitor.assembly import PARTITION_BYTES, bytes_of_series, most_series
-from monitor.registry import SeriesRegistry, segments_of
+from monitor.registry import Numbered, SeriesRegistry, segments_of
 from monitor.state import UNKNOWN_US
 from tests.helpers import make_artifact, make_config
 
 
-def number(registry: SeriesRegistry, *keys: bytes | None, first: int = 0):
+def number(registry: SeriesRegistry, *keys: bytes | None, first: int = 0) -> Numbered:
     places = np.arange(len(keys))
     return registry.number(list(keys), places, places + first, (places + first) * 1_000_000)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ TWO = make_artifact(length=4, hop=2, channels=("flow", "pressure"), threshold=0.
 RECORD = make_artifact(kind="record", length=4, threshold=0.8, sampling_rate_hz=2.0)
 
 
-def config(**options) -> Config:
+def config(**options: Any) -> Config:
     return overridden(None, **({"service": None, "topic": None, "threshold": None} | options))
 
 
@@ -162,7 +163,7 @@ def test_source_and_topic_are_part_of_the_ids_and_nothing_else_is(tmp_path: Path
     artifact = saved(SLIDING, tmp_path)
     source = FileSource(path=path, series="", series_column="sensor")
 
-    def ids(**options) -> set[str]:
+    def ids(**options: Any) -> set[str]:
         return {json.loads(alert)["id"] for alert in replayed(artifact, source, config(**options))[0]}
 
     assert ids() == ids(service="telltale", topic="telltale.input")
@@ -218,7 +219,7 @@ def test_alerts_are_in_order_of_time_whatever_their_precision(tmp_path: Path) ->
         ({"service": "a b"}, "service.name"),
     ],
 )
-def test_what_the_command_line_says_wrongly_is_refused(options: dict, expected: str) -> None:
+def test_what_the_command_line_says_wrongly_is_refused(options: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         config(**options)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.backends.abstract import NO_STATE, Position, Restored, StateRecord, TopicPartition
+from monitor.backends.abstract import NO_STATE, Position, RecordColumns, Restored, StateRecord, TopicPartition
 from monitor.backends.kafka.position import decode_position, encode_position
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.daemon import Daemon
@@ -22,7 +22,7 @@ from monitor.processor import Outputs, Processor
 from monitor.resuming import BeyondEnd, How, Resumed
 from monitor.state import Checkpoint, Mark, encode_checkpoint, undecided_us
 from monitor.telemetry import Telemetry, Vitals
-from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor
+from tests.helpers import INPUT, counts_of, make_artifact, make_columns, make_config, make_processor
 
 LENGTH, HOP = 6, 2
 ARTIFACT = make_artifact(length=LENGTH, hop=HOP, threshold=0.8)
@@ -36,7 +36,7 @@ def sample(value: float) -> bytes:
     return json.dumps({"value": value}).encode()
 
 
-def decide(processor: Processor, *polls) -> None:
+def decide(processor: Processor, *polls: RecordColumns) -> None:
     for columns in polls:
         processor.receive(columns)
         while (batch := processor.next_batch()) is not None:
@@ -238,7 +238,7 @@ def test_a_topic_that_is_new_to_the_group_begins_by_input_start_whatever_state_o
         for topic in log.topics.keys() & {"old", "new"}:
             log.extend(topic, 0, [b"a"] * 9, [sample(1)] * 9, list(range(9)))
         processor, vitals = make_processor(config, ARTIFACT), Vitals()
-        telemetry = Telemetry(vitals, lambda made=processor: made.counts, {}, 1.0)
+        telemetry = Telemetry(vitals, counts_of(processor), {}, 1.0)
         Daemon(config, LocalBackend(log, config), processor, SCORER, telemetry, vitals).run(until_caught_up=True)
     assert processor.counts.records == {"old": 9}, "what was in the other topic before is not read"
     assert log.positions["telltale"][TopicPartition("new", 0)].offset == 18
@@ -308,7 +308,7 @@ def test_that_another_artifact_went_before_is_said() -> None:
     for run, digest in enumerate(("a" * 64, "a" * 64, "b" * 64)):
         log.extend("telltale.input", 0, [b"a"] * C, [sample(9)] * C, list(range(C * run, C * (run + 1))))
         processor, vitals = make_processor(config, replace(ARTIFACT, digest=digest)), Vitals()
-        telemetry = Telemetry(vitals, lambda made=processor: made.counts, {}, 1.0)
+        telemetry = Telemetry(vitals, counts_of(processor), {}, 1.0)
         with capture_logs() as lines:
             Daemon(config, LocalBackend(log, config), processor, SCORER, telemetry, vitals).run(until_caught_up=True)
         said.append([(line["event"], line["sha256"]) for line in lines if "sha256" in line])

@@ -105,7 +105,7 @@ numbers = st.floats(-1e6, 1e6, width=32)
 @given(arrays(np.float32, (20, 2), elements=numbers), st.sampled_from(["standard", "minmax", "minmax_global"]))
 def test_scale_then_unscale_is_the_identity(samples: np.ndarray, kind: scaling.Kind) -> None:
     fitted = scaling.fit(samples, kind)
-    offset, scale = np.float32(fitted.offset), np.float32(fitted.scale)
+    offset, scale = np.array(fitted.offset, np.float32), np.array(fitted.scale, np.float32)
     assert (scale > 0).all()
     scaled = (samples - offset) / scale
     assert np.isfinite(scaled).all()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from monitor.arrays import Int64Array
 from monitor.errors import Reason
 from monitor.registry import SeriesRegistry
 from monitor.series import MAX_SERIES_BYTES, SeriesTable
+from monitor.wire.parsed import Rejected
 from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero
 
 
-def number(table: SeriesTable, *keys: bytes | None, first: int = 0):
+def number(table: SeriesTable, *keys: bytes | None, first: int = 0) -> tuple[Int64Array, list[Rejected]]:
     return table.number(list(keys), np.arange(first, first + len(keys)))
 
 

@@ -105,8 +105,8 @@ def test_in_a_backlog_a_records_own_timestamp_tells_a_time_of_the_future() -> No
 def test_what_is_refused_leaves_no_trace_of_the_clock() -> None:
     time = StreamTime()
     for place, at_us in enumerate([NOW_MS, FAR_MS, NOW_MS + 1, FAR_MS]):
-        one = [np.array([value], dtype=np.int64) for value in (place, at_us * 1000, at_us * 1000)]
-        time.judge(*one, HOUR_MS * 1000, (NOW_MS + place) * 1000, live=True)
+        offset, at = (np.array([value], dtype=np.int64) for value in (place, at_us * 1000))
+        time.judge(offset, at, at, HOUR_MS * 1000, (NOW_MS + place) * 1000, live=True)
     assert time.ticks == {0: NOW_MS * 1000}, "one for the first record; a flood of bad ones must not fill the state"
 
 
@@ -155,7 +155,7 @@ def log_of(events: list[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 @given(times, st.lists(st.integers(0, 60), max_size=5), st.lists(st.integers(0, 60), min_size=1, max_size=3))
-def test_a_restart_decides_as_was_decided(events: list, cuts: list[int], restarts: list[int]) -> None:
+def test_a_restart_decides_as_was_decided(events: list[tuple[str, str]], cuts: list[int], restarts: list[int]) -> None:
     times_us, own_us, now_us = log_of(events)
     count, reach_us = len(events), HOUR_MS * 1000
     offsets = np.arange(count)

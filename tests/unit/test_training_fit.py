@@ -16,6 +16,7 @@ from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.spec import ScalingSpec, WindowSpec
 from monitor.errors import DataError
 from training import fit as fitting
+from training.checkpoints import Epoch
 from training.recipe_form import FitPart, ObjectivePart
 
 MODEL = DenseSpec(widths=(6, 3), hidden="relu", output="linear")
@@ -39,7 +40,7 @@ def test_the_same_seed_gives_the_same_bits() -> None:
 
 
 def test_the_loss_falls_and_is_told_epoch_by_epoch() -> None:
-    told: list[fitting.Epoch] = []
+    told: list[Epoch] = []
     options = FitPart(epochs=40, batch_size=16, learning_rate=1e-2, clip_norm=1.0)
     fitted = fitting.fit(WINDOWS, WINDOWS[:0], task(options, 0), on_epoch=told.append)
     assert tuple(told) == fitted.history

@@ -71,7 +71,8 @@ def test_floors_learn_from_the_windows_that_the_detector_learnt_from() -> None:
     for trim in (0.0, 0.15):
         recipe = change(base, fit=change(base.fit, trim=trim), threshold=change(base.threshold, quantile=0.97))
         results = pipeline.train(recipe, [table], seed=0, name="x", batch_rows=64).results
-        recalls[trim] = [results.baselines[name].anomaly.recall for name in ("pca", "knn")]
+        both = [results.baselines[name].anomaly.recall for name in ("pca", "knn")]
+        recalls[trim] = [recall for recall in both if recall is not None]
     assert recalls[0.0][1] < 0.5
     assert recalls[0.15][1] > 0.9
     assert recalls[0.15][0] > 0.9

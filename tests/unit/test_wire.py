@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from monitor.detector.spec import WindowSpec
+from monitor.detector.spec import Manifest, WindowSpec
 from monitor.detector.windowing import Sliding
 from monitor.detector.windows import Samples
 from monitor.errors import Reason
@@ -24,19 +26,21 @@ RATED = make_artifact(length=4, hop=2, sampling_rate_hz=250.0).manifest
 DAY_MS = 86_400_000
 
 
-SMALL_TIMES = {"timestamp_unit": "ms", "oldest_time": "1970-01-01T00:00:00Z"}
+SMALL_TIMES = InputRules(timestamp_unit="ms", oldest_time="1970-01-01T00:00:00Z")
 
 
-def decode(*values: bytes | None, manifest=ONE, timestamps_ms=None, **rules) -> Decoded:
+def decode(
+    *values: bytes | None, manifest: Manifest = ONE, timestamps_ms: list[int] | None = None, **rules: Any
+) -> Decoded:
     columns = make_columns(values, timestamps_ms=timestamps_ms)
-    return Decoder(manifest, InputRules(**(SMALL_TIMES | rules))).decode(columns)
+    return Decoder(manifest, replace(SMALL_TIMES, **rules)).decode(columns)
 
 
 def samples(decoded: Decoded) -> Samples:
     return decoded.samples(np.arange(len(decoded.rows)), decoded.rows)
 
 
-def refusal(*values: bytes | None, **options) -> tuple[Reason, str]:
+def refusal(*values: bytes | None, **options: Any) -> tuple[Reason, str]:
     decoded = decode(*values, **options)
     assert len(decoded.rejected) == 1, decoded.rejected
     return decoded.rejected[0].reason, decoded.rejected[0].detail
@@ -89,7 +93,7 @@ def test_a_bad_record_has_its_reason_and_costs_its_neighbours_nothing(name: str)
     assert [(r.row, r.reason) for r in decoded.rejected] == [(1, reason)]
     assert decoded.rejected[0].detail
     assert decoded.rows.tolist() == [0, 2]
-    np.testing.assert_array_equal(decoded.values, np.float32([[0.5], [0.5]]))
+    np.testing.assert_array_equal(decoded.values, np.array([[0.5], [0.5]], np.float32))
 
 
 def test_records_are_not_joined_into_one_document() -> None:
@@ -107,7 +111,7 @@ def test_channels_go_by_name() -> None:
 
 def test_null_is_a_missing_sample() -> None:
     decoded = decode(b'{"flow": 1, "pressure": null}', b'{"values": [[null, 2], [3, 4]]}', manifest=TWO)
-    expected = np.float32([[1, math.nan], [math.nan, 2], [3, 4]])
+    expected = np.array([[1, math.nan], [math.nan, 2], [3, 4]], np.float32)
     np.testing.assert_array_equal(decoded.values, expected)
     assert not decoded.rejected
 
@@ -221,7 +225,9 @@ def test_a_times_unit_is_told_by_its_size_whatever_the_records_own_clock_says(st
         ({"timestamp_unit": "s", "oldest_time": "1970-01-01"}, b"7", 7_000_000),
     ],
 )
-def test_a_year_that_can_not_be_is_refused_and_a_unit_may_be_said(rules: dict, stamp: bytes, expected_us: int) -> None:
+def test_a_year_that_can_not_be_is_refused_and_a_unit_may_be_said(
+    rules: dict[str, Any], stamp: bytes, expected_us: int | None
+) -> None:
     columns = make_columns([b'{"ts": %s, "value": 1}' % stamp], timestamps_ms=[-1])
     decoded = Decoder(ONE, InputRules(**rules)).decode(columns)
     assert decoded.start_us.tolist() == ([] if expected_us is None else [expected_us])
@@ -265,9 +271,9 @@ def test_producers_spellings_of_a_missing_number(number: bytes) -> None:
     ]
     decoded = decode(*[value % number for value in values], manifest=TWO)
     assert not decoded.rejected
-    np.testing.assert_array_equal(decoded.values, np.float32([[math.nan, 2]] * 4))
+    np.testing.assert_array_equal(decoded.values, np.array([[math.nan, 2]] * 4, np.float32))
     chunk = decode(b'{"rate_hz": 1, "values": [1, %s ,3,%s]}' % (number, number)).values
-    np.testing.assert_array_equal(chunk.ravel(), np.float32([1, math.nan, 3, math.nan]))
+    np.testing.assert_array_equal(chunk.ravel(), np.array([1, math.nan, 3, math.nan], np.float32))
 
 
 def test_what_looks_like_nan_inside_a_text_is_left_alone() -> None:
@@ -286,13 +292,15 @@ def test_series_from_a_field_or_a_header() -> None:
     decoded = decode(b'{"id": "p1", "value": 1}', b'{"id": 7, "value": 2}', b'{"value": 3}', series="field:id")
     assert decoded.keys == [b"p1", b"7", b""]
     columns = make_columns([b'{"value": 1}', b'{"value": 1}'], headers=[[("sensor", b"p9")], []])
-    assert Decoder(ONE, InputRules(series="header:sensor", **SMALL_TIMES)).decode(columns).keys == [b"p9", None]
+    assert Decoder(ONE, replace(SMALL_TIMES, series="header:sensor")).decode(columns).keys == [b"p9", None]
 
 
 def test_f32() -> None:
-    good = np.float32([[1, 2], [3, np.nan]]).tobytes()
-    decoded = decode(good, good[:-1], np.float32([[np.inf, 0]]).tobytes(), good[:8], manifest=TWO, format="f32")
-    np.testing.assert_array_equal(decoded.values, np.float32([[1, 2], [3, np.nan], [1, 2]]))
+    good = np.array([[1, 2], [3, np.nan]], np.float32).tobytes()
+    decoded = decode(
+        good, good[:-1], np.array([[np.inf, 0]], np.float32).tobytes(), good[:8], manifest=TWO, format="f32"
+    )
+    np.testing.assert_array_equal(decoded.values, np.array([[1, 2], [3, np.nan], [1, 2]], np.float32))
     assert [(r.row, r.reason) for r in decoded.rejected] == [(1, Reason.WRONG_SHAPE), (2, Reason.NOT_FINITE)]
     assert decode(good[:16], manifest=RECORD, format="f32").counts.tolist() == [4]
     assert refusal(good[:8], manifest=RECORD, format="f32")[0] is Reason.WRONG_SHAPE
@@ -328,7 +336,7 @@ def test_alone_or_together_makes_no_difference(numbers: list[float]) -> None:
     together = decode(*values, b"poison").values
     alone = np.concatenate([decode(value).values for value in values])
     np.testing.assert_array_equal(together, alone)
-    np.testing.assert_array_equal(together.ravel(), np.float32(numbers))
+    np.testing.assert_array_equal(together.ravel(), np.array(numbers, np.float32))
 
 
 SHAPES = [
@@ -346,9 +354,9 @@ SHAPES = [
 ]  # fmt: skip
 LIMIT = len(b'{"value": 4, "note": ""}') + 80
 FLOATS = [
-    np.float32([1]).tobytes(),
-    np.float32([1, np.nan]).tobytes(),
-    np.float32([np.inf]).tobytes(),
+    np.array([1], np.float32).tobytes(),
+    np.array([1, np.nan], np.float32).tobytes(),
+    np.array([np.inf], np.float32).tobytes(),
     b"abc",
     b"",
     None,
@@ -364,8 +372,8 @@ shapes_and_floats = st.one_of(
 @given(shapes_and_floats, st.sampled_from([ONE, RATED, TWO, RECORD]))
 @example(("json", [b'{"value": 4, "note": "%s"}' % (b"x" * 80), None]), ONE)  # of exactly the largest size
 @example(("json", [b'{"ts": -5, "value": 1}', b"nonsense"]), ONE)
-def test_a_record_is_read_alone_as_it_is_in_company(case: tuple[str, list[bytes | None]], manifest) -> None:
-    rules = {"manifest": manifest, "format": case[0], "max_record_bytes": LIMIT}
+def test_a_record_is_read_alone_as_it_is_in_company(case: tuple[str, list[bytes | None]], manifest: Manifest) -> None:
+    rules: dict[str, Any] = {"manifest": manifest, "format": case[0], "max_record_bytes": LIMIT}
     values = case[1]
     together = decode(*values, timestamps_ms=[5] * len(values), **rules)
     alone = [decode(value, timestamps_ms=[5], **rules) for value in values]

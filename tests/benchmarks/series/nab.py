@@ -25,9 +25,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.arrays import BoolArray
 from monitor.datafiles import SeriesTable
 from monitor.detector.incidents import Policy, Status, steps
-from tests.benchmarks.series.contest import SCORERS, BoolArray, compiled_once, contest, heading, mean_sd, rows_of
+from tests.benchmarks.series.contest import SCORERS, compiled_once, contest, heading, mean_sd, rows_of
 from training import datasets, recipes
 from training.datasets import ReadOptions
 from training.metrics import events, nab

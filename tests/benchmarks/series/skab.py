@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from monitor.arrays import BoolArray
 from monitor.datafiles import SeriesTable
 from monitor.detector.incidents import Policy
-from tests.benchmarks.series.contest import SCORERS, BoolArray, compiled_once, contest, heading, mean_sd, rows_of
+from tests.benchmarks.series.contest import SCORERS, compiled_once, contest, heading, mean_sd, rows_of
 from training import datasets, recipes
 from training.datasets import ReadOptions
 from training.metrics import events
@@ -64,7 +65,8 @@ def read(directory: Path, part: str) -> list[SeriesTable]:
     """The runs of `part`, in the order of their numbers. Raises `DataError` where a file can't be read."""
     options = ReadOptions(channels=CHANNELS, time_column="datetime", label_column="anomaly")
     files = sorted((directory / part).glob("*.csv"), key=lambda path: int(path.stem))
-    return [table for path in files for table in datasets.read(str(path), kind="sliding", options=options, note=print)]
+    found = [table for path in files for table in datasets.read(str(path), kind="sliding", options=options, note=print)]
+    return [table for table in found if isinstance(table, SeriesTable)]
 
 
 def score(recipe: Recipe, table: SeriesTable, seed: int, *, with_floors: bool) -> dict[str, Run]:

@@ -119,10 +119,11 @@ def report(recipe: Recipe, directory: Path, machine: str, protocol: Protocol, se
     for name in SCORERS:
         cells = " | ".join(mean_sd(column) for column in zip(*found[name], strict=True))
         print(f"| {protocol} | {machine} | {name} | {cells} |", flush=True)
-        each = told[name]
+        events = told[name]
         lines.append(
-            f"| {protocol} | {machine} | {name} | {each.found} of {each.events} | {each.alerts} | {each.false_alarms} "
-            f"| {wrongly[name]:.1%} | {'over half missed' if each.delay.median is None else each.delay.median} |"
+            f"| {protocol} | {machine} | {name} | {events.found} of {events.events} | {events.alerts} "
+            f"| {events.false_alarms} | {wrongly[name]:.1%} "
+            f"| {'over half missed' if events.delay.median is None else events.delay.median} |"
         )
     assert table.labels is not None
     truth = table.labels == 1

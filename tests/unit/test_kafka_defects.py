@@ -1,4 +1,4 @@
-"""The list of the client's defects holds every number that the code cites, once, and names what there is."""
+"""The list of the client's defects holds every number that the code cites, once, and names files and tests that exist."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_number_is_given_once() -> None:
 def test_every_entry_says_where_and_what_we_do() -> None:
     for number, text in ENTRIES.items():
         assert "**Where:**" in text, number
-        assert "**Ours:**" in text, number
+        assert "**Workaround:**" in text, number
 
 
 def test_the_list_is_of_the_client_that_is_installed() -> None:

@@ -1,4 +1,4 @@
-"""The list of the client's defects holds every number that the code cites, once, and names files and tests that exist."""
+"""The list of the client's defects has every number that the code cites, once, and names files and tests that exist."""
 
 from __future__ import annotations
 

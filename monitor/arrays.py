@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence, Sized
 from typing import Any, ClassVar, Self
 
@@ -13,6 +14,10 @@ Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.floating]  # of any width
+
+# XLA on CPU reads arrays that begin at such an address where they lie. NumPy's seldom do; those it copies first, the
+# larger ones in another thread.
+ALIGNMENT = 64
 
 
 class StructOfArrays:
@@ -56,3 +61,11 @@ def grown(column: NDArray[Any], size: int, fill: int = 0) -> NDArray[Any]:
     """`column` (n, ...) with `fill` behind it, up to `size` rows."""
     room = np.full((size - len(column), *column.shape[1:]), fill, dtype=column.dtype)
     return np.concatenate([column, room])
+
+
+def aligned_zeros(shape: tuple[int, ...]) -> Float32Array:
+    """Zeros that XLA on CPU reads where they lie."""
+    size = np.dtype(np.float32).itemsize * math.prod(shape)
+    room = np.zeros(size + ALIGNMENT, dtype=np.uint8)
+    first = -room.ctypes.data % ALIGNMENT
+    return room[first : first + size].view(np.float32).reshape(shape)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import jax
 
 from monitor.alerts import AlertWriter, Severity
 from monitor.config import Config
@@ -30,9 +33,20 @@ def load_model(config: Config, path: Path) -> ServedModel:
     Raises:
         ArtifactError: it must not be served.
     """
+    score_in_one_thread()
     model = load_verified(path, config.model.threshold)
     model.scorer.warm_up()
     return model
+
+
+def score_in_one_thread() -> None:
+    """JAX on CPU runs programs in the thread that calls them, where this process has not used it yet.
+
+    To hand a call to other threads and to wait for them takes longer than most models; scores are the same. For a model
+    so large that more threads pay, the operator sets `PJRT_NPROC`.
+    """
+    os.environ.setdefault("PJRT_NPROC", "1")
+    jax.config.update("jax_cpu_enable_async_dispatch", val=False)
 
 
 def make_processor(config: Config, model: ServedModel) -> Processor:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from monitor.arrays import Float32Array
+from monitor.arrays import Float32Array, aligned_zeros
 from monitor.detector import autoencoder, scores
 from monitor.detector.architectures import EnsembleSpec, ModelSpec
 from monitor.detector.autoencoder import Parameters, State
@@ -80,8 +80,7 @@ class Scaler:
 class Scorer:
     """Scores windows with one detector, in one padded batch shape, on whatever device JAX has.
 
-    Calls are synchronous: results are on the host before the call returns, so the caller may reuse its arrays at once
-    (JAX on CPU may alias a NumPy buffer after dispatch).
+    Calls are synchronous: results are on the host before the call returns, so the caller may reuse its arrays at once.
     """
 
     def __init__(self, detector: Detector, batch_rows: int) -> None:
@@ -117,7 +116,7 @@ class Scorer:
         # of the time.
         self._scores = jax.jit(lambda arguments, windows: run(arguments, windows)[0])
         self._reconstructions = jax.jit(lambda arguments, windows: run(arguments, windows)[1])
-        self._padded = {rows: np.zeros((rows, *self.window_shape), np.float32) for rows in {batch_rows, self._few}}
+        self._staged = {rows: aligned_zeros((rows, *self.window_shape)) for rows in {batch_rows, self._few}}
 
     @property
     def _few(self) -> int:
@@ -126,8 +125,8 @@ class Scorer:
 
     def warm_up(self) -> None:
         """Compiles both programs."""
-        self(self._padded[self.batch_rows])
-        self.reconstruct(self._padded[self._few])
+        self(self._staged[self.batch_rows])
+        self.reconstruct(self._staged[self._few])
 
     def __call__(self, windows: Float32Array) -> Float32Array:
         """Scores any number of windows, `batch_rows` at a time.
@@ -168,11 +167,12 @@ class Scorer:
             raise ValueError(f"windows are {windows.dtype} {windows.shape}, expected float32 (n, *{self.window_shape})")
 
     def _batches(self, windows: Float32Array, size: int) -> Iterator[tuple[slice, Float32Array]]:
-        """The windows in batches of `size` rows, the last one padded, and where each lies."""
+        """The windows in batches of `size` rows, the last one padded, and where each lies.
+
+        The batches are one array, valid until the next.
+        """
+        staged = self._staged[size]
         for start in range(0, len(windows), size):
             batch = windows[start : start + size]
-            rows = slice(start, start + len(batch))
-            if len(batch) < size:
-                self._padded[size][: len(batch)] = batch
-                batch = self._padded[size]
-            yield rows, batch
+            staged[: len(batch)] = batch
+            yield slice(start, start + len(batch)), staged

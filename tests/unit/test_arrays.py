@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.arrays import BoolArray, Float32Array, Int64Array, StructOfArrays, grown
+from monitor.arrays import BoolArray, Float32Array, Int64Array, StructOfArrays, aligned_zeros, grown
 from monitor.detector.windows import Tails
 
 
@@ -62,6 +63,15 @@ def test_a_column_that_is_left_out_of_a_part_is_zero_there() -> None:
 def test_room_is_filled() -> None:
     column = grown(np.ones((2, 3), dtype=np.int64), 4, -7)
     assert (column.dtype, column.tolist()) == (np.dtype(np.int64), [[1] * 3] * 2 + [[-7] * 3] * 2)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 1), (1024, 140, 1)])
+def test_jax_does_not_copy_what_is_aligned(shape: tuple[int, ...]) -> None:
+    array = aligned_zeros(shape)
+    assert array.shape == shape
+    assert array.dtype == np.float32
+    assert not array.any()
+    assert jax.device_put(array).unsafe_buffer_pointer() == array.ctypes.data
 
 
 @given(st.lists(st.integers(0, 4), max_size=6), st.randoms(use_true_random=False))

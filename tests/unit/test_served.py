@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +46,15 @@ def test_the_configurations_threshold_goes_into_service_with_it(path: Path) -> N
     windows = np.zeros((1, 8, 2), np.float32)
     model.scorer(windows), model.scorer.reconstruct(windows)
     assert model.scorer.compilations == compiled, "the first window that is published does not wait for a compiler"
+
+
+def test_one_thread_scores_unless_the_operator_says_otherwise(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PJRT_NPROC", raising=False)
+    load_model(make_config(), path)
+    assert os.environ["PJRT_NPROC"] == "1"
+    monkeypatch.setenv("PJRT_NPROC", "4")
+    load_model(make_config(), path)
+    assert os.environ["PJRT_NPROC"] == "4"
 
 
 def test_what_scores_otherwise_here_is_refused_by_its_path(path: Path) -> None:

@@ -17,9 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 from monitor import extensions
 from monitor.detector.incidents import Policy
+from monitor.detector.spec import MAX_FLOAT32, MIN_FLOAT32
 from monitor.detector.times import OLDEST_TIME, iso_us
 from monitor.errors import ConfigError
 
+MAX_WINDOWS = 1_000_000
 # Kafka's own rule for topic names (org.apache.kafka.common.internals.Topic): neither "." nor ".."
 NAME = r"^\.*[a-zA-Z0-9_-][a-zA-Z0-9._-]*$"
 NAME_LENGTH = 249
@@ -256,13 +258,26 @@ class Model(Section):
         None, gt=0, examples=[0.05], description="Use this instead of the artifact's own threshold."
     )
 
+    @field_validator("threshold")
+    @classmethod
+    def _float32(cls, threshold: float | None) -> float | None:
+        if threshold is not None and not MIN_FLOAT32 <= threshold <= MAX_FLOAT32:
+            raise ValueError(f"scores are float32: input should be from {MIN_FLOAT32:.3g} to {MAX_FLOAT32:.3g}")
+        return threshold
+
 
 class Alerting(Section):
     """When an incident opens, is told of again, and closes."""
 
-    open_after: int = Field(1, ge=1, description="Windows over the threshold, in a row, that open an incident.")
-    close_after: int = Field(3, ge=1, description="Windows under the threshold, in a row, that resolve it.")
-    update_every: int = Field(20, ge=0, description="Windows between updates while it lasts; 0: no updates.")
+    open_after: int = Field(
+        1, ge=1, le=MAX_WINDOWS, description="Windows over the threshold, in a row, that open an incident."
+    )
+    close_after: int = Field(
+        3, ge=1, le=MAX_WINDOWS, description="Windows under the threshold, in a row, that resolve it."
+    )
+    update_every: int = Field(
+        20, ge=0, le=MAX_WINDOWS, description="Windows between updates while it lasts; 0: no updates."
+    )
     error_ratio: float = Field(2.0, ge=1, description="Score over threshold from which severity is error.")
     critical_ratio: float = Field(4.0, ge=1, description="Score over threshold from which severity is critical.")
     include_window: Literal["none", "full"] = Field(

@@ -13,7 +13,7 @@ tests/property/test_incidents.py holds both against `step` for every field of `P
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
@@ -53,6 +53,10 @@ class IncidentKey(NamedTuple):
     rule: str = SCORE_RULE
 
 
+# µs since 1970, of the years 1 to 9999: what RFC 3339 can write
+Moment = Annotated[int, msgspec.Meta(ge=-62_135_596_800_000_000, le=253_402_300_799_999_999)]
+
+
 class Incident(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The life of one series' incident by one rule; the default value is a series at rest.
 
@@ -65,8 +69,8 @@ class Incident(msgspec.Struct, kw_only=True, omit_defaults=True):
     under: int = 0
     quiet: int = 0
     fingerprint: str = ""
-    started_us: int = 0
-    ended_us: int = 0
+    started_us: Moment = 0
+    ended_us: Moment = 0
     windows: int = 0
     peak_ratio: float = 0.0
 

@@ -107,6 +107,18 @@ def test_unknown_keys(directory: Path, text: str, said: str) -> None:
         ('[input]\ntopics = ["a b"]', "input.topics.0: string should match pattern"),
         ('[input]\nformat = "xml"', "input.format: input should be 'json' or 'f32' (found 'xml')"),
         ("[model]\nthreshold = 0", "model.threshold: input should be greater than 0 (found 0)"),
+        (
+            "[model]\nthreshold = 1e39",
+            "model.threshold: scores are float32: input should be from 1.18e-38 to 3.4e+38 (found 1e+39)",
+        ),
+        (
+            "[model]\nthreshold = 1e-320",
+            "model.threshold: scores are float32: input should be from 1.18e-38 to 3.4e+38 (found 1e-320)",
+        ),
+        (
+            "[alerting]\nupdate_every = 1000001",
+            "alerting.update_every: input should be less than or equal to 1000000 (found 1000001)",
+        ),
         ("[model]\nthreshold = nan", "model.threshold: input should be a finite number (found nan)"),
         ("[model]\nthreshold = inf", "model.threshold: input should be a finite number (found inf)"),
         ('kafka = "localhost"', "kafka: input should be a valid dictionary or instance of Kafka (found 'localhost')"),

@@ -487,7 +487,9 @@ def test_a_checkpoint_that_is_not_there() -> None:
     assert len(windows_of(processor)) == 1, "windows begin empty, and the series goes on"
 
 
-@pytest.mark.parametrize("raw", [b"junk", b'{"fingerprint": "\xff"}', b'{"peak_ratio": null}'])
+@pytest.mark.parametrize(
+    "raw", [b"junk", b'{"fingerprint": "\xff"}', b'{"peak_ratio": null}', b'{"started_us": 253402300800000000}']
+)
 def test_an_incident_that_can_not_be_read(raw: bytes) -> None:
     restored, _ = remembered()
     spoiled = StateRecord(state.incident_key(INPUT, b"a"), raw)

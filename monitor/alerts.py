@@ -18,7 +18,7 @@ import numpy as np
 from monitor.arrays import Float32Array
 from monitor.backends.abstract import TopicPartition
 from monitor.detector import levels
-from monitor.detector.incidents import Incident, Status
+from monitor.detector.incidents import SCORE_RULE, Incident, Status
 
 if TYPE_CHECKING:  # it needs JAX, and telemetry, which is there before, needs only the names in this file
     from monitor.detector.served import ServedModel
@@ -155,6 +155,22 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a check found at one sample of the log, in `text` for people; see `checks.Findings`."""
+
+    partition: TopicPartition
+    series: str
+    rule: str
+    start_us: int
+    end_us: int
+    last_offset: int
+    last_index: int
+    value: float
+    threshold: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
     """Why an incident of `rule` ends without a window, and at which input offset; `at_us` is the event time there."""
 
@@ -203,8 +219,8 @@ class AlertWriter:
         self._rate_hz = manifest.window.sampling_rate_hz
         self._levels = levels.of(manifest.channels)
 
-    def fingerprint(self, cause: Cause) -> str:
-        """The incident's name for life, taken from the window that opened it."""
+    def fingerprint(self, cause: Cause | Finding) -> str:
+        """The incident's name for life, taken from the window or the finding that opened it."""
         return self._hash(cause, "incident")[:16]
 
     def write(self, status: Status, incident: Incident, cause: Cause, reconstruction: Float32Array) -> Alert:
@@ -233,12 +249,7 @@ class AlertWriter:
                     ratio=ratio,
                     quantile=self._served.quantiles.share_under(cause.score, cause.series),
                 ),
-                episode=Episode(
-                    started_at=rfc3339(incident.started_us),
-                    ended_at=rfc3339(incident.ended_us) if resolved else None,
-                    windows=incident.windows,
-                    peak_ratio=incident.peak_ratio,
-                ),
+                episode=self._episode(incident, resolved=resolved),
                 window=Window(
                     start=rfc3339(cause.start_us),
                     end=rfc3339(cause.end_us),
@@ -254,13 +265,55 @@ class AlertWriter:
             ),
         )
 
+    def write_finding(self, status: Status, incident: Incident, finding: Finding) -> Alert:
+        """The alert that reports `incident` after `finding`. There is no window: its numbers are those of the rule.
+
+        Nothing that a check finds occurs among the windows of the calibration, so the quantile is 1.
+        """
+        resolved = status is Status.RESOLVED
+        lasted = _duration((incident.ended_us - incident.started_us) / 1e6)
+        text = finding.text + (f", for {lasted}" if status is Status.UPDATE else "")
+        ratio = finding.value / finding.threshold
+        return Alert(
+            id=self._hash(finding, status.value)[:32],
+            source=self.source,
+            subject=finding.series,
+            partitionkey=finding.series,
+            time=rfc3339(finding.end_us),
+            data=Data(
+                status=status.value,
+                severity="info" if resolved else self._severity.of(incident.peak_ratio),
+                fingerprint=incident.fingerprint,
+                summary=f"{finding.series}: " + (f"{finding.rule} is over after {lasted}" if resolved else text),
+                series=finding.series,
+                score=Score(
+                    kind=finding.rule, value=finding.value, threshold=finding.threshold, ratio=ratio, quantile=1.0
+                ),
+                episode=self._episode(incident, resolved=resolved),
+                window=Window(start=rfc3339(finding.start_us), end=rfc3339(finding.end_us), length=0),
+                contributors=[],
+                model=self._model,
+                kafka=self._kafka(finding.partition, finding.last_offset, finding.last_offset),
+                reason="recovered" if resolved else None,
+            ),
+        )
+
+    def _episode(self, incident: Incident, *, resolved: bool) -> Episode:
+        return Episode(
+            started_at=rfc3339(incident.started_us),
+            ended_at=rfc3339(incident.ended_us) if resolved else None,
+            windows=incident.windows,
+            peak_ratio=incident.peak_ratio,
+        )
+
     def end(self, incident: Incident, ending: Ending) -> Alert:
         """The alert that ends `incident` although no window says that all is well. Its id is the incident's own."""
-        threshold = self._served.thresholds.of_series(ending.series)
+        by_score = ending.rule == SCORE_RULE
+        threshold = self._served.thresholds.of_series(ending.series) if by_score else 1.0
         value = incident.peak_ratio * threshold
         started_at, ended_at = rfc3339(incident.started_us), rfc3339(incident.ended_us)
         peak = _times(incident.peak_ratio)
-        quantile = self._served.quantiles.share_under(value, ending.series)
+        quantile = self._served.quantiles.share_under(value, ending.series) if by_score else 1.0
         parts = (self.source, *ending.partition, ending.series, incident.fingerprint, ending.rule, ending.reason)
         return Alert(
             id=_digest(parts)[:32],
@@ -275,11 +328,13 @@ class AlertWriter:
                 summary=f"{ending.series}: {ENDINGS[ending.reason]} ({_windows(incident)}, peak {peak} threshold)",
                 series=ending.series,
                 score=Score(
-                    kind=self._kind, value=value, threshold=threshold, ratio=incident.peak_ratio, quantile=quantile
+                    kind=self._kind if by_score else ending.rule,
+                    value=value,
+                    threshold=threshold,
+                    ratio=incident.peak_ratio,
+                    quantile=quantile,
                 ),
-                episode=Episode(
-                    started_at=started_at, ended_at=ended_at, windows=incident.windows, peak_ratio=incident.peak_ratio
-                ),
+                episode=self._episode(incident, resolved=True),
                 window=Window(start=started_at, end=ended_at, length=self._length),
                 contributors=[],
                 model=self._model,
@@ -322,7 +377,7 @@ class AlertWriter:
             )
         return text
 
-    def _hash(self, cause: Cause, status: str) -> str:
+    def _hash(self, cause: Cause | Finding, status: str) -> str:
         topic, partition = cause.partition
         # The window's end, for offsets come again where a topic is deleted and made again.
         place = (topic, partition, cause.last_offset, cause.last_index, cause.end_us)

@@ -1,4 +1,4 @@
-"""From scores to alerts: verdicts move incidents on, and what changed is written down for the partition's outbox.
+"""From scores and findings to alerts: verdicts move incidents on, and what changed is written for the outbox.
 
 Rules of this file: pure. Each partition is decided in the order of its log: a series that is forgotten at a record is
 forgotten before that record's windows are looked at, however many wait for their scores at once.
@@ -6,16 +6,19 @@ forgotten before that record's windows are looked at, however many wait for thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.alerts import Alert, AlertWriter, Cause
-from monitor.arrays import Float32Array, Float64Array
+from monitor.alerts import Alert, AlertWriter, Cause, Finding
+from monitor.arrays import Float32Array, Float64Array, Int64Array
+from monitor.checks import Check, Found
 from monitor.detector import decision
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import SCORE_RULE, Incident, Policy, Status, step
@@ -27,12 +30,13 @@ Reconstruct = Callable[[Float32Array], Float32Array]
 
 
 class Piece(NamedTuple):
-    """Windows of one partition, each one's threshold and its share of missing numbers."""
+    """Windows of one partition, each one's threshold and its share of missing numbers; what was found among them."""
 
     partition: PartitionState
     windows: Windows
     thresholds: Float64Array
     missing_ratio: Float32Array
+    found: Found | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +47,26 @@ class Batch:
     pieces: list[Piece]
 
 
+class _Step(NamedTuple):
+    """What a window, or a finding, does to an incident; `cause` makes what an alert says of it, of the series' name."""
+
+    series: int
+    rule: str
+    policy: Policy
+    verdict: int
+    ratio: float
+    start_us: int
+    end_us: int
+    offset: int
+    cause: Callable[[str], Cause | Finding]
+
+
 class _Change(NamedTuple):
-    """What is to be published of an incident as it was after one window."""
+    """What is to be published of an incident as it was after one step."""
 
     status: Status
     incident: Incident
-    cause: Cause
+    cause: Cause | Finding
 
 
 _News = tuple[PartitionState, _Change | Alert]
@@ -57,9 +75,12 @@ _News = tuple[PartitionState, _Change | Alert]
 class Decider:
     """Moves the incidents of all partitions on, and puts the alerts into their outboxes."""
 
-    def __init__(self, writer: AlertWriter, policy: Policy, counts: Counts) -> None:
+    def __init__(self, writer: AlertWriter, policy: Policy, checks: Mapping[str, Check], counts: Counts) -> None:
+        """`policy` is that of the score's incidents."""
         self._writer = writer
         self._policy = policy
+        self._checks = checks
+        self._by_number = list(checks.items())
         self._counts = counts
 
     def decide(self, batch: Batch, scores: Float32Array, reconstruct: Reconstruct) -> None:
@@ -96,65 +117,131 @@ class Decider:
             self._counts.examples["unscorable"] = Example(piece.partition.name, offset, detail)
 
     def _decide(self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8]) -> Iterator[_Change | Alert]:
-        """Moves the incidents of a piece's series on, in the order of its windows; what is to be published of it."""
+        """Moves the incidents of a piece's series on, in the order of the log; what is to be published of it."""
         partition, windows = piece.partition, piece.windows
-        incidents = partition.incidents[SCORE_RULE]
-        over = verdicts == Verdict.ANOMALY
-        if not over.any() and not incidents:
-            return
-        # Only the series with an incident, or a window over the threshold, have anything to decide.
-        active = set(incidents).union(windows.series[over].tolist())
-        for row in np.flatnonzero(np.isin(windows.series, list(active))).tolist():
+        rows = _moving(partition.incidents[SCORE_RULE], windows.series, verdicts)
+        steps: Iterable[tuple[int, _Step]] = (
+            (row, self._of_window(piece, row, float(scores[row]), int(verdicts[row]))) for row in rows
+        )
+        if piece.found is not None:
+            steps = heapq.merge(self._of_findings(partition, piece.found), steps, key=itemgetter(0))
+        for _, each in steps:
             if partition.leaving:
-                partition.let_go(int(windows.last_offset[row]))
+                partition.let_go(each.offset)
                 yield from self._take_ends(partition)
-            change = self.move(piece, row, SCORE_RULE, float(scores[row]), int(verdicts[row]))
+            change = self._move(partition, each)
             if change is not None:
                 yield change
 
-    def move(self, piece: Piece, row: int, rule: str, score: float, verdict: int) -> _Change | None:
-        """Moves the incident that a window's series has by `rule` on; returns what is to be published of it."""
-        partition, windows = piece.partition, piece.windows
-        series, incidents = int(windows.series[row]), partition.incidents[rule]
-        incident = incidents.get(series)
+    def _of_window(self, piece: Piece, row: int, score: float, verdict: int, rule: str = SCORE_RULE) -> _Step:
+        """What a window does to the incident of its series."""
+        windows, threshold = piece.windows, float(piece.thresholds[row])
+        return _Step(
+            series=int(windows.series[row]),
+            rule=rule,
+            policy=self._policy,
+            verdict=verdict,
+            ratio=score / threshold,
+            start_us=int(windows.start_us[row]),
+            end_us=int(windows.end_us[row]),
+            offset=int(windows.last_offset[row]),
+            cause=lambda name: Cause(
+                partition=piece.partition.name,
+                series=name,
+                rule=rule,
+                start_us=int(windows.start_us[row]),
+                end_us=int(windows.end_us[row]),
+                first_offset=int(windows.first_offset[row]),
+                last_offset=int(windows.last_offset[row]),
+                last_index=int(windows.last_index[row]),
+                score=score,
+                threshold=threshold,
+                missing_ratio=float(piece.missing_ratio[row]),
+                values=windows.values[row],
+            ),
+        )
+
+    def _of_findings(self, partition: PartitionState, found: Found) -> Iterator[tuple[int, _Step]]:
+        """What findings do to incidents, each with the number of windows that come before it."""
+        said = found.findings
+        verdicts = np.where(said.value > said.threshold, Verdict.ANOMALY, Verdict.NORMAL).astype(np.int8)
+        verdicts[np.isnan(said.value)] = Verdict.UNSCORABLE
+        moving = np.zeros(len(said), dtype=np.bool_)
+        for number, rule in enumerate(self._checks):
+            mine = np.flatnonzero(found.rule == number)
+            moving[mine[_moving(partition.incidents[rule], said.series[mine], verdicts[mine])]] = True
+        for row in np.flatnonzero(moving).tolist():
+            yield int(found.before[row]), self._of_finding(partition, found, row, int(verdicts[row]))
+
+    def _of_finding(self, partition: PartitionState, found: Found, row: int, verdict: int) -> _Step:
+        said, (rule, check) = found.findings, self._by_number[int(found.rule[row])]
+        value, threshold = float(said.value[row]), float(said.threshold[row])
+        start_us, end_us = int(said.start_us[row]), int(said.end_us[row])
+        return _Step(
+            series=int(said.series[row]),
+            rule=rule,
+            policy=check.policy,
+            verdict=verdict,
+            ratio=value / threshold,
+            start_us=start_us,
+            end_us=end_us,
+            offset=int(said.offset[row]),
+            cause=lambda name: Finding(
+                partition=partition.name,
+                series=name,
+                rule=rule,
+                start_us=start_us,
+                end_us=end_us,
+                last_offset=int(said.offset[row]),
+                last_index=int(said.index[row]),
+                value=value,
+                threshold=threshold,
+                text=check.describe(value, threshold),
+            ),
+        )
+
+    def _move(self, partition: PartitionState, at: _Step) -> _Change | None:
+        """Moves one incident on; returns what is to be published of it."""
+        incidents = partition.incidents[at.rule]
+        incident, change = incidents.get(at.series), None
+        name = partition.series.names.get(at.series)
+        if name is None:  # forgotten at this record, or before
+            return None
         if incident is None:
-            if verdict != Verdict.ANOMALY:
+            if at.verdict != Verdict.ANOMALY:
                 return None
-            incident = incidents[series] = Incident()
-        name, change = partition.series.names[series], None
-        start_us, end_us = int(windows.start_us[row]), int(windows.end_us[row])
-        status = step(incident, verdict, score / float(piece.thresholds[row]), start_us, end_us, self._policy)
-        partition.outbox.changed.add((name.encode(), rule))
+            incident = incidents[at.series] = Incident()
+        status = step(incident, at.verdict, at.ratio, at.start_us, at.end_us, at.policy)
+        partition.outbox.changed.add((name.encode(), at.rule))
         if status is not None:
-            cause = self._cause(piece, row, name, rule, score)
+            cause = at.cause(name)
             if status is Status.FIRING:
                 incident.fingerprint = self._writer.fingerprint(cause)
             change = _Change(status, msgspec.structs.replace(incident), cause)
         if status is Status.RESOLVED or incident.at_rest:
-            del incidents[series]
+            del incidents[at.series]
         return change
-
-    def _cause(self, piece: Piece, row: int, name: str, rule: str, score: float) -> Cause:
-        windows = piece.windows
-        return Cause(
-            partition=piece.partition.name,
-            series=name,
-            rule=rule,
-            start_us=int(windows.start_us[row]),
-            end_us=int(windows.end_us[row]),
-            first_offset=int(windows.first_offset[row]),
-            last_offset=int(windows.last_offset[row]),
-            last_index=int(windows.last_index[row]),
-            score=score,
-            threshold=float(piece.thresholds[row]),
-            missing_ratio=float(piece.missing_ratio[row]),
-            values=windows.values[row],
-        )
 
     def _publish(self, news: Sequence[_News], reconstruct: Reconstruct) -> None:
         """Writes the alerts of what changed; all are reconstructed at once, for a call of the model may take long."""
-        values = [change.cause.values for _, change in news if isinstance(change, _Change)]
+        causes = [item.cause for _, item in news if isinstance(item, _Change)]
+        values = [cause.values for cause in causes if isinstance(cause, Cause)]
         expected = iter(reconstruct(np.stack(values)) if values else ())
         for partition, item in news:
-            alert = self._writer.write(*item, next(expected)) if isinstance(item, _Change) else item
-            partition.outbox.alerts.append(alert)
+            partition.outbox.alerts.append(self._written(item, expected) if isinstance(item, _Change) else item)
+
+    def _written(self, change: _Change, expected: Iterator[Float32Array]) -> Alert:
+        status, incident, cause = change
+        if isinstance(cause, Finding):
+            return self._writer.write_finding(status, incident, cause)
+        return self._writer.write(status, incident, cause, next(expected))
+
+
+def _moving(incidents: Mapping[int, Incident], series: Int64Array, verdicts: NDArray[np.int8]) -> list[int]:
+    """The rows that may move an incident: those of the series with one, or with a verdict that may open one."""
+    over = verdicts == Verdict.ANOMALY
+    if not over.any() and not incidents:
+        return []
+    active = set(incidents).union(series[over].tolist())
+    rows: list[int] = np.flatnonzero(np.isin(series, list(active))).tolist()
+    return rows

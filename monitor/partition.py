@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -14,17 +14,18 @@ from monitor import resuming, state
 from monitor.alerts import ENDINGS, Alert, Ending, Reason
 from monitor.arrays import Float32Array, Float64Array, grown
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, StateRecord, TopicPartition
+from monitor.checks import Check, Checks, Found
 from monitor.deadletters import DeadLetter
 from monitor.detector import windowing
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import Incident, IncidentKey
 from monitor.detector.served import ServedModel
 from monitor.detector.spec import Manifest
-from monitor.detector.windows import Windows
+from monitor.detector.windows import Appended, Samples, Windows
 from monitor.refusals import Refusals
 from monitor.registry import Forgotten, Fresh, SeriesRegistry
 from monitor.resuming import How, Resumed
-from monitor.wire import InputRules, Rejected, StreamTime
+from monitor.wire import InputRules, Reached, Rejected, StreamTime
 
 # Score over threshold; 1.0 is the line
 RATIO_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0, 8.0)
@@ -132,13 +133,16 @@ class Outbox:
 class PartitionState:
     """Everything remembered of one partition, and what it has to publish."""
 
-    def __init__(self, name: TopicPartition, model: ServedModel, rules: InputRules) -> None:
+    def __init__(
+        self, name: TopicPartition, model: ServedModel, rules: InputRules, checks: Mapping[str, Check]
+    ) -> None:
         manifest = model.manifest
         self.name = name
         self._artifact = model.artifact.digest
         self._channels = [channel.scored for channel in manifest.channels]  # other levels are other samples
         self.series = SeriesRegistry(rules.max_series, rules.series_ttl * 1_000_000)
         self.windower = windowing.windower(manifest.window, len(manifest.channels))
+        self.checks = Checks(checks) if checks else None
         self.time = StreamTime()
         # An input offset, and the time there, at the newest checkpoint; None where that is not known.
         self._time_at: tuple[int, StreamTime] | None = None
@@ -168,7 +172,13 @@ class PartitionState:
 
     @classmethod
     def resume(
-        cls, name: TopicPartition, restored: Restored, start: int, model: ServedModel, rules: InputRules
+        cls,
+        name: TopicPartition,
+        restored: Restored,
+        start: int,
+        model: ServedModel,
+        rules: InputRules,
+        checks: Mapping[str, Check],
     ) -> tuple[PartitionState, Resumed]:
         """A partition's state as far as the log remembers it and it can be followed; `resuming` says where it goes on.
 
@@ -178,7 +188,7 @@ class PartitionState:
         mark = state.newest_mark(name, restored.state)
         known = state.knows(name, restored.state)
         point = resuming.find(name, restored, mark, start, rules.beyond_end, state=known)
-        made, resumed = cls(name, model, rules), point.resumed
+        made, resumed = cls(name, model, rules, checks), point.resumed
         made._topic_id, made._partitions = restored.topic_id, restored.partitions
         if restored.position is not None and resumed.how is not How.TOPIC_RECREATED:
             made._partitions = restored.position.partitions or restored.partitions
@@ -257,7 +267,10 @@ class PartitionState:
             return f"checkpoint of {self.name}: {problem}"
         fresh = self.series.restore(found.series, found.seen_us)
         self.begin_segment(fresh)
-        self.windower.restore(np.array(fresh.rows, dtype=np.int64), found.tails)
+        rows = np.array(fresh.rows, dtype=np.int64)
+        self.windower.restore(rows, found.tails)
+        if self.checks is not None:
+            self.checks.restore(rows, found.checks)
         self.read_to = self._checkpointed_at = position.replay_from
         return ""
 
@@ -282,7 +295,8 @@ class PartitionState:
 
     def checkpoint_bytes(self) -> int:
         """About the size of a checkpoint."""
-        return len(self.series) * (self.windower.snapshot_bytes + 72)
+        checks_bytes = 0 if self.checks is None else self.checks.row_bytes
+        return len(self.series) * (self.windower.snapshot_bytes + checks_bytes + 72)
 
     @property
     def refilling(self) -> bool:
@@ -316,6 +330,8 @@ class PartitionState:
         rows = self.series.rows
         self.windower.grow(rows, self.series.most_rows)
         self.windower.clear(np.array(fresh.rows, dtype=np.int64))
+        if self.checks is not None:
+            self.checks.begin(rows, fresh.rows)
         if rows > len(self._serials):
             size = max(rows, 2 * len(self._serials))
             self._serials, self._lines = grown(self._serials, size), grown(self._lines, size)
@@ -326,6 +342,16 @@ class PartitionState:
     def known(self, windows: Windows) -> tuple[Windows, Float64Array]:
         """`windows` of rows as windows of serial numbers, which stay when rows go to others; and their thresholds."""
         return replace(windows, series=self._serials[windows.series]), self._lines[windows.series]
+
+    def check(self, taken: Samples | Windows, appended: Appended, reached: Reached | None) -> Found | None:
+        """What the checks find in what was taken in; `reached` is the partition's time by offset."""
+        if self.checks is None or reached is None:
+            return None
+        found = self.checks.take(taken, appended, reached.at)
+        if found is None:
+            return None
+        findings = replace(found.findings, series=self._serials[found.findings.series])
+        return replace(found, findings=findings)
 
     def name_at(self, row: int) -> str:
         """The name of the series that has a row."""
@@ -394,7 +420,8 @@ class PartitionState:
             if (value := state.encode_incident(incident)) is not None
         ]
         rows, keys, seen_us = self.series.by_age()
-        checkpoint = state.Checkpoint(keys, seen_us, self.windower.snapshot(rows))
+        checks = {} if self.checks is None else self.checks.snapshot(rows)
+        checkpoint = state.Checkpoint(keys, seen_us, self.windower.snapshot(rows), checks)
         mark = state.Mark(self.offset, self._topic_id, self._artifact)
         shards = state.encode_checkpoint(self.name, mark, self._channels, checkpoint)
         return [*shards, *incidents, *self._checkpoint_time()]

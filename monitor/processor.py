@@ -27,19 +27,20 @@ import numpy as np
 
 from monitor import alerts
 from monitor.alerts import AlertWriter
-from monitor.arrays import Float32Array, Float64Array, Int64Array, StructOfArrays
+from monitor.arrays import Float32Array, Float64Array, Int64Array
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, TopicPartition
+from monitor.checks import Found, checks_of
 from monitor.deadletters import DeadLetter
 from monitor.deciding import Batch, Decider, Piece, Reconstruct
 from monitor.detector import windowing
 from monitor.detector.incidents import Policy
 from monitor.detector.served import ServedModel
-from monitor.detector.windows import Samples, Windows, mend_missing
+from monitor.detector.windows import Appended, Samples, Windows, mend_missing
 from monitor.errors import Reason
 from monitor.partition import Counts, Example, Halt, PartitionState
 from monitor.registry import Forgotten, Fresh, segments_of
 from monitor.resuming import Resumed
-from monitor.wire import Decoded, Decoder, Holes, InputRules
+from monitor.wire import Decoded, Decoder, Holes, InputRules, Reached
 
 # Gathered windows waiting for the scorer, at most: a slice of samples is as large as this allows in the worst case,
 # that every sample closes a window.
@@ -49,22 +50,34 @@ MAX_SLICE = 65_536
 MOST_CALLS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut(StructOfArrays):
-    """Windows of series by their serial numbers, and their thresholds (n,)."""
+class _Cut(NamedTuple):
+    """Windows of series by their serial numbers, their thresholds (n,), and what the checks found among them."""
 
     windows: Windows
-    lines: Float64Array
+    thresholds: Float64Array
+    found: Found | None = None
+
+    def split(self, count: int) -> tuple[_Cut, _Cut]:
+        """The first `count` windows, and the rest."""
+        first, rest = (None, None) if self.found is None else self.found.split(count)
+        return (
+            _Cut(self.windows[:count], self.thresholds[:count], first),
+            _Cut(self.windows[count:], self.thresholds[count:], rest),
+        )
 
 
 class _Work(NamedTuple):
-    """What waits to be cut or scored. `fresh` are the series that begin with it; `broken`: behind a damaged batch."""
+    """What waits to be cut or scored. `fresh` are the series that begin with it; `broken`: behind a damaged batch.
+
+    `reached` is the partition's time by offset; None, where nobody asks for it.
+    """
 
     partition: PartitionState
     taken: Samples | Windows | _Cut | None
     live: bool
     fresh: Fresh | None = None
     broken: bool = False
+    reached: Reached | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +98,8 @@ class Processor:
         self.counts = Counts()
         self.model = model
         self._manifest = manifest = model.manifest
-        self._decider = Decider(writer, policy, self.counts)
+        self._checks = checks_of(manifest)
+        self._decider = Decider(writer, policy, self._checks, self.counts)
         self._decoder = Decoder(manifest, rules)
         self._rules = rules
         self._whole_records = windowing.whole_records(manifest.window.kind)
@@ -164,7 +178,7 @@ class Processor:
         Raises:
             ConfigError: the log ends before the group's position, and `input.beyond_end` says to stop.
         """
-        made, resumed = PartitionState.resume(partition, restored, start, self.model, self._rules)
+        made, resumed = PartitionState.resume(partition, restored, start, self.model, self._rules, self._checks)
         self._partitions[partition] = made
         self._decider.publish_ends(made)
         return resumed
@@ -236,8 +250,11 @@ class Processor:
             decoded, series = decoded.where(series >= 0), series[series >= 0]
         self._note_forgotten(partition, numbered.forgotten, live=live)
         taken = self._taken(partition, decoded, series, columns)
+        reached = decoded.reached if self._checks else None
+        if reached is not None:
+            reached = replace(reached, places=columns.offsets[reached.places])
         for part, begins in segments_of(numbered.segments, taken.offset):
-            self._queue.append(_Work(partition, taken[part], live, begins))
+            self._queue.append(_Work(partition, taken[part], live, begins, reached=reached))
         if live:
             rejected = sorted(decoded.rejected + numbered.rejected)
             partition.outbox.dead_letters += [DeadLetter.of(columns, *rejection) for rejection in rejected]
@@ -283,11 +300,12 @@ class Processor:
             partition, cut, live = self._next_cut()
             whole = min((rows + len(cut.windows)) // batch_rows, MOST_CALLS) * batch_rows - rows
             if 0 < whole < len(cut.windows):  # what is over waits for the next batch, rather than to be padded
-                self._queue.appendleft(_Work(partition, cut[whole:], live))
-                cut = cut[:whole]
-            if len(cut.windows):
+                cut, rest = cut.split(whole)
+                self._queue.appendleft(_Work(partition, rest, live))
+            if len(cut.windows) or cut.found is not None:
                 values, missing_ratio = mend_missing(cut.windows.values, self._manifest.window.max_missing_ratio)
-                pieces.append(Piece(partition, replace(cut.windows, values=values), cut.lines, missing_ratio))
+                windows = replace(cut.windows, values=values)
+                pieces.append(Piece(partition, windows, cut.thresholds, missing_ratio, cut.found))
                 rows += len(cut.windows)
         if not pieces:
             self._settle()
@@ -299,7 +317,7 @@ class Processor:
 
     def _next_cut(self) -> tuple[PartitionState, _Cut, bool]:
         """The windows of the next that waits, as much of it as one slice holds."""
-        partition, taken, live, fresh, broken = self._queue.popleft()
+        partition, taken, live, fresh, broken, reached = self._queue.popleft()
         if fresh is not None:
             partition.begin_segment(fresh)
         if isinstance(taken, _Cut):
@@ -309,9 +327,11 @@ class Processor:
         if taken is None:
             return partition, _Cut(*partition.known(self._nothing())), live
         if len(taken) > self._slice:
-            self._queue.appendleft(_Work(partition, taken[self._slice :], live))
+            self._queue.appendleft(_Work(partition, taken[self._slice :], live, reached=reached))
             taken = taken[: self._slice]
-        return partition, _Cut(*partition.known(self._cut(partition, taken, live=live))), live
+        appended = self._append(partition, taken, live=live)
+        found = partition.check(taken, appended, reached)
+        return partition, _Cut(*partition.known(appended.windows), found if live else None), live
 
     def _settle(self) -> None:
         """Everything is decided: nothing refers to the series any more that were forgotten on the way."""
@@ -320,7 +340,7 @@ class Processor:
                 partition.let_go(math.inf)
                 self._decider.publish_ends(partition)
 
-    def _cut(self, partition: PartitionState, taken: Samples | Windows, *, live: bool) -> Windows:
+    def _append(self, partition: PartitionState, taken: Samples | Windows, *, live: bool) -> Appended:
         appended = partition.windower.append(taken, cut=live)
         if live:
             self.counts.samples_late += appended.late
@@ -329,7 +349,7 @@ class Processor:
                 row, offset = appended.late_at
                 detail = f"series {partition.name_at(row)!r}"
                 self.counts.examples["late"] = Example(partition.name, offset, detail)
-        return appended.windows
+        return appended
 
     def receive_scores(self, batch: Batch, scores: Float32Array, reconstruct: Reconstruct) -> None:
         """Decides on every window of `batch` and moves the incidents on.

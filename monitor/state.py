@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -57,6 +57,7 @@ class _Shard(msgspec.Struct, frozen=True, kw_only=True):
     topic_id: str = ""
     artifact: str = ""
     seen_us: bytes = b""
+    checks: dict[str, bytes] = {}
     checksum: int = 0
 
 
@@ -88,11 +89,13 @@ class Checkpoint:
     """The m series of a partition, the one whose last record is oldest first, and what their windows need.
 
     `seen_us` (m,) is the partition's event time at the last record of each, `UNKNOWN_US` where it is not known.
+    `checks` is what each check remembers of them, by its name and layout: as many bytes for each.
     """
 
     series: list[bytes]
     seen_us: NDArray[np.int64]
     tails: Tails
+    checks: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def incident_key(partition: TopicPartition, series: bytes, rule: str = SCORE_RULE) -> bytes:
@@ -294,7 +297,8 @@ def encode_checkpoint(
     """Shards that stand for the windows of `partition` before `mark`: at least one (key, value)."""
     series, tails = checkpoint.series, checkpoint.tails
     sample_bytes = 4 * tails.values.shape[1] + 16
-    sizes = tails.kept * sample_bytes + 40 + np.fromiter(map(len, series), np.int64, len(series))
+    widths = {name: len(kept) // max(1, len(series)) for name, kept in checkpoint.checks.items()}
+    sizes = tails.kept * sample_bytes + 40 + sum(widths.values()) + np.fromiter(map(len, series), np.int64, len(series))
     until = np.concatenate([[0], np.cumsum(sizes)])
     starts = [0]
     while len(starts) == 1 or starts[-1] < len(series):
@@ -325,6 +329,10 @@ def encode_checkpoint(
                         values=_bytes(tails.values[samples], "<f4"),
                         time_us=_bytes(tails.time_us[samples], "<i8"),
                         offsets=_bytes(tails.offset[samples], "<i8"),
+                        checks={
+                            name: kept[first * widths[name] : end * widths[name]]
+                            for name, kept in checkpoint.checks.items()
+                        },
                     )
                 )
             ),
@@ -337,6 +345,7 @@ def _shard_key(partition: TopicPartition, shard: int | str) -> bytes:
 
 def _sealed(fields: Mapping[str, object]) -> bytes:
     """A shard as bytes, with their checksum in the place of the one that `fields` hold; their order is kept."""
+    fields = {name: value for name, value in fields.items() if name != "checks" or value}
     checksum = zlib.crc32(msgspec.msgpack.encode({**fields, "checksum": 0}))
     return msgspec.msgpack.encode({**fields, "checksum": checksum})
 
@@ -404,7 +413,10 @@ def decode_checkpoint(
         raise StateError(f"checkpoint of {partition}: a series stands in it twice")
     tails = Tails.concatenate([part.tails for part in parts])
     seen_us = np.concatenate([part.seen_us for part in parts])
-    return Checkpoint(series, seen_us, tails) if shards[0].version > 1 else _by_last_sample(series, tails)
+    checks = {
+        name: b"".join(shards[number].checks.get(name, b"") for number in range(wanted)) for name in shards[0].checks
+    }
+    return Checkpoint(series, seen_us, tails, checks) if shards[0].version > 1 else _by_last_sample(series, tails)
 
 
 def _by_last_sample(series: list[bytes], tails: Tails) -> Checkpoint:

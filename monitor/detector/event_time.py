@@ -12,13 +12,12 @@ ones follow a gap. No Python loop over samples; what is rare (a late sample, a h
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
 from monitor.arrays import BoolArray, Int64Array, grown
 from monitor.detector.times import NEVER_US, NO_TIME
-from monitor.detector.windows import Samples
+from monitor.detector.windows import Ordered, Samples
 
 
 def in_time(clock_us: Int64Array, ties: BoolArray, newest_us: Int64Array) -> BoolArray:
@@ -49,26 +48,12 @@ def settle_holes(samples: Samples, last_time_us: int = NEVER_US, last_clock_us: 
     )
 
 
-class Ordered(NamedTuple):
-    """Samples grouped by series, each series' in order, without the late ones: n samples of m series.
-
-    `place` (n,) is where each stood in the log. `firsts` and `lasts` (m,) are each series' first and last sample here.
-    `after_gap` (n,) marks those that a series starts afresh with; None where there are none. `late` counts the dropped
-    ones; `late_at` is series and offset of one of them.
-    """
-
-    samples: Samples
-    place: Int64Array
-    firsts: Int64Array
-    lasts: Int64Array
-    after_gap: BoolArray | None
-    late: int
-    late_at: tuple[int, int] | None
-
-    @property
-    def gaps(self) -> int:
-        """How often a series starts afresh."""
-        return 0 if self.after_gap is None else int(self.after_gap.sum())
+def grouped(samples: Samples) -> Ordered:
+    """Samples put together by series where none is late, and none follows a gap."""
+    place = np.argsort(samples.series, kind="stable")
+    together = samples[place]
+    firsts = _firsts(together.series)
+    return Ordered(together, place, firsts, np.append(firsts, len(together))[1:] - 1, None, 0, None)
 
 
 class EventTime:

@@ -12,9 +12,9 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from monitor.arrays import Int64Array, grown
-from monitor.detector.event_time import EventTime, Ordered
+from monitor.detector.event_time import EventTime
 from monitor.detector.spec import WindowSpec
-from monitor.detector.windows import Appended, Samples, Tails, Windows, behind
+from monitor.detector.windows import Appended, Ordered, Samples, Tails, Windows, behind
 
 
 class RingWindower(ABC):
@@ -92,7 +92,7 @@ class RingWindower(ABC):
         closing = self.closing(ordered, index)[: None if cut else 0]
         closing = closing[np.argsort(ordered.place[closing])]
         windows = self._read(ordered.samples, position, closing)
-        return Appended(windows, ordered.late, ordered.gaps, ordered.late_at)
+        return Appended(windows, ordered.late, ordered.gaps, ordered.late_at, (ordered,))
 
     def _add(self, ordered: Ordered) -> tuple[Int64Array, Int64Array]:
         """Writes samples into their rings: the position of each there, and its index in its series."""

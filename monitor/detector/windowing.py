@@ -16,10 +16,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from monitor.arrays import Int64Array
-from monitor.detector.event_time import Ordered
 from monitor.detector.rings import RingWindower
 from monitor.detector.spec import WindowSpec
-from monitor.detector.windows import Appended, Samples, Tails, Windows
+from monitor.detector.windows import Appended, Ordered, Samples, Tails, Windows
 from monitor.errors import ArtifactFormatError
 
 

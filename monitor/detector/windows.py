@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,6 +75,28 @@ class Samples(StructOfArrays):
         return self[np.argsort(self.offset, kind="stable")]
 
 
+class Ordered(NamedTuple):
+    """Samples grouped by series, each series' in order, without the late ones: n samples of m series.
+
+    `place` (n,) is where each stood in the log. `firsts` and `lasts` (m,) are each series' first and last sample here.
+    `after_gap` (n,) marks those that a series starts afresh with; None where there are none. `late` counts the dropped
+    ones; `late_at` is series and offset of one of them.
+    """
+
+    samples: Samples
+    place: Int64Array
+    firsts: Int64Array
+    lasts: Int64Array
+    after_gap: BoolArray | None
+    late: int
+    late_at: tuple[int, int] | None
+
+    @property
+    def gaps(self) -> int:
+        """How often a series starts afresh."""
+        return 0 if self.after_gap is None else int(self.after_gap.sum())
+
+
 @dataclass(frozen=True, slots=True)
 class Windows(StructOfArrays):
     """Windows in the log order of their closing samples, as columns of length m; `values` is (m, length, channels)."""
@@ -94,17 +117,22 @@ class Windows(StructOfArrays):
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of some samples. `late_at`: series and offset of one that was too late."""
+    """What became of some samples. `late_at`: series and offset of one that was too late.
+
+    `ordered` are the samples in time, part by part; none, where records are windows.
+    """
 
     windows: Windows
     late: int
     gaps: int
     late_at: tuple[int, int] | None = None
+    ordered: tuple[Ordered, ...] = ()
 
     def followed_by(self, later: Appended) -> Appended:
         """What became of these samples and of those after them."""
         windows = Windows.concatenate([self.windows, later.windows])
-        return Appended(windows, self.late + later.late, self.gaps + later.gaps, later.late_at or self.late_at)
+        late_at, ordered = later.late_at or self.late_at, self.ordered + later.ordered
+        return Appended(windows, self.late + later.late, self.gaps + later.gaps, late_at, ordered)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from monitor.wire.parsed import Parsed, Rejected, select, without
 from monitor.wire.stream_time import StreamTime
 from monitor.wire.timing import Times
 
-__all__ = ["Decoded", "Decoder", "Holes", "InputRules", "Layout", "Rejected", "StreamTime"]
+__all__ = ["Decoded", "Decoder", "Holes", "InputRules", "Layout", "Reached", "Rejected", "StreamTime"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +60,22 @@ class Layout(Protocol):
 
     @property
     def channels(self) -> Sequence[Channel]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a partition's time had come: before the records at `places` (k,), and behind each, (k + 1,)."""
+
+    places: Int64Array
+    newest_us: Int64Array
+
+    def before(self, places: Int64Array) -> Int64Array:
+        """The newest believed time before other `places`."""
+        return self.newest_us[np.searchsorted(self.places, places)]
+
+    def at(self, places: Int64Array) -> Int64Array:
+        """The newest believed time behind `places`."""
+        return self.newest_us[np.searchsorted(self.places, places, side="right")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +115,7 @@ class Decoded:
 
     `rows`, `counts`, `keys`, `start_us`, `period_us` and `stated` are per record: its place in the poll, its samples,
     its raw series, the time of its first sample, the time between its samples (0: unknown), and whether that time is
-    the record's own statement. `values` is (n, channels), less the channels' levels.
+    the record's own statement. `values` is (n, channels), less the channels' levels. `reached` is the partition's time.
     """
 
     rows: Int64Array
@@ -110,6 +126,7 @@ class Decoded:
     stated: NDArray[np.bool_]
     values: Float32Array
     rejected: list[Rejected]
+    reached: Reached
     holes: Holes | None = None
 
     def where(self, good: NDArray[np.bool_]) -> Decoded:
@@ -123,6 +140,7 @@ class Decoded:
             stated=self.stated[good],
             values=self.values[np.repeat(good, self.counts)],
             rejected=self.rejected,
+            reached=self.reached,
             holes=self.holes,
         )
 
@@ -218,7 +236,7 @@ class Decoder:
         judged = stream.judge(
             columns.offsets[parsed.rows], ends_us, times.own_us, self._max_future_us, now_us, live=live
         )
-        reached = _Reached(parsed.rows, np.concatenate([[before_us], judged.newest_us]))
+        reached = Reached(parsed.rows, np.concatenate([[before_us], judged.newest_us]))
         if judged.refused.any():
             future = self._rules.max_future_ms
             for record in np.flatnonzero(judged.refused).tolist():
@@ -234,10 +252,11 @@ class Decoder:
             stated=times.stated,
             values=parsed.values,
             rejected=rejected,
+            reached=reached,
             holes=self._holes(columns, rejected, reached) if rejected and not self._whole_records else None,
         )
 
-    def _holes(self, columns: RecordColumns, rejected: list[Rejected], reached: _Reached) -> Holes:
+    def _holes(self, columns: RecordColumns, rejected: list[Rejected], reached: Reached) -> Holes:
         """What the `rejected` leave, which are in the order of the poll."""
         rows = np.fromiter((each.row for each in rejected), np.int64, len(rejected))
         values = [b"" if each.reason is Reason.TOO_LARGE else columns.values[each.row] or b"" for each in rejected]
@@ -285,18 +304,6 @@ class Decoder:
 
 def _as_it_is(numbers: Float64Array) -> Float32Array:
     return cast(Float32Array, numbers)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reached:
-    """How far time had come in a poll: behind each of its readable records, and (first) before them all."""
-
-    rows: Int64Array
-    newest_us: Int64Array
-
-    def before(self, rows: Int64Array) -> Int64Array:
-        """The newest believed time before other `rows` of the poll."""
-        return self.newest_us[np.searchsorted(self.rows, rows)]
 
 
 def _header(headers: Headers, name: str) -> bytes | None:

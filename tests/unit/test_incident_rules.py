@@ -28,12 +28,14 @@ WELL = list(islice(cycle([0.01, 0.02]), 14))
 
 def flatline(processor: Processor, batch: Batch) -> None:
     """A rule of one line: each window that is flat is over it."""
+    decider = processor._decider
     for piece in batch.pieces:
         flat = np.ptp(piece.windows.values, axis=1).max(axis=1) == 0
         verdicts = np.where(flat, Verdict.ANOMALY, Verdict.NORMAL).tolist()
-        moved = [processor._decider.move(piece, row, "flatline", 1.0, verdict) for row, verdict in enumerate(verdicts)]
+        steps = [decider._of_window(piece, row, 1.0, verdict, "flatline") for row, verdict in enumerate(verdicts)]
+        moved = [decider._move(piece.partition, each) for each in steps]
         news = [(piece.partition, change) for change in moved if change is not None]
-        processor._decider._publish(news, SCORER.reconstruct)
+        decider._publish(news, SCORER.reconstruct)
 
 
 def decide(processor: Processor, columns: RecordColumns) -> None:

@@ -31,6 +31,7 @@ PURE = [
     "wire",
     "processor",
     "deciding",
+    "checks",
     "partition",
     "registry",
     "resuming",

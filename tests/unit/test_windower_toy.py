@@ -19,9 +19,9 @@ from monitor.assembly import bytes_of_series
 from monitor.backends.abstract import Position, Restored, StateRecord
 from monitor.detector import artifact as form
 from monitor.detector import windowing
-from monitor.detector.event_time import Ordered
 from monitor.detector.rings import RingWindower
 from monitor.detector.windowing import WindowKind
+from monitor.detector.windows import Ordered
 from monitor.errors import ArtifactFormatError, DataError
 from monitor.processor import Processor
 from tests.helpers import (

@@ -1,0 +1,41 @@
+"""A check: a series that says nothing for more than `LIMIT_US` of its partition's time, until it does again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from monitor.arrays import Int64Array
+from monitor.checks import Findings, Memory
+from monitor.detector.incidents import Policy
+from monitor.detector.spec import Manifest
+from monitor.detector.times import NEVER_US
+from monitor.detector.windows import Ordered
+
+LIMIT_US = 5_000
+
+
+class Silence:
+    policy = Policy(open_after=1, close_after=1, update_every=0)
+    nothing = np.array((NEVER_US, False), [("last_us", "<i8"), ("silent", "?")])[()]
+
+    def __init__(self, _manifest: Manifest) -> None:
+        pass
+
+    def take(self, ordered: Ordered, stream_us: Int64Array, memory: Memory) -> Findings:
+        found: list[tuple[int, int, int, int, int]] = []
+        samples = ordered.samples
+        for at in np.argsort(ordered.place).tolist():  # in log order: whose record moves time finds the others silent
+            now_us, place = int(stream_us[at]), (int(samples.offset[at]), int(samples.index[at]))
+            gone = (memory["last_us"] != NEVER_US) & (now_us - memory["last_us"] > LIMIT_US) & ~memory["silent"]
+            memory["silent"] |= gone
+            found += [(row, *place, int(memory["last_us"][row]), now_us) for row in np.flatnonzero(gone).tolist()]
+            row = int(samples.series[at])
+            if memory["silent"][row]:
+                found.append((row, *place, now_us, now_us))
+            memory[row] = samples.time_us[at], False
+        series, offset, index, start_us, end_us = np.array(found, dtype=np.int64).reshape(-1, 5).T
+        limit = np.full(len(found), LIMIT_US / 1e6)
+        return Findings(series, offset, index, start_us, end_us, (end_us - start_us) / 1e6, limit)
+
+    def describe(self, value: float, threshold: float) -> str:
+        return f"no data for {value:.4f} s, at most {threshold} s"

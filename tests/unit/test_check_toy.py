@@ -1,0 +1,183 @@
+"""Another check is a file, and a row of `checks.KINDS`: its incidents live beside the score's.
+
+The toys are tests/toys/flatline.py, which watches each series by itself, and tests/toys/silence.py, which finds a
+series silent by the time of the others' records.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor import alerts, checks
+from monitor.alerts import Alert
+from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord
+from monitor.config import Config
+from monitor.detector.artifact import Artifact
+from monitor.detector.incidents import SCORE_RULE
+from monitor.processor import Outputs, Processor
+from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero
+from tests.property.test_processor import Life, Rows, Supervisor, lives, policies, streams
+from tests.toys.flatline import Flatline
+from tests.toys.silence import Silence
+
+ARTIFACT = make_artifact(length=6, hop=2, threshold=0.8, batch_rows=4)
+RECORDS = make_artifact(kind="record", length=4, threshold=1e6)
+NOW_US = 1_764_600_000_000_000
+FLAT, WELL = [0.01] * 7, [0.01, 0.2, 0.01]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _registered() -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(checks.KINDS, "flatline", Flatline)
+        patch.setitem(checks.KINDS, "silence", Silence)
+        yield
+
+
+def records(*samples: tuple[str, float | list[float], int], first_offset: int = 0) -> RecordColumns:
+    """A record of each (series, value or values, ms)."""
+    raw = [json.dumps({"values": value} if isinstance(value, list) else {"value": value}) for _, value, _ in samples]
+    keys, times_ms = [name.encode() for name, _, _ in samples], [at_ms for _, _, at_ms in samples]
+    return make_columns([text.encode() for text in raw], keys=keys, timestamps_ms=times_ms, first_offset=first_offset)
+
+
+def of_one(values: Sequence[float], first_offset: int = 0) -> RecordColumns:
+    return records(*(("a", value, first_offset + at) for at, value in enumerate(values)), first_offset=first_offset)
+
+
+def decide(processor: Processor, *polls: RecordColumns) -> Outputs:
+    for columns in polls:
+        processor.receive(columns, NOW_US)
+        while (batch := processor.next_batch()) is not None:
+            scorer = processor.model.scorer
+            processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
+    return processor.take_outputs([INPUT])
+
+
+def told(outputs: Outputs) -> list[tuple[str, str, str, int]]:
+    """Of each alert the series, the rule, the status and the offset."""
+    return [
+        (each.subject, each.data.score.kind, each.data.status, each.data.kafka.last_offset) for each in outputs.alerts
+    ]
+
+
+def begun(artifact: Artifact = ARTIFACT, **source: int) -> Processor:
+    return make_processor_at_zero(make_config(input={"start": "earliest", **source}), artifact)
+
+
+def test_it_opens_updates_and_closes_incidents_of_its_own() -> None:
+    outputs = decide(begun(), of_one([*FLAT, *WELL]))
+    assert told(outputs) == [
+        ("a", "flatline", "firing", 3),
+        ("a", "flatline", "update", 6),
+        ("a", "flatline", "resolved", 9),
+    ]
+    firing, update, resolved = outputs.alerts
+    assert firing.data.summary == "a: hardly moves for 4 samples, at most 3"
+    assert update.data.summary == "a: hardly moves for 7 samples, at most 3, for 0.003 s"
+    assert resolved.data.summary == "a: flatline is over after 0.004 s"
+    assert (firing.data.score.value, firing.data.score.threshold, update.data.episode.peak_ratio) == (4, 3, 7 / 3)
+    assert (resolved.data.reason, firing.data.severity) == ("recovered", "warning")
+    assert [alerts.encode(each).count(b"null") for each in (firing, update)] == [1, 1], "ended_at, and nothing else"
+
+
+def test_silence_is_found_by_the_records_of_others_and_ends_with_its_own() -> None:
+    polls = records(("a", 1.0, 0), ("b", 0.1, 0), ("b", 0.3, 5), ("b", 0.1, 6), ("b", 0.3, 11), ("a", 0.4, 12))
+    outputs = decide(begun(), polls)
+    assert told(outputs) == [("a", "silence", "firing", 3), ("a", "silence", "resolved", 5)]
+    assert outputs.alerts[0].data.summary == "a: no data for 0.0060 s, at most 0.005 s"
+    assert outputs.alerts[0].data.window.start == "1970-01-01T00:00:00.000Z"
+
+
+def test_it_sees_the_samples_of_whole_records_too() -> None:
+    outputs = decide(begun(RECORDS), records(("a", [0.1, 0.1, 0.1, 0.1], 0), ("a", [0.1, 0.3, 0.5, 0.7], 4)))
+    assert told(outputs) == [("a", "flatline", "firing", 0), ("a", "flatline", "resolved", 1)]
+
+
+def test_late_samples_are_not_its_business() -> None:
+    values = [b'{"ts": %d, "value": %f}' % (at, value) for value, at in ((0.1, 10), (0.1, 11), (0.9, 3), (0.1, 12))]
+    assert told(decide(begun(), make_columns(values))) == []
+    values.append(b'{"ts": 13, "value": 0.1}')
+    assert told(decide(begun(), make_columns(values))) == [("a", "flatline", "firing", 4)]
+
+
+@pytest.mark.parametrize("snapshot", [2, 3, 5])
+@pytest.mark.parametrize("decided", [5, 6])
+def test_a_snapshot_restores_what_it_remembers(snapshot: int, decided: int) -> None:
+    values = [*FLAT, *WELL]
+    first = begun()
+    outputs = decide(first, of_one(values[:snapshot]))
+    found = told(outputs)
+    state: dict[bytes, bytes | None] = dict(outputs.checkpoints[INPUT])
+    outputs = decide(first, of_one(values[snapshot:decided], snapshot))
+    found += told(outputs)
+    state |= {key: value for _, key, value in outputs.state}
+    kept = tuple(StateRecord(key, value) for key, value in state.items() if value is not None)
+    second = make_processor(make_config(input={"start": "earliest"}), ARTIFACT)
+    resumed = second.assign(INPUT, Restored(Position(decided, snapshot, 0), kept, beginning=0, end=10), 0)
+    assert (resumed.begin, resumed.cold, resumed.unreadable) == (snapshot, "", ())
+    found += told(decide(second, of_one(values[snapshot:], snapshot)))
+    assert found == told(decide(begun(), of_one(values)))
+    assert [each[2] for each in found] == ["firing", "update", "resolved"]
+
+
+def test_a_snapshot_without_it_or_in_another_layout_lets_it_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = tuple(StateRecord(*each) for each in decide(begun(), of_one(FLAT[:3])).checkpoints[INPUT])
+    other = np.array((np.nan, 0), [("value", "<f8"), ("count", "<i8")])[()]
+    monkeypatch.setattr(Flatline, "nothing", other)
+    processor = make_processor(make_config(input={"start": "earliest"}), ARTIFACT)
+    resumed = processor.assign(INPUT, Restored(Position(3, 3, 0), state, beginning=0, end=10), 0)
+    assert (resumed.begin, resumed.cold) == (3, "")
+    assert told(decide(processor, of_one(FLAT[3:], 3))) == [("a", "flatline", "firing", 6)]
+
+
+def test_a_series_that_is_forgotten_takes_its_incidents_along() -> None:
+    processor = begun(max_series=1)
+    outputs = decide(processor, of_one(FLAT), records(("b", 0.1, 30), ("b", 0.3, 60), first_offset=7))
+    ends = [(each.subject, each.data.score.kind, each.data.reason) for each in outputs.alerts[2:]]
+    assert ends == [("a", "flatline", "forgotten"), ("b", "silence", None), ("b", "silence", "recovered")]
+    assert outputs.alerts[2].data.summary.startswith("a: resolved without a verdict: more series came")
+    assert not any(processor._partitions[INPUT].incidents.values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(streams(), policies, st.lists(lives, max_size=4), st.integers(1, 12))
+def test_crashes_and_chunks_change_nothing(rows: Rows, config: Config, several: list[Life], poll: int) -> None:
+    """As for the score (tests/property/test_processor.py), with both toys beside it."""
+    limits = {"max_poll_records": poll, "commit_interval_ms": 1, "idle_commit_interval_ms": 0}
+    config = config.model_copy(update={"limits": config.limits.model_copy(update=limits)})
+    supervisor, undisturbed = Supervisor(rows, config, "sliding"), Supervisor(rows, config, "sliding")
+    for turns, crash, fails, checkpoint in several:
+        supervisor.life(turns, crash=crash, fails=fails, checkpoint_every=checkpoint)
+    supervisor.life(None, crash=False, fails=[], checkpoint_every=2)
+    undisturbed.life(None, crash=False, fails=[], checkpoint_every=100)
+    assert sorted(map(alerts.encode, supervisor.told())) == sorted(map(alerts.encode, undisturbed.told()))
+    assert len({each.id for each in undisturbed.told()}) == len(undisturbed.told())
+
+
+def test_what_is_found_is_published_in_the_order_of_the_log() -> None:
+    """However many windows wait for their scores at once, and wherever a slice or a batch of them ends."""
+    rng = np.random.default_rng(5)
+    values = np.where(np.arange(120) % 30 < 15, 0.0, 3.0 * rng.normal(size=120)).tolist()
+    expected = decide(begun(), of_one(values)).alerts
+    assert {each.data.score.kind for each in expected} == {"mae", "flatline"}
+    places = [each.data.kafka.last_offset for each in expected]
+    assert places == sorted(places)
+    for slice_, cut in ((1, 50), (7, 120), (65_536, 33)):
+        processor = begun()
+        processor._slice = slice_
+        found: list[Alert] = []
+        for first in range(0, len(values), cut):
+            found += decide(processor, of_one(values[first : first + cut], first)).alerts
+        assert found == expected
+
+
+def test_names_of_rules_can_stand_in_keys() -> None:
+    assert all(re.fullmatch(r"[A-Za-z0-9_]+", rule) and rule != SCORE_RULE for rule in checks.KINDS)

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor import gates
 from monitor.alerts import Alert, AlertWriter, Cause, Finding
 from monitor.arrays import Float32Array, Float64Array, Int64Array
 from monitor.checks import Check, Found
@@ -100,7 +101,7 @@ class Decider:
 
     def publish_ends(self, partition: PartitionState) -> None:
         """Publishes that incidents of a partition ended without a window."""
-        partition.outbox.alerts += self._take_ends(partition)
+        self._put(partition, self._take_ends(partition))
 
     def _take_ends(self, partition: PartitionState) -> list[Alert]:
         ended = [self._writer.end(*each) for each in partition.ended]
@@ -228,7 +229,10 @@ class Decider:
         values = [cause.values for cause in causes if isinstance(cause, Cause)]
         expected = iter(reconstruct(np.stack(values)) if values else ())
         for partition, item in news:
-            partition.outbox.alerts.append(self._written(item, expected) if isinstance(item, _Change) else item)
+            self._put(partition, [self._written(item, expected) if isinstance(item, _Change) else item])
+
+    def _put(self, partition: PartitionState, made: list[Alert]) -> None:
+        partition.outbox.alerts += gates.admitted(made, self._counts.suppressed)
 
     def _written(self, change: _Change, expected: Iterator[Float32Array]) -> Alert:
         status, incident, cause = change

@@ -72,6 +72,7 @@ class Counts:
     windows_unscorable: int = 0
     batches_damaged: Counter[tuple[str, str]] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
+    suppressed: Counter[tuple[str, str]] = field(default_factory=Counter)  # alerts, by stage and reason
     given_up: Counter[str] = field(default_factory=Counter)
     forgotten: Counter[str] = field(default_factory=Counter)
     examples: dict[str, Example] = field(default_factory=dict)  # by reason (or late, unscorable): the newest

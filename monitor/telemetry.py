@@ -115,6 +115,12 @@ class Telemetry:
         yield _counter("windows_unscorable", "Windows with too many missing samples.", counts.windows_unscorable)
         yield _counter("alerts_published", "Alerts, by status.", dict(counts.alerts), ["status"])
         yield _counter(
+            "alerts_suppressed",
+            "Alerts that a stage held back, by stage and reason.",
+            dict(counts.suppressed),
+            ["stage", "reason"],
+        )
+        yield _counter(
             "incidents_given_up", "Incidents resolved without a window, by reason.", dict(counts.given_up), ["reason"]
         )
         yield _counter("series_forgotten", "Series forgotten, by reason.", dict(counts.forgotten), ["reason"])

@@ -32,6 +32,7 @@ PURE = [
     "processor",
     "deciding",
     "checks",
+    "gates",
     "partition",
     "registry",
     "resuming",

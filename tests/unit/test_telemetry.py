@@ -71,6 +71,7 @@ def busy() -> tuple[Vitals, Counts]:
         records=Counter({"in": 100, "more": 1}), bytes=1234, replayed=9, newest_ms=1_795_248_000_250,
         rejected=Counter({("in", Reason.MALFORMED.value): 3}), samples=97, samples_missing=2, samples_late=1, gaps=6,
         alerts=Counter({"firing": 2, "resolved": 1}), given_up=Counter({"forgotten": 1}),
+        suppressed=Counter({("maintenance", "planned"): 3}),
         batches_damaged=Counter({("in", Reason.CORRUPT_BATCH.value): 1}),
         forgotten=Counter({"silent": 5}),
     )  # fmt: skip
@@ -130,6 +131,7 @@ def test_counters_are_the_loops_own_numbers() -> None:
     assert value(found, "telltale_cold_starts_total") == 2
     assert value(found, "telltale_partitions_resumed_total", reason="offset_missing") == 1
     assert value(found, "telltale_incidents_given_up_total", reason="forgotten") == 1
+    assert value(found, "telltale_alerts_suppressed_total", stage="maintenance", reason="planned") == 3
     assert value(found, "telltale_series_forgotten_total", reason="silent") == 5
     assert value(found, "telltale_compilations_total") == 1
 

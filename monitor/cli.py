@@ -49,7 +49,7 @@ def _root(
 @app.command()
 def run(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Run the daemon: read topics, score windows, publish alerts, until SIGTERM."""
-    from monitor.service import run_daemon
+    from monitor.serving.run import run_daemon
 
     run_daemon(config)
 
@@ -132,7 +132,7 @@ def example(directory: Annotated[Path, typer.Argument(help="Where the files go; 
 @config_app.command("init")
 def config_init() -> None:
     """Print a commented configuration with every option at its default."""
-    from monitor.configdoc import commented_toml
+    from monitor.reference import commented_toml
 
     typer.echo(commented_toml(), nl=False)
 
@@ -140,7 +140,7 @@ def config_init() -> None:
 @config_app.command("show")
 def config_show(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Print the configuration in force, environment included, secrets hidden."""
-    from monitor.configfile import load
+    from monitor.config.file import load
 
     typer.echo(load(config, artifact_needed=False).model_dump_json(indent=2))
 
@@ -150,7 +150,7 @@ def config_schema() -> None:
     """Print the configuration's JSON Schema."""
     import json
 
-    from monitor.config import Config
+    from monitor.config.options import Config
 
     typer.echo(json.dumps(Config.model_json_schema(), indent=2))
 

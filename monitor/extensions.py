@@ -16,10 +16,10 @@ from typing import Any
 
 from monitor.errors import ConfigError
 
-# Where each format of records is: a `FormatKind` of `monitor.wire.abstract`.
+# Where each format of records is: a `FormatKind` of `monitor.formats.abstract`.
 FORMATS = {
-    "json": "monitor.wire.json_format:JsonFormat",
-    "f32": "monitor.wire.f32:F32Format",
+    "json": "monitor.formats.json_format:JsonFormat",
+    "f32": "monitor.formats.f32:F32Format",
 }
 FORMAT_GROUP = "telltale.formats"
 
@@ -48,7 +48,7 @@ def load_format(name: str) -> Any:
             "remove it"
         ) from error
     if not callable(kind) or not hasattr(kind, "names_fields"):
-        raise ConfigError(f"{_whose(found[0])} adds it, but {found[0].value} is no format (monitor.wire.abstract)")
+        raise ConfigError(f"{_whose(found[0])} adds it, but {found[0].value} is no format (monitor.formats.abstract)")
     return kind
 
 

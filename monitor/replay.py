@@ -23,19 +23,19 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from monitor.assembly import load_model, make_processor
 from monitor.backends.kafka import partition_of
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.config import Config
-from monitor.configfile import load, parse
-from monitor.daemon import Daemon
+from monitor.config.file import load, parse
+from monitor.config.options import Config
 from monitor.datafiles import SeriesTable, WindowTable, by_series, read_text_column, read_windows
 from monitor.datafiles.reading import series_columns, series_table
 from monitor.detector import windowing
 from monitor.detector.spec import Manifest
 from monitor.errors import ConfigError, DataError
-from monitor.partition import Counts
-from monitor.telemetry import Telemetry, Vitals, configure_logging
+from monitor.processing.counts import Counts
+from monitor.serving.assembly import load_model, make_processor
+from monitor.serving.daemon import Daemon
+from monitor.serving.telemetry import Telemetry, Vitals, configure_logging
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from monitor import alerts, assembly
 from monitor.backends.abstract import RecordColumns, Restored, TopicPartition
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.detector import autoencoder, spec
 from monitor.detector.architectures import DenseSpec, ModelSpec
 from monitor.detector.artifact import Artifact
 from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.served import ServedModel
-from monitor.partition import Counts
-from monitor.processor import Processor
+from monitor.messages import alerts
+from monitor.processing.counts import Counts
+from monitor.processing.processor import Processor
+from monitor.serving import assembly
 
 Written = Callable[[str | bytes], Path]  # a file with this content
 INPUT = TopicPartition("telltale.input", 0)

@@ -14,12 +14,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import Float32Array
 from monitor.detector import autoencoder
 from monitor.detector.architectures import VariationalSpec, single
+from monitor.detector.arrays import Float32Array
 from monitor.detector.scoring import Detector, Scaler
 from monitor.errors import DataError
-from training import reconstructing
+from training.fitting import reconstructing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

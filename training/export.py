@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from monitor.arrays import Float32Array
+from monitor.detector.arrays import Float32Array
 from monitor.detector.artifact import KNOWN_ANSWERS, Artifact
 from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.spec import CalibrationSpec, Channel, Manifest, ThresholdSpec, check
-from training.checkpoints import Epoch
+from training.fitting.checkpoints import Epoch
 
 # One call to the scorer holds up everything else the daemon does: this long at most.
 CALL_SECONDS = 0.010

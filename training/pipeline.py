@@ -20,17 +20,26 @@ from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.spec import Manifest, ScalingSpec, ScoreSpec
 from monitor.detector.thresholds import Thresholds
 from monitor.errors import DataError
-from training import export, scoretensors
-from training import fit as fitting
-from training.alert_policy import DEFAULTS, AssumedPolicy, counting
-from training.baselines import baselines
-from training.checkpoints import Checkpoints, Epoch
+from training import export
 from training.datasets import levels, timestamps
+from training.datasets.sources import Source
+from training.evaluation.baselines import baselines
+from training.evaluation.scored import calibrated_on, calibration_of
+from training.fitting import fit as fitting
+from training.fitting import score_tensors
+from training.fitting.checkpoints import Checkpoints, Epoch
+from training.fitting.reconstructing import reconstructions
 from training.metrics import bootstrap, floors
 from training.metrics.bootstrap import Intervals
 from training.metrics.floors import Floor
 from training.metrics.windows import Report, report
-from training.parts import (
+from training.recipes.schema import ObjectivePart, Recipe
+from training.thresholds.alert_policy import DEFAULTS, AssumedPolicy, counting
+from training.thresholds.calibration import CalibrationScores
+from training.thresholds.choose import Chosen, choose, described
+from training.thresholds.choose import Labelled as LabelledScores
+from training.thresholds.false_alarms import Expected, trade_off
+from training.windows.subsets import (
     Parts,
     Table,
     apart_for_score,
@@ -38,14 +47,6 @@ from training.parts import (
     units_of,
     watched,
 )
-from training.recipe_form import ObjectivePart, Recipe
-from training.reconstructing import reconstructions
-from training.scored import calibrated_on, calibration_of
-from training.sources import Source
-from training.thresholds.calibration import CalibrationScores
-from training.thresholds.choose import Chosen, choose, described
-from training.thresholds.choose import Labelled as LabelledScores
-from training.thresholds.false_alarms import Expected, trade_off
 
 
 class FalseAlarms(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,9 +166,9 @@ def train(
     )
     if not with_report:
         return Trained(artifact=artifact, results=results)
-    from training import reporting
+    from training.report import gathering
 
-    told = reporting.Told(
+    told = gathering.Told(
         recipe=recipe,
         seed=seed,
         sources=sources,
@@ -186,7 +187,7 @@ def train(
         how=how(artifact.manifest),
         command=command,
     )
-    extras = {**artifact.extras, **reporting.files(told, artifact, scorer)}
+    extras = {**artifact.extras, **gathering.files(told, artifact, scorer)}
     return Trained(artifact=replace(artifact, extras=extras), results=results)
 
 
@@ -268,11 +269,11 @@ def _fitted(
     task = fitting.Task(model=recipe.model, shape=shape, options=recipe.fit, objective=recipe.objective, seed=seed)
     fitted = fitting.fit(scaled, fitting.scale(unseen, scales), task, on_epoch=on_epoch, checkpoints=checkpoints)
     tensors: dict[str, NDArray[np.float32]] = {}
-    if recipe.score.kind in scoretensors.FITTED:
+    if recipe.score.kind in score_tensors.FITTED:
         normal = scaled[~fitted.trimmed]
         apart = fitting.scale(held, scales)
         made = [reconstructions(recipe.model, shape, fitted.parameters, part) for part in (normal, apart)]
-        material = scoretensors.Material(
+        material = score_tensors.Material(
             score=recipe.score,
             fitted=_flat(normal),
             reconstructed=_flat(made[0]),
@@ -280,7 +281,7 @@ def _fitted(
             held_reconstructed=_flat(made[1]),
             seed=seed,
         )
-        tensors = scoretensors.FITTED[recipe.score.kind].fit(material)
+        tensors = score_tensors.FITTED[recipe.score.kind].fit(material)
     detector = Detector(
         window=parts.window,
         channels=parts.channels,

@@ -23,7 +23,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from monitor.arrays import Int64Array
+from monitor.detector.arrays import Int64Array
 from monitor.errors import BackendError, Reason
 
 Headers = Sequence[tuple[str, bytes]]

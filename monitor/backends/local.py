@@ -33,7 +33,7 @@ from monitor.backends.abstract import (
 )
 from monitor.backends.local_log import LocalLog
 from monitor.backends.progress import Tracker
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.errors import BackendError, ConfigError, FencedError, PartitionError, TelltaleError
 
 __all__ = ["LocalBackend", "LocalLog"]

@@ -6,7 +6,7 @@ Rules of this file: text from a configuration, no client and no I/O.
 from __future__ import annotations
 
 from monitor.backends.abstract import TopicPartition
-from monitor.config import Config
+from monitor.config.options import Config
 
 
 def moving_command(config: Config, partition: TopicPartition, offset: str) -> str:

@@ -13,7 +13,7 @@ import typer
 from monitor.errors import ConfigError
 
 if TYPE_CHECKING:
-    from monitor.config import Config, Kafka
+    from monitor.config.options import Config, Kafka
 
 app = typer.Typer(
     help="Create, change and list topics.",
@@ -132,8 +132,8 @@ def pairs(settings: list[str] | None) -> dict[str, str]:
 def _cluster(config: Path | None, servers: str | None, data: Path | None) -> tuple[Kafka, Config | None]:
     """Where to connect: what the options say, else the local broker that runs."""
     from monitor.broker.cluster import LocalKafka
-    from monitor.config import Kafka
-    from monitor.configfile import load
+    from monitor.config.file import load
+    from monitor.config.options import Kafka
 
     if sum(given is not None for given in (config, servers, data)) > 1:
         raise ConfigError("--config, --bootstrap-server and --data each name a cluster; give one of them")

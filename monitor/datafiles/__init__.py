@@ -1,7 +1,8 @@
 """Data files as named columns: what `telltale train`, `evaluate` and `replay` read.
 
-Rules of this package: numpy, `monitor.arrays` and `monitor.errors` only; whatever the bytes are, the answer is a table
-or a `DataError` that says where and what to do. Sizes are checked before anything is allocated. Nothing is unpickled.
+Rules of this package: numpy, `monitor.detector.arrays` and `monitor.errors` only; whatever the bytes are, the answer is
+a table or a `DataError` that says where and what to do. Sizes are checked before anything is allocated. Nothing is
+unpickled.
 
 A file holds one series (`read_series`: rows are samples) or windows (`read_windows`: rows are windows), in any of
 

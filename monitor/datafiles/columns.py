@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import Float32Array, Int64Array
+from monitor.detector.arrays import Float32Array, Int64Array
 from monitor.detector.times import NO_TIME, compact_dates, texts_us, unit_of
 from monitor.errors import DataError
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import Float64Array
+from monitor.detector.arrays import Float64Array
 
 FEWEST_STEPS = 1024
 _MOST_NUMBERS = 1_000_000

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from monitor.arrays import Int64Array
 from monitor.datafiles import digits
 from monitor.datafiles.arrays import NPY, NPZ, npy, npz, npz_columns
 from monitor.datafiles.columns import (
@@ -28,6 +27,7 @@ from monitor.datafiles.columns import (
 from monitor.datafiles.content import content as read_content
 from monitor.datafiles.tables import SeriesTable, WindowTable
 from monitor.datafiles.text import text_columns
+from monitor.detector.arrays import Int64Array
 from monitor.errors import DataError
 
 

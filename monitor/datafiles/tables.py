@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from monitor.arrays import Float32Array, Float64Array, Int64Array
+from monitor.detector.arrays import Float32Array, Float64Array, Int64Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,9 +27,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import Float64Array
 from monitor.demo import ecg_parameters as published
 from monitor.demo.ecg_parameters import Waves
+from monitor.detector.arrays import Float64Array
 
 _TURN: Final = 2.0 * math.pi
 # ECGSYN integrates at 512 Hz; we at a multiple of the output rate that is about as high.

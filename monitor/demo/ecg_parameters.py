@@ -30,7 +30,7 @@ from typing import Final
 
 import numpy as np
 
-from monitor.arrays import Float64Array
+from monitor.detector.arrays import Float64Array
 
 # --- The sinus beat: P, Q, R, S, T ----------------------------------------------------------------------------------
 # ECGSYN defaults `ti`, `ai`, `bi`; table I of McSharry 2003 has them with -60 and 90 degrees for P and T.

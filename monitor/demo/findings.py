@@ -22,7 +22,7 @@ from datetime import datetime
 
 import numpy as np
 
-from monitor.alerts import Alert
+from monitor.messages.alerts import Alert
 
 # "At most one false incident per patient-hour"; a run of less than an hour may have one.
 MOST_FALSE_PER_HOUR = 1.0

@@ -22,7 +22,7 @@ import msgspec
 
 from monitor.broker import logs
 from monitor.broker.cluster import LocalKafka
-from monitor.configfile import ENVIRONMENT_PREFIX
+from monitor.config.file import ENVIRONMENT_PREFIX
 from monitor.demo.interruption import Interruptions
 from monitor.errors import EXIT_SOFTWARE, BrokerError, TelltaleError
 

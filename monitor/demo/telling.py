@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.alerts import Alert
 from monitor.demo.findings import Incident, Stretch, microseconds, overlapping
+from monitor.messages.alerts import Alert
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 CELLS = 28

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from monitor.alerts import Alert
 from monitor.backends.kafka.clients import TopicReader
 from monitor.broker.cluster import LocalKafka
 from monitor.demo.feeder import Feeder
@@ -21,6 +20,7 @@ from monitor.demo.processes import DaemonProcess, PartError, check_broker, metri
 from monitor.demo.screen import Screen
 from monitor.demo.stream import Scenario
 from monitor.demo.telling import clock, tell
+from monitor.messages.alerts import Alert
 
 POLL_S = 0.05
 CHECK_INTERVAL_S = 1.0

@@ -17,8 +17,8 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from monitor.arrays import Float32Array
 from monitor.detector import scores, spec, thresholds, versions, windowing
+from monitor.detector.arrays import Float32Array
 from monitor.detector.scoring import Detector, Scorer
 from monitor.errors import ArtifactFormatError, ArtifactIntegrityError, ArtifactSelfCheckError
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import Float32Array, Float64Array
 from monitor.detector import levels
+from monitor.detector.arrays import Float32Array, Float64Array
 from monitor.detector.spec import Manifest
 
 MOST_CONTRIBUTIONS = 3

@@ -16,7 +16,6 @@ import jax
 import numpy as np
 from flax import nnx
 
-from monitor.arrays import Float32Array
 from monitor.detector.architectures import (
     ConvolutionalSpec,
     DenseSpec,
@@ -26,6 +25,7 @@ from monitor.detector.architectures import (
     Single,
     single,
 )
+from monitor.detector.arrays import Float32Array
 from monitor.detector.networks.convolutional import ConvolutionalAutoencoder
 from monitor.detector.networks.dense import DenseAutoencoder
 from monitor.detector.networks.recurrent import RecurrentAutoencoder

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from monitor.arrays import BoolArray, Int64Array, grown
+from monitor.detector.arrays import BoolArray, Int64Array, grown
 from monitor.detector.times import NEVER_US, NO_TIME
 from monitor.detector.windows import Ordered, Samples
 

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import BoolArray, Float32Array, Int64Array
+from monitor.detector.arrays import BoolArray, Float32Array, Int64Array
 from monitor.detector.decision import Verdict
 
 # The rule by which a score over its threshold opens an incident. Names of rules stand in the ids of alerts and in the

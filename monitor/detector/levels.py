@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import Float32Array, Float64Array
+from monitor.detector.arrays import Float32Array, Float64Array
 from monitor.detector.spec import Channel
 
 

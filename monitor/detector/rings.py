@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from monitor.arrays import Int64Array, grown
+from monitor.detector.arrays import Int64Array, grown
 from monitor.detector.event_time import EventTime
 from monitor.detector.spec import WindowSpec
 from monitor.detector.windows import Appended, Ordered, Samples, Tails, Windows, behind

@@ -1,7 +1,8 @@
 """The kinds of scores: what is made of scaled windows and of what the model expects in their place.
 
 A kind is a row of `KINDS`; scorer, alerts, trainer and report ask the row, and no one else names a kind. A new one is a
-function and a row here. One that needs tensors of its own also says in `training.scoretensors` how they are fitted.
+function and a row here. One that needs tensors of its own also says in `training.fitting.score_tensors` how they are
+fitted.
 
 Rules of this file: everything is per row and flat, (rows, size): with the channels as a last axis of their own, of one
 element at worst, XLA's code takes three times as long as the network. A higher score is more anomalous. A finite window
@@ -19,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from monitor.arrays import Float32Array, Float64Array
 from monitor.detector import architectures
 from monitor.detector.architectures import ModelSpec, VariationalSpec
+from monitor.detector.arrays import Float32Array, Float64Array
 from monitor.detector.autoencoder import Autoencoder, State
 from monitor.detector.networks.variational import divergence
 from monitor.detector.spec import Manifest, ScoreSpec

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from monitor.arrays import Float32Array, aligned_zeros
 from monitor.detector import autoencoder, scores
 from monitor.detector.architectures import EnsembleSpec, ModelSpec
+from monitor.detector.arrays import Float32Array, aligned_zeros
 from monitor.detector.autoencoder import Parameters, State
 from monitor.detector.scores import FARTHEST, Scaled
 from monitor.detector.spec import ScalingSpec, ScoreSpec, WindowSpec

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.arrays import Float32Array
+from monitor.detector.arrays import Float32Array
 from monitor.detector.spec import CalibrationSpec, Manifest, ThresholdSpec
 
 

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import BoolArray, Float64Array, Int64Array
+from monitor.detector.arrays import BoolArray, Float64Array, Int64Array
 
 Unit = Literal["auto", "s", "ms", "us", "ns"]
 

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from monitor.arrays import Int64Array
+from monitor.detector.arrays import Int64Array
 from monitor.detector.rings import RingWindower
 from monitor.detector.spec import WindowSpec
 from monitor.detector.windows import Appended, Ordered, Samples, Tails, Windows

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monitor.arrays import BoolArray, Float32Array, Int64Array, StructOfArrays
+from monitor.detector.arrays import BoolArray, Float32Array, Int64Array, StructOfArrays
 from monitor.detector.times import NEVER_US
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from monitor.backends.kafka import FeedProducer, create_topic, read_topic
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.detector import storage
 from monitor.detector.artifact import Artifact
 from monitor.detector.spec import Manifest

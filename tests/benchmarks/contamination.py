@@ -22,7 +22,7 @@ from monitor.detector.decision import Verdict, decide
 from tests.benchmarks import beats
 from training import pipeline, recipes
 from training.metrics.windows import Report, report
-from training.recipe_form import Recipe
+from training.recipes.schema import Recipe
 
 SHARES = (0.0, 0.01, 0.05, 0.1)
 TRIMS = (0.0, 0.05, 0.1)

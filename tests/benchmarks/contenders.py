@@ -20,7 +20,7 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from monitor.backends.kafka import create_topic, settings
-from monitor.config import Config
+from monitor.config.options import Config
 
 LENGTH, HOP, SERIES, PARTITIONS = 140, 14, 100, 4
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 import numpy as np
 
 from monitor.backends.abstract import RecordColumns
-from monitor.series import SeriesTable
-from monitor.wire import Decoder, InputRules
+from monitor.formats.decoder import Decoder, InputRules
+from monitor.processing.series_keys import SeriesNumbers
 from tests.benchmarks import report
 from tests.helpers import make_artifact, make_columns
 
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
     made = polls()
-    table = SeriesTable()
+    table = SeriesNumbers()
     times: dict[str, list[float]] = {name: [] for name in made}
     gc.disable()  # as the daemon does
     for turn in range(-2, rounds):

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from monitor import datafiles
-from monitor.config import Alerting
+from monitor.config.options import Alerting
 from monitor.demo import stream
 from monitor.demo.ecg import synthesise
 from monitor.demo.findings import Incident as Found

@@ -20,7 +20,7 @@ from monitor.detector.decision import Verdict, decide
 from tests.benchmarks import beats
 from training import pipeline, recipes
 from training.metrics.windows import Report, report
-from training.recipe_form import Recipe
+from training.recipes.schema import Recipe
 
 RECIPES = ("ecg5000-tutorial", "beats-linear", "beats-dense", "beats-ensemble", "beats-prototypes")
 

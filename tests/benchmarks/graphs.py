@@ -13,8 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from monitor.arrays import Float32Array
 from monitor.detector.architectures import Activation, ConvolutionalSpec, DenseSpec, RecurrentSpec
+from monitor.detector.arrays import Float32Array
 from monitor.detector.artifact import Artifact
 
 ACTIVATIONS: dict[Activation, str] = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}

@@ -38,7 +38,7 @@ def read(files: list[Path]) -> Any:
 def divide(rows: Any, seed: int) -> tuple[Any, Any, Any]:
     """Normal training beats, test beats, and which of the latter are normal; scaled by the range of all training rows.
 
-    The permutation is that of scikit-learn's `train_test_split`, as in the tutorial and in `training.splits`.
+    The permutation is that of scikit-learn's `train_test_split`, as in the tutorial and in `training.windows.splits`.
     """
     order = np.random.RandomState(seed).permutation(len(rows))
     tested = int(np.ceil(TEST_SHARE * len(rows)))

@@ -19,11 +19,11 @@ import msgspec
 import numpy as np
 import onnxruntime
 
-from monitor.arrays import Float32Array
-from monitor.assembly import score_in_one_thread
 from monitor.detector.architectures import ConvolutionalSpec, DenseSpec, ModelSpec, RecurrentSpec
+from monitor.detector.arrays import Float32Array
 from monitor.detector.artifact import Artifact
 from monitor.detector.spec import ScalingSpec, ScoreSpec
+from monitor.serving.assembly import score_in_one_thread
 from tests.benchmarks import report
 from tests.benchmarks.contenders import LENGTH
 from tests.benchmarks.graphs import graph

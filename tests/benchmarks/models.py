@@ -23,7 +23,7 @@ from monitor.detector import architectures
 from tests.benchmarks import beats
 from training import datasets, pipeline, recipes
 from training.datasets import ReadOptions
-from training.recipe_form import Recipe
+from training.recipes.schema import Recipe
 
 BEATS = (
     "beats-linear",

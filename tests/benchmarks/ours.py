@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from monitor.arrays import Float32Array
-from monitor.assembly import load_model, make_processor
 from monitor.backends.abstract import Commit, Poll, Position, TopicPartition
 from monitor.backends.kafka import KafkaBackend
-from monitor.config import Config
-from monitor.daemon import Daemon
+from monitor.config.options import Config
+from monitor.detector.arrays import Float32Array
 from monitor.detector.scoring import Scorer
-from monitor.http import HttpServer
-from monitor.telemetry import Telemetry, Vitals, configure_logging
+from monitor.serving.assembly import load_model, make_processor
+from monitor.serving.daemon import Daemon
+from monitor.serving.http import HttpServer
+from monitor.serving.telemetry import Telemetry, Vitals, configure_logging
 from tests.benchmarks.contenders import PARTITIONS, Result, Stopwatch, Workload
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from monitor.arrays import Float32Array
-from monitor.config import Config
+from monitor.config.options import Config
+from monitor.detector.arrays import Float32Array
 from tests.benchmarks.contenders import HOP, LENGTH, Result, Stopwatch, Workload, join
 
 

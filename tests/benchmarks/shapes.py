@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.arrays import Float32Array
 from monitor.broker.cluster import LocalKafka
 from monitor.detector import storage
+from monitor.detector.arrays import Float32Array
 from tests.benchmarks import report
 from tests.benchmarks.contenders import HOP, LENGTH, SERIES, Result, Workload
 from tests.benchmarks.end_to_end import PACKAGES, Rounds, ratios, run

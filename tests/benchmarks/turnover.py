@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.alerts import encode
 from monitor.backends.abstract import RecordColumns
 from monitor.detector.scoring import Scorer
-from monitor.processor import Processor
+from monitor.messages.alerts import encode
+from monitor.processing.processor import Processor
 from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero
 
 ARTIFACT = make_artifact(length=8, hop=4, threshold=1.2, batch_rows=1024)

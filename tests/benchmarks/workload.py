@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from confluent_kafka import Producer
 
-from monitor.arrays import Float32Array
 from monitor.backends.kafka import create_topic
 from monitor.detector import storage
+from monitor.detector.arrays import Float32Array
 from monitor.detector.artifact import Artifact
 from monitor.detector.spec import ThresholdSpec
 from tests.benchmarks.contenders import HOP, LENGTH, PARTITIONS, SERIES, Workload

@@ -14,7 +14,7 @@ from kafka.errors import KafkaTimeoutError
 
 from monitor.backends.abstract import Backend, Headers, TopicPartition
 from monitor.backends.kafka import FeedProducer, KafkaBackend, create_topic, delete_topic, read_topic
-from monitor.config import Config
+from monitor.config.options import Config
 from tests.contract.turns import MAX_BATCH_BYTES, Cluster
 
 

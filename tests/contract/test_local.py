@@ -9,7 +9,7 @@ import pytest
 
 from monitor.backends.abstract import AbortedError, Backend, Commit, Headers, Position, Revoked, TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.errors import BackendError, Reason
 from tests.contract.backend_contract import BackendContract
 from tests.contract.turns import Cluster, Turns

@@ -19,7 +19,7 @@ from monitor.backends.abstract import (
     Revoked,
     TopicPartition,
 )
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.errors import Reason
 
 Row = tuple[int, int, bytes | None, bytes | None]

@@ -15,12 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from monitor import alerts
 from monitor.backends.abstract import RecordColumns
 from monitor.backends.kafka import FeedProducer, TopicReader, create_topic, end_offsets
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.detector import storage
 from monitor.errors import TelltaleError
+from monitor.messages import alerts
 from tests.acceptance.daemon_process import DaemonProcess
 from tests.helpers import make_artifact, make_processor_at_zero, work
 

@@ -13,16 +13,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from monitor import alerts, deadletters, state
 from monitor.backends.abstract import NO_STATE, Damaged, Position, RecordColumns, StateRecord, TopicPartition
 from monitor.backends.kafka.position import decode_position, encode_position
-from monitor.deadletters import DeadLetter
 from monitor.detector.incidents import Incident, IncidentKey
 from monitor.detector.times import NEVER_US
 from monitor.detector.windows import Tails
 from monitor.errors import Reason
-from monitor.state import UNKNOWN_US, Checkpoint, Mark
-from monitor.wire import StreamTime
+from monitor.formats.decoder import StreamTime
+from monitor.messages import alerts, dead_letters
+from monitor.messages.dead_letters import DeadLetter
+from monitor.processing import snapshots
+from monitor.processing.snapshots import UNKNOWN_US, Checkpoint, Mark
 
 HERE = Path(__file__).parent / "formats"
 ME = TopicPartition("plant.pumps", 3)
@@ -58,13 +59,13 @@ def golden(name: str) -> bytes:
 
 
 def shard(checkpoint: Checkpoint) -> bytes:
-    (record,) = state.encode_checkpoint(ME, MARK, CHANNELS, checkpoint)
+    (record,) = snapshots.encode_checkpoint(ME, MARK, CHANNELS, checkpoint)
     assert record[0] == SHARD_KEY
     return record[1]
 
 
 def time_record() -> bytes:
-    key, value = state.encode_time(ME, MARK.offset, TIME, TICKS)
+    key, value = snapshots.encode_time(ME, MARK.offset, TIME, TICKS)
     assert key == TIME_KEY
     return value
 
@@ -95,13 +96,13 @@ WRITTEN: dict[str, Callable[[], bytes | None]] = {
     "snapshot-of-nothing-with-artifact-v2.msgpack": lambda: shard(
         Checkpoint([], SEEN_US[:0], Tails.nothing(0, len(CHANNELS)))
     ),
-    "incident-open-v1.json": lambda: state.encode_incident(OPEN),
-    "incident-opening-v1.json": lambda: state.encode_incident(OPENING),
+    "incident-open-v1.json": lambda: snapshots.encode_incident(OPEN),
+    "incident-opening-v1.json": lambda: snapshots.encode_incident(OPENING),
     "time-v1.json": time_record,
     "position-v2.json": lambda: encode_position(POSITION).encode(),
-    "dead-letter-v1.json": lambda: deadletters.encode(letter_of_a_record()),
-    "dead-letter-of-a-tombstone-v1.json": lambda: deadletters.encode(letter_of_a_tombstone()),
-    "dead-letter-of-a-batch-v1.json": lambda: deadletters.encode(letter_of_a_batch()),
+    "dead-letter-v1.json": lambda: dead_letters.encode(letter_of_a_record()),
+    "dead-letter-of-a-tombstone-v1.json": lambda: dead_letters.encode(letter_of_a_tombstone()),
+    "dead-letter-of-a-batch-v1.json": lambda: dead_letters.encode(letter_of_a_batch()),
 }
 
 
@@ -112,7 +113,7 @@ def test_what_is_written_is_what_was(name: str) -> None:
 
 def read(name: str, channels: list[str] | None) -> Checkpoint:
     records = [StateRecord(b"windows/plant.pumps/31/0", b"another's"), StateRecord(SHARD_KEY, golden(name))]
-    return state.decode_checkpoint(ME, MARK.offset, records, channels)
+    return snapshots.decode_checkpoint(ME, MARK.offset, records, channels)
 
 
 def check_tails(found: Tails, expected: Tails) -> None:
@@ -130,7 +131,7 @@ def test_a_snapshot_is_read(name: str, mark: Mark) -> None:
     assert found.series == SERIES
     assert found.seen_us.tolist() == SEEN_US.tolist()
     check_tails(found.tails, TAILS)
-    assert state.newest_mark(ME, [StateRecord(SHARD_KEY, golden(name))]) == mark
+    assert snapshots.newest_mark(ME, [StateRecord(SHARD_KEY, golden(name))]) == mark
 
 
 def test_a_snapshot_of_version_1_is_read() -> None:
@@ -141,7 +142,7 @@ def test_a_snapshot_of_version_1_is_read() -> None:
     assert found.seen_us.tolist() == [UNKNOWN_US] * 3
     per_series = {name: getattr(TAILS, name)[order] for name in ("index", "last_time_us", "last_clock_us", "kept")}
     check_tails(found.tails, replace(TAILS, **per_series))
-    assert state.newest_mark(ME, [StateRecord(SHARD_KEY, golden("snapshot-v1.msgpack"))]) == Mark(MARK.offset, "")
+    assert snapshots.newest_mark(ME, [StateRecord(SHARD_KEY, golden("snapshot-v1.msgpack"))]) == Mark(MARK.offset, "")
 
 
 @pytest.mark.parametrize(
@@ -163,24 +164,24 @@ def test_a_snapshot_without_windows_is_read(name: str, series: list[bytes]) -> N
 @pytest.mark.parametrize(("name", "expected"), [("incident-open-v1.json", OPEN), ("incident-opening-v1.json", OPENING)])
 def test_an_incident_is_read(name: str, expected: Incident) -> None:
     key = b"incident/plant.pumps/3/" + SERIES[1]
-    assert state.incident_key(ME, SERIES[1], "reconstruction") == state.incident_key(ME, SERIES[1]) == key
-    assert state.decode_incidents(ME, [StateRecord(key, golden(name))]) == {IncidentKey(SERIES[1]): expected}
+    assert snapshots.incident_key(ME, SERIES[1], "reconstruction") == snapshots.incident_key(ME, SERIES[1]) == key
+    assert snapshots.decode_incidents(ME, [StateRecord(key, golden(name))]) == {IncidentKey(SERIES[1]): expected}
 
 
 def test_an_incident_of_another_rule_has_a_key_of_its_own() -> None:
     """It begins otherwise, so that a release that knows one rule only leaves it alone."""
     key = b"incident:no_data/plant.pumps/3/" + SERIES[1]
-    assert state.incident_key(ME, SERIES[1], "no_data") == key
-    found = state.decode_incidents(ME, [StateRecord(key, golden("incident-open-v1.json"))])
+    assert snapshots.incident_key(ME, SERIES[1], "no_data") == key
+    found = snapshots.decode_incidents(ME, [StateRecord(key, golden("incident-open-v1.json"))])
     assert found == {IncidentKey(SERIES[1], "no_data"): OPEN}
 
 
 def test_an_incident_that_is_over_is_a_tombstone() -> None:
-    assert state.encode_incident(Incident()) is None
+    assert snapshots.encode_incident(Incident()) is None
 
 
 def test_time_is_read() -> None:
-    found = state.decode_time(ME, MARK.offset, [StateRecord(TIME_KEY, golden("time-v1.json"))])
+    found = snapshots.decode_time(ME, MARK.offset, [StateRecord(TIME_KEY, golden("time-v1.json"))])
     assert found is not None
     assert found.ticks == TICKS
     found.ticks = {}
@@ -214,19 +215,21 @@ def test_fields_that_a_snapshot_of_later_has_are_passed_over(name: str) -> None:
     if fields["version"] > 1:
         fields["checksum"] = zlib.crc32(msgspec.msgpack.encode(fields | {"checksum": 0}))
     record = StateRecord(SHARD_KEY, msgspec.msgpack.encode(fields))
-    found, expected = state.decode_checkpoint(ME, MARK.offset, [record], CHANNELS), read(name, CHANNELS)
+    found, expected = snapshots.decode_checkpoint(ME, MARK.offset, [record], CHANNELS), read(name, CHANNELS)
     assert (found.series, found.seen_us.tolist()) == (expected.series, expected.seen_us.tolist())
     check_tails(found.tails, expected.tails)
-    assert state.newest_mark(ME, [record]) == Mark(MARK.offset, fields.get("topic_id", ""), fields.get("artifact", ""))
+    assert snapshots.newest_mark(ME, [record]) == Mark(
+        MARK.offset, fields.get("topic_id", ""), fields.get("artifact", "")
+    )
 
 
 def test_fields_that_an_incident_of_later_has_are_passed_over() -> None:
     record = StateRecord(b"incident/plant.pumps/3/new", with_later_fields("incident-open-v1.json"))
-    assert state.decode_incidents(ME, [record]) == {IncidentKey(b"new"): OPEN}
+    assert snapshots.decode_incidents(ME, [record]) == {IncidentKey(b"new"): OPEN}
 
 
 def test_fields_that_time_of_later_has_are_passed_over() -> None:
-    found = state.decode_time(ME, MARK.offset, [StateRecord(TIME_KEY, with_later_fields("time-v1.json"))])
+    found = snapshots.decode_time(ME, MARK.offset, [StateRecord(TIME_KEY, with_later_fields("time-v1.json"))])
     assert found == replace(TIME, ticks=TICKS)
 
 
@@ -242,7 +245,7 @@ def test_dead_letters_are_json_with_the_same_fields() -> None:
     assert len({tuple(json.loads(golden(name))) for name in names}) == 1
     assert json.loads(golden("dead-letter-v1.json"))["key"] == "pump-\\xff\n1"
     headers = (("content-type", b"application/json"), ("reason", b"wrong_type"))
-    assert deadletters.headers(letter_of_a_record()) == headers
+    assert dead_letters.headers(letter_of_a_record()) == headers
 
 
 def without_descriptions(schema: Any) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from monitor.backends.abstract import Commit, Message
 from monitor.backends.kafka import FeedProducer, KafkaBackend, create_topic, read_topic
 from monitor.broker.cluster import LocalKafka
-from monitor.config import Config
+from monitor.config.options import Config
 from tests.contract.turns import Turns
 from tests.integration.broker_processes import SHORT_SESSION
 from tests.kafka_fixture import require_kafka

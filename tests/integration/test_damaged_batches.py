@@ -24,11 +24,11 @@ from monitor.backends.abstract import Poll, TopicPartition
 from monitor.backends.kafka import KafkaBackend, create_topic, end_offsets, framing, read_topic
 from monitor.backends.kafka.ranges import Bound, TopicRange
 from monitor.broker.cluster import LocalKafka
-from monitor.config import Config
-from monitor.daemon import Daemon
+from monitor.config.options import Config
 from monitor.detector import storage
 from monitor.errors import DamagedError, DataError
-from monitor.telemetry import Telemetry, Vitals
+from monitor.serving.daemon import Daemon
+from monitor.serving.telemetry import Telemetry, Vitals
 from tests.acceptance.daemon_process import TELLTALE, toml
 from tests.helpers import make_artifact, make_processor
 from tests.kafka_fixture import require_kafka
@@ -264,7 +264,7 @@ def test_by_default_its_partition_is_held_until_the_batch_is_whole(log: Log, mon
     assert daemon._vitals.held == 1
     assert "offsets 10 to 13" in daemon._vitals.health.holds["held"]
     assert (log.committed(), log.letters(), log.windows()) == (10, [], whole(range(10)))
-    monkeypatch.setattr("monitor.holds.EVERY_S", 1.0)
+    monkeypatch.setattr("monitor.serving.holds.EVERY_S", 1.0)
     daemon, whole_again = log.daemon(), False
     daemon._backend.start()
     try:

@@ -25,7 +25,7 @@ from monitor.broker.certificates import Authority
 from monitor.broker.cluster import LocalKafka
 from monitor.broker.security import USER, directory, password
 from monitor.broker.state import load
-from monitor.config import Config, Kafka
+from monitor.config.options import Config, Kafka
 from monitor.detector import storage
 from monitor.errors import BrokerError, ConfigError
 from tests.acceptance.daemon_process import TELLTALE, DaemonProcess, toml

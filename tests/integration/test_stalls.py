@@ -14,7 +14,7 @@ from kafka.errors import KafkaTimeoutError
 from monitor.backends.abstract import AbortedError, Commit, TopicPartition
 from monitor.backends.kafka import FeedProducer, KafkaBackend, create_topic
 from monitor.backends.progress import ROUNDS
-from monitor.config import Config
+from monitor.config.options import Config
 from tests.contract.turns import Turns
 
 pytestmark = pytest.mark.kafka

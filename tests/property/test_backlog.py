@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor import alerts
 from monitor.backends.abstract import AbortedError, Position, Restored, TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.backlog import RECORD_BYTES, SLICE_S, Backlog, Pace, Workload
-from monitor.config import Config
-from monitor.daemon import TURN_S, Daemon
-from monitor.telemetry import Telemetry, Vitals
+from monitor.config.options import Config
+from monitor.messages import alerts
+from monitor.serving.backlog import RECORD_BYTES, SLICE_S, Backlog, Pace, Workload
+from monitor.serving.daemon import TURN_S, Daemon
+from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import INPUT, make_columns, make_config, make_processor
 from tests.property.test_processor import (
     FAR,

@@ -12,10 +12,10 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from monitor import alerts
 from monitor.backends.abstract import TopicPartition
 from monitor.backends.local_log import Failure
-from monitor.config import Config
+from monitor.config.options import Config
+from monitor.messages import alerts
 from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero, work
 from tests.property.test_processor import ARTIFACTS, SCORERS, SLIDING, TOPIC, Supervisor
 

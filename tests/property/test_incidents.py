@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from monitor.config import Alerting
+from monitor.config.options import Alerting
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.incidents import Incident, Policy, Status, openings, step, steps
 

@@ -14,14 +14,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor import alerts
 from monitor.backends.abstract import TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.backends.local_log import Failure
-from monitor.config import Config
-from monitor.daemon import Daemon
+from monitor.config.options import Config
 from monitor.detector.artifact import Artifact
-from monitor.telemetry import Telemetry, Vitals
+from monitor.messages import alerts
+from monitor.serving.daemon import Daemon
+from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import make_artifact, make_columns, make_config, make_processor, make_processor_at_zero, work
 
 SLIDING = make_artifact(length=6, hop=2, threshold=0.8, batch_rows=8)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from monitor.backends.abstract import Restored, TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.config import Config
-from monitor.daemon import Daemon
+from monitor.config.options import Config
 from monitor.errors import Reason
-from monitor.refusals import BLOCK, FIRST, Refusals
-from monitor.telemetry import Telemetry, Vitals
-from monitor.wire import Rejected
+from monitor.formats.decoder import Rejected
+from monitor.processing.refusals import BLOCK, FIRST, Refusals
+from monitor.serving.daemon import Daemon
+from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import make_artifact, make_columns, make_config, make_processor
 
 ARTIFACT = make_artifact(length=6, hop=2, threshold=0.8, batch_rows=8)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord
-from monitor.processor import Processor
-from monitor.resuming import Resumed
+from monitor.processing.processor import Processor
+from monitor.processing.resuming import Resumed
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero, work
 
 LENGTH, HOP = 6, 2

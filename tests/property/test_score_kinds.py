@@ -14,8 +14,8 @@ from monitor.detector import autoencoder, scaling, scores, spec
 from monitor.detector.architectures import DenseSpec, EnsembleSpec, ModelSpec, VariationalSpec
 from monitor.detector.scoring import Detector, Scorer
 from monitor.errors import ArtifactFormatError
-from training import fit as fitting
-from training import reconstructing, scoretensors
+from training.fitting import fit as fitting
+from training.fitting import reconstructing, score_tensors
 
 LENGTH, CHANNELS, SIZE = 6, 2, 12
 SHAPE = autoencoder.Shape((LENGTH, CHANNELS))
@@ -24,7 +24,7 @@ SCALING = spec.ScalingSpec(kind="standard", offset=(0.5, -2.0), scale=(2.0, 0.5)
 RNG = np.random.default_rng(0)
 WINDOWS = (RNG.normal(size=(40, LENGTH, CHANNELS)) * [2.0, 0.5] + [0.5, -2.0]).astype(np.float32)
 CENTRES = RNG.normal(size=(7, SIZE)).astype(np.float32)
-WHITENING = scoretensors.whitening(RNG.normal(size=(60, SIZE)).astype(np.float32))
+WHITENING = score_tensors.whitening(RNG.normal(size=(60, SIZE)).astype(np.float32))
 
 
 def scorer(
@@ -186,16 +186,16 @@ def test_centres_are_no_worse_than_scikit_learns() -> None:
     import sklearn.cluster
 
     rows = np.concatenate([RNG.normal(size=(60, 3)) + at for at in ([0, 0, 0], [9, 0, 0], [0, 9, 0], [0, 0, 9])])
-    found = scoretensors.centres(rows.astype(np.float32), 4, seed=0)
+    found = score_tensors.centres(rows.astype(np.float32), 4, seed=0)
     spread = scipy.spatial.distance.cdist(rows, found).min(axis=1) ** 2
     reference = sklearn.cluster.KMeans(4, n_init=4, random_state=0).fit(rows).inertia_
     assert spread.sum() <= 1.001 * reference
-    assert len(scoretensors.centres(np.zeros((5, 3), np.float32), 4, seed=0)) == 1, "no more centres than windows"
+    assert len(score_tensors.centres(np.zeros((5, 3), np.float32), 4, seed=0)) == 1, "no more centres than windows"
 
 
 def test_whitening_gives_unit_covariance() -> None:
     residuals = RNG.normal(size=(20_000, 3)) @ RNG.normal(size=(3, 3)) + [1.0, 2.0, 3.0]
-    made = scoretensors.whitening(residuals.astype(np.float32))
+    made = score_tensors.whitening(residuals.astype(np.float32))
     white = (residuals - made["mean"]) @ made["whitener"]
     np.testing.assert_allclose(np.cov(white, rowvar=False), np.eye(3), atol=0.02)
 

@@ -16,11 +16,11 @@ from monitor.detector.spec import ThresholdSpec
 from monitor.detector.thresholds import Thresholds
 from monitor.errors import DataError
 from tests.helpers import make_artifact
-from training.recalibrate import recalibrated
 from training.thresholds import false_alarms
 from training.thresholds.calibration import PROBABILITIES, CalibrationScores
 from training.thresholds.choose import Labelled, choose
 from training.thresholds.false_alarms import trade_off
+from training.thresholds.recalibrate import recalibrated
 from training.thresholds.rules import Method, ThresholdPart
 
 _finite = npst.arrays(np.float32, st.integers(1, 200), elements=st.floats(0, 1e6, width=32))

@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 
 from monitor.detector.spec import WindowSpec
 from tests.helpers import sliding_windows
-from training import splits
+from training.windows import splits
 
 _shares = st.floats(0, 0.9)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from monitor.arrays import Int64Array
-from monitor.checks import Findings, Memory
+from monitor.detector.arrays import Int64Array
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Ordered
+from monitor.processing.checks import Findings, Memory
 
 LIMIT, MOVES = 3, 0.05
 

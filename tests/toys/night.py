@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from monitor.alerts import Alert
-from monitor.gates import Suppressed
+from monitor.messages.alerts import Alert
+from monitor.processing.gates import Suppressed
 
 
 def night(alert: Alert) -> Alert | Suppressed:

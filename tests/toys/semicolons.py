@@ -9,8 +9,8 @@ import numpy as np
 
 from monitor.detector.times import NO_TIME
 from monitor.errors import Reason
-from monitor.wire.abstract import Expected
-from monitor.wire.parsed import Outlines, Parsed, Rejected, drop_infinite
+from monitor.formats.abstract import Expected
+from monitor.formats.parsed import Outlines, Parsed, Rejected, drop_infinite
 
 
 class Semicolons:

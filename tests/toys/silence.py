@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from monitor.arrays import Int64Array
-from monitor.checks import Findings, Memory
+from monitor.detector.arrays import Int64Array
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
 from monitor.detector.times import NEVER_US
 from monitor.detector.windows import Ordered
+from monitor.processing.checks import Findings, Memory
 
 LIMIT_US = 5_000
 

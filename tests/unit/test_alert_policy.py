@@ -17,11 +17,11 @@ from monitor.detector import storage
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
 from monitor.errors import ConfigError, DataError, TelltaleError
-from monitor.partition import Counts
+from monitor.processing.counts import Counts
 from monitor.replay import FileSource, overridden, replayed
 from tests.helpers import make_artifact
-from training import alert_policy
-from training.cli import commands
+from training.commands import commands
+from training.thresholds import alert_policy
 
 SERIES, ROWS = ("pump-1", "pump-2", "valve"), 1_200
 POLICIES = [

@@ -17,14 +17,14 @@ from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor import alerts
-from monitor.alerts import AlertWriter, Cause, Severity, rfc3339
-from monitor.arrays import Float32Array
 from monitor.backends.abstract import TopicPartition
 from monitor.detector import scores, spec
+from monitor.detector.arrays import Float32Array
 from monitor.detector.attribution import Attribution
 from monitor.detector.incidents import SCORE_RULE, Incident, Status
 from monitor.detector.served import ServedModel
+from monitor.messages import alerts
+from monitor.messages.alerts import AlertWriter, Cause, Severity, rfc3339
 from tests.helpers import make_artifact
 
 LENGTH = 10

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.arrays import BoolArray, Float32Array, Int64Array, StructOfArrays, aligned_zeros, grown
+from monitor.detector.arrays import BoolArray, Float32Array, Int64Array, StructOfArrays, aligned_zeros, grown
 from monitor.detector.windows import Tails
 
 

@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor import alerts, checks
-from monitor.alerts import Alert
 from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.detector.artifact import Artifact
 from monitor.detector.incidents import SCORE_RULE
-from monitor.processor import Outputs, Processor
+from monitor.messages import alerts
+from monitor.messages.alerts import Alert
+from monitor.processing import checks
+from monitor.processing.processor import Outputs, Processor
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero
 from tests.property.test_processor import Life, Rows, Supervisor, lives, policies, streams
 from tests.toys.flatline import Flatline

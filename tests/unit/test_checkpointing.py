@@ -6,9 +6,9 @@ import pytest
 
 from monitor.backends.abstract import TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.checkpointing import CHECKPOINT_BYTES, LONGEST_PAUSE_S, CheckpointSchedule
-from monitor.daemon import Daemon
-from monitor.telemetry import Telemetry, Vitals
+from monitor.serving.checkpointing import CHECKPOINT_BYTES, LONGEST_PAUSE_S, CheckpointSchedule
+from monitor.serving.daemon import Daemon
+from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import counts_of, make_artifact, make_config, make_processor
 
 PARTITIONS = [TopicPartition("in", number) for number in range(4)]
@@ -80,7 +80,7 @@ def test_who_is_left_out_takes_nobodys_room() -> None:
 
 
 def test_a_stop_checkpoints_whoever_moved_behind_those_that_did_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monitor.checkpointing.CHECKPOINT_BYTES", 1)  # each fills a transaction
+    monkeypatch.setattr("monitor.serving.checkpointing.CHECKPOINT_BYTES", 1)  # each fills a transaction
     artifact, log = make_artifact(length=6, hop=2), LocalLog({"telltale.input": 3})
     config, scorer = make_config(input={"start": "earliest"}), artifact.scorer()
     for moved in (range(3), [2]):

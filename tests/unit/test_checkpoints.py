@@ -16,11 +16,11 @@ import pytest
 from monitor.detector import autoencoder
 from monitor.detector.architectures import DenseSpec, EnsembleSpec, ModelSpec
 from monitor.errors import DataError
-from training import checkpoints
-from training import fit as fitting
-from training.checkpoints import Checkpoints, Epoch
-from training.recipe_form import FitPart, ObjectivePart
-from training.reconstructing import reconstructions
+from training.fitting import checkpoints
+from training.fitting import fit as fitting
+from training.fitting.checkpoints import Checkpoints, Epoch
+from training.fitting.reconstructing import reconstructions
+from training.recipes.schema import FitPart, ObjectivePart
 
 WINDOWS = np.random.default_rng(0).normal(size=(50, 6, 1)).astype(np.float32)
 DENSE = DenseSpec(widths=(4, 2), output="linear")
@@ -160,9 +160,9 @@ DEVICES = """
 import jax, numpy as np
 from monitor.detector import autoencoder
 from monitor.detector.architectures import DenseSpec
-from training import checkpoints
-from training import fit as fitting
-from training.recipe_form import FitPart
+from training.fitting import checkpoints
+from training.fitting import fit as fitting
+from training.recipes.schema import FitPart
 windows = np.random.default_rng(0).normal(size=(50, 6, 1)).astype(np.float32)
 task = fitting.Task(
     model=DenseSpec(widths=(4, 2), output="linear"), shape=autoencoder.Shape((6, 1)), seed=3,

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from monitor.clientlog import KIND_INTERVAL_S, MOST_LINES, Collapsed
+from monitor.serving.clientlog import KIND_INTERVAL_S, MOST_LINES, Collapsed
 
 
 class Client:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from monitor.complaints import EVERY_S, Complaints
-from monitor.partition import Counts
+from monitor.processing.counts import Counts
+from monitor.serving.complaints import EVERY_S, Complaints
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero, work
 
 ARTIFACT = make_artifact(length=4, hop=2, threshold=0.8)

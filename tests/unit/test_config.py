@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor import configfile
-from monitor.config import Config, is_loopback, start_timestamp_ms
+from monitor.config import file as configfile
+from monitor.config.options import Config, is_loopback, start_timestamp_ms
 from monitor.errors import EXIT_CONFIG, ConfigError
 
 SECRET = "hunter2-of-the-ward"

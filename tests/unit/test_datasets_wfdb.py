@@ -21,8 +21,8 @@ from monitor.datafiles import SeriesTable
 from monitor.errors import DataError
 from training.datasets import ReadOptions, read
 from training.datasets.wfdb_annotations import ABNORMAL_BEATS, NORMAL_BEATS, mark, parse
-from training.parts import window_spec
-from training.recipe_form import WindowPart
+from training.recipes.schema import WindowPart
+from training.windows.subsets import window_spec
 
 # pandas says it of wfdb's own use of it.
 THEIR_WARNINGS = pytest.mark.filterwarnings("ignore:The inplace keyword")

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from scipy.signal import find_peaks, periodogram
 
-from monitor.arrays import Float64Array
 from monitor.demo import ecg, ecg_parameters
+from monitor.detector.arrays import Float64Array
 
 TURN = 2.0 * math.pi
 FINE_HZ = 1000.0

@@ -8,8 +8,8 @@ from typing import Literal
 
 import pytest
 
-from monitor.alerts import Alert, Data, Episode, Kafka, Model, Score, Window, rfc3339
 from monitor.demo.findings import Incident, Incidents, Matched, Outcome, Stretch, covered_share, match, microseconds
+from monitor.messages.alerts import Alert, Data, Episode, Kafka, Model, Score, Window, rfc3339
 
 S = 1_000_000
 START_US = 1_790_000_000 * S

@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from monitor.alerts import Contributor
 from monitor.demo.findings import Incidents, Stretch
 from monitor.demo.telling import BLOCKS, CELLS, clock, sparklines, tell
+from monitor.messages.alerts import Contributor
 from tests.unit.test_demo_findings import START_US, make_alert
 
 PLANTED = (Stretch(series="a", start_us=START_US + 1_200_000, stop_us=START_US + 2_000_000),)

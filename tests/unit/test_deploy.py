@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
-from monitor import __version__, configfile
-from monitor.config import Config
+from monitor import __version__
+from monitor.config import file as configfile
+from monitor.config.options import Config
 from monitor.errors import EXIT_CONFIG, EXIT_TEMPFAIL, EXIT_USAGE
 from monitor.extras import EXTRAS
 
@@ -127,8 +128,8 @@ def alone() -> str:
 
 def test_the_daemon_imports_nothing_more_and_nothing_of_the_trainer() -> None:
     code = (
-        f"{alone()}\nABSENT.append('training')\nimport monitor.service, monitor.assembly, monitor.daemon\n"
-        "import monitor.http, monitor.backends.kafka\n"
+        f"{alone()}\nABSENT.append('training')\nimport monitor.serving.run, monitor.serving.assembly\n"
+        "import monitor.serving.daemon, monitor.serving.http, monitor.backends.kafka\n"
         "assert 'training' not in sys.modules and 'monitor.broker' not in sys.modules"
     )
     done = python("-c", code)

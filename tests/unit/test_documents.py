@@ -43,7 +43,10 @@ def test_every_path_is_there(document: Path) -> None:
     found = paragraphs(document)
     assert sum(bool(PATH.fullmatch(name)) for each in found for name in quoted(each)) > 15
     assert not [name for each in found for name in missing_paths(each)]
-    assert missing_paths("`monitor/wire/f32.py` beside `xml.py` and `monitor/xml.py`") == ["xml.py", "monitor/xml.py"]
+    assert missing_paths("`monitor/formats/f32.py` beside `xml.py` and `monitor/xml.py`") == [
+        "xml.py",
+        "monitor/xml.py",
+    ]
 
 
 def test_every_name_is_one_of_the_code() -> None:

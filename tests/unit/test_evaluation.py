@@ -15,13 +15,15 @@ from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import Incident, Policy, Status, step
 from monitor.errors import DataError
-from training import evaluation, pipeline, recipes, summary
-from training.evaluation import evaluate_artifact
+from training import pipeline, recipes
+from training.commands import summary
+from training.evaluation import labelled
+from training.evaluation.labelled import evaluate_artifact
+from training.evaluation.scored import Judged
+from training.evaluation.series_metrics import LabelledSeries, Rules, alerts, block_rows, over_series
 from training.metrics import bootstrap, windows
-from training.parts import Table
-from training.recalibrate import recalibrated
-from training.scored import Judged
-from training.series_figures import LabelledSeries, Rules, alerts, block_rows, over_series
+from training.thresholds.recalibrate import recalibrated
+from training.windows.subsets import Table
 
 change = msgspec.structs.replace
 LENGTH, HOP = 8, 4
@@ -32,7 +34,7 @@ def marks(drawing: str) -> np.ndarray:
     return np.array([sign not in ". " for sign in drawing])
 
 
-def labelled(drawing: str, begin: int = 0, seconds: float | None = None) -> LabelledSeries:
+def labelled_series(drawing: str, begin: int = 0, seconds: float | None = None) -> LabelledSeries:
     """A series of which every fourth row closes a window of eight, the first of which is window `begin`."""
     truth = marks(drawing)
     last = np.arange(LENGTH - 1, len(truth), HOP)
@@ -63,7 +65,7 @@ def judged(flagged: np.ndarray = OVER) -> Judged:
 
 def test_one_series_by_hand() -> None:
     """The first two windows over are one alert, rows 15 to 26; rows 43 to 46 and row 59 open another each."""
-    one = labelled(DRAWING, seconds=10.0)
+    one = labelled_series(DRAWING, seconds=10.0)
     assert alerts(one, judged(), RULES).tolist() == [[15, 26], [43, 46], [59, 59]]
     found = over_series([one], judged(), {}, RULES, block=None)
     assert (found.rows, found.unscored_rows, found.merge_gap, found.tolerance) == (60, 7, 12, 3)
@@ -93,7 +95,7 @@ def test_what_opens_no_incident_finds_nothing_and_delays_are_those_of_alerts() -
     """Where three windows in a row open one, the first event has but two, and the second is found at the third."""
     #            windows close at  7   11  15  19  23  27  31  35  39  43  47  51  55  59
     flagged = marks("..xx.....xxxx.")
-    one = labelled("............[====]......................[===================]", seconds=10.0)
+    one = labelled_series("............[====]......................[===================]", seconds=10.0)
     rules = Rules(hop=HOP, policy=Policy(open_after=3, close_after=1))
     assert alerts(one, judged(flagged), rules).tolist() == [[51, 58]]
     found = over_series([one], judged(flagged), {}, rules, block=None)
@@ -105,14 +107,14 @@ def test_what_opens_no_incident_finds_nothing_and_delays_are_those_of_alerts() -
 
 
 def test_delays_are_in_rows_without_times_and_a_miss_is_counted() -> None:
-    found = over_series([labelled(DRAWING)], judged(LATE), {}, RULES, block=None)
+    found = over_series([labelled_series(DRAWING)], judged(LATE), {}, RULES, block=None)
     assert (found.delay_unit, found.detector.delay_median, found.detector.delay_p90) == ("rows", 7.0, None)
     assert (found.detector.missed, found.detector.false_alarms_per_day) == (1, None)
     assert found.detector.false_alarms_per_1000_rows == 0.0
 
 
 def test_series_are_pooled_and_drawn_again() -> None:
-    one, other = labelled(DRAWING), labelled(DRAWING, begin=14)
+    one, other = labelled_series(DRAWING), labelled_series(DRAWING, begin=14)
     both = Judged(
         scores=np.concatenate([judged().scores, judged(LATE).scores]),
         flagged=np.concatenate([OVER, LATE]),
@@ -134,7 +136,7 @@ def test_series_are_pooled_and_drawn_again() -> None:
 
 def test_unscorable_windows_neither_flag_nor_close() -> None:
     """Three normal windows close an incident; of those between here one could not be scored."""
-    one = labelled("." * 56)
+    one = labelled_series("." * 56)
     flagged = marks("x...x........")
     scores = np.where(flagged, 0.9, 0.1).astype(np.float32)
     assert len(alerts(one, Judged(scores=scores, flagged=flagged), RULES)) == 2
@@ -147,7 +149,7 @@ def test_unscorable_windows_neither_flag_nor_close() -> None:
 @pytest.mark.parametrize("policy", [Policy(), Policy(open_after=2, close_after=1), Policy(open_after=3, close_after=5)])
 def test_alerts_are_those_that_the_daemon_opens(policy: Policy) -> None:
     rng = np.random.default_rng(0)
-    one = labelled("." * 1_000)
+    one = labelled_series("." * 1_000)
     count = len(one.last)
     for share in (0.1, 0.4, 0.7):
         flagged = rng.random(count) < share
@@ -170,11 +172,11 @@ def _firings(verdicts: list[int], policy: Policy) -> Iterator[bool]:
 
 
 def test_blocks_need_a_long_series_with_events() -> None:
-    assert block_rows([labelled(20 * "....[=]...")], LENGTH) == 9
-    assert block_rows([labelled(20 * ".[==========].")], LENGTH) == 13
-    assert block_rows([labelled(5 * ".[=]")], LENGTH) is None
-    assert block_rows([labelled("[=]" + "." * 500)], LENGTH) is None
-    assert block_rows([labelled(20 * "....[=]...")] * 2, LENGTH) is None
+    assert block_rows([labelled_series(20 * "....[=]...")], LENGTH) == 9
+    assert block_rows([labelled_series(20 * ".[==========].")], LENGTH) == 13
+    assert block_rows([labelled_series(5 * ".[=]")], LENGTH) is None
+    assert block_rows([labelled_series("[=]" + "." * 500)], LENGTH) is None
+    assert block_rows([labelled_series(20 * "....[=]...")] * 2, LENGTH) is None
 
 
 def test_drawn_windows_have_the_figures_of_what_was_drawn() -> None:
@@ -225,7 +227,7 @@ def trained() -> pipeline.Trained:
     return pipeline.train(recipe, [TRAINED_ON], seed=0, name="waves", batch_rows=64)
 
 
-def evaluated(artifact: Artifact, *tables: Table, normal: tuple[Table, ...] = ()) -> evaluation.Evaluated:
+def evaluated(artifact: Artifact, *tables: Table, normal: tuple[Table, ...] = ()) -> labelled.Evaluated:
     return evaluate_artifact(artifact, artifact.scorer(), tables, normal_class=None, normal=normal)
 
 

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from monitor import configfile, extensions
+from monitor import extensions
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.config import Config, Input
-from monitor.daemon import Daemon
+from monitor.config import file as configfile
+from monitor.config.options import Config, Input
 from monitor.errors import ConfigError
-from monitor.telemetry import Telemetry, Vitals
-from monitor.wire import Decoder, InputRules
-from monitor.wire.abstract import FormatKind
+from monitor.formats.abstract import FormatKind
+from monitor.formats.decoder import Decoder, InputRules
+from monitor.serving.daemon import Daemon
+from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import make_artifact, make_columns, make_processor
 from tests.toys.semicolons import Semicolons
 
@@ -119,7 +120,8 @@ def test_who_is_to_blame_is_named(packages: Packages, tmp_path: Path) -> None:
         "'nowhere_at_all'; fix that package, or remove it (found 'avro')"
     )
     assert problem(tmp_path, 'format = "words"') == (
-        "input.format: telltale-avro 1.2 adds it, but json:dumps is no format (monitor.wire.abstract) (found 'words')"
+        "input.format: telltale-avro 1.2 adds it, but json:dumps is no format (monitor.formats.abstract) "
+        "(found 'words')"
     )
     named, _, remedy = problem(tmp_path, 'format = "twice"').removeprefix("input.format: ").partition(" all add it; ")
     assert sorted(named.split(", ")) == ["telltale-avro 1.2", "telltale-other 1.2"]

@@ -8,11 +8,11 @@ import pytest
 
 from monitor.backends.abstract import Progress, TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.config import Config
-from monitor.daemon import Daemon
-from monitor.health import STUCK_S, Health
-from monitor.partition import Counts
-from monitor.telemetry import Telemetry, Vitals
+from monitor.config.options import Config
+from monitor.processing.counts import Counts
+from monitor.serving.daemon import Daemon
+from monitor.serving.health import STUCK_S, Health
+from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import make_artifact, make_processor
 
 ONE, TWO = TopicPartition("in", 0), TopicPartition("in", 1)

@@ -11,12 +11,12 @@ import structlog
 
 from monitor.backends.abstract import TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.config import Config
-from monitor.daemon import Daemon
+from monitor.config.options import Config
 from monitor.errors import ConfigError, DamagedError
-from monitor.holds import EVERY_S, MOST_LINES, NAMED, Hold, Holds, explained, not_ready
-from monitor.partition import Halt
-from monitor.telemetry import Telemetry, Vitals
+from monitor.processing.partition import Halt
+from monitor.serving.daemon import Daemon
+from monitor.serving.holds import EVERY_S, MOST_LINES, NAMED, Hold, Holds, explained, not_ready
+from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import make_artifact, make_config, make_processor
 
 ARTIFACT = make_artifact(length=6, hop=2, threshold=0.8)

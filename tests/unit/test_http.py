@@ -15,12 +15,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.backends.abstract import Progress, TopicPartition
-from monitor.config import Http
+from monitor.config.options import Http
 from monitor.errors import ConfigError
-from monitor.health import STUCK_S
-from monitor.http import MAX_CONNECTIONS, PATIENCE_S, HttpServer
-from monitor.partition import Counts
-from monitor.telemetry import Telemetry, Vitals
+from monitor.processing.counts import Counts
+from monitor.serving.health import STUCK_S
+from monitor.serving.http import MAX_CONNECTIONS, PATIENCE_S, HttpServer
+from monitor.serving.telemetry import Telemetry, Vitals
 
 
 class Service:

@@ -9,12 +9,12 @@ from itertools import cycle, islice
 import numpy as np
 import pytest
 
-from monitor.alerts import Alert
 from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord
-from monitor.deciding import Batch
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import SCORE_RULE
-from monitor.processor import Outputs, Processor
+from monitor.messages.alerts import Alert
+from monitor.processing.deciding import Batch
+from monitor.processing.processor import Outputs, Processor
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor
 
 ARTIFACT = make_artifact(length=6, hop=2, threshold=0.8)

@@ -8,7 +8,7 @@ import pytest
 
 from monitor.backends.abstract import AbortedError
 from monitor.backends.kafka.fences import Fences, elapsed_s
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.errors import FencedError
 
 TIMEOUT_S = 30.0

@@ -10,7 +10,7 @@ from kafka.errors import KafkaTimeoutError
 from monitor.backends.abstract import TopicPartition
 from monitor.backends.kafka import sentinel
 from monitor.backends.kafka.sentinel import REFUSED_S, Sentinel
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.errors import ConfigError
 
 REFUSAL = ConfigError("Kafka at here: the credentials are refused")

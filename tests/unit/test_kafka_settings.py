@@ -25,7 +25,7 @@ from monitor.backends.kafka.faults import explain, unreachable
 from monitor.backends.kafka.greeting import RefusedError, Server, greet
 from monitor.backends.kafka.position import decode_position, encode_position
 from monitor.backends.kafka.topics import STATE, creation_command
-from monitor.config import Config, Kafka
+from monitor.config.options import Config, Kafka
 from monitor.errors import BackendError, ConfigError, FencedError
 
 CONFIG = Config.model_validate(

@@ -10,9 +10,9 @@ from kafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
 from monitor.backends.abstract import AbortedError, TopicPartition
 from monitor.backends.kafka import KafkaBackend, backend, topics
 from monitor.backends.kafka.state import StateReader
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.errors import ConfigError, PartitionError
-from monitor.health import STUCK_S
+from monitor.serving.health import STUCK_S
 
 PARTITION = TopicPartition("telltale.input", 0)
 

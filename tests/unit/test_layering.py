@@ -10,43 +10,78 @@ import pytest
 
 from monitor import extensions
 from monitor.detector import scores, windowing
-from training import recipe_form
+from training.recipes import schema
 
 ROOT = Path(__file__).resolve().parents[2]
-# What the pure core may use besides the standard library's pure parts
-CORE = {"numpy", "jax", "flax", "safetensors", "msgspec", "monitor.arrays", "monitor.detector", "monitor.errors"}
-IMPURE = {"time", "logging", "os.environ", "socket", "random", "structlog", "threading", "subprocess", "signal"}
-TOPIC_READING = {
-    "monitor.backends.abstract",
-    "monitor.backends.kafka.ranges",
-    "monitor.config",
-    "monitor.configfile",
-    "monitor.extensions",
-    "monitor.series",
-    "monitor.wire",
+# The rooms, and which others each may import. A room names only rooms that stand before it: there is no circle, and no
+# arrow upward.
+MONITOR_ROOMS = {
+    "errors": "",
+    "extensions": "errors",
+    "extras": "errors",
+    "detector": "errors",
+    "config": "detector errors extensions",
+    "datafiles": "detector errors",
+    "backends": "config detector errors",
+    "formats": "backends detector errors extensions",
+    "messages": "backends detector errors",
+    "processing": "backends detector errors formats messages",
+    "serving": "backends config detector errors formats messages processing",
+    "inspection": "detector",
+    "reference": "config serving",
+    "replay": "backends config datafiles detector errors processing serving",
+    "broker": "backends config errors",
+    "demo": "backends broker config datafiles detector errors messages",
+    "cli": "broker config demo errors extras inspection reference replay serving",
+    "__main__": "cli",
 }
+TRAINING_ROOMS = {
+    "metrics": "",
+    "thresholds": "",
+    "recipes": "thresholds",
+    "datasets": "",
+    "fitting": "datasets recipes",
+    "windows": "datasets fitting recipes",
+    "codec": "fitting",
+    "export": "fitting",
+    "evaluation": "fitting metrics recipes thresholds windows",
+    "report": "codec datasets fitting metrics recipes thresholds windows",
+    "pipeline": "datasets evaluation export fitting metrics recipes report thresholds windows",
+    "commands": "codec datasets evaluation fitting metrics pipeline recipes thresholds windows",
+}
+# What of the backends the pure rooms may use: what a log is, and nothing that reaches one.
+CONTRACT = {"monitor.backends.abstract"}
+# What the pure core may use besides the standard library's pure parts.
+CORE = {"numpy", "jax", "flax", "safetensors", "msgspec", "monitor.detector", "monitor.errors"}
+IMPURE = {"time", "logging", "os.environ", "socket", "random", "structlog", "threading", "subprocess", "signal"}
 PURE = [
-    "arrays",
     "detector",
-    "wire",
-    "processor",
-    "deciding",
-    "checks",
-    "gates",
-    "partition",
-    "registry",
-    "resuming",
-    "series",
-    "state",
-    "alerts",
-    "deadletters",
-    "health",
-    "holds",
+    "formats",
+    "messages",
+    "processing",
     "backends.progress",
-    "backlog",
-    "checkpointing",
-    "complaints",
+    "backends.remedies",
+    "serving.backlog",
+    "serving.checkpointing",
+    "serving.complaints",
+    "serving.health",
+    "serving.holds",
 ]
+# What the trainer may use of the daemon, and where: it is a client of the shared core.
+SHARED = {"monitor.detector", "monitor.errors", "monitor.extras", "monitor.datafiles"}
+SHARED_BY = {
+    # the operator's policy, by the daemon's own reading of it
+    "training.thresholds.alert_policy": {"monitor.config"},
+    # reads what the daemon reads, and decodes it as the daemon does
+    "training.datasets.topic": {
+        "monitor.backends.abstract",
+        "monitor.backends.kafka.ranges",
+        "monitor.config",
+        "monitor.extensions",
+        "monitor.formats",
+        "monitor.processing.series_keys",
+    },
+}
 
 
 def modules(package: str) -> list[tuple[str, Path]]:
@@ -87,7 +122,36 @@ def within(name: str, roots: set[str]) -> bool:
     return any(name == root or name.startswith(f"{root}.") for root in roots)
 
 
+def room(name: str) -> str:
+    """The room of a module: what follows the package's name; "" is the package itself."""
+    return name.split(".")[1] if "." in name else ""
+
+
 MONITOR, TRAINING = modules("monitor"), modules("training")
+ALL = {name for name, _ in MONITOR + TRAINING}
+
+
+@pytest.mark.parametrize(("rooms", "most"), [(MONITOR_ROOMS, 18), (TRAINING_ROOMS, 14)], ids=["monitor", "training"])
+def test_rooms_are_few_and_in_order(rooms: dict[str, str], most: int) -> None:
+    assert len(rooms) <= most
+    before: set[str] = set()
+    for name, others in rooms.items():
+        assert set(others.split()) <= before, f"{name} imports a room that stands after it"
+        before.add(name)
+
+
+@pytest.mark.parametrize(
+    ("package", "found", "rooms"),
+    [("monitor", MONITOR, MONITOR_ROOMS), ("training", TRAINING, TRAINING_ROOMS)],
+    ids=["monitor", "training"],
+)
+def test_rooms_import_what_their_row_says(package: str, found: list[tuple[str, Path]], rooms: dict[str, str]) -> None:
+    used: dict[str, set[str]] = {name: set() for name in rooms}
+    for name, path in found:
+        if room(name):
+            others = {room(each) for each in imports(path) & ALL if within(each, {package})}
+            used[room(name)] |= others - {room(name), ""}
+    assert used == {name: set(others.split()) for name, others in rooms.items()}
 
 
 @pytest.mark.parametrize(("name", "path"), MONITOR, ids=lambda value: str(value) if isinstance(value, str) else "")
@@ -96,11 +160,14 @@ def test_monitor(name: str, path: Path) -> None:
     assert not {i for i in found if within(i, {"training", "tests"})}, "the daemon must run without the trainer"
     if not name.startswith("monitor.backends.kafka"):
         assert not {i for i in found if within(i, {"kafka"})}, "only backends/kafka talks to the client"
-    if name not in ("monitor.telemetry", "monitor.http"):
+    if name not in ("monitor.serving.telemetry", "monitor.serving.http"):
         assert not {i for i in found if within(i, {"prometheus_client"})}
     if any(within(name, {f"monitor.{pure}"}) for pure in PURE):
         assert not {i for i in found if within(i, IMPURE)}, "pure modules have no clock, no log and no environment"
-    if name.startswith("monitor.detector"):
+    if room(name) in ("formats", "messages", "processing"):
+        reached = {i for i in found & ALL if within(i, {"monitor.backends"})} - {"monitor.backends"}
+        assert reached <= CONTRACT, "what a log is, and nothing that reaches one"
+    if room(name) == "detector":
         ours = {i for i in found if within(i, {"monitor"})}
         assert all(within(i, CORE) for i in ours if i != "monitor"), ours
         foreign = {i.split(".")[0] for i in found if not i.startswith("monitor")}
@@ -110,11 +177,7 @@ def test_monitor(name: str, path: Path) -> None:
 @pytest.mark.parametrize(("name", "path"), TRAINING, ids=lambda value: str(value) if isinstance(value, str) else "")
 def test_training(name: str, path: Path) -> None:
     ours = {i for i in imports(path) if within(i, {"monitor"})}
-    allowed = {"monitor.arrays", "monitor.detector", "monitor.errors", "monitor.extras", "monitor.datafiles"}
-    if name == "training.alert_policy":  # the operator's, by the daemon's own reading of it
-        allowed |= {"monitor.configfile"}
-    if name == "training.datasets.topic":  # reads what the daemon reads, and decodes it as the daemon does
-        allowed |= TOPIC_READING
+    allowed = SHARED | SHARED_BY.get(name, set())
     strangers = {i for i in ours if not within(i, allowed) and i not in ("monitor", "monitor.__version__")}
     assert not strangers, f"{name} is a client of the shared core, not of the daemon"
 
@@ -138,7 +201,7 @@ def test_nobody_asks_which_kind_of_window_it_is(path: Path) -> None:
 @pytest.mark.parametrize("path", [p for _, p in MONITOR + TRAINING], ids=lambda p: p.name)
 def test_nobody_asks_which_kind_of_score_it_is(path: Path) -> None:
     """They ask its row of `scores.KINDS`, so that another kind is one row more. Losses have two of the names too."""
-    losses = set(get_args(recipe_form.LossName))
+    losses = set(get_args(schema.LossName))
     for inside in compared(path):
         kinds = set(scores.KINDS) - losses
         if any(isinstance(each, ast.Attribute) and each.attr == "kind" for each in inside):

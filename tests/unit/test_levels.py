@@ -11,25 +11,26 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monitor.arrays import Float64Array
 from monitor.backends.abstract import Restored, StateRecord
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.datafiles.digits import digits, exact
 from monitor.detector import artifact as form
 from monitor.detector import levels, storage
+from monitor.detector.arrays import Float64Array
 from monitor.detector.artifact import Artifact
 from monitor.detector.scoring import Scorer
 from monitor.detector.spec import Channel, WindowSpec
 from monitor.errors import ArtifactFormatError
+from monitor.formats.decoder import Decoder, InputRules
 from monitor.replay import FileSource, overridden, read_rows, replayed
-from monitor.wire import Decoder, InputRules
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero, work
-from training import cli_codes, pipeline, recipes
-from training import reading_options as reading
+from training import pipeline, recipes
+from training.commands import options as reading
+from training.commands.codes import decode, encode
 from training.datasets import levels as choosing
 from training.datasets import read
 from training.datasets.options import ReadOptions
-from training.parts import all_windows
+from training.windows.subsets import all_windows
 
 HIGH = 18_228_934.0
 NOW_MS = 1_764_600_000_000
@@ -138,8 +139,8 @@ def test_alerts_are_in_the_users_unit(case: Case) -> None:
 
 def test_codes_are_decoded_to_the_users_unit(case: Case, tmp_path: Path) -> None:
     codes, windows = tmp_path / "codes.npz", tmp_path / "windows.npy"
-    cli_codes.encode(case.place, [str(case.faulty)], codes)
-    cli_codes.decode(case.place, codes, windows)
+    encode(case.place, [str(case.faulty)], codes)
+    decode(case.place, codes, windows)
     assert np.load(windows).mean() == pytest.approx(case.level, abs=0.1)
 
 

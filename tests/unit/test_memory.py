@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from monitor import memory
-from monitor.assembly import PARTITION_BYTES
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.daemon import Daemon
-from monitor.memory import Budget, total_bytes
-from monitor.telemetry import Telemetry, Vitals
+from monitor.serving import memory
+from monitor.serving.assembly import PARTITION_BYTES
+from monitor.serving.daemon import Daemon
+from monitor.serving.memory import Budget, total_bytes
+from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import counts_of, make_artifact, make_config, make_processor
 
 GIB = 1 << 30

@@ -13,9 +13,9 @@ import sklearn.metrics
 
 from monitor.detector import autoencoder
 from monitor.detector.architectures import DenseSpec, EnsembleSpec, VariationalSpec
-from training import fit as fitting
-from training import objectives, reconstructing
-from training.recipe_form import FitPart, ObjectivePart
+from training.fitting import fit as fitting
+from training.fitting import objectives, reconstructing
+from training.recipes.schema import FitPart, ObjectivePart
 
 LENGTH = 12
 SHAPE = autoencoder.Shape((LENGTH, 1))

@@ -13,14 +13,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from monitor import deadletters, holds, state
-from monitor.alerts import Alert
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, StateRecord, TopicPartition
 from monitor.detector.artifact import Artifact
 from monitor.detector.incidents import Incident
 from monitor.errors import Reason
-from monitor.processor import Processor
-from monitor.resuming import How, Resumed
+from monitor.messages import dead_letters
+from monitor.messages.alerts import Alert
+from monitor.processing import snapshots
+from monitor.processing.processor import Processor
+from monitor.processing.resuming import How, Resumed
+from monitor.serving import holds
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero, work
 
 LENGTH, HOP = 6, 2
@@ -293,18 +295,18 @@ def test_dead_letters_come_in_offset_order_with_every_field() -> None:
         (70, "malformed"), (72, "empty"), (73, "bad_series"), (74, "empty"), (75, "missing_channel"),
         (76, "bad_series"),
     ]  # fmt: skip
-    document = json.loads(deadletters.encode(letters[0]))
+    document = json.loads(dead_letters.encode(letters[0]))
     assert document.pop("detail")
     assert document == {
         "topic": "telltale.input", "partition": 0, "offset": 70, "last_offset": 70, "records": 1, "timestamp_ms": 500,
         "key": "a", "size": 4, "sha256": hashlib.sha256(b"junk").hexdigest(), "reason": "malformed",
     }  # fmt: skip
-    assert json.loads(deadletters.encode(letters[1]))["sha256"] is None
-    assert json.loads(deadletters.encode(letters[2]))["key"] == "\\xff"
-    assert json.loads(deadletters.encode(letters[3]))["key"] is None
-    assert deadletters.headers(letters[0]) == (("content-type", b"application/json"), ("reason", b"malformed"))
+    assert json.loads(dead_letters.encode(letters[1]))["sha256"] is None
+    assert json.loads(dead_letters.encode(letters[2]))["key"] == "\\xff"
+    assert json.loads(dead_letters.encode(letters[3]))["key"] is None
+    assert dead_letters.headers(letters[0]) == (("content-type", b"application/json"), ("reason", b"malformed"))
     # The largest key there can be: its letter must fit into a record, or no commit succeeds any more.
-    assert all(len(deadletters.encode(letter)) + len(letter.key or b"") < 10_000 for letter in letters)
+    assert all(len(dead_letters.encode(letter)) + len(letter.key or b"") < 10_000 for letter in letters)
     assert processor.counts.rejected == {
         ("telltale.input", "malformed"): 1, ("telltale.input", "empty"): 2, ("telltale.input", "bad_series"): 2,
         ("telltale.input", "missing_channel"): 1,
@@ -492,7 +494,7 @@ def test_a_checkpoint_that_is_not_there() -> None:
 )
 def test_an_incident_that_can_not_be_read(raw: bytes) -> None:
     restored, _ = remembered()
-    spoiled = StateRecord(state.incident_key(INPUT, b"a"), raw)
+    spoiled = StateRecord(snapshots.incident_key(INPUT, b"a"), raw)
     windows = tuple(record for record in restored.state if record.key.startswith(b"windows"))
     processor, resumed = taken_over(Restored(restored.position, (*windows, spoiled), 0, 15), 0)
     assert (resumed.begin, resumed.live_from) == (9, 12)
@@ -512,7 +514,7 @@ def test_what_another_artifact_left_goes_on() -> None:
         processor.receive(make_columns([sample(0.01)] * 6, first_offset=9))
         assert len(windows_of(processor)) == 1
         records = [StateRecord(*each) for each in processor.take_outputs([INPUT]).checkpoints[INPUT]]
-        assert state.newest_mark(INPUT, records) == state.Mark(15, "", "a" * 64)
+        assert snapshots.newest_mark(INPUT, records) == snapshots.Mark(15, "", "a" * 64)
 
 
 def test_a_series_name_that_is_not_text_is_refused_with_its_checkpoint() -> None:
@@ -638,7 +640,7 @@ def test_a_damaged_batch_breaks_every_series_of_its_partition() -> None:
     np.testing.assert_array_equal(window[:, 0], range(20, 26))
     outputs = processor.take_outputs()
     assert outputs.positions[INPUT].offset == 19
-    assert json.loads(deadletters.encode(outputs.dead_letters[0])) == {
+    assert json.loads(dead_letters.encode(outputs.dead_letters[0])) == {
         "topic": "telltale.input", "partition": 0, "offset": 10, "last_offset": 12, "records": 3, "timestamp_ms": None,
         "key": None, "size": 99, "sha256": None, "reason": "unreadable_batch", "detail": "by order",
     }  # fmt: skip

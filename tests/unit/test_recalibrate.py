@@ -17,10 +17,10 @@ from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Verdict, decide
 from monitor.errors import DataError, TelltaleError
 from tests.helpers import make_artifact
-from training.cli_calibrate import calibrate
-from training.recalibrate import expected_alarms, recalibrated
+from training.commands.calibrate import calibrate
 from training.thresholds.calibration import CalibrationScores
 from training.thresholds.choose import choose
+from training.thresholds.recalibrate import expected_alarms, recalibrated
 from training.thresholds.rules import ThresholdPart
 
 

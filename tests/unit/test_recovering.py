@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.daemon import FIRST_PAUSE_S, LONGEST_PAUSE_S, MOST_FAILURES, Daemon
 from monitor.errors import EXIT_TEMPFAIL, BackendError
-from monitor.telemetry import Telemetry, Vitals
+from monitor.serving.daemon import FIRST_PAUSE_S, LONGEST_PAUSE_S, MOST_FAILURES, Daemon
+from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import make_artifact, make_config, make_processor
 
 ARTIFACT = make_artifact(length=6, hop=2, threshold=0.8)

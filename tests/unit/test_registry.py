@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monitor.assembly import PARTITION_BYTES, bytes_of_series, most_series
-from monitor.registry import Numbered, SeriesRegistry, segments_of
-from monitor.state import UNKNOWN_US
+from monitor.processing.registry import Numbered, SeriesRegistry, segments_of
+from monitor.processing.snapshots import UNKNOWN_US
+from monitor.serving.assembly import PARTITION_BYTES, bytes_of_series, most_series
 from tests.helpers import make_artifact, make_config
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.detector import storage
 from monitor.detector.artifact import Artifact
 from monitor.errors import ConfigError, DataError

@@ -14,14 +14,14 @@ from structlog.testing import capture_logs
 from monitor.backends.abstract import NO_STATE, Position, RecordColumns, Restored, StateRecord, TopicPartition
 from monitor.backends.kafka.position import decode_position, encode_position
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.daemon import Daemon
 from monitor.detector.incidents import Incident, IncidentKey
 from monitor.detector.windows import Tails
 from monitor.errors import ConfigError
-from monitor.processor import Outputs, Processor
-from monitor.resuming import BeyondEnd, How, Resumed
-from monitor.state import Checkpoint, Mark, encode_checkpoint, undecided_us
-from monitor.telemetry import Telemetry, Vitals
+from monitor.processing.processor import Outputs, Processor
+from monitor.processing.resuming import BeyondEnd, How, Resumed
+from monitor.processing.snapshots import Checkpoint, Mark, encode_checkpoint, undecided_us
+from monitor.serving.daemon import Daemon
+from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import INPUT, counts_of, make_artifact, make_columns, make_config, make_processor
 
 LENGTH, HOP = 6, 2

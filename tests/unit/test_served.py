@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from monitor.assembly import load_model
 from monitor.detector import storage
 from monitor.detector.served import load_verified
 from monitor.detector.spec import ThresholdSpec
 from monitor.errors import ArtifactFormatError, ArtifactSelfCheckError
+from monitor.serving.assembly import load_model
 from tests.helpers import make_artifact, make_config
 
 OWN = ThresholdSpec(value=0.5, method="given", series={"a": 0.25})

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training import sources
-from training.datasets import ReadOptions
+from training.datasets import ReadOptions, sources
 
 HEADER = "r 1 360 4\nr.dat 16\n"
 

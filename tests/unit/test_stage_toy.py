@@ -7,11 +7,12 @@ import json
 import pytest
 from prometheus_client import generate_latest
 
-from monitor import alerts, gates
-from monitor.alerts import Alert
 from monitor.backends.abstract import RecordColumns
-from monitor.processor import Outputs, Processor
-from monitor.telemetry import Telemetry, Vitals
+from monitor.messages import alerts
+from monitor.messages.alerts import Alert
+from monitor.processing import gates
+from monitor.processing.processor import Outputs, Processor
+from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero
 from tests.toys.night import night
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor import state
 from monitor.backends.abstract import Position, Restored, StateRecord
 from monitor.detector.times import NO_TIME
 from monitor.errors import Reason
-from monitor.processor import Processor
-from monitor.wire.stream_time import CONFIRMED_BY, StreamTime
+from monitor.formats.stream_time import CONFIRMED_BY, StreamTime
+from monitor.processing import snapshots
+from monitor.processing.processor import Processor
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero
 
 HOUR_MS, DAY_MS, YEAR_MS = 3_600_000, 86_400_000, 365 * 86_400_000
@@ -166,8 +166,8 @@ def test_a_restart_decides_as_was_decided(events: list[tuple[str, str]], cuts: l
         now = int(now_us[end - 1]) if end else None
         expected[part] = live.judge(offsets[part], times_us[part], own_us[part], reach_us, now, live=True).refused
     # Again from a checkpoint at 0, with the ticks that were committed; in other polls, and years later.
-    key, value = state.encode_time(INPUT, 0, StreamTime(clocked=True), live.ticks)
-    again = state.decode_time(INPUT, 0, [StateRecord(key, value)])
+    key, value = snapshots.encode_time(INPUT, 0, StreamTime(clocked=True), live.ticks)
+    again = snapshots.decode_time(INPUT, 0, [StateRecord(key, value)])
     assert again is not None
     found = np.zeros(count, dtype=np.bool_)
     for begin, end in pairwise([0, *sorted(min(cut, count) for cut in restarts), count]):

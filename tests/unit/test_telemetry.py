@@ -19,12 +19,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor import __version__
 from monitor.backends.abstract import Progress, TopicPartition
-from monitor.config import Log
+from monitor.config.options import Log
 from monitor.detector.decision import Verdict
 from monitor.errors import Reason
-from monitor.health import Health
-from monitor.partition import RATIO_BUCKETS, Counts
-from monitor.telemetry import STAGES, Telemetry, Vitals, configure_logging, metric_names
+from monitor.processing.counts import RATIO_BUCKETS, Counts
+from monitor.serving.health import Health
+from monitor.serving.telemetry import STAGES, Telemetry, Vitals, configure_logging, metric_names
 
 INFO = {"name": "ecg", "version": "1", "sha256": "00ff"}
 # https://prometheus.io/docs/practices/naming/: base units, plural; counts end in what is counted

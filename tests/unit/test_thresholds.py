@@ -12,11 +12,11 @@ from monitor.detector.incidents import Policy
 from monitor.detector.spec import CalibrationSpec, TailSpec, ThresholdSpec, WindowSpec
 from monitor.errors import ArtifactFormatError, DataError
 from tests.helpers import make_artifact
-from training.recalibrate import recalibrated
 from training.thresholds import poisson, rules, tail
 from training.thresholds.calibration import LOWEST_THRESHOLD, PROBABILITIES, CalibrationScores, windows_per_day
 from training.thresholds.choose import Labelled, choose, described, too_few
 from training.thresholds.false_alarms import trade_off
+from training.thresholds.recalibrate import recalibrated
 from training.thresholds.rules import ThresholdPart
 
 DISTRIBUTIONS = {

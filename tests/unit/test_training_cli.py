@@ -15,7 +15,7 @@ from monitor.detector import storage
 from monitor.detector.artifact import check_known_answers
 from monitor.errors import DataError, TelltaleError
 from monitor.replay import FileSource, overridden, replayed
-from training.cli import commands
+from training.commands import commands
 
 
 def run(*arguments: str | Path) -> tuple[str, str]:

@@ -15,9 +15,9 @@ from monitor.detector.architectures import ConvolutionalSpec, DenseSpec
 from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.spec import ScalingSpec, WindowSpec
 from monitor.errors import DataError
-from training import fit as fitting
-from training.checkpoints import Epoch
-from training.recipe_form import FitPart, ObjectivePart
+from training.fitting import fit as fitting
+from training.fitting.checkpoints import Epoch
+from training.recipes.schema import FitPart, ObjectivePart
 
 MODEL = DenseSpec(widths=(6, 3), hidden="relu", output="linear")
 WINDOWS = np.random.default_rng(0).normal(size=(37, 5, 2)).astype(np.float32)

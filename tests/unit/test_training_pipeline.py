@@ -13,10 +13,12 @@ from monitor.detector import autoencoder, thresholds
 from monitor.detector.architectures import DenseSpec
 from monitor.detector.decision import Verdict, decide
 from monitor.errors import DataError
-from training import evaluation, pipeline, recipes, summary
-from training import fit as fitting
-from training.checkpoints import Epoch, identity
-from training.recipe_form import FitPart, ObjectivePart, Recipe
+from training import pipeline, recipes
+from training.commands import summary
+from training.evaluation import labelled
+from training.fitting import fit as fitting
+from training.fitting.checkpoints import Epoch, identity
+from training.recipes.schema import FitPart, ObjectivePart, Recipe
 
 change = msgspec.structs.replace
 
@@ -127,7 +129,7 @@ def test_each_series_is_judged_by_its_own_line_in_figures_too() -> None:
     threshold = served.chosen
     assert set(threshold.series) == {"calm", "wild"}
     assert trained.results.test_flagged_share == pytest.approx(0.25, abs=0.05), "half of the calm one's"
-    found = evaluation.evaluate_artifact(trained.artifact, trained.artifact.scorer(), [calm], normal_class=None)
+    found = labelled.evaluate_artifact(trained.artifact, trained.artifact.scorer(), [calm], normal_class=None)
     assert found.flagged == pytest.approx(found.windows / 2, rel=0.1)
     told = served.of_each(["calm", "wild", "unseen"])
     assert told.tolist() == [
@@ -168,7 +170,7 @@ def test_images_have_the_artifacts_shape_or_are_refused() -> None:
             pipeline.train(recipe, [images(shape)], seed=0, name="x", batch_rows=8)
     artifact = pipeline.train(recipe, [images((4, 4))], seed=0, name="x", batch_rows=8).artifact
     with pytest.raises(DataError, match="the artifact takes"):
-        evaluation.evaluate_artifact(artifact, artifact.scorer(), [images((2, 8))], normal_class=None)
+        labelled.evaluate_artifact(artifact, artifact.scorer(), [images((2, 8))], normal_class=None)
 
 
 def test_a_validation_loss_that_is_no_number_ends_the_run() -> None:

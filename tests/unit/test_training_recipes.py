@@ -11,7 +11,7 @@ from monitor.detector import architectures
 from monitor.errors import DataError
 from training import recipes
 
-SLIDING = (Path(recipes.__file__).parent / "recipes" / "sliding.toml").read_text()
+SLIDING = (Path(recipes.__file__).parent / "sliding.toml").read_text()
 
 
 @pytest.mark.parametrize("name", recipes.shipped())
@@ -19,7 +19,7 @@ def test_shipped_recipes_load_and_say_what_to_expect(name: str) -> None:
     recipe = recipes.load(name)
     assert recipe.name == name
     assert recipe.description
-    text = (Path(recipes.__file__).parent / "recipes" / f"{name}.toml").read_text()
+    text = (Path(recipes.__file__).parent / f"{name}.toml").read_text()
     assert "Expected" in text.split("\nname =")[0]
 
 

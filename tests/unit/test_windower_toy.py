@@ -14,16 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.arrays import Int64Array
-from monitor.assembly import bytes_of_series
 from monitor.backends.abstract import Position, Restored, StateRecord
 from monitor.detector import artifact as form
 from monitor.detector import windowing
+from monitor.detector.arrays import Int64Array
 from monitor.detector.rings import RingWindower
 from monitor.detector.windowing import WindowKind
 from monitor.detector.windows import Ordered
 from monitor.errors import ArtifactFormatError, DataError
-from monitor.processor import Processor
+from monitor.processing.processor import Processor
+from monitor.serving.assembly import bytes_of_series
 from tests.helpers import (
     INPUT,
     SMALL_RECIPE,
@@ -33,8 +33,9 @@ from tests.helpers import (
     make_processor,
     make_processor_at_zero,
 )
-from training import parts, recipes
+from training import recipes
 from training.datasets import read
+from training.windows import subsets
 
 LENGTH, CHANNELS = 4, ("trigger", "value")
 EARLIEST = make_config(input={"start": "earliest"})
@@ -98,10 +99,10 @@ def test_the_trainer_reads_series_for_it_and_cuts_its_windows(tmp_path: Path) ->
     np.savetxt(path, samples, delimiter=",", header="trigger,value", comments="")
     recipe = recipes.parse(SMALL_RECIPE.format(window="triggered", score="mae"), "here")
     (table,) = tables = read(str(path), kind=recipe.window.kind)
-    window = parts.window_spec(recipe.window, tables)
-    found = parts.all_windows([table], window, "all").windows
+    window = subsets.window_spec(recipe.window, tables)
+    found = subsets.all_windows([table], window, "all").windows
     assert [each.tobytes() for each in found] == expected(samples)
-    divided = parts.divide(recipe, tables, seed=1)
+    divided = subsets.divide(recipe, tables, seed=1)
     cuts = (slice(0, 192), slice(192, 240), slice(240, 300))
     for part, rows in zip((divided.fit, divided.calibration, divided.test), cuts, strict=True):
         assert [each.tobytes() for each in part] == expected(samples[rows])

@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from monitor.arrays import Int64Array
 from monitor.datafiles import LABEL_NAMES, TIME_NAMES
 from monitor.datafiles.columns import Columns, choose, find, find_unless_none, float32, labels
 from monitor.datafiles.content import MAX_BYTES
 from monitor.datafiles.reading import window_table
+from monitor.detector.arrays import Int64Array
 from monitor.errors import DataError
 from training.datasets.formats import ARROW_FILE, FEATHER_1, PARQUET
 from training.datasets.grouping import tables_of

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.arrays import Float64Array, Int64Array
 from monitor.datafiles import SeriesTable, digits
 from monitor.datafiles.columns import Columns, as_number, float32, unnamed
 from monitor.datafiles.content import MAX_BYTES
+from monitor.detector.arrays import Float64Array, Int64Array
 from monitor.errors import DataError
 from training.datasets.grouping import joined
 from training.datasets.options import Kind, ReadOptions, Table

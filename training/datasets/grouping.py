@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import Int64Array
 from monitor.datafiles import SeriesTable, WindowTable, by_series
 from monitor.datafiles.columns import Columns, find, whole
 from monitor.datafiles.reading import series_table, windows_of_rows
+from monitor.detector.arrays import Int64Array
 from monitor.errors import DataError
 from training.datasets.options import Kind, ReadOptions, Table
 

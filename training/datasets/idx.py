@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.arrays import Int64Array
 from monitor.datafiles import WindowTable
 from monitor.datafiles.columns import Array, Columns, labels
 from monitor.datafiles.content import MAX_BYTES, content, is_file
 from monitor.datafiles.reading import window_table
+from monitor.detector.arrays import Int64Array
 from monitor.errors import DataError
 from training.datasets.options import ReadOptions
 

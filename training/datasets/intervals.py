@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from monitor.arrays import Int64Array
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.datafiles.arrays import NPY, npy
 from monitor.datafiles.columns import Columns, is_number, labels, times
 from monitor.datafiles.content import content
 from monitor.datafiles.text import cells_by_line, decoded
+from monitor.detector.arrays import Int64Array
 from monitor.detector.times import compact_dates, iso_us
 from monitor.errors import DataError
 from training.datasets import idx

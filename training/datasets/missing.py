@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from monitor.arrays import Float32Array
 from monitor.datafiles import WindowTable
+from monitor.detector.arrays import Float32Array
 from monitor.errors import DataError
 from training.datasets.options import Table
 

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import Int64Array
 from monitor.datafiles import SeriesTable
+from monitor.detector.arrays import Int64Array
 from monitor.detector.times import NEWEST_US, OLDEST_US
 
 _GAP_STEPS = 1.5  # a step over this many median steps is a gap

@@ -26,23 +26,23 @@ import msgspec
 import numpy as np
 from pydantic import ValidationError
 
-from monitor import series as numbering
-from monitor.arrays import Int64Array
 from monitor.backends.abstract import RecordColumns, TopicPartition
 from monitor.backends.kafka.ranges import Bound, TopicRange
-from monitor.config import NAME, Config, Kafka
-from monitor.configfile import load
+from monitor.config.file import load
+from monitor.config.options import NAME, Config, Kafka
 from monitor.datafiles import SeriesTable, WindowTable, digits
 from monitor.datafiles.columns import Columns, times, unnamed
 from monitor.datafiles.content import MAX_BYTES
 from monitor.detector import windowing
+from monitor.detector.arrays import Int64Array
 from monitor.detector.event_time import in_time, settle_holes
 from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.times import iso_us
 from monitor.detector.windows import Samples, Windows
 from monitor.errors import ConfigError, DataError
 from monitor.extensions import load_format
-from monitor.wire import Decoder, InputRules, StreamTime
+from monitor.formats.decoder import Decoder, InputRules, StreamTime
+from monitor.processing.series_keys import SeriesNumbers
 from training.datasets.options import Note, ReadOptions, Table
 
 _EXPECTED = "expected earliest, latest, a time like 2026-01-31T12:00:00Z, s or ms since 1970, or offset:N"
@@ -68,7 +68,7 @@ class _Layout:
 class _Partition:
     """What was read of one partition, poll by poll."""
 
-    series: numbering.SeriesTable
+    series: SeriesNumbers
     time: StreamTime = field(default_factory=StreamTime)
     parts: list[Samples | Windows] = field(default_factory=list)
 
@@ -181,7 +181,7 @@ class _Reading:
         self._waiting = []
 
     def _decode(self, columns: RecordColumns, decoder: Decoder, length: int) -> None:
-        partition = self._partitions.setdefault(columns.partition, _Partition(numbering.SeriesTable()))
+        partition = self._partitions.setdefault(columns.partition, _Partition(SeriesNumbers()))
         decoded = decoder.decode(columns, partition.time, time.time_ns() // 1000)
         numbers, refused = partition.series.number(decoded.keys, decoded.rows)
         for row, reason, detail in sorted(decoded.rejected + refused):

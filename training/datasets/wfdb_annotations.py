@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import Int64Array
+from monitor.detector.arrays import Int64Array
 from monitor.errors import DataError
 
 _SYMBOLS = (

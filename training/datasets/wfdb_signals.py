@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import Float32Array
 from monitor.datafiles.content import MAX_BYTES, content
+from monitor.detector.arrays import Float32Array
 from monitor.errors import DataError
 from training.datasets.wfdb_header import Header, Signal
 

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import BoolArray, Float64Array, FloatArray, Int64Array
+from monitor.detector.arrays import BoolArray, Float64Array, FloatArray, Int64Array
 from monitor.errors import DataError
 
 RESAMPLES, LEVEL = 1_000, 0.95

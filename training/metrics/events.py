@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import BoolArray, Int64Array
+from monitor.detector.arrays import BoolArray, Int64Array
 from monitor.errors import DataError
 from training.metrics.windows import ratio
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from monitor.arrays import BoolArray, Float64Array, FloatArray
+from monitor.detector.arrays import BoolArray, Float64Array, FloatArray
 from monitor.errors import DataError
 from training.metrics.windows import ClassFigures, class_figures
 

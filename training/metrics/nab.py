@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import Float64Array, Int64Array
+from monitor.detector.arrays import Float64Array, Int64Array
 from monitor.errors import DataError
 from training.metrics.windows import strictly_under
 

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import BoolArray, FloatArray, Int64Array
+from monitor.detector.arrays import BoolArray, FloatArray, Int64Array
 from monitor.errors import DataError
 from training.metrics import vus
 from training.metrics.windows import Oracle, auroc, average_precision, best_f1

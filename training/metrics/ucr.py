@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from monitor.arrays import FloatArray
+from monitor.detector.arrays import FloatArray
 from monitor.errors import DataError
 from training.metrics.windows import ratio
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from monitor.arrays import BoolArray, Float64Array, FloatArray, Int64Array
+from monitor.detector.arrays import BoolArray, Float64Array, FloatArray, Int64Array
 from training.metrics.events import intervals
 
 THRESHOLDS = 250  # TSB-AD's

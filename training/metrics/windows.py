@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import BoolArray, FloatArray
+from monitor.detector.arrays import BoolArray, FloatArray
 
 
 class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from monitor.arrays import BoolArray, Float32Array, FloatArray, Int64Array
+from monitor.detector.arrays import BoolArray, Float32Array, FloatArray, Int64Array
 from monitor.errors import DataError
 
 PartName = Literal["fit", "validation", "calibration", "test", "left out", "anomaly"]

@@ -12,7 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from monitor.arrays import BoolArray, FloatArray
+from monitor.detector.arrays import BoolArray, FloatArray
 from training.metrics import windows as metrics
 from training.report import selection, words
 from training.report.content import ReportContent

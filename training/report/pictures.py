@@ -12,7 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from monitor.arrays import Float32Array, FloatArray, Int64Array
+from monitor.detector.arrays import Float32Array, FloatArray, Int64Array
 from training.report import selection, words
 from training.report.content import ReportContent, Shown
 from training.report.theme import BARE, RAMP, Key, Plot, axis, color, dress, line, short

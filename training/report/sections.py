@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.arrays import Int64Array
+from monitor.detector.arrays import Int64Array
 from training.metrics import windows as metrics
 from training.report import figures, pictures, selection, timeline, words
 from training.report.content import ReportContent

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import BoolArray, FloatArray, Int64Array
+from monitor.detector.arrays import BoolArray, FloatArray, Int64Array
 from training.report.content import Tested
 
 EXAMPLES = 6

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import Float32Array
+from monitor.detector.arrays import Float32Array
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import MAX_CALIBRATION_SERIES, CalibrationSpec, TailSpec, WindowSpec
 from monitor.errors import DataError

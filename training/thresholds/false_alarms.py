@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import Float32Array, Float64Array
+from monitor.detector.arrays import Float32Array, Float64Array
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.incidents import Status, openings, steps
 from monitor.detector.thresholds import Thresholds

@@ -47,15 +47,16 @@ from monitor.backends.kafka.state import StateReader
 from monitor.backends.kafka.succession import OWNER_PATIENCE_S, end_transactions_of_the_gone
 from monitor.backends.kafka.topics import InputTopic, look_at, prepare_topics
 from monitor.backends.progress import Tracker
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.errors import BackendError
 
 # At start a supervisor retries anyway; at run time the group waits for us as long as the poll interval.
 _START_DEADLINE_S = 20.0
 _RECOVER_DEADLINE_S = 20.0
 # A restore waits longer than any transaction may stay open, so that a dead predecessor's can't be what it fails on.
-# With a recovery before it that is within what a turn may take (`monitor.health`). The bounds and the state are waited
-# for as well, each within a limit of its own: brokers that answer each question at the last moment may exceed it.
+# With a recovery before it that is within what a turn may take (`monitor.serving.health`). The bounds and the state
+# are waited for as well, each within a limit of its own: brokers that answer each question at the last moment may
+# exceed it.
 _OWNER_MARGIN_S = 15.0
 _LEAST_PATIENCE_S = 2.0
 # The broker takes commits of the old generation until all members have joined the new one, for which it waits as long

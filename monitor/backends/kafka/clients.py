@@ -1,6 +1,7 @@
 """Plain clients for tools, the demo, tests and benchmarks: read a topic, make a topic.
 
-Rules of this file: no groups and no transactions; `cluster` is a `monitor.config.Kafka`, or bootstrap servers as text.
+Rules of this file: no groups and no transactions; `cluster` is a `Kafka` (`monitor.config.options`), or bootstrap
+servers as text.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from monitor.backends.abstract import Damaged, Headers, RecordColumns, TopicPart
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.batches import columns, return_runs
 from monitor.backends.kafka.connecting import connect, probe
-from monitor.config import Kafka
+from monitor.config.options import Kafka
 from monitor.errors import BackendError, ConfigError, DataError, TelltaleError
 
 Isolation = Literal["read_committed", "read_uncommitted"]

@@ -25,7 +25,7 @@ from monitor.backends.kafka import settings
 from monitor.backends.kafka.batches import columns, return_runs
 from monitor.backends.kafka.connecting import connect
 from monitor.backends.kafka.faults import explain, fenced
-from monitor.config import Config
+from monitor.config.options import Config
 
 _log = logging.getLogger(__name__)
 # A rebalance that finishes while no records flow is told of after at most this long.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from kafka import errors
 
 from monitor.backends.abstract import AbortedError, TopicPartition
-from monitor.config import Config, Kafka
+from monitor.config.options import Config, Kafka
 from monitor.errors import BackendError, ConfigError, FencedError, PartitionError, TelltaleError
 
 # kafka-python wraps TLS failures into connection errors; only their text is left.

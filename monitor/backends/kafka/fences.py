@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from monitor.backends.abstract import AbortedError
 from monitor.backends.kafka.faults import fenced
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.errors import TelltaleError
 
 _log = logging.getLogger(__name__)

@@ -38,7 +38,7 @@ from monitor.backends.kafka.fences import Fences
 from monitor.backends.kafka.position import encode_position
 from monitor.backends.kafka.topics import change_command
 from monitor.backends.kafka.watchdog import Watchdog
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.errors import BackendError, ConfigError, FencedError
 
 _log = logging.getLogger(__name__)

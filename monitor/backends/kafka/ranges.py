@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 
 from monitor.backends.abstract import RecordColumns, TopicPartition
 from monitor.backends.kafka.clients import TopicReader, damaged_error
-from monitor.config import Kafka
+from monitor.config.options import Kafka
 from monitor.errors import BackendError
 
 # Longer than a leader's election and a broker's restart; an open transaction is none of ours to wait for.

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import Int64Array
 from monitor.backends.abstract import Headers
 from monitor.backends.kafka.unpacking import Bytes, UnreadableError
+from monitor.detector.arrays import Int64Array
 from monitor.errors import Reason
 
 # Behind the last record, so that reading beyond the end of a damaged one reads zeros, not out of bounds: its seven

@@ -23,7 +23,7 @@ from monitor.backends.abstract import TopicPartition
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import check_access, connect
 from monitor.backends.kafka.faults import named
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.errors import ConfigError, TelltaleError
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from typing import Any
 
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from monitor.config import Config, Kafka
+from monitor.config.options import Config, Kafka
 from monitor.errors import ConfigError
 
 MEBIBYTE = 1024 * 1024

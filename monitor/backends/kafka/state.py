@@ -21,7 +21,7 @@ from monitor.backends.kafka.faults import explain
 from monitor.backends.kafka.succession import OWNER_PATIENCE_S, end_transactions_of_the_gone
 from monitor.backends.kafka.topics import LOST_STATE
 from monitor.backends.remedies import moving_command
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.errors import ConfigError
 
 _POLL_MS = 100

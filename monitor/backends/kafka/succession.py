@@ -21,7 +21,7 @@ from kafka.errors import KafkaError
 
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import connect, discard_producer
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.errors import TelltaleError
 
 _log = logging.getLogger(__name__)

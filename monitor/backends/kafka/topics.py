@@ -27,7 +27,7 @@ from monitor.backends.abstract import TopicPartition
 from monitor.backends.kafka.clocks import STAMPED_BY_BROKERS
 from monitor.backends.kafka.faults import acl, explain, principal
 from monitor.backends.remedies import moving_command
-from monitor.config import Config
+from monitor.config.options import Config
 from monitor.errors import ConfigError, PartitionError
 
 _log = logging.getLogger(__name__)

@@ -20,14 +20,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import BoolArray, Float32Array, Int64Array
 from monitor.datafiles import SeriesTable
+from monitor.detector.arrays import BoolArray, Float32Array, Int64Array
 from monitor.detector.decision import Verdict, decide
-from training import pipeline, splits
-from training.baselines import baselines
+from training import pipeline
+from training.evaluation.baselines import baselines
 from training.metrics import series
-from training.parts import divide, served
-from training.recipe_form import Recipe
+from training.recipes.schema import Recipe
+from training.windows import splits
+from training.windows.subsets import divide, served
 
 BATCH_ROWS = 1_024
 SCORERS = ("detector", "pca", "knn")

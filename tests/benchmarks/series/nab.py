@@ -25,14 +25,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.arrays import BoolArray
 from monitor.datafiles import SeriesTable
+from monitor.detector.arrays import BoolArray
 from monitor.detector.incidents import Policy, Status, steps
 from tests.benchmarks.series.contest import SCORERS, compiled_once, contest, heading, mean_sd, rows_of
 from training import datasets, recipes
 from training.datasets import ReadOptions
 from training.metrics import events, nab
-from training.recipe_form import Recipe
+from training.recipes.schema import Recipe
 
 SET_ASIDE = ("realKnownCause", "realAWSCloudwatch")
 # numenta/NAB's README, standard profile, 58 series, rows and an oracle's line

@@ -19,15 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.arrays import BoolArray
 from monitor.datafiles import SeriesTable
+from monitor.detector.arrays import BoolArray
 from monitor.detector.incidents import Policy
 from tests.benchmarks.series.contest import SCORERS, compiled_once, contest, heading, mean_sd, rows_of
 from training import datasets, recipes
 from training.datasets import ReadOptions
 from training.metrics import events
 from training.metrics.windows import auroc
-from training.recipe_form import Recipe
+from training.recipes.schema import Recipe
 
 PARTS = ("valve1", "other")
 LEARNT = slice(0, 400)

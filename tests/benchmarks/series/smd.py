@@ -22,7 +22,7 @@ from tests.benchmarks.series.contest import SCORERS, Scored, compiled_once, cont
 from training import datasets, recipes
 from training.datasets import ReadOptions
 from training.metrics import events, floors, series, vus
-from training.recipe_form import Recipe
+from training.recipes.schema import Recipe
 
 Protocol = Literal["own half", "TSB-AD"]
 CHOSEN_ON = "machine-1-6"

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from monitor.assembly import make_processor
 from monitor.backends.abstract import AbortedError, Commit, Headers, Poll, Position, TopicPartition
 from monitor.backends.kafka.position import decode_position
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.backlog import Pace
-from monitor.config import Config
-from monitor.daemon import Daemon
+from monitor.config.options import Config
 from monitor.detector.served import ServedModel, load_verified
 from monitor.errors import TelltaleError
-from monitor.telemetry import Telemetry, Vitals
+from monitor.serving.assembly import make_processor
+from monitor.serving.backlog import Pace
+from monitor.serving.daemon import Daemon
+from monitor.serving.telemetry import Telemetry, Vitals
 
 HERE = Path(__file__).parent
 INPUT = "plant.pumps"

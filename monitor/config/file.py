@@ -1,0 +1,134 @@
+"""Reading the configuration: one TOML file, environment over it, every problem reported at once."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import SecretStr, ValidationError
+
+from monitor.config.options import Config, FilePath, Model
+from monitor.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "TELLTALE__"
+
+
+def load(path: Path, environment: Mapping[str, str] | None = None, *, artifact_needed: bool = True) -> Config:
+    """Reads, overrides from the environment, checks; relative paths to the artifact start at the file's directory.
+
+    Args:
+        artifact_needed: whether it is a problem that `model.artifact` does not exist.
+
+    Raises:
+        ConfigError: every problem of the file at once, each with its place and, for a typo, the likely name.
+    """
+    environment = os.environ if environment is None else environment
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; `telltale config init` writes a commented one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}") from None
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    problems = []
+    if isinstance(document.get("kafka"), dict) and "password" in document["kafka"]:
+        problems.append(
+            "kafka.password: secrets don't belong in this file; use password_file or TELLTALE__KAFKA__PASSWORD"
+        )
+        document["kafka"]["password"] = ""
+    problems += _override(document, environment)
+    config, found = parse(document)
+    problems += found
+    if artifact_needed and (absent := _absent_artifact(document, path.parent)):
+        problems.append(absent)
+    if config is None or problems:
+        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+        raise ConfigError("\n".join([f"{path}: {count}", *(f"  {problem}" for problem in problems)]))
+    artifact = path.parent / config.model.artifact
+    return config.model_copy(update={"model": config.model.model_copy(update={"artifact": artifact})})
+
+
+def parse(document: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
+    """The configuration a document describes, or None with one line per problem."""
+    try:
+        return Config.model_validate(dict(document)), []
+    except ValidationError as error:
+        return None, [_say(problem) for problem in error.errors()]
+
+
+def _absent_artifact(document: Mapping[str, Any], directory: Path) -> str:
+    """What to say when nothing is at `model.artifact`; asked of the document, for there may be no valid Config."""
+    model = document.get("model", {})
+    named = model.get("artifact", Model().artifact) if isinstance(model, dict) else None
+    if not isinstance(named, (str, Path)) or (directory / named).exists():
+        return ""
+    return f"model.artifact: {directory / named}: nothing is there; `telltale train` makes one"
+
+
+def _override(document: dict[str, Any], environment: Mapping[str, str]) -> list[str]:
+    """Lays TELLTALE__SECTION__FIELD over the document; see `_value_of`."""
+    problems = []
+    for name, text in sorted(environment.items()):
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+        section = Config.model_fields.get(path[0])
+        fields = section.annotation.model_fields if section and section.annotation else {}
+        if len(path) != 2 or path[1] not in fields:
+            problems.append(f"environment {name}: no such option; the form is {ENVIRONMENT_PREFIX}SECTION__FIELD")
+            continue
+        table = document.setdefault(path[0], {})
+        if isinstance(table, dict):
+            table[path[1]] = _value_of(text, fields[path[1]].annotation)
+    return problems
+
+
+def _value_of(text: str, annotation: Any) -> Any:
+    """A variable's text as the option's value: a list in TOML or separated by commas, a choice or a truth in capitals
+    or not, text as it is, all else TOML."""
+    if get_origin(annotation) is list:
+        listed = _toml_value(text)
+        return listed if isinstance(listed, list) else [item for item in map(str.strip, text.split(",")) if item]
+    if get_origin(annotation) is Literal:
+        return next((choice for choice in get_args(annotation) if choice.lower() == text.strip().lower()), text)
+    if annotation is bool:
+        return _toml_value(text.strip().lower())
+    return text if _takes_text(annotation) else _toml_value(text)
+
+
+def _takes_text(annotation: Any) -> bool:
+    arguments = get_args(annotation)
+    return annotation in (str, SecretStr, Path) or FilePath in arguments or Path in arguments
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _say(problem: Any) -> str:
+    """One line of pydantic's findings, in our words: place, what was wrong, the likely remedy."""
+    place = [str(part) for part in problem["loc"]]
+    name = ".".join(place) or "config"
+    if problem["type"] == "extra_forbidden":
+        known = Config.model_fields
+        if len(place) > 1:
+            section = Config.model_fields[place[0]].annotation
+            known = section.model_fields if section else {}
+        close = difflib.get_close_matches(place[-1], known, n=1)
+        remedy = f'did you mean "{close[0]}"?' if close else f"known here: {', '.join(known)}"
+        return f"{name}: unknown key; {remedy}"
+    message = problem["msg"].removeprefix("Value error, ").removesuffix(" for <class 'pathlib.Path'>")
+    found = problem.get("input")
+    # Scalars only: a table in the wrong place may hold a secret
+    shown = f" (found {found!r})" if isinstance(found, (str, int, float)) and "password" not in name else ""
+    return f"{name}: {message[0].lower()}{message[1:]}{shown}"

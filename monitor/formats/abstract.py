@@ -1,0 +1,54 @@
+"""What a format of records is: a class in a file beside this one, or in a package, named in `monitor.extensions`.
+
+`monitor/formats/f32.py` is the shortest example. A format is pure, and raises nothing over a record: what it can't read
+it refuses with a `Reason`, which becomes a dead letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from monitor.detector.times import Unit
+from monitor.formats.parsed import Narrow, Outlines, Parsed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What records are expected to hold: samples of `channels`, whose values keep that order.
+
+    Where `window_length` is not None each record is a window of so many samples; it holds `max_samples` at most
+    otherwise. `timestamp_field`, `timestamp_unit` and `series_field` (None: the series stands elsewhere) are the
+    options of `input`, for formats whose records name fields. Every number goes through `narrow`, in float64;
+    `keeps_float32` says that it changes none that was float32 from the start.
+    """
+
+    channels: Sequence[str]
+    window_length: int | None
+    max_samples: int
+    timestamp_field: str
+    timestamp_unit: Unit
+    series_field: str | None
+    narrow: Narrow
+    keeps_float32: bool
+
+
+class Format(Protocol):
+    """Reads the values of records."""
+
+    def parse(self, values: list[bytes | None], rows: list[int]) -> Parsed:
+        """Reads the values at `rows`, none of them empty or too large."""
+
+    def outlines(self, values: Sequence[bytes]) -> Outlines:
+        """What is known of values that were refused; nothing, where one is empty."""
+
+
+class FormatKind(Protocol):
+    """The class of a format."""
+
+    @property
+    def names_fields(self) -> bool:
+        """Whether records name fields, so that one may hold the series (`input.series = "field:NAME"`)."""
+
+    def __call__(self, expected: Expected) -> Format: ...

@@ -1,0 +1,1 @@
+"""What is published: alerts, and dead letters."""

@@ -1,0 +1,436 @@
+"""What users subscribe to: CloudEvents 1.0 in structured JSON, with everything a person needs at 3 a.m.
+
+Rules of this file: pure, and deterministic: the same window on the same log gives the same bytes. Ids hold no clock and
+no model version. The field names are a contract; within `v1` they are only added to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import numpy as np
+
+from monitor.backends.abstract import TopicPartition
+from monitor.detector import levels
+from monitor.detector.arrays import Float32Array
+from monitor.detector.incidents import SCORE_RULE, Incident, Status
+
+if TYPE_CHECKING:  # it needs JAX, and telemetry, which is there before, needs only the names in this file
+    from monitor.detector.served import ServedModel
+
+TYPE = "io.telltale.alert.v1"
+SCHEMA = "urn:telltale:schema:alert:1"
+CONTENT_TYPE = b"application/cloudevents+json; charset=UTF-8"
+
+
+class _Struct(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+class Score(_Struct, frozen=True):
+    """`ratio` is value over threshold: 1.0 is always the line. `quantile`: the share of calibration windows below, of
+    the series' own where the artifact keeps their quantiles."""
+
+    kind: str
+    value: float
+    threshold: float
+    ratio: float
+    quantile: float
+
+
+class Episode(_Struct, frozen=True):
+    """The incident so far: event times, windows over the threshold, and the highest ratio among them."""
+
+    started_at: str
+    ended_at: str | None
+    windows: int
+    peak_ratio: float
+
+
+class Window(_Struct, frozen=True, omit_defaults=True):
+    """The window that caused this alert; its numbers only where the configuration asks for them."""
+
+    start: str
+    end: str
+    length: int
+    missing_ratio: float = msgspec.field(default=0.0)
+    values: list[list[float]] | None = None
+    reconstruction: list[list[float]] | None = None
+
+
+class Contributor(_Struct, frozen=True, rename={"first": "from", "last": "to"}):
+    """Samples `from` to `to` of one channel: their share of the whole error, and their means, in the data's unit."""
+
+    channel: str
+    first: int
+    last: int
+    share: float
+    observed: float
+    expected: float
+
+
+class Model(_Struct, frozen=True):
+    name: str
+    version: str
+    sha256: str
+
+
+class Kafka(_Struct, frozen=True):
+    """Where to read the window again."""
+
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+    group: str
+
+
+Reason = Literal["recovered", "forgotten", "silent", "topic_recreated"]
+ENDINGS: dict[Reason, str] = {
+    "forgotten": "resolved without a verdict: more series came than are remembered, and this one was silent longest",
+    "silent": "resolved without a verdict: the series was silent for longer than input.series_ttl",
+    "topic_recreated": "resolved without a verdict: the input topic was deleted and made again",
+}
+
+
+class Data(_Struct, frozen=True, omit_defaults=True):
+    """`reason` says why an incident is resolved. All but `recovered` end it without a window: `score` is then the
+    incident's highest, `window` its span from the first window over the threshold to the last, and `kafka` holds the
+    offset at which it was given up.
+    """
+
+    status: Literal["firing", "update", "resolved"]
+    severity: Literal["info", "warning", "error", "critical"]
+    fingerprint: str
+    summary: str
+    series: str
+    score: Score
+    episode: Episode
+    window: Window
+    contributors: list[Contributor]
+    model: Model
+    kafka: Kafka
+    reason: Reason | None = None
+
+
+class Alert(_Struct, frozen=True):
+    """One CloudEvent. `id` is the same whenever the same log is read again."""
+
+    id: str
+    source: str
+    subject: str
+    time: str
+    data: Data
+    partitionkey: str
+    specversion: Literal["1.0"] = "1.0"
+    type: str = TYPE
+    datacontenttype: Literal["application/json"] = "application/json"
+    dataschema: str = SCHEMA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """The window that moved an incident of `rule`: where it lies in the log and in time, and what was made of it.
+
+    `values` are (length, channels) in the data's unit, less the channels' levels.
+    """
+
+    partition: TopicPartition
+    series: str
+    rule: str
+    start_us: int
+    end_us: int
+    first_offset: int
+    last_offset: int
+    last_index: int
+    score: float
+    threshold: float
+    missing_ratio: float
+    values: Float32Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a check found at one sample of the log, in `text` for people; see `checks.Findings`."""
+
+    partition: TopicPartition
+    series: str
+    rule: str
+    start_us: int
+    end_us: int
+    last_offset: int
+    last_index: int
+    value: float
+    threshold: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Why an incident of `rule` ends without a window, and at which input offset; `at_us` is the event time there."""
+
+    partition: TopicPartition
+    series: str
+    rule: str
+    offset: int
+    at_us: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Severity:
+    """Ratios from which an alert is an error, and critical."""
+
+    error_ratio: float = 2.0
+    critical_ratio: float = 4.0
+
+    def of(self, ratio: float) -> Literal["warning", "error", "critical"]:
+        if ratio >= self.critical_ratio:
+            return "critical"
+        return "error" if ratio >= self.error_ratio else "warning"
+
+
+class AlertWriter:
+    """Writes alerts for one service about the decisions of one model."""
+
+    def __init__(
+        self,
+        model: ServedModel,
+        *,
+        service: str,
+        group: str,
+        severity: Severity,
+        include_window: bool = False,
+    ) -> None:
+        self.source = f"/telltale/{service}"
+        manifest = model.manifest
+        self._served = model
+        self._group = group
+        self._severity = severity
+        self._include_window = include_window
+        self._model = Model(name=manifest.name, version=manifest.version, sha256=model.artifact.digest)
+        self._kind = manifest.score.kind
+        self._length = manifest.window.length
+        self._rate_hz = manifest.window.sampling_rate_hz
+        self._levels = levels.of(manifest.channels)
+
+    def fingerprint(self, cause: Cause | Finding) -> str:
+        """The incident's name for life, taken from the window or the finding that opened it."""
+        return self._hash(cause, "incident")[:16]
+
+    def write(self, status: Status, incident: Incident, cause: Cause, reconstruction: Float32Array) -> Alert:
+        """The alert that tells of `incident` after `cause`, in whose place `reconstruction` was expected."""
+        reconstruction = np.nan_to_num(reconstruction)  # where the model overflowed: JSON has no infinity
+        resolved = status is Status.RESOLVED
+        ratio = cause.score / cause.threshold
+        made = [] if resolved else self._served.attribution(cause.values, reconstruction, cause.threshold)
+        contributors = [Contributor(**each._asdict()) for each in made]
+        return Alert(
+            id=self._hash(cause, status.value)[:32],
+            source=self.source,
+            subject=cause.series,
+            partitionkey=cause.series,
+            time=rfc3339(cause.end_us),
+            data=Data(
+                status=status.value,
+                severity="info" if resolved else self._severity.of(incident.peak_ratio),
+                fingerprint=incident.fingerprint,
+                summary=self._summary(status, incident, cause, contributors),
+                series=cause.series,
+                score=Score(
+                    kind=self._kind,
+                    value=cause.score,
+                    threshold=cause.threshold,
+                    ratio=ratio,
+                    quantile=self._served.quantiles.share_under(cause.score, cause.series),
+                ),
+                episode=self._episode(incident, resolved=resolved),
+                window=Window(
+                    start=rfc3339(cause.start_us),
+                    end=rfc3339(cause.end_us),
+                    length=self._length,
+                    missing_ratio=cause.missing_ratio,
+                    values=self._shown(cause.values),
+                    reconstruction=self._shown(reconstruction),
+                ),
+                contributors=contributors,
+                model=self._model,
+                kafka=self._kafka(cause.partition, cause.first_offset, cause.last_offset),
+                reason="recovered" if resolved else None,
+            ),
+        )
+
+    def write_finding(self, status: Status, incident: Incident, finding: Finding) -> Alert:
+        """The alert that reports `incident` after `finding`. There is no window: its numbers are those of the rule.
+
+        Nothing that a check finds occurs among the windows of the calibration, so the quantile is 1.
+        """
+        resolved = status is Status.RESOLVED
+        lasted = _duration((incident.ended_us - incident.started_us) / 1e6)
+        text = finding.text + (f", for {lasted}" if status is Status.UPDATE else "")
+        ratio = finding.value / finding.threshold
+        return Alert(
+            id=self._hash(finding, status.value)[:32],
+            source=self.source,
+            subject=finding.series,
+            partitionkey=finding.series,
+            time=rfc3339(finding.end_us),
+            data=Data(
+                status=status.value,
+                severity="info" if resolved else self._severity.of(incident.peak_ratio),
+                fingerprint=incident.fingerprint,
+                summary=f"{finding.series}: " + (f"{finding.rule} is over after {lasted}" if resolved else text),
+                series=finding.series,
+                score=Score(
+                    kind=finding.rule, value=finding.value, threshold=finding.threshold, ratio=ratio, quantile=1.0
+                ),
+                episode=self._episode(incident, resolved=resolved),
+                window=Window(start=rfc3339(finding.start_us), end=rfc3339(finding.end_us), length=0),
+                contributors=[],
+                model=self._model,
+                kafka=self._kafka(finding.partition, finding.last_offset, finding.last_offset),
+                reason="recovered" if resolved else None,
+            ),
+        )
+
+    def _episode(self, incident: Incident, *, resolved: bool) -> Episode:
+        return Episode(
+            started_at=rfc3339(incident.started_us),
+            ended_at=rfc3339(incident.ended_us) if resolved else None,
+            windows=incident.windows,
+            peak_ratio=incident.peak_ratio,
+        )
+
+    def end(self, incident: Incident, ending: Ending) -> Alert:
+        """The alert that ends `incident` although no window says that all is well. Its id is the incident's own."""
+        by_score = ending.rule == SCORE_RULE
+        threshold = self._served.thresholds.of_series(ending.series) if by_score else 1.0
+        value = incident.peak_ratio * threshold
+        started_at, ended_at = rfc3339(incident.started_us), rfc3339(incident.ended_us)
+        peak = _times(incident.peak_ratio)
+        quantile = self._served.quantiles.share_under(value, ending.series) if by_score else 1.0
+        parts = (self.source, *ending.partition, ending.series, incident.fingerprint, ending.rule, ending.reason)
+        return Alert(
+            id=_digest(parts)[:32],
+            source=self.source,
+            subject=ending.series,
+            partitionkey=ending.series,
+            time=rfc3339(ending.at_us),
+            data=Data(
+                status="resolved",
+                severity="info",
+                fingerprint=incident.fingerprint,
+                summary=f"{ending.series}: {ENDINGS[ending.reason]} ({_windows(incident)}, peak {peak} threshold)",
+                series=ending.series,
+                score=Score(
+                    kind=self._kind if by_score else ending.rule,
+                    value=value,
+                    threshold=threshold,
+                    ratio=incident.peak_ratio,
+                    quantile=quantile,
+                ),
+                episode=self._episode(incident, resolved=True),
+                window=Window(start=started_at, end=ended_at, length=self._length),
+                contributors=[],
+                model=self._model,
+                kafka=self._kafka(ending.partition, ending.offset, ending.offset),
+                reason=ending.reason,
+            ),
+        )
+
+    def _kafka(self, partition: TopicPartition, first_offset: int, last_offset: int) -> Kafka:
+        return Kafka(
+            topic=partition.topic,
+            partition=partition.partition,
+            first_offset=first_offset,
+            last_offset=last_offset,
+            group=self._group,
+        )
+
+    def _shown(self, numbers: Float32Array) -> list[list[float]] | None:
+        return levels.put_back(numbers, self._levels).tolist() if self._include_window else None
+
+    def _summary(self, status: Status, incident: Incident, cause: Cause, contributors: list[Contributor]) -> str:
+        lasted = _duration((incident.ended_us - incident.started_us) / 1e6)
+        windows = _windows(incident)
+        if status is Status.RESOLVED:
+            peak = _times(incident.peak_ratio)
+            return f"{cause.series}: back to normal after {lasted} ({windows}, peak {peak} threshold)"
+        text = f"{cause.series}: {self._served.score_noun} {_times(cause.score / cause.threshold)} threshold"
+        if status is Status.UPDATE:
+            text += f", {windows} over {lasted}"
+        if contributors:
+            worst = contributors[0]
+            where = f"samples {worst.first}-{worst.last}"
+            if self._rate_hz:
+                first_s, last_s = worst.first / self._rate_hz, worst.last / self._rate_hz
+                where = f"{_number(first_s, first_s)}-{_number(last_s, last_s)} s into the window"
+            apart = worst.observed - worst.expected
+            text += (
+                f"; most of it on {worst.channel}, {where}: "
+                f"{_number(worst.observed, apart)} where {_number(worst.expected, apart)} was expected"
+            )
+        return text
+
+    def _hash(self, cause: Cause | Finding, status: str) -> str:
+        topic, partition = cause.partition
+        # The window's end, for offsets come again where a topic is deleted and made again.
+        place = (topic, partition, cause.last_offset, cause.last_index, cause.end_us)
+        return _digest((self.source, *place, cause.series, cause.rule, status))
+
+
+def _digest(parts: tuple[object, ...]) -> str:
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+
+
+def _windows(incident: Incident) -> str:
+    return f"{incident.windows} window{'s' if incident.windows != 1 else ''}"
+
+
+def _number(value: float, detail: float) -> str:
+    """A number with as many decimals as show three digits of `detail`: 101325 and 101279, not 1.01e+05 twice."""
+    if not 1e-6 < abs(detail) < 1e9 or abs(value) >= 1e12:
+        return f"{value:.3g}"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(detail))))}f}"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f}x" if ratio < 1e4 else f"{ratio:.3g}x"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def rfc3339(time_us: int) -> str:
+    """UTC with milliseconds; microseconds where there are any."""
+    moment = datetime.fromtimestamp(time_us // 1_000_000, UTC).replace(microsecond=time_us % 1_000_000)
+    timespec = "microseconds" if time_us % 1000 else "milliseconds"
+    return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def encode(alert: Alert) -> bytes:
+    """The record's value."""
+    return msgspec.json.encode(alert)
+
+
+def headers(alert: Alert) -> tuple[tuple[str, bytes], ...]:
+    """The record's headers: the content type, and the event's attributes for those who filter without parsing."""
+    attributes = ("specversion", "id", "source", "type", "subject", "time")
+    return (
+        ("content-type", CONTENT_TYPE),
+        *((f"ce_{name}", str(getattr(alert, name)).encode()) for name in attributes),
+    )
+
+
+def schema() -> dict[str, object]:
+    """JSON Schema of an alert."""
+    return msgspec.json.schema(Alert)

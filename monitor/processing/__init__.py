@@ -1,0 +1,1 @@
+"""The daemon's heart without I/O: records in, windows out, scores in, alerts and positions out."""

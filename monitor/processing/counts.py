@@ -1,0 +1,85 @@
+"""What happened since the start, as telemetry and the log count it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.backends.abstract import RecordColumns, TopicPartition
+from monitor.detector.arrays import Float32Array
+from monitor.detector.decision import Verdict
+from monitor.formats.decoder import Rejected
+from monitor.messages.alerts import ENDINGS, Alert
+
+# Score over threshold; 1.0 is the line
+RATIO_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0, 8.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Where something was met, and what was wrong with it."""
+
+    partition: TopicPartition
+    offset: int
+    detail: str
+
+
+@dataclass(slots=True)
+class Counts:
+    """Everything that happened since the start, for telemetry. Only live records count, not those read again."""
+
+    records: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
+    replayed: int = 0
+    newest_ms: int = 0
+    rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
+    samples: int = 0
+    samples_missing: int = 0
+    samples_late: int = 0
+    gaps: int = 0
+    windows: int = 0
+    windows_anomalous: int = 0
+    windows_unscorable: int = 0
+    batches_damaged: Counter[tuple[str, str]] = field(default_factory=Counter)
+    alerts: Counter[str] = field(default_factory=Counter)
+    suppressed: Counter[tuple[str, str]] = field(default_factory=Counter)  # alerts, by stage and reason
+    given_up: Counter[str] = field(default_factory=Counter)
+    forgotten: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, Example] = field(default_factory=dict)  # by reason (or late, unscorable): the newest
+    ratio_sum: float = 0.0
+    ratios: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(RATIO_BUCKETS) + 1, dtype=np.int64))
+
+    def received(self, columns: RecordColumns, rejected: Sequence[Rejected], values: Float32Array) -> None:
+        """One poll's records of one partition, of which `rejected` were refused; `values` are the samples kept."""
+        topic = columns.partition.topic
+        self.records[topic] += len(columns.values)
+        self.bytes += sum(map(len, filter(None, columns.values)))
+        taken_ms = np.delete(columns.timestamps_ms, [each.row for each in rejected])
+        self.newest_ms = max(self.newest_ms, int(taken_ms.max(initial=0)))
+        for rejection in rejected:
+            self.rejected[topic, rejection.reason.value] += 1
+        for rejection in {rejection.reason: rejection for rejection in rejected}.values():
+            offset = int(columns.offsets[rejection.row])
+            self.examples[rejection.reason.value] = Example(columns.partition, offset, rejection.detail)
+        self.samples += len(values)
+        self.samples_missing += int(np.isnan(values).any(axis=1).sum())
+
+    def published(self, told: Sequence[Alert]) -> None:
+        """Alerts that became durable."""
+        self.alerts.update(alert.data.status for alert in told)
+        self.given_up.update(alert.data.reason for alert in told if alert.data.reason in ENDINGS)
+
+    def scored(self, scores: Float32Array, verdicts: NDArray[np.int8], lines: Float32Array) -> None:
+        """One batch of windows; `lines` (n,) are their thresholds, as `decide` reads them."""
+        self.windows += len(scores)
+        self.windows_anomalous += int((verdicts == Verdict.ANOMALY).sum())
+        self.windows_unscorable += int((verdicts == Verdict.UNSCORABLE).sum())
+        # float64, because float32 can overflow here; the lines are `decide`'s, so that the bucket of 1.0 is exact
+        scorable = verdicts != Verdict.UNSCORABLE
+        ratios = scores[scorable].astype(np.float64) / lines[scorable]
+        self.ratio_sum += float(ratios.sum())
+        self.ratios += np.bincount(np.searchsorted(RATIO_BUCKETS, ratios), minlength=len(self.ratios))

@@ -1,0 +1,252 @@
+"""From scores and findings to alerts: verdicts move incidents on, and what changed is written for the outbox.
+
+Rules of this file: pure. Each partition is decided in the order of its log: a series that is forgotten at a record is
+forgotten before that record's windows are looked at, however many wait for their scores at once.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.detector import decision
+from monitor.detector.arrays import Float32Array, Float64Array, Int64Array
+from monitor.detector.decision import Verdict
+from monitor.detector.incidents import SCORE_RULE, Incident, Policy, Status, step
+from monitor.detector.windows import Windows
+from monitor.messages.alerts import Alert, AlertWriter, Cause, Finding
+from monitor.processing import gates
+from monitor.processing.checks import Check, Found
+from monitor.processing.counts import Counts, Example
+from monitor.processing.partition import PartitionState
+
+# Windows (n, length, channels) to what was expected in their place.
+Reconstruct = Callable[[Float32Array], Float32Array]
+
+
+class Piece(NamedTuple):
+    """Windows of one partition, each one's threshold and its share of missing numbers; what was found among them."""
+
+    partition: PartitionState
+    windows: Windows
+    thresholds: Float64Array
+    missing_ratio: Float32Array
+    found: Found | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Windows to score: `values` is (n, length, channels); `pieces` say whose they are."""
+
+    values: Float32Array
+    pieces: list[Piece]
+
+
+class _Step(NamedTuple):
+    """What a window, or a finding, does to an incident; `cause` makes what an alert says of it, of the series' name."""
+
+    series: int
+    rule: str
+    policy: Policy
+    verdict: int
+    ratio: float
+    start_us: int
+    end_us: int
+    offset: int
+    cause: Callable[[str], Cause | Finding]
+
+
+class _Change(NamedTuple):
+    """What is to be published of an incident as it was after one step."""
+
+    status: Status
+    incident: Incident
+    cause: Cause | Finding
+
+
+_News = tuple[PartitionState, _Change | Alert]
+
+
+class Decider:
+    """Moves the incidents of all partitions on, and puts the alerts into their outboxes."""
+
+    def __init__(self, writer: AlertWriter, policy: Policy, checks: Mapping[str, Check], counts: Counts) -> None:
+        """`policy` is that of the score's incidents."""
+        self._writer = writer
+        self._policy = policy
+        self._checks = checks
+        self._by_number = list(checks.items())
+        self._counts = counts
+
+    def decide(self, batch: Batch, scores: Float32Array, reconstruct: Reconstruct) -> None:
+        """Decides on every window of `batch`; `reconstruct` is asked for those that are published, a few at a time."""
+        thresholds = np.concatenate([piece.thresholds for piece in batch.pieces]).astype(np.float32)  # as scores are
+        verdicts = decision.decide(scores, thresholds)
+        self._counts.scored(scores, verdicts, thresholds)
+        news: list[_News] = []
+        first = 0
+        for piece in batch.pieces:
+            rows = slice(first, first + len(piece.windows))
+            first += len(piece.windows)
+            if piece.missing_ratio.any():
+                self._note_unscorable(piece, verdicts[rows])
+            news += [(piece.partition, each) for each in self._decide(piece, scores[rows], verdicts[rows])]
+        self._publish(news, reconstruct)
+
+    def publish_ends(self, partition: PartitionState) -> None:
+        """Publishes that incidents of a partition ended without a window."""
+        self._put(partition, self._take_ends(partition))
+
+    def _take_ends(self, partition: PartitionState) -> list[Alert]:
+        ended = [self._writer.end(*each) for each in partition.ended]
+        partition.ended.clear()
+        return ended
+
+    def _note_unscorable(self, piece: Piece, verdicts: NDArray[np.int8]) -> None:
+        found = np.flatnonzero(verdicts == Verdict.UNSCORABLE)
+        if len(found):
+            row = found[-1]
+            name = piece.partition.series.names[int(piece.windows.series[row])]
+            detail = f"series {name!r}: {piece.missing_ratio[row]:.0%} of the window ending here is missing"
+            offset = int(piece.windows.last_offset[row])
+            self._counts.examples["unscorable"] = Example(piece.partition.name, offset, detail)
+
+    def _decide(self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8]) -> Iterator[_Change | Alert]:
+        """Moves the incidents of a piece's series on, in the order of the log; what is to be published of it."""
+        partition, windows = piece.partition, piece.windows
+        rows = _moving(partition.incidents[SCORE_RULE], windows.series, verdicts)
+        steps: Iterable[tuple[int, _Step]] = (
+            (row, self._of_window(piece, row, float(scores[row]), int(verdicts[row]))) for row in rows
+        )
+        if piece.found is not None:
+            steps = heapq.merge(self._of_findings(partition, piece.found), steps, key=itemgetter(0))
+        for _, each in steps:
+            if partition.leaving:
+                partition.let_go(each.offset)
+                yield from self._take_ends(partition)
+            change = self._move(partition, each)
+            if change is not None:
+                yield change
+
+    def _of_window(self, piece: Piece, row: int, score: float, verdict: int, rule: str = SCORE_RULE) -> _Step:
+        """What a window does to the incident of its series."""
+        windows, threshold = piece.windows, float(piece.thresholds[row])
+        return _Step(
+            series=int(windows.series[row]),
+            rule=rule,
+            policy=self._policy,
+            verdict=verdict,
+            ratio=score / threshold,
+            start_us=int(windows.start_us[row]),
+            end_us=int(windows.end_us[row]),
+            offset=int(windows.last_offset[row]),
+            cause=lambda name: Cause(
+                partition=piece.partition.name,
+                series=name,
+                rule=rule,
+                start_us=int(windows.start_us[row]),
+                end_us=int(windows.end_us[row]),
+                first_offset=int(windows.first_offset[row]),
+                last_offset=int(windows.last_offset[row]),
+                last_index=int(windows.last_index[row]),
+                score=score,
+                threshold=threshold,
+                missing_ratio=float(piece.missing_ratio[row]),
+                values=windows.values[row],
+            ),
+        )
+
+    def _of_findings(self, partition: PartitionState, found: Found) -> Iterator[tuple[int, _Step]]:
+        """What findings do to incidents, each with the number of windows that come before it."""
+        said = found.findings
+        verdicts = np.where(said.value > said.threshold, Verdict.ANOMALY, Verdict.NORMAL).astype(np.int8)
+        verdicts[np.isnan(said.value)] = Verdict.UNSCORABLE
+        moving = np.zeros(len(said), dtype=np.bool_)
+        for number, rule in enumerate(self._checks):
+            mine = np.flatnonzero(found.rule == number)
+            moving[mine[_moving(partition.incidents[rule], said.series[mine], verdicts[mine])]] = True
+        for row in np.flatnonzero(moving).tolist():
+            yield int(found.before[row]), self._of_finding(partition, found, row, int(verdicts[row]))
+
+    def _of_finding(self, partition: PartitionState, found: Found, row: int, verdict: int) -> _Step:
+        said, (rule, check) = found.findings, self._by_number[int(found.rule[row])]
+        value, threshold = float(said.value[row]), float(said.threshold[row])
+        start_us, end_us = int(said.start_us[row]), int(said.end_us[row])
+        return _Step(
+            series=int(said.series[row]),
+            rule=rule,
+            policy=check.policy,
+            verdict=verdict,
+            ratio=value / threshold,
+            start_us=start_us,
+            end_us=end_us,
+            offset=int(said.offset[row]),
+            cause=lambda name: Finding(
+                partition=partition.name,
+                series=name,
+                rule=rule,
+                start_us=start_us,
+                end_us=end_us,
+                last_offset=int(said.offset[row]),
+                last_index=int(said.index[row]),
+                value=value,
+                threshold=threshold,
+                text=check.describe(value, threshold),
+            ),
+        )
+
+    def _move(self, partition: PartitionState, at: _Step) -> _Change | None:
+        """Moves one incident on; returns what is to be published of it."""
+        incidents = partition.incidents[at.rule]
+        incident, change = incidents.get(at.series), None
+        name = partition.series.names.get(at.series)
+        if name is None:  # forgotten at this record, or before
+            return None
+        if incident is None:
+            if at.verdict != Verdict.ANOMALY:
+                return None
+            incident = incidents[at.series] = Incident()
+        status = step(incident, at.verdict, at.ratio, at.start_us, at.end_us, at.policy)
+        partition.outbox.changed.add((name.encode(), at.rule))
+        if status is not None:
+            cause = at.cause(name)
+            if status is Status.FIRING:
+                incident.fingerprint = self._writer.fingerprint(cause)
+            change = _Change(status, msgspec.structs.replace(incident), cause)
+        if status is Status.RESOLVED or incident.at_rest:
+            del incidents[at.series]
+        return change
+
+    def _publish(self, news: Sequence[_News], reconstruct: Reconstruct) -> None:
+        """Writes the alerts of what changed; all are reconstructed at once, for a call of the model may take long."""
+        causes = [item.cause for _, item in news if isinstance(item, _Change)]
+        values = [cause.values for cause in causes if isinstance(cause, Cause)]
+        expected = iter(reconstruct(np.stack(values)) if values else ())
+        for partition, item in news:
+            self._put(partition, [self._written(item, expected) if isinstance(item, _Change) else item])
+
+    def _put(self, partition: PartitionState, made: list[Alert]) -> None:
+        partition.outbox.alerts += gates.admitted(made, self._counts.suppressed)
+
+    def _written(self, change: _Change, expected: Iterator[Float32Array]) -> Alert:
+        status, incident, cause = change
+        if isinstance(cause, Finding):
+            return self._writer.write_finding(status, incident, cause)
+        return self._writer.write(status, incident, cause, next(expected))
+
+
+def _moving(incidents: Mapping[int, Incident], series: Int64Array, verdicts: NDArray[np.int8]) -> list[int]:
+    """The rows that may move an incident: those of the series with one, or with a verdict that may open one."""
+    over = verdicts == Verdict.ANOMALY
+    if not over.any() and not incidents:
+        return []
+    active = set(incidents).union(series[over].tolist())
+    rows: list[int] = np.flatnonzero(np.isin(series, list(active))).tolist()
+    return rows

@@ -1,0 +1,374 @@
+"""One partition's state: series, incidents, windows, and how far it was decided."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+import numpy as np
+
+from monitor.backends.abstract import Damaged, Position, Restored, StateRecord, TopicPartition
+from monitor.detector import windowing
+from monitor.detector.arrays import Float64Array, grown
+from monitor.detector.incidents import Incident, IncidentKey
+from monitor.detector.served import ServedModel
+from monitor.detector.spec import Manifest
+from monitor.detector.windows import Appended, Samples, Windows
+from monitor.formats.decoder import InputRules, Reached, StreamTime
+from monitor.messages.alerts import Alert, Ending, Reason
+from monitor.messages.dead_letters import DeadLetter
+from monitor.processing import resuming, snapshots
+from monitor.processing.checks import Check, Checks, Found
+from monitor.processing.refusals import Refusals
+from monitor.processing.registry import Forgotten, Fresh, SeriesRegistry
+from monitor.processing.resuming import How, Resumed
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Why nothing more of a partition is taken in: a damaged batch, or that its records are refused, and since where.
+
+    What lies before offset `committed` is committed, or is with the next commit; nothing from there on ever is.
+    `refused_from` is the offset of the first refused record that made it so, None where no record was accepted.
+    """
+
+    why: str
+    committed: int
+    damaged: Damaged | None = None
+    refused_from: int | None = None
+
+
+@dataclass(slots=True)
+class Outbox:
+    """What a partition has to publish and nobody took yet: it is lost with its partition, and with nothing else.
+
+    Alerts and dead letters are in the order of the log. `changed` are the incidents whose record has to be written
+    again: what an `IncidentKey` holds, as a plain tuple, which is cheaper to make for each window. `orphans` are the
+    keys of incident records of partitions that are gone, which have to be deleted.
+    """
+
+    alerts: list[Alert] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    changed: set[tuple[bytes, str]] = field(default_factory=set)
+    orphans: list[tuple[TopicPartition, bytes]] = field(default_factory=list)
+
+    @property
+    def has_news(self) -> bool:
+        """There is something for people: an alert, or a record that could not be read."""
+        return bool(self.alerts or self.dead_letters)
+
+
+class PartitionState:
+    """Everything remembered of one partition, and what it has to publish."""
+
+    def __init__(
+        self, name: TopicPartition, model: ServedModel, rules: InputRules, checks: Mapping[str, Check]
+    ) -> None:
+        manifest = model.manifest
+        self.name = name
+        self._artifact = model.artifact.digest
+        self._channels = [channel.scored for channel in manifest.channels]  # other levels are other samples
+        self.series = SeriesRegistry(rules.max_series, rules.series_ttl * 1_000_000)
+        self.windower = windowing.windower(manifest.window, len(manifest.channels))
+        self.checks = Checks(checks) if checks else None
+        self.time = StreamTime()
+        # An input offset, and the time there, at the newest checkpoint; None where that is not known.
+        self._time_at: tuple[int, StreamTime] | None = None
+        self._ticks_written = -1  # -1: not even that there is a clock
+        self._threshold_of = model.thresholds.of_series
+        self._serials = np.empty(0, dtype=np.int64)  # of the series that has a row, by row
+        self._lines = np.empty(0, dtype=np.float64)  # its threshold, by row
+        self.incidents: defaultdict[str, dict[int, Incident]] = defaultdict(dict)  # those not at rest: by rule, serial
+        # They, until the first record is decided: windows move series about.
+        self.restored: dict[IncidentKey, Incident] = {}
+        self.leaving: deque[Forgotten] = deque()  # forgotten, but windows of theirs may still have to be decided
+        self.outbox = Outbox()
+        self.stored: set[IncidentKey] = set()  # those whose record in the log is not a tombstone
+        self.ended: list[tuple[Incident, Ending]] = []  # incidents that nobody can close any more, to be published
+        self.live = False  # a record was decided
+        self.offset = 0  # first input offset not decided yet
+        self.read_to = 0  # first input offset not read yet; behind `live_from` while windows are being refilled
+        self.live_from = 0
+        self.stopped_at: Damaged | None = None  # nothing behind it is read
+        self.refusals = Refusals(rules.max_refused_ratio)
+        self.committed_offset = -1
+        self._replay_from = 0
+        self._state_from = 0
+        self._topic_id = ""
+        self._partitions = 0
+        self._checkpointed_at = -1  # offset that the newest checkpoint in the log stands for
+
+    @classmethod
+    def resume(
+        cls,
+        name: TopicPartition,
+        restored: Restored,
+        start: int,
+        model: ServedModel,
+        rules: InputRules,
+        checks: Mapping[str, Check],
+    ) -> tuple[PartitionState, Resumed]:
+        """A partition's state as far as the log remembers it and it can be followed; `resuming` says where it goes on.
+
+        Raises:
+            ConfigError: the log ends before the group's position, and `input.beyond_end` says to stop.
+        """
+        mark = snapshots.newest_mark(name, restored.state)
+        known = snapshots.knows(name, restored.state)
+        point = resuming.find(name, restored, mark, start, rules.beyond_end, state=known)
+        made, resumed = cls(name, model, rules, checks), point.resumed
+        made._topic_id, made._partitions = restored.topic_id, restored.partitions
+        if restored.position is not None and resumed.how is not How.TOPIC_RECREATED:
+            made._partitions = restored.position.partitions or restored.partitions
+        made._stand_at(resumed.live_from)
+        unreadable = made._recall(restored, resumed)
+        cold = ""
+        if point.refill is not None:
+            made.committed_offset = -1 if resumed.irregular else point.refill.offset
+            made._replay_from, made._state_from = point.refill.replay_from, point.refill.state_from
+            cold = made._refill(point.refill, restored.state, model.manifest)
+            made._recall_time(point.refill, restored.state)
+        resumed = replace(
+            resumed,
+            begin=made.read_to,
+            cold=resumed.cold or cold,
+            unreadable=tuple(unreadable),
+            other_artifact="" if mark is None or mark.artifact == made._artifact else mark.artifact,
+        )
+        if resumed.irregular:
+            made._checkpointed_at = -1
+        return made, resumed
+
+    def _recall(self, restored: Restored, resumed: Resumed) -> list[str]:
+        """Takes the incidents over, or ends those of a topic that is gone; what is wrong with those left out."""
+        records = restored.state
+        found, unreadable = snapshots.readable_incidents(self.name, records)
+        self.stored.update(found)
+        if resumed.how is not How.TOPIC_RECREATED:
+            self.restored = found
+            if resumed.how is How.OFFSET_MISSING:
+                undecided_us = snapshots.undecided_us(self.name, records, self._channels)
+                self._go_back(snapshots.incidents_at_checkpoint(self.name, restored.history, found, undecided_us))
+            return unreadable
+        for key, incident in found.items():
+            self.outbox.changed.add(key)
+            self.end(self.name, key, incident, resumed.begin, incident.ended_us, "topic_recreated")
+        for place, key, incident in snapshots.orphaned_incidents(self.name.topic, self._partitions, records):
+            self.outbox.orphans.append((place, snapshots.incident_key(place, *key)))
+            self.end(place, key, incident, 0, incident.ended_us, "topic_recreated")
+        return unreadable
+
+    def _go_back(self, incidents: dict[IncidentKey, Incident]) -> None:
+        """What was decided since the checkpoint is decided again, so that incidents are what they were there."""
+        self.outbox.changed |= {
+            key for key in incidents | self.restored if incidents.get(key) != self.restored.get(key)
+        }
+        self.restored = incidents
+
+    def _recall_time(self, position: Position, records: Sequence[StateRecord]) -> None:
+        """Takes over how far time had come at the checkpoint, and what the clock said since."""
+        found = snapshots.decode_time(self.name, position.replay_from, records)
+        if found is None and self.refilling:
+            self._time_at = None
+        if found is not None:
+            self.time = found
+            self._time_at = (position.replay_from, replace(found))
+            self._ticks_written = len(found.ticks)
+
+    def end(
+        self, place: TopicPartition, key: IncidentKey, incident: Incident, offset: int, at_us: int, reason: Reason
+    ) -> None:
+        """Ends an incident without a window, at an input offset and its event time; told only if it was open."""
+        if incident.open:
+            series, rule = key.series.decode(), key.rule
+            ending = Ending(partition=place, series=series, rule=rule, offset=offset, at_us=at_us, reason=reason)
+            self.ended.append((incident, ending))
+
+    def _refill(self, position: Position, records: Sequence[StateRecord], manifest: Manifest) -> str:
+        """Puts the checkpoint's windows back, so that reading may begin where it stands; else what is wrong with it."""
+        channels = None if windowing.whole_records(manifest.window.kind) else self._channels
+        try:
+            found = snapshots.decode_checkpoint(self.name, position.replay_from, records, channels)
+        except snapshots.StateError as error:
+            return str(error)
+        if problem := self.windower.problem(found.tails):
+            return f"checkpoint of {self.name}: {problem}"
+        fresh = self.series.restore(found.series, found.seen_us)
+        self.begin_segment(fresh)
+        rows = np.array(fresh.rows, dtype=np.int64)
+        self.windower.restore(rows, found.tails)
+        if self.checks is not None:
+            self.checks.restore(rows, found.checks)
+        self.read_to = self._checkpointed_at = position.replay_from
+        return ""
+
+    def _stand_at(self, offset: int) -> None:
+        self.offset = self.read_to = self.live_from = self._replay_from = offset
+        self._time_at = (offset, StreamTime())
+
+    @property
+    def halt(self) -> Halt | None:
+        """Why nothing more is taken in; None where it is."""
+        if not self.refusals.why and self.stopped_at is None:
+            return None
+        committed = self.offset
+        if self.refusals.withheld:
+            committed = self.committed_offset if self.committed_offset >= 0 else self.live_from
+        return Halt(self.refusals.why, committed, self.stopped_at, self.refusals.since)
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        """Something was decided since the last one, and the state stands for it."""
+        return not self.refilling and not self.refusals.withheld and self._checkpointed_at != self.offset
+
+    def checkpoint_bytes(self) -> int:
+        """About the size of a checkpoint."""
+        checks_bytes = 0 if self.checks is None else self.checks.row_bytes
+        return len(self.series) * (self.windower.snapshot_bytes + checks_bytes + 72)
+
+    @property
+    def refilling(self) -> bool:
+        """Windows don't stand for `offset` yet, so a checkpoint would be a lie."""
+        return self.read_to < self.live_from
+
+    def advance(self, next_offset: int) -> None:
+        """Notes how far the input was read."""
+        self.read_to = next_offset
+        self.offset = max(next_offset, self.live_from)
+
+    def go_live(self, offset: int, time_us: int) -> Fresh:
+        """Before the first record is decided: every series gets its incidents back, and who is over the limit goes.
+
+        Returns:
+            The rows of series of which there are no more than incidents: their windows were lost.
+        """
+        self.live = True
+        unknown = {series for series, _ in self.restored if self.series.serial(series) is None}
+        fresh = self.series.recall(unknown, time_us)
+        for key, incident in self.restored.items():
+            serial = self.series.serial(key.series)
+            assert serial is not None
+            self.incidents[key.rule][serial] = incident
+        self.restored = {}
+        self.leaving.extend(self.series.shrink(offset, time_us))
+        return fresh
+
+    def begin_segment(self, fresh: Fresh) -> None:
+        """Gives the rows of new series to them."""
+        rows = self.series.rows
+        self.windower.grow(rows, self.series.most_rows)
+        self.windower.clear(np.array(fresh.rows, dtype=np.int64))
+        if self.checks is not None:
+            self.checks.begin(rows, fresh.rows)
+        if rows > len(self._serials):
+            size = max(rows, 2 * len(self._serials))
+            self._serials, self._lines = grown(self._serials, size), grown(self._lines, size)
+        self._serials[fresh.rows] = fresh.serials
+        names = self.series.names
+        self._lines[fresh.rows] = [self._threshold_of(names.get(serial, "")) for serial in fresh.serials]
+
+    def known(self, windows: Windows) -> tuple[Windows, Float64Array]:
+        """`windows` of rows as windows of serial numbers, which stay when rows go to others; and their thresholds."""
+        return replace(windows, series=self._serials[windows.series]), self._lines[windows.series]
+
+    def check(self, taken: Samples | Windows, appended: Appended, reached: Reached | None) -> Found | None:
+        """What the checks find in what was taken in; `reached` is the partition's time by offset."""
+        if self.checks is None or reached is None:
+            return None
+        found = self.checks.take(taken, appended, reached.at)
+        if found is None:
+            return None
+        findings = replace(found.findings, series=self._serials[found.findings.series])
+        return replace(found, findings=findings)
+
+    def name_at(self, row: int) -> str:
+        """The name of the series that has a row."""
+        return self.series.names[int(self._serials[row])]
+
+    def let_go(self, until: float) -> None:
+        """Ends what is left of series that were forgotten up to offset `until`; all windows before it are decided."""
+        while self.leaving and self.leaving[0].offset <= until:
+            gone = self.leaving.popleft()
+            series = self.series.release(gone.serial).encode()
+            for rule, incidents in sorted(self.incidents.items()):
+                incident = incidents.pop(gone.serial, None)
+                if incident is not None:
+                    key = IncidentKey(series, rule)
+                    self.outbox.changed.add(key)
+                    self.end(self.name, key, incident, gone.offset, gone.at_us, gone.reason)
+
+    @property
+    def open_incidents(self) -> int:
+        """How many incidents are open."""
+        found = chain(self.restored.values(), *(each.values() for each in self.incidents.values()))
+        return sum(incident.open for incident in found)
+
+    def _not_at_rest(self) -> dict[IncidentKey, Incident]:
+        names = self.series.names
+        return self.restored | {
+            IncidentKey(names[serial].encode(), rule): incident
+            for rule, incidents in self.incidents.items()
+            for serial, incident in incidents.items()
+        }
+
+    def _incident(self, key: IncidentKey) -> Incident | None:
+        serial = self.series.serial(key.series)
+        return self.restored.get(key) if serial is None or not self.live else self.incidents[key.rule].get(serial)
+
+    def take_outbox(self) -> tuple[Outbox, list[tuple[TopicPartition, bytes, bytes | None]]]:
+        """Everything to publish since the last call, and the state records that go with it."""
+        changes = self._changes()
+        taken, self.outbox = self.outbox, Outbox()
+        return taken, changes
+
+    def _changes(self) -> list[tuple[TopicPartition, bytes, bytes | None]]:
+        """Records of the incidents that changed; a tombstone for one now at rest. And the clock's ticks."""
+        changes: list[tuple[TopicPartition, bytes, bytes | None]] = [(*orphan, None) for orphan in self.outbox.orphans]
+        for key in map(IncidentKey._make, sorted(self.outbox.changed)):
+            incident = self._incident(key)
+            value = None if incident is None else snapshots.encode_incident(incident)
+            if value is None and key not in self.stored:
+                continue
+            changes.append((self.name, snapshots.incident_key(self.name, *key), value))
+            if value is None:
+                self.stored.discard(key)
+            else:
+                self.stored.add(key)
+        if self.time.clocked and self._time_at is not None and len(self.time.ticks) > self._ticks_written:
+            self._ticks_written = len(self.time.ticks)
+            changes.append((self.name, *snapshots.encode_time(self.name, *self._time_at, self.time.ticks)))
+        return changes
+
+    def checkpoint(self) -> list[tuple[bytes, bytes]]:
+        """Records that stand for the whole state at `offset`: all windows, and every incident that is not at rest."""
+        self._checkpointed_at = self.offset
+        incidents = [
+            (snapshots.incident_key(self.name, *key), value)
+            for key, incident in sorted(self._not_at_rest().items())
+            if (value := snapshots.encode_incident(incident)) is not None
+        ]
+        rows, keys, seen_us = self.series.by_age()
+        checks = {} if self.checks is None else self.checks.snapshot(rows)
+        checkpoint = snapshots.Checkpoint(keys, seen_us, self.windower.snapshot(rows), checks)
+        mark = snapshots.Mark(self.offset, self._topic_id, self._artifact)
+        shards = snapshots.encode_checkpoint(self.name, mark, self._channels, checkpoint)
+        return [*shards, *incidents, *self._checkpoint_time()]
+
+    def _checkpoint_time(self) -> list[tuple[bytes, bytes]]:
+        """Time as it is now; nothing is to be remembered of it where there was no clock."""
+        self.time.ticks = {}
+        self._ticks_written = 0 if self.time.clocked else -1
+        self._time_at = (self.offset, replace(self.time))
+        return [snapshots.encode_time(self.name, *self._time_at, {})] if self.time.clocked else []
+
+    def position(self, *, checkpointed: bool) -> Position:
+        """What to commit."""
+        replay_from = self.offset if checkpointed else self._replay_from
+        return Position(self.offset, replay_from, self._state_from, self._topic_id, self._partitions)
+
+    def committed(self, position: Position) -> None:
+        """Notes what became durable."""
+        self.committed_offset = position.offset
+        self._replay_from, self._state_from = position.replay_from, position.state_from

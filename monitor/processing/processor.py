@@ -1,0 +1,397 @@
+"""The heart, without I/O: records in, batches out, scores in, alerts and positions out.
+
+Rules of this file: no Kafka, no clock but event time, no logging. Every decision about the log's content is made in
+here or below, so that the daemon, `replay` and the property tests can't differ. State is mutated in place; after an
+abort the caller revokes the partition and assigns it anew.
+
+    processor.assign(partition, restored, start)      -> where to read from
+    processor.receive(columns, now_us)
+    while (batch := processor.next_batch()) is not None:
+        processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
+    outputs = processor.take_outputs(checkpoints)     -> what to commit
+    processor.committed(positions)
+
+A damaged batch among the columns breaks the windows of all series of its partition, because any of them may have lost
+samples there. Where the rules say not to pass it, nothing behind it is read, and `held` says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, TopicPartition
+from monitor.detector import windowing
+from monitor.detector.arrays import Float32Array, Float64Array, Int64Array
+from monitor.detector.incidents import Policy
+from monitor.detector.served import ServedModel
+from monitor.detector.windows import Appended, Samples, Windows, mend_missing
+from monitor.errors import Reason
+from monitor.formats.decoder import Decoded, Decoder, Holes, InputRules, Reached
+from monitor.messages import alerts
+from monitor.messages.alerts import AlertWriter
+from monitor.messages.dead_letters import DeadLetter
+from monitor.processing.checks import Found, checks_of
+from monitor.processing.counts import Counts, Example
+from monitor.processing.deciding import Batch, Decider, Piece, Reconstruct
+from monitor.processing.partition import Halt, PartitionState
+from monitor.processing.registry import Forgotten, Fresh, segments_of
+from monitor.processing.resuming import Resumed
+
+# Gathered windows waiting for the scorer, at most: a slice of samples is as large as this allows in the worst case,
+# that every sample closes a window.
+PENDING_BYTES = 64 * 1024 * 1024
+MAX_SLICE = 65_536
+# One call of the scorer takes about 10 ms (the artifact's `batch_rows` is chosen so), and whoever calls it has a clock.
+MOST_CALLS = 16
+
+
+class _Cut(NamedTuple):
+    """Windows of series by their serial numbers, their thresholds (n,), and what the checks found among them."""
+
+    windows: Windows
+    thresholds: Float64Array
+    found: Found | None = None
+
+    def split(self, count: int) -> tuple[_Cut, _Cut]:
+        """The first `count` windows, and the rest."""
+        first, rest = (None, None) if self.found is None else self.found.split(count)
+        return (
+            _Cut(self.windows[:count], self.thresholds[:count], first),
+            _Cut(self.windows[count:], self.thresholds[count:], rest),
+        )
+
+
+class _Work(NamedTuple):
+    """What waits to be cut or scored. `fresh` are the series that begin with it; `broken`: behind a damaged batch.
+
+    `reached` is the partition's time by offset; None, where nobody asks for it.
+    """
+
+    partition: PartitionState
+    taken: Samples | Windows | _Cut | None
+    live: bool
+    fresh: Fresh | None = None
+    broken: bool = False
+    reached: Reached | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What there is to publish, of each partition in the order of its log, with the positions that it belongs to."""
+
+    alerts: list[alerts.Alert]
+    dead_letters: list[DeadLetter]
+    state: list[tuple[TopicPartition, bytes, bytes | None]]
+    checkpoints: dict[TopicPartition, list[tuple[bytes, bytes]]]
+    positions: dict[TopicPartition, Position]
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Bytes of all checkpoints' values."""
+        return sum(len(value) for records in self.checkpoints.values() for _, value in records)
+
+
+class Processor:
+    """Decides on the records of any number of partitions by one model."""
+
+    def __init__(self, model: ServedModel, writer: AlertWriter, rules: InputRules, policy: Policy) -> None:
+        self.counts = Counts()
+        self.model = model
+        self._manifest = manifest = model.manifest
+        self._checks = checks_of(manifest)
+        self._decider = Decider(writer, policy, self._checks, self.counts)
+        self._decoder = Decoder(manifest, rules)
+        self._rules = rules
+        self._whole_records = windowing.whole_records(manifest.window.kind)
+        self._damaged_batches = rules.damaged_batches
+        self._partitions: dict[TopicPartition, PartitionState] = {}
+        self._queue: deque[_Work] = deque()
+        self._passed: list[tuple[TopicPartition, Damaged, bool]] = []
+        window_bytes = 4 * manifest.window.length * len(manifest.channels)
+        self._slice = max(1, min(MAX_SLICE, PENDING_BYTES // window_bytes))
+        self.wants_headers = self._decoder.wants_headers
+        self.max_series = rules.max_series
+        self.partition_bytes = 0  # what the series of one partition may come to take; 0 where nobody said
+
+    @property
+    def partitions(self) -> Collection[TopicPartition]:
+        """The partitions that are assigned."""
+        return self._partitions.keys()
+
+    def series_count(self) -> int:
+        """Series known in all assigned partitions."""
+        return sum(len(partition.series) for partition in self._partitions.values())
+
+    def wants_checkpoint(self, partition: TopicPartition) -> bool:
+        """Whether a checkpoint would say anything new, and the truth."""
+        return self._partitions[partition].wants_checkpoint
+
+    def checkpoint_bytes(self, partition: TopicPartition) -> int:
+        """About the size of a partition's checkpoint."""
+        return self._partitions[partition].checkpoint_bytes()
+
+    def live_from(self, partition: TopicPartition) -> int:
+        """The first offset of a partition that is decided; what lies before only refills windows."""
+        return self._partitions[partition].live_from
+
+    @property
+    def settled(self) -> bool:
+        """Everything that was received is decided."""
+        return not self._queue
+
+    @property
+    def has_news(self) -> bool:
+        """There is something to tell: an alert, or a record that could not be read."""
+        return any(state.outbox.has_news and not state.refusals.withheld for state in self._partitions.values())
+
+    @property
+    def held(self) -> dict[TopicPartition, Halt]:
+        """Partitions of which nothing more is taken in, and why."""
+        return {name: halt for name, state in self._partitions.items() if (halt := state.halt) is not None}
+
+    @property
+    def withheld(self) -> dict[TopicPartition, str]:
+        """Partitions of which nothing is committed as their records are refused, and why."""
+        return {
+            name: state.refusals.why_withheld for name, state in self._partitions.items() if state.refusals.withheld
+        }
+
+    @property
+    def stopped(self) -> tuple[TopicPartition, Halt] | None:
+        """A partition that stands at a damaged batch, where the rules say that the whole daemon stops there."""
+        if self._damaged_batches != "stop":
+            return None
+        return next(((name, halt) for name, halt in self.held.items() if halt.damaged is not None), None)
+
+    def take_passed(self) -> list[tuple[TopicPartition, Damaged, bool]]:
+        """Damaged batches passed since the last call; and whether for the first time, with a dead letter."""
+        passed, self._passed = self._passed, []
+        return passed
+
+    def open_incidents(self) -> int:
+        """Incidents open in all assigned partitions."""
+        return sum(partition.open_incidents for partition in self._partitions.values())
+
+    def assign(self, partition: TopicPartition, restored: Restored, start: int) -> Resumed:
+        """Takes a partition over as `restored` remembers it; `start` is where to begin if it remembers nothing.
+
+        Raises:
+            ConfigError: the log ends before the group's position, and `input.beyond_end` says to stop.
+        """
+        made, resumed = PartitionState.resume(partition, restored, start, self.model, self._rules, self._checks)
+        self._partitions[partition] = made
+        self._decider.publish_ends(made)
+        return resumed
+
+    def revoke(self, partition: TopicPartition) -> None:
+        """Forgets a partition, and everything about it that was not taken yet."""
+        gone = self._partitions.pop(partition, None)
+        if gone is not None:
+            self._unqueue(gone)
+
+    def _unqueue(self, gone: PartitionState) -> None:
+        self._queue = deque(item for item in self._queue if item.partition is not gone)
+
+    def receive(self, columns: RecordColumns, now_us: int | None = None) -> None:
+        """Takes records of an assigned partition in, in offset order.
+
+        `now_us` is the reader's clock when they were read, µs since 1970; `stream_time` says what it is asked for.
+        """
+        partition = self._partitions[columns.partition]
+        if partition.stopped_at is not None or partition.refusals.why:
+            return
+        if columns.damaged is not None:
+            self._pass(partition, columns.damaged)
+            return
+        replayed = int(np.searchsorted(columns.offsets, partition.live_from))
+        if replayed:
+            self.counts.replayed += replayed
+            self._enqueue(partition, columns.rows(0, replayed), now_us, live=False)
+        if replayed < len(columns.offsets):
+            self._enqueue(partition, columns.rows(replayed, len(columns.offsets)), now_us, live=True)
+        partition.advance(columns.next_offset)
+
+    def _pass(self, partition: PartitionState, damaged: Damaged) -> None:
+        live = damaged.next_offset > partition.live_from or not damaged.passable
+        if live and self._halts_at(damaged):
+            partition.stopped_at = damaged
+            return
+        self._queue.append(_Work(partition, None, live, broken=True))
+        if live:
+            first = max(damaged.first_offset, partition.live_from)  # what lies before was decided when it was whole
+            letter = DeadLetter.of_batch(partition.name, replace(damaged, first_offset=first))
+            partition.outbox.dead_letters.append(letter)
+            self.counts.batches_damaged[partition.name.topic, damaged.reason.value] += 1
+        self._passed.append((partition.name, damaged, live))
+        partition.advance(damaged.next_offset)
+
+    def _halts_at(self, damaged: Damaged) -> bool:
+        if not damaged.passable or self._damaged_batches == "stop":
+            return True
+        return self._damaged_batches == "auto" and damaged.reason is Reason.CORRUPT_BATCH
+
+    def _restart(self, partition: PartitionState, *, live: bool) -> None:
+        """Every series may have lost samples in a damaged batch: no window is cut across it as if it were whole."""
+        restarted = partition.windower.restart()
+        if live:
+            self.counts.gaps += restarted
+
+    def _enqueue(self, partition: PartitionState, columns: RecordColumns, now_us: int | None, *, live: bool) -> None:
+        decoded = self._decoder.decode(columns, partition.time, now_us, live=live)
+        if live and not partition.live and len(decoded.rows):
+            first_offset = int(columns.offsets[decoded.rows[0]])
+            fresh = partition.go_live(first_offset, int(decoded.start_us[0]))
+            self._queue.append(_Work(partition, None, live, fresh))
+            self.counts.forgotten.update(gone.reason for gone in partition.leaving)
+        offsets = columns.offsets[decoded.rows]
+        numbered = partition.series.number(decoded.keys, decoded.rows, offsets, decoded.start_us)
+        series = numbered.rows
+        if numbered.rejected:
+            decoded, series = decoded.where(series >= 0), series[series >= 0]
+        self._note_forgotten(partition, numbered.forgotten, live=live)
+        taken = self._taken(partition, decoded, series, columns)
+        reached = decoded.reached if self._checks else None
+        if reached is not None:
+            reached = replace(reached, places=columns.offsets[reached.places])
+        for part, begins in segments_of(numbered.segments, taken.offset):
+            self._queue.append(_Work(partition, taken[part], live, begins, reached=reached))
+        if live:
+            rejected = sorted(decoded.rejected + numbered.rejected)
+            partition.outbox.dead_letters += [DeadLetter.of(columns, *rejection) for rejection in rejected]
+            self.counts.received(columns, rejected, decoded.values)
+            partition.refusals.received(columns, rejected)
+            if partition.refusals.why:
+                self._unqueue(partition)
+
+    def _taken(
+        self, partition: PartitionState, decoded: Decoded, series: Int64Array, columns: RecordColumns
+    ) -> Samples | Windows:
+        """What the records hold, for the windower; `series` (k,) are the rows of those in `decoded`."""
+        offsets = columns.offsets[decoded.rows]
+        if self._whole_records:
+            return decoded.windows(series, offsets, self._manifest.window.length)
+        samples = decoded.samples(series, offsets)
+        return samples if decoded.holes is None else self._with_holes(partition, samples, decoded.holes, columns)
+
+    def _with_holes(self, partition: PartitionState, samples: Samples, holes: Holes, columns: RecordColumns) -> Samples:
+        """`samples` and what records leave that were refused, as far as their series is known, in log order."""
+        offsets = columns.offsets[holes.rows]
+        left = holes.samples(partition.series.rows_before(holes.keys, offsets), offsets, len(self._manifest.channels))
+        return Samples.concatenate([samples, left]).in_log_order() if len(left) else samples
+
+    def _nothing(self) -> Windows:
+        none = np.empty(0, dtype=np.int64)
+        values = np.empty((0, *self._manifest.window_shape), dtype=np.float32)
+        return Windows(none, values, none, none, none, none, none)
+
+    def _note_forgotten(self, partition: PartitionState, forgotten: list[Forgotten], *, live: bool) -> None:
+        if live:
+            partition.leaving.extend(forgotten)
+            self.counts.forgotten.update(gone.reason for gone in forgotten)
+        else:  # what that meant was decided before
+            for gone in forgotten:
+                partition.series.release(gone.serial)
+
+    def next_batch(self) -> Batch | None:
+        """Cuts windows out of what was received, some whole batches of them; None when there are no more."""
+        pieces: list[Piece] = []
+        rows, batch_rows = 0, self._manifest.batch_rows
+        while self._queue and rows < batch_rows:
+            partition, cut, live = self._next_cut()
+            whole = min((rows + len(cut.windows)) // batch_rows, MOST_CALLS) * batch_rows - rows
+            if 0 < whole < len(cut.windows):  # what is over waits for the next batch, rather than to be padded
+                cut, rest = cut.split(whole)
+                self._queue.appendleft(_Work(partition, rest, live))
+            if len(cut.windows) or cut.found is not None:
+                values, missing_ratio = mend_missing(cut.windows.values, self._manifest.window.max_missing_ratio)
+                windows = replace(cut.windows, values=values)
+                pieces.append(Piece(partition, windows, cut.thresholds, missing_ratio, cut.found))
+                rows += len(cut.windows)
+        if not pieces:
+            self._settle()
+            return None
+        values = pieces[0].windows.values
+        if len(pieces) > 1:
+            values = np.concatenate([piece.windows.values for piece in pieces])
+        return Batch(values, pieces)
+
+    def _next_cut(self) -> tuple[PartitionState, _Cut, bool]:
+        """The windows of the next that waits, as much of it as one slice holds."""
+        partition, taken, live, fresh, broken, reached = self._queue.popleft()
+        if fresh is not None:
+            partition.begin_segment(fresh)
+        if isinstance(taken, _Cut):
+            return partition, taken, live
+        if broken:
+            self._restart(partition, live=live)
+        if taken is None:
+            return partition, _Cut(*partition.known(self._nothing())), live
+        if len(taken) > self._slice:
+            self._queue.appendleft(_Work(partition, taken[self._slice :], live, reached=reached))
+            taken = taken[: self._slice]
+        appended = self._append(partition, taken, live=live)
+        found = partition.check(taken, appended, reached)
+        return partition, _Cut(*partition.known(appended.windows), found if live else None), live
+
+    def _settle(self) -> None:
+        """Everything is decided: nothing refers to the series any more that were forgotten on the way."""
+        for partition in self._partitions.values():
+            if partition.leaving:
+                partition.let_go(math.inf)
+                self._decider.publish_ends(partition)
+
+    def _append(self, partition: PartitionState, taken: Samples | Windows, *, live: bool) -> Appended:
+        appended = partition.windower.append(taken, cut=live)
+        if live:
+            self.counts.samples_late += appended.late
+            self.counts.gaps += appended.gaps
+            if appended.late_at is not None:
+                row, offset = appended.late_at
+                detail = f"series {partition.name_at(row)!r}"
+                self.counts.examples["late"] = Example(partition.name, offset, detail)
+        return appended
+
+    def receive_scores(self, batch: Batch, scores: Float32Array, reconstruct: Reconstruct) -> None:
+        """Decides on every window of `batch` and moves the incidents on.
+
+        `reconstruct` is asked for the windows that are published, a few at a time.
+        """
+        self._decider.decide(batch, scores, reconstruct)
+
+    def take_outputs(self, checkpoints: Collection[TopicPartition] = ()) -> Outputs:
+        """Everything decided since the last call, and the whole state of the partitions in `checkpoints`.
+
+        A partition whose windows are still being refilled gets no checkpoint: the one before stands for it. Nor does
+        one that has not moved since its last. Of a partition that is held, or may come to be, there is nothing.
+        Call it when `next_batch` has nothing left: positions stand for everything received.
+        """
+        if self._queue:
+            raise RuntimeError("there are windows to score before positions mean anything")
+        self._settle()
+        checkpoints = {name for name in checkpoints if self.wants_checkpoint(name)}
+        published = {name: state for name, state in self._partitions.items() if not state.refusals.withheld}
+        taken = [partition.take_outbox() for partition in published.values()]
+        return Outputs(
+            alerts=[alert for outbox, _ in taken for alert in outbox.alerts],
+            dead_letters=[letter for outbox, _ in taken for letter in outbox.dead_letters],
+            state=[record for _, changes in taken for record in changes],
+            checkpoints={name: self._partitions[name].checkpoint() for name in checkpoints},
+            positions={
+                name: partition.position(checkpointed=name in checkpoints)
+                for name, partition in published.items()
+                if partition.offset != partition.committed_offset or name in checkpoints
+            },
+        )
+
+    def committed(self, positions: Mapping[TopicPartition, Position], told: Sequence[alerts.Alert] = ()) -> None:
+        """Notes what became durable: how far, and which alerts."""
+        self.counts.published(told)
+        for name, position in positions.items():
+            if name in self._partitions:
+                self._partitions[name].committed(position)

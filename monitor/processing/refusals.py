@@ -1,0 +1,91 @@
+"""Whether it is the records that are wrong, or what they are read with: counted by partition, in log order.
+
+A wrong artifact, format or field would turn a whole stream into dead letters. So a partition is held where all of the
+first `FIRST` records after it was taken over are refused, or more than a share (`input.max_refused_ratio`) of `BLOCK`
+in a row later: nothing of it is committed from then on. Until a record was accepted nothing is committed either, so
+that a trickle of refused records is not passed one commit at a time.
+
+Rules of this file: pure. Counts decide, never a clock, so that two runs over the same records agree.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from monitor.backends.abstract import RecordColumns
+from monitor.detector.arrays import Int64Array
+from monitor.formats.decoder import Rejected
+
+FIRST = 20
+BLOCK = 1_000
+
+
+class Refusals:
+    """Of one partition since it was taken over. `max_ratio` 1 switches it off."""
+
+    def __init__(self, max_ratio: float) -> None:
+        self._off = max_ratio >= 1
+        self._most = round(max_ratio * BLOCK)
+        self._accepted = False
+        self._leading = 0  # refused before anything was accepted
+        self._seen = self._refused = 0  # in the present block
+        self._reasons: Counter[str] = Counter()
+        self._examples: dict[str, tuple[int, str]] = {}
+        self.why = ""  # the partition is held: what the matter is
+        self.since: int | None = None  # offset of the block's first; None: none was accepted before
+
+    @property
+    def withheld(self) -> bool:
+        """Nothing is to be committed: the partition is held, or all of its records so far were refused."""
+        return bool(self.why) or (self._leading > 0 and not self._accepted)
+
+    @property
+    def why_withheld(self) -> str:
+        """Why nothing is to be committed; empty where it is."""
+        if self.why or not self.withheld:
+            return self.why
+        return f"all {self._leading} records so far were refused, and until one is accepted none is committed; " + (
+            self._example()
+        )
+
+    def received(self, columns: RecordColumns, rejected: Sequence[Rejected]) -> None:
+        """Counts live records, of which `rejected`, in order, were refused."""
+        count = len(columns.offsets)
+        if self._off or not count:
+            return
+        rows = np.fromiter((rejection.row for rejection in rejected), np.int64, len(rejected))
+        for rejection in rejected:
+            self._reasons[rejection.reason.value] += 1
+            self._examples[rejection.reason.value] = int(columns.offsets[rejection.row]), rejection.detail
+        if not self._accepted:
+            leading = int(np.argmin(np.append(rows == np.arange(len(rows)), False)))
+            self._leading += leading
+            self._accepted = self._leading < FIRST and leading < count
+            if self._leading >= FIRST:
+                self.why, self.since = f"all of the first {FIRST} records were refused; {self._example()}", None
+                return
+        self._count(columns.offsets, rows)
+
+    def _count(self, offsets: Int64Array, rows: Int64Array) -> None:
+        start, count = 0, len(offsets)
+        while start < count:
+            stop = min(count, start + BLOCK - self._seen)
+            first, end = np.searchsorted(rows, (start, stop)).tolist()
+            if end > first and not self._refused:
+                self.since = int(offsets[rows[first]])
+            self._refused += end - first
+            self._seen += stop - start
+            if self._refused > self._most:
+                self.why = f"more than {self._most} of {BLOCK} records in a row were refused; {self._example()}"
+                return
+            if self._seen == BLOCK:
+                self._seen = self._refused = 0
+            start = stop
+
+    def _example(self) -> str:
+        reason, _ = self._reasons.most_common(1)[0]
+        offset, detail = self._examples[reason]
+        return f"most often {reason}, as at offset {offset}: {detail}"

@@ -1,0 +1,269 @@
+"""Which series of a partition are remembered, in which rows of its state, and which are forgotten when.
+
+Rules of this file: pure, and the log alone decides: however the records are handed over, the same series are forgotten
+at the same record. Where there are more than `limit`, it is the one whose last record is oldest; and whoever was silent
+while the partition's event time moved on by more than `ttl_us`.
+
+A row is used again, but never by two series among the records of one segment: state that is kept by row is put in order
+between segments. A series' serial number is never used again; a series that comes back is another one.
+
+    records   a b c | d e ...        limit 3, rows 0 to 3
+    rows      0 1 2 | 3 0 ...        d takes row 3, and row 0 of a, which is forgotten for it, is free from here on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from monitor.detector.arrays import Int64Array, grown
+from monitor.formats.decoder import Rejected
+from monitor.messages.alerts import Reason as Ended
+from monitor.processing.series_keys import problem_of
+from monitor.processing.snapshots import UNKNOWN_US
+
+# A row without a series; the positions of series that are restored are negative, but far from it.
+_VACANT = np.iinfo(np.int64).min
+# Rows beside those of `limit` series: so many may be forgotten within one segment.
+SPARE_ROWS = 1024
+
+
+class Fresh(NamedTuple):
+    """A segment begins at input offset `offset`; from then on `rows` belong to the series `serials`, new ones."""
+
+    offset: int
+    rows: list[int]
+    serials: list[int]
+
+
+class Forgotten(NamedTuple):
+    """A series that is not remembered from input offset `offset` on; `at_us` is the time of the record there."""
+
+    serial: int
+    offset: int
+    at_us: int
+    reason: Ended
+
+
+class Numbered(NamedTuple):
+    """The row of each of k records (k,), -1 for those refused; the segments that they begin, and who is forgotten."""
+
+    rows: Int64Array
+    rejected: list[Rejected]
+    segments: list[Fresh]
+    forgotten: list[Forgotten]
+
+
+class SeriesRegistry:
+    """The series of one partition, at most `limit`, each in a row of its own."""
+
+    def __init__(self, limit: int, ttl_us: int = 0) -> None:
+        """`ttl_us` 0: silence alone makes nobody forgotten."""
+        self.limit = limit
+        self.names: dict[int, str] = {}  # by serial; those of forgotten series too until `release`
+        self._ttl_us = ttl_us
+        self._spare = max(1, min(SPARE_ROWS, limit // 8))
+        self._rows: dict[bytes | None, int] = {}
+        self._keys: list[bytes] = []  # by row
+        self._serials: list[int] = []  # by row
+        self._next_serial = 0
+        self._free: list[int] = []
+        self._limbo: list[int] = []  # rows to be free in the next segment
+        self._last = np.empty(0, dtype=np.int64)  # offset of the last record, by row
+        self._at_us = np.empty(0, dtype=np.int64)  # event time of the partition at that record, by row
+        self._stream_us = UNKNOWN_US
+        # Rows by age, as they stood at some time, and their last offsets then: one that has another now was seen since.
+        self._queue: list[tuple[int, int]] = []
+        self._head = 0
+        self._checked_until_us = UNKNOWN_US  # no series is silent for too long before this event time
+        self._before: dict[bytes, list[tuple[int, int]]] = {}  # rows that keys had before offsets of the last records
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def most_rows(self) -> int:
+        """How many rows may come into use, unless more were restored."""
+        return self.limit + self._spare
+
+    @property
+    def rows(self) -> int:
+        """How many rows are in use, or were."""
+        return len(self._keys)
+
+    def serial(self, key: bytes) -> int | None:
+        """The serial number of a series, None where it is not known."""
+        row = self._rows.get(key)
+        return None if row is None else self._serials[row]
+
+    def number(
+        self, keys: Sequence[bytes | None], places: Int64Array, offsets: Int64Array, at_us: Int64Array
+    ) -> Numbered:
+        """The row of each record, new series being registered and old ones forgotten.
+
+        Args:
+            keys: k raw keys.
+            places: (k,) the records' places in their poll, for the rejections.
+            offsets: (k,) their offsets, growing.
+            at_us: (k,) their event times.
+        """
+        self._free += self._limbo
+        self._limbo.clear()
+        self._before.clear()
+        if not len(keys):
+            return Numbered(np.empty(0, dtype=np.int64), [], [], [])
+        try:
+            rows = np.fromiter(map(self._rows.__getitem__, keys), np.int64, len(keys))
+        except KeyError:
+            return self._number_one_by_one(keys, places, offsets, at_us)
+        if self._ttl_us:
+            stream_us = np.maximum.accumulate(np.maximum(at_us, self._stream_us))
+            if stream_us[-1] > self._checked_until_us:
+                return self._number_one_by_one(keys, places, offsets, at_us)
+            self._stream_us = int(stream_us[-1])
+            self._at_us[rows] = stream_us
+        self._last[rows] = offsets  # of several records of a row the last one counts
+        return Numbered(rows, [], [], [])
+
+    def _number_one_by_one(
+        self, keys: Sequence[bytes | None], places: Int64Array, offsets: Int64Array, at_us: Int64Array
+    ) -> Numbered:
+        rows = np.empty(len(keys), dtype=np.int64)
+        found = Numbered(rows, [], [Fresh(int(offsets[0]), [], [])], [])
+        columns = zip(keys, offsets.tolist(), at_us.tolist(), strict=True)
+        for place, (key, offset, time_us) in enumerate(columns):
+            row = self._rows.get(key)
+            problem = problem_of(key) if row is None else None
+            if problem is not None:
+                found.rejected.append(Rejected(int(places[place]), *problem))
+                rows[place] = -1
+                continue
+            if self._ttl_us:
+                self._advance(offset, time_us, found.forgotten)
+                row = self._rows.get(key)  # it may have been silent for too long itself
+            if row is None:
+                row = self._admit(key or b"", offset, time_us, found)
+            rows[place] = row
+            self._last[row], self._at_us[row] = offset, self._stream_us
+        return found
+
+    def _advance(self, offset: int, time_us: int, forgotten: list[Forgotten]) -> None:
+        """Moves the partition's event time on, and forgets who was silent for too long by then."""
+        first = self._stream_us == UNKNOWN_US
+        self._stream_us = max(self._stream_us, time_us)
+        if first:
+            self._at_us[self._at_us == UNKNOWN_US] = self._stream_us
+        while self._rows and self._stream_us > self._checked_until_us:
+            oldest = self._oldest()
+            self._checked_until_us = int(self._at_us[oldest]) + self._ttl_us
+            if self._stream_us > self._checked_until_us:
+                forgotten.append(self._forget(oldest, offset, time_us, "silent"))
+
+    def _admit(self, key: bytes, offset: int, time_us: int, found: Numbered) -> int:
+        self._before.setdefault(key, []).append((offset, -1))
+        if len(self._rows) >= self.limit:
+            found.forgotten.append(self._forget(self._oldest(), offset, time_us, "forgotten"))
+        if not self._free and len(self._keys) >= self.most_rows and self._limbo:
+            self._free, self._limbo = self._limbo, []
+            found.segments.append(Fresh(offset, [], []))
+        row = self._register(key)
+        found.segments[-1].rows.append(row)
+        found.segments[-1].serials.append(self._serials[row])
+        return row
+
+    def _register(self, key: bytes) -> int:
+        name = key.decode()
+        serial, self._next_serial = self._next_serial, self._next_serial + 1
+        if self._free:
+            row = self._free.pop()
+            self._keys[row], self._serials[row] = key, serial
+        else:
+            row = len(self._keys)
+            self._keys.append(key)
+            self._serials.append(serial)
+            self._grow(row + 1)
+        self._rows[key] = row
+        self.names[serial] = name
+        return row
+
+    def _grow(self, rows: int) -> None:
+        if rows > len(self._last):
+            size = max(rows, 2 * len(self._last), 16)
+            self._last = grown(self._last, size, _VACANT)
+            self._at_us = grown(self._at_us, size, UNKNOWN_US)
+
+    def _forget(self, row: int, offset: int, time_us: int, reason: Ended) -> Forgotten:
+        key = self._keys[row]
+        self._before.setdefault(key, []).append((offset, row))
+        del self._rows[key]
+        self._last[row] = _VACANT
+        self._limbo.append(row)
+        return Forgotten(self._serials[row], offset, time_us, reason)
+
+    def _oldest(self) -> int:
+        """The row whose last record is oldest. Rows are sorted once for as many as were seen or forgotten since."""
+        while True:
+            while self._head < len(self._queue):
+                row, last = self._queue[self._head]
+                if self._last[row] == last:
+                    return row
+                self._head += 1
+            rows = self._by_age()
+            self._queue = list(zip(rows.tolist(), self._last[rows].tolist(), strict=True))
+            self._head = 0
+
+    def _by_age(self) -> Int64Array:
+        rows = np.flatnonzero(self._last != _VACANT)
+        return rows[np.argsort(self._last[rows], kind="stable")]
+
+    def release(self, serial: int) -> str:
+        """The name of a forgotten series, which nothing refers to any more."""
+        return self.names.pop(serial)
+
+    def shrink(self, offset: int, time_us: int) -> list[Forgotten]:
+        """Forgets as many as there are over the limit, which was higher when they were remembered."""
+        over = range(len(self._rows) - self.limit)
+        return [self._forget(self._oldest(), offset, time_us, "forgotten") for _ in over]
+
+    def rows_before(self, keys: Iterable[bytes | None], offsets: Int64Array) -> Int64Array:
+        """The row that each of k keys had right before an offset among the last records; -1 where it had none."""
+        return np.fromiter(map(self._row_before, keys, offsets.tolist()), np.int64, len(offsets))
+
+    def _row_before(self, key: bytes | None, offset: int) -> int:
+        changes = self._before.get(key or b"", ())
+        return next((row for at, row in changes if at >= offset), self._rows.get(key, -1))
+
+    def by_age(self) -> tuple[Int64Array, list[bytes], Int64Array]:
+        """Rows, keys, and event times of the partition at their last record: a checkpoint's order, oldest first."""
+        rows = self._by_age()
+        at_us = self._at_us[rows] if self._ttl_us else np.full(len(rows), UNKNOWN_US, dtype=np.int64)
+        return rows, [self._keys[row] for row in rows.tolist()], at_us
+
+    def restore(self, keys: Sequence[bytes], at_us: Int64Array) -> Fresh:
+        """Puts back, in an empty registry, what `by_age` returned."""
+        rows = [self._register(key) for key in keys]
+        self._last[rows] = np.arange(-len(rows), 0)  # older than any record to come
+        self._at_us[rows] = at_us
+        self._stream_us = int(at_us.max(initial=UNKNOWN_US))
+        return Fresh(0, rows, [self._serials[row] for row in rows])
+
+    def recall(self, keys: Iterable[bytes], time_us: int) -> Fresh:
+        """Registers series of which no more than the name is known, as the oldest of all."""
+        oldest = int(self._last[self._by_age()[:1]].min(initial=0))
+        rows = [self._register(key) for key in sorted(keys)]
+        self._last[rows] = np.arange(min(oldest, 0) - len(rows), min(oldest, 0))
+        self._at_us[rows] = max(self._stream_us, time_us)
+        self._queue, self._head = [], 0  # they come before everybody who is queued
+        return Fresh(0, rows, [self._serials[row] for row in rows])
+
+
+def segments_of(segments: Sequence[Fresh], offsets: Int64Array) -> Iterator[tuple[slice, Fresh | None]]:
+    """Where each segment lies among samples of these offsets (n,), and what begins with it."""
+    if not segments:
+        yield slice(None), None
+        return
+    bounds = np.searchsorted(offsets, [segment.offset for segment in segments[1:]]).tolist()
+    for first, end, segment in zip([0, *bounds], [*bounds, len(offsets)], segments, strict=True):
+        yield slice(first, end), segment

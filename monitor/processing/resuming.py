@@ -1,0 +1,142 @@
+"""Where a partition that was taken over goes on, from what the log remembers of it.
+
+Rules of this file: pure. `input.start` counts only where the group never was; whatever was passed over is counted, and
+an offset means nothing in a topic that has been made again.
+
+    position of the group      below the log's beginning -> go on there, what was deleted is lost
+                               beyond its end            -> as input.beyond_end says
+                               of another topic id       -> from the beginning of the new topic
+    none, but state of ours    -> from the offset that the state stands for, by the same rules
+    none, the partition added  -> from its beginning: nobody chose to skip what it holds
+    none at all                -> input.start
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Literal
+
+from monitor.backends.abstract import NO_STATE, Position, Restored, TopicPartition
+from monitor.errors import ConfigError
+from monitor.processing.snapshots import Mark
+
+BeyondEnd = Literal["stop", "end", "beginning"]
+
+
+class How(StrEnum):
+    """What a partition was taken over from. A closed set: safe as a metric label."""
+
+    POSITION = "position"
+    FIRST_START = "first_start"
+    PARTITION_ADDED = "partition_added"
+    RECORDS_DELETED = "records_deleted"
+    OFFSET_MISSING = "offset_missing"
+    BEYOND_END = "beyond_end"
+    TOPIC_RECREATED = "topic_recreated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """How a partition was taken over.
+
+    Reading begins at `begin`; records before `live_from` were decided before and only refill windows. `lost` offsets
+    were deleted, by retention, before they were decided. `cold` says why windows start empty although they should not,
+    empty where they don't. `unreadable` says what is wrong with incidents of the state that were left out.
+    `other_artifact` is the digest of the artifact that made the newest checkpoint, empty where it is the one in service
+    or not known. Nothing follows from it: windows that fit, and incidents, go on.
+    """
+
+    begin: int
+    live_from: int
+    how: How = How.POSITION
+    lost: int = 0
+    cold: str = ""
+    unreadable: tuple[str, ...] = ()
+    other_artifact: str = ""
+
+    @property
+    def irregular(self) -> bool:
+        """Not simply where the last commit was: worth committing at once, so that a crash now goes on from here."""
+        return self.how is not How.POSITION or bool(self.cold)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where to go on, and the position whose checkpoint may refill the windows; None: they start empty."""
+
+    resumed: Resumed
+    refill: Position | None = None
+
+
+def find(
+    name: TopicPartition, restored: Restored, mark: Mark | None, start: int, beyond_end: BeyondEnd, *, state: bool
+) -> Point:
+    """Where `name` goes on.
+
+    Args:
+        name: the partition.
+        restored: what the log remembers.
+        mark: what the newest checkpoint stands for; None where there is none.
+        start: where a group begins that never was here.
+        beyond_end: what to do where the log ends before the position.
+        state: whether there is anything of this partition in the state topic.
+
+    Raises:
+        ConfigError: the log ends before the position, and `beyond_end` says to stop.
+    """
+    position = restored.position
+    if _other_topic(restored, mark):
+        chosen = position is not None and position.state_from == NO_STATE and _holds(restored, position.offset)
+        at = position.offset if position is not None and chosen else restored.beginning
+        cold = "the input topic was deleted and made again"
+        return Point(Resumed(begin=at, live_from=at, how=How.TOPIC_RECREATED, cold=cold))
+    if position is not None:
+        return _follow(name, restored, position, How.POSITION, beyond_end)
+    if mark is not None:
+        # State of ours without a position of ours: it is read from the state partition's beginning again, if it must.
+        position = Position(mark.offset, replay_from=mark.offset, state_from=0)
+        return _follow(name, restored, position, How.OFFSET_MISSING, beyond_end)
+    if state:
+        at, cold = restored.beginning, "the group's offset is missing, and its state holds no checkpoint"
+        return Point(Resumed(begin=at, live_from=at, how=How.OFFSET_MISSING, cold=cold))
+    at, how = (restored.beginning, How.PARTITION_ADDED) if restored.added else (start, How.FIRST_START)
+    return Point(Resumed(begin=at, live_from=at, how=how))
+
+
+def _other_topic(restored: Restored, mark: Mark | None) -> bool:
+    """Whether the topic is another than the one that position and state belong to."""
+    ids = [restored.position.topic_id] if restored.position is not None else []
+    ids += [mark.topic_id] if mark is not None else []
+    known = next(filter(None, ids), "")
+    return bool(known and restored.topic_id) and known != restored.topic_id
+
+
+def _holds(restored: Restored, offset: int) -> bool:
+    return restored.beginning <= offset <= restored.end
+
+
+def _follow(name: TopicPartition, restored: Restored, position: Position, how: How, beyond_end: BeyondEnd) -> Point:
+    offset, there = position.offset, f"{restored.beginning} to {restored.end} are"
+    if offset < restored.beginning:
+        at, lost = restored.beginning, restored.beginning - offset
+        how = How.RECORDS_DELETED if how is How.POSITION else how
+        cold = f"input from offset {offset} was deleted before it was read ({there} there)"
+        return Point(Resumed(begin=at, live_from=at, how=how, lost=lost, cold=cold))
+    if offset > restored.end:
+        if beyond_end == "stop":
+            raise ConfigError(
+                f"{name}: the group goes on at offset {offset}, but the log ends at {restored.end}: it was truncated, "
+                'or the topic was made again; set input.beyond_end = "beginning" to read what is there from its '
+                'beginning (decided records are decided again), or "end" to skip it, and start again'
+            )
+        at = restored.end if beyond_end == "end" else restored.beginning
+        cold = f"the log ends before offset {offset} ({there} there)"
+        return Point(Resumed(begin=at, live_from=at, how=How.BEYOND_END, cold=cold))
+    resumed = Resumed(begin=offset, live_from=offset, how=how)
+    if position.state_from == NO_STATE:
+        cold = "the group's offset was set by another tool, so the windows of its state end elsewhere"
+        return Point(replace(resumed, cold=cold))
+    if position.replay_from < restored.beginning:
+        return Point(replace(resumed, cold=f"input from offset {position.replay_from} is no longer there"))
+    return Point(replace(resumed, begin=position.replay_from), refill=position)

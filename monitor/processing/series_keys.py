@@ -1,0 +1,71 @@
+"""Which keys name a series, and the numbers of the series of one partition for those who forget none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from monitor.detector.arrays import Int64Array
+from monitor.errors import Reason
+from monitor.formats.decoder import Rejected
+
+MAX_SERIES_BYTES = 256
+
+
+def problem_of(key: bytes | None) -> tuple[Reason, str] | None:
+    """Why `key` names no series; None where it does."""
+    if not key:
+        return Reason.BAD_SERIES, "the record names no series; give it a key, or set input.series"
+    if len(key) > MAX_SERIES_BYTES:
+        return Reason.BAD_SERIES, f"the series' name has {len(key)} bytes, at most {MAX_SERIES_BYTES}"
+    try:
+        name = key.decode()
+    except UnicodeDecodeError:
+        return Reason.BAD_SERIES, "the series' name is not UTF-8"
+    if not name.isprintable():
+        return Reason.BAD_SERIES, "the series' name holds characters that can't be printed"
+    return None
+
+
+class SeriesNumbers:
+    """Numbers series from 0 in the order in which they are first seen. What the daemon has is a `SeriesRegistry`."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._rows: dict[bytes | None, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def number(self, keys: Sequence[bytes | None], rows: Int64Array) -> tuple[Int64Array, list[Rejected]]:
+        """The series of each record, new ones being registered; -1 and a rejection for a key that can't be one.
+
+        Args:
+            keys: k raw keys.
+            rows: (k,) the records' places in their poll, for the rejections.
+        """
+        try:
+            return np.fromiter(map(self._rows.__getitem__, keys), np.int64, len(keys)), []
+        except KeyError:
+            pass
+        numbers = np.empty(len(keys), dtype=np.int64)
+        rejected = []
+        for place, key in enumerate(keys):
+            number = self._rows.get(key)
+            if number is None:
+                problem = problem_of(key)
+                if problem is not None:
+                    rejected.append(Rejected(int(rows[place]), *problem))
+                number = -1 if problem is not None else self._register(key or b"")
+            numbers[place] = number
+        return numbers, rejected
+
+    def known(self, keys: Sequence[bytes | None]) -> Int64Array:
+        """The series of each of k raw keys, -1 where it was never seen; registers none."""
+        return np.fromiter((self._rows.get(key, -1) for key in keys), np.int64, len(keys))
+
+    def _register(self, key: bytes) -> int:
+        number = self._rows[key] = len(self.names)
+        self.names.append(key.decode())
+        return number

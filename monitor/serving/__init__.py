@@ -1,0 +1,1 @@
+"""The daemon as a process: its loop, its start and stop, its health, its metrics."""

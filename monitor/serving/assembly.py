@@ -1,0 +1,121 @@
+"""Puts the parts together as a configuration says: the same parts for the daemon, for `replay` and for tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+
+from monitor.config.options import Config
+from monitor.detector import windowing
+from monitor.detector.artifact import Artifact
+from monitor.detector.served import ServedModel, load_verified
+from monitor.detector.windowing import Windower
+from monitor.errors import ConfigError
+from monitor.formats.decoder import InputRules
+from monitor.messages.alerts import AlertWriter, Severity
+from monitor.processing.processor import Processor
+
+# A series' state is one Kafka message at least, and a message is 1 MiB at most by Kafka's own default.
+MAX_STATE_BYTES = 900_000
+MAX_TOLD_NUMBERS = 10_000
+# What the series of one partition may take, and take unless the configuration says how many there are.
+MAX_PARTITION_BYTES = 4 * 2**30
+PARTITION_BYTES = 512 * 2**20
+MOST_SERIES = 100_000
+NAME_BYTES = 512  # name and bookkeeping of a series
+
+
+def load_model(config: Config, path: Path) -> ServedModel:
+    """The model at `path` as it goes into service: verified, compiled, and with the configuration's threshold.
+
+    Raises:
+        ArtifactError: it must not be served.
+    """
+    score_in_one_thread()
+    model = load_verified(path, config.model.threshold)
+    model.scorer.warm_up()
+    return model
+
+
+def score_in_one_thread() -> None:
+    """JAX on CPU runs programs in the thread that calls them, where this process has not used it yet.
+
+    To hand a call to other threads and to wait for them takes longer than most models; scores are the same. For a model
+    so large that more threads pay, the operator sets `PJRT_NPROC`.
+    """
+    os.environ.setdefault("PJRT_NPROC", "1")
+    jax.config.update("jax_cpu_enable_async_dispatch", val=False)
+
+
+def make_processor(config: Config, model: ServedModel) -> Processor:
+    """The processor that decides by `model`, and otherwise as `config` says.
+
+    Raises:
+        ConfigError: they don't go together.
+    """
+    alerting, source, artifact = config.alerting, config.input, model.artifact
+    _check_sizes(config, artifact)
+    writer = AlertWriter(
+        model,
+        service=config.service.name,
+        group=config.kafka.group_id,
+        severity=Severity(error_ratio=alerting.error_ratio, critical_ratio=alerting.critical_ratio),
+        include_window=alerting.include_window == "full",
+    )
+    rules = InputRules(
+        format=source.format,
+        series=source.series,
+        timestamp_field=source.timestamp_field,
+        timestamp_unit=source.timestamp_unit,
+        oldest_time=source.oldest_time,
+        max_record_bytes=source.max_record_bytes,
+        damaged_batches=source.damaged_batches,
+        max_samples_per_record=source.max_samples_per_record,
+        max_series=most_series(config, artifact),
+        series_ttl=source.series_ttl,
+        beyond_end=source.beyond_end,
+        max_refused_ratio=source.max_refused_ratio,
+        max_future_ms=source.max_future_ms,
+    )
+    processor = Processor(model, writer, rules, alerting.policy)
+    processor.partition_bytes = rules.max_series * bytes_of_series(artifact)
+    return processor
+
+
+def bytes_of_series(artifact: Artifact) -> int:
+    """What a series takes in memory."""
+    return NAME_BYTES + _windower(artifact).row_bytes
+
+
+def _windower(artifact: Artifact) -> Windower:
+    return windowing.windower(artifact.manifest.window, len(artifact.manifest.channels))
+
+
+def most_series(config: Config, artifact: Artifact) -> int:
+    """How many series a partition remembers: as configured, else as many as its share of memory holds."""
+    affordable = max(1, min(MOST_SERIES, PARTITION_BYTES // bytes_of_series(artifact)))
+    return config.input.max_series or affordable
+
+
+def _check_sizes(config: Config, artifact: Artifact) -> None:
+    length, channels = artifact.manifest.window_shape
+    series_bytes = bytes_of_series(artifact)
+    if (config.input.max_series or 0) * series_bytes > MAX_PARTITION_BYTES:
+        raise ConfigError(
+            f"input.max_series: {config.input.max_series} series of {length} x {channels} windows could take "
+            f"{(config.input.max_series or 0) * series_bytes / 2**30:.1f} GiB in one partition; set it to "
+            f"{MAX_PARTITION_BYTES // series_bytes} or less"
+        )
+    if _windower(artifact).snapshot_bytes > MAX_STATE_BYTES:
+        raise ConfigError(
+            f"artifact {artifact.manifest.name}: a {artifact.manifest.window.kind} window of {length} x {channels} "
+            f"needs more state than fits one Kafka message ({MAX_STATE_BYTES} bytes); train on a shorter window, or on "
+            "a lower sampling rate"
+        )
+    if config.alerting.include_window == "full" and length * channels > MAX_TOLD_NUMBERS:
+        raise ConfigError(
+            f"alerting.include_window: a window of {length} x {channels} numbers is too large for an alert (at most "
+            f"{MAX_TOLD_NUMBERS}); use none, and read the window again by its offsets"
+        )

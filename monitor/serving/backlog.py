@@ -1,0 +1,256 @@
+"""Records that were taken from the log and wait to be decided, and how many of them are decided in one go.
+
+Rules of this file: no I/O, and no clock but the one that is handed in. A slice of the backlog is what goes into the
+processor in one piece, so that its end is a position to commit at. How records are sliced changes no decision.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.backends.abstract import RecordColumns, TopicPartition
+from monitor.detector.scoring import Scorer
+from monitor.processing.processor import Processor
+
+# About what a record takes beside its value: its key and the objects around them.
+RECORD_BYTES = 100
+# Few, as a model may be slow: what is begun is decided before anything is committed.
+FIRST_SLICE_BYTES = 4 * 1024
+# Decoded, a JSON number of two bytes takes about fifty.
+LARGEST_SLICE_BYTES = 16 * 1024 * 1024
+# Records that only refill windows are never scored: they cost the same with any model.
+REFILL_SLICE_BYTES = 2 * 1024 * 1024
+# What a slice should take: short beside the second or two that a rebalance waits for a commit.
+SLICE_S = 0.25
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Columns of which the first `taken` records are gone, and the bytes of what is left."""
+
+    columns: RecordColumns
+    bytes: int
+    live: bool
+    taken: int = 0
+    ends: NDArray[np.int64] | None = None  # (n,) bytes up to and with each record; made when they are first split
+
+    def __len__(self) -> int:
+        return len(self.columns.offsets) - self.taken
+
+    def take(self, most_bytes: int) -> RecordColumns:
+        """The first records of at most so many bytes, one at least."""
+        start = self.taken
+        if self.bytes <= most_bytes:
+            self.taken, self.bytes = len(self.columns.offsets), 0
+        else:
+            if self.ends is None:
+                self.ends = np.cumsum([RECORD_BYTES + len(value or b"") for value in self.columns.values])
+            gone = int(self.ends[start - 1]) if start else 0
+            fitting = int(np.searchsorted(self.ends, gone + most_bytes, side="right"))
+            self.taken = max(fitting, start + 1)
+            self.bytes = int(self.ends[-1] - self.ends[self.taken - 1])
+        return self.columns.rows(start, self.taken)
+
+
+class Backlog:
+    """Records in the order in which they were polled. `bytes` is about what they take in memory."""
+
+    def __init__(self) -> None:
+        self._queue: deque[_Waiting] = deque()
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def live(self) -> bool:
+        """Whether the oldest records are to be decided, rather than to refill windows."""
+        return not self._queue or self._queue[0].live
+
+    def add(self, columns: RecordColumns, *, live: bool = True) -> None:
+        """Queues the records of one poll from one partition."""
+        size = RECORD_BYTES * len(columns.values) + sum(map(len, filter(None, columns.values)))
+        self._queue.append(_Waiting(columns, size, live))
+        self.bytes += size
+
+    def take(self, most_bytes: int) -> tuple[list[RecordColumns], int]:
+        """The oldest records, of at most so many bytes and one record more, all live or none; and their bytes."""
+        taken: list[RecordColumns] = []
+        before, live = self.bytes, self.live
+        while self._queue and self.live is live and before - self.bytes < most_bytes:
+            first = self._queue[0]
+            left = first.bytes
+            taken.append(first.take(most_bytes - (before - self.bytes)))
+            self.bytes -= left - first.bytes
+            if not len(first):
+                self._queue.popleft()
+        return taken, before - self.bytes
+
+    def drop(self, partition: TopicPartition) -> None:
+        """Forgets a partition's records."""
+        self._queue = deque(waiting for waiting in self._queue if waiting.columns.partition != partition)
+        self.bytes = sum(waiting.bytes for waiting in self._queue)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._queue.clear()
+        self.bytes = 0
+
+    def records(self) -> Counter[TopicPartition]:
+        """How many records wait, by partition."""
+        found: Counter[TopicPartition] = Counter()
+        for waiting in self._queue:
+            found[waiting.columns.partition] += len(waiting)
+        return found
+
+
+class Pace:
+    """How many bytes of live records make a slice that takes about `SLICE_S`, as measured."""
+
+    def __init__(self, first_bytes: int = FIRST_SLICE_BYTES, largest_bytes: int = LARGEST_SLICE_BYTES) -> None:
+        self.bytes = first_bytes
+        self._largest = largest_bytes
+
+    def measured(self, size: int, seconds: float) -> None:
+        """A slice of `size` bytes took so long, or longer than `SLICE_S` and was given up then."""
+        if seconds > SLICE_S:
+            self.bytes = max(1, int(size * SLICE_S / seconds))
+        elif seconds < SLICE_S / 2 and 2 * size >= self.bytes:  # a small one says nothing about large ones
+            self.bytes = min((4 if seconds < SLICE_S / 8 else 2) * self.bytes, self._largest)
+
+
+class Workload:
+    """What waits and what is being decided: the processor and the scorer at work, slice by slice.
+
+    `records` and `since_s` say how many were taken in since `committed` was last called, and when the first of them
+    was (None: none was).
+    """
+
+    def __init__(
+        self,
+        processor: Processor,
+        scorer: Scorer,
+        clock: Callable[[], float],
+        pace: Pace | None = None,
+        *,
+        today_us: Callable[[], int] | None = None,
+    ) -> None:
+        """`clock` measures, in seconds; `today_us` says what the processor asks the reader's clock for."""
+        self.records = 0
+        self.since_s: float | None = None
+        self.scoring_s = self.working_s = 0.0  # of the scorer, and of everything, scorer included
+        self._processor = processor
+        self._scorer = scorer
+        self._clock = clock
+        self._today_us = today_us
+        self._pace = pace or Pace()
+        self._backlog = Backlog()
+        self._slice: list[RecordColumns] = []  # being decided
+        self._slice_bytes = 0
+        self._slice_live = True
+        self._slice_s = 0.0
+        self._record_bytes = 1.0  # of a record of the last poll, on average
+
+    @property
+    def busy(self) -> bool:
+        """Something waits, or is not decided to its end."""
+        return bool(self._slice or self._backlog)
+
+    def add(self, columns: Iterable[RecordColumns]) -> None:
+        """Queues the records of one poll."""
+        before, records = self._backlog.bytes, 0
+        for one in columns:
+            records += len(one.offsets)
+            replayed = int(np.searchsorted(one.offsets, self._processor.live_from(one.partition)))
+            if replayed:
+                self._backlog.add(one.rows(0, replayed), live=False)
+            if replayed < len(one.offsets) or not replayed:
+                self._backlog.add(one.rows(replayed, len(one.offsets)))
+        if records:
+            self._record_bytes = (self._backlog.bytes - before) / records
+
+    def advance(self, until: float) -> bool:
+        """Goes on with the present slice, or begins the next; whether it was decided before `until`.
+
+        Late by one call of `Processor.next_batch` and the scoring of its windows at most, or by the decoding of a
+        slice. While it is undecided, `Processor.take_outputs` is out of the question.
+        """
+        started = self._clock()
+        if not self._slice:
+            self._begin(started)
+        decided = self._score(until)
+        spent = self._clock() - started
+        self.working_s += spent
+        self._slice_s += spent
+        if decided and self._slice:
+            self._end()
+        return decided
+
+    def _begin(self, now: float) -> None:
+        self._slice_live, self._slice_s = self._backlog.live, 0.0
+        most_bytes = self._pace.bytes if self._slice_live else REFILL_SLICE_BYTES
+        self._slice, self._slice_bytes = self._backlog.take(most_bytes)
+        for columns in self._slice:
+            self.since_s = now if self.since_s is None else self.since_s
+            self.records += len(columns.offsets)
+            self._processor.receive(columns, None if self._today_us is None else self._today_us())
+
+    def _score(self, until: float) -> bool:
+        while (batch := self._processor.next_batch()) is not None:
+            started = self._clock()
+            scores = self._scorer(batch.values)
+            ended = self._clock()
+            self.scoring_s += ended - started
+            self._processor.receive_scores(batch, scores, self._scorer.reconstruct)
+            if ended >= until:
+                return self._processor.settled
+        return True
+
+    def _end(self) -> None:
+        if self._slice_live:
+            self._pace.measured(self._slice_bytes, self._slice_s)
+        self._slice, self._slice_s = [], 0.0
+
+    def committed(self) -> None:
+        """What was taken in is durable."""
+        self.records, self.since_s = 0, None
+
+    def drop(self, partition: TopicPartition) -> None:
+        """Forgets the records of a partition that is ours no more; the processor has forgotten it already."""
+        self._backlog.drop(partition)
+        self._slice = [columns for columns in self._slice if columns.partition != partition]
+
+    def leave(self, partition: TopicPartition) -> None:
+        """Forgets what no slice has taken yet of a partition that stays ours."""
+        self._backlog.drop(partition)
+
+    def drop_waiting(self) -> None:
+        """Forgets what no slice has taken yet."""
+        self._backlog.clear()
+
+    def clear(self) -> None:
+        """Forgets everything: it will be read again. The processor is to forget it too.
+
+        Of a slice that is given up, no more is known than that it took so long at least.
+        """
+        self._backlog.clear()
+        if self._slice and self._slice_s > SLICE_S:
+            self._end()
+        self._slice, self._slice_s = [], 0.0
+        self.committed()
+
+    def waiting(self) -> Counter[TopicPartition]:
+        """Records that are not decided, by partition."""
+        found = self._backlog.records()
+        for columns in self._slice:
+            found[columns.partition] += len(columns.offsets)
+        return found
+
+    def most_records(self, limit: int, most_bytes: int) -> int:
+        """How many records to poll so that about `most_bytes` are taken, going by the last ones; at most `limit`."""
+        return max(1, min(limit, int(most_bytes / self._record_bytes)))

@@ -1,0 +1,73 @@
+"""`telltale run`: from a configuration file to a running daemon, everything that can be wrong said before it joins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from monitor import __version__
+from monitor.config.file import load
+from monitor.config.options import Config
+from monitor.serving.telemetry import Telemetry, Vitals, configure_logging
+
+if TYPE_CHECKING:
+    from monitor.detector.served import ServedModel
+
+log = structlog.get_logger("telltale")
+
+
+def run_daemon(path: Path) -> None:
+    """Serves as the configuration at `path` says until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError, ArtifactError: the operator's or the trainer's to mend.
+        BackendError: the broker can't be reached, or kept failing.
+    """
+    config = load(path)
+    configure_logging(config.log)
+    # JAX takes seconds to import: a mistake in the configuration is said before, and what a broker has against it.
+    from monitor.backends.kafka import check_access
+
+    check_access(config.kafka)
+    from monitor.backends.kafka import KafkaBackend
+    from monitor.serving.assembly import load_model, make_processor
+    from monitor.serving.daemon import Daemon
+    from monitor.serving.http import HttpServer
+    from monitor.serving.stopping import stop_on_signals
+
+    model = load_model(config, config.model.artifact)
+    processor = make_processor(config, model)
+    vitals = Vitals(compilations=model.scorer.compilations)
+    manifest, thresholds = model.manifest, model.thresholds
+    info = {"name": manifest.name, "version": manifest.version, "sha256": model.artifact.digest}
+    telemetry = Telemetry(vitals, lambda: processor.counts, info, thresholds.value, thresholds.chosen.series.values())
+    server = HttpServer(config.http, telemetry, vitals)
+    daemon = Daemon(config, KafkaBackend(config), processor, model.scorer, telemetry, vitals)
+    with stop_on_signals(daemon.stop, config.limits.shutdown_timeout_ms / 1000):
+        try:
+            server.start()
+            _say_hello(config, model, server.address)
+            daemon.run()
+        finally:
+            server.close()
+
+
+def _say_hello(config: Config, model: ServedModel, address: str) -> None:
+    manifest = model.manifest
+    log.info(
+        "Starting.",
+        version=__version__,
+        service=config.service.name,
+        instance=config.service.identity,
+        group=config.kafka.group_id,
+        topics=config.input.topics,
+        alerts=config.output.alerts,
+        artifact=manifest.name,
+        sha256=model.artifact.digest[:12],
+        window=f"{manifest.window.kind} {manifest.window.length} x {len(manifest.channels)}",
+        threshold=model.thresholds.value,
+        batch_rows=manifest.batch_rows,
+        http=f"http://{address}",
+    )

@@ -1,0 +1,249 @@
+"""Every metric and every log line's set-up, declared once.
+
+Rules of this file: metric names are `telltale_<noun>_<unit>`; labels come from closed sets or from the configuration
+(topic, partition), never from data: a series is never a label. Counts are kept by the processor as plain numbers and
+read when somebody asks, so that the loop pays nothing for being watched.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from monitor import __version__
+from monitor.backends.abstract import TopicPartition
+from monitor.config.options import Log
+from monitor.processing.counts import RATIO_BUCKETS, Counts
+from monitor.serving.clientlog import Collapsed
+from monitor.serving.health import Health
+
+STAGES = ("poll", "process", "score", "commit")
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(slots=True)
+class Vitals:
+    """What the loop says of itself; written by the loop's thread, read by the HTTP thread.
+
+    Times are of the monotonic clock, in seconds.
+    """
+
+    started_s: float = field(default_factory=time.monotonic)
+    progressed_s: float = field(default_factory=time.monotonic)
+    health: Health = field(default_factory=Health)
+    partitions: int = 0
+    series: int = 0
+    incidents: int = 0
+    held: int = 0
+    lag: dict[TopicPartition, int] = field(default_factory=dict)
+    commits: int = 0
+    aborts: int = 0
+    stalls: int = 0
+    checkpoints: int = 0
+    records_lost: int = 0
+    cold_starts: int = 0
+    resumed: Counter[str] = field(default_factory=Counter)
+    compilations: int = 0
+    clock_ahead_s: float | None = None
+
+
+class Telemetry:
+    """The daemon's metrics: observed stages, and a collector that reads the loop's own numbers."""
+
+    def __init__(
+        self,
+        vitals: Vitals,
+        counts: Callable[[], Counts],
+        info: dict[str, str],
+        threshold: float,
+        series_thresholds: Collection[float] = (),
+    ) -> None:
+        """`threshold` is the line of all series but those that have one of `series_thresholds`."""
+        self.registry = CollectorRegistry()
+        self._vitals = vitals
+        self._counts = counts
+        self._info = info
+        self._threshold = threshold
+        lines = [threshold, *series_thresholds]
+        self._lowest, self._highest = min(lines), max(lines)
+        self._stages = Histogram(
+            "telltale_stage_duration_seconds",
+            "Time of one turn of the loop spent in each stage.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.stage = {stage: self._stages.labels(stage).observe for stage in STAGES}
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Reads every number once; called by the registry."""
+        yield from self._counters()
+        yield from self._gauges()
+
+    def _counters(self) -> Iterator[Metric]:
+        counts, vitals = self._counts(), self._vitals
+        yield _counter("records_consumed", "Records read, by topic.", dict(counts.records), ["topic"])
+        yield _counter("record_bytes", "Bytes of record values read.", counts.bytes)
+        yield _counter(
+            "records_rejected", "Records sent to the dead letters.", dict(counts.rejected), ["topic", "reason"]
+        )
+        yield _counter(
+            "batches_damaged",
+            "Batches of records that can't be read, skipped to the dead letters.",
+            dict(counts.batches_damaged),
+            ["topic", "reason"],
+        )
+        yield _counter("samples_processed", "Samples taken into windows.", counts.samples)
+        yield _counter("samples_missing", "Samples with a missing number (null or NaN).", counts.samples_missing)
+        yield _counter("samples_late", "Samples dropped as late or duplicate.", counts.samples_late)
+        yield _counter("series_gaps", "Series started afresh after a gap.", counts.gaps)
+        yield _counter("windows_scored", "Windows scored.", counts.windows)
+        yield _counter("windows_anomalous", "Windows over the threshold.", counts.windows_anomalous)
+        yield _counter("windows_unscorable", "Windows with too many missing samples.", counts.windows_unscorable)
+        yield _counter("alerts_published", "Alerts, by status.", dict(counts.alerts), ["status"])
+        yield _counter(
+            "alerts_suppressed",
+            "Alerts that a stage held back, by stage and reason.",
+            dict(counts.suppressed),
+            ["stage", "reason"],
+        )
+        yield _counter(
+            "incidents_given_up", "Incidents resolved without a window, by reason.", dict(counts.given_up), ["reason"]
+        )
+        yield _counter("series_forgotten", "Series forgotten, by reason.", dict(counts.forgotten), ["reason"])
+        yield _counter("commits", "Transactions committed.", vitals.commits)
+        yield _counter("aborts", "Times that state was thrown away and restored.", vitals.aborts)
+        yield _counter("stalls", "Times that waiting records were not read and the client was replaced.", vitals.stalls)
+        yield _counter("checkpoints", "Window checkpoints committed.", vitals.checkpoints)
+        yield _counter("records_replayed", "Records read again to refill windows.", counts.replayed)
+        yield _counter("records_lost", "Input offsets deleted by retention before they were read.", vitals.records_lost)
+        yield _counter(
+            "partitions_resumed", "Partitions taken over, by what they went on from.", dict(vitals.resumed), ["reason"]
+        )
+        yield _counter("cold_starts", "Partitions taken over without their windows.", vitals.cold_starts)
+        yield _counter(
+            "compilations",
+            "Compilations of the scorer; 2 are right, of the scores and of what was expected.",
+            vitals.compilations,
+        )
+        ratio = HistogramMetricFamily("telltale_score_ratio", "Score over threshold; 1.0 is the line.")
+        bounds = [*map(str, RATIO_BUCKETS), "+Inf"]
+        ratio.add_metric([], list(zip(bounds, counts.ratios.cumsum().tolist(), strict=True)), counts.ratio_sum)
+        yield ratio
+
+    def _gauges(self) -> Iterator[Metric]:
+        vitals, now = self._vitals, time.monotonic()
+        ready = not vitals.health.why_not_ready(now)
+        yield _gauge("ready", "1 while every partition is watched, as /readyz says.", float(ready))
+        yield _gauge(
+            "broker_connected",
+            "1 while a broker answers within the age of readiness.",
+            float(vitals.health.connected(now)),
+        )
+        silent = vitals.health.silent_s(now)
+        yield _gauge(
+            "broker_silence_seconds",
+            "Time since a broker last answered; NaN: never.",
+            math.nan if silent is None else silent,
+        )
+        yield _gauge("assigned_partitions", "Input partitions owned.", vitals.partitions)
+        yield _gauge("held_partitions", "Partitions left alone until somebody acts; the log says why.", vitals.held)
+        yield _gauge("series_active", "Series remembered.", vitals.series)
+        yield _gauge("incidents_open", "Incidents open.", vitals.incidents)
+        yield _gauge("uptime_seconds", "Time since the start.", now - vitals.started_s)
+        yield _gauge("last_progress_seconds", "Time since the loop last turned.", now - vitals.progressed_s)
+        newest_s = self._counts().newest_ms / 1e3
+        yield _gauge("newest_record_timestamp_seconds", "Newest timestamp of a record read.", newest_s)
+        yield _gauge("threshold", "The line of series without their own, in the score's unit.", self._threshold)
+        yield _gauge("threshold_lowest", "The lowest line of any series, in the score's unit.", self._lowest)
+        yield _gauge("threshold_highest", "The highest line of any series, in the score's unit.", self._highest)
+        ahead_s = float("nan") if vitals.clock_ahead_s is None else vitals.clock_ahead_s
+        yield _gauge(
+            "clock_ahead_seconds", "Our clock minus the brokers', by the last commit; NaN: not known.", ahead_s
+        )
+        lag = GaugeMetricFamily(
+            "telltale_consumer_lag_records",
+            "Records not read yet; no sample where the end is not known.",
+            labels=["topic", "partition"],
+        )
+        for (topic, partition), records in vitals.health.lag(vitals.lag, now).items():
+            lag.add_metric([topic, str(partition)], records)
+        yield lag
+        info = GaugeMetricFamily("telltale_artifact_info", "What scores.", labels=[*self._info, "telltale"])
+        info.add_metric([*self._info.values(), __version__], 1)
+        yield info
+
+
+def _counter(name: str, text: str, values: Any, labels: list[str] | None = None) -> Metric:
+    family = CounterMetricFamily(f"telltale_{name}", text, labels=labels or [])
+    if labels is None:
+        family.add_metric([], values)
+    else:
+        for key, value in values.items():
+            family.add_metric([key] if isinstance(key, str) else list(key), value)
+    return family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    family = GaugeMetricFamily(f"telltale_{name}", text)
+    family.add_metric([], value)
+    return family
+
+
+def metric_names() -> Iterable[tuple[str, str]]:
+    """(name, help) of every metric that is ours, for the README's table and its test."""
+    telemetry = Telemetry(Vitals(), Counts, {"name": "", "version": "", "sha256": ""}, 1.0)
+    for family in telemetry.registry.collect():
+        if family.name.startswith("telltale_"):
+            yield family.name + ("_total" if family.type == "counter" else ""), family.documentation
+
+
+def configure_logging(log: Log) -> None:
+    """Sends our events and the Kafka client's to standard error: console for people, JSON lines for machines."""
+    console = log.format == "console" or (log.format == "auto" and sys.stderr.isatty())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: Any = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else structlog.processors.JSONRenderer()
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            *([] if console else [structlog.processors.format_exc_info]),
+            last,
+        ],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    if log.level != "debug":
+        handler.addFilter(Collapsed())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(log.level.upper())
+    # The client's DEBUG prints keys and values, its INFO every connection: people who want that ask for debug.
+    logging.getLogger("kafka").setLevel(logging.INFO if log.level == "debug" else logging.WARNING)
+    for chatty in ("jax", "uvicorn"):  # say at INFO what nobody asked
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(log.level.upper())),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,179 @@
+"""`telltale calibrate`: another threshold for an artifact, without training, and without data where there is none.
+
+Rules of this file: as of `training.commands`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monitor.errors import DataError
+from training.commands import options as reading
+from training.thresholds.rules import Method, Per, ThresholdPart
+
+if TYPE_CHECKING:
+    from monitor.detector.artifact import Artifact
+    from training.evaluation.scored import Scored
+    from training.thresholds.alert_policy import Assumed
+
+_DataOrNone = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Normal data that the artifact was not trained on, as `telltale train` reads it; without any, what the "
+        "artifact has stored of its calibration decides."
+    ),
+]
+
+
+def calibrate(
+    artifact: reading.ArtifactIn,
+    data: _DataOrNone = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the new artifact goes; default: only say what it would be.")
+    ] = None,
+    method: Annotated[
+        Method | None, typer.Option(help="How the line is chosen; default: by the option given below.")
+    ] = None,
+    quantile: Annotated[float | None, typer.Option(help="This quantile of normal windows' scores.")] = None,
+    k: Annotated[float | None, typer.Option(help="Mean plus so many standard deviations.")] = None,
+    alarms_per_day: Annotated[float | None, typer.Option(help="At most so many incidents a day per series.")] = None,
+    p_value: Annotated[float | None, typer.Option(help="Conformal p-value from which a window is an anomaly.")] = None,
+    risk: Annotated[float | None, typer.Option(help="Probability that a normal window is over (tail fit).")] = None,
+    threshold: Annotated[float | None, typer.Option(help="The line itself.")] = None,
+    per: Annotated[Per, typer.Option(help="One line for all, or each series its own.")] = "artifact",
+    label_column: reading.LabelColumn = None,
+    labels: reading.Labels = None,
+    time_column: reading.TimeColumn = None,
+    series_column: reading.SeriesColumn = None,
+    config: reading.DaemonConfig = None,
+    normal_class: Annotated[int | None, typer.Option(help="The label of normal rows; default: the training's.")] = None,
+) -> None:
+    """Change an artifact's threshold without training: by other scores, or by what it has stored of its calibration."""
+    from monitor.detector import storage
+    from monitor.detector.served import load_verified
+    from training.datasets import sources
+    from training.evaluation import scored
+    from training.thresholds import alert_policy, recalibrate
+
+    rule = _rule(method, quantile, k, alarms_per_day, p_value, risk, threshold, per)
+    assumed = alert_policy.assumed(config)
+    alerting = assumed.alerting
+    model = load_verified(artifact)
+    loaded, scorer, manifest = model.artifact, model.scorer, model.manifest
+    found: Scored | None = None
+    counted_by = alerting if data else alert_policy.stored(manifest)
+    if config is not None and (counted_by is None or counted_by.policy != alerting.policy):
+        reading.note(f"what is stored was not counted by {alerting}; give normal data, which will be")
+    if data:
+        options = reading.artifact_options(
+            manifest,
+            label_column=label_column,
+            labels=labels,
+            time_column=time_column,
+            series_column=series_column,
+            config=config,
+        )
+        tables, origins = sources.read(data, manifest.window.kind, options, reading.note)
+        seen = {source["sha256"] for source in manifest.training.get("data", [])}
+        trained_on = [origin.file for origin in origins if origin.sha256 in seen]
+        for name in trained_on:
+            reading.note(f"{name} is a file that the artifact was trained on; new data scores higher")
+        found = scored.scored(
+            loaded,
+            scorer,
+            tables,
+            normal_class=normal_class,
+            held_out=not trained_on,
+            policy=alerting.policy,
+        )
+        for text in found.notes:
+            reading.note(text)
+    made, notes = recalibrate.recalibrated(
+        loaded,
+        rule,
+        None if found is None else found.normal,
+        oracle=None if found is None else found.labelled,
+    )
+    for text in notes:
+        reading.note(text)
+    typer.echo(_said("before", loaded, found))
+    typer.echo(_said("now", made, found))
+    if assumed.threshold is not None:
+        typer.echo(_said("in service", made, found, assumed))
+    typer.echo(f"policy     {alert_policy.counting(counted_by)}")
+    if out is None:
+        typer.echo("artifact   nothing is written without --out")
+        return
+    saved = storage.save(made, out)
+    typer.echo(f"artifact   {out}  (sha256 {saved.digest[:12]})")
+
+
+def _rule(
+    method: Method | None,
+    quantile: float | None,
+    k: float | None,
+    alarms_per_day: float | None,
+    p_value: float | None,
+    risk: float | None,
+    threshold: float | None,
+    per: Per,
+) -> ThresholdPart | float:
+    """What the options mean together.
+
+    Raises:
+        DataError: two of them contradict each other, or none says anything.
+    """
+    numbers: dict[Method, tuple[str, float | None]] = {
+        "quantile": ("quantile", quantile),
+        "mean_std": ("k", k),
+        "budget": ("alarms_per_day", alarms_per_day),
+        "conformal": ("p_value", p_value),
+        "pot": ("risk", risk),
+    }
+    given = {name: pair for name, pair in numbers.items() if pair[1] is not None}
+    options = [f"--{name.replace('_', '-')}" for name, _ in given.values()]
+    if threshold is not None:
+        if method is not None or given or per != "artifact":
+            raise DataError("--threshold is the line itself; leave the other ways to choose one out")
+        return threshold
+    if method is None:
+        if len(given) != 1:
+            said = f"{' and '.join(options)} are of several methods" if given else "nothing says where the line goes"
+            raise DataError(
+                f"{said}; give one of --quantile, --k, --alarms-per-day, --p-value, --risk, --threshold, or --method"
+            )
+        (chosen,) = given
+    else:
+        chosen = method
+    if given.keys() - {chosen}:
+        raise DataError(f"{', '.join(options)}: not all are the number of --method {chosen}; leave the others out")
+    return ThresholdPart(method=chosen, per=per, **{name: value for name, value in given.values() if value is not None})
+
+
+def _said(when: str, artifact: Artifact, found: Scored | None, assumed: Assumed | None = None) -> str:
+    """A threshold's value, how it was chosen, and what it costs: counted on data, else by what is stored.
+
+    It is the artifact's, or the one that the operator set instead of it.
+    """
+    from monitor.detector import thresholds
+    from training.thresholds import false_alarms, recalibrate
+    from training.thresholds.choose import described
+
+    served = thresholds.of(artifact.manifest, None if assumed is None else assumed.threshold)
+    threshold = served.chosen
+    origin = described(threshold)
+    if assumed is not None:
+        origin = f"{assumed.threshold_source}, which the daemon uses instead"
+    series = f", {len(threshold.series)} series with their own" if threshold.series else ""
+    text = f"{when:<10} {threshold.value:.6g} ({origin}{series})"
+    if found is None:
+        rate, unit = recalibrate.expected_alarms(artifact.manifest, threshold.value)
+        return f"{text}: about {rate:.3g} false {unit}, by the stored calibration"
+    cost = false_alarms.expected(found.normal, served)
+    return (
+        f"{text}: {cost.incidents} incidents, {cost.rate:.3g} false alarms {cost.unit} (95% interval {cost.low:.3g} "
+        f"to {cost.high:.3g}), {cost.over} of {cost.windows} normal windows over it"
+    )

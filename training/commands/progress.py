@@ -1,0 +1,51 @@
+"""How far training is: a bar on a terminal, else a line every tenth of the way. On stderr."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+import rich.progress
+import typer
+from rich.console import Console
+
+from training.fitting.checkpoints import Epoch
+
+
+class Progress:
+    """Told of each epoch; a context manager, so that the bar is taken down whatever happens."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+        self._every = max(epochs // 10, 1)
+        self._bar: rich.progress.Progress | None = None
+        if sys.stderr.isatty():
+            self._bar = rich.progress.Progress(
+                rich.progress.TextColumn("{task.description}"),
+                rich.progress.BarColumn(),
+                rich.progress.MofNCompleteColumn(),
+                rich.progress.TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task("fitting", total=epochs)
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, epoch: Epoch) -> None:
+        text = f"loss {epoch.loss:.5f}"
+        if epoch.validation is not None:
+            text += f", validation {epoch.validation:.5f}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=epoch.number, description=f"fitting  {text}")
+        elif epoch.number % self._every == 0 or epoch.number == self._epochs:
+            typer.echo(f"epoch {epoch.number}/{self._epochs}: {text}", err=True)

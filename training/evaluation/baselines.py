@@ -1,0 +1,78 @@
+"""PCA and nearest neighbours beside the model: fitted on its windows, each with a line by its rule.
+
+Rules of this file: a floor gets nothing that the model did not get, and nothing less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.detector import autoencoder
+from monitor.detector.decision import Verdict, decide
+from monitor.detector.incidents import Policy
+from monitor.detector.spec import ScalingSpec
+from training.evaluation.scored import Judged, calibrated_on, calibration_of
+from training.fitting import fit as fitting
+from training.metrics import floors
+from training.recipes.schema import Recipe
+from training.thresholds.alert_policy import DEFAULTS
+from training.thresholds.choose import Labelled, choose
+from training.windows.subsets import Parts, Table
+
+NAMES = ("pca", "knn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lined:
+    """Scores (n,) of windows, NaN = unscorable, and the line that was chosen for them."""
+
+    scores: NDArray[np.float32]
+    line: float
+
+    @property
+    def judged(self) -> Judged:
+        """The scores, and which of them are over the line."""
+        return Judged(scores=self.scores, flagged=decide(self.scores, self.line) == Verdict.ANOMALY)
+
+
+def baselines(
+    recipe: Recipe,
+    parts: Parts,
+    scales: ScalingSpec,
+    tables: Sequence[Table],
+    windows: NDArray[np.float32],
+    *,
+    policy: Policy = DEFAULTS.policy,
+    learnt: NDArray[np.bool_] | None = None,
+    anomalous: NDArray[np.bool_] | None = None,
+) -> dict[str, Lined]:
+    """Principal components, as many as the code is wide (half the window's size at most), and nearest neighbours.
+
+    Args:
+        parts: what `recipe` made of `tables`: floors are fitted and calibrated on the same windows as the model.
+        windows: (n, length, channels) in the data's own unit, to be scored.
+        policy: opens the incidents by which a line may be chosen.
+        learnt: which of `parts.fit` the model learnt from; None: all of them.
+        anomalous: (n,) the truth, for the method "oracle".
+    """
+    shape = autoencoder.Shape((parts.window.length, len(parts.channels)), parts.window.image_shape)
+    size = shape.window[0] * shape.window[1]
+    components = max(min(autoencoder.code_size(recipe.model, shape), size // 2), 1)
+    fitted = parts.fit if learnt is None else parts.fit[learnt]
+    floor = floors.fit(fitting.scale(fitted, scales), components=components, seed=0)
+    held = floors.scores(floor, fitting.scale(calibrated_on(recipe, parts), scales))
+    found = floors.scores(floor, fitting.scale(windows, scales))
+    rule = msgspec.structs.replace(recipe.threshold, per="artifact")
+    made = {}
+    for name in NAMES:
+        if name in found:
+            scores = found[name].astype(np.float32)
+            calibration = calibration_of(recipe, parts, tables, held[name].astype(np.float32), policy)
+            labelled = None if anomalous is None else Labelled(scores=scores, anomalous=anomalous)
+            made[name] = Lined(scores=scores, line=choose(calibration, rule, oracle=labelled).threshold.value)
+    return made

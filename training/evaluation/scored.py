@@ -1,0 +1,120 @@
+"""Scores of data by an artifact's own scorer, as calibration takes them: series kept apart, in order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.datafiles import SeriesTable
+from monitor.detector import windowing
+from monitor.detector.artifact import Artifact
+from monitor.detector.incidents import Policy
+from monitor.detector.scoring import Scorer
+from monitor.errors import DataError
+from training.recipes.schema import Recipe
+from training.thresholds.calibration import CalibrationScores, windows_per_day
+from training.thresholds.choose import Labelled
+from training.windows.subsets import NormalClass, Parts, Table, all_windows, for_artifact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """Scores (n,) of windows, NaN = unscorable, and which of them are over the line."""
+
+    scores: NDArray[np.float32]
+    flagged: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """`normal` windows that could be scored; `labelled` all windows, None where nothing has labels."""
+
+    normal: CalibrationScores
+    labelled: Labelled | None
+    notes: tuple[str, ...] = ()
+
+
+def calibrated_on(recipe: Recipe, parts: Parts) -> NDArray[np.float32]:
+    """The windows whose scores the recipe's threshold is chosen by."""
+    return parts.fit if recipe.threshold.method == "mean_std" else parts.calibration
+
+
+def calibration_of(
+    recipe: Recipe, parts: Parts, tables: Sequence[Table], scores: NDArray[np.float32], policy: Policy
+) -> CalibrationScores:
+    """`scores` (n,) of the windows `calibrated_on`, those that the recipe trims left out.
+
+    `tables` tell the time. `policy` opens the incidents, but in windows of a random split.
+    """
+    held_out = recipe.threshold.method != "mean_std"
+    owners = parts.calibration_series if held_out and parts.series else None
+    times = [table.time_us for table in tables if isinstance(table, SeriesTable)]
+    calibration = CalibrationScores(
+        scores=scores,
+        series=owners,
+        names=() if owners is None else parts.series,
+        overlap=windowing.overlap(parts.window),
+        windows_per_day=windows_per_day(parts.window, times),
+        policy=None if recipe.split.kind == "random" else policy,
+        held_out=held_out,
+    )
+    return calibration.trimmed(recipe.fit.trim)
+
+
+def scored(
+    artifact: Artifact,
+    scorer: Scorer,
+    tables: Sequence[Table],
+    *,
+    normal_class: NormalClass | None,
+    held_out: bool,
+    policy: Policy,
+) -> Scored:
+    """Scores all windows of `tables`; `normal_class` None takes that of the training, `policy` opens the incidents.
+
+    Raises:
+        DataError: the windows are not the artifact's, or none is normal and complete.
+    """
+    manifest = artifact.manifest
+    window = manifest.window
+    normal_class = for_artifact(manifest, tables, normal_class)
+    names: dict[str, int] = {}
+    scores, truths, series, has_labels = [], [], [], False
+    for number, table in enumerate(tables):
+        found = all_windows([table], window, normal_class)
+        count = len(found.windows)
+        has_labels |= found.anomalous is not None
+        scores.append(scorer(found.windows) if count else np.zeros(0, np.float32))
+        truths.append(np.zeros(count, np.bool_) if found.anomalous is None else found.anomalous)
+        name = table.series or f"series {number}"
+        series.append(np.full(count, names.setdefault(name, len(names)), dtype=np.int64))
+    score, truth, code = np.concatenate(scores), np.concatenate(truths), np.concatenate(series)
+    unscorable = np.isnan(score)
+    kept = ~truth & ~unscorable
+    if not kept.any():
+        raise DataError(
+            f"{len(score)} windows, but none is normal (label {normal_class}) and complete; check the labels, and "
+            f"whether series are as long as a window ({window.length} samples)"
+        )
+    notes = []
+    if truth.any():
+        notes.append(f"{int(truth.sum())} of {len(score)} windows are labelled anomalies and not calibrated with")
+    if (unscorable & ~truth).any():
+        notes.append(f"{int((unscorable & ~truth).sum())} normal windows were left out: too many missing numbers")
+    times = [table.time_us for table in tables if isinstance(table, SeriesTable)]
+    named = all(isinstance(table, SeriesTable) for table in tables)
+    normal = CalibrationScores(
+        scores=score[kept],
+        series=code[kept] if named else None,
+        names=tuple(names) if named else (),
+        overlap=windowing.overlap(window),
+        windows_per_day=windows_per_day(window, times) or manifest.calibration.windows_per_day,
+        policy=policy,
+        held_out=held_out,
+    )
+    return Scored(
+        normal=normal, labelled=Labelled(scores=score, anomalous=truth) if has_labels else None, notes=tuple(notes)
+    )

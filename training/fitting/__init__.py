@@ -1,0 +1,1 @@
+"""Fitting an autoencoder, and what else is learnt offline."""

@@ -1,0 +1,119 @@
+"""What a score needs besides the model, fitted offline: a whitening matrix, or prototypes of normal windows.
+
+Rules of this file: scaled windows, flat (n, size); nothing of the test part is seen.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from monitor.detector.arrays import Float32Array
+from monitor.errors import DataError
+from training.recipes.schema import ScorePart
+
+STARTS = 4  # of k-means; the best is kept
+PASSES = 50
+MOST_ROWS = 10_000
+# A direction in which residuals hardly move is not taken for more than this part of the mean variance.
+LEAST_VARIANCE = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What tensors are fitted on: scaled normal windows, flat.
+
+    `fitted`, `reconstructed` (n, size) are the windows that fitted the model, and what it makes of them; `held`,
+    `held_reconstructed` (m, size) those that were held out for the score alone, none unless its row asks for them.
+    """
+
+    score: ScorePart
+    fitted: Float32Array
+    reconstructed: Float32Array
+    held: Float32Array
+    held_reconstructed: Float32Array
+    seed: int
+
+
+class Fitting(NamedTuple):
+    """How a kind of score gets its tensors, by the names that its row of `scores.KINDS` gives them.
+
+    `held_out`: from windows of the calibration, which then have no say in the threshold.
+    """
+
+    fit: Callable[[Material], dict[str, Float32Array]]
+    held_out: bool = False
+
+
+def _prototypes(material: Material) -> dict[str, Float32Array]:
+    score = material.score
+    source = material.fitted if score.prototypes_of == "windows" else material.reconstructed
+    return {"centres": centres(source, score.prototypes, material.seed)}
+
+
+def _whitening(material: Material) -> dict[str, Float32Array]:
+    if len(material.held) < 2:
+        raise DataError(
+            'score.kind "whitened" needs calibration windows for covariance and threshold: give more normal data'
+        )
+    return whitening(material.held - material.held_reconstructed)
+
+
+# The kinds of `scores.KINDS` that have tensors.
+FITTED = {"prototype": Fitting(_prototypes), "whitened": Fitting(_whitening, held_out=True)}
+
+
+def held_out(kind: str) -> bool:
+    """Whether a kind of score is fitted on windows of the calibration."""
+    return kind in FITTED and FITTED[kind].held_out
+
+
+def centres(rows: Float32Array, count: int, seed: int) -> Float32Array:
+    """k-means centres (count, size) of `rows`, the best of a few starts; as many as there are rows at most.
+
+    Of more than 10,000 rows so many are drawn: more take minutes and move the centres little.
+
+    References:
+        Arthur & Vassilvitskii 2007, "k-means++"; Lloyd 1982.
+    """
+    from scipy.cluster.vq import ClusterError, kmeans2  # a quarter of a second that other scores don't need
+
+    if len(rows) > MOST_ROWS:
+        drawn = np.random.default_rng(seed).choice(len(rows), MOST_ROWS, replace=False)
+        rows = rows[np.sort(drawn)]
+    table = rows.astype(np.float64)
+    count = min(count, len(np.unique(table, axis=0)))
+    best, least = table[:count], np.inf
+    for start in range(STARTS):
+        rng = np.random.default_rng([seed, start])
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                found, nearest = kmeans2(table, count, iter=PASSES, minit="++", missing="raise", rng=rng)
+        except (ClusterError, UserWarning):  # a centre lost all its rows: another start has another fate
+            continue
+        spread = float(np.square(table - found[nearest]).sum())
+        if spread < least:
+            best, least = found, spread
+    return best.astype(np.float32)
+
+
+def whitening(residuals: Float32Array) -> dict[str, Float32Array]:
+    """Mean (size,) and symmetric whitening matrix (size, size) of residuals (n, size).
+
+    The covariance is shrunk towards a multiple of the identity by size / (size + n): with fewer residuals than numbers
+    in one it is mostly that.
+    """
+    table = residuals.astype(np.float64)
+    mean = table.mean(axis=0)
+    size = table.shape[1]
+    covariance = np.cov(table, rowvar=False).reshape(size, size)
+    level = max(float(np.trace(covariance)) / size, float(np.finfo(np.float32).tiny))
+    shrink = size / (size + len(table))
+    values, vectors = np.linalg.eigh((1 - shrink) * covariance + shrink * level * np.eye(size))
+    inverse = (vectors / np.sqrt(np.maximum(values, LEAST_VARIANCE * level))) @ vectors.T
+    return {"mean": mean.astype(np.float32), "whitener": inverse.astype(np.float32)}

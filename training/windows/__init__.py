@@ -1,0 +1,1 @@
+"""Which windows fit the model, which choose the threshold, and which test both."""

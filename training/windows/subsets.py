@@ -1,0 +1,380 @@
+"""From tables to the windows that fit, calibrate and test.
+
+Rules of this file: what may be learnt from is decided here. Windows with more missing numbers than the artifact allows
+become NaN: they are left out of fitting and calibration, and are unscorable in the test part, as in the daemon.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.datafiles import SeriesTable, WindowTable
+from monitor.datafiles.columns import unnamed
+from monitor.detector import architectures, scores, windowing
+from monitor.detector.arrays import Float32Array
+from monitor.detector.spec import Manifest, WindowSpec
+from monitor.detector.windows import mend_missing
+from monitor.errors import DataError
+from training.datasets import missing, timestamps
+from training.fitting import score_tensors
+from training.recipes.schema import Recipe, WindowPart
+from training.windows import splits
+
+Table = SeriesTable | WindowTable
+NormalClass = int | Literal["all"]
+PARTS = ("fit", "validation", "calibration", "test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Windows (n, length, channels) of the four parts, in the data's own unit.
+
+    `fit`, `validation` and `calibration` hold normal windows without NaN, in order of time within a series;
+    `validation` and `calibration` are empty where nothing is held out. `scaled_on` (..., channels) are the samples that
+    scaling is fitted on. `anomalous` (n,) is the truth of `test`, None without labels. `series` are the names of the
+    series, `calibration_series` (m,) says whose each calibration window is, `test_series` (n,) names each test
+    window's. `timeline` lists what of which series went
+    where: (series, part, first row, end row), of series in time. `left_out` normal windows were too incomplete.
+    """
+
+    window: WindowSpec
+    channels: tuple[str, ...]
+    scaled_on: Float32Array
+    fit: Float32Array
+    validation: Float32Array
+    calibration: Float32Array
+    test: Float32Array
+    anomalous: NDArray[np.bool_] | None
+    series: tuple[str, ...] = ()
+    calibration_series: NDArray[np.int64] | None = None
+    test_series: NDArray[np.str_] | None = None
+    timeline: tuple[tuple[str, str, int, int], ...] = ()
+    left_out: int = 0
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many windows each part has."""
+        return {name: len(getattr(self, name)) for name in PARTS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """All windows of some tables; `anomalous` (n,) is None where no table has labels, `series` (n,) are their names.
+
+    `table` (n,) is the place of each window's table, `first` and `last` (n,) its rows there.
+    """
+
+    windows: Float32Array
+    anomalous: NDArray[np.bool_] | None
+    series: NDArray[np.str_]
+    table: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+
+def watched(sizes: Mapping[str, int]) -> str:
+    """The part that the loss beside the training loss is of; where nothing is chosen by it, any may be looked at."""
+    return next((part for part in ("validation", "calibration") if sizes[part]), "test")
+
+
+def window_spec(part: WindowPart, tables: Sequence[Table]) -> WindowSpec:
+    """The artifact's form of windows: a recipe's, with the data's own length for records.
+
+    Raises:
+        DataError: the data's windows have another length than the recipe's.
+    """
+    length = part.length
+    if windowing.whole_records(part.kind):
+        found = {table.windows.shape[1] for table in tables if isinstance(table, WindowTable)}
+        if len(found) != 1 or (length and found != {length}):
+            raise DataError(
+                f"windows of {sorted(found)} samples, but an artifact has one length{f', {length}' if length else ''}"
+            )
+        length = found.pop()
+    images = {table.image_shape for table in tables if isinstance(table, WindowTable)} - {None}
+    images |= {part.image_shape} - {None}
+    if len(images) > 1:
+        raise DataError(f"images of {sorted(map(str, images))}, but an artifact has one shape")
+    for height, width in filter(None, images):
+        if min(height, width) < 1 or height * width != length:
+            raise DataError(f"images of {height} x {width}, but windows of {length} samples; say --image-shape anew")
+    return WindowSpec(
+        image_shape=images.pop() if images else None,
+        kind=part.kind,
+        length=length,
+        hop=part.hop or length,
+        sampling_rate_hz=part.sampling_rate_hz or _stated_rate(tables),
+        max_gap_ms=part.max_gap_ms,
+        max_missing_ratio=part.max_missing_ratio if part.missing == "fill" else 0.0,
+    )
+
+
+def _stated_rate(tables: Sequence[Table]) -> float | None:
+    """The sampling rate that the sources themselves state, all of them the same one; None where one does not."""
+    rates = {table.sampling_rate_hz if isinstance(table, SeriesTable) else None for table in tables}
+    return rates.pop() if len(rates) == 1 else None
+
+
+def channels_of(tables: Sequence[Table]) -> tuple[str, ...]:
+    """The channels that all tables have.
+
+    Raises:
+        DataError: they differ from file to file.
+    """
+    names = {table.channels for table in tables}
+    if len(names) != 1:
+        several = " / ".join(", ".join(each[:8]) for each in sorted(names))
+        raise DataError(f"the files have different channels: {several}; choose with --channels")
+    return names.pop()
+
+
+def units_of(tables: Sequence[Table]) -> tuple[str, ...]:
+    """The channels' units where the data states them, all tables alike; else nothing."""
+    stated = {table.units for table in tables if isinstance(table, SeriesTable) and table.units}
+    return stated.pop() if len(stated) == 1 else ()
+
+
+def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Parts:
+    """Splits by the recipe; series are split before their windows are cut.
+
+    Raises:
+        DataError: the tables do not fit together or leave a part empty that is needed, or their windows are too large
+            for the recipe's model or score.
+    """
+    window, channels = window_spec(recipe.window, tables), channels_of(tables)
+    shape = window.length, len(channels)
+    problems = architectures.problems(recipe.model, shape, window.image_shape)
+    problems += scores.problems(recipe.score.kind, recipe.model, shape)
+    if problems:
+        raise DataError(f"recipe {recipe.name}: " + "; ".join(problems))
+    missing.check(tables, recipe.window.missing)
+    series = [table for table in tables if isinstance(table, SeriesTable)]
+    records = [table for table in tables if isinstance(table, WindowTable)]
+    if windowing.whole_records(recipe.window.kind):
+        parts = _divide_records(recipe, records, window, channels, seed)
+    else:
+        parts = _divide_series(recipe, series, window, channels, seed)
+    if not len(parts.fit) or (recipe.split.calibration and not len(parts.calibration)):
+        about_time = "".join(f"; {note}" for note in itertools.islice(timestamps.notes(series), 3))
+        raise DataError(_empty("fit" if not len(parts.fit) else "calibration", parts, recipe) + about_time)
+    if recipe.fit.patience and not len(parts.validation):
+        raise DataError(
+            "fit.patience needs validation windows, but the validation part is too short for one: give more data, or a "
+            "larger split.validation"
+        )
+    return parts
+
+
+def _empty(name: Literal["fit", "calibration"], parts: Parts, recipe: Recipe) -> str:
+    """Why a split has no window to learn from, and what to do."""
+    what = {"fit": "to fit the model to", "calibration": "to choose the threshold by"}[name]
+    said = (
+        f"no normal windows {what} ({parts.sizes['fit']} in the fit split, {parts.sizes['calibration']} in calibration)"
+    )
+    length = parts.window.length
+    rows = max((stop - first for _, split, first, stop in parts.timeline if split == name), default=0)
+    if not windowing.whole_records(recipe.window.kind) and rows < length:
+        remedy = "a larger split.calibration" if name == "calibration" else "a smaller split.test or split.calibration"
+        shorter = f"a shorter window (--window {rows} at most), " if rows > 1 else ""
+        return (
+            f"{said}: a window takes {length} rows, and the {name} split of the longest series has {rows}; give longer "
+            f"series, {shorter}or {remedy} in the recipe"
+        )
+    if parts.left_out:
+        return (
+            f"{said}: {parts.left_out} windows were left out for their missing numbers; fill the numbers in, or set "
+            'window.missing = "fill" and window.max_missing_ratio in the recipe'
+        )
+    return (
+        f"{said}: the labels leave none (normal is {recipe.normal_class}); give --normal-class, --label-column none "
+        "where the column is not a label, or more normal data"
+    )
+
+
+def apart_for_score(recipe: Recipe, parts: Parts) -> tuple[Parts, NDArray[np.float32]]:
+    """`parts`, and the held-out windows that the score's tensors are fitted on, where it takes such: the first half of
+    each series' calibration.
+
+    Those have no say in the threshold: residuals are whiter on the windows that a whitening was fitted on.
+    """
+    if not score_tensors.held_out(recipe.score.kind):
+        return parts, parts.calibration[:0]
+    owners = parts.calibration_series
+    codes = np.zeros(len(parts.calibration), dtype=np.int64) if owners is None else owners
+    first = np.zeros(len(codes), dtype=np.bool_)
+    for code in np.unique(codes):
+        rows = np.flatnonzero(codes == code)
+        first[rows[: len(rows) // 2]] = True
+    kept = None if owners is None else owners[~first]
+    return replace(parts, calibration=parts.calibration[~first], calibration_series=kept), parts.calibration[first]
+
+
+def all_windows(tables: Sequence[Table], window: WindowSpec, normal_class: NormalClass) -> Labelled:
+    """Every window there is, for evaluation."""
+    cuts, truths = [], []
+    for table in tables:
+        marked = abnormal(table, normal_class)
+        if isinstance(table, WindowTable):
+            rows = np.arange(len(table.windows), dtype=np.int64)
+            cuts.append(splits.Cut(values=table.windows, first=rows, last=rows))
+        else:
+            cuts.append(splits.cut(table.samples, table.time_us, slice(0, len(table.samples)), window))
+        truths.append(splits.touched(cuts[-1], marked))
+    sizes = [len(cut.values) for cut in cuts]
+    return Labelled(
+        windows=np.concatenate([served(cut.values, window) for cut in cuts]),
+        anomalous=np.concatenate(truths) if labelled(tables, normal_class) else None,
+        series=np.repeat(np.array([table.series for table in tables]), sizes),
+        table=np.repeat(np.arange(len(tables)), sizes),
+        first=np.concatenate([cut.first for cut in cuts]),
+        last=np.concatenate([cut.last for cut in cuts]),
+    )
+
+
+def for_artifact(manifest: Manifest, tables: Sequence[Table], normal_class: NormalClass | None) -> NormalClass:
+    """The label of normal rows, that of the training for None, where the tables are as the artifact takes them.
+
+    Channels are told apart by name only where both sides state names: "value", or "0", "1", ... are those of columns
+    without any.
+
+    Raises:
+        DataError: they are not.
+    """
+    names = tuple(channel.name for channel in manifest.channels)
+    for table in tables:
+        both = len(names) == len(table.channels) and unnamed(len(names)) not in (names, table.channels)
+        if both and table.channels != names:
+            raise DataError(
+                f"{table.source or table.series or 'data'}: channels {', '.join(table.channels[:8])}; the artifact "
+                f"takes {', '.join(names[:8])}, in this order"
+            )
+    windows = [table for table in tables if isinstance(table, WindowTable)]
+    shapes = {table.windows.shape[1:] for table in windows}
+    shapes |= {(manifest.window.length, len(table.channels)) for table in tables}
+    if shapes - {manifest.window_shape}:
+        raise DataError(f"windows of {sorted(shapes)} (samples, channels); the artifact takes {manifest.window_shape}")
+    images = {table.image_shape for table in windows} - {None, manifest.window.image_shape}
+    if images:
+        raise DataError(f"images of {sorted(map(str, images))}; the artifact takes {manifest.window.image_shape}")
+    if normal_class is not None:
+        return normal_class
+    stated = manifest.training.get("normal_class", 0)
+    return "all" if stated == "all" else int(stated)
+
+
+def served(windows: Float32Array, window: WindowSpec) -> Float32Array:
+    """Windows as the daemon hands them to its scorer: filled, or NaN where too much is missing."""
+    return mend_missing(windows, window.max_missing_ratio)[0]
+
+
+def abnormal(table: Table, normal_class: NormalClass) -> NDArray[np.bool_]:
+    """Which rows of `table` are labelled anything but normal."""
+    rows = table.windows if isinstance(table, WindowTable) else table.samples
+    if table.labels is None or normal_class == "all":
+        return np.zeros(len(rows), dtype=np.bool_)
+    return np.asarray(table.labels != normal_class)
+
+
+def labelled(tables: Sequence[Table], normal_class: NormalClass) -> bool:
+    """Whether any table has labels, and they tell something."""
+    return normal_class != "all" and any(table.labels is not None for table in tables)
+
+
+def _complete(windows: Float32Array, window: WindowSpec) -> Float32Array:
+    filled = served(windows, window)
+    return filled[np.isfinite(filled).all(axis=(1, 2))]
+
+
+def _divide_records(
+    recipe: Recipe, tables: Sequence[WindowTable], window: WindowSpec, channels: tuple[str, ...], seed: int
+) -> Parts:
+    windows = np.concatenate([table.windows for table in tables])
+    anomalous = np.concatenate([abnormal(table, recipe.normal_class) for table in tables])
+    shares = recipe.split
+    split = splits.random_split(
+        ~anomalous, test=shares.test, calibration=shares.calibration, validation=shares.validation, seed=seed
+    )
+    splits.check_no_leak(split.fit, split.validation, split.calibration, split.test)
+    scaled_on = split.fit
+    if recipe.scaling.fit_on == "all":
+        scaled_on = splits.training_rows(len(windows), test=shares.test, seed=seed)
+    learnt = [_complete(windows[rows], window) for rows in (split.fit, split.validation, split.calibration)]
+    return Parts(
+        window=window,
+        channels=channels,
+        scaled_on=windows[scaled_on],
+        fit=learnt[0],
+        validation=learnt[1],
+        calibration=learnt[2],
+        test=served(windows[split.test], window),
+        anomalous=anomalous[split.test] if labelled(tables, recipe.normal_class) else None,
+        left_out=len(split.fit) + len(split.validation) + len(split.calibration) - sum(map(len, learnt)),
+    )
+
+
+def _divide_series(
+    recipe: Recipe, tables: Sequence[SeriesTable], window: WindowSpec, channels: tuple[str, ...], seed: int
+) -> Parts:
+    names = tuple(table.series or f"series {number}" for number, table in enumerate(tables))
+    scaled_on, tested, truths, timeline = [], [], [], []
+    learnt: list[list[Float32Array]] = [[], [], []]
+    for number, (table, slices) in enumerate(zip(tables, _slices(recipe, tables, seed), strict=True)):
+        anomalous = abnormal(table, recipe.normal_class)
+        cuts = [splits.cut(table.samples, table.time_us, part, window) for part in slices]
+        rows = np.arange(len(anomalous), dtype=np.int64)
+        splits.check_no_leak(*(rows[part] for part in slices))
+        marked = [splits.touched(each, anomalous) for each in cuts]
+        keep = slice(None) if recipe.scaling.fit_on == "all" else ~anomalous[slices[0]]
+        scaled_on.append(table.samples[slices[0]][keep])
+        for part in range(3):
+            learnt[part].append(cuts[part].values[~marked[part]])
+        tested.append(cuts[3].values)
+        truths.append(marked[3])
+        timeline += [
+            (names[number], name, part.start, part.stop)
+            for name, part in zip(PARTS, slices, strict=True)
+            if part.stop > part.start
+        ]
+    complete = [[_complete(each, window) for each in part] for part in learnt]
+    return Parts(
+        window=window,
+        channels=channels,
+        scaled_on=np.concatenate(scaled_on),
+        fit=np.concatenate(complete[0]),
+        validation=np.concatenate(complete[1]),
+        calibration=np.concatenate(complete[2]),
+        test=served(np.concatenate(tested), window),
+        anomalous=np.concatenate(truths) if labelled(tables, recipe.normal_class) else None,
+        series=names,
+        calibration_series=np.repeat(np.arange(len(names)), [len(each) for each in complete[2]]),
+        test_series=np.repeat(np.array(names), [len(each) for each in tested]),
+        timeline=tuple(timeline),
+        left_out=sum(map(len, itertools.chain(*learnt))) - sum(map(len, itertools.chain(*complete))),
+    )
+
+
+def _slices(recipe: Recipe, tables: Sequence[SeriesTable], seed: int) -> list[tuple[slice, slice, slice, slice]]:
+    """Fit, validation, calibration and test of each series; under `series` one of them is all of it."""
+    shares = recipe.split
+    sizes = [len(table.samples) for table in tables]
+    if shares.kind == "time":
+        return [
+            splits.time_split(size, test=shares.test, calibration=shares.calibration, validation=shares.validation)
+            for size in sizes
+        ]
+    parts = splits.series_split(
+        len(tables), test=shares.test, calibration=shares.calibration, validation=shares.validation, seed=seed
+    )
+    splits.check_no_leak(*parts)
+    nothing, everything = slice(0, 0), [slice(0, size) for size in sizes]
+    made = []
+    for number in range(len(tables)):
+        fit, validation, calibration, test = (everything[number] if number in part else nothing for part in parts)
+        made.append((fit, validation, calibration, test))
+    return made

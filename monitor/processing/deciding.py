@@ -9,8 +9,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -120,11 +121,8 @@ class Decider:
 
     def _decide(self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8]) -> Iterator[_Change | Alert]:
         """Moves the incidents of a piece's series on, in the order of the log; what is to be published of it."""
-        partition, windows = piece.partition, piece.windows
-        rows = _moving(partition.incidents[SCORE_RULE], windows.series, verdicts)
-        steps: Iterable[tuple[int, _Step]] = (
-            (row, self._of_window(piece, row, float(scores[row]), int(verdicts[row]))) for row in rows
-        )
+        partition = piece.partition
+        steps: Iterable[tuple[int, _Step]] = self._of_windows(piece, scores, verdicts)
         if piece.found is not None:
             steps = heapq.merge(self._of_findings(partition, piece.found), steps, key=itemgetter(0))
         for _, each in steps:
@@ -135,32 +133,34 @@ class Decider:
             if change is not None:
                 yield change
 
-    def _of_window(self, piece: Piece, row: int, score: float, verdict: int, rule: str = SCORE_RULE) -> _Step:
-        """What a window does to the incident of its series."""
-        windows, threshold = piece.windows, float(piece.thresholds[row])
-        return _Step(
-            series=int(windows.series[row]),
+    def _of_windows(
+        self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8], rule: str = SCORE_RULE
+    ) -> Iterator[tuple[int, _Step]]:
+        """What windows do to incidents, each with the number of windows that come before it."""
+        windows, policy = piece.windows, self._policy
+        rows = _moving(piece.partition.incidents[rule], windows.series, verdicts)
+        columns: list[NDArray[Any]] = [windows.series, verdicts, scores, piece.thresholds]
+        columns += [windows.start_us, windows.end_us, windows.last_offset]
+        listed = zip(rows, *(column[rows].tolist() for column in columns), strict=True)
+        for row, series, verdict, score, threshold, start_us, end_us, offset in listed:
+            cause = partial(self._cause, piece, row, score, rule)
+            yield row, _Step(series, rule, policy, verdict, score / threshold, start_us, end_us, offset, cause)
+
+    def _cause(self, piece: Piece, row: int, score: float, rule: str, name: str) -> Cause:
+        windows = piece.windows
+        return Cause(
+            partition=piece.partition.name,
+            series=name,
             rule=rule,
-            policy=self._policy,
-            verdict=verdict,
-            ratio=score / threshold,
             start_us=int(windows.start_us[row]),
             end_us=int(windows.end_us[row]),
-            offset=int(windows.last_offset[row]),
-            cause=lambda name: Cause(
-                partition=piece.partition.name,
-                series=name,
-                rule=rule,
-                start_us=int(windows.start_us[row]),
-                end_us=int(windows.end_us[row]),
-                first_offset=int(windows.first_offset[row]),
-                last_offset=int(windows.last_offset[row]),
-                last_index=int(windows.last_index[row]),
-                score=score,
-                threshold=threshold,
-                missing_ratio=float(piece.missing_ratio[row]),
-                values=windows.values[row],
-            ),
+            first_offset=int(windows.first_offset[row]),
+            last_offset=int(windows.last_offset[row]),
+            last_index=int(windows.last_index[row]),
+            score=score,
+            threshold=float(piece.thresholds[row]),
+            missing_ratio=float(piece.missing_ratio[row]),
+            values=windows.values[row],
         )
 
     def _of_findings(self, partition: PartitionState, found: Found) -> Iterator[tuple[int, _Step]]:

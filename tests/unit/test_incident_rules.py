@@ -31,9 +31,9 @@ def flatline(processor: Processor, batch: Batch) -> None:
     decider = processor._decider
     for piece in batch.pieces:
         flat = np.ptp(piece.windows.values, axis=1).max(axis=1) == 0
-        verdicts = np.where(flat, Verdict.ANOMALY, Verdict.NORMAL).tolist()
-        steps = [decider._of_window(piece, row, 1.0, verdict, "flatline") for row, verdict in enumerate(verdicts)]
-        moved = [decider._move(piece.partition, each) for each in steps]
+        verdicts = np.where(flat, Verdict.ANOMALY, Verdict.NORMAL).astype(np.int8)
+        steps = decider._of_windows(piece, np.ones(len(flat), dtype=np.float32), verdicts, "flatline")
+        moved = [decider._move(piece.partition, each) for _, each in steps]
         news = [(piece.partition, change) for change in moved if change is not None]
         decider._publish(news, SCORER.reconstruct)
 

@@ -122,7 +122,7 @@ def overridden(config: Path | None, *, service: str | None, topic: str | None, t
     base = Config() if config is None else load(config, artifact_needed=False)
     document = base.model_dump()
     document["input"] |= {"start": "earliest", "format": "json", "series": "key", "timestamp_field": "ts"}
-    document["input"] |= {"max_refused_ratio": 1.0}  # a file's records are all there: nothing to hold back
+    document["input"] |= {"max_rejected_ratio": 1.0}  # a file's records are all there: nothing to hold back
     document["input"] |= {"timestamp_unit": "ms", "oldest_time": "1970-01-01T00:00:00Z"}  # files may count from 0
     document["input"]["topics"] = [topic] if topic else base.input.topics[:1]
     if service:

@@ -13,7 +13,7 @@ import typer
 from monitor.errors import ConfigError
 
 if TYPE_CHECKING:
-    from monitor.config.options import Config, Kafka
+    from monitor.config.options import Config, KafkaOptions
 
 app = typer.Typer(
     help="Create, change and list topics.",
@@ -129,11 +129,11 @@ def pairs(settings: list[str] | None) -> dict[str, str]:
     return found
 
 
-def _cluster(config: Path | None, servers: str | None, data: Path | None) -> tuple[Kafka, Config | None]:
+def _cluster(config: Path | None, servers: str | None, data: Path | None) -> tuple[KafkaOptions, Config | None]:
     """Where to connect: what the options say, else the local broker that runs."""
     from monitor.broker.cluster import LocalKafka
     from monitor.config.file import load
-    from monitor.config.options import Kafka
+    from monitor.config.options import KafkaOptions
 
     if sum(given is not None for given in (config, servers, data)) > 1:
         raise ConfigError("--config, --bootstrap-server and --data each name a cluster; give one of them")
@@ -141,11 +141,11 @@ def _cluster(config: Path | None, servers: str | None, data: Path | None) -> tup
         found = load(config, artifact_needed=False)
         return found.kafka, found
     if servers is not None:
-        return Kafka(bootstrap_servers=servers.split(","), allow_plaintext=True), None
+        return KafkaOptions(bootstrap_servers=servers.split(","), allow_plaintext=True), None
     status = LocalKafka(data).status()
     if not status.running:
         raise ConfigError(
             f"no local Kafka runs with its data in {status.data_dir}; start it with `telltale kafka start`, or name a "
             "cluster with --bootstrap-server or --config"
         )
-    return Kafka(bootstrap_servers=status.bootstrap_servers.split(",")), None
+    return KafkaOptions(bootstrap_servers=status.bootstrap_servers.split(",")), None

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr, ValidationError
 
-from monitor.config.options import Config, FilePath, Model
+from monitor.config.options import Config, FilePath, ModelOptions
 from monitor.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "TELLTALE__"
@@ -66,7 +66,7 @@ def parse(document: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
 def _absent_artifact(document: Mapping[str, Any], directory: Path) -> str:
     """What to say when nothing is at `model.artifact`; asked of the document, for there may be no valid Config."""
     model = document.get("model", {})
-    named = model.get("artifact", Model().artifact) if isinstance(model, dict) else None
+    named = model.get("artifact", ModelOptions().artifact) if isinstance(model, dict) else None
     if not isinstance(named, (str, Path)) or (directory / named).exists():
         return ""
     return f"model.artifact: {directory / named}: nothing is there; `telltale train` makes one"
@@ -127,6 +127,8 @@ def _say(problem: Any) -> str:
         close = difflib.get_close_matches(place[-1], known, n=1)
         remedy = f'did you mean "{close[0]}"?' if close else f"known here: {', '.join(known)}"
         return f"{name}: unknown key; {remedy}"
+    if problem["type"] == "model_type":
+        problem = problem | {"msg": f"should be a section, [{name}]"}
     message = problem["msg"].removeprefix("Value error, ").removesuffix(" for <class 'pathlib.Path'>")
     found = problem.get("input")
     # Scalars only: a table in the wrong place may hold a secret

@@ -1,8 +1,8 @@
-"""The daemon's configuration: what can be set, its defaults, and what is refused. `monitor.config.file` reads it.
+"""The daemon's configuration: options, defaults and validation. `monitor.config.file` reads it.
 
 Rules of this file: an option that changes *when or where* lives here; an option that changes a *score* lives in the
-artifact. Every field's description is the one place from which `telltale config show`, the JSON Schema and the
-README's table are made. Secrets come from the environment or from files, never from the TOML itself.
+artifact. `telltale config init`, the JSON Schema and README's table are made from the fields'
+descriptions. Secrets come from the environment or from files, never from the TOML itself.
 """
 
 from __future__ import annotations
@@ -30,26 +30,27 @@ FilePath = Annotated[Path, Field(strict=False)]  # TOML has no paths, only strin
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what is sent to `host` stays on this machine. No name but localhost is trusted to."""
+    """Whether what is sent to `host` stays on this machine. The only name that is trusted to is localhost."""
     try:
         return host == "localhost" or ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
     except ValueError:
         return False
 
 
-class Section(BaseModel):
+class Options(BaseModel):
     # strict: true is not 1, and "8900" is not a port
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True, allow_inf_nan=False)
 
 
-class Service(Section):
-    """Who this daemon is."""
+class ServiceOptions(Options):
+    """Identity of this daemon."""
 
-    name: TopicName = Field("telltale", description="CloudEvents source of its alerts, and part of their ids.")
+    name: TopicName = Field("telltale", description="CloudEvents `source` of the alerts, and part of their ids.")
     instance: str = Field(
         "",
         pattern=r"^[a-zA-Z0-9._-]{0,200}$",
-        description="Identity of this process in the group; two running daemons need two. Empty: the host's name.",
+        description="Name of this process within the group, part of `transactional.id`; two running daemons need two "
+        "names. Empty: the host name.",
     )
 
     @property
@@ -57,34 +58,53 @@ class Service(Section):
         return self.instance or socket.gethostname()
 
 
-class Kafka(Section):
-    """How to reach the cluster."""
+class KafkaOptions(Options):
+    """Connection to the cluster."""
 
-    bootstrap_servers: list[str] = Field(["127.0.0.1:9092"], min_length=1, description="host:port of some brokers.")
-    group_id: TopicName = Field("telltale", description="Consumer group, and prefix of the transactional id.")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="PLAINTEXT and SASL_PLAINTEXT only on loopback unless allow_plaintext."
+    bootstrap_servers: list[str] = Field(
+        ["127.0.0.1:9092"], min_length=1, description="`bootstrap.servers`: host:port of some brokers."
     )
-    allow_plaintext: bool = Field(False, description="Allow an unencrypted connection that leaves this machine.")
-    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("", description="SASL mechanism.")
+    group_id: TopicName = Field(
+        "telltale", description="`group.id` of the consumer, and prefix of the producer's `transactional.id`."
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT",
+        description="`security.protocol`. PLAINTEXT and SASL_PLAINTEXT only on loopback, unless allow_plaintext.",
+    )
+    allow_plaintext: bool = Field(False, description="Allow unencrypted connections that leave this machine.")
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("", description="`sasl.mechanism`.")
     username: str = Field("", description="SASL user name.")
     password: SecretStr = Field(
-        SecretStr(""), description="SASL password; from TELLTALE__KAFKA__PASSWORD only, never from the file."
+        SecretStr(""), description="SASL password; only from TELLTALE__KAFKA__PASSWORD, never from this file."
     )
     password_file: FilePath | None = Field(
-        None, examples=["/run/secrets/kafka"], description="File that holds the SASL password; mode 0600 or less."
+        None, examples=["/run/secrets/kafka"], description="File with the SASL password; mode 0600 or less."
     )
     ssl_cafile: FilePath | None = Field(
-        None, examples=["/etc/telltale/ca.pem"], description="Authorities (PEM) that the brokers are checked by."
+        None,
+        examples=["/etc/telltale/ca.pem"],
+        description="Certificate authorities (PEM) that the brokers' certificates are verified against.",
     )
     ssl_certfile: FilePath | None = Field(
         None, examples=["/etc/telltale/client.pem"], description="Client certificate (PEM), for mutual TLS."
     )
     ssl_keyfile: FilePath | None = Field(
-        None, examples=["/etc/telltale/client.key"], description="Key of the client certificate (PEM)."
+        None, examples=["/etc/telltale/client.key"], description="Private key of the client certificate (PEM)."
     )
-    session_timeout_ms: int = Field(15_000, ge=6_000, le=300_000, description="Silence after which we are taken over.")
-    transaction_timeout_ms: int = Field(30_000, ge=10_000, le=900_000, description="Age at which a broker aborts ours.")
+    session_timeout_ms: int = Field(
+        15_000,
+        ge=6_000,
+        le=300_000,
+        description="`session.timeout.ms` of the consumer: the group reassigns the partitions of a member that sends "
+        "no heartbeat for this long.",
+    )
+    transaction_timeout_ms: int = Field(
+        30_000,
+        ge=10_000,
+        le=900_000,
+        description="`transaction.timeout.ms` of the producer: brokers abort a transaction that is older; a commit is "
+        "given up at that age too.",
+    )
 
     @field_validator("bootstrap_servers")
     @classmethod
@@ -96,7 +116,7 @@ class Kafka(Section):
         return servers
 
     @model_validator(mode="after")
-    def _security(self) -> Kafka:
+    def _security(self) -> KafkaOptions:
         problems = []
         sasl = self.security_protocol.startswith("SASL")
         if not self.security_protocol.endswith("SSL") and not self.allow_plaintext:
@@ -119,74 +139,81 @@ class Kafka(Section):
         return self
 
 
-class Input(Section):
-    """What is read."""
+class InputOptions(Options):
+    """Topics to read, and how to decode them."""
 
-    topics: list[TopicName] = Field(["telltale.input"], min_length=1, description="Topics of one kind of signal.")
+    topics: list[TopicName] = Field(
+        ["telltale.input"], min_length=1, description="Input topics, all with the same kind of signal."
+    )
     format: str = Field(
-        "json", description="How a record's value is written: json, f32, or a format that an installed package adds."
+        "json", description="Format of record values: json, f32, or a format that an installed package adds."
     )
     series: str = Field(
         "key",
         pattern=r"^(key|header:.+|field:.+)$",
-        description="Where a record names its series: key, header:NAME, or field:NAME (json).",
+        description="Where a record's series is named: key, header:NAME, or field:NAME (json).",
     )
     timestamp_field: str = Field(
         "ts",
-        description="JSON field with the time: a number since 1970, or RFC 3339; where absent, the record's own time.",
+        description="JSON field with the time: a number since 1970, or RFC 3339. If absent, the record's own "
+        "timestamp.",
     )
     timestamp_unit: Literal["auto", "s", "ms", "us", "ns"] = Field(
         "auto",
-        description="Unit of numbers in that field; auto: each number's by its size, as the trainer reads files.",
+        description="Unit of numbers in that field; auto: inferred from each number's magnitude, as the trainer does.",
     )
     oldest_time: str = Field(
         OLDEST_TIME,
-        description="A record of an earlier time, or of 2200 or later, goes to the dead letters: a clock never set.",
+        description="Records with an earlier time (a clock that was never set), or from 2200 on, go to the dead-letter "
+        "topic.",
     )
     start: str = Field(
         "latest",
-        description="Where a group that never was here begins: latest, earliest, or an RFC 3339 time.",
+        description="Where a group without committed offsets begins: latest, earliest, or an RFC 3339 time.",
     )
     beyond_end: Literal["stop", "end", "beginning"] = Field(
         "stop",
-        description="Where a log ends before the group's offset: stop, loudly; or go on at its end or beginning.",
+        description="If a log ends before the group's committed offset: stop with an error, or continue at its end or "
+        "beginning.",
     )
-    max_record_bytes: int = Field(1_048_576, ge=1, description="A larger record goes to the dead letters.")
+    max_record_bytes: int = Field(1_048_576, ge=1, description="Larger records go to the dead-letter topic.")
     max_batch_bytes: int = Field(
-        67_108_864, ge=1, description="What a compressed batch of records may unpack to; a larger one is damaged."
+        67_108_864, ge=1, description="Maximum decompressed size of a record batch; a larger one counts as damaged."
     )
     damaged_batches: Literal["auto", "stop", "skip"] = Field(
         "auto",
-        description="At a batch of records that can't be read. skip: a dead letter for it, and on behind it; stop: "
-        "commit all before it and end; auto: skip what its sender made unreadable, and hold the partition where the "
-        "bytes are not those that were written (another replica may hold them): it is left alone, not ready, and "
-        "reported once a minute, while the others go on.",
+        description="What to do at a record batch that can't be read. skip: write one dead letter for it and continue "
+        "after it; stop: commit everything before it and exit; auto: skip a batch that its producer made unreadable, "
+        "and hold the partition if the bytes are not those that were written (another replica may have them): the "
+        "daemon is not ready, logs it once a minute, and the other partitions continue.",
     )
-    max_samples_per_record: int = Field(10_000, ge=1, description="A longer chunk goes to the dead letters.")
+    max_samples_per_record: int = Field(10_000, ge=1, description="Longer chunks go to the dead-letter topic.")
     max_series: int | None = Field(
         None,
         ge=1,
         examples=[20_000],
-        description="Series remembered per partition; for one more, the one silent longest is forgotten. Absent: as "
-        "many as fit 512 MiB, at most 100,000. That is per partition, whatever memory there is, so that all members "
-        "forget alike: a process that owns n of them may come to take n times as much, and warns where it is too much.",
+        description="Series in memory per partition; if a new one exceeds it, the one silent longest is forgotten. "
+        "Absent: as many as fit into 512 MiB, at most 100,000. It does not depend on the machine's memory, so that all "
+        "members of the group forget the same series: a process with n partitions may need n times as much, and warns "
+        "if that is too much.",
     )
     series_ttl: int = Field(
         7_776_000,
         ge=0,
-        description="Seconds of silence, in the partition's event time, after which a series is forgotten; 0: never.",
+        description="Seconds of the partition's event time without a sample after which a series is forgotten; 0: "
+        "never.",
     )
-    max_refused_ratio: float = Field(
+    max_rejected_ratio: float = Field(
         0.9,
         gt=0,
         le=1,
-        description="Hold a partition where more of 1,000 records in a row are refused, or all of the first 20 after "
-        "it was taken over; 1: never, all go to the dead letters.",
+        description="Hold a partition if more than this share of 1,000 consecutive records is rejected, or all of the "
+        "first 20 after it was taken over; 1: never, all go to the dead-letter topic.",
     )
     max_future_ms: int = Field(
         3_600_000,
         ge=0,
-        description="How far a time may lie ahead of the newest one of its partition, unless a silence has ended.",
+        description="How far a record's time may be ahead of its partition's newest time, unless a silent period ends.",
     )
 
     @field_validator("format")
@@ -223,11 +250,11 @@ class Input(Section):
     def _once(cls, topics: list[str]) -> list[str]:
         for topic in topics:
             if topics.count(topic) > 1:
-                raise ValueError(f"topic {topic!r} is there twice")
+                raise ValueError(f"topic {topic!r} is listed twice")
         return topics
 
     @model_validator(mode="after")
-    def _fields(self) -> Input:
+    def _fields(self) -> InputOptions:
         field = self.series.removeprefix("field:") if self.series.startswith("field:") else None
         if field is not None and not extensions.load_format(self.format).names_fields:
             raise ValueError(f"series field:NAME needs format json; {self.format} records hold numbers only")
@@ -236,26 +263,32 @@ class Input(Section):
         return self
 
 
-class Output(Section):
-    """What is written. All but `alerts` may be left as they are."""
+class OutputOptions(Options):
+    """Topics to write."""
 
-    alerts: TopicName = Field("telltale.alerts", description="Alerts: what users subscribe to.")
+    alerts: TopicName = Field("telltale.alerts", description="Topic of the alerts, for consumers.")
     dead_letters: TopicName = Field(
-        "telltale.deadletters", description="Records that could not be read, with the reason."
+        "telltale.deadletters", description="Dead-letter topic: rejected records, with the reason."
     )
     state: str = Field(
-        "", pattern=r"^[a-zA-Z0-9._-]{0,249}$", description="Compacted state topic. Empty: GROUP_ID.state."
+        "",
+        pattern=r"^[a-zA-Z0-9._-]{0,249}$",
+        description="Compacted topic for the daemon's state. Empty: GROUP_ID.state.",
     )
     create_topics: bool = Field(True, description="Create missing output topics.")
-    replication_factor: int = Field(-1, ge=-1, description="Replicas of created topics; -1: the broker's default.")
+    replication_factor: int = Field(
+        -1, ge=-1, description="`replication.factor` of topics that are created; -1: the brokers' default."
+    )
 
 
-class Model(Section):
-    """What scores."""
+class ModelOptions(Options):
+    """The artifact that scores."""
 
-    artifact: FilePath = Field(Path("artifact"), description="Artifact directory or zip; relative to this file.")
+    artifact: FilePath = Field(
+        Path("artifact"), description="Artifact: a directory or a zip file; relative to this file."
+    )
     threshold: float | None = Field(
-        None, gt=0, examples=[0.05], description="Use this instead of the artifact's own threshold."
+        None, gt=0, examples=[0.05], description="Threshold of all series, instead of the artifact's own."
     )
 
     @field_validator("threshold")
@@ -266,45 +299,47 @@ class Model(Section):
         return threshold
 
 
-class Alerting(Section):
-    """When an incident opens, is told of again, and closes."""
+class AlertingOptions(Options):
+    """When an incident opens, is updated, and is resolved."""
 
     open_after: int = Field(
-        1, ge=1, le=MAX_WINDOWS, description="Windows over the threshold, in a row, that open an incident."
+        1, ge=1, le=MAX_WINDOWS, description="Consecutive windows over the threshold that open an incident."
     )
     close_after: int = Field(
-        3, ge=1, le=MAX_WINDOWS, description="Windows under the threshold, in a row, that resolve it."
+        3, ge=1, le=MAX_WINDOWS, description="Consecutive windows at or below the threshold that resolve it."
     )
     update_every: int = Field(
-        20, ge=0, le=MAX_WINDOWS, description="Windows between updates while it lasts; 0: no updates."
+        20, ge=0, le=MAX_WINDOWS, description="Windows between updates while it is open; 0: no updates."
     )
-    error_ratio: float = Field(2.0, ge=1, description="Score over threshold from which severity is error.")
-    critical_ratio: float = Field(4.0, ge=1, description="Score over threshold from which severity is critical.")
+    error_ratio: float = Field(2.0, ge=1, description="Score divided by threshold from which the severity is error.")
+    critical_ratio: float = Field(
+        4.0, ge=1, description="Score divided by threshold from which the severity is critical."
+    )
     include_window: Literal["none", "full"] = Field(
-        "none", description="Put the window and its reconstruction in alerts."
+        "none", description="full: alerts contain the window and its reconstruction."
     )
 
     @model_validator(mode="after")
-    def _severities_in_order(self) -> Alerting:
+    def _severities_in_order(self) -> AlertingOptions:
         if self.critical_ratio < self.error_ratio:
             raise ValueError(f"critical_ratio {self.critical_ratio} is below error_ratio {self.error_ratio}")
         return self
 
     @property
     def policy(self) -> Policy:
-        """What of it decides when an incident opens, is reported again, and closes."""
+        """The options that decide when an incident opens, is updated, and is resolved."""
         return Policy(**{name: getattr(self, name) for name in Policy.__struct_fields__})
 
 
-class Http(Section):
-    """Health and metrics."""
+class HttpOptions(Options):
+    """HTTP server of health checks and metrics."""
 
-    host: str = Field("127.0.0.1", description="Address of /livez, /readyz, /metrics.")
-    port: int = Field(8900, ge=0, le=65535, description="Port; 0 chooses a free one and logs it.")
+    host: str = Field("127.0.0.1", description="Address on which /livez, /readyz and /metrics are served.")
+    port: int = Field(8900, ge=0, le=65535, description="Port; 0: any free one, which is logged.")
     allow_remote: bool = Field(False, description="Allow a host that is not loopback; there is no authentication.")
 
     @model_validator(mode="after")
-    def _loopback(self) -> Http:
+    def _loopback(self) -> HttpOptions:
         if not is_loopback(self.host) and not self.allow_remote:
             raise ValueError(
                 f"host {self.host} is not loopback and nothing asks for a password; set allow_remote = true"
@@ -312,32 +347,38 @@ class Http(Section):
         return self
 
 
-class Limits(Section):
-    """How the loop trades latency, throughput and memory."""
+class LimitsOptions(Options):
+    """Latency, throughput and memory of the loop."""
 
-    max_poll_records: int = Field(20_000, ge=1, description="Records per poll.")
+    max_poll_records: int = Field(20_000, ge=1, description="Records per poll, at most.")
     max_buffer_bytes: int = Field(
         64 * 1024 * 1024,
         ge=1,
-        description="Bytes of records taken from Kafka and not decided yet, about; partitions are paused meanwhile.",
+        description="Approximate size of records that are fetched but not processed; partitions are paused meanwhile.",
     )
-    max_commit_records: int = Field(100_000, ge=1, description="Records per commit under backlog.")
-    commit_interval_ms: int = Field(100, ge=1, description="Age at which a busy loop commits.")
-    idle_commit_interval_ms: int = Field(1_000, ge=1, description="Age at which progress without alerts is committed.")
-    checkpoint_interval_ms: int = Field(5_000, ge=100, description="Time between window checkpoints of a partition.")
+    max_commit_records: int = Field(100_000, ge=1, description="Records per commit while there is a backlog.")
+    commit_interval_ms: int = Field(
+        100, ge=1, description="Commit interval under load, while there is something to publish."
+    )
+    idle_commit_interval_ms: int = Field(1_000, ge=1, description="Commit interval while there is nothing to publish.")
+    checkpoint_interval_ms: int = Field(
+        5_000, ge=100, description="Interval between checkpoints of a partition's windows, at least."
+    )
     ready_age_ms: int = Field(
         10_000,
         ge=1_000,
-        description="Ready while every partition was committed, or known to be at its end, within this age.",
+        description="Ready while every partition was committed, or known to be read to its end, within this time.",
     )
     stall_timeout_ms: int = Field(
-        30_000, ge=1_000, description="Records that wait unread for this long are a stall: the client is replaced."
+        30_000, ge=1_000, description="If records wait unread for this long, the client is replaced."
     )
-    shutdown_timeout_ms: int = Field(20_000, ge=1_000, description="From SIGTERM to the end, at most, whatever hangs.")
+    shutdown_timeout_ms: int = Field(
+        20_000, ge=1_000, description="Maximum time from SIGTERM to the exit of the process."
+    )
 
 
-class Log(Section):
-    """What is said on standard error."""
+class LogOptions(Options):
+    """Logging to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged."
@@ -347,18 +388,18 @@ class Log(Section):
     )
 
 
-class Config(Section):
-    """Everything the daemon is told. Immutable."""
+class Config(Options):
+    """The whole configuration. Immutable."""
 
-    service: Service = Service()
-    kafka: Kafka = Kafka()
-    input: Input = Input()
-    output: Output = Output()
-    model: Model = Model()
-    alerting: Alerting = Alerting()
-    http: Http = Http()
-    limits: Limits = Limits()
-    log: Log = Log()
+    service: ServiceOptions = ServiceOptions()
+    kafka: KafkaOptions = KafkaOptions()
+    input: InputOptions = InputOptions()
+    output: OutputOptions = OutputOptions()
+    model: ModelOptions = ModelOptions()
+    alerting: AlertingOptions = AlertingOptions()
+    http: HttpOptions = HttpOptions()
+    limits: LimitsOptions = LimitsOptions()
+    log: LogOptions = LogOptions()
 
     @property
     def state_topic(self) -> str:
@@ -376,7 +417,7 @@ class Config(Section):
 
 
 def start_timestamp_ms(start: str) -> int | None:
-    """Milliseconds since 1970 of an RFC 3339 time, None for anything else (and before: Kafka has no such records)."""
+    """Milliseconds since 1970 of an RFC 3339 time; None for any other text, and for times before 1970."""
     try:
         moment = datetime.fromisoformat(start)
     except ValueError:

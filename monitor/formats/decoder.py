@@ -48,7 +48,7 @@ class InputRules:
     max_series: int = 20_000
     series_ttl: int = 0
     beyond_end: Literal["stop", "end", "beginning"] = "stop"
-    max_refused_ratio: float = 1.0
+    max_rejected_ratio: float = 1.0
     max_future_ms: int = 3_600_000
 
 

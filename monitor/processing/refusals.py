@@ -1,7 +1,7 @@
 """Whether it is the records that are wrong, or what they are read with: counted by partition, in log order.
 
 A wrong artifact, format or field would turn a whole stream into dead letters. So a partition is held where all of the
-first `FIRST` records after it was taken over are refused, or more than a share (`input.max_refused_ratio`) of `BLOCK`
+first `FIRST` records after it was taken over are refused, or more than a share (`input.max_rejected_ratio`) of `BLOCK`
 in a row later: nothing of it is committed from then on. Until a record was accepted nothing is committed either, so
 that a trickle of refused records is not passed one commit at a time.
 

@@ -76,7 +76,7 @@ def make_processor(config: Config, model: ServedModel) -> Processor:
         max_series=most_series(config, artifact),
         series_ttl=source.series_ttl,
         beyond_end=source.beyond_end,
-        max_refused_ratio=source.max_refused_ratio,
+        max_rejected_ratio=source.max_rejected_ratio,
         max_future_ms=source.max_future_ms,
     )
     processor = Processor(model, writer, rules, alerting.policy)

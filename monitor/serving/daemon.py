@@ -288,7 +288,7 @@ class Daemon:
             text = "Records were deleted before they were read; raise retention.ms of the topic."
             log.error(text, **place, records=resumed.lost)
         if resumed.cold:
-            self._vitals.cold_starts += 1
+            self._vitals.starts_without_state += 1
             log.error("Windows start empty.", partition=str(partition), reason=resumed.cold)
         if resumed.unreadable:
             log.error(

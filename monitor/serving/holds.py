@@ -124,18 +124,18 @@ def explained(partition: TopicPartition, halt: Halt, config: Config) -> Hold:
         return _of_damage(partition, halt.damaged, halt.committed, config)
     if halt.refused_from is None:
         return Hold(
-            f"{halt.why}. Of what it holds from offset {halt.committed} on nothing is committed",
-            "Correct model.artifact, input.format or what else is wrong, and start again: no record is lost. If it is "
-            "the records that are wrong, set input.max_refused_ratio = 1 and start again: they go to the dead letters.",
+            f"{halt.why}. Nothing from offset {halt.committed} on is committed",
+            "Correct model.artifact, input.format or whatever is wrong, and restart: no record is lost. If the records "
+            "are wrong, set input.max_rejected_ratio = 1 and restart: they go to the dead-letter topic.",
             halt.committed,
             again=False,
         )
     return Hold(
-        f"{halt.why}. What it holds from offset {halt.committed} on is not committed; records that were refused before "
-        "that are in the dead letters",
-        "If it is the records that are wrong, set input.max_refused_ratio = 1 and start again: they go to the dead "
-        "letters. Else correct model.artifact, input.format or what else is wrong, and start again; what went to the "
-        f"dead letters is read again only from an earlier offset, as that of the first, {halt.refused_from}: "
+        f"{halt.why}. Nothing from offset {halt.committed} on is committed; records that were rejected before that are "
+        "in the dead-letter topic",
+        "If the records are wrong, set input.max_rejected_ratio = 1 and restart: they go to the dead-letter topic. "
+        "Otherwise correct model.artifact, input.format or whatever is wrong, and restart; to read again what went to "
+        f"the dead-letter topic, move the group to the offset of the first such record, {halt.refused_from}: "
         + moving_command(config, partition, str(halt.refused_from)),
         halt.committed,
         again=False,

@@ -23,7 +23,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from monitor.config.options import Http
+from monitor.config.options import HttpOptions
 from monitor.errors import ConfigError
 from monitor.serving.telemetry import Telemetry, Vitals
 
@@ -41,7 +41,7 @@ MAX_CONNECTIONS = 4 * _AT_ONCE
 class HttpServer:
     """Serves until closed. `address` is what it really listens on."""
 
-    def __init__(self, http: Http, telemetry: Telemetry, vitals: Vitals) -> None:
+    def __init__(self, http: HttpOptions, telemetry: Telemetry, vitals: Vitals) -> None:
         host = http.host.strip("[]")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)

@@ -1,8 +1,8 @@
-"""Every metric and every log line's set-up, declared once.
+"""The metrics, declared once, and the set-up of the log.
 
 Rules of this file: metric names are `telltale_<noun>_<unit>`; labels come from closed sets or from the configuration
 (topic, partition), never from data: a series is never a label. Counts are kept by the processor as plain numbers and
-read when somebody asks, so that the loop pays nothing for being watched.
+read when somebody asks, so that metrics cost the loop nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from monitor import __version__
 from monitor.backends.abstract import TopicPartition
-from monitor.config.options import Log
+from monitor.config.options import LogOptions
 from monitor.processing.counts import RATIO_BUCKETS, Counts
 from monitor.serving.clientlog import Collapsed
 from monitor.serving.health import Health
@@ -33,9 +33,9 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 @dataclass(slots=True)
 class Vitals:
-    """What the loop says of itself; written by the loop's thread, read by the HTTP thread.
+    """What the loop reports about itself: written by the loop's thread, read by the HTTP thread.
 
-    Times are of the monotonic clock, in seconds.
+    Times are readings of the monotonic clock, in seconds.
     """
 
     started_s: float = field(default_factory=time.monotonic)
@@ -51,14 +51,14 @@ class Vitals:
     stalls: int = 0
     checkpoints: int = 0
     records_lost: int = 0
-    cold_starts: int = 0
+    starts_without_state: int = 0
     resumed: Counter[str] = field(default_factory=Counter)
     compilations: int = 0
     clock_ahead_s: float | None = None
 
 
 class Telemetry:
-    """The daemon's metrics: observed stages, and a collector that reads the loop's own numbers."""
+    """The daemon's metrics: durations of stages, and a collector that reads the loop's counts."""
 
     def __init__(
         self,
@@ -68,17 +68,17 @@ class Telemetry:
         threshold: float,
         series_thresholds: Collection[float] = (),
     ) -> None:
-        """`threshold` is the line of all series but those that have one of `series_thresholds`."""
+        """`threshold` applies to all series except those that have one of `series_thresholds`."""
         self.registry = CollectorRegistry()
         self._vitals = vitals
         self._counts = counts
         self._info = info
         self._threshold = threshold
-        lines = [threshold, *series_thresholds]
-        self._lowest, self._highest = min(lines), max(lines)
+        thresholds = [threshold, *series_thresholds]
+        self._lowest, self._highest = min(thresholds), max(thresholds)
         self._stages = Histogram(
             "telltale_stage_duration_seconds",
-            "Time of one turn of the loop spent in each stage.",
+            "Time that one turn of the loop spent in each stage.",
             ["stage"],
             buckets=_SECONDS,
             registry=self.registry,
@@ -98,48 +98,66 @@ class Telemetry:
         yield _counter("records_consumed", "Records read, by topic.", dict(counts.records), ["topic"])
         yield _counter("record_bytes", "Bytes of record values read.", counts.bytes)
         yield _counter(
-            "records_rejected", "Records sent to the dead letters.", dict(counts.rejected), ["topic", "reason"]
+            "records_rejected",
+            "Records rejected and written to the dead-letter topic.",
+            dict(counts.rejected),
+            ["topic", "reason"],
         )
         yield _counter(
             "batches_damaged",
-            "Batches of records that can't be read, skipped to the dead letters.",
+            "Record batches that can't be read and were skipped, each with a dead letter.",
             dict(counts.batches_damaged),
             ["topic", "reason"],
         )
-        yield _counter("samples_processed", "Samples taken into windows.", counts.samples)
+        yield _counter("samples_processed", "Samples that went into windows.", counts.samples)
         yield _counter("samples_missing", "Samples with a missing number (null or NaN).", counts.samples_missing)
-        yield _counter("samples_late", "Samples dropped as late or duplicate.", counts.samples_late)
-        yield _counter("series_gaps", "Series started afresh after a gap.", counts.gaps)
+        yield _counter("samples_late", "Samples dropped because they were late or duplicates.", counts.samples_late)
+        yield _counter("series_gaps", "Gaps in a series' event time; its windows start again after each.", counts.gaps)
         yield _counter("windows_scored", "Windows scored.", counts.windows)
         yield _counter("windows_anomalous", "Windows over the threshold.", counts.windows_anomalous)
-        yield _counter("windows_unscorable", "Windows with too many missing samples.", counts.windows_unscorable)
-        yield _counter("alerts_published", "Alerts, by status.", dict(counts.alerts), ["status"])
+        yield _counter(
+            "windows_unscorable", "Windows not scored because too many samples are missing.", counts.windows_unscorable
+        )
+        yield _counter("alerts_published", "Alerts published, by status.", dict(counts.alerts), ["status"])
         yield _counter(
             "alerts_suppressed",
-            "Alerts that a stage held back, by stage and reason.",
+            "Alerts that a stage suppressed, by stage and reason.",
             dict(counts.suppressed),
             ["stage", "reason"],
         )
         yield _counter(
-            "incidents_given_up", "Incidents resolved without a window, by reason.", dict(counts.given_up), ["reason"]
+            "incidents_abandoned",
+            "Incidents resolved because their series ended, by reason.",
+            dict(counts.given_up),
+            ["reason"],
         )
         yield _counter("series_forgotten", "Series forgotten, by reason.", dict(counts.forgotten), ["reason"])
         yield _counter("commits", "Transactions committed.", vitals.commits)
-        yield _counter("aborts", "Times that state was thrown away and restored.", vitals.aborts)
-        yield _counter("stalls", "Times that waiting records were not read and the client was replaced.", vitals.stalls)
-        yield _counter("checkpoints", "Window checkpoints committed.", vitals.checkpoints)
-        yield _counter("records_replayed", "Records read again to refill windows.", counts.replayed)
-        yield _counter("records_lost", "Input offsets deleted by retention before they were read.", vitals.records_lost)
+        yield _counter("aborts", "Times that all state was discarded and restored from the last commit.", vitals.aborts)
         yield _counter(
-            "partitions_resumed", "Partitions taken over, by what they went on from.", dict(vitals.resumed), ["reason"]
+            "stalls", "Times that the client was replaced because it did not read waiting records.", vitals.stalls
         )
-        yield _counter("cold_starts", "Partitions taken over without their windows.", vitals.cold_starts)
+        yield _counter("checkpoints", "Window checkpoints committed.", vitals.checkpoints)
+        yield _counter(
+            "records_replayed", "Records read again after a restore, only to refill windows.", counts.replayed
+        )
+        yield _counter("records_lost", "Offsets that retention deleted before they were read.", vitals.records_lost)
+        yield _counter(
+            "partitions_resumed", "Partitions taken over, by where reading resumed.", dict(vitals.resumed), ["reason"]
+        )
+        yield _counter(
+            "starts_without_state",
+            "Partitions taken over without their state, so that windows start empty.",
+            vitals.starts_without_state,
+        )
         yield _counter(
             "compilations",
-            "Compilations of the scorer; 2 are right, of the scores and of what was expected.",
+            "Compilations of the scorer: 2 are normal, one for scores and one for reconstructions.",
             vitals.compilations,
         )
-        ratio = HistogramMetricFamily("telltale_score_ratio", "Score over threshold; 1.0 is the line.")
+        ratio = HistogramMetricFamily(
+            "telltale_score_ratio", "Score divided by threshold; windows above 1.0 are anomalous."
+        )
         bounds = [*map(str, RATIO_BUCKETS), "+Inf"]
         ratio.add_metric([], list(zip(bounds, counts.ratios.cumsum().tolist(), strict=True)), counts.ratio_sum)
         yield ratio
@@ -147,42 +165,46 @@ class Telemetry:
     def _gauges(self) -> Iterator[Metric]:
         vitals, now = self._vitals, time.monotonic()
         ready = not vitals.health.why_not_ready(now)
-        yield _gauge("ready", "1 while every partition is watched, as /readyz says.", float(ready))
+        yield _gauge("ready", "1 while /readyz responds 200.", float(ready))
         yield _gauge(
             "broker_connected",
-            "1 while a broker answers within the age of readiness.",
+            "1 if a broker has responded within limits.ready_age_ms.",
             float(vitals.health.connected(now)),
         )
         silent = vitals.health.silent_s(now)
         yield _gauge(
             "broker_silence_seconds",
-            "Time since a broker last answered; NaN: never.",
+            "Time since the last response of a broker; NaN: none so far.",
             math.nan if silent is None else silent,
         )
-        yield _gauge("assigned_partitions", "Input partitions owned.", vitals.partitions)
-        yield _gauge("held_partitions", "Partitions left alone until somebody acts; the log says why.", vitals.held)
-        yield _gauge("series_active", "Series remembered.", vitals.series)
-        yield _gauge("incidents_open", "Incidents open.", vitals.incidents)
+        yield _gauge("assigned_partitions", "Input partitions assigned to this daemon.", vitals.partitions)
+        yield _gauge("held_partitions", "Partitions on hold until somebody acts; the log says why.", vitals.held)
+        yield _gauge("series_active", "Series in memory.", vitals.series)
+        yield _gauge("incidents_open", "Open incidents.", vitals.incidents)
         yield _gauge("uptime_seconds", "Time since the start.", now - vitals.started_s)
-        yield _gauge("last_progress_seconds", "Time since the loop last turned.", now - vitals.progressed_s)
+        yield _gauge("last_progress_seconds", "Time since the loop's last turn ended.", now - vitals.progressed_s)
         newest_s = self._counts().newest_ms / 1e3
-        yield _gauge("newest_record_timestamp_seconds", "Newest timestamp of a record read.", newest_s)
-        yield _gauge("threshold", "The line of series without their own, in the score's unit.", self._threshold)
-        yield _gauge("threshold_lowest", "The lowest line of any series, in the score's unit.", self._lowest)
-        yield _gauge("threshold_highest", "The highest line of any series, in the score's unit.", self._highest)
+        yield _gauge("newest_record_timestamp_seconds", "Newest Kafka timestamp of a record that was read.", newest_s)
+        yield _gauge(
+            "threshold", "Threshold of all series without one of their own, in the score's unit.", self._threshold
+        )
+        yield _gauge("threshold_lowest", "Lowest threshold of any series, in the score's unit.", self._lowest)
+        yield _gauge("threshold_highest", "Highest threshold of any series, in the score's unit.", self._highest)
         ahead_s = float("nan") if vitals.clock_ahead_s is None else vitals.clock_ahead_s
         yield _gauge(
-            "clock_ahead_seconds", "Our clock minus the brokers', by the last commit; NaN: not known.", ahead_s
+            "clock_ahead_seconds",
+            "This machine's clock minus the brokers', as of the last commit; NaN: unknown.",
+            ahead_s,
         )
         lag = GaugeMetricFamily(
             "telltale_consumer_lag_records",
-            "Records not read yet; no sample where the end is not known.",
+            "Records not read yet; absent while the partition's end offset is unknown.",
             labels=["topic", "partition"],
         )
         for (topic, partition), records in vitals.health.lag(vitals.lag, now).items():
             lag.add_metric([topic, str(partition)], records)
         yield lag
-        info = GaugeMetricFamily("telltale_artifact_info", "What scores.", labels=[*self._info, "telltale"])
+        info = GaugeMetricFamily("telltale_artifact_info", "The artifact in service.", labels=[*self._info, "telltale"])
         info.add_metric([*self._info.values(), __version__], 1)
         yield info
 
@@ -204,15 +226,15 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 
 
 def metric_names() -> Iterable[tuple[str, str]]:
-    """(name, help) of every metric that is ours, for the README's table and its test."""
+    """(name, help) of every metric of Telltale's own, for README's table and its test."""
     telemetry = Telemetry(Vitals(), Counts, {"name": "", "version": "", "sha256": ""}, 1.0)
     for family in telemetry.registry.collect():
         if family.name.startswith("telltale_"):
             yield family.name + ("_total" if family.type == "counter" else ""), family.documentation
 
 
-def configure_logging(log: Log) -> None:
-    """Sends our events and the Kafka client's to standard error: console for people, JSON lines for machines."""
+def configure_logging(log: LogOptions) -> None:
+    """Writes our events and the Kafka client's to standard error: as text for people, as JSON lines for machines."""
     console = log.format == "console" or (log.format == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -237,9 +259,9 @@ def configure_logging(log: Log) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(log.level.upper())
-    # The client's DEBUG prints keys and values, its INFO every connection: people who want that ask for debug.
+    # The client logs keys and values at DEBUG and every connection at INFO: only for those who ask for debug.
     logging.getLogger("kafka").setLevel(logging.INFO if log.level == "debug" else logging.WARNING)
-    for chatty in ("jax", "uvicorn"):  # say at INFO what nobody asked
+    for chatty in ("jax", "uvicorn"):  # INFO of theirs is noise here
         logging.getLogger(chatty).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

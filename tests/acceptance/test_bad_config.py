@@ -60,7 +60,7 @@ def test_every_problem_of_a_file_at_once(tmp_path: Path) -> None:
     for words in (
         'kafka.group_idd: unknown key; did you mean "group_id"?',
         "kafka.session_timeout_ms: input should be a valid integer (found '6000')",
-        "input.topics: topic 'a' is there twice",
+        "input.topics: topic 'a' is listed twice",
         "input.max_series: input should be greater than or equal to 1 (found 0)",
         'alertin: unknown key; did you mean "alerting"?',
         "http.port: input should be less than or equal to 65535 (found 70000)",

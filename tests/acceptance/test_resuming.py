@@ -87,7 +87,7 @@ def test_a_topic_that_is_made_again_ends_its_incidents_and_is_read_from_its_begi
         daemon.start()
         daemon.wait_until(lambda: len(setting.alerts()) == 3, "the end, and a new incident")
         assert resumed(daemon, "topic_recreated") == 1
-        assert daemon.metric("telltale_incidents_given_up_total", reason="topic_recreated") == 1
+        assert daemon.metric("telltale_incidents_abandoned_total", reason="topic_recreated") == 1
         assert daemon.metric("telltale_records_consumed_total") == 20
         assert daemon.stop() == 0
     assert "deleted and made again" in errors(daemon)[0]["event"]
@@ -126,7 +126,7 @@ def test_without_the_groups_offset_the_state_says_where_to_go_on(setting: Settin
         daemon.wait_until(lambda: len(setting.alerts()) == 2, "the incident's end")
         daemon.wait_until(lambda: daemon.metric("telltale_records_consumed_total") == 30, "what was not decided yet")
         assert resumed(daemon, "offset_missing") == 1
-        assert daemon.metric("telltale_cold_starts_total") == 0
+        assert daemon.metric("telltale_starts_without_state_total") == 0
         assert daemon.stop() == 0
     assert "going on from its own state" in errors(daemon)[0]["event"]
     assert [alert["status"] for alert in setting.alerts()] == ["firing", "resolved"]

@@ -56,7 +56,7 @@ def test_a_wrong_artifact_is_told_and_no_record_is_passed(tmp_path: Path, kafka_
     assert all("missing_channel, as at offset" in line["reason"] for line in lines)
     assert read_topic(kafka_bootstrap, f"{topic}.dead") == []
 
-    with daemon("second", "right", max_refused_ratio=1) as two:
+    with daemon("second", "right", max_rejected_ratio=1) as two:
         two.start()
         two.wait_until(lambda: two.metric("telltale_windows_scored_total") == 2 * (RECORDS // 4 - 1), "all windows")
         assert two.metric("telltale_held_partitions") == 0

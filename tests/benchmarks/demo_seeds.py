@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from monitor import datafiles
-from monitor.config.options import Alerting
+from monitor.config.options import AlertingOptions
 from monitor.demo import stream
 from monitor.demo.ecg import synthesise
 from monitor.demo.findings import Incident as Found
@@ -84,7 +84,7 @@ def more_signal(seed: int, hours: float) -> Counted:
         tables = [datafiles.read_series(path) for path in scenario.training]
     trained = pipeline.train(recipes.load(scenario.recipe), tables, seed=seed, name="demo", batch_rows=1024)
     manifest, scorer = trained.artifact.manifest, trained.artifact.scorer()
-    alerting = Alerting.model_validate(scenario.alerting)
+    alerting = AlertingOptions.model_validate(scenario.alerting)
     policy = Policy(open_after=alerting.open_after, close_after=alerting.close_after, update_every=0)
     planted, incidents = [], []
     for number, person in enumerate(stream.people(seed, 4)):

@@ -29,7 +29,7 @@ from monitor.backends.abstract import (
 from monitor.backends.kafka import FeedProducer, KafkaBackend, end_offsets, read_topic
 from monitor.backends.kafka.clocks import wall_ms
 from monitor.backends.kafka.succession import end_transactions_of_the_gone
-from monitor.config.options import Kafka
+from monitor.config.options import KafkaOptions
 from monitor.errors import BackendError, ConfigError, FencedError
 from tests.contract.backend_contract import BackendContract
 from tests.contract.kafka_cluster import KafkaCluster
@@ -580,7 +580,7 @@ class TestKafkaBackend(BackendContract):
 
     def test_plain_clients_say_what_is_wrong(self, cluster: KafkaCluster) -> None:
         with pytest.raises(ConfigError, match="does not exist"):
-            read_topic(Kafka(bootstrap_servers=cluster.bootstrap.split(",")), cluster.input)
+            read_topic(KafkaOptions(bootstrap_servers=cluster.bootstrap.split(",")), cluster.input)
 
 
 @pytest.fixture

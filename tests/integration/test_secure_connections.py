@@ -25,7 +25,7 @@ from monitor.broker.certificates import Authority
 from monitor.broker.cluster import LocalKafka
 from monitor.broker.security import USER, directory, password
 from monitor.broker.state import load
-from monitor.config.options import Config, Kafka
+from monitor.config.options import Config, KafkaOptions
 from monitor.detector import storage
 from monitor.errors import BrokerError, ConfigError
 from tests.acceptance.daemon_process import TELLTALE, DaemonProcess, toml
@@ -176,12 +176,12 @@ def test_a_broker_that_is_down_is_no_mistake_of_ours(secured: Secured, tmp_path:
     ],
 )
 def test_the_right_settings_pass(secured: Secured, changes: dict[str, Any]) -> None:
-    check_access(Kafka.model_validate(secured.settings(changes)))
+    check_access(KafkaOptions.model_validate(secured.settings(changes)))
 
 
 def test_an_alert_over_tls_with_a_password(secured: Secured, tmp_path: Path) -> None:
     topic = f"in.{uuid.uuid4().hex[:8]}"
-    kafka = Kafka.model_validate(secured.good)
+    kafka = KafkaOptions.model_validate(secured.good)
     create_topic(kafka, topic)
     storage.save(make_artifact(kind="record", length=4, threshold=0.5), tmp_path / "artifact")
     document = {
@@ -225,7 +225,9 @@ def test_a_certificate_that_is_not_right_is_told(
         server.start()
         where = f"127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(ConfigError) as caught:
-            check_access(Kafka(bootstrap_servers=[where], security_protocol="SSL", ssl_cafile=tmp_path / "ca.pem"))
+            check_access(
+                KafkaOptions(bootstrap_servers=[where], security_protocol="SSL", ssl_cafile=tmp_path / "ca.pem")
+            )
         server.join(10)
     for word in (where, *words):
         assert word in str(caught.value)
@@ -279,7 +281,7 @@ def test_credentials_that_become_wrong_while_we_run(tmp_path: Path) -> None:
 def test_one_refusal_while_we_run_is_tried_again(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be a password that is being changed: whether a refusal lasts is the sentinel's to find out."""
     topic = f"in.{uuid.uuid4().hex[:8]}"
-    create_topic(Kafka.model_validate(secured.good), topic)
+    create_topic(KafkaOptions.model_validate(secured.good), topic)
     config = Config.model_validate({"kafka": secured.good | {"group_id": topic}, "input": {"topics": [topic]}})
     monkeypatch.setattr("monitor.backends.kafka.backend._RECOVER_DEADLINE_S", 1.0)
     backend = KafkaBackend(config)
@@ -316,7 +318,7 @@ def test_secrets_are_the_users_alone(secured: Secured) -> None:
 def test_a_second_start_finds_what_the_first_one_made(secured: Secured) -> None:
     before = {path.name: path.read_bytes() for path in secured.place.iterdir()}
     secured.kafka.restart()
-    check_access(Kafka.model_validate(secured.good))
+    check_access(KafkaOptions.model_validate(secured.good))
     assert {path.name: path.read_bytes() for path in secured.place.iterdir()} == before
     with pytest.raises(BrokerError, match="--secure"):
         LocalKafka(secured.kafka.data_dir, secure=False).start()

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from monitor.config.options import Alerting
+from monitor.config.options import AlertingOptions
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.incidents import Incident, Policy, Status, openings, step, steps
 
@@ -150,13 +150,15 @@ def over_arrays(verdicts: Sequence[int], policy: Policy, series: Sequence[int] |
 
 def test_every_field_of_the_policy_is_covered() -> None:
     assert set(Policy.__struct_fields__) == NUMBERS.keys()
-    assert set(Alerting.model_fields) == NUMBERS.keys() | LOOKS, "an option of `alerting` that no test here knows"
+    assert set(AlertingOptions.model_fields) == NUMBERS.keys() | LOOKS, (
+        "an option of `alerting` that no test here knows"
+    )
 
 
 def test_the_options_are_the_policy() -> None:
-    assert Alerting().policy == Policy(), "the documented defaults"
+    assert AlertingOptions().policy == Policy(), "the documented defaults"
     numbers: dict[str, Any] = {name: 11 + place for place, name in enumerate(NUMBERS)}
-    assert msgspec.structs.asdict(Alerting(**numbers).policy) == numbers
+    assert msgspec.structs.asdict(AlertingOptions(**numbers).policy) == numbers
 
 
 @pytest.mark.parametrize("name", Policy.__struct_fields__)

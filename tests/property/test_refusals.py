@@ -98,7 +98,7 @@ def test_a_partition_is_held_and_the_others_go_on() -> None:
     )
     setting.run()
     assert (setting.committed(), setting.letters()) == ([0, 60], 0), "again, after a restart"
-    vitals = setting.run(max_refused_ratio=1.0)
+    vitals = setting.run(max_rejected_ratio=1.0)
     assert (setting.committed(), setting.letters(), vitals.held) == ([60, 60], 60, 0)
 
 

@@ -121,7 +121,7 @@ def test_unknown_keys(directory: Path, text: str, said: str) -> None:
         ),
         ("[model]\nthreshold = nan", "model.threshold: input should be a finite number (found nan)"),
         ("[model]\nthreshold = inf", "model.threshold: input should be a finite number (found inf)"),
-        ('kafka = "localhost"', "kafka: input should be a valid dictionary or instance of Kafka (found 'localhost')"),
+        ('kafka = "localhost"', "kafka: should be a section, [kafka] (found 'localhost')"),
         ('[output]\nalerts = ".."', "output.alerts: string should match pattern"),
         (f'[kafka]\ngroup_id = "{"g" * 250}"', "kafka.group_id: string should have at most 249 characters"),
         (f'[kafka]\ngroup_id = "{"g" * 245}"', "config: kafka.group_id is too long to name the state topic after"),
@@ -380,7 +380,7 @@ def test_topics_have_one_use_each(directory: Path, text: str) -> None:
 
 
 def test_a_topic_is_read_once(directory: Path) -> None:
-    assert only(directory, '[input]\ntopics = ["a", "b", "a"]') == "input.topics: topic 'a' is there twice"
+    assert only(directory, '[input]\ntopics = ["a", "b", "a"]') == "input.topics: topic 'a' is listed twice"
 
 
 def test_state_topic_is_named_after_the_group() -> None:

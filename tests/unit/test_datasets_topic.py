@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.backends.kafka.ranges import Bound
-from monitor.config.options import Kafka
+from monitor.config.options import KafkaOptions
 from monitor.detector.spec import WindowSpec
 from monitor.detector.windowing import Sliding
 from monitor.detector.windows import Samples
@@ -76,10 +76,10 @@ def test_brokers_elsewhere_are_not_asked_in_plain_text_unless_that_is_allowed(tm
     with pytest.raises(ConfigError, match=r"kafka://example\.org:9092: .*unencrypted.* or give a configuration"):
         read("kafka://example.org:9092/t", kind="sliding")
     address = parse("kafka://example.org:9092/t")
-    allowed = cluster_of(Kafka(allow_plaintext=True, group_id="g"), address)
+    allowed = cluster_of(KafkaOptions(allow_plaintext=True, group_id="g"), address)
     assert (allowed.bootstrap_servers, allowed.group_id) == (["example.org:9092"], "g")
     with pytest.raises(ConfigError, match="not host:port"):
-        cluster_of(Kafka(), parse("kafka://example/t"))
+        cluster_of(KafkaOptions(), parse("kafka://example/t"))
     with pytest.raises(ConfigError, match="no such file"):
         read("kafka://t", kind="sliding", options=ReadOptions(config=tmp_path / "none.toml"))
 

@@ -14,7 +14,7 @@ import pytest
 from monitor import extensions
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config import file as configfile
-from monitor.config.options import Config, Input
+from monitor.config.options import Config, InputOptions
 from monitor.errors import ConfigError
 from monitor.formats.abstract import FormatKind
 from monitor.formats.decoder import Decoder, InputRules
@@ -145,4 +145,4 @@ def test_a_series_stands_in_a_field_only_where_there_are_any(row: None, tmp_path
 def test_each_of_ours_is_there_and_the_option_says_so(name: str) -> None:
     kind: FormatKind = extensions.load_format(name)
     assert isinstance(kind.names_fields, bool)
-    assert name in (Input.model_fields["format"].description or "")
+    assert name in (InputOptions.model_fields["format"].description or "")

@@ -294,8 +294,8 @@ def test_what_is_said_of_refused_records_names_what_is_committed() -> None:
     ((place, halt),) = one.processor.held.items()
     hold = explained(place, halt, one.config)
     assert 0 < offset <= 1000
-    assert f"What it holds from offset {offset} on is not committed; records that were refused before" in hold.reason
-    assert "the first, 1: stop every daemon of the group, wait 15 s" in hold.remedy
+    assert f"Nothing from offset {offset} on is committed; records that were rejected before" in hold.reason
+    assert "the first such record, 1: stop every daemon of the group, wait 15 s" in hold.remedy
     assert hold.remedy.endswith("groups alter-offsets -g telltale -o telltale.input:0:1")
     assert not hold.again, "only another configuration can help"
 

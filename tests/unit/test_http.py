@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.backends.abstract import Progress, TopicPartition
-from monitor.config.options import Http
+from monitor.config.options import HttpOptions
 from monitor.errors import ConfigError
 from monitor.processing.counts import Counts
 from monitor.serving.health import STUCK_S
@@ -24,7 +24,7 @@ from monitor.serving.telemetry import Telemetry, Vitals
 
 
 class Service:
-    def __init__(self, http: Http) -> None:
+    def __init__(self, http: HttpOptions) -> None:
         self.vitals, self.counts = Vitals(), Counts()
         info = {"name": "tiny", "version": "1", "sha256": "ab"}
         self.server = HttpServer(http, Telemetry(self.vitals, lambda: self.counts, info, 0.5), self.vitals)
@@ -40,7 +40,7 @@ class Service:
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    made = Service(Http(port=0))
+    made = Service(HttpOptions(port=0))
     made.server.start()
     yield made
     made.server.close()
@@ -103,22 +103,22 @@ def test_nonsense_on_the_socket_costs_nothing(service: Service) -> None:
 def test_a_taken_port_is_refused_with_a_remedy(service: Service) -> None:
     port = int(service.server.address.rpartition(":")[2])
     with pytest.raises(ConfigError, match=rf"can't listen on 127\.0\.0\.1:{port}: .*choose another http\.port"):
-        Service(Http(port=port))
+        Service(HttpOptions(port=port))
 
 
 def test_a_port_is_taken_from_the_beginning() -> None:
     """Also by a server that does not answer yet: its thread would otherwise die later, and nobody would hear of it."""
-    first = Service(Http(port=0))
+    first = Service(HttpOptions(port=0))
     try:
         with pytest.raises(ConfigError, match="can't listen"):
-            Service(Http(port=int(first.server.address.rpartition(":")[2])))
+            Service(HttpOptions(port=int(first.server.address.rpartition(":")[2])))
     finally:
         first.server.close()
 
 
 def test_a_host_that_is_not_ours_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"can't listen on 192\.0\.2\.1:0"):  # RFC 5737: nobody's
-        Service(Http(host="192.0.2.1", port=0, allow_remote=True))
+        Service(HttpOptions(host="192.0.2.1", port=0, allow_remote=True))
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]", "localhost"])
@@ -129,7 +129,7 @@ def test_other_ways_to_say_loopback(host: str) -> None:
                 probe.bind(("::1", 0))
         except OSError:
             pytest.skip("no IPv6 on this machine")
-    made = Service(Http(host=host, port=0))
+    made = Service(HttpOptions(host=host, port=0))
     made.server.start()
     try:
         assert made.get("/livez") == (200, "ok\n")
@@ -138,7 +138,7 @@ def test_other_ways_to_say_loopback(host: str) -> None:
 
 
 def test_closing_ends_it_and_is_idempotent() -> None:
-    made = Service(Http(port=0))
+    made = Service(HttpOptions(port=0))
     made.server.start()
     made.get("/livez")
     made.server.close()

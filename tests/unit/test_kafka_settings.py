@@ -25,7 +25,7 @@ from monitor.backends.kafka.faults import explain, unreachable
 from monitor.backends.kafka.greeting import RefusedError, Server, greet
 from monitor.backends.kafka.position import decode_position, encode_position
 from monitor.backends.kafka.topics import STATE, creation_command
-from monitor.config.options import Config, Kafka
+from monitor.config.options import Config, KafkaOptions
 from monitor.errors import BackendError, ConfigError, FencedError
 
 CONFIG = Config.model_validate(
@@ -33,8 +33,10 @@ CONFIG = Config.model_validate(
 )
 
 
-def sasl(path: Path | None = None) -> Kafka:
-    return Kafka(security_protocol="SASL_SSL", sasl_mechanism="SCRAM-SHA-512", username="telltale", password_file=path)
+def sasl(path: Path | None = None) -> KafkaOptions:
+    return KafkaOptions(
+        security_protocol="SASL_SSL", sasl_mechanism="SCRAM-SHA-512", username="telltale", password_file=path
+    )
 
 
 def test_a_password_file_is_read_without_its_newline(tmp_path: Path) -> None:
@@ -157,7 +159,7 @@ def test_the_transaction_managers_own_reason_counts() -> None:
     ],
 )
 def test_an_unreachable_cluster_is_named(tried: str, kind: type[Exception]) -> None:
-    found = unreachable(Kafka(), tried)
+    found = unreachable(KafkaOptions(), tried)
     assert type(found) is kind
     assert "127.0.0.1:9092" in str(found)
     assert tried in str(found)
@@ -174,7 +176,9 @@ def test_who_answers_in_another_protocol_is_no_broker() -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         server = Server("127.0.0.1", listener.getsockname()[1], 5.0)
-        kafka = Kafka(security_protocol="SASL_PLAINTEXT", sasl_mechanism="PLAIN", username="u", password=SecretStr("p"))
+        kafka = KafkaOptions(
+            security_protocol="SASL_PLAINTEXT", sasl_mechanism="PLAIN", username="u", password=SecretStr("p")
+        )
         with pytest.raises(RefusedError, match=r"no Kafka broker .*bootstrap_servers"):
             greet(server, kafka)
         thread.join()

@@ -64,10 +64,10 @@ def take_over(
     topic_id: str = OLD,
     added: bool = False,
     beyond_end: BeyondEnd = "stop",
-    max_refused_ratio: float = 1.0,
+    max_rejected_ratio: float = 1.0,
 ) -> tuple[Processor, Resumed]:
     processor = make_processor(
-        make_config(input={"beyond_end": beyond_end, "max_refused_ratio": max_refused_ratio}), ARTIFACT
+        make_config(input={"beyond_end": beyond_end, "max_rejected_ratio": max_rejected_ratio}), ARTIFACT
     )
     restored = Restored(position, state, *bounds, topic_id, 4, added)
     return processor, processor.assign(INPUT, restored, 777)
@@ -224,7 +224,7 @@ def test_incidents_of_partitions_that_are_gone_are_given_back_with_the_partition
 
 def test_incidents_of_partitions_that_are_gone_wait_with_what_is_withheld() -> None:
     orphan = StateRecord(b"incident/telltale.input/4/b", INCIDENTS[0].value)
-    processor, _ = take_over(None, (0, 50), state=(*STATE, orphan), topic_id=NEW, max_refused_ratio=0.9)
+    processor, _ = take_over(None, (0, 50), state=(*STATE, orphan), topic_id=NEW, max_rejected_ratio=0.9)
     decide(processor, make_columns([b"junk"]))
     assert not processor.has_news, "nobody hurries to commit it"
     outputs = processor.take_outputs([INPUT])
@@ -299,7 +299,7 @@ def test_an_incident_that_can_not_be_read_is_said_as_what_it_is() -> None:
     (said,) = [line for line in lines if line["log_level"] == "error"]
     assert "can't be read and are left out" in said["event"]
     assert "key b'incident/telltale.input/0/b'" in said["reason"]
-    assert (vitals.cold_starts, processor.open_incidents()) == (0, 1)
+    assert (vitals.starts_without_state, processor.open_incidents()) == (0, 1)
 
 
 def test_that_another_artifact_went_before_is_said() -> None:
@@ -312,7 +312,7 @@ def test_that_another_artifact_went_before_is_said() -> None:
         with capture_logs() as lines:
             Daemon(config, LocalBackend(log, config), processor, SCORER, telemetry, vitals).run(until_caught_up=True)
         said.append([(line["event"], line["sha256"]) for line in lines if "sha256" in line])
-        assert (vitals.cold_starts, processor.open_incidents()) == (0, 1), "it goes on"
+        assert (vitals.starts_without_state, processor.open_incidents()) == (0, 1), "it goes on"
     assert said == [[], [], [("Another artifact went before.", "aaaaaaaaaaaa")]]
 
 

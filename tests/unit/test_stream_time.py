@@ -28,7 +28,7 @@ CONFIG = make_config(
         "start": "earliest",
         "timestamp_unit": "auto",
         "oldest_time": "2000-01-01T00:00:00Z",
-        "max_refused_ratio": 1.0,
+        "max_rejected_ratio": 1.0,
     }
 )
 

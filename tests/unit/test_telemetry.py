@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor import __version__
 from monitor.backends.abstract import Progress, TopicPartition
-from monitor.config.options import Log
+from monitor.config.options import LogOptions
 from monitor.detector.decision import Verdict
 from monitor.errors import Reason
 from monitor.processing.counts import RATIO_BUCKETS, Counts
@@ -64,7 +64,7 @@ def busy() -> tuple[Vitals, Counts]:
     vitals = Vitals(
         health=health, partitions=2, series=7, incidents=1,
         lag={TopicPartition("in", 0): 5, TopicPartition("in", 1): 0},
-        stalls=1, commits=11, aborts=1, checkpoints=3, records_lost=4, cold_starts=2, compilations=1,
+        stalls=1, commits=11, aborts=1, checkpoints=3, records_lost=4, starts_without_state=2, compilations=1,
         resumed=Counter({"position": 2, "offset_missing": 1}),
     )  # fmt: skip
     counts = Counts(
@@ -128,9 +128,9 @@ def test_counters_are_the_loops_own_numbers() -> None:
     assert value(found, "telltale_checkpoints_total") == 3
     assert value(found, "telltale_records_replayed_total") == 9
     assert value(found, "telltale_records_lost_total") == 4
-    assert value(found, "telltale_cold_starts_total") == 2
+    assert value(found, "telltale_starts_without_state_total") == 2
     assert value(found, "telltale_partitions_resumed_total", reason="offset_missing") == 1
-    assert value(found, "telltale_incidents_given_up_total", reason="forgotten") == 1
+    assert value(found, "telltale_incidents_abandoned_total", reason="forgotten") == 1
     assert value(found, "telltale_alerts_suppressed_total", stage="maintenance", reason="planned") == 3
     assert value(found, "telltale_series_forgotten_total", reason="silent") == 5
     assert value(found, "telltale_compilations_total") == 1
@@ -226,7 +226,7 @@ def restored_logging() -> Iterator[None]:
 
 
 def test_logs_are_json_lines(restored_logging: None, capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(Log(format="json"))
+    configure_logging(LogOptions(format="json"))
     structlog.get_logger("telltale").info("Assigned.", partition=3)
     logging.getLogger("kafka.client").warning("Away: %s", "b:1", extra={"node": 1})
     logging.getLogger("kafka.client").info("chatter")
@@ -245,7 +245,7 @@ def test_logs_are_json_lines(restored_logging: None, capsys: pytest.CaptureFixtu
 
 
 def test_logs_for_people(restored_logging: None, capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(Log(format="console"))
+    configure_logging(LogOptions(format="console"))
     structlog.get_logger("telltale").warning("Assigned.", partition=3)
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(r"warning +\] Assigned\. +partition=3", line)
@@ -253,14 +253,14 @@ def test_logs_for_people(restored_logging: None, capsys: pytest.CaptureFixture[s
 
 
 def test_auto_is_json_where_no_terminal_is(restored_logging: None, capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(Log(format="auto"))
+    configure_logging(LogOptions(format="auto"))
     structlog.get_logger("telltale").info("Assigned.")
     assert json.loads(capsys.readouterr().err)["event"] == "Assigned."
 
 
 @pytest.mark.parametrize(("level", "heard"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
 def test_levels(restored_logging: None, capsys: pytest.CaptureFixture[str], level: str, heard: int) -> None:
-    configure_logging(Log.model_validate({"level": level, "format": "json"}))
+    configure_logging(LogOptions.model_validate({"level": level, "format": "json"}))
     logger = structlog.get_logger("telltale")
     for name in ("debug", "info", "warning", "error"):
         getattr(logger, name)("Said.")

@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from monitor.backends.abstract import RecordColumns, TopicPartition
 from monitor.backends.kafka.ranges import Bound, TopicRange
 from monitor.config.file import load
-from monitor.config.options import NAME, Config, Kafka
+from monitor.config.options import NAME, Config, KafkaOptions
 from monitor.datafiles import SeriesTable, WindowTable, digits
 from monitor.datafiles.columns import Columns, times, unnamed
 from monitor.datafiles.content import MAX_BYTES
@@ -137,12 +137,12 @@ def read(source: str, kind: str, options: ReadOptions, note: Note) -> list[Table
     return reader.tables(note)
 
 
-def cluster_of(kafka: Kafka, address: Address) -> Kafka:
+def cluster_of(kafka: KafkaOptions, address: Address) -> KafkaOptions:
     """The cluster to ask: the configuration's, at the brokers that the address names, if any. Raises `ConfigError`."""
     if not address.servers:
         return kafka
     try:
-        return Kafka.model_validate(kafka.model_dump() | {"bootstrap_servers": list(address.servers)})
+        return KafkaOptions.model_validate(kafka.model_dump() | {"bootstrap_servers": list(address.servers)})
     except ValidationError as error:
         told = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
         raise ConfigError(f"kafka://{','.join(address.servers)}: {told}; or give a configuration") from None

@@ -20,7 +20,7 @@ from monitor.backends.abstract import Damaged, Headers, RecordColumns, TopicPart
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.batches import columns, return_runs
 from monitor.backends.kafka.connecting import connect, probe
-from monitor.config.options import Kafka
+from monitor.config.options import KafkaOptions
 from monitor.errors import BackendError, ConfigError, DataError, TelltaleError
 
 Isolation = Literal["read_committed", "read_uncommitted"]
@@ -43,7 +43,7 @@ class TopicReader:
 
     def __init__(
         self,
-        cluster: Kafka | str,
+        cluster: KafkaOptions | str,
         topics: str | Sequence[str],
         *,
         start: Literal["earliest", "latest"] | Mapping[TopicPartition, int] = "earliest",
@@ -152,7 +152,7 @@ def damaged_error(partition: TopicPartition, damaged: Damaged) -> DataError:
 
 
 def read_topic(
-    cluster: Kafka | str,
+    cluster: KafkaOptions | str,
     topics: str | Sequence[str],
     *,
     isolation: Isolation = "read_committed",
@@ -185,7 +185,7 @@ def read_topic(
 
 
 def create_topic(
-    cluster: Kafka | str,
+    cluster: KafkaOptions | str,
     topic: str,
     partitions: int = 1,
     *,
@@ -211,7 +211,11 @@ def create_topic(
 
 
 def alter_topic(
-    cluster: Kafka | str, topic: str, *, partitions: int | None = None, topic_settings: Mapping[str, str] | None = None
+    cluster: KafkaOptions | str,
+    topic: str,
+    *,
+    partitions: int | None = None,
+    topic_settings: Mapping[str, str] | None = None,
 ) -> None:
     """Gives a topic more partitions, changes some of its settings, or both; what is not named stays.
 
@@ -230,14 +234,14 @@ def alter_topic(
             raise _failed(f"topic {topic} could not be changed", error) from error
 
 
-def list_topics(cluster: Kafka | str) -> dict[str, int]:
+def list_topics(cluster: KafkaOptions | str) -> dict[str, int]:
     """The topics of a cluster, but for Kafka's own, and how many partitions each has."""
     with _admin(cluster) as admin:
         found = admin.describe_topics()
     return {topic["name"]: len(topic["partitions"]) for topic in found if not topic["is_internal"]}
 
 
-def delete_topic(cluster: Kafka | str, topic: str) -> bool:
+def delete_topic(cluster: KafkaOptions | str, topic: str) -> bool:
     """Deletes a topic; False where there is none."""
     with _admin(cluster) as admin:
         try:
@@ -249,7 +253,7 @@ def delete_topic(cluster: Kafka | str, topic: str) -> bool:
         return True
 
 
-def end_offsets(cluster: Kafka | str, topic: str) -> dict[TopicPartition, int]:
+def end_offsets(cluster: KafkaOptions | str, topic: str) -> dict[TopicPartition, int]:
     """The high-water marks of a topic's partitions, open transactions included."""
     with _admin(cluster) as admin:
         partitions = [part["partition_index"] for part in admin.describe_topics([topic])[0]["partitions"]]
@@ -266,7 +270,7 @@ def _failed(what: str, error: Exception) -> TelltaleError:
     return kind(f"{what}: {error}")
 
 
-def _admin(cluster: Kafka | str) -> Any:
+def _admin(cluster: KafkaOptions | str) -> Any:
     kafka = settings.cluster(cluster)
     probe(kafka)
     return connect(KafkaAdminClient, kafka, settings.admin(kafka, settings.TOOL_CLIENT_ID))

@@ -23,7 +23,7 @@ from monitor.backends.abstract import AbortedError
 from monitor.backends.kafka.faults import unreachable
 from monitor.backends.kafka.greeting import RefusedError, Server, greet
 from monitor.backends.kafka.settings import PROBE_TIMEOUT_MS
-from monitor.config.options import Kafka
+from monitor.config.options import KafkaOptions
 from monitor.errors import BackendError, ConfigError
 
 Client = TypeVar("Client")
@@ -149,7 +149,7 @@ class _Network(KafkaNetClient):  # type: ignore[misc] # the client has no types
         self._manager.close()
 
 
-def connect(make: Callable[..., Client], kafka: Kafka, settings: dict[str, Any]) -> Client:
+def connect(make: Callable[..., Client], kafka: KafkaOptions, settings: dict[str, Any]) -> Client:
     """Makes a client. Waits up to `settings.BOOTSTRAP_TIMEOUT_MS` for a broker.
 
     Raises:
@@ -175,7 +175,7 @@ def connect(make: Callable[..., Client], kafka: Kafka, settings: dict[str, Any])
             raise unreachable(kafka, reasons.last or str(error)) from error
 
 
-def probe(kafka: Kafka) -> None:
+def probe(kafka: KafkaOptions) -> None:
     """Waits until some bootstrap server takes us, with TLS and SASL where asked for, up to `PROBE_TIMEOUT_MS`.
 
     Before kafka-python tries, because our own attempt can say what went wrong, and because kafka-python 3.0.12 leaves
@@ -192,7 +192,7 @@ def probe(kafka: Kafka) -> None:
         time.sleep(0.2)
 
 
-def check_access(kafka: Kafka) -> str:
+def check_access(kafka: KafkaOptions) -> str:
     """How each server fails that is asked once; empty where one takes us. To wait for one is `probe`'s part.
 
     Raises:
@@ -201,7 +201,7 @@ def check_access(kafka: Kafka) -> str:
     return "; ".join(_greeted(kafka, 2.0))
 
 
-def _greeted(kafka: Kafka, timeout_s: float) -> list[str]:
+def _greeted(kafka: KafkaOptions, timeout_s: float) -> list[str]:
     """How greeting each server failed; nothing where one took us. Raises `ConfigError` where none did, one refused."""
     failures, refused = [], None
     for server in kafka.bootstrap_servers:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from kafka import errors
 
 from monitor.backends.abstract import AbortedError, TopicPartition
-from monitor.config.options import Config, Kafka
+from monitor.config.options import Config, KafkaOptions
 from monitor.errors import BackendError, ConfigError, FencedError, PartitionError, TelltaleError
 
 # kafka-python wraps TLS failures into connection errors; only their text is left.
@@ -19,14 +19,14 @@ _NOT_TLS = ("WRONG_VERSION_NUMBER", "wrong version number", "record layer failur
 _FENCED = (errors.ProducerFencedError, errors.FencedInstanceIdError, errors.InvalidProducerEpochError)
 
 
-def principal(kafka: Kafka) -> str:
+def principal(kafka: KafkaOptions) -> str:
     """Whom the broker's ACLs must name."""
     if kafka.username:
         return f"User:{kafka.username}"
     return "User:<subject of kafka.ssl_certfile>" if kafka.ssl_certfile else "User:ANONYMOUS"
 
 
-def acl(kafka: Kafka, resource: str, name: str, operations: Iterable[str]) -> str:
+def acl(kafka: KafkaOptions, resource: str, name: str, operations: Iterable[str]) -> str:
     """The command that grants what is missing."""
     flags = " ".join(f"--operation {operation}" for operation in operations)
     # A listener that asks us who we are asks an administrator too.
@@ -46,7 +46,7 @@ def fenced(config: Config) -> FencedError:
     )
 
 
-def no_leader(partition: TopicPartition, kafka: Kafka) -> PartitionError:
+def no_leader(partition: TopicPartition, kafka: KafkaOptions) -> PartitionError:
     """An input partition that nobody can be asked about, while the others go on."""
     return PartitionError(
         f"{partition} has no leader, or one that does not answer",
@@ -55,7 +55,7 @@ def no_leader(partition: TopicPartition, kafka: Kafka) -> PartitionError:
     )
 
 
-def unreachable(kafka: Kafka, tried: str) -> TelltaleError:
+def unreachable(kafka: KafkaOptions, tried: str) -> TelltaleError:
     """No broker answered; `tried` says what was done and how it ended."""
     servers = ",".join(kafka.bootstrap_servers)
     protocol = kafka.security_protocol

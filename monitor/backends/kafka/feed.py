@@ -12,7 +12,7 @@ from kafka.partitioner.default import murmur2
 from monitor.backends.abstract import Headers
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import connect, discard_producer, probe
-from monitor.config.options import Kafka
+from monitor.config.options import KafkaOptions
 from monitor.errors import BackendError
 
 # D15: kafka-python 3 has no bound on what waits in a producer's memory.
@@ -22,7 +22,7 @@ _MAX_UNFLUSHED = 50_000
 class FeedProducer:
     """An idempotent producer. Not atomic: what was sent before an error stays sent."""
 
-    def __init__(self, cluster: Kafka | str, *, compression: str | None = None) -> None:
+    def __init__(self, cluster: KafkaOptions | str, *, compression: str | None = None) -> None:
         """Connects; waits for a broker.
 
         Args:

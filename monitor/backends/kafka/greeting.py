@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from kafka.net.sasl import get_sasl_mechanism
 
 from monitor.backends.kafka.settings import read_password
-from monitor.config.options import Kafka
+from monitor.config.options import KafkaOptions
 from monitor.errors import ConfigError
 
 _METADATA, _SASL_HANDSHAKE, _API_VERSIONS, _SASL_AUTHENTICATE = 3, 17, 18, 36
@@ -41,7 +41,7 @@ class Server:
         return socket.create_connection((self.host, self.port), timeout=self.timeout_s)
 
 
-def greet(server: Server, kafka: Kafka) -> None:
+def greet(server: Server, kafka: KafkaOptions) -> None:
     """Goes as far as the first request that needs every right to be there.
 
     Raises:
@@ -67,7 +67,7 @@ def greet(server: Server, kafka: Kafka) -> None:
                 raise _failed_handshake(server, kafka, error) from error
 
 
-def tls_context(kafka: Kafka) -> ssl.SSLContext:
+def tls_context(kafka: KafkaOptions) -> ssl.SSLContext:
     """How brokers are checked, and we show who we are. Raises `ConfigError`."""
     try:
         context = ssl.create_default_context(cafile=kafka.ssl_cafile)
@@ -81,7 +81,7 @@ def tls_context(kafka: Kafka) -> ssl.SSLContext:
     return context
 
 
-def _talk(server: Server, connection: socket.socket, kafka: Kafka) -> None:
+def _talk(server: Server, connection: socket.socket, kafka: KafkaOptions) -> None:
     """Kafka's side of the greeting."""
     try:
         _converse(server, connection, kafka)
@@ -89,7 +89,7 @@ def _talk(server: Server, connection: socket.socket, kafka: Kafka) -> None:
         raise RefusedError(f"what listens there is no Kafka broker (it answers {error}); change {_SERVERS}") from error
 
 
-def _converse(server: Server, connection: socket.socket, kafka: Kafka) -> None:
+def _converse(server: Server, connection: socket.socket, kafka: KafkaOptions) -> None:
     with_sasl = kafka.security_protocol.startswith("SASL")
     try:
         _ask(connection, _API_VERSIONS, 0, b"")
@@ -118,7 +118,7 @@ def _converse(server: Server, connection: socket.socket, kafka: Kafka) -> None:
         raise
 
 
-def _authenticate(server: Server, connection: socket.socket, kafka: Kafka) -> None:
+def _authenticate(server: Server, connection: socket.socket, kafka: KafkaOptions) -> None:
     code, mechanisms = _shake_hands(connection, kafka.sasl_mechanism)
     if code == _ILLEGAL_STATE:
         plain = kafka.security_protocol.removeprefix("SASL_")
@@ -163,7 +163,7 @@ def _authenticate(server: Server, connection: socket.socket, kafka: Kafka) -> No
 _SERVERS = "kafka.bootstrap_servers (the port)"
 
 
-def _speaks_tls(kafka: Kafka) -> str:
+def _speaks_tls(kafka: KafkaOptions) -> str:
     protocol = kafka.security_protocol.replace("PLAINTEXT", "SSL")
     return f"the listener speaks TLS; set kafka.security_protocol to {protocol}, and ssl_cafile, or change {_SERVERS}"
 
@@ -185,7 +185,7 @@ def _distrusted(server: Server, error: ssl.SSLCertVerificationError) -> str:
     )
 
 
-def _failed_handshake(server: Server, kafka: Kafka, error: OSError) -> Exception:
+def _failed_handshake(server: Server, kafka: KafkaOptions, error: OSError) -> Exception:
     """What a TLS error of a broker that is there means; the error itself where it may only be going away."""
     said = str(getattr(error, "reason", None) or error).replace("_", " ").lower()
     if "alert" in said and ("certificate" in said or "unknown ca" in said):
@@ -229,7 +229,7 @@ def _has_no_tls(server: Server) -> bool:
     return False
 
 
-def _sasl_mechanisms(server: Server, kafka: Kafka) -> list[str]:
+def _sasl_mechanisms(server: Server, kafka: KafkaOptions) -> list[str]:
     """What a listener with SASL takes; nothing where it has none."""
     with suppress(OSError, _NotKafkaError), server.connect() as plain:
         if not kafka.security_protocol.endswith("SSL"):

@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 
 from monitor.backends.abstract import RecordColumns, TopicPartition
 from monitor.backends.kafka.clients import TopicReader, damaged_error
-from monitor.config.options import Kafka
+from monitor.config.options import KafkaOptions
 from monitor.errors import BackendError
 
 # Longer than a leader's election and a broker's restart; an open transaction is none of ours to wait for.
@@ -43,7 +43,7 @@ class TopicRange(TopicReader):
     """Reads a topic from one bound, inside, to another, outside; offsets that the log does not hold are left out."""
 
     def __init__(
-        self, cluster: Kafka | str, topic: str, start: Bound, end: Bound, *, want_headers: bool = False
+        self, cluster: KafkaOptions | str, topic: str, start: Bound, end: Bound, *, want_headers: bool = False
     ) -> None:
         """Connects and looks the bounds up; `latest` is the end of what is committed now. Waits for brokers.
 

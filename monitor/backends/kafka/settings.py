@@ -14,7 +14,7 @@ from typing import Any
 
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from monitor.config.options import Config, Kafka
+from monitor.config.options import Config, KafkaOptions
 from monitor.errors import ConfigError
 
 MEBIBYTE = 1024 * 1024
@@ -40,10 +40,10 @@ IDENTITY = re.compile(r"[a-zA-Z0-9._-]{1,200}")
 TOOL_CLIENT_ID = "telltale-tool"
 
 
-def cluster(cluster: Kafka | str) -> Kafka:
+def cluster(cluster: KafkaOptions | str) -> KafkaOptions:
     """What plain clients are given: a section of the configuration, or bootstrap servers as text."""
     quiet()
-    return cluster if isinstance(cluster, Kafka) else Kafka(bootstrap_servers=cluster.split(","))
+    return cluster if isinstance(cluster, KafkaOptions) else KafkaOptions(bootstrap_servers=cluster.split(","))
 
 
 def quiet() -> None:
@@ -81,7 +81,7 @@ def transactional_id_prefix(config: Config) -> str:
     return f"{config.kafka.group_id}/"
 
 
-def read_password(kafka: Kafka) -> str:
+def read_password(kafka: KafkaOptions) -> str:
     """The SASL password, from the environment or from its file.
 
     Raises:
@@ -113,7 +113,7 @@ def _credential_directories() -> list[str]:
     return [place for place in (os.environ.get("CREDENTIALS_DIRECTORY"), "/run/secrets") if place]
 
 
-def connection(kafka: Kafka, client_id: str) -> dict[str, Any]:
+def connection(kafka: KafkaOptions, client_id: str) -> dict[str, Any]:
     """What every client needs: where, and how to prove who we are."""
     settings: dict[str, Any] = {
         "bootstrap_servers": list(kafka.bootstrap_servers),
@@ -143,12 +143,12 @@ def connection(kafka: Kafka, client_id: str) -> dict[str, Any]:
     return settings
 
 
-def admin(kafka: Kafka, client_id: str) -> dict[str, Any]:
+def admin(kafka: KafkaOptions, client_id: str) -> dict[str, Any]:
     """Settings of a `KafkaAdminClient`."""
     return connection(kafka, client_id) | {"request_timeout_ms": CONSUMER_REQUEST_TIMEOUT_MS}
 
 
-def reader(kafka: Kafka, client_id: str, isolation: str = "read_committed") -> dict[str, Any]:
+def reader(kafka: KafkaOptions, client_id: str, isolation: str = "read_committed") -> dict[str, Any]:
     """Settings of a `KafkaConsumer` that belongs to no group and reads assigned partitions."""
     return connection(kafka, client_id) | {
         "isolation_level": isolation,
@@ -228,7 +228,7 @@ def transactional(config: Config) -> dict[str, Any]:
     }
 
 
-def feed(kafka: Kafka, client_id: str) -> dict[str, Any]:
+def feed(kafka: KafkaOptions, client_id: str) -> dict[str, Any]:
     """Settings of a plain idempotent `KafkaProducer` made for throughput."""
     return connection(kafka, client_id) | {
         "enable_idempotence": True,

@@ -344,12 +344,12 @@ def damaged_batches() -> Cluster:
 @scenario
 def records_that_are_all_refused() -> Cluster:
     """A partition of nothing but refused records is held and nothing of it is committed, while the other goes on; with
-    `max_refused_ratio` 1 all become dead letters."""
+    `max_rejected_ratio` 1 all become dead letters."""
     cluster = Cluster("mae", 2)
     cluster.samples("pump-1", 0, [HIGH] * 5, 1)
     cluster.samples("pump-0", 0, [HIGH] * 21, names=("another",))
     cluster.turns(lambda: None, cluster.lose_partitions)
-    cluster.configure(input={"max_refused_ratio": 1.0})
+    cluster.configure(input={"max_rejected_ratio": 1.0})
     cluster.samples("pump-1", 5, [QUIET] * 5, 1)
     cluster.turns(lambda: None, cluster.lose_partitions)
     return cluster

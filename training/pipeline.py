@@ -29,9 +29,9 @@ from training.fitting import fit as fitting
 from training.fitting import score_tensors
 from training.fitting.checkpoints import Checkpoints, Epoch
 from training.fitting.reconstructing import reconstructions
-from training.metrics import bootstrap, floors
+from training.metrics import baseline_scores, bootstrap
+from training.metrics.baseline_scores import TrivialBaseline
 from training.metrics.bootstrap import Intervals
-from training.metrics.floors import Floor
 from training.metrics.windows import Report, report
 from training.recipes.schema import ObjectivePart, Recipe
 from training.thresholds.alert_policy import DEFAULTS, AssumedPolicy, counting
@@ -82,7 +82,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     detector: Report | None
     intervals: Intervals | None
     baselines: dict[str, Report]
-    floors: dict[str, Floor]
+    trivial_baselines: dict[str, TrivialBaseline]
     notes: tuple[str, ...]
 
 
@@ -182,7 +182,7 @@ def train(
         counting=counting(counted_by),
         report=results.detector,
         intervals=results.intervals,
-        floors=_floor_rows(results),
+        baselines=_baseline_rows(results),
         notes=notes,
         how=how(artifact.manifest),
         command=command,
@@ -242,13 +242,20 @@ def how(manifest: Manifest) -> str:
     return f"{described(chosen)}, by the scores of {calibration.windows} {windows}"
 
 
-def _floor_rows(results: Results) -> list[tuple[str, Report | None, tuple[float | None, ...]]]:
+def _baseline_rows(results: Results) -> list[tuple[str, Report | None, tuple[float | None, ...]]]:
     rows: list[tuple[str, Report | None, tuple[float | None, ...]]] = [
         (name, found, ()) for name, found in results.baselines.items()
     ]
-    for name, floor in results.floors.items():
-        figures = floor.anomaly
-        numbers = (floor.accuracy, figures.precision, figures.recall, figures.f1, floor.auroc, floor.average_precision)
+    for name, found in results.trivial_baselines.items():
+        of_class = found.anomaly
+        numbers = (
+            found.accuracy,
+            of_class.precision,
+            of_class.recall,
+            of_class.f1,
+            found.auroc,
+            found.average_precision,
+        )
         rows.append((name, None, numbers))
     return rows
 
@@ -319,7 +326,7 @@ def _results(
         detector=None if truth is None else report(truth, scores, flagged),
         intervals=None,
         baselines={},
-        floors={} if truth is None else floors.beside(truth, scores, flagged),
+        trivial_baselines={} if truth is None else baseline_scores.beside(truth, scores, flagged),
         notes=notes,
     )
 
@@ -340,7 +347,7 @@ def _baselines(
     assert parts.anomalous is not None
     truth, learnt = parts.anomalous, ~fitted.trimmed
     beside = baselines(recipe, parts, scales, tables, parts.test, policy=policy, learnt=learnt, anomalous=truth)
-    return {name: report(truth, floor.scores, floor.judged.flagged) for name, floor in beside.items()}
+    return {name: report(truth, baseline.scores, baseline.judged.flagged) for name, baseline in beside.items()}
 
 
 def _flat(windows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -26,14 +26,14 @@ RECIPES = ("ecg5000-tutorial", "beats-linear", "beats-dense", "beats-ensemble", 
 
 
 def on_splits(recipe: Recipe, table: WindowTable, seeds: int) -> tuple[np.ndarray, np.ndarray]:
-    """(seeds, 3) accuracy, F1 and AUROC of the recipe, and (seeds, 3) of its nearest-neighbours floor."""
-    found, floor = [], []
+    """(seeds, 3) accuracy, F1 and AUROC of the recipe, and (seeds, 3) of its nearest-neighbours baseline."""
+    found, baseline = [], []
     for seed in range(seeds):
         results = pipeline.train(recipe, [table], seed=seed, name=recipe.name).results
         assert results.detector is not None
         found.append(_figures(results.detector))
-        floor.append(_figures(results.baselines["knn"]))
-    return np.array(found), np.array(floor)
+        baseline.append(_figures(results.baselines["knn"]))
+    return np.array(found), np.array(baseline)
 
 
 def on_the_beats_set_aside(recipe: Recipe, table: WindowTable) -> Report:
@@ -66,13 +66,13 @@ def main() -> None:
     neighbours = np.empty((0, 3))
     for name in options.only:
         recipe = recipes.load(name)
-        found, floor = on_splits(recipe, table, options.seeds)
+        found, baseline = on_splits(recipe, table, options.seeds)
         if recipe.threshold.method != "mean_std":
-            neighbours = floor
+            neighbours = baseline
         once = _figures(on_the_beats_set_aside(recipe, table))
         print(f"| `{name}` | {_cells(found)} | {' / '.join(f'{figure:.3f}' for figure in once)} |", flush=True)
     if len(neighbours):
-        print(f"| floor: 5 nearest neighbours, held-out quantile 0.97 | {_cells(neighbours)} | |")
+        print(f"| baseline: 5 nearest neighbours, held-out quantile 0.97 | {_cells(neighbours)} | |")
 
 
 def _cells(figures: np.ndarray) -> str:

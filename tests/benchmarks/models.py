@@ -72,8 +72,8 @@ def beats_row(recipe: Recipe, table: WindowTable, seeds: int) -> BeatsRow:
         results = pipeline.train(recipe, [table], seed=seed, name=recipe.name).results
         made = results.detector
         assert made is not None
-        floors = [results.baselines[name].auroc for name in ("pca", "knn")]
-        found.append((made.accuracy, made.anomaly.f1, made.auroc, *floors))
+        baselines = [results.baselines[name].auroc for name in ("pca", "knn")]
+        found.append((made.accuracy, made.anomaly.f1, made.auroc, *baselines))
     figures = np.array(found, dtype=np.float64)
     mean, spread = figures.mean(axis=0), figures.std(axis=0)
     pairs = [(float(mean[at]), float(spread[at])) for at in range(3)]
@@ -145,8 +145,8 @@ def main() -> None:
             recipe = recipes.load(name)
             row = beats_row(recipe, table, options.seeds)
             cells = " | ".join(f"{mean:.3f} ± {spread:.3f}" for mean, spread in (row.accuracy, row.f1, row.auroc))
-            floors = f"{row.pca_auroc:.3f} / {row.knn_auroc:.3f}"
-            print(f"| `{name}` | {_model(recipe)} | {cells} | {floors} | {row.seconds:.0f} |", flush=True)
+            baselines = f"{row.pca_auroc:.3f} / {row.knn_auroc:.3f}"
+            print(f"| `{name}` | {_model(recipe)} | {cells} | {baselines} | {row.seconds:.0f} |", flush=True)
     digits, title = images(options.mnist)
     print(
         f"\n{title}\n\n| recipe | model | unseen images, mean | worst | noise, mean of 1,000 | lowest | over the mean |"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from training.metrics import floors, windows
+from training.metrics import baseline_scores, windows
 
 # Few distinct values, so that there are ties.
 _scores = npst.arrays(
@@ -74,25 +74,25 @@ def test_what_can_not_be_computed_is_none() -> None:
     assert nothing.accuracy is None
 
 
-def test_floors_are_what_flagging_blindly_gives_on_average() -> None:
+def test_baselines_are_what_flagging_blindly_gives_on_average() -> None:
     truth = np.arange(10_000) % 4 == 0
-    expected = floors.expected(truth, 0.3)
+    expected = baseline_scores.expected(truth, 0.3)
     assert expected["flag_everything"].anomaly == windows.report(truth, truth * 1.0, np.ones(10_000, np.bool_)).anomaly
     flagged = np.random.default_rng(0).random(10_000) < 0.3
     drawn = windows.report(truth, flagged * 1.0, flagged)
-    floor = expected["random"]
-    assert floor.accuracy == pytest.approx(drawn.accuracy, abs=0.02)
-    assert floor.anomaly.precision == pytest.approx(drawn.anomaly.precision, abs=0.02)
-    assert floor.anomaly.recall == pytest.approx(drawn.anomaly.recall, abs=0.02)
-    assert floor.anomaly.f1 == pytest.approx(drawn.anomaly.f1, abs=0.02)
+    baseline = expected["random"]
+    assert baseline.accuracy == pytest.approx(drawn.accuracy, abs=0.02)
+    assert baseline.anomaly.precision == pytest.approx(drawn.anomaly.precision, abs=0.02)
+    assert baseline.anomaly.recall == pytest.approx(drawn.anomaly.recall, abs=0.02)
+    assert baseline.anomaly.f1 == pytest.approx(drawn.anomaly.f1, abs=0.02)
 
 
 def test_components_reconstruct_what_lies_in_their_plane() -> None:
     rng = np.random.default_rng(0)
     plane = rng.normal(size=(2, 9))
     inside = (rng.normal(size=(50, 2)) @ plane + 3).astype(np.float32)
-    components = floors.principal_components(inside, 2)
+    components = baseline_scores.principal_components(inside, 2)
     assert components is not None
-    assert floors.pca_errors(inside, components).max() < 1e-5
-    assert floors.pca_errors(rng.normal(size=(5, 9)).astype(np.float32), components).min() > 0.1
-    assert floors.principal_components(np.zeros((3, 5000), np.float32), 2) is None
+    assert baseline_scores.pca_errors(inside, components).max() < 1e-5
+    assert baseline_scores.pca_errors(rng.normal(size=(5, 9)).astype(np.float32), components).min() > 0.1
+    assert baseline_scores.principal_components(np.zeros((3, 5000), np.float32), 2) is None

@@ -56,4 +56,4 @@ def test_nothing_is_learnt_from_tested_rows() -> None:
         assert np.isnan(scored.causal().values[:9]).all()
         assert scored.rows == 900
     assert set(found) == {"detector", "pca", "knn"}
-    assert set(contest(recipe, learnt, calm, seed=0, with_floors=False)) == {"detector"}
+    assert set(contest(recipe, learnt, calm, seed=0, with_baselines=False)) == {"detector"}

@@ -82,7 +82,7 @@ def test_one_series_by_hand() -> None:
     rows = np.repeat(judged().scores, HOP)[: 60 - 7]
     truth = marks(DRAWING)[7:]
     assert detector.average_precision == pytest.approx(sklearn.metrics.average_precision_score(truth, rows))
-    everything, chance = found.floors["flag_everything"], found.floors["random"]
+    everything, chance = found.baselines["flag_everything"], found.baselines["random"]
     assert (everything.precision, everything.recall, everything.normal_flagged) == (1.0, 1.0, 44 / 51)
     assert everything.average_precision == pytest.approx(truth.mean())
     assert chance.average_precision == pytest.approx(truth.mean(), abs=0.06)
@@ -124,7 +124,7 @@ def test_series_are_pooled_and_drawn_again() -> None:
     assert (found.detector.precision, found.detector.recall) == (3 / 4, 3 / 4)
     each = [of.figures for of in found.each]
     assert found.detector.vus_pr == pytest.approx(np.mean([of.volume.vus_pr for of in each if of and of.volume]))
-    assert found.floors["knn"] == found.detector
+    assert found.baselines["knn"] == found.detector
     assert found.drawn == "2 series"
     # a draw is both, or either twice: precision 2/3, 3/4 or 1, recall 1, 3/4 or 1/2
     precision, recall = found.intervals["precision"], found.intervals["recall"]
@@ -231,21 +231,21 @@ def evaluated(artifact: Artifact, *tables: Table, normal: tuple[Table, ...] = ()
     return evaluate_artifact(artifact, artifact.scorer(), tables, normal_class=None, normal=normal)
 
 
-def test_the_test_part_is_evaluated_as_the_training_did_with_floors_from_its_data(trained: pipeline.Trained) -> None:
+def test_the_test_part_is_evaluated_as_the_training_did_with_baselines_from_its_data(trained: pipeline.Trained) -> None:
     part = slice(2_000, 2_500)  # the last fifth
     assert TRAINED_ON.labels is not None
     tested = replace(TRAINED_ON, samples=TRAINED_ON.samples[part], labels=TRAINED_ON.labels[part], time_us=None)
     found = evaluated(trained.artifact, tested, normal=(TRAINED_ON,))
     assert found.detector == trained.results.detector
     assert found.baselines == trained.results.baselines
-    assert found.floors == trained.results.floors
+    assert found.trivial_baselines == trained.results.trivial_baselines
     assert found.series is not None
-    assert found.series.floors.keys() == {"random", "flag_everything", "pca", "knn"}
+    assert found.series.baselines.keys() == {"random", "flag_everything", "pca", "knn"}
     assert found.series.delay_unit == "rows", "neither the data nor the artifact says how long one takes"
     assert found.intervals is None, "two events are too few"
 
 
-def test_floors_of_a_line_that_was_given_have_theirs_where_it_lies(trained: pipeline.Trained) -> None:
+def test_baselines_of_a_line_that_was_given_have_theirs_where_it_lies(trained: pipeline.Trained) -> None:
     line = trained.artifact.manifest.threshold.value  # the quantile 0.9
     given, _ = recalibrated(trained.artifact, line)
     assert given.manifest.threshold.method == "given"
@@ -263,7 +263,7 @@ def test_what_a_person_reads(trained: pipeline.Trained) -> None:
     text = summary.of_evaluation(found)
     assert "6 of 6 events found" in text
     assert "drawing blocks of 21 rows again" in text
-    assert "give it with --floors-from" in text
+    assert "give it with --baselines-from" in text
     assert found.series is not None
     assert found.series.delay_unit == "seconds"
     for name in ("precision", "recall", "false_alarms_per_day", "average_precision"):
@@ -306,7 +306,7 @@ def test_series_without_labels_tell_how_often_the_daemon_would_have_spoken(train
     tables = [waves(200, 0, (slice(50, 60), slice(120, 125)), "a"), waves(300, 1, (), "b"), waves(9, 2, (), "short")]
     of_labelled = evaluated(trained.artifact, *tables).series
     found = evaluated(trained.artifact, *(replace(table, labels=None) for table in tables))
-    assert (found.series, found.detector, found.floors) == (None, None, {})
+    assert (found.series, found.detector, found.trivial_baselines) == (None, None, {})
     assert of_labelled is not None
     assert found.alerted is not None
     assert found.alerted.alerts == of_labelled.events.alerts > 0
@@ -388,11 +388,11 @@ def test_other_channels_are_refused_where_both_sides_name_them(trained: pipeline
     assert evaluated(trained.artifact, WindowTable(windows=windows_of, channels=("0", "1"))).windows == 5
 
 
-def test_floors_need_to_know_how_the_training_divided_its_data(trained: pipeline.Trained) -> None:
+def test_baselines_need_to_know_how_the_training_divided_its_data(trained: pipeline.Trained) -> None:
     said = trained.artifact.manifest.training
     for training in ({}, {**said, "recipe": {"name": "x"}}, {**said, "seed": "first"}, {**said, "seed": None}):
         artifact = replace(trained.artifact, manifest=change(trained.artifact.manifest, training=training))
-        with pytest.raises(DataError, match="leave --floors-from out"):
+        with pytest.raises(DataError, match="leave --baselines-from out"):
             evaluated(artifact, waves(200, 0, (slice(50, 60),)), normal=(TRAINED_ON,))
-    with pytest.raises(DataError, match="floors: no normal windows to fit"):
+    with pytest.raises(DataError, match="baselines: no normal windows to fit"):
         evaluated(trained.artifact, waves(200, 0, (slice(50, 60),)), normal=(waves(9, 0),))

@@ -95,14 +95,14 @@ def test_two_hundred_thousand_rows() -> None:
     perfect = vus.volume(truth, truth * 1.0, 303)
     assert perfect is not None
     assert (perfect.vus_pr, perfect.vus_roc) == pytest.approx((1.0, 1.0))
-    floor = vus.random_volume(truth, 303, seed=1, draws=2)
-    assert floor is not None
-    # whatever the score, fade-outs forgive: the floor is over the labelled share, and it must be known
-    assert truth.mean() < floor.vus_pr < 4 * truth.mean()
-    assert floor.vus_roc > 0.5
+    baseline = vus.random_volume(truth, 303, seed=1, draws=2)
+    assert baseline is not None
+    # whatever the score, fade-outs forgive: the baseline is over the labelled share, and it must be known
+    assert truth.mean() < baseline.vus_pr < 4 * truth.mean()
+    assert baseline.vus_roc > 0.5
 
 
-def test_the_floor_is_reproducible() -> None:
+def test_the_baseline_is_reproducible() -> None:
     truth, _ = series(3)
     assert vus.random_volume(truth, 5, seed=7) == vus.random_volume(truth, 5, seed=7)
     assert vus.random_volume(truth, 5, seed=7) != vus.random_volume(truth, 5, seed=8)

@@ -105,11 +105,11 @@ def test_numbers_of_a_logarithmic_axis_have_room(spread: float, step: object) ->
     assert plot.figure.layout.xaxis.dtick == step
 
 
-def test_floors_stand_beside_the_figures(pages: dict[str, bytes]) -> None:
+def test_baselines_stand_beside_the_figures(pages: dict[str, bytes]) -> None:
     text = Page(pages["labelled"]).text
     first = text[: text.index("What a threshold costs")]
-    for told in ("this model 0.964 0.955 to 0.971", "PCA floor 0.951", "flag everything floor", "in hindsight oracle",
-                 "Expected false alarms 2.7 a day per series", "Before you use it",
+    for told in ("this model 0.964 0.955 to 0.971", "PCA baseline 0.951", "flag everything baseline",
+                 "in hindsight oracle", "Expected false alarms 2.7 a day per series", "Before you use it",
                  "quantile 0.97 of the scores"):  # fmt: skip
         assert told in first, told
 

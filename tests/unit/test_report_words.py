@@ -24,7 +24,7 @@ from training.report.page import render
 def test_the_card() -> None:
     card = model_card(labelled()).decode()
     for told in ("# ecg-beats\n", "**Finds 253 of 270 anomalies, with 17 false alarms among 630 normal windows.**",
-                 "## Intended use", "It is no medical device", "| floor: PCA | 0.951 (0.942 to 0.958) |",
+                 "## Intended use", "It is no medical device", "| baseline: PCA | 0.951 (0.942 to 0.958) |",
                  "Expected false alarms: 2.7 a day per series", "```toml\n[window]"):  # fmt: skip
         assert told in card, told
     hostile = model_card(unlabelled()).decode()
@@ -112,19 +112,19 @@ def test_sentences_count_and_list() -> None:
     assert words.shape(unlabelled()) == "64 samples x 8 channels"
 
 
-def test_a_floor_that_does_better_is_told_first() -> None:
+def test_a_baseline_that_does_better_is_told_first() -> None:
     full = labelled()
     table = full.figures[0]
     names = [row.name for row in table.rows]
     assert "PCA" in names
-    assert not any("A floor does better" in told for told in words.warnings(full))
+    assert not any("A baseline does better" in told for told in words.warnings(full))
     at, column = names.index("PCA"), table.columns.index("F1")
     cells = list(table.rows[at].cells)
     cells[column] = Cell(value=0.991)
     rows = list(table.rows)
     rows[at] = replace(rows[at], cells=tuple(cells))
     beaten = replace(full, figures=(replace(table, rows=tuple(rows)),))
-    told = "A floor does better, PCA: F1 0.991 against 0.939."
+    told = "A baseline does better, PCA: F1 0.991 against 0.939."
     assert told in Page(render(beaten)).text
     assert told in model_card(beaten).decode()
 

@@ -57,7 +57,7 @@ def test_windows_to_artifact_to_figures(beats: Path, tmp_path: Path) -> None:
     lines = out.splitlines()
     assert lines[0].startswith("data       BEATS.txt: 200 rows")
     assert "mean + 1 standard deviations" in out
-    assert "floor: flag everything" in out
+    assert "baseline: flag everything" in out
     assert "epoch 40/40" in err
     loaded = storage.load(tmp_path / "a")
     check_known_answers(loaded, loaded.scorer())
@@ -118,11 +118,12 @@ def test_a_series_to_a_zip(tmp_path: Path) -> None:
     firing = [alert for alert in published if json.loads(alert)["data"]["status"] == "firing"]
     assert figures["series"]["events"]["alerts"] == len(firing) > 1
     faults = _written(tmp_path / "faults.csv", labelled.read_text().replace("anomaly", "fault"))
-    told, notes = run("evaluate", tmp_path / "a.zip", faults, "--label-column", "fault", "--floors-from", path)
+    told, notes = run("evaluate", tmp_path / "a.zip", faults, "--label-column", "fault", "--baselines-from", path)
     assert f"note: {path}: no labels in a column fault" in notes
-    rows = [line[:27].strip() for line in told.splitlines()]
+    rows = [line[:31].strip() for line in told.splitlines()]
     assert rows.count("this detector") == 2, "of events and of rows"
-    assert rows.count("floor: PCA") == rows.count("floor: nearest neighbours") == rows.count("floor: random") == 3
+    for name in ("PCA", "nearest neighbours", "random"):
+        assert rows.count(f"baseline: {name}") == 3
     assert "series     1: 600 rows, 15 without a score; 1 of 1 events found" in told
     with pytest.raises(DataError, match="no column 'pressure'"):
         run("evaluate", tmp_path / "a.zip", _written(tmp_path / "other.csv", "a,b\n1,2\n"))

@@ -59,7 +59,7 @@ def test_windows_too_large_to_whiten_are_refused_before_anything_is_fitted() -> 
         recipes.override(recipe, length=9_000)
 
 
-def test_floors_learn_from_the_windows_that_the_detector_learnt_from() -> None:
+def test_baselines_learn_from_the_windows_that_the_detector_learnt_from() -> None:
     """Nearest neighbours that remember anomalies know them; with the model's trimming they do not."""
     rng = np.random.default_rng(0)
     windows = np.sin(np.linspace(0, 6, 16)) + 0.1 * rng.normal(size=(600, 16))

@@ -25,19 +25,19 @@ def evaluate(
     series_column: reading.SeriesColumn = None,
     config: reading.DaemonConfig = None,
     normal_class: reading.NormalClass = None,
-    floors_from: Annotated[
+    baselines_from: Annotated[
         list[str] | None,
         typer.Option(
             help="Normal data, such as the artifact was trained on: PCA and nearest neighbours are fitted on it, and "
-            "stand beside the figures. May be given several times."
+            "are compared with the artifact. May be given several times."
         ),
     ] = None,
     min_auroc: Annotated[
         float | None, typer.Option(min=0, max=1, help=f"Exit with status {EXIT_GATE} where AUROC is lower, or unknown.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Figures as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Metrics as JSON.")] = False,
 ) -> None:
-    """Score labelled data with an artifact: figures of windows, of series and their events, with floors beside them."""
+    """Score labelled data with an artifact: metrics of windows, of series and of their events, beside baselines."""
     import msgspec
 
     from monitor.detector.served import load_verified
@@ -61,9 +61,9 @@ def evaluate(
     trained_on = {source["sha256"]: source["file"] for source in manifest.training.get("data", [])}
     for origin in origins:
         if origin.sha256 in trained_on:
-            reading.note(f"{origin.file} is a file that the artifact was trained on; its figures flatter")
+            reading.note(f"{origin.file} is a file that the artifact was trained on; its metrics flatter")
     normal: list[Table] = []
-    for name in floors_from or ():
+    for name in baselines_from or ():
         normal += _normal_data(name, manifest.window.kind, options)
     results = labelled.evaluate_artifact(
         loaded, scorer, tables, normal_class=normal_class, normal=normal, assumed=assumed
@@ -81,7 +81,7 @@ def evaluate(
 
 
 def _normal_data(name: str, kind: str, options: ReadOptions) -> list[Table]:
-    """Data to fit floors on; that it has no column of labels is all right: then all of it is normal."""
+    """Data to fit baselines on; without a column of labels all of it is taken as normal."""
     from monitor.detector import windowing
     from training.datasets import sources
 
@@ -92,5 +92,5 @@ def _normal_data(name: str, kind: str, options: ReadOptions) -> list[Table]:
         if options.label_column is None or windowing.whole_records(kind):
             raise
         found, _ = sources.read([name], kind, replace(options, label_column=None), reading.note)
-        reading.note(f"{name}: no labels in a column {options.label_column}; floors take all of it for normal")
+        reading.note(f"{name}: no labels in a column {options.label_column}; all of it is taken as normal")
         return found

@@ -8,8 +8,8 @@ from monitor.detector import windowing
 from training.datasets.sources import Source
 from training.evaluation.labelled import Evaluated
 from training.evaluation.series_metrics import Alerted, OverSeries, Pooled
+from training.metrics.baseline_scores import TrivialBaseline
 from training.metrics.bootstrap import Interval, Intervals
-from training.metrics.floors import Floor
 from training.metrics.windows import ClassFigures, Report
 from training.pipeline import Trained, how
 from training.recipes.schema import Recipe
@@ -46,7 +46,7 @@ def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, see
         if share is not None:
             lines.append(f"test       no labels; {share:.2%} of the test windows are over the threshold")
     else:
-        lines += _of_windows(results.detector, results.intervals, results.baselines, results.floors)
+        lines += _of_windows(results.detector, results.intervals, results.baselines, results.trivial_baselines)
         if results.intervals is not None and windowing.overlap(window) > 1:
             lines.append(f"{_INDENT}95 %: too narrow, as windows overlap; telltale evaluate draws neighbours together")
     return "\n".join(lines)
@@ -62,7 +62,7 @@ def of_evaluation(results: Evaluated) -> str:
     if results.series is not None or results.alerted is not None:
         lines.append(f"policy     {results.alerting}")
     if results.detector is not None:
-        lines += _of_windows(results.detector, results.intervals, results.baselines, results.floors)
+        lines += _of_windows(results.detector, results.intervals, results.baselines, results.trivial_baselines)
         if results.drawn is not None:
             lines.append(f"{_INDENT}95 %: intervals, by drawing {results.drawn} again")
     elif results.series is None:
@@ -74,15 +74,15 @@ def of_evaluation(results: Evaluated) -> str:
         lines += _of_series(results.series)
     if results.alerted is not None:
         lines += _of_alerts(results.alerted)
-    if results.floors and not results.baselines:
-        lines.append("floors     PCA and nearest neighbours need normal data to learn from: give it with --floors-from")
+    if results.trivial_baselines and not results.baselines:
+        lines.append("baselines  PCA and nearest neighbours need normal data to fit: give it with --baselines-from")
     return "\n".join(lines)
 
 
 def _of_windows(
-    detector: Report, intervals: Intervals | None, baselines: dict[str, Report], floors: dict[str, Floor]
+    detector: Report, intervals: Intervals | None, baselines: dict[str, Report], trivial: dict[str, TrivialBaseline]
 ) -> list[str]:
-    def row(found: Report | Floor, figures: ClassFigures, *, ranked: bool = True) -> list[str]:
+    def row(found: Report | TrivialBaseline, figures: ClassFigures, *, ranked: bool = True) -> list[str]:
         ranks = (found.auroc, found.average_precision) if ranked else (None, None)
         return [_number(each) for each in (found.accuracy, figures.precision, figures.recall, figures.f1, *ranks)]
 
@@ -94,8 +94,8 @@ def _of_windows(
     if intervals is not None:
         around = (intervals.accuracy, None, None, intervals.normal_f1, None, None)
         rows.append((_AROUND, [_interval(each) for each in around]))
-    rows += [(_floor(name), row(found, found.anomaly)) for name, found in baselines.items()]
-    rows += [(_floor(name), row(found, found.anomaly)) for name, found in floors.items()]
+    rows += [(_baseline(name), row(found, found.anomaly)) for name, found in baselines.items()]
+    rows += [(_baseline(name), row(found, found.anomaly)) for name, found in trivial.items()]
     normal = detector.false_positive + detector.true_negative
     told = (
         f"{_INDENT}{detector.true_positive} anomalies found, {detector.false_negative} missed, "
@@ -177,7 +177,7 @@ def _pooled(title: str, columns: Sequence[tuple[str, str]], found: OverSeries) -
     rows = [("this detector", row(found.detector))]
     if found.intervals:
         rows.append((_AROUND, [_interval(found.intervals.get(name), name) for name, _ in columns]))
-    rows += [(_floor(name), row(pooled)) for name, pooled in found.floors.items()]
+    rows += [(_baseline(name), row(pooled)) for name, pooled in found.baselines.items()]
     return _table(title, [shown for _, shown in columns], rows)
 
 
@@ -185,11 +185,11 @@ _INDENT = " " * 11
 _AROUND = "  95 %"
 _CHANNELS_TOLD, _SERIES_TOLD, _NAME_TOLD = 12, 4, 20
 _NO_SHARES = ("delay_median", "delay_p90", "missed", "false_alarms_per_day", "false_alarms_per_1000_rows")
-_FLOORS = {"pca": "PCA", "knn": "nearest neighbours"}
+_BASELINES = {"pca": "PCA", "knn": "nearest neighbours"}
 
 
-def _floor(name: str) -> str:
-    return f"floor: {_FLOORS.get(name, name.replace('_', ' '))}"
+def _baseline(name: str) -> str:
+    return f"baseline: {_BASELINES.get(name, name.replace('_', ' '))}"
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
@@ -197,7 +197,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequenc
     widths = [max(map(len, cells)) + 2 for cells in zip(columns, *(cells for _, cells in rows), strict=True)]
     table = [(title, columns), *((f"  {name}", cells) for name, cells in rows)]
     return [
-        f"{name:<27}{''.join(f'{cell:>{width}}' for cell, width in zip(cells, widths, strict=True))}".rstrip()
+        f"{name:<31}{''.join(f'{cell:>{width}}' for cell, width in zip(cells, widths, strict=True))}".rstrip()
         for name, cells in table
     ]
 

@@ -1,6 +1,6 @@
 """PCA and nearest neighbours beside the model: fitted on its windows, each with a line by its rule.
 
-Rules of this file: a floor gets nothing that the model did not get, and nothing less.
+Rules of this file: a baseline gets nothing that the model did not get, and nothing less.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from monitor.detector.incidents import Policy
 from monitor.detector.spec import ScalingSpec
 from training.evaluation.scored import Judged, calibrated_on, calibration_of
 from training.fitting import fit as fitting
-from training.metrics import floors
+from training.metrics import baseline_scores
 from training.recipes.schema import Recipe
 from training.thresholds.alert_policy import DEFAULTS
 from training.thresholds.choose import Labelled, choose
@@ -54,7 +54,7 @@ def baselines(
     """Principal components, as many as the code is wide (half the window's size at most), and nearest neighbours.
 
     Args:
-        parts: what `recipe` made of `tables`: floors are fitted and calibrated on the same windows as the model.
+        parts: what `recipe` made of `tables`: baselines are fitted and calibrated on the same windows as the model.
         windows: (n, length, channels) in the data's own unit, to be scored.
         policy: opens the incidents by which a line may be chosen.
         learnt: which of `parts.fit` the model learnt from; None: all of them.
@@ -64,9 +64,9 @@ def baselines(
     size = shape.window[0] * shape.window[1]
     components = max(min(autoencoder.code_size(recipe.model, shape), size // 2), 1)
     fitted = parts.fit if learnt is None else parts.fit[learnt]
-    floor = floors.fit(fitting.scale(fitted, scales), components=components, seed=0)
-    held = floors.scores(floor, fitting.scale(calibrated_on(recipe, parts), scales))
-    found = floors.scores(floor, fitting.scale(windows, scales))
+    baseline = baseline_scores.fit(fitting.scale(fitted, scales), components=components, seed=0)
+    held = baseline_scores.scores(baseline, fitting.scale(calibrated_on(recipe, parts), scales))
+    found = baseline_scores.scores(baseline, fitting.scale(windows, scales))
     rule = msgspec.structs.replace(recipe.threshold, per="artifact")
     made = {}
     for name in NAMES:

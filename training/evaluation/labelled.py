@@ -1,4 +1,4 @@
-"""An artifact on labelled data: figures of windows, and of series where rows are labelled, with intervals and floors.
+"""An artifact on labelled data: metrics of windows, and of series if rows are labelled, with intervals and baselines.
 
 Rules of this file: scores, thresholds and incidents as the daemon has them; nothing is chosen by the labels.
 """
@@ -33,9 +33,9 @@ from training.evaluation.series_metrics import (
     block_rows,
     over_series,
 )
-from training.metrics import bootstrap, floors, vus
+from training.metrics import baseline_scores, bootstrap, vus
+from training.metrics.baseline_scores import TrivialBaseline
 from training.metrics.bootstrap import Intervals
-from training.metrics.floors import Floor
 from training.metrics.windows import Report, report
 from training.recipes.schema import Recipe
 from training.thresholds.alert_policy import NOTHING_SET, Assumed, AssumedPolicy
@@ -54,7 +54,7 @@ from training.windows.subsets import (
 
 
 class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
-    """What `telltale evaluate` says; without labels `detector` is None and there are no floors.
+    """What `telltale evaluate` says; without labels `detector` is None and there are no baselines.
 
     `drawn` says what the intervals of window figures drew again, None where there was too little for intervals.
     `baselines` are empty without normal data to fit them on. `series` is of labelled series only, `alerted` of those
@@ -75,7 +75,7 @@ class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
     drawn: str | None
     intervals: Intervals | None
     baselines: dict[str, Report]
-    floors: dict[str, Floor]
+    trivial_baselines: dict[str, TrivialBaseline]
     series: OverSeries | None
     alerted: Alerted | None
 
@@ -97,7 +97,7 @@ def evaluate_artifact(
         assumed: what the daemon alerts by: its policy, and its threshold where it has one.
 
     Raises:
-        DataError: the windows are not the artifact's, or floors can't be learnt from `normal`.
+        DataError: the windows are not the artifact's, or baselines can't be fitted on `normal`.
     """
     manifest = artifact.manifest
     normal_class = for_artifact(manifest, tables, normal_class)
@@ -119,7 +119,7 @@ def evaluate_artifact(
         drawn=None,
         intervals=None,
         baselines={},
-        floors={},
+        trivial_baselines={},
         series=None,
         alerted=None,
     )
@@ -144,7 +144,7 @@ def evaluate_artifact(
         drawn=drawn,
         intervals=intervals,
         baselines={name: report(truth, one.scores, one.flagged) for name, one in beside.items()},
-        floors=floors.beside(truth, scores, judged.flagged) if len(scores) else {},
+        trivial_baselines=baseline_scores.beside(truth, scores, judged.flagged) if len(scores) else {},
         series=over_series(each, judged, beside, rules, block=block) if each else None,
     )
 
@@ -215,16 +215,16 @@ def _baselines(
         seed = int(manifest.training["seed"])
     except (KeyError, TypeError, ValueError):
         raise DataError(
-            f"floors: artifact {manifest.name} does not say how its training data was divided, so PCA and nearest "
-            "neighbours can't be fitted as it was; leave --floors-from out"
+            f"baselines: artifact {manifest.name} does not say how its training data was divided, so PCA and nearest "
+            "neighbours can't be fitted as it was; leave --baselines-from out"
         ) from None
     recipe = msgspec.structs.replace(recipe, normal_class=normal_class, threshold=rule)
     try:
         parts, _ = apart_for_score(recipe, divide(recipe, normal, seed=seed))
         beside = baselines(recipe, parts, manifest.scaling, normal, found.windows, policy=policy, anomalous=truth)
     except DataError as error:
-        raise DataError(f"floors: {error}") from None
-    return {name: floor.judged for name, floor in beside.items()}
+        raise DataError(f"baselines: {error}") from None
+    return {name: baseline.judged for name, baseline in beside.items()}
 
 
 def _rule(threshold: ThresholdSpec, manifest: Manifest) -> ThresholdPart:

@@ -19,7 +19,7 @@ from monitor.detector.arrays import BoolArray, FloatArray, Int64Array
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import Policy, Status, steps
 from training.evaluation.scored import Judged
-from training.metrics import bootstrap, events, floors, vus
+from training.metrics import baseline_scores, bootstrap, events, vus
 from training.metrics.bootstrap import Interval
 from training.metrics.events import Events
 from training.metrics.series import SeriesFigures, causal
@@ -80,7 +80,7 @@ class OfSeries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OverSeries(msgspec.Struct, frozen=True, kw_only=True):
-    """The detector on all series, `floors` beside it, and each series by itself.
+    """The detector on all series, `baselines` beside it, and each series by itself.
 
     `intervals` are of the detector's figures of the same names, by drawing `drawn` again; empty where that is None, as
     one short series has nothing to draw.
@@ -96,7 +96,7 @@ class OverSeries(msgspec.Struct, frozen=True, kw_only=True):
     detector: Pooled
     drawn: str | None
     intervals: dict[str, Interval | None]
-    floors: dict[str, Pooled]
+    baselines: dict[str, Pooled]
     each: tuple[OfSeries, ...]
 
 
@@ -156,7 +156,7 @@ def over_series(
     scored = ~np.isnan(detector.scores)
     everything = Judged(scores=np.where(scored, np.float32(1), np.float32(np.nan)), flagged=scored)
     beside = {**baselines, "flag_everything": everything}
-    floored = {name: _pooled([_of_series(one, judged, rules) for one in series]) for name, judged in beside.items()}
+    others = {name: _pooled([_of_series(one, judged, rules) for one in series]) for name, judged in beside.items()}
     drawn, intervals = None, dict[str, Interval | None]()
     if len(series) > 1:
         drawn, intervals = f"{len(series)} series", _over_drawn(each, seed)
@@ -173,7 +173,7 @@ def over_series(
         detector=_pooled(each),
         drawn=drawn,
         intervals=intervals,
-        floors={**floored, "random": _random(series, detector, rules, seed)},
+        baselines={**others, "random": _random(series, detector, rules, seed)},
         each=tuple(each),
     )
 
@@ -330,7 +330,7 @@ def _random(series: Sequence[LabelledSeries], detector: Judged, rules: Rules, se
         truth = one.anomalous[~np.isnan(_points(one, detector.scores))]
         if not len(truth):
             continue
-        averages.append(floors.random_average_precision(len(truth), int(truth.sum())))
+        averages.append(baseline_scores.random_average_precision(len(truth), int(truth.sum())))
         draws = math.ceil(RANDOM_VOLUMES / len(series))
         found = vus.random_volume(one.anomalous, one.period, seed=seed + number, draws=draws)
         volumes.append(None if found is None else found.vus_pr)

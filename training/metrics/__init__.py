@@ -1,4 +1,4 @@
-"""How good scores are on labelled data: windows, series, events, archives; intervals and floors beside them.
+"""How good scores are on labelled data: windows, series, events, archives; intervals and baselines beside them.
 
 Rules of this package: pure numpy in float64, no I/O, no clock; chance only by an explicit seed. Higher score = more
 anomalous, and anomaly is the positive class unless a figure says otherwise. No point adjustment, ever. What is chosen
@@ -10,5 +10,5 @@ by looking at the labels it is judged by is marked "oracle". What can't be compu
     events      runs of flags against labelled events: precision, recall, delay, false alarms a day
     ucr, nab    what these two archives define
     bootstrap   percentile intervals
-    floors      what needs no model: random, flag everything, PCA, nearest neighbours
+    baseline_scores  random, flag everything, PCA, nearest neighbours
 """

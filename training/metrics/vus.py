@@ -115,7 +115,7 @@ def volume(anomalous: BoolArray, scores: FloatArray, window: int, *, thresholds:
 
 
 def random_volume(anomalous: BoolArray, window: int, *, seed: int, draws: int = 5) -> Volume | None:
-    """The floor: mean figures of uniform random scores; None as in `volume`."""
+    """The baseline: mean metrics of uniform random scores; None as in `volume`."""
     rng = np.random.default_rng(seed)
     found = [volume(anomalous, rng.random(len(anomalous)), window) for _ in range(draws)]
     volumes = [each for each in found if each is not None]

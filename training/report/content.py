@@ -202,10 +202,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """Figures of one scorer. "floor" needs no model; "oracle" chose its line on the labels that it is judged by."""
+    """Figures of one scorer. "baseline" needs no model; "oracle" chose its line on the labels that it is judged by."""
 
     name: str
-    kind: Literal["detector", "floor", "oracle"]
+    kind: Literal["detector", "baseline", "oracle"]
     cells: tuple[Cell | None, ...]
 
 

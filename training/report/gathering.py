@@ -44,7 +44,7 @@ MOST_CODES = 2_000
 CHUNK = 4_096  # windows whose errors are held at once
 WALK = tuple(np.linspace(-2.5, 2.5, 7).tolist())
 COLUMNS = ("accuracy", "precision", "recall", "F1", "AUROC", "average precision")
-FLOORS = {"pca": "PCA", "knn": "nearest neighbours", "random": "random", "flag_everything": "flag everything"}
+BASELINES = {"pca": "PCA", "knn": "nearest neighbours", "random": "random", "flag_everything": "flag everything"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class Told:
     counting: str
     report: Report | None
     intervals: Intervals | None
-    floors: Sequence[tuple[str, Report | None, tuple[float | None, ...]]]
+    baselines: Sequence[tuple[str, Report | None, tuple[float | None, ...]]]
     notes: Sequence[str]
     how: str
     command: str
@@ -201,9 +201,9 @@ def _figures(told: Told) -> tuple[form.Figures, ...]:
     if told.report is None:
         return ()
     rows = [form.Row(name="this detector", kind="detector", cells=_cells(told.report, told.intervals))]
-    for name, found, numbers in told.floors:
+    for name, found, numbers in told.baselines:
         cells = _cells(found, None) if found is not None else tuple(map(_cell, numbers))
-        rows.append(form.Row(name=FLOORS[name], kind="floor", cells=cells))
+        rows.append(form.Row(name=BASELINES[name], kind="baseline", cells=cells))
     assert told.parts.anomalous is not None
     scored = ~np.isnan(told.scores)
     oracle = best_f1(told.parts.anomalous[scored], told.scores[scored])

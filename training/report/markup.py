@@ -48,7 +48,7 @@ def scrolled(title: str, inner: str) -> str:
 
 
 def figure_table(found: Figures) -> str:
-    """A table of figures; floors stand muted beneath what they are floors of."""
+    """A table of metrics; baselines are muted, beneath the detector."""
     head = "".join(f'<th scope="col">{text(column)}</th>' for column in ("", *found.columns))
     rows = []
     for row in found.rows:

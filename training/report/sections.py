@@ -29,7 +29,7 @@ class Section:
 
 
 def summary(content: ReportContent) -> str:
-    """The first screen: what was trained on what, the line and what it costs, warnings, figures beside their floors."""
+    """The first screen: what was trained on what, the threshold and its cost, warnings, metrics beside baselines."""
     tiles = "".join(
         f'<div class="tile"><dt>{text(name)}</dt><dd class="value">{text(value)}</dd><dd>{text(more)}</dd></div>'
         for name, value, more in _tiles(content)

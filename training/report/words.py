@@ -171,7 +171,7 @@ def interval(value: Cell | None) -> str:
 
 
 def warnings(content: ReportContent) -> tuple[str, ...]:
-    """The content's own, and what follows from its numbers: a floor that does better, a rate that is hardly known."""
+    """The content's own, and what follows from its numbers: a better baseline, a rate that is hardly known."""
     told = [*content.warnings, *(_beaten(found, row) for found in content.figures for row in found.rows)]
     tested = content.tested
     if tested.truth is not None and (lost := int((tested.truth & ~np.isfinite(tested.scores)).sum())):
@@ -188,22 +188,22 @@ def warnings(content: ReportContent) -> tuple[str, ...]:
     return tuple(filter(None, told))
 
 
-def _beaten(found: Figures, floor: Row) -> str:
-    """Says so where `floor` does better than the table's first detector in a figure that sums a scorer up."""
+def _beaten(found: Figures, baseline: Row) -> str:
+    """Says so where `baseline` does better than the table's first detector in a figure that sums a scorer up."""
     detector = next((row for row in found.rows if row.kind == "detector"), None)
-    if floor.kind != "floor" or detector is None:
+    if baseline.kind != "baseline" or detector is None:
         return ""
     better = [
         f"{column} {cell(theirs)} against {cell(ours)}"
-        for column, ours, theirs in zip(found.columns, detector.cells, floor.cells, strict=True)
+        for column, ours, theirs in zip(found.columns, detector.cells, baseline.cells, strict=True)
         if column in SUMMING_UP and ours is not None and theirs is not None and theirs.value > ours.value
     ]
-    return f"A floor does better, {floor.name}: {listed(tuple(better))}." if better else ""
+    return f"A baseline does better, {baseline.name}: {listed(tuple(better))}." if better else ""
 
 
 def row_name(row: Row) -> str:
     """The row's name with its kind, where that is not the detector."""
-    return {"detector": row.name, "floor": f"floor: {row.name}", "oracle": f"oracle: {row.name}"}[row.kind]
+    return {"detector": row.name, "baseline": f"baseline: {row.name}", "oracle": f"oracle: {row.name}"}[row.kind]
 
 
 def labels(content: ReportContent) -> str:

@@ -1,9 +1,9 @@
-"""A detector and its floors on one series: the same windows, the same scaling, a line each by the same rule.
+"""A detector and its baselines on one series: the same windows, the same scaling, a line each by the same rule.
 
 Rules of this package: nothing is learnt from a tested row, but under TSB-AD's protocol for SMD, which scores the rows
 that were fitted too. Recipes and what else there was to choose were chosen on the part of a data set that each
 benchmark names; the rest was scored with the choice made. `tried.md` lists what was scored before. Anomaly is positive,
-and nothing is point-adjusted. Floors, and counts of events and alarms, are of the first seed.
+and nothing is point-adjusted. Baselines, and counts of events and alarms, are of the first seed.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ class Scored:
 
 
 def contest(
-    recipe: Recipe, learnt: SeriesTable, tested: SeriesTable, *, seed: int, with_floors: bool = True
+    recipe: Recipe, learnt: SeriesTable, tested: SeriesTable, *, seed: int, with_baselines: bool = True
 ) -> dict[str, Scored]:
     """Fits on `learnt`, all of it as the recipe divides it, and scores `tested` whole.
 
     Returns:
-        The detector's scores and, `with_floors`, those of `pca` (as many components as the code is wide) and `knn` (5
-        nearest of at most 5,000 windows).
+        The detector's scores and, `with_baselines`, those of `pca` (as many components as the code is wide) and `knn`
+        (5 nearest of at most 5,000 windows).
     """
     recipe = _without_test(recipe)
     artifact = pipeline.train(recipe, [learnt], seed=seed, name=recipe.name, batch_rows=BATCH_ROWS).artifact
@@ -83,11 +83,11 @@ def contest(
         )
 
     found = {"detector": scored(scorer(windows), manifest.threshold.value)}
-    if not with_floors:
+    if not with_baselines:
         return found
     parts = divide(recipe, [learnt], seed=seed)
-    for name, floor in baselines(recipe, parts, manifest.scaling, [learnt], windows).items():
-        found[name] = scored(floor.scores, floor.line)
+    for name, baseline in baselines(recipe, parts, manifest.scaling, [learnt], windows).items():
+        found[name] = scored(baseline.scores, baseline.line)
     return found
 
 

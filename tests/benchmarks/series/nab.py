@@ -56,9 +56,9 @@ def openings(over: BoolArray, close_after: int) -> NDArray[np.float64]:
 
 
 def ratios(recipe: Recipe, table: SeriesTable, seed: int) -> dict[str, NDArray[np.float64]]:
-    """Each scorer's causal scores (n,) over its line; floors with the first seed only."""
+    """Each scorer's causal scores (n,) over its line; baselines with the first seed only."""
     learnt = rows_of(table, slice(0, nab.probation(len(table.samples))))
-    found = contest(recipe, learnt, table, seed=seed, with_floors=not seed)
+    found = contest(recipe, learnt, table, seed=seed, with_baselines=not seed)
     return {name: scored.causal().values / scored.line for name, scored in found.items()}
 
 

@@ -48,7 +48,7 @@ LEADERBOARD = {
     "MSET": (0.78, 0.397, 0.141),
     "T-squared and Q (PCA)": (0.76, 0.266, 0.249),
 }
-FLOOR_OF_34 = 0.698
+FLAG_EVERYTHING_OF_34 = 0.698
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +69,9 @@ def read(directory: Path, part: str) -> list[SeriesTable]:
     return [table for table in found if isinstance(table, SeriesTable)]
 
 
-def score(recipe: Recipe, table: SeriesTable, seed: int, *, with_floors: bool) -> dict[str, Run]:
+def score(recipe: Recipe, table: SeriesTable, seed: int, *, with_baselines: bool) -> dict[str, Run]:
     """What each scorer says of one run's tested rows."""
-    found = contest(recipe, rows_of(table, LEARNT), table, seed=seed, with_floors=with_floors)
+    found = contest(recipe, rows_of(table, LEARNT), table, seed=seed, with_baselines=with_baselines)
     assert table.labels is not None
     assert table.time_us is not None
     truth, seconds = table.labels[TESTED] == 1, table.time_us[TESTED] / 1e6
@@ -112,7 +112,7 @@ def main() -> None:
         for part in options.parts:
             tables = read(options.data, part)
             for seed in range(options.seeds):
-                scored = [score(recipe, table, seed, with_floors=not seed) for table in tables]
+                scored = [score(recipe, table, seed, with_baselines=not seed) for table in tables]
                 for name in scored[0]:
                     found.setdefault(name, {}).setdefault(part, []).append([run[name] for run in scored])
     heading(f"`{options.recipe}`, SKAB {' and '.join(options.parts)}", options.seeds)
@@ -136,7 +136,7 @@ def main() -> None:
         print(f"| {part} | flag everything | {2 * share / (1 + share):.3f} | 1.000 | 0.000 | 0.500 | | | |", flush=True)
     for name, (f1, far, mar) in LEADERBOARD.items():
         print(f"| the leaderboard's 34 | {name} | {f1:.2f} | {far:.3f} | {mar:.3f} | | | | |")
-    print(f"| the leaderboard's 34 | flag everything | {FLOOR_OF_34} | 1.000 | 0.000 | 0.500 | | | |")
+    print(f"| the leaderboard's 34 | flag everything | {FLAG_EVERYTHING_OF_34} | 1.000 | 0.000 | 0.500 | | | |")
 
 
 if __name__ == "__main__":

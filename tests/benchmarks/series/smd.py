@@ -21,7 +21,7 @@ from monitor.detector.incidents import Policy
 from tests.benchmarks.series.contest import SCORERS, Scored, compiled_once, contest, heading, mean_sd, rows_of
 from training import datasets, recipes
 from training.datasets import ReadOptions
-from training.metrics import events, floors, series, vus
+from training.metrics import baseline_scores, events, series, vus
 from training.recipes.schema import Recipe
 
 Protocol = Literal["own half", "TSB-AD"]
@@ -49,10 +49,10 @@ def read(directory: Path, machine: str) -> tuple[SeriesTable, SeriesTable]:
 def score(
     recipe: Recipe, directory: Path, machine: str, protocol: Protocol, seed: int
 ) -> tuple[SeriesTable, dict[str, Scored]]:
-    """The second half, and each scorer's scores of it; floors with the first seed only."""
+    """The second half, and each scorer's scores of it; baselines with the first seed only."""
     first, second = read(directory, machine)
     learnt = first if protocol == "own half" else rows_of(second, slice(0, TSB_AD[machine][0]))
-    return second, contest(recipe, learnt, second, seed=seed, with_floors=not seed)
+    return second, contest(recipe, learnt, second, seed=seed, with_baselines=not seed)
 
 
 def figures(table: SeriesTable, scored: Scored) -> tuple[float, float, float, float]:
@@ -129,7 +129,7 @@ def report(recipe: Recipe, directory: Path, machine: str, protocol: Protocol, se
     truth = table.labels == 1
     random = vus.random_volume(truth, vus.period(table.samples[:, 0]), seed=0)
     share = float(truth.mean())
-    average = floors.random_average_precision(len(truth), int(truth.sum()))
+    average = baseline_scores.random_average_precision(len(truth), int(truth.sum()))
     assert random is not None
     assert average is not None
     print(

@@ -41,11 +41,11 @@ def read(path: Path) -> tuple[SeriesTable, int, int, int]:
 
 
 def locate(name: str, path: Path, seed: int) -> tuple[int, dict[tuple[str, str], ucr.Location]]:
-    """The window's length, and where each (scorer, way) sees the anomaly; floors with the first seed only."""
+    """The window's length, and where each (scorer, way) sees the anomaly; baselines with the first seed only."""
     table, learnt, first, last = read(path)
     length = max(min(PERIODS * vus.period(table.samples[:learnt, 0]), learnt // 10), SHORTEST)
     recipe = recipes.override(recipes.load(name), length=length, normal_class="all")
-    found = contest(recipe, rows_of(table, slice(0, learnt)), table, seed=seed, with_floors=not seed)
+    found = contest(recipe, rows_of(table, slice(0, learnt)), table, seed=seed, with_baselines=not seed)
     return length, {
         (scorer, points.way): ucr.locate(points.values, first, last, tested_from=learnt)
         for scorer, scored in found.items()
@@ -63,7 +63,7 @@ def main() -> None:
     files = sorted(path for path in options.data.iterdir() if NAME.fullmatch(path.name))
     chosen = [path for path in files if not options.series or path.name[:3] in options.series]
     heading(f"`{options.recipe}`, UCR", options.seeds)
-    print("right of n seeds, causal / averaged over windows; floors of one seed\n")
+    print("right of n seeds, causal / averaged over windows; baselines of one seed\n")
     print("| series | window | detector | pca | knn | by chance |\n|---|---|---|---|---|---|")
     found: dict[str, list[dict[tuple[str, str], ucr.Location]]] = {}
     with compiled_once():

@@ -1,7 +1,7 @@
-"""What needs no model: a figure means little without them beside it.
+"""Baselines: metrics mean little without them.
 
-Rules of this file: a floor sees the same fitting windows, scaled the same way, as the model beside it, and none of the
-test part. PCA is the linear autoencoder; neighbours' distance is what remembering the data does.
+Rules of this file: a baseline sees the same fitting windows, scaled the same way, as the model that it is compared
+with, and no test windows. PCA is the linear autoencoder; the distance to neighbours is what remembering the data gives.
 
 References:
     Ramaswamy et al. 2000, Efficient Algorithms for Mining Outliers from Large Data Sets, SIGMOD: distance to the k-th
@@ -25,8 +25,8 @@ MAX_REMEMBERED = 5_000  # windows; 5,000 of 140 samples are 5.6 MB
 CHUNK_BYTES = 64 * 2**20
 
 
-class Floor(msgspec.Struct, frozen=True, kw_only=True):
-    """Expected figures of flagging blindly."""
+class TrivialBaseline(msgspec.Struct, frozen=True, kw_only=True):
+    """Expected metrics of flagging without looking at the data."""
 
     accuracy: float | None
     anomaly: ClassFigures
@@ -34,19 +34,19 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
     average_precision: float | None
 
 
-def expected(anomalous: BoolArray, flagged_share: float) -> dict[str, Floor]:
-    """Expected figures of flagging everything, and of flagging at random as many windows as the detector flags."""
+def expected(anomalous: BoolArray, flagged_share: float) -> dict[str, TrivialBaseline]:
+    """Expected metrics of flagging everything, and of flagging at random as many windows as the detector flags."""
     rows, positives = len(anomalous), int(anomalous.sum())
     share = positives / rows if rows else None
     at_random = random_average_precision(rows, positives)
     return {
-        "flag_everything": _floor(share, 1.0, share if positives else None),
-        "random": _floor(share, flagged_share, at_random),
+        "flag_everything": _trivial(share, 1.0, share if positives else None),
+        "random": _trivial(share, flagged_share, at_random),
     }
 
 
-def beside(anomalous: BoolArray, scores: FloatArray, flagged: BoolArray) -> dict[str, Floor]:
-    """`expected`, for the windows (n,) that the detector's own figures count: those it could score."""
+def beside(anomalous: BoolArray, scores: FloatArray, flagged: BoolArray) -> dict[str, TrivialBaseline]:
+    """`expected`, for the windows (n,) that the detector's own metrics count: those it could score."""
     scored = ~np.isnan(scores)
     return expected(anomalous[scored], float(flagged[scored].mean()) if scored.any() else 0.0)
 
@@ -67,7 +67,7 @@ def random_average_precision(rows: int, positives: int) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """The linear floor: `mean` (size,) and an orthonormal `basis` (size, components)."""
+    """The linear baseline: `mean` (size,) and an orthonormal `basis` (size, components)."""
 
     mean: Float64Array
     basis: Float64Array
@@ -117,15 +117,15 @@ def neighbour_distances(windows: FloatArray, remembered: FloatArray, neighbours:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Floors:
-    """What the floors have learnt: `components` is None for large windows; `remembered` (m, size) float32."""
+class FittedBaselines:
+    """What was fitted: `components` is None for large windows; `remembered` (m, size) float32."""
 
     components: Components | None
     remembered: FloatArray
     seed: int
 
 
-def fit(windows: FloatArray, *, components: int, seed: int) -> Floors:
+def fit(windows: FloatArray, *, components: int, seed: int) -> FittedBaselines:
     """Learns from scaled normal windows.
 
     Args:
@@ -139,20 +139,20 @@ def fit(windows: FloatArray, *, components: int, seed: int) -> Floors:
     table = _flat(windows)
     table = table[np.isfinite(table).all(axis=1)]
     if not len(table):
-        raise DataError(f"floors: none of {len(windows)} fitting windows is without a missing number")
+        raise DataError(f"baselines: none of {len(windows)} fitting windows is without a missing number")
     remembered = table
     if len(table) > MAX_REMEMBERED:
         chosen = np.random.default_rng(seed).choice(len(table), MAX_REMEMBERED, replace=False)
         remembered = table[np.sort(chosen)]
     found = principal_components(table, min(components, *table.shape))
-    return Floors(components=found, remembered=remembered.astype(np.float32), seed=seed)
+    return FittedBaselines(components=found, remembered=remembered.astype(np.float32), seed=seed)
 
 
-def scores(floors: Floors, windows: FloatArray) -> dict[str, Float64Array]:
-    """The scores (n,) of each floor, NaN where a window misses a number; `pca` is absent for large windows.
+def scores(fitted: FittedBaselines, windows: FloatArray) -> dict[str, Float64Array]:
+    """The scores (n,) of each baseline, NaN where a window misses a number; `pca` is absent for large windows.
 
-    The same figures apply to them as to the model's; a line comes from `scores` of the calibration windows by the same
-    rule. `random` and `flag_everything` have exact figures in `expected`.
+    The same metrics apply to them as to the model's; a threshold comes from `scores` of the calibration windows by the
+    same rule. `random` and `flag_everything` have exact metrics in `expected`.
     """
     table = _flat(windows)
     finite = np.isfinite(table).all(axis=1)
@@ -162,14 +162,14 @@ def scores(floors: Floors, windows: FloatArray) -> dict[str, Float64Array]:
         filled[finite] = values
         return filled
 
-    rng = np.random.default_rng(floors.seed)
+    rng = np.random.default_rng(fitted.seed)
     found = {
         "random": spread(rng.random(len(table))[finite]),
         "flag_everything": spread(np.ones(int(finite.sum()))),
-        "knn": spread(neighbour_distances(table[finite], floors.remembered)),
+        "knn": spread(neighbour_distances(table[finite], fitted.remembered)),
     }
-    if floors.components is not None:
-        found["pca"] = spread(pca_errors(table[finite], floors.components))
+    if fitted.components is not None:
+        found["pca"] = spread(pca_errors(table[finite], fitted.components))
     return found
 
 
@@ -177,11 +177,11 @@ def _flat(windows: FloatArray) -> FloatArray:
     return windows.reshape(len(windows), int(np.prod(windows.shape[1:])))
 
 
-def _floor(share: float | None, flagged: float, average: float | None) -> Floor:
+def _trivial(share: float | None, flagged: float, average: float | None) -> TrivialBaseline:
     if share is None:
-        return Floor(accuracy=None, anomaly=class_figures(0, 0, 0), auroc=None, average_precision=None)
+        return TrivialBaseline(accuracy=None, anomaly=class_figures(0, 0, 0), auroc=None, average_precision=None)
     precision, recall = (share if flagged else None), (flagged if share else None)
-    return Floor(
+    return TrivialBaseline(
         accuracy=share * flagged + (1 - share) * (1 - flagged),
         anomaly=ClassFigures(precision=precision, recall=recall, f1=_harmonic(precision, recall)),
         auroc=0.5 if 0 < share < 1 else None,

@@ -1,4 +1,4 @@
-"""Puts the parts together as a configuration says: the same parts for the daemon, for `replay` and for tests."""
+"""Builds model and processor from a configuration, alike for the daemon, `replay` and tests."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from monitor.formats.decoder import InputRules
 from monitor.messages.alerts import AlertWriter, Severity
 from monitor.processing.processor import Processor
 
-# A series' state is one Kafka message at least, and a message is 1 MiB at most by Kafka's own default.
+# A series' state must fit into one Kafka message, of 1 MiB at most by Kafka's default.
 MAX_STATE_BYTES = 900_000
-MAX_TOLD_NUMBERS = 10_000
-# What the series of one partition may take, and take unless the configuration says how many there are.
+MAX_ALERT_NUMBERS = 10_000
+# Limit of the memory for one partition's series, and its default.
 MAX_PARTITION_BYTES = 4 * 2**30
 PARTITION_BYTES = 512 * 2**20
 MOST_SERIES = 100_000
@@ -28,7 +28,7 @@ NAME_BYTES = 512  # name and bookkeeping of a series
 
 
 def load_model(config: Config, path: Path) -> ServedModel:
-    """The model at `path` as it goes into service: verified, compiled, and with the configuration's threshold.
+    """The model at `path`, ready for service: verified, compiled, and with the configuration's threshold.
 
     Raises:
         ArtifactError: it must not be served.
@@ -40,17 +40,17 @@ def load_model(config: Config, path: Path) -> ServedModel:
 
 
 def score_in_one_thread() -> None:
-    """JAX on CPU runs programs in the thread that calls them, where this process has not used it yet.
+    """Makes JAX on CPU run programs in the thread that calls them; only effective before JAX is first used.
 
-    To hand a call to other threads and to wait for them takes longer than most models; scores are the same. For a model
-    so large that more threads pay, the operator sets `PJRT_NPROC`.
+    To pass a call to other threads and wait for them takes longer than most models; scores are the same. For a model
+    so large that more threads pay off, operators set `PJRT_NPROC`.
     """
     os.environ.setdefault("PJRT_NPROC", "1")
     jax.config.update("jax_cpu_enable_async_dispatch", val=False)
 
 
 def make_processor(config: Config, model: ServedModel) -> Processor:
-    """The processor that decides by `model`, and otherwise as `config` says.
+    """The processor for `model` and `config`.
 
     Raises:
         ConfigError: they don't go together.
@@ -85,7 +85,7 @@ def make_processor(config: Config, model: ServedModel) -> Processor:
 
 
 def bytes_of_series(artifact: Artifact) -> int:
-    """What a series takes in memory."""
+    """Memory of one series."""
     return NAME_BYTES + _windower(artifact).row_bytes
 
 
@@ -94,7 +94,7 @@ def _windower(artifact: Artifact) -> Windower:
 
 
 def most_series(config: Config, artifact: Artifact) -> int:
-    """How many series a partition remembers: as configured, else as many as its share of memory holds."""
+    """How many series a partition keeps: as configured, else as many as fit into `PARTITION_BYTES`."""
     affordable = max(1, min(MOST_SERIES, PARTITION_BYTES // bytes_of_series(artifact)))
     return config.input.max_series or affordable
 
@@ -114,8 +114,8 @@ def _check_sizes(config: Config, artifact: Artifact) -> None:
             f"needs more state than fits one Kafka message ({MAX_STATE_BYTES} bytes); train on a shorter window, or on "
             "a lower sampling rate"
         )
-    if config.alerting.include_window == "full" and length * channels > MAX_TOLD_NUMBERS:
+    if config.alerting.include_window == "full" and length * channels > MAX_ALERT_NUMBERS:
         raise ConfigError(
             f"alerting.include_window: a window of {length} x {channels} numbers is too large for an alert (at most "
-            f"{MAX_TOLD_NUMBERS}); use none, and read the window again by its offsets"
+            f"{MAX_ALERT_NUMBERS}); use none, and read the window again by its offsets"
         )

@@ -1,7 +1,7 @@
-"""Records that were taken from the log and wait to be decided, and how many of them are decided in one go.
+"""Records that are fetched and wait to be processed, and how many of them are processed at a time.
 
-Rules of this file: no I/O, and no clock but the one that is handed in. A slice of the backlog is what goes into the
-processor in one piece, so that its end is a position to commit at. How records are sliced changes no decision.
+Rules of this file: no I/O, and no clock but the one that is passed in. A slice of the backlog goes into the processor
+as a whole, so that its end is a position to commit. How records are sliced changes no result.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from monitor.backends.abstract import RecordColumns, TopicPartition
 from monitor.detector.scoring import Scorer
 from monitor.processing.processor import Processor
 
-# About what a record takes beside its value: its key and the objects around them.
+# Approximate size of a record without its value: its key and the Python objects.
 RECORD_BYTES = 100
-# Few, as a model may be slow: what is begun is decided before anything is committed.
+# Small, as a model may be slow: a slice is finished before anything is committed.
 FIRST_SLICE_BYTES = 4 * 1024
 # Decoded, a JSON number of two bytes takes about fifty.
 LARGEST_SLICE_BYTES = 16 * 1024 * 1024
-# Records that only refill windows are never scored: they cost the same with any model.
+# Records that only refill windows are not scored: they cost the same with any model.
 REFILL_SLICE_BYTES = 2 * 1024 * 1024
-# What a slice should take: short beside the second or two that a rebalance waits for a commit.
+# How long a slice should take: little compared with the second or two that a rebalance waits for a commit.
 SLICE_S = 0.25
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """Columns of which the first `taken` records are gone, and the bytes of what is left."""
+    """Columns whose first `taken` records are consumed, and the size of the rest in bytes."""
 
     columns: RecordColumns
     bytes: int
     live: bool
     taken: int = 0
-    ends: NDArray[np.int64] | None = None  # (n,) bytes up to and with each record; made when they are first split
+    ends: NDArray[np.int64] | None = None  # (n,) cumulative sizes of the records; computed at the first split
 
     def __len__(self) -> int:
         return len(self.columns.offsets) - self.taken
 
     def take(self, most_bytes: int) -> RecordColumns:
-        """The first records of at most so many bytes, one at least."""
+        """Takes the first records, at most so many bytes but at least one record."""
         start = self.taken
         if self.bytes <= most_bytes:
             self.taken, self.bytes = len(self.columns.offsets), 0
@@ -58,7 +58,7 @@ class _Waiting:
 
 
 class Backlog:
-    """Records in the order in which they were polled. `bytes` is about what they take in memory."""
+    """Records in the order in which they were polled. `bytes` is their approximate size in memory."""
 
     def __init__(self) -> None:
         self._queue: deque[_Waiting] = deque()
@@ -69,7 +69,7 @@ class Backlog:
 
     @property
     def live(self) -> bool:
-        """Whether the oldest records are to be decided, rather than to refill windows."""
+        """Whether the oldest records are to be scored, not only to refill windows."""
         return not self._queue or self._queue[0].live
 
     def add(self, columns: RecordColumns, *, live: bool = True) -> None:
@@ -79,7 +79,7 @@ class Backlog:
         self.bytes += size
 
     def take(self, most_bytes: int) -> tuple[list[RecordColumns], int]:
-        """The oldest records, of at most so many bytes and one record more, all live or none; and their bytes."""
+        """Takes the oldest records, all live or none, up to about so many bytes; also returns their size."""
         taken: list[RecordColumns] = []
         before, live = self.bytes, self.live
         while self._queue and self.live is live and before - self.bytes < most_bytes:
@@ -92,12 +92,12 @@ class Backlog:
         return taken, before - self.bytes
 
     def drop(self, partition: TopicPartition) -> None:
-        """Forgets a partition's records."""
+        """Drops a partition's records."""
         self._queue = deque(waiting for waiting in self._queue if waiting.columns.partition != partition)
         self.bytes = sum(waiting.bytes for waiting in self._queue)
 
     def clear(self) -> None:
-        """Forgets everything."""
+        """Drops everything."""
         self._queue.clear()
         self.bytes = 0
 
@@ -110,14 +110,14 @@ class Backlog:
 
 
 class Pace:
-    """How many bytes of live records make a slice that takes about `SLICE_S`, as measured."""
+    """How many bytes of live records make a slice that takes about `SLICE_S`, from measurements."""
 
     def __init__(self, first_bytes: int = FIRST_SLICE_BYTES, largest_bytes: int = LARGEST_SLICE_BYTES) -> None:
         self.bytes = first_bytes
         self._largest = largest_bytes
 
     def measured(self, size: int, seconds: float) -> None:
-        """A slice of `size` bytes took so long, or longer than `SLICE_S` and was given up then."""
+        """Adapts to a slice of `size` bytes that took so long, or that was given up after so long (over `SLICE_S`)."""
         if seconds > SLICE_S:
             self.bytes = max(1, int(size * SLICE_S / seconds))
         elif seconds < SLICE_S / 2 and 2 * size >= self.bytes:  # a small one says nothing about large ones
@@ -125,10 +125,10 @@ class Pace:
 
 
 class Workload:
-    """What waits and what is being decided: the processor and the scorer at work, slice by slice.
+    """The backlog and the current slice: processor and scorer at work, slice by slice.
 
-    `records` and `since_s` say how many were taken in since `committed` was last called, and when the first of them
-    was (None: none was).
+    `records` are those that went into the processor since `committed` was last called, `since_s` is the time of the
+    first of them (None: there are none).
     """
 
     def __init__(
@@ -140,25 +140,25 @@ class Workload:
         *,
         today_us: Callable[[], int] | None = None,
     ) -> None:
-        """`clock` measures, in seconds; `today_us` says what the processor asks the reader's clock for."""
+        """`clock` measures durations in seconds; `today_us` returns the time of day in µs since 1970."""
         self.records = 0
         self.since_s: float | None = None
-        self.scoring_s = self.working_s = 0.0  # of the scorer, and of everything, scorer included
+        self.scoring_s = self.working_s = 0.0  # of the scorer, and in total
         self._processor = processor
         self._scorer = scorer
         self._clock = clock
         self._today_us = today_us
         self._pace = pace or Pace()
         self._backlog = Backlog()
-        self._slice: list[RecordColumns] = []  # being decided
+        self._slice: list[RecordColumns] = []  # being processed
         self._slice_bytes = 0
         self._slice_live = True
         self._slice_s = 0.0
-        self._record_bytes = 1.0  # of a record of the last poll, on average
+        self._record_bytes = 1.0  # average size of a record of the last poll
 
     @property
     def busy(self) -> bool:
-        """Something waits, or is not decided to its end."""
+        """Whether there is a backlog or an unfinished slice."""
         return bool(self._slice or self._backlog)
 
     def add(self, columns: Iterable[RecordColumns]) -> None:
@@ -175,21 +175,21 @@ class Workload:
             self._record_bytes = (self._backlog.bytes - before) / records
 
     def advance(self, until: float) -> bool:
-        """Goes on with the present slice, or begins the next; whether it was decided before `until`.
+        """Continues the current slice, or begins the next; whether it was finished before `until`.
 
         Late by one call of `Processor.next_batch` and the scoring of its windows at most, or by the decoding of a
-        slice. While it is undecided, `Processor.take_outputs` is out of the question.
+        slice. While it is unfinished, `Processor.take_outputs` must not be called.
         """
         started = self._clock()
         if not self._slice:
             self._begin(started)
-        decided = self._score(until)
+        finished = self._score(until)
         spent = self._clock() - started
         self.working_s += spent
         self._slice_s += spent
-        if decided and self._slice:
+        if finished and self._slice:
             self._end()
-        return decided
+        return finished
 
     def _begin(self, now: float) -> None:
         self._slice_live, self._slice_s = self._backlog.live, 0.0
@@ -217,26 +217,26 @@ class Workload:
         self._slice, self._slice_s = [], 0.0
 
     def committed(self) -> None:
-        """What was taken in is durable."""
+        """Resets the counts: everything that went into the processor is committed."""
         self.records, self.since_s = 0, None
 
     def drop(self, partition: TopicPartition) -> None:
-        """Forgets the records of a partition that is ours no more; the processor has forgotten it already."""
+        """Drops the records of a revoked partition; the processor has dropped it already."""
         self._backlog.drop(partition)
         self._slice = [columns for columns in self._slice if columns.partition != partition]
 
     def leave(self, partition: TopicPartition) -> None:
-        """Forgets what no slice has taken yet of a partition that stays ours."""
+        """Drops the backlog of a partition that stays assigned."""
         self._backlog.drop(partition)
 
     def drop_waiting(self) -> None:
-        """Forgets what no slice has taken yet."""
+        """Drops the whole backlog, but not the current slice."""
         self._backlog.clear()
 
     def clear(self) -> None:
-        """Forgets everything: it will be read again. The processor is to forget it too.
+        """Drops everything: it will be read again. The processor must drop it too.
 
-        Of a slice that is given up, no more is known than that it took so long at least.
+        An unfinished slice is measured by the time that it has taken so far.
         """
         self._backlog.clear()
         if self._slice and self._slice_s > SLICE_S:
@@ -245,12 +245,12 @@ class Workload:
         self.committed()
 
     def waiting(self) -> Counter[TopicPartition]:
-        """Records that are not decided, by partition."""
+        """Records that are not processed, by partition."""
         found = self._backlog.records()
         for columns in self._slice:
             found[columns.partition] += len(columns.offsets)
         return found
 
     def most_records(self, limit: int, most_bytes: int) -> int:
-        """How many records to poll so that about `most_bytes` are taken, going by the last ones; at most `limit`."""
+        """How many records to poll for about `most_bytes`, by the last poll's average; at most `limit`."""
         return max(1, min(limit, int(most_bytes / self._record_bytes)))

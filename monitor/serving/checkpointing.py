@@ -1,6 +1,6 @@
-"""When each partition is checkpointed: as often as the option says, but for a twentieth of the time at most.
+"""When each partition is checkpointed: at the configured interval, but never for more than a twentieth of the time.
 
-Rules of this file: no clock and no I/O; the caller says what time it is.
+Rules of this file: no clock and no I/O; the caller passes the time.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from collections.abc import Callable, Collection
 
 from monitor.backends.abstract import TopicPartition
 
-# State that one transaction should carry.
+# How much state one transaction should contain.
 CHECKPOINT_BYTES = 64 * 1024 * 1024
-# What a broker takes on one machine. A send's own duration would count a broker's pause as work of ours.
+# A broker's throughput on one machine. Measuring sends would count a broker's pause as our work.
 SEND_BYTES_PER_S = 100e6
-# However large the state has become: what is read again after a crash grows with the pause.
+# However large the state is: what is read again after a crash grows with the pause.
 LONGEST_PAUSE_S = 60.0
 _SHARE = 20
 
 
 class CheckpointSchedule:
-    """The partitions that are owned, and when each is due. Times are of any one clock, in seconds."""
+    """The owned partitions, and when each is due. Times are seconds of any one clock."""
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
@@ -27,18 +27,18 @@ class CheckpointSchedule:
         self.first: set[TopicPartition] = set()
 
     def begin(self, partition: TopicPartition, now: float, *, at_once: bool) -> None:
-        """`partition` is ours. `at_once`: in the next commit, so that a crash does not begin elsewhere."""
+        """Adds a partition. `at_once`: due with the next commit, so that after a crash it begins there too."""
         self._due_s[partition] = now + self._interval_s
         if at_once:
             self.first.add(partition)
 
     def forget(self, partition: TopicPartition) -> None:
-        """`partition` is no longer ours."""
+        """Removes a revoked partition."""
         self._due_s.pop(partition, None)
         self.first.discard(partition)
 
     def soon(self) -> None:
-        """Every partition is due now."""
+        """Makes every partition due now."""
         self._due_s = dict.fromkeys(self._due_s, 0.0)
 
     def due(
@@ -47,9 +47,9 @@ class CheckpointSchedule:
         size: Callable[[TopicPartition], int],
         among: Collection[TopicPartition] | None = None,
     ) -> set[TopicPartition]:
-        """The partitions to checkpoint, longest due first, as many as one transaction should carry.
+        """The partitions to checkpoint, longest due first, as many as one transaction should contain.
 
-        `size` gives a checkpoint's bytes, about. Those that are not `among` (None: all are) take nobody's room.
+        `size` gives a checkpoint's approximate bytes. Partitions not in `among` (None: all) are ignored.
         """
         among = self._due_s.keys() if among is None else among
         chosen = self.first.intersection(among)
@@ -64,9 +64,9 @@ class CheckpointSchedule:
     def committed(
         self, asked: Collection[TopicPartition], written: Collection[TopicPartition], now: float, work_s: float
     ) -> None:
-        """Notes that of the partitions `asked` for those `written` are durable, for `work_s` of work.
+        """Notes that of the partitions `asked` for, the checkpoints of those `written` are committed.
 
-        The work is what checkpoints cost us: a commit that waited for its broker does not space them out.
+        `work_s` is what they cost this process: a commit that waited for its broker does not space them out.
         """
         pause_s = min(LONGEST_PAUSE_S, _SHARE * work_s * len(self._due_s) / max(1, len(written)))
         for partition in asked:

@@ -1,4 +1,4 @@
-"""What is wrong with the input, said in the log at a bounded rate: one line a minute and reason, the first at once.
+"""What is wrong with the input, for the log: the first of each reason at once, then one line per reason and minute.
 
 Rules of this file: no clock, no logging and no I/O. Counts and examples come from the processor, the time from the
 caller.
@@ -18,45 +18,45 @@ _LATE = "late"
 _UNSCORABLE = "unscorable"
 _GAPS = "gaps"
 _EVENTS = {
-    _LATE: "Samples were dropped: at or before the newest of their series.",
-    _UNSCORABLE: "Windows were not scored: too much of them is missing.",
-    _GAPS: "Series began afresh after a gap in their times.",
+    _LATE: "Samples were dropped: not newer than the newest of their series.",
+    _UNSCORABLE: "Windows were not scored: too many of their samples are missing.",
+    _GAPS: "Windows were started again after a gap in their series' times.",
 }
-_REFUSED = "Records were refused; each goes to the dead letters once it is committed."
+_REJECTED = "Records were rejected; each goes to the dead-letter topic with the next commit."
 
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """One line of the log: `count` since the last one of its reason, and where the newest of them is."""
+    """One line for the log, with the `count` since the last one of its reason, and an example."""
 
     event: str
     fields: dict[str, Any]
 
 
 class Complaints:
-    """Remembers what was said, and when."""
+    """Remembers what was logged, and when."""
 
     def __init__(self) -> None:
-        self._said: dict[str, tuple[int, float]] = {}  # reason -> its count when it was last said, and the time of it
+        self._logged: dict[str, tuple[int, float]] = {}  # reason -> its count at its last line, and that line's time
 
     def due(self, counts: Counts, now: float, *, last: bool = False) -> list[Complaint]:
-        """What to say now; `last`: everything that was not said yet, because nothing is said afterwards."""
+        """What to log now; `last`: everything that was not logged yet, because no line will follow."""
         found = []
         for reason, event, count in _counted(counts):
-            said, at = self._said.get(reason, (0, -EVERY_S))
-            if count > said and (last or now - at >= EVERY_S):
-                self._said[reason] = count, now
-                found.append(Complaint(event, {"reason": reason, "count": count - said, **_example(counts, reason)}))
+            logged, at = self._logged.get(reason, (0, -EVERY_S))
+            if count > logged and (last or now - at >= EVERY_S):
+                self._logged[reason] = count, now
+                found.append(Complaint(event, {"reason": reason, "count": count - logged, **_example(counts, reason)}))
         return found
 
 
 def _counted(counts: Counts) -> Iterator[tuple[str, str, int]]:
-    """Reason, what is said of it, and how often it was met since the start."""
-    refused: Counter[str] = Counter()
+    """Reasons, their log events, and their counts since the start."""
+    rejected: Counter[str] = Counter()
     for (_, reason), count in counts.rejected.items():
-        refused[reason] += count
-    for reason, count in refused.items():
-        yield reason, _REFUSED, count
+        rejected[reason] += count
+    for reason, count in rejected.items():
+        yield reason, _REJECTED, count
     for reason, count in ((_LATE, counts.samples_late), (_UNSCORABLE, counts.windows_unscorable), (_GAPS, counts.gaps)):
         yield reason, _EVENTS[reason], count
 

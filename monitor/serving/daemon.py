@@ -1,6 +1,6 @@
 """The loop: poll, decide, commit. The only place that joins processor, scorer, backend and clock.
 
-Rules of this file: read it top down. State is thrown away and restored whenever anything is in doubt; that is the
+Rules of this file: read it top down. State is discarded and restored whenever an outcome is unknown; that is the
 routine path, the same as after a crash. Signals only set a flag.
 """
 
@@ -44,36 +44,37 @@ from monitor.serving.telemetry import Telemetry, Vitals
 log = structlog.get_logger("telltale")
 
 POLL_TIMEOUT_S = 0.5
-MOST_FAILURES = 8  # in a row: with the pauses between them longer than Kafka takes to elect leaders anew
-# Between recoveries: three times as long after each that helped nothing, so that a short fault is soon forgotten, and a
-# broker in trouble is not hurried.
+MOST_FAILURES = 8  # in a row: with the pauses between them longer than Kafka takes to elect new leaders
+# Between recoveries: three times as long after each that failed, so that a short fault costs little, and a broker in
+# trouble is left in peace.
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 TAKE_OVER_S = 1.0
-# How long one turn decides before it polls again: a rebalance and a signal wait for it.
+# How long one turn works before it polls again: a rebalance and a signal wait for it.
 TURN_S = 1.0
-# Of the time to stop, what deciding the present slice may take.
+# Share of the shutdown timeout that finishing the current slice may take.
 FINISHING_SHARE = 0.25
-# Cyclic garbage is rare here and the automatic collector costs a third of the rate: it runs this often instead. What
-# was there before the loop began is frozen, so a run takes a millisecond or two.
+# Cyclic garbage is rare here, and the automatic collector costs a third of the throughput: it runs this often instead.
+# Objects from before the loop began are frozen, so a run takes a millisecond or two.
 GC_INTERVAL_S = 30.0
 VITALS_INTERVAL_S = 1.0
 FORGOTTEN_INTERVAL_S = 60.0
 SPARE = "set input.max_series lower, the same for every member of the group, or run more members."
 
 
-# What an operator must hear of when a partition is taken over, and what he can do.
-SAID = {
-    How.TOPIC_RECREATED: "The input topic was deleted and made again; it is read from its beginning, and its open "
-    "incidents are resolved. What the old one held undecided is lost.",
-    How.OFFSET_MISSING: "The group's offset expired or was deleted; going on from its own state, records since that "
-    "checkpoint are decided again. Raise the brokers' offsets.retention.minutes, or use another group to begin anew.",
-    How.BEYOND_END: "The log ends before the group's offset; going on as input.beyond_end says.",
+# What is logged when a partition is not taken over where it was left, and what an operator can do.
+RESUMED_TEXTS = {
+    How.TOPIC_RECREATED: "The input topic was deleted and recreated; it is read from its beginning, and open incidents "
+    "are resolved. Records of the old topic that were not processed are lost.",
+    How.OFFSET_MISSING: "The group's offset expired or was deleted; continuing from the last checkpoint in the state "
+    "topic; records after it are processed again. Raise the brokers' offsets.retention.minutes, or use another group "
+    "to start over.",
+    How.BEYOND_END: "The log ends before the group's offset; continuing as input.beyond_end says.",
 }
 
 
 class Daemon:
-    """Runs a processor on a backend until told to stop."""
+    """Runs a processor on a backend until `stop`."""
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class Daemon:
         pace: Pace | None = None,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        """`wait` passes seconds between recoveries; `stop` ends the one that is taken where none is given."""
+        """`wait` sleeps between recoveries, in seconds; the default returns early on `stop`."""
         self._config = config
         self._backend = backend
         self._processor = processor
@@ -104,23 +105,23 @@ class Daemon:
         self._complaints = Complaints()
         self._stop = threading.Event()
         self._wait = wait or self._stop.wait
-        self._arriving: deque[TopicPartition] = deque()  # ours, to be restored
+        self._arriving: deque[TopicPartition] = deque()  # assigned, to be restored
         self._paused: set[TopicPartition] = set()
         self._holds = Holds()
         self._checkpoints = CheckpointSchedule(config.limits.checkpoint_interval_ms / 1000)
-        self._doubt: AbortedError | None = None
-        self._told_damage = damage.Telling()
+        self._aborted: AbortedError | None = None
+        self._damage_log = damage.DamageLog()
         self._hurry = False  # the group waits for our commit
         self._failures = 0  # in a row
-        self._silent = False  # no broker answered at the last one
-        self._again: set[TopicPartition] = set()  # restored, though they were ours before
+        self._silent = False  # no broker had responded at the last one
+        self._again: set[TopicPartition] = set()  # to be restored, though they were assigned before
         self._collected_s = self._looked_s = clock()
         self._counted_s = -FORGOTTEN_INTERVAL_S
         self._budget = memory.Budget(processor.partition_bytes, memory.total_bytes())
-        self._forgotten_said = 0
+        self._forgotten_logged = 0
 
     def stop(self) -> None:
-        """Asks the loop to end after its present turn; safe to call from a signal handler."""
+        """Asks the loop to end after its current turn; safe to call from a signal handler."""
         self._stop.set()
 
     def checkpoint_soon(self) -> None:
@@ -131,7 +132,7 @@ class Daemon:
         """Joins the group, works until `stop` (or the end of the log), then writes a last checkpoint and leaves.
 
         Raises:
-            BackendError: the log can't be reached, kept failing, or did not confirm the last commit.
+            BackendError: Kafka can't be reached, kept failing, or did not confirm the last commit.
             DamagedError: records can't be read, and the configuration says to stop at them.
         """
         gc.collect()
@@ -148,8 +149,7 @@ class Daemon:
                     break
             if not self.drain():
                 raise BackendError(
-                    "stopped without its last commit; the next start decides again what was not committed, nothing is "
-                    "lost"
+                    "stopped without its last commit; nothing is lost, the next start processes it again"
                 )
             if self._processor.stopped is not None:
                 raise holds.error(*self._processor.stopped, self._config)
@@ -162,7 +162,7 @@ class Daemon:
     def turn(self) -> None:
         """Polls, decides, and commits if it is time to."""
         try:
-            if self._doubt is not None and not self._recover(self._doubt):
+            if self._aborted is not None and not self._recover(self._aborted):
                 return
             self._hold_back()
             started, limits = self._clock(), self._config.limits
@@ -176,11 +176,11 @@ class Daemon:
             self._work()
             self._hold()
         except AbortedError as error:
-            self._doubt = error
+            self._aborted = error
         self._look_around()
 
     def _timeout_s(self, now: float) -> float:
-        """Wait for records, but not past the time at which progress is due to be committed, nor while others wait."""
+        """How long to wait for records: not past the time of the next commit, and not at all while there is work."""
         if self._arriving or self._workload.busy:
             return 0.0
         if self._workload.since_s is None:
@@ -189,7 +189,7 @@ class Daemon:
         return min(POLL_TIMEOUT_S, max(0.0, due - now))
 
     def _hold_back(self) -> None:
-        """While records wait to be decided no more are taken: polls go on, for the sake of the group."""
+        """Pauses all partitions while there is a backlog: polls go on, so that the group keeps this member."""
         if self._workload.busy:
             more = [partition for partition in self._processor.partitions if partition not in self._paused]
             self._backend.pause(more)
@@ -199,9 +199,9 @@ class Daemon:
             self._paused.difference_update(more)
 
     def _hold(self) -> None:
-        """Leaves partitions alone that somebody must see to, says so, and is not ready; see `holds`."""
+        """Holds partitions that need somebody to act: pauses and logs them, and is not ready meanwhile; see `holds`."""
         if self._processor.stopped is not None:
-            return  # the daemon ends, and says why
+            return  # the daemon exits with the reason
         for partition, halt in self._processor.held.items():
             if not self._holds.standing(partition):
                 self._backend.pause([partition])
@@ -220,11 +220,11 @@ class Daemon:
         self._say_held()
 
     def _say_held(self) -> None:
-        """Says what is held, and tries again what may have been put right meanwhile."""
+        """Logs which partitions are held, and tries those again whose cause may have been fixed."""
         named, again = self._holds.due(self._clock())
         for partition in named:
             hold = self._holds.found[partition]
-            text = "Partition held; the others go on."
+            text = "Partition held; the others continue."
             log.error(text, partition=str(partition), reason=hold.reason, remedy=hold.remedy, held=self._vitals.held)
         for partition in again:
             self._drop(partition)
@@ -239,7 +239,7 @@ class Daemon:
                 log.info("Partition revoked.", partition=str(event.partition), lost=event.lost)
 
     def _take_over_next(self) -> None:
-        """Takes partitions over for a second at most: between polls the group must hear of us, and we of signals."""
+        """Takes partitions over for a second at most: then the group waits for a poll, and signals for the loop."""
         deadline = self._clock() + TAKE_OVER_S
         while self._arriving:
             partition = self._arriving[0]
@@ -249,7 +249,7 @@ class Daemon:
                 self._holds.put(partition, Hold(error.reason, error.remedy))
             self._arriving.popleft()
             if self._again and not self._arriving:
-                log.info("Restored after a commit in doubt.", partitions=len(self._again))
+                log.info("Restored from the last commit.", partitions=len(self._again))
                 self._again.clear()
             if self._clock() >= deadline:
                 break
@@ -262,10 +262,10 @@ class Daemon:
         retry = self._holds.had(partition) and not resumed.irregular
         self._vitals.resumed[resumed.how.value] += not retry
         self._say_how(partition, resumed, restored)
-        # Committed at once where it begins elsewhere than at the last commit, so that a crash now does not.
+        # Committed at once if it begins elsewhere than at the last commit, so that after a crash it begins there too.
         self._checkpoints.begin(partition, self._clock(), at_once=resumed.irregular)
         self._backend.begin(partition, resumed.begin)
-        # After a commit in doubt it was ours before: one line says it of all. One that is held is named as such.
+        # After an unknown outcome one line covers all partitions that were assigned before. A held one has its own.
         say = log.debug if retry or partition in self._again else log.info
         say(
             "Partition assigned.",
@@ -275,32 +275,36 @@ class Daemon:
             restore_ms=round((self._clock() - started) * 1000),
         )
         if resumed.other_artifact:
-            say("Another artifact went before.", partition=str(partition), sha256=resumed.other_artifact[:12])
+            say(
+                "The last checkpoint is of another artifact.",
+                partition=str(partition),
+                sha256=resumed.other_artifact[:12],
+            )
 
     def _say_how(self, partition: TopicPartition, resumed: Resumed, restored: Restored) -> None:
-        place = {"partition": str(partition), "offset": resumed.live_from}
-        if resumed.how in SAID:
-            log.error(SAID[resumed.how], **place, beginning=restored.beginning, end=restored.end)
+        where = {"partition": str(partition), "offset": resumed.live_from}
+        if resumed.how in RESUMED_TEXTS:
+            log.error(RESUMED_TEXTS[resumed.how], **where, beginning=restored.beginning, end=restored.end)
         elif resumed.how is How.PARTITION_ADDED:
-            log.info("A partition was added to the topic; it is read from its beginning.", **place)
+            log.info("A partition was added to the topic; it is read from its beginning.", **where)
         if resumed.lost:
             self._vitals.records_lost += resumed.lost
-            text = "Records were deleted before they were read; raise retention.ms of the topic."
-            log.error(text, **place, records=resumed.lost)
+            text = "Retention deleted records before they were read; raise retention.ms of the topic."
+            log.error(text, **where, records=resumed.lost)
         if resumed.cold:
             self._vitals.starts_without_state += 1
             log.error("Windows start empty.", partition=str(partition), reason=resumed.cold)
         if resumed.unreadable:
             log.error(
-                "Incidents of the state can't be read and are left out: nobody hears of their end, and a series that "
-                "is still anomalous opens another.",
+                "Incidents in the state can't be read and were omitted: no alert will resolve them, and a series that "
+                "is still anomalous opens another one.",
                 partition=str(partition),
                 incidents=len(resumed.unreadable),
                 reason=resumed.unreadable[0],
             )
 
     def _start_offset(self, partition: TopicPartition, restored: Restored) -> int:
-        """Where to begin when there is nothing to go on from: input.start, for a group that never was here."""
+        """Where to begin without a position: at `input.start`, if the group has never read this partition."""
         if restored.position is not None or restored.added or snapshots.knows(partition, restored.state):
             return restored.beginning
         start = self._config.input.start
@@ -310,21 +314,21 @@ class Daemon:
         return restored.end if moment is None else self._backend.offset_at(partition, moment)
 
     def _forget(self, partition: TopicPartition) -> None:
-        """It is no longer ours."""
+        """Forgets a partition that was revoked."""
         self._drop(partition)
         self._holds.remove(partition)
         if partition in self._arriving:
             self._arriving.remove(partition)
 
     def _drop(self, partition: TopicPartition) -> None:
-        """Throws its state away."""
+        """Discards a partition's state."""
         self._processor.revoke(partition)
         self._workload.drop(partition)
         self._paused.discard(partition)
         self._checkpoints.forget(partition)
 
     def _work(self) -> None:
-        """Decides slice by slice, with a commit after each that makes one due, until the turn is over, or awaited."""
+        """Processes slice by slice, with a commit after each if one is due, until the turn's time is over."""
         workload, until = self._workload, self._clock() + TURN_S
         scoring_s, working_s = workload.scoring_s, workload.working_s
         had_work = workload.busy
@@ -333,27 +337,27 @@ class Daemon:
             self._commit_if_due()
             if not workload.busy or self._hurry or self._stop.is_set() or self._clock() >= until:
                 break
-        self._told_damage.tell(self._processor.take_passed(), self._clock())
+        self._damage_log.log(self._processor.take_passed(), self._clock())
         if had_work:
             scoring_s, working_s = workload.scoring_s - scoring_s, workload.working_s - working_s
             self._telemetry.stage["score"](scoring_s)
             self._telemetry.stage["process"](working_s - scoring_s)
 
     def _commit_if_due(self) -> None:
-        """At once when there is something to tell, or the group waits; else by age or amount: idle costs little."""
+        """Commits at once what there is to publish, or if the group waits; else by age or amount: idle costs little."""
         now, limits, since_s = self._clock(), self._config.limits, self._workload.since_s
-        fresh = any(map(self._processor.wants_checkpoint, self._checkpoints.first))
-        if since_s is None and not fresh:
+        first = any(map(self._processor.wants_checkpoint, self._checkpoints.first))
+        if since_s is None and not first:
             return
         age_ms = 0.0 if since_s is None else (now - since_s) * 1000
         full = self._workload.records >= limits.max_commit_records
         busy = age_ms >= limits.commit_interval_ms and self._processor.has_news
         caught_up = self._processor.has_news and self.caught_up()
-        if full or busy or caught_up or fresh or self._hurry or age_ms >= limits.idle_commit_interval_ms:
+        if full or busy or caught_up or first or self._hurry or age_ms >= limits.idle_commit_interval_ms:
             self._commit(self._checkpoints.due(now, self._processor.checkpoint_bytes))
 
     def caught_up(self) -> bool:
-        """Everything that the log holds, as last heard, is decided."""
+        """Whether all records up to the last known end offsets are processed."""
         lag = self._backend.lag()
         return not self._workload.busy and not any(lag[each] for each in lag if not self._holds.standing(each))
 
@@ -374,77 +378,76 @@ class Daemon:
 
     def _as_commit(self, outputs: Outputs) -> Commit:
         output, state_topic = self._config.output, self._config.state_topic
-        told = [
+        published = [
             Message(output.alerts, alert.subject.encode(), alerts.encode(alert), alerts.headers(alert))
             for alert in outputs.alerts
         ]
-        refused = [
+        rejected = [
             Message(output.dead_letters, letter.key, dead_letters.encode(letter), dead_letters.headers(letter))
             for letter in outputs.dead_letters
         ]
-        changed = [Message(state_topic, key, value, (), place.partition) for place, key, value in outputs.state]
+        changed = [Message(state_topic, key, value, (), owner.partition) for owner, key, value in outputs.state]
         checkpoints = {
-            place: [Message(state_topic, key, value, (), place.partition) for key, value in records]
-            for place, records in outputs.checkpoints.items()
+            owner: [Message(state_topic, key, value, (), owner.partition) for key, value in records]
+            for owner, records in outputs.checkpoints.items()
         }
-        return Commit([*told, *refused, *changed], outputs.positions, checkpoints)
+        return Commit([*published, *rejected, *changed], outputs.positions, checkpoints)
 
     def _recover(self, error: AbortedError) -> bool:
-        """Throws away everything that is not certain, and starts again from what was committed; False: told to stop."""
+        """Discards all state and starts again from what was committed; False if asked to stop meanwhile."""
         self._vitals.aborts += 1
-        # While no broker answers nothing can be committed, and no restart helps: that is waited for, not counted.
+        # While no broker responds nothing can be committed, and no restart helps: that is waited for, not counted.
         silent, was_silent = not self._vitals.health.connected(time.monotonic()), self._silent
         self._silent = silent
         self._failures += not silent
         if self._failures > MOST_FAILURES:
             raise BackendError(
-                f"{MOST_FAILURES} attempts in a row failed, the last one: {error}; look at the brokers' health, then "
-                "start again"
+                f"{MOST_FAILURES} attempts in a row failed, the last one: {error}; check the brokers, then restart"
             ) from error
         if isinstance(error, StalledError):
             self._vitals.stalls += 1
-            log.error("Records wait and are not read; restoring with a new client.", reason=str(error))
+            log.error("Waiting records are not read; restoring with a new client.", reason=str(error))
         elif not (silent and was_silent):
-            log.warning("Commit in doubt, restoring.", reason=str(error), cause=repr(error.__cause__))
+            log.warning("Commit outcome unknown, restoring.", reason=str(error), cause=repr(error.__cause__))
         self._workload.clear()
         for partition in list(self._processor.partitions):
             self._drop(partition)
         self._paused.clear()
         self._wait(self._pause_s())
         if self._stop.is_set():
-            return False  # in doubt: a successor decides that again
+            return False  # a successor restores
         self._arriving = deque(sorted(self._backend.recover()))
         self._again = set(self._arriving)
         self._holds.keep(self._again)
-        self._doubt = None
+        self._aborted = None
         return True
 
     def _pause_s(self) -> float:
-        """Before the next recovery; by chance, so that members that failed together don't come back together."""
+        """How long to wait before the next recovery; with jitter, as members may have failed together."""
         longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 3 ** max(0, self._failures - 1))
         return random.SystemRandom().uniform(longest / 2, longest)
 
     def drain(self) -> bool:
-        """The last commit: progress and a checkpoint of everything. Whether all that was decided is committed.
+        """The last commit: offsets and a checkpoint of every partition. Whether all that was processed is committed.
 
-        What waits is left to a successor; the slice that is being decided is decided if that is soon done.
+        The backlog is left to a successor; the current slice is finished if that takes little time.
         """
         self._workload.drop_waiting()
         finishing_s = FINISHING_SHARE * self._config.limits.shutdown_timeout_ms / 1000
-        committed = self._doubt is None and self._workload.advance(self._clock() + finishing_s)
+        committed = self._aborted is None and self._workload.advance(self._clock() + finishing_s)
         try:
             if committed and self._processor.partitions:
                 self._commit_all()
         except AbortedError as error:
             committed = False
-            log.warning("Last commit in doubt; the next start restores.", reason=str(error))
+            log.warning("Outcome of the last commit unknown; the next start restores.", reason=str(error))
         self._backend.close()
         self._complain(last=True)
         log.info("Stopped.", commits=self._vitals.commits, windows=self._processor.counts.windows)
         return committed
 
     def _commit_all(self) -> None:
-        self._commit(set())  # first what was decided, then what makes the next start quick
+        self._commit(set())  # first what was processed, then what makes the next start quick
         self.checkpoint_soon()
         left = set(filter(self._processor.wants_checkpoint, self._processor.partitions))
         while due := self._checkpoints.due(self._clock(), self._processor.checkpoint_bytes, left):
@@ -461,7 +464,7 @@ class Daemon:
         if now - self._collected_s > GC_INTERVAL_S:
             gc.collect()
             self._collected_s = now
-        # Each turn: a loop that stands still has no newer proof to be ready by.
+        # Each turn: a loop that hangs stops being ready because it observes nothing new.
         self._vitals.health.observe(self._backend.progress(), len(self._arriving))
         partitions = len(self._processor.partitions)
         if now - self._looked_s > VITALS_INTERVAL_S or partitions != self._vitals.partitions:
@@ -475,21 +478,21 @@ class Daemon:
             self._vitals.clock_ahead_s = self._backend.clock_ahead_s()
             self._vitals.partitions = partitions
             if (shortage := self._budget.exceeded(partitions)) is not None:
-                log.warning("Full of series, the partitions take more memory than there is; " + SPARE, **shortage)
+                log.warning("The partitions' series may need more memory than there is; " + SPARE, **shortage)
         if now - self._counted_s > FORGOTTEN_INTERVAL_S:
             self._counted_s = now
             self._say_forgotten()
 
     def _say_forgotten(self) -> None:
-        """How many series were forgotten for want of room since it was said last."""
+        """Logs how many series were forgotten for lack of room since the last such line."""
         forgotten = self._processor.counts.forgotten["forgotten"]
-        if forgotten > self._forgotten_said:
+        if forgotten > self._forgotten_logged:
             log.warning(
-                "Series were forgotten for new ones; if they are still sending, raise input.max_series.",
-                forgotten=forgotten - self._forgotten_said,
+                "Series were forgotten to make room for new ones; if they still send, raise input.max_series.",
+                forgotten=forgotten - self._forgotten_logged,
                 max_series=self._processor.max_series,
             )
-            self._forgotten_said = forgotten
+            self._forgotten_logged = forgotten
 
 
 def _today_us() -> int:

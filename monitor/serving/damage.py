@@ -1,4 +1,4 @@
-"""What is said of batches of records that can't be read, as they are passed."""
+"""Logs record batches that can't be read, as they are passed."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from monitor.backends.abstract import Damaged, TopicPartition
 
 log = structlog.get_logger("telltale")
 
-INTERVAL_S = 10.0  # between lines in the log; a failing disk may damage thousands
+INTERVAL_S = 10.0  # between log lines; a failing disk may damage thousands of batches
 
 
-class Telling:
-    """Log lines at a bounded rate; every batch has its dead letter and is counted anyway."""
+class DamageLog:
+    """Logs one line per interval; every batch has its dead letter and is counted anyway."""
 
     def __init__(self) -> None:
         self._next_s = 0.0
-        self._untold = 0
+        self._unlogged = 0
 
-    def tell(self, passed: Sequence[tuple[TopicPartition, Damaged, bool]], now: float) -> None:
+    def log(self, passed: Sequence[tuple[TopicPartition, Damaged, bool]], now: float) -> None:
         """Logs one of them, and how many there were since the last line."""
-        self._untold += len(passed)
+        self._unlogged += len(passed)
         if not passed or now < self._next_s:
             return
         partition, damaged, first_time = passed[-1]
         text = (
-            "Damaged batch skipped; all series of its partition begin anew."
+            "Damaged batch skipped; windows of all series of its partition start again."
             if first_time
-            else "Damaged batch among records that were decided before; their series begin anew."
+            else "Damaged batch among records that are read again; windows of all series of its partition start again."
         )
         log.error(
             text,
@@ -41,6 +41,6 @@ class Telling:
             records=damaged.records,
             reason=damaged.reason.value,
             detail=damaged.detail,
-            batches=self._untold,
+            batches=self._unlogged,
         )
-        self._untold, self._next_s = 0, now + INTERVAL_S
+        self._unlogged, self._next_s = 0, now + INTERVAL_S

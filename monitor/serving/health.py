@@ -1,7 +1,7 @@
-"""Whether what is green is watched: ready, live, and why not.
+"""Whether the daemon is ready and live, and if not, why.
 
-Rules of this file: green needs proof, and proof has an age. The loop observes, other threads ask; whoever asks says
-what time it is (monotonic clock, seconds), so that a loop that stands still is not ready for want of newer proof.
+Rules of this file: readiness needs evidence, and evidence expires. The loop observes, other threads ask and pass the
+time (monotonic clock, seconds), so that a loop that hangs stops being ready.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from monitor.backends.abstract import Progress, TopicPartition
 
-# How long a turn may take besides what a transaction may: a recovery, and questions that nobody answers.
+# How long a turn may take in addition to a transaction: a recovery, and requests that nobody answers.
 STUCK_S = 60.0
 # How many partitions a reason names.
 _NAMED = 3
@@ -19,9 +19,9 @@ _NAMED = 3
 
 @dataclass(slots=True)
 class Health:
-    """What the loop knows of its own work.
+    """What the loop knows about its own work.
 
-    `holds` are reasons not to be ready that somebody else gives, under a name of his own: he takes them back himself.
+    `holds` are reasons not to be ready that other parts of the daemon set, and remove, each under a name of its own.
     """
 
     ready_age_s: float = 10.0
@@ -34,33 +34,33 @@ class Health:
     troubles: Callable[[], Sequence[str]] = tuple
 
     def observe(self, progress: Mapping[TopicPartition, Progress], restoring: int) -> None:
-        """What the loop sees now; it is between joining and leaving."""
+        """Records what the loop sees now, between joining and leaving the group."""
         self.progress, self.restoring, self.working = progress, restoring, True
 
     def silent_s(self, now: float) -> float | None:
-        """Since when no broker has answered; None: none ever did."""
+        """Seconds since a broker last responded; None: none did so far."""
         answered = self.answered_s()
         return None if answered is None else max(0.0, now - answered)
 
     def connected(self, now: float) -> bool:
-        """A broker answered within the age."""
+        """Whether a broker has responded within `ready_age_s`."""
         silent = self.silent_s(now)
         return silent is not None and silent <= self.ready_age_s
 
     def why_not_ready(self, now: float) -> list[str]:
-        """Empty where every partition was committed, or known to be at its end, within the age."""
+        """Reasons; none if every partition was committed, or known to be read to its end, within `ready_age_s`."""
         if not self.working or not (self.progress or self.restoring):
             return ["no partition is being read yet", *self.troubles(), *self._silence(now)]
         reasons = [*self.holds.values(), *self.troubles()]
         if self.restoring:
-            reasons.append(f"{self.restoring} partitions wait to be restored")
+            reasons.append(f"{self.restoring} partitions are yet to be restored")
         return [*reasons, *self._overdue(now), *self._silence(now)]
 
     def _silence(self, now: float) -> list[str]:
         silent = self.silent_s(now)
         if silent is None or silent <= self.ready_age_s:
             return []
-        return [f"no broker has answered for {silent:.0f} s"]
+        return [f"no broker has responded for {silent:.0f} s"]
 
     def _overdue(self, now: float) -> list[str]:
         found = [
@@ -72,23 +72,23 @@ class Health:
             return []
         named = ", ".join(f"{partition} ({_age(progress, now)})" for partition, progress in found[:_NAMED])
         more = ", ..." if len(found) > _NAMED else ""
-        said = f"{len(found)} of {len(self.progress)} partitions were neither committed nor known to be at their end"
+        said = f"{len(found)} of {len(self.progress)} partitions were neither committed nor read to their end"
         return [f"{said} within {self.ready_age_s:g} s: {named}{more}"]
 
     def why_not_live(self, now: float, progressed_s: float) -> list[str]:
-        """Empty where a restart would not help: the loop turns, and no partition stayed stuck under a new client."""
+        """Reasons for a restart; none while the loop turns and a new client reads what the last one did not."""
         reasons = []
         if now - progressed_s > self.stuck_s:
             reasons.append(f"the loop has not turned for {now - progressed_s:.0f} s")
         for partition, progress in self.progress.items():
             if progress.stalls > 1:
-                reasons.append(f"{partition} is not read on from offset {progress.read}, not by a new client either")
+                reasons.append(f"{partition} is not read beyond offset {progress.read}, even by a new client")
         return reasons
 
     def lag(self, heard: Mapping[TopicPartition, int], now: float) -> dict[TopicPartition, int]:
-        """Records not read yet, where that is known: the end was answered within the age. Never a guess.
+        """Records not read yet, of the partitions whose end offset was requested and received within `ready_age_s`.
 
-        `heard` is what the reader itself heard with its records, which may be newer.
+        `heard` is the lag by the end offsets in fetch responses, which may be newer.
         """
         return {
             partition: max(0, progress.end - progress.read, heard.get(partition, 0))

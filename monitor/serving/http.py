@@ -1,10 +1,10 @@
-"""Health and metrics over HTTP, in a thread of its own: it can say that the loop is stuck because it is not the loop.
+"""Health and metrics over HTTP, in a thread of its own, so that it can report a loop that hangs.
 
-No client can keep a probe out: one that does not get on with it is closed, and where there are too many, the one that
-has been idle longest goes, never the newest.
+No client can keep a probe out: connections that are slow are closed, and if there are too many, the one that has been
+idle longest is, never the newest.
 
-/livez    200 while the loop turns and reads; 503 where a restart is what helps
-/readyz   200 while every partition is watched; 503 with the reasons (`monitor.serving.health`)
+/livez    200 while the loop turns and reads; 503 if a restart is needed
+/readyz   200 while every partition is read and committed; 503 with the reasons (`monitor.serving.health`)
 /metrics  Prometheus text
 """
 
@@ -27,19 +27,19 @@ from monitor.config.options import HttpOptions
 from monitor.errors import ConfigError
 from monitor.serving.telemetry import Telemetry, Vitals
 
-# From a connection's opening, or its last answer, to its next answer.
+# From a connection's opening, or its last response, to its next response.
 PATIENCE_S = 5.0
 _CLOSE_TIMEOUT_S = 2.0
-# Connections that wait to be taken in: where there are more, the system makes them try again a second later.
+# Connections that wait to be accepted; if there are more, the system makes clients try again a second later.
 _BACKLOG = 1024
-# Connections taken in in one turn of the event loop.
+# Connections accepted in one turn of the event loop.
 _AT_ONCE = 64
 # More than can arrive in the three turns before a request that came with its connection is read.
 MAX_CONNECTIONS = 4 * _AT_ONCE
 
 
 class HttpServer:
-    """Serves until closed. `address` is what it really listens on."""
+    """Serves until closed. `address` is the address it listens on."""
 
     def __init__(self, http: HttpOptions, telemetry: Telemetry, vitals: Vitals) -> None:
         host = http.host.strip("[]")
@@ -58,7 +58,7 @@ class HttpServer:
             ) from None
         self.address = f"{f'[{host}]' if ':' in host else host}:{self._socket.getsockname()[1]}"
         app = Starlette(routes=_routes(telemetry, vitals))
-        # Its warnings ("Invalid HTTP request received.") are anybody's to cause, as often as they like: errors only.
+        # Errors only: any client can cause its warnings ("Invalid HTTP request received."), as often as it likes.
         config = uvicorn.Config(
             app, http=_Connection, loop="asyncio", backlog=_AT_ONCE, log_config=None, log_level="error",
             access_log=False, lifespan="off", h11_max_incomplete_event_size=8192, server_header=False,
@@ -69,11 +69,11 @@ class HttpServer:
         )
 
     def start(self) -> None:
-        """Begins to answer."""
+        """Starts to serve."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stops answering."""
+        """Stops serving."""
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(_CLOSE_TIMEOUT_S)
@@ -88,10 +88,10 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """One client, given `PATIENCE_S` for each request and for reading its answer.
+    """One client, with `PATIENCE_S` for each request and for reading its response.
 
-    uvicorn 0.54 has no deadline for a request's head, nor for reading an answer, and its `limit_concurrency` counts
-    open connections whatever they do: 16 that say nothing make it answer 503 to everybody else.
+    uvicorn 0.54 has no deadline for a request's head, nor for reading a response, and its `limit_concurrency` counts
+    open connections whatever they do: 16 that send nothing make it respond 503 to everybody else.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as its parent's
@@ -112,7 +112,7 @@ class _Connection(H11Protocol):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it is the client's turn: to send a request, or to read an answer."""
+        """Whether the client must act: send a request, or read a response."""
         answering = bool(self.cycle) and not self.cycle.response_complete
         return not self.transport.is_closing() and (not answering or self.flow.write_paused)
 
@@ -122,7 +122,7 @@ class _Connection(H11Protocol):
 
     def _expire(self) -> None:
         if self.is_waiting or self.transport.is_closing():
-            # Not close(): that waits until everything was read.
+            # Not close(): that waits until everything is read.
             self.transport.abort()
         else:
             self._begin_waiting()

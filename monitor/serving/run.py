@@ -1,4 +1,4 @@
-"""`telltale run`: from a configuration file to a running daemon, everything that can be wrong said before it joins."""
+"""`telltale run`: from a configuration file to a running daemon. What can be checked is checked before it joins."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ log = structlog.get_logger("telltale")
 
 
 def run_daemon(path: Path) -> None:
-    """Serves as the configuration at `path` says until SIGTERM or SIGINT.
+    """Runs the daemon that the configuration at `path` describes, until SIGTERM or SIGINT.
 
     Raises:
-        ConfigError, ArtifactError: the operator's or the trainer's to mend.
-        BackendError: the broker can't be reached, or kept failing.
+        ConfigError, ArtifactError: the operator or the trainer must fix something.
+        BackendError: the brokers can't be reached, or kept failing.
     """
     config = load(path)
     configure_logging(config.log)
-    # JAX takes seconds to import: a mistake in the configuration is said before, and what a broker has against it.
+    # JAX takes seconds to import: mistakes in the configuration, and what a broker rejects, are reported before.
     from monitor.backends.kafka import check_access
 
     check_access(config.kafka)
@@ -48,13 +48,13 @@ def run_daemon(path: Path) -> None:
     with stop_on_signals(daemon.stop, config.limits.shutdown_timeout_ms / 1000):
         try:
             server.start()
-            _say_hello(config, model, server.address)
+            _log_start(config, model, server.address)
             daemon.run()
         finally:
             server.close()
 
 
-def _say_hello(config: Config, model: ServedModel, address: str) -> None:
+def _log_start(config: Config, model: ServedModel, address: str) -> None:
     manifest = model.manifest
     log.info(
         "Starting.",

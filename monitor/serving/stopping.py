@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the daemon is asked to stop, and has a bounded time for all of it."""
+"""SIGTERM and SIGINT: the daemon is asked to stop, and has a limited time to do so."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def stop_on_signals(stop: Callable[[], None], timeout_s: float) -> Iterator[None
     """Calls `stop` at the first signal; a second one ends the process at once.
 
     From the first signal on the block has `timeout_s`, whatever it is doing: joining, restoring, waiting for a broker,
-    committing, closing. Then the process ends with 75: what is not committed by then is decided again by a successor.
+    committing, closing. Then the process exits with 75, and a successor processes again what is not committed.
     """
     asked, done = threading.Event(), threading.Event()
 
@@ -29,7 +29,7 @@ def stop_on_signals(stop: Callable[[], None], timeout_s: float) -> Iterator[None
         asked.wait()
         if not done.wait(timeout_s):
             log.error(
-                "Shutdown took too long, leaving; what is not committed is decided again by the next start.",
+                "Shutdown took too long, exiting; the next start processes again what is not committed.",
                 timeout_s=timeout_s,
                 exit_code=EXIT_TEMPFAIL,
             )

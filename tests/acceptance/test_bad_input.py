@@ -220,7 +220,7 @@ def test_bad_records_among_good_ones(tmp_path: Path, kafka_bootstrap: str) -> No
         assert letter.key == (None if key is None else key[:1024])
     assert Counter(d["reason"] for d in documents) == Counter(BAD[name][2] for name in kinds)
 
-    lines = [event for event in dirty.daemon.events() if event.get("event", "").startswith("Records were refused")]
+    lines = [event for event in dirty.daemon.events() if event.get("event", "").startswith("Records were rejected")]
     said: Counter[str] = Counter()
     for line in lines:
         said[line["reason"]] += line["count"]

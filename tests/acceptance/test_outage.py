@@ -114,7 +114,7 @@ def test_an_outage(cluster: Cluster, tmp_path: Path, how: str, outage_s: float, 
         cluster.take_away(how)
         gone = time.monotonic()
         daemon.wait_until(lambda: daemon.get("/readyz")[0] == 503, "not ready", within_s)
-        daemon.wait_until(lambda: "no broker has answered for" in daemon.get("/readyz")[1], "the reason", within_s)
+        daemon.wait_until(lambda: "no broker has responded for" in daemon.get("/readyz")[1], "the reason", within_s)
         time.sleep(max(0.0, outage_s - (time.monotonic() - gone)))
         assert daemon.get("/livez")[0] == 200, "a restart would not bring the broker back"
         assert daemon.metric("telltale_broker_connected") == 0

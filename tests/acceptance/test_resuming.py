@@ -90,7 +90,7 @@ def test_a_topic_that_is_made_again_ends_its_incidents_and_is_read_from_its_begi
         assert daemon.metric("telltale_incidents_abandoned_total", reason="topic_recreated") == 1
         assert daemon.metric("telltale_records_consumed_total") == 20
         assert daemon.stop() == 0
-    assert "deleted and made again" in errors(daemon)[0]["event"]
+    assert "deleted and recreated" in errors(daemon)[0]["event"]
     opened, ended, again = setting.alerts()
     assert (ended["status"], ended["reason"]) == ("resolved", "topic_recreated")
     assert ended["fingerprint"] == opened["fingerprint"]
@@ -128,5 +128,5 @@ def test_without_the_groups_offset_the_state_says_where_to_go_on(setting: Settin
         assert resumed(daemon, "offset_missing") == 1
         assert daemon.metric("telltale_starts_without_state_total") == 0
         assert daemon.stop() == 0
-    assert "going on from its own state" in errors(daemon)[0]["event"]
+    assert "continuing from the last checkpoint" in errors(daemon)[0]["event"]
     assert [alert["status"] for alert in setting.alerts()] == ["firing", "resolved"]

@@ -135,8 +135,8 @@ def test_two_of_one_name_the_first_is_fenced_and_says_what_to_do(setting: Settin
         assert last.startswith("telltale: ")
         assert "service.instance" in last
         assert "Traceback" not in first.log_path.read_text()
-        # The first may have taken the transactional id back before the group knew of the second, whose first commit is
-        # then in doubt: it has taken over once one is through. Stopped before, it leaves with 75.
+        # The first may have taken the transactional id back before the group knew of the second, whose first commit
+        # then has an unknown outcome: it has taken over once one is through. Stopped before, it leaves with 75.
         second.wait_ready()
         second.wait_until(lambda: second.metric("telltale_commits_total") > 0, "a commit of the second")
         code = second.stop()

@@ -50,7 +50,7 @@ def outage(kafka: LocalKafka, rig: Rig, seconds: float) -> bool:
     verdict = rig.finish()
     print(
         f"{seconds:g} s: not ready after {unready_s:.1f} s, ready {ready_s:.1f} s after it, {len(lines)} lines, "
-        f"{aborts:g} commits in doubt; {verdict}"
+        f"{aborts:g} restores; {verdict}"
     )
     good = verdict.holds and max(unready_s, ready_s) <= WITHIN_S and len(lines) <= MOST_LINES
     if not good:

@@ -135,7 +135,7 @@ def _restored(turns: Turns, partition: TopicPartition) -> Restored:
 def test_a_commit_that_nobody_answers_ends_in_time(
     cluster: KafkaCluster, start: Callable[..., Turns], proxy: KafkaProxy, at: int
 ) -> None:
-    """D5: brokers go away inside a commit, and it comes back as one in doubt; the client would wait for ever."""
+    """D5: brokers go away inside a commit: its outcome is unknown; the client would wait for ever."""
     cluster.create(cluster.input, 1)
     cluster.feed(0, [(None, b"x", 1)])
     partition = TopicPartition(cluster.input, 0)

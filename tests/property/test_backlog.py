@@ -255,7 +255,7 @@ def test_an_abort_with_a_slow_slice_under_way_makes_the_next_one_smaller() -> No
     machine = Machine(log, make_config(input={"start": "earliest"}, limits={"max_poll_records": 900}), TURN_S, pace)
     while not machine.daemon._workload.busy:
         machine.daemon.turn()
-    machine.daemon._doubt = AbortedError("by order")
+    machine.daemon._aborted = AbortedError("by order")
     machine.daemon.turn()
     assert pace.bytes < 60_000
 

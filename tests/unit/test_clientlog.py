@@ -21,7 +21,7 @@ class Client:
         record = logging.LogRecord(name, level, __file__, 1, message, arguments, None)
         passed = bool(self._filter.filter(record))
         if passed:
-            self.passed.append((record.getMessage(), getattr(record, "left_out", 0)))
+            self.passed.append((record.getMessage(), getattr(record, "omitted", 0)))
         return passed
 
 
@@ -31,7 +31,7 @@ def test_a_storm_of_one_kind_is_a_line_a_minute_with_a_count() -> None:
         for _ in range(100):
             client.say("kafka.consumer.fetcher", "Fetch to node %s failed: %s", second % 3, "gone")
         client.now += 1.0
-    assert [left_out for _, left_out in client.passed] == [0, 5_999, 5_999]
+    assert [omitted for _, omitted in client.passed] == [0, 5_999, 5_999]
 
 
 def test_three_minutes_without_a_broker_are_a_page_whatever_is_said() -> None:
@@ -41,7 +41,7 @@ def test_three_minutes_without_a_broker_are_a_page_whatever_is_said() -> None:
             client.say(f"kafka.net.{kind % 7}", f"Something {chr(97 + kind % 26)}{kind} of %s failed", tenth)
         client.now += 0.1
     assert len(client.passed) <= 3 * MOST_LINES + MOST_LINES
-    assert sum(left_out for _, left_out in client.passed) > 1_800 * 40 * 0.6, "what was left out is counted"
+    assert sum(omitted for _, omitted in client.passed) > 1_800 * 40 * 0.6, "what was omitted is counted"
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_our_own_lines_are_never_held_back_by_the_clients() -> None:
     for kind in ("a", "b", "c", "d", "e"):
         client.say("kafka.net", kind)
     assert len(client.passed) == MOST_LINES
-    assert client.say("telltale", "Commit in doubt, restoring.")
-    assert client.say("telltale", "Commit in doubt, restoring.")
+    assert client.say("telltale", "Commit outcome unknown, restoring.")
+    assert client.say("telltale", "Commit outcome unknown, restoring.")
     assert client.say("monitor.backends.kafka.sentinel", "Contact with Kafka lost.")
     assert client.say("monitor.backends.kafka.consumer", "Poll failed; trying again.")
     assert not client.say("monitor.backends.kafka.consumer", "Poll failed; trying again.")
@@ -89,4 +89,4 @@ def test_kinds_without_end_take_no_memory() -> None:
         client.say("kafka.net", "kind " + "x" * number)
         client.now += KIND_INTERVAL_S
     assert len(client.passed) == 10_000
-    assert len(client._filter._said_s) <= 500
+    assert len(client._filter._passed_s) <= 500

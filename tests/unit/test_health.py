@@ -42,9 +42,7 @@ def test_ready_while_the_proof_of_every_partition_is_young() -> None:
     assert made.why_not_ready(NOW) == []
     assert made.why_not_ready(NOW + 1) == []
     (reason,) = made.why_not_ready(NOW + 2)
-    assert reason == (
-        "1 of 2 partitions were neither committed nor known to be at their end within 10 s: in-1 (11 s ago)"
-    )
+    assert reason == ("1 of 2 partitions were neither committed nor read to their end within 10 s: in-1 (11 s ago)")
 
 
 def test_a_partition_that_was_never_committed_is_named() -> None:
@@ -86,13 +84,13 @@ def test_a_transaction_may_take_its_time() -> None:
 def test_only_a_stall_that_a_new_client_does_not_end_is_not_live() -> None:
     assert health(p0=replace(WATCHED, stalls=1)).why_not_live(NOW, progressed_s=NOW) == []
     (why,) = health(p0=replace(WATCHED, stalls=2), p1=WATCHED).why_not_live(NOW, progressed_s=NOW)
-    assert why == "in-0 is not read on from offset 7, not by a new client either"
+    assert why == "in-0 is not read beyond offset 7, even by a new client"
 
 
 def test_partitions_that_wait_to_be_restored() -> None:
     made = health(p0=WATCHED)
     made.observe(made.progress, restoring=2)
-    assert made.why_not_ready(NOW) == ["2 partitions wait to be restored"]
+    assert made.why_not_ready(NOW) == ["2 partitions are yet to be restored"]
 
 
 def test_others_may_hold_readiness_back() -> None:
@@ -116,7 +114,7 @@ def test_silence_of_the_brokers() -> None:
     made = health(p0=replace(WATCHED, assured_s=NOW + 30))
     assert (made.connected(NOW), made.silent_s(NOW)) == (True, 0.0)
     assert (made.connected(NOW + 28), made.silent_s(NOW + 28)) == (False, 28.0)
-    assert made.why_not_ready(NOW + 28) == ["no broker has answered for 28 s"]
+    assert made.why_not_ready(NOW + 28) == ["no broker has responded for 28 s"]
     never = Health()
     assert (never.connected(NOW), never.silent_s(NOW)) == (False, None)
 

@@ -98,7 +98,7 @@ def test_a_damaged_batch_holds_its_partition_and_no_other(lines: Lines) -> None:
     assert "telltale.input-0 is held: topic telltale.input, partition 0: a batch of records can't be read" in one.why
     (line,) = held_lines(lines)
     assert (line["log_level"], line["partition"]) == ("error", "telltale.input-0")
-    assert "everything before it is decided and committed" in line["reason"]
+    assert "everything before it is processed and committed" in line["reason"]
     assert 'input.damaged_batches = "skip"' in line["remedy"]
     feed(log, 1, 20)
     one.turns()
@@ -146,7 +146,7 @@ def test_a_batch_that_another_replica_holds_whole_is_read_within_a_minute(lines:
 def test_stop_still_ends_the_daemon() -> None:
     log = damaged_log()
     one = Machine(log, input={"damaged_batches": "stop"})
-    with pytest.raises(DamagedError, match="everything before it is decided and committed"):
+    with pytest.raises(DamagedError, match="everything before it is processed and committed"):
         one.daemon.run()
     assert committed(log)[0] == 20
 
@@ -157,7 +157,7 @@ def test_what_is_said_of_a_commit_is_true_where_the_first_records_were_refused(l
     log.append_damaged(TOPIC, 0, 5)
     with pytest.raises(DamagedError) as caught:
         Machine(log, input={"damaged_batches": "stop"}).daemon.run()
-    assert "what lies before offset 0 is committed, and nothing from there on" in str(caught.value)
+    assert "everything before offset 0 is committed, and nothing from there on" in str(caught.value)
     assert committed(log) == {0: 0}, "where it began"
     assert not held_lines(lines), "it ends, and says why"
 

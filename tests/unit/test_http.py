@@ -62,12 +62,12 @@ def test_ready_when_partitions_are_read(service: Service) -> None:
     service.vitals.health.observe(watched, restoring=0)
     assert service.get("/readyz") == (200, "ok: 3 partitions\n")
     service.vitals.health.observe(watched, restoring=1)
-    assert service.get("/readyz") == (503, "not ready: 1 partitions wait to be restored\n")
+    assert service.get("/readyz") == (503, "not ready: 1 partitions are yet to be restored\n")
 
 
 def test_a_partition_that_is_stuck_under_a_new_client_too_wants_a_restart(service: Service) -> None:
     service.vitals.health.observe({TopicPartition("in", 0): Progress(read=5, stalls=2)}, restoring=0)
-    assert service.get("/livez") == (503, "in-0 is not read on from offset 5, not by a new client either\n")
+    assert service.get("/livez") == (503, "in-0 is not read beyond offset 5, even by a new client\n")
 
 
 def test_metrics_are_prometheus_text(service: Service) -> None:

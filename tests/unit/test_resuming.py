@@ -297,7 +297,7 @@ def test_an_incident_that_can_not_be_read_is_said_as_what_it_is() -> None:
     with capture_logs() as lines:
         Daemon(CONFIG, LocalBackend(log, CONFIG), processor, SCORER, telemetry, vitals).run(until_caught_up=True)
     (said,) = [line for line in lines if line["log_level"] == "error"]
-    assert "can't be read and are left out" in said["event"]
+    assert "can't be read and were omitted" in said["event"]
     assert "key b'incident/telltale.input/0/b'" in said["reason"]
     assert (vitals.starts_without_state, processor.open_incidents()) == (0, 1)
 
@@ -313,7 +313,7 @@ def test_that_another_artifact_went_before_is_said() -> None:
             Daemon(config, LocalBackend(log, config), processor, SCORER, telemetry, vitals).run(until_caught_up=True)
         said.append([(line["event"], line["sha256"]) for line in lines if "sha256" in line])
         assert (vitals.starts_without_state, processor.open_incidents()) == (0, 1), "it goes on"
-    assert said == [[], [], [("Another artifact went before.", "aaaaaaaaaaaa")]]
+    assert said == [[], [], [("The last checkpoint is of another artifact.", "aaaaaaaaaaaa")]]
 
 
 def test_lost_offsets_bring_incidents_back_as_the_checkpoint_had_them() -> None:

@@ -58,7 +58,7 @@ class LocalBackend:
         self._topic_ids: dict[str, str] = {}  # of the topics whose positions we have
         self._events: deque[Event] = deque()
         self.ended: TelltaleError | None = BackendError("start() comes first")
-        self._moved = self._uncommitted = self._doubt = self._stalled = False
+        self._moved = self._uncommitted = self._outcome_unknown = self._stalled = False
 
     def start(self) -> None:
         """Creates missing output topics where allowed, throws out a member of the same name, and joins."""
@@ -89,7 +89,7 @@ class LocalBackend:
         """Events, then up to `max_records` records, taken from the partitions in turn."""
         self._alive()
         if self._moved and self._uncommitted:
-            self._doubt = True
+            self._outcome_unknown = True
             raise AbortedError("poll: the group rebalanced while records were uncommitted")
         events = self._drain()
         found = []
@@ -101,7 +101,7 @@ class LocalBackend:
             topic_id = self._log.topic_ids[partition.topic]
             recreated = self._topic_ids.setdefault(partition.topic, topic_id) != topic_id
             if recreated or not log.beginning <= start <= log.end:
-                self._doubt = True
+                self._outcome_unknown = True
                 raise AbortedError(
                     f"poll: {partition} is at offset {start}, and the log holds {log.beginning} to {log.end}: "
                     "retention has removed records that were not read yet, or the topic was truncated or made again"
@@ -123,7 +123,7 @@ class LocalBackend:
         self._ask()
         stalled = self._tracker.stalled(self._clock())
         if stalled:
-            self._doubt = self._stalled = True
+            self._outcome_unknown = self._stalled = True
             raise StalledError(f"poll: records wait and are not read: {', '.join(map(str, sorted(stalled)))}")
 
     def _ask(self) -> None:
@@ -151,8 +151,8 @@ class LocalBackend:
         self._tracker.restored(partition, None if position is None else position.offset, log.end, self._clock())
         added = position is None and any(
             0 < each.partitions <= partition.partition
-            for place, each in self._log.positions[self.group_id].items()
-            if place.topic == topic
+            for other, each in self._log.positions[self.group_id].items()
+            if other.topic == topic
         )
         history: tuple[HistoryRecord, ...] = ()
         if position is None:
@@ -207,10 +207,10 @@ class LocalBackend:
         """All of it, or none."""
         self._alive()
         failure = self._log.failures.popleft() if self._log.failures else None
-        if self._doubt:
+        if self._outcome_unknown:
             raise AbortedError("commit: the last transaction's outcome is unknown; recover() settles it")
         if (self._moved and self._uncommitted) or failure == "before":
-            self._doubt = True
+            self._outcome_unknown = True
             raise AbortedError("commit: the group rebalanced" if failure is None else "commit: failed by order, before")
         unknown = {m.topic for m in self._messages(commit)} - self._log.topics.keys()
         if unknown:
@@ -227,7 +227,7 @@ class LocalBackend:
         for partition, position in positions.items():
             self._tracker.committed(partition, position.offset, self._clock())
         if failure == "after":
-            self._doubt = True
+            self._outcome_unknown = True
             raise AbortedError("commit: failed by order, after")
         return positions
 
@@ -238,7 +238,7 @@ class LocalBackend:
         self._reading.clear()
         self._paused.clear()
         self._tracker.silenced(self.owned)
-        self._uncommitted = self._doubt = False
+        self._uncommitted = self._outcome_unknown = False
         if self._stalled:  # a new client
             self._stalled = False
             self._log.stuck -= self.owned

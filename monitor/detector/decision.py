@@ -22,10 +22,10 @@ class Verdict(IntEnum):
 def decide(scores: NDArray[np.float32], threshold: float | NDArray[np.floating]) -> NDArray[np.int8]:
     """The verdict of each score: ANOMALY strictly over the threshold, UNSCORABLE where it is not a number.
 
-    `threshold` is one line for all scores, or one for each.
+    `threshold` is one for all scores, or one for each.
     The comparison is made in float32, the scores' own type, so that a threshold means the same wherever it is read.
     """
-    line = np.asarray(threshold, dtype=np.float32)
-    verdicts = np.where(scores > line, Verdict.ANOMALY, Verdict.NORMAL).astype(np.int8)
+    limits = np.asarray(threshold, dtype=np.float32)
+    verdicts = np.where(scores > limits, Verdict.ANOMALY, Verdict.NORMAL).astype(np.int8)
     verdicts[np.isnan(scores)] = Verdict.UNSCORABLE
     return verdicts

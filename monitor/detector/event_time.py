@@ -50,10 +50,10 @@ def settle_holes(samples: Samples, last_time_us: int = NEVER_US, last_clock_us: 
 
 def grouped(samples: Samples) -> Ordered:
     """Samples put together by series where none is late, and none follows a gap."""
-    place = np.argsort(samples.series, kind="stable")
-    together = samples[place]
+    position = np.argsort(samples.series, kind="stable")
+    together = samples[position]
     firsts = _firsts(together.series)
-    return Ordered(together, place, firsts, np.append(firsts, len(together))[1:] - 1, None, 0, None)
+    return Ordered(together, position, firsts, np.append(firsts, len(together))[1:] - 1, None, 0, None)
 
 
 class EventTime:
@@ -76,24 +76,24 @@ class EventTime:
 
     def order(self, samples: Samples) -> Ordered:
         """`samples`, in log order, put in order by series; event time moves on to the last of each."""
-        place = np.argsort(samples.series, kind="stable")
-        grouped = samples[place]
+        position = np.argsort(samples.series, kind="stable")
+        grouped = samples[position]
         if grouped.hole is not None:
-            grouped, place = self._settled(grouped, place)
+            grouped, position = self._settled(grouped, position)
         firsts = _firsts(grouped.series)
         accepted = self._accepted(grouped, firsts)
         late, late_at = 0, None
         if accepted is not None:
             late, row = int(len(accepted) - accepted.sum()), int(accepted.argmin())
             late_at = int(grouped.series[row]), int(grouped.offset[row])
-            grouped, place = grouped[accepted], place[accepted]
+            grouped, position = grouped[accepted], position[accepted]
             firsts = _firsts(grouped.series)
         lasts = np.append(firsts, len(grouped))[1:] - 1
         after_gap = self._after_gap(grouped, firsts)
         self._advance(grouped, lasts)
-        return Ordered(grouped, place, firsts, lasts, after_gap, late, late_at)
+        return Ordered(grouped, position, firsts, lasts, after_gap, late, late_at)
 
-    def _settled(self, grouped: Samples, place: Int64Array) -> tuple[Samples, Int64Array]:
+    def _settled(self, grouped: Samples, position: Int64Array) -> tuple[Samples, Int64Array]:
         """`grouped` with its holes settled: rare, so only the series that have one are gone through."""
         assert grouped.hole is not None
         bounds = np.append(_firsts(grouped.series), len(grouped))
@@ -105,7 +105,7 @@ class EventTime:
             settled = settle_holes(grouped[first:end], self.last_time_us[series], self.last_clock_us[series])
             keep[first : end - len(settled)] = False
             time_us[end - len(settled) : end], clock_us[end - len(settled) : end] = settled.time_us, settled.clock_us
-        return replace(grouped, time_us=time_us, clock_us=clock_us)[keep], place[keep]
+        return replace(grouped, time_us=time_us, clock_us=clock_us)[keep], position[keep]
 
     def _accepted(self, grouped: Samples, firsts: Int64Array) -> BoolArray | None:
         """Which samples are in time; None where all are."""

@@ -58,7 +58,7 @@ Moment = Annotated[int, msgspec.Meta(ge=-62_135_596_800_000_000, le=253_402_300_
 
 
 class Incident(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The life of one series' incident by one rule; the default value is a series at rest.
+    """The life of one series' incident by one rule; the default value is a closed one.
 
     `over` and `under` count windows in a row, `quiet` windows since the incident was last reported. `fingerprint` is
     not empty while the incident is open. `started_us` is the start of the first window over, `ended_us` the end of the
@@ -79,15 +79,15 @@ class Incident(msgspec.Struct, kw_only=True, omit_defaults=True):
         return bool(self.fingerprint)
 
     @property
-    def at_rest(self) -> bool:
-        """Nothing to remember."""
-        return not self.fingerprint and not self.over
+    def active(self) -> bool:
+        """Whether it is open, or has counted windows towards opening; else there is nothing to remember."""
+        return bool(self.fingerprint or self.over)
 
 
 def step(incident: Incident, verdict: int, ratio: float, start_us: int, end_us: int, policy: Policy) -> Status | None:
     """Moves `incident` on by one window, in place; returns what there is to report.
 
-    On FIRING the caller sets `fingerprint`; on RESOLVED it starts a fresh `Incident` once it has reported.
+    On FIRING the caller sets `fingerprint`; on RESOLVED it starts a new `Incident` once it has reported.
     """
     if verdict == Verdict.UNSCORABLE:
         return None

@@ -90,7 +90,7 @@ class RingWindower(ABC):
         ordered = self._time.order(taken)
         position, index = self._add(ordered)
         closing = self.closing(ordered, index)[: None if cut else 0]
-        closing = closing[np.argsort(ordered.place[closing])]
+        closing = closing[np.argsort(ordered.position[closing])]
         windows = self._read(ordered.samples, position, closing)
         return Appended(windows, ordered.late, ordered.gaps, ordered.late_at, (ordered,))
 

@@ -93,9 +93,10 @@ class ScoreSpec(Spec, frozen=True):
 
 
 class ThresholdSpec(Spec, frozen=True):
-    """The line, and how it was chosen.
+    """The threshold, and how it was chosen.
 
-    `series`: lines of single series by name; others, unseen ones too, have `value`. `parameters` are the method's own.
+    `series`: thresholds of single series by name; others, unseen ones too, have `value`. `parameters` are the method's
+    own.
     """
 
     value: float
@@ -231,9 +232,9 @@ def _number_problems(manifest: Manifest) -> list[str]:
 
 
 def _calibration_problems(manifest: Manifest) -> list[str]:
-    calibration, lines, problems = manifest.calibration, manifest.threshold.series, []
-    if not all(name and value > 0 and _served(value) for name, value in lines.items()):
-        problems.append("threshold.series must be named lines, each positive in float32")
+    calibration, thresholds, problems = manifest.calibration, manifest.threshold.series, []
+    if not all(name and value > 0 and _served(value) for name, value in thresholds.items()):
+        problems.append("threshold.series must be named thresholds, each positive in float32")
     if calibration.windows < 1:
         problems.append(f"calibration.windows is {calibration.windows}, must be 1 or more")
     if not math.isfinite(calibration.mean) or not 0 <= calibration.std < math.inf:

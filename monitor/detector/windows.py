@@ -12,7 +12,7 @@ from monitor.detector.arrays import BoolArray, Float32Array, Int64Array, StructO
 from monitor.detector.times import NEVER_US
 
 
-def mend_missing(windows: Float32Array, max_missing_ratio: float) -> tuple[Float32Array, Float32Array]:
+def impute_or_blank(windows: Float32Array, max_missing_ratio: float) -> tuple[Float32Array, Float32Array]:
     """Windows as they go to the scorer: filled where little is missing, all NaN where too much is.
 
     Args:
@@ -78,13 +78,13 @@ class Samples(StructOfArrays):
 class Ordered(NamedTuple):
     """Samples grouped by series, each series' in order, without the late ones: n samples of m series.
 
-    `place` (n,) is where each stood in the log. `firsts` and `lasts` (m,) are each series' first and last sample here.
+    `position` (n,) is each one's index in log order. `firsts` and `lasts` (m,) are each series' first and last sample.
     `after_gap` (n,) marks those that a series starts afresh with; None where there are none. `late` counts the dropped
     ones; `late_at` is series and offset of one of them.
     """
 
     samples: Samples
-    place: Int64Array
+    position: Int64Array
     firsts: Int64Array
     lasts: Int64Array
     after_gap: BoolArray | None

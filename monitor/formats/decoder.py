@@ -64,18 +64,18 @@ class Layout(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """How far a partition's time had come: before the records at `places` (k,), and behind each, (k + 1,)."""
+    """How far a partition's time had come: before the records at `positions` (k,), and behind each, (k + 1,)."""
 
-    places: Int64Array
+    positions: Int64Array
     newest_us: Int64Array
 
-    def before(self, places: Int64Array) -> Int64Array:
-        """The newest believed time before other `places`."""
-        return self.newest_us[np.searchsorted(self.places, places)]
+    def before(self, positions: Int64Array) -> Int64Array:
+        """The newest believed time before other `positions`."""
+        return self.newest_us[np.searchsorted(self.positions, positions)]
 
-    def at(self, places: Int64Array) -> Int64Array:
-        """The newest believed time behind `places`."""
-        return self.newest_us[np.searchsorted(self.places, places, side="right")]
+    def at(self, positions: Int64Array) -> Int64Array:
+        """The newest believed time behind `positions`."""
+        return self.newest_us[np.searchsorted(self.positions, positions, side="right")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Holes:
 class Decoded:
     """The readable records of one poll: k records, n samples; and what the others leave, where windows are cut.
 
-    `rows`, `counts`, `keys`, `start_us`, `period_us` and `stated` are per record: its place in the poll, its samples,
+    `rows`, `counts`, `keys`, `start_us`, `period_us` and `stated` are per record: its row in the poll, its samples,
     its raw series, the time of its first sample, the time between its samples (0: unknown), and whether that time is
     the record's own statement. `values` is (n, channels), less the channels' levels. `reached` is the partition's time.
     """
@@ -260,15 +260,15 @@ class Decoder:
         """What the `rejected` leave, which are in the order of the poll."""
         rows = np.fromiter((each.row for each in rejected), np.int64, len(rejected))
         values = [b"" if each.reason is Reason.TOO_LARGE else columns.values[each.row] or b"" for each in rejected]
-        told = self._format.outlines(values)
+        known = self._format.outlines(values)
         nothing = np.empty((0, 0), dtype=np.float32)
-        parsed = Parsed(rows, told.counts, nothing, told.stamps_us, told.rates_hz, rejected, told.series)
+        parsed = Parsed(rows, known.counts, nothing, known.stamps_us, known.rates_hz, rejected, known.series)
         times = Times.of(columns, parsed, self._rate_hz, self._oldest_us)
         # What can't be read is no witness: its time counts as far as the log has come without it.
-        doubtful = ~times.stated | times.impossible(self._oldest_us)
-        doubtful |= times.end_us > reached.before(rows) + float(self._max_future_us)
+        untrusted = ~times.stated | times.impossible(self._oldest_us)
+        untrusted |= times.end_us > reached.before(rows) + float(self._max_future_us)
         keys = self._keys(columns, parsed)
-        return Holes(rows, parsed.counts, keys, np.where(doubtful, NO_TIME, times.start_us), times.period_us)
+        return Holes(rows, parsed.counts, keys, np.where(untrusted, NO_TIME, times.start_us), times.period_us)
 
     def _sized(self, values: list[bytes | None]) -> tuple[list[int], list[Rejected]]:
         limit = self._rules.max_record_bytes

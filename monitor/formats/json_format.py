@@ -97,13 +97,13 @@ class JsonFormat:
             return drop_infinite(self._one_by_one(records, rows))
         if not again:
             return drop_infinite(self._samples(records, rows, again))
-        odd = self._one_by_one([records[place] for place in again], [rows[place] for place in again])
+        odd = self._one_by_one([records[index] for index in again], [rows[index] for index in again])
         if len(again) == len(records):
             return drop_infinite(odd)
-        # Columns are made of all, with any sample in the odd ones' places: to copy the list would cost more.
-        stand_in = next(record for place, record in enumerate(records) if place >= len(again) or place != again[place])
-        for place in again:
-            records[place] = stand_in
+        # Columns are made of all, with any sample in place of the odd ones: to copy the list would cost more.
+        stand_in = next(record for index, record in enumerate(records) if index >= len(again) or index != again[index])
+        for index in again:
+            records[index] = stand_in
         return drop_infinite(merged(self._samples(records, rows, again), odd))
 
     def _begins_with_a_sample(self, taken: list[bytes | None]) -> bool:
@@ -116,7 +116,7 @@ class JsonFormat:
         return not taken
 
     def _decode(self, decode: Callable[[Any], Any], taken: list[bytes | None]) -> tuple[list[Any], list[int]]:
-        """The records, a `RecordError` where one can't be read; and the places of those that `decode` does not know."""
+        """The records, a `RecordError` where one can't be read; and the indices of those that `decode` can't parse."""
         records: list[Any] = []
         again: list[int] = []
         pending = map(decode, taken)
@@ -176,7 +176,7 @@ class JsonFormat:
         return good and (record.values is UNSET or not isinstance(record.values, list) or _take_words(record.values))
 
     def _samples(self, records: list[Any], rows: Sequence[int], left_out: list[int]) -> Parsed:
-        """Complete samples, one a record, at `rows`; without those at the places `left_out`."""
+        """Complete samples, one a record, at `rows`; without those at the indices `left_out`."""
         columns = [np.array(list(map(get, records)), dtype=np.float64) for get in self._channel_of]
         return self._timed(
             Parsed(
@@ -231,9 +231,9 @@ class JsonFormat:
         if not kinds <= {UnsetType}:
             times_us, unreadable = self._times_us(stamps, kinds)
             parsed = replace(parsed, stamps_us=times_us)
-            for place in np.flatnonzero(unreadable & good).tolist():
-                problem = self._problem(stamps[place])
-                parsed.rejected.append(Rejected(int(parsed.rows[place]), Reason.BAD_TIMESTAMP, problem))
+            for index in np.flatnonzero(unreadable & good).tolist():
+                problem = self._problem(stamps[index])
+                parsed.rejected.append(Rejected(int(parsed.rows[index]), Reason.BAD_TIMESTAMP, problem))
             good &= ~unreadable
         return parsed if good.all() else select(parsed, good)
 
@@ -363,7 +363,7 @@ def _null_for_nan(found: re.Match[bytes]) -> bytes:
 
 def _take_words(numbers: list[Any]) -> bool:
     """Puts None for every text that is a missing number, in nested lists too; whether there is no other text."""
-    for place, number in enumerate(numbers):
+    for index, number in enumerate(numbers):
         if isinstance(number, list):
             if not _take_words(number):
                 return False
@@ -371,7 +371,7 @@ def _take_words(numbers: list[Any]) -> bool:
             word = number.strip().lower()
             if word not in MISSING_WORDS and _NAN_TEXT.fullmatch(word) is None:
                 return False
-            numbers[place] = None
+            numbers[index] = None
     return True
 
 

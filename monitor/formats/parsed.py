@@ -40,7 +40,7 @@ class Outlines:
 class Parsed:
     """The readable records of one poll, k of them, holding n samples in all.
 
-    `rows` (k,) are their places in the poll, increasing; `counts` (k,) the samples of each; `values` (n, channels) in
+    `rows` (k,) are their rows in the poll, increasing; `counts` (k,) the samples of each; `values` (n, channels) in
     order. `stamps_us` (k,) is the time that the record itself states (`NO_TIME`: none), `rates_hz` (k,) its sampling
     rate (NaN: none). `series` holds the series that the record names, where the format was asked for it.
     """
@@ -83,13 +83,13 @@ def select(parsed: Parsed, good: BoolArray) -> Parsed:
     )
 
 
-def without(items: list[Item], places: Sequence[int]) -> list[Item]:
-    """`items` but those at `places`, which increase: by slices, as there are few."""
+def without(items: list[Item], indices: Sequence[int]) -> list[Item]:
+    """`items` but those at `indices`, which increase: by slices, as there are few."""
     kept: list[Item] = []
     first = 0
-    for place in places:
-        kept += items[first:place]
-        first = place + 1
+    for index in indices:
+        kept += items[first:index]
+        first = index + 1
     return kept + items[first:]
 
 
@@ -103,7 +103,7 @@ def merged(one: Parsed, other: Parsed) -> Parsed:
     series = None
     if one.series is not None and other.series is not None:
         both = one.series + other.series
-        series = [both[place] for place in order.tolist()]
+        series = [both[index] for index in order.tolist()]
     return Parsed(
         rows=rows[order],
         counts=counts[order],

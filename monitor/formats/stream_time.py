@@ -34,7 +34,7 @@ _FARTHEST_US = 1 << 60  # so that sums of times stay within an int64
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Judgement:
     """Of n records which are `refused`, and the newest believed time behind each (`NO_TIME`: none yet)."""
 
     refused: BoolArray
@@ -66,7 +66,7 @@ class StreamTime:
         now_us: int | None,
         *,
         live: bool,
-    ) -> Judged:
+    ) -> Judgement:
         """Judges records in log order, and moves on.
 
         Args:
@@ -86,7 +86,7 @@ class StreamTime:
             newest_us = np.maximum(np.maximum.accumulate(times_us), self.newest_us)
             if len(newest_us):
                 self.newest_us, self.ahead = int(newest_us[-1]), 0
-            return Judged(refused, newest_us)
+            return Judgement(refused, newest_us)
         first = 0
         while first < len(offsets):
             until = np.maximum.accumulate(np.concatenate([[self.newest_us], times_us[first : first + _BLOCK]]))
@@ -107,7 +107,7 @@ class StreamTime:
                     refused[row] = True
                 newest_us[row] = self.newest_us
                 first += 1
-        return Judged(refused, newest_us)
+        return Judgement(refused, newest_us)
 
     def _believed(
         self, offset: int, time_us: int, own_us: int, reach_us: int, now_us: int | None, *, live: bool

@@ -33,8 +33,8 @@ class _Struct(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Score(_Struct, frozen=True):
-    """`ratio` is value over threshold: 1.0 is always the line. `quantile`: the share of calibration windows below, of
-    the series' own where the artifact keeps their quantiles."""
+    """`ratio` is value over threshold. `quantile`: the share of calibration windows below, of the series' own where the
+    artifact keeps their quantiles."""
 
     kind: str
     value: float
@@ -224,7 +224,7 @@ class AlertWriter:
         return self._hash(cause, "incident")[:16]
 
     def write(self, status: Status, incident: Incident, cause: Cause, reconstruction: Float32Array) -> Alert:
-        """The alert that tells of `incident` after `cause`, in whose place `reconstruction` was expected."""
+        """The alert that reports `incident` after `cause`, where `reconstruction` was expected."""
         reconstruction = np.nan_to_num(reconstruction)  # where the model overflowed: JSON has no infinity
         resolved = status is Status.RESOLVED
         ratio = cause.score / cause.threshold
@@ -380,8 +380,8 @@ class AlertWriter:
     def _hash(self, cause: Cause | Finding, status: str) -> str:
         topic, partition = cause.partition
         # The window's end, for offsets come again where a topic is deleted and made again.
-        place = (topic, partition, cause.last_offset, cause.last_index, cause.end_us)
-        return _digest((self.source, *place, cause.series, cause.rule, status))
+        origin = (topic, partition, cause.last_offset, cause.last_index, cause.end_us)
+        return _digest((self.source, *origin, cause.series, cause.rule, status))
 
 
 def _digest(parts: tuple[object, ...]) -> str:

@@ -108,14 +108,14 @@ class Checks:
         """What a series takes, in memory and in a snapshot."""
         return sum(memory.itemsize for memory in self._memory.values())
 
-    def begin(self, rows: int, fresh: list[int]) -> None:
-        """Makes room for `rows` rows, of which those of `fresh` go to new series."""
+    def begin(self, rows: int, new: list[int]) -> None:
+        """Makes room for `rows` rows, of which those of `new` go to new series."""
         for rule, check in self._checks.items():
             memory = self._memory[rule]
             if rows > len(memory):
                 self._memory[rule] = np.full(max(rows, 2 * len(memory), 16), check.nothing)
                 self._memory[rule][: len(memory)] = memory
-            self._memory[rule][fresh] = check.nothing
+            self._memory[rule][new] = check.nothing
 
     def take(
         self, taken: Samples | Windows, appended: Appended, stream_at: Callable[[Int64Array], Int64Array]

@@ -15,7 +15,7 @@ from monitor.detector.decision import Verdict
 from monitor.formats.decoder import Rejected
 from monitor.messages.alerts import ENDINGS, Alert
 
-# Score over threshold; 1.0 is the line
+# Score over threshold; 1.0 is the threshold
 RATIO_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0, 8.0)
 
 
@@ -68,18 +68,18 @@ class Counts:
         self.samples += len(values)
         self.samples_missing += int(np.isnan(values).any(axis=1).sum())
 
-    def published(self, told: Sequence[Alert]) -> None:
+    def published(self, alerts: Sequence[Alert]) -> None:
         """Alerts that became durable."""
-        self.alerts.update(alert.data.status for alert in told)
-        self.given_up.update(alert.data.reason for alert in told if alert.data.reason in ENDINGS)
+        self.alerts.update(alert.data.status for alert in alerts)
+        self.given_up.update(alert.data.reason for alert in alerts if alert.data.reason in ENDINGS)
 
-    def scored(self, scores: Float32Array, verdicts: NDArray[np.int8], lines: Float32Array) -> None:
-        """One batch of windows; `lines` (n,) are their thresholds, as `decide` reads them."""
+    def scored(self, scores: Float32Array, verdicts: NDArray[np.int8], thresholds: Float32Array) -> None:
+        """One batch of windows; `thresholds` (n,) are theirs, as `decide` reads them."""
         self.windows += len(scores)
         self.windows_anomalous += int((verdicts == Verdict.ANOMALY).sum())
         self.windows_unscorable += int((verdicts == Verdict.UNSCORABLE).sum())
-        # float64, because float32 can overflow here; the lines are `decide`'s, so that the bucket of 1.0 is exact
+        # float64, because float32 can overflow here; the thresholds are `decide`'s, so that the bucket of 1.0 is exact
         scorable = verdicts != Verdict.UNSCORABLE
-        ratios = scores[scorable].astype(np.float64) / lines[scorable]
+        ratios = scores[scorable].astype(np.float64) / thresholds[scorable]
         self.ratio_sum += float(ratios.sum())
         self.ratios += np.bincount(np.searchsorted(RATIO_BUCKETS, ratios), minlength=len(self.ratios))

@@ -28,7 +28,7 @@ from monitor.processing.checks import Check, Found
 from monitor.processing.counts import Counts, Example
 from monitor.processing.partition import PartitionState
 
-# Windows (n, length, channels) to what was expected in their place.
+# Windows (n, length, channels) to what the model expected instead.
 Reconstruct = Callable[[Float32Array], Float32Array]
 
 
@@ -220,7 +220,7 @@ class Decider:
             if status is Status.FIRING:
                 incident.fingerprint = self._writer.fingerprint(cause)
             change = _Change(status, msgspec.structs.replace(incident), cause)
-        if status is Status.RESOLVED or incident.at_rest:
+        if status is Status.RESOLVED or not incident.active:
             del incidents[at.series]
         return change
 
@@ -247,6 +247,6 @@ def _moving(incidents: Mapping[int, Incident], series: Int64Array, verdicts: NDA
     over = verdicts == Verdict.ANOMALY
     if not over.any() and not incidents:
         return []
-    active = set(incidents).union(series[over].tolist())
-    rows: list[int] = np.flatnonzero(np.isin(series, list(active))).tolist()
+    candidates = set(incidents).union(series[over].tolist())
+    rows: list[int] = np.flatnonzero(np.isin(series, list(candidates))).tolist()
     return rows

@@ -22,7 +22,7 @@ from monitor.messages.dead_letters import DeadLetter
 from monitor.processing import resuming, snapshots
 from monitor.processing.checks import Check, Checks, Found
 from monitor.processing.refusals import Refusals
-from monitor.processing.registry import Forgotten, Fresh, SeriesRegistry
+from monitor.processing.registry import Forgotten, Segment, SeriesRegistry
 from monitor.processing.resuming import How, Resumed
 
 
@@ -79,8 +79,8 @@ class PartitionState:
         self._ticks_written = -1  # -1: not even that there is a clock
         self._threshold_of = model.thresholds.of_series
         self._serials = np.empty(0, dtype=np.int64)  # of the series that has a row, by row
-        self._lines = np.empty(0, dtype=np.float64)  # its threshold, by row
-        self.incidents: defaultdict[str, dict[int, Incident]] = defaultdict(dict)  # those not at rest: by rule, serial
+        self._thresholds = np.empty(0, dtype=np.float64)  # its threshold, by row
+        self.incidents: defaultdict[str, dict[int, Incident]] = defaultdict(dict)  # active ones: by rule, serial
         # They, until the first record is decided: windows move series about.
         self.restored: dict[IncidentKey, Incident] = {}
         self.leaving: deque[Forgotten] = deque()  # forgotten, but windows of theirs may still have to be decided
@@ -124,16 +124,16 @@ class PartitionState:
             made._partitions = restored.position.partitions or restored.partitions
         made._stand_at(resumed.live_from)
         unreadable = made._recall(restored, resumed)
-        cold = ""
+        state_lost = ""
         if point.refill is not None:
             made.committed_offset = -1 if resumed.irregular else point.refill.offset
             made._replay_from, made._state_from = point.refill.replay_from, point.refill.state_from
-            cold = made._refill(point.refill, restored.state, model.manifest)
+            state_lost = made._refill(point.refill, restored.state, model.manifest)
             made._recall_time(point.refill, restored.state)
         resumed = replace(
             resumed,
             begin=made.read_to,
-            cold=resumed.cold or cold,
+            state_lost=resumed.state_lost or state_lost,
             unreadable=tuple(unreadable),
             other_artifact="" if mark is None or mark.artifact == made._artifact else mark.artifact,
         )
@@ -155,9 +155,9 @@ class PartitionState:
         for key, incident in found.items():
             self.outbox.changed.add(key)
             self.end(self.name, key, incident, resumed.begin, incident.ended_us, "topic_recreated")
-        for place, key, incident in snapshots.orphaned_incidents(self.name.topic, self._partitions, records):
-            self.outbox.orphans.append((place, snapshots.incident_key(place, *key)))
-            self.end(place, key, incident, 0, incident.ended_us, "topic_recreated")
+        for partition, key, incident in snapshots.orphaned_incidents(self.name.topic, self._partitions, records):
+            self.outbox.orphans.append((partition, snapshots.incident_key(partition, *key)))
+            self.end(partition, key, incident, 0, incident.ended_us, "topic_recreated")
         return unreadable
 
     def _go_back(self, incidents: dict[IncidentKey, Incident]) -> None:
@@ -178,12 +178,12 @@ class PartitionState:
             self._ticks_written = len(found.ticks)
 
     def end(
-        self, place: TopicPartition, key: IncidentKey, incident: Incident, offset: int, at_us: int, reason: Reason
+        self, partition: TopicPartition, key: IncidentKey, incident: Incident, offset: int, at_us: int, reason: Reason
     ) -> None:
         """Ends an incident without a window, at an input offset and its event time; told only if it was open."""
         if incident.open:
             series, rule = key.series.decode(), key.rule
-            ending = Ending(partition=place, series=series, rule=rule, offset=offset, at_us=at_us, reason=reason)
+            ending = Ending(partition=partition, series=series, rule=rule, offset=offset, at_us=at_us, reason=reason)
             self.ended.append((incident, ending))
 
     def _refill(self, position: Position, records: Sequence[StateRecord], manifest: Manifest) -> str:
@@ -195,9 +195,9 @@ class PartitionState:
             return str(error)
         if problem := self.windower.problem(found.tails):
             return f"checkpoint of {self.name}: {problem}"
-        fresh = self.series.restore(found.series, found.seen_us)
-        self.begin_segment(fresh)
-        rows = np.array(fresh.rows, dtype=np.int64)
+        segment = self.series.restore(found.series, found.seen_us)
+        self.begin_segment(segment)
+        rows = np.array(segment.rows, dtype=np.int64)
         self.windower.restore(rows, found.tails)
         if self.checks is not None:
             self.checks.restore(rows, found.checks)
@@ -238,7 +238,7 @@ class PartitionState:
         self.read_to = next_offset
         self.offset = max(next_offset, self.live_from)
 
-    def go_live(self, offset: int, time_us: int) -> Fresh:
+    def go_live(self, offset: int, time_us: int) -> Segment:
         """Before the first record is decided: every series gets its incidents back, and who is over the limit goes.
 
         Returns:
@@ -246,32 +246,32 @@ class PartitionState:
         """
         self.live = True
         unknown = {series for series, _ in self.restored if self.series.serial(series) is None}
-        fresh = self.series.recall(unknown, time_us)
+        segment = self.series.recall(unknown, time_us)
         for key, incident in self.restored.items():
             serial = self.series.serial(key.series)
             assert serial is not None
             self.incidents[key.rule][serial] = incident
         self.restored = {}
         self.leaving.extend(self.series.shrink(offset, time_us))
-        return fresh
+        return segment
 
-    def begin_segment(self, fresh: Fresh) -> None:
+    def begin_segment(self, segment: Segment) -> None:
         """Gives the rows of new series to them."""
         rows = self.series.rows
         self.windower.grow(rows, self.series.most_rows)
-        self.windower.clear(np.array(fresh.rows, dtype=np.int64))
+        self.windower.clear(np.array(segment.rows, dtype=np.int64))
         if self.checks is not None:
-            self.checks.begin(rows, fresh.rows)
+            self.checks.begin(rows, segment.rows)
         if rows > len(self._serials):
             size = max(rows, 2 * len(self._serials))
-            self._serials, self._lines = grown(self._serials, size), grown(self._lines, size)
-        self._serials[fresh.rows] = fresh.serials
+            self._serials, self._thresholds = grown(self._serials, size), grown(self._thresholds, size)
+        self._serials[segment.rows] = segment.serials
         names = self.series.names
-        self._lines[fresh.rows] = [self._threshold_of(names.get(serial, "")) for serial in fresh.serials]
+        self._thresholds[segment.rows] = [self._threshold_of(names.get(serial, "")) for serial in segment.serials]
 
     def known(self, windows: Windows) -> tuple[Windows, Float64Array]:
         """`windows` of rows as windows of serial numbers, which stay when rows go to others; and their thresholds."""
-        return replace(windows, series=self._serials[windows.series]), self._lines[windows.series]
+        return replace(windows, series=self._serials[windows.series]), self._thresholds[windows.series]
 
     def check(self, taken: Samples | Windows, appended: Appended, reached: Reached | None) -> Found | None:
         """What the checks find in what was taken in; `reached` is the partition's time by offset."""
@@ -305,7 +305,7 @@ class PartitionState:
         found = chain(self.restored.values(), *(each.values() for each in self.incidents.values()))
         return sum(incident.open for incident in found)
 
-    def _not_at_rest(self) -> dict[IncidentKey, Incident]:
+    def _active_incidents(self) -> dict[IncidentKey, Incident]:
         names = self.series.names
         return self.restored | {
             IncidentKey(names[serial].encode(), rule): incident
@@ -324,7 +324,7 @@ class PartitionState:
         return taken, changes
 
     def _changes(self) -> list[tuple[TopicPartition, bytes, bytes | None]]:
-        """Records of the incidents that changed; a tombstone for one now at rest. And the clock's ticks."""
+        """Records of the incidents that changed; a tombstone for each that is closed now. And the clock's ticks."""
         changes: list[tuple[TopicPartition, bytes, bytes | None]] = [(*orphan, None) for orphan in self.outbox.orphans]
         for key in map(IncidentKey._make, sorted(self.outbox.changed)):
             incident = self._incident(key)
@@ -342,11 +342,11 @@ class PartitionState:
         return changes
 
     def checkpoint(self) -> list[tuple[bytes, bytes]]:
-        """Records that stand for the whole state at `offset`: all windows, and every incident that is not at rest."""
+        """Records that stand for the whole state at `offset`: all windows, and every active incident."""
         self._checkpointed_at = self.offset
         incidents = [
             (snapshots.incident_key(self.name, *key), value)
-            for key, incident in sorted(self._not_at_rest().items())
+            for key, incident in sorted(self._active_incidents().items())
             if (value := snapshots.encode_incident(incident)) is not None
         ]
         rows, keys, seen_us = self.series.by_age()

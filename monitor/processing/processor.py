@@ -30,7 +30,7 @@ from monitor.detector import windowing
 from monitor.detector.arrays import Float32Array, Float64Array, Int64Array
 from monitor.detector.incidents import Policy
 from monitor.detector.served import ServedModel
-from monitor.detector.windows import Appended, Samples, Windows, mend_missing
+from monitor.detector.windows import Appended, Samples, Windows, impute_or_blank
 from monitor.errors import Reason
 from monitor.formats.decoder import Decoded, Decoder, Holes, InputRules, Reached
 from monitor.messages import alerts
@@ -40,7 +40,7 @@ from monitor.processing.checks import Found, checks_of
 from monitor.processing.counts import Counts, Example
 from monitor.processing.deciding import Batch, Decider, Piece, Reconstruct
 from monitor.processing.partition import Halt, PartitionState
-from monitor.processing.registry import Forgotten, Fresh, segments_of
+from monitor.processing.registry import Forgotten, Segment, segments_of
 from monitor.processing.resuming import Resumed
 
 # Gathered windows waiting for the scorer, at most: a slice of samples is as large as this allows in the worst case,
@@ -68,7 +68,7 @@ class _Cut(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """What waits to be cut or scored. `fresh` are the series that begin with it; `broken`: behind a damaged batch.
+    """What waits to be cut or scored. `segment` is the one that begins with it; `broken`: behind a damaged batch.
 
     `reached` is the partition's time by offset; None, where nobody asks for it.
     """
@@ -76,7 +76,7 @@ class _Work(NamedTuple):
     partition: PartitionState
     taken: Samples | Windows | _Cut | None
     live: bool
-    fresh: Fresh | None = None
+    segment: Segment | None = None
     broken: bool = False
     reached: Reached | None = None
 
@@ -147,7 +147,7 @@ class Processor:
 
     @property
     def has_news(self) -> bool:
-        """There is something to tell: an alert, or a record that could not be read."""
+        """There is something to publish: an alert, or a record that could not be read."""
         return any(state.outbox.has_news and not state.refusals.withheld for state in self._partitions.values())
 
     @property
@@ -246,8 +246,8 @@ class Processor:
         decoded = self._decoder.decode(columns, partition.time, now_us, live=live)
         if live and not partition.live and len(decoded.rows):
             first_offset = int(columns.offsets[decoded.rows[0]])
-            fresh = partition.go_live(first_offset, int(decoded.start_us[0]))
-            self._queue.append(_Work(partition, None, live, fresh))
+            segment = partition.go_live(first_offset, int(decoded.start_us[0]))
+            self._queue.append(_Work(partition, None, live, segment))
             self.counts.forgotten.update(gone.reason for gone in partition.leaving)
         offsets = columns.offsets[decoded.rows]
         numbered = partition.series.number(decoded.keys, decoded.rows, offsets, decoded.start_us)
@@ -258,7 +258,7 @@ class Processor:
         taken = self._taken(partition, decoded, series, columns)
         reached = decoded.reached if self._checks else None
         if reached is not None:
-            reached = replace(reached, places=columns.offsets[reached.places])
+            reached = replace(reached, positions=columns.offsets[reached.positions])
         for part, begins in segments_of(numbered.segments, taken.offset):
             self._queue.append(_Work(partition, taken[part], live, begins, reached=reached))
         if live:
@@ -309,7 +309,7 @@ class Processor:
                 cut, rest = cut.split(whole)
                 self._queue.appendleft(_Work(partition, rest, live))
             if len(cut.windows) or cut.found is not None:
-                values, missing_ratio = mend_missing(cut.windows.values, self._manifest.window.max_missing_ratio)
+                values, missing_ratio = impute_or_blank(cut.windows.values, self._manifest.window.max_missing_ratio)
                 windows = replace(cut.windows, values=values)
                 pieces.append(Piece(partition, windows, cut.thresholds, missing_ratio, cut.found))
                 rows += len(cut.windows)
@@ -323,9 +323,9 @@ class Processor:
 
     def _next_cut(self) -> tuple[PartitionState, _Cut, bool]:
         """The windows of the next that waits, as much of it as one slice holds."""
-        partition, taken, live, fresh, broken, reached = self._queue.popleft()
-        if fresh is not None:
-            partition.begin_segment(fresh)
+        partition, taken, live, segment, broken, reached = self._queue.popleft()
+        if segment is not None:
+            partition.begin_segment(segment)
         if isinstance(taken, _Cut):
             return partition, taken, live
         if broken:
@@ -389,9 +389,9 @@ class Processor:
             },
         )
 
-    def committed(self, positions: Mapping[TopicPartition, Position], told: Sequence[alerts.Alert] = ()) -> None:
+    def committed(self, positions: Mapping[TopicPartition, Position], published: Sequence[alerts.Alert] = ()) -> None:
         """Notes what became durable: how far, and which alerts."""
-        self.counts.published(told)
+        self.counts.published(published)
         for name, position in positions.items():
             if name in self._partitions:
                 self._partitions[name].committed(position)

@@ -30,7 +30,7 @@ _VACANT = np.iinfo(np.int64).min
 SPARE_ROWS = 1024
 
 
-class Fresh(NamedTuple):
+class Segment(NamedTuple):
     """A segment begins at input offset `offset`; from then on `rows` belong to the series `serials`, new ones."""
 
     offset: int
@@ -52,7 +52,7 @@ class Numbered(NamedTuple):
 
     rows: Int64Array
     rejected: list[Rejected]
-    segments: list[Fresh]
+    segments: list[Segment]
     forgotten: list[Forgotten]
 
 
@@ -99,13 +99,13 @@ class SeriesRegistry:
         return None if row is None else self._serials[row]
 
     def number(
-        self, keys: Sequence[bytes | None], places: Int64Array, offsets: Int64Array, at_us: Int64Array
+        self, keys: Sequence[bytes | None], rows_in_poll: Int64Array, offsets: Int64Array, at_us: Int64Array
     ) -> Numbered:
         """The row of each record, new series being registered and old ones forgotten.
 
         Args:
             keys: k raw keys.
-            places: (k,) the records' places in their poll, for the rejections.
+            rows_in_poll: (k,) the records' rows in their poll, for the rejections.
             offsets: (k,) their offsets, growing.
             at_us: (k,) their event times.
         """
@@ -117,35 +117,35 @@ class SeriesRegistry:
         try:
             rows = np.fromiter(map(self._rows.__getitem__, keys), np.int64, len(keys))
         except KeyError:
-            return self._number_one_by_one(keys, places, offsets, at_us)
+            return self._number_one_by_one(keys, rows_in_poll, offsets, at_us)
         if self._ttl_us:
             stream_us = np.maximum.accumulate(np.maximum(at_us, self._stream_us))
             if stream_us[-1] > self._checked_until_us:
-                return self._number_one_by_one(keys, places, offsets, at_us)
+                return self._number_one_by_one(keys, rows_in_poll, offsets, at_us)
             self._stream_us = int(stream_us[-1])
             self._at_us[rows] = stream_us
         self._last[rows] = offsets  # of several records of a row the last one counts
         return Numbered(rows, [], [], [])
 
     def _number_one_by_one(
-        self, keys: Sequence[bytes | None], places: Int64Array, offsets: Int64Array, at_us: Int64Array
+        self, keys: Sequence[bytes | None], rows_in_poll: Int64Array, offsets: Int64Array, at_us: Int64Array
     ) -> Numbered:
         rows = np.empty(len(keys), dtype=np.int64)
-        found = Numbered(rows, [], [Fresh(int(offsets[0]), [], [])], [])
+        found = Numbered(rows, [], [Segment(int(offsets[0]), [], [])], [])
         columns = zip(keys, offsets.tolist(), at_us.tolist(), strict=True)
-        for place, (key, offset, time_us) in enumerate(columns):
+        for index, (key, offset, time_us) in enumerate(columns):
             row = self._rows.get(key)
             problem = problem_of(key) if row is None else None
             if problem is not None:
-                found.rejected.append(Rejected(int(places[place]), *problem))
-                rows[place] = -1
+                found.rejected.append(Rejected(int(rows_in_poll[index]), *problem))
+                rows[index] = -1
                 continue
             if self._ttl_us:
                 self._advance(offset, time_us, found.forgotten)
                 row = self._rows.get(key)  # it may have been silent for too long itself
             if row is None:
                 row = self._admit(key or b"", offset, time_us, found)
-            rows[place] = row
+            rows[index] = row
             self._last[row], self._at_us[row] = offset, self._stream_us
         return found
 
@@ -167,7 +167,7 @@ class SeriesRegistry:
             found.forgotten.append(self._forget(self._oldest(), offset, time_us, "forgotten"))
         if not self._free and len(self._keys) >= self.most_rows and self._limbo:
             self._free, self._limbo = self._limbo, []
-            found.segments.append(Fresh(offset, [], []))
+            found.segments.append(Segment(offset, [], []))
         row = self._register(key)
         found.segments[-1].rows.append(row)
         found.segments[-1].serials.append(self._serials[row])
@@ -241,25 +241,25 @@ class SeriesRegistry:
         at_us = self._at_us[rows] if self._ttl_us else np.full(len(rows), UNKNOWN_US, dtype=np.int64)
         return rows, [self._keys[row] for row in rows.tolist()], at_us
 
-    def restore(self, keys: Sequence[bytes], at_us: Int64Array) -> Fresh:
+    def restore(self, keys: Sequence[bytes], at_us: Int64Array) -> Segment:
         """Puts back, in an empty registry, what `by_age` returned."""
         rows = [self._register(key) for key in keys]
         self._last[rows] = np.arange(-len(rows), 0)  # older than any record to come
         self._at_us[rows] = at_us
         self._stream_us = int(at_us.max(initial=UNKNOWN_US))
-        return Fresh(0, rows, [self._serials[row] for row in rows])
+        return Segment(0, rows, [self._serials[row] for row in rows])
 
-    def recall(self, keys: Iterable[bytes], time_us: int) -> Fresh:
+    def recall(self, keys: Iterable[bytes], time_us: int) -> Segment:
         """Registers series of which no more than the name is known, as the oldest of all."""
         oldest = int(self._last[self._by_age()[:1]].min(initial=0))
         rows = [self._register(key) for key in sorted(keys)]
         self._last[rows] = np.arange(min(oldest, 0) - len(rows), min(oldest, 0))
         self._at_us[rows] = max(self._stream_us, time_us)
         self._queue, self._head = [], 0  # they come before everybody who is queued
-        return Fresh(0, rows, [self._serials[row] for row in rows])
+        return Segment(0, rows, [self._serials[row] for row in rows])
 
 
-def segments_of(segments: Sequence[Fresh], offsets: Int64Array) -> Iterator[tuple[slice, Fresh | None]]:
+def segments_of(segments: Sequence[Segment], offsets: Int64Array) -> Iterator[tuple[slice, Segment | None]]:
     """Where each segment lies among samples of these offsets (n,), and what begins with it."""
     if not segments:
         yield slice(None), None

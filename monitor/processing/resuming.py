@@ -40,9 +40,9 @@ class How(StrEnum):
 class Resumed:
     """How a partition was taken over.
 
-    Reading begins at `begin`; records before `live_from` were decided before and only refill windows. `lost` offsets
-    were deleted, by retention, before they were decided. `cold` says why windows start empty although they should not,
-    empty where they don't. `unreadable` says what is wrong with incidents of the state that were left out.
+    Reading begins at `begin`; records before `live_from` were decided before and only refill windows. Retention deleted
+    `deleted` offsets before they were decided. `state_lost` says why windows start empty although they should not; it
+    is empty where they don't. `unreadable` says what is wrong with incidents of the state that were left out.
     `other_artifact` is the digest of the artifact that made the newest checkpoint, empty where it is the one in service
     or not known. Nothing follows from it: windows that fit, and incidents, go on.
     """
@@ -50,15 +50,15 @@ class Resumed:
     begin: int
     live_from: int
     how: How = How.POSITION
-    lost: int = 0
-    cold: str = ""
+    deleted: int = 0
+    state_lost: str = ""
     unreadable: tuple[str, ...] = ()
     other_artifact: str = ""
 
     @property
     def irregular(self) -> bool:
         """Not simply where the last commit was: worth committing at once, so that a crash now goes on from here."""
-        return self.how is not How.POSITION or bool(self.cold)
+        return self.how is not How.POSITION or bool(self.state_lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ def find(
     if _other_topic(restored, mark):
         chosen = position is not None and position.state_from == NO_STATE and _holds(restored, position.offset)
         at = position.offset if position is not None and chosen else restored.beginning
-        cold = "the input topic was deleted and made again"
-        return Point(Resumed(begin=at, live_from=at, how=How.TOPIC_RECREATED, cold=cold))
+        state_lost = "the input topic was deleted and made again"
+        return Point(Resumed(begin=at, live_from=at, how=How.TOPIC_RECREATED, state_lost=state_lost))
     if position is not None:
         return _follow(name, restored, position, How.POSITION, beyond_end)
     if mark is not None:
@@ -98,8 +98,8 @@ def find(
         position = Position(mark.offset, replay_from=mark.offset, state_from=0)
         return _follow(name, restored, position, How.OFFSET_MISSING, beyond_end)
     if state:
-        at, cold = restored.beginning, "the group's offset is missing, and its state holds no checkpoint"
-        return Point(Resumed(begin=at, live_from=at, how=How.OFFSET_MISSING, cold=cold))
+        at, state_lost = restored.beginning, "the group's offset is missing, and its state holds no checkpoint"
+        return Point(Resumed(begin=at, live_from=at, how=How.OFFSET_MISSING, state_lost=state_lost))
     at, how = (restored.beginning, How.PARTITION_ADDED) if restored.added else (start, How.FIRST_START)
     return Point(Resumed(begin=at, live_from=at, how=how))
 
@@ -121,8 +121,8 @@ def _follow(name: TopicPartition, restored: Restored, position: Position, how: H
     if offset < restored.beginning:
         at, lost = restored.beginning, restored.beginning - offset
         how = How.RECORDS_DELETED if how is How.POSITION else how
-        cold = f"input from offset {offset} was deleted before it was read ({there} there)"
-        return Point(Resumed(begin=at, live_from=at, how=how, lost=lost, cold=cold))
+        state_lost = f"input from offset {offset} was deleted before it was read ({there} there)"
+        return Point(Resumed(begin=at, live_from=at, how=how, deleted=lost, state_lost=state_lost))
     if offset > restored.end:
         if beyond_end == "stop":
             raise ConfigError(
@@ -131,12 +131,12 @@ def _follow(name: TopicPartition, restored: Restored, position: Position, how: H
                 'beginning (decided records are decided again), or "end" to skip it, and start again'
             )
         at = restored.end if beyond_end == "end" else restored.beginning
-        cold = f"the log ends before offset {offset} ({there} there)"
-        return Point(Resumed(begin=at, live_from=at, how=How.BEYOND_END, cold=cold))
+        state_lost = f"the log ends before offset {offset} ({there} there)"
+        return Point(Resumed(begin=at, live_from=at, how=How.BEYOND_END, state_lost=state_lost))
     resumed = Resumed(begin=offset, live_from=offset, how=how)
     if position.state_from == NO_STATE:
-        cold = "the group's offset was set by another tool, so the windows of its state end elsewhere"
-        return Point(replace(resumed, cold=cold))
+        state_lost = "the group's offset was set by another tool, so the windows of its state end elsewhere"
+        return Point(replace(resumed, state_lost=state_lost))
     if position.replay_from < restored.beginning:
-        return Point(replace(resumed, cold=f"input from offset {position.replay_from} is no longer there"))
+        return Point(replace(resumed, state_lost=f"input from offset {position.replay_from} is no longer there"))
     return Point(replace(resumed, begin=position.replay_from), refill=position)

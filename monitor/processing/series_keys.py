@@ -43,7 +43,7 @@ class SeriesNumbers:
 
         Args:
             keys: k raw keys.
-            rows: (k,) the records' places in their poll, for the rejections.
+            rows: (k,) the records' rows in their poll, for the rejections.
         """
         try:
             return np.fromiter(map(self._rows.__getitem__, keys), np.int64, len(keys)), []
@@ -51,14 +51,14 @@ class SeriesNumbers:
             pass
         numbers = np.empty(len(keys), dtype=np.int64)
         rejected = []
-        for place, key in enumerate(keys):
+        for index, key in enumerate(keys):
             number = self._rows.get(key)
             if number is None:
                 problem = problem_of(key)
                 if problem is not None:
-                    rejected.append(Rejected(int(rows[place]), *problem))
+                    rejected.append(Rejected(int(rows[index]), *problem))
                 number = -1 if problem is not None else self._register(key or b"")
-            numbers[place] = number
+            numbers[index] = number
         return numbers, rejected
 
     def known(self, keys: Sequence[bytes | None]) -> Int64Array:

@@ -101,25 +101,25 @@ class Checkpoint:
 def incident_key(partition: TopicPartition, series: bytes, rule: str = SCORE_RULE) -> bytes:
     """Key of the record of a series' incident by a rule."""
     kind = "incident" if rule == SCORE_RULE else f"incident:{rule}"
-    return b"/".join((kind.encode(), _place(partition), series))
+    return b"/".join((kind.encode(), _partition_name(partition), series))
 
 
-def _place(partition: TopicPartition) -> bytes:
+def _partition_name(partition: TopicPartition) -> bytes:
     return f"{partition.topic}/{partition.partition}".encode()
 
 
 def _whose(key: bytes) -> tuple[bytes, IncidentKey] | None:
-    """The partition, as in `_place`, and the incident that the key of a record names; None where it names none."""
+    """The partition as `_partition_name` writes it, and the incident that a key names; None if it names none."""
     found = _INCIDENT_KEY.fullmatch(key)
     if found is None:
         return None
-    rule, place, series = found.groups()
-    return place, IncidentKey(series, SCORE_RULE if rule is None else rule.decode())
+    rule, partition, series = found.groups()
+    return partition, IncidentKey(series, SCORE_RULE if rule is None else rule.decode())
 
 
 def encode_incident(incident: Incident) -> bytes | None:
-    """An incident's record; None, a tombstone, for a series at rest."""
-    return None if incident.at_rest else msgspec.json.encode(incident)
+    """An incident's record; None, a tombstone, for one that is not active."""
+    return msgspec.json.encode(incident) if incident.active else None
 
 
 def decode_incidents(partition: TopicPartition, records: Iterable[StateRecord]) -> dict[IncidentKey, Incident]:
@@ -128,10 +128,10 @@ def decode_incidents(partition: TopicPartition, records: Iterable[StateRecord]) 
     Raises:
         StateError: one of them can't be read.
     """
-    wanted, found = _place(partition), {}
+    wanted, found = _partition_name(partition), {}
     for record in records:
-        place, key = _whose(record.key) or (b"", None)
-        if key is not None and place == wanted:
+        name, key = _whose(record.key) or (b"", None)
+        if key is not None and name == wanted:
             try:
                 _series(key.series)
                 found[key] = msgspec.json.decode(record.value, type=Incident)
@@ -171,15 +171,15 @@ def incidents_at_checkpoint(
     began since, as `undecided_us` says (see there).
     """
     first = _shard_key(partition, 0)
-    marks = [place for place, (key, _) in enumerate(history) if key == first]
+    marks = [index for index, (key, _) in enumerate(history) if key == first]
     if not marks:
         return dict(newest)
     before: dict[bytes, bytes | None] = {}
     behind: dict[bytes, bytes | None] = {}
-    for place, (key, value) in enumerate(history):
+    for index, (key, value) in enumerate(history):
         if not _is_incident_of(partition, key):
             continue
-        if place < marks[-1]:
+        if index < marks[-1]:
             before[key] = value
         else:
             behind.setdefault(key, value)
@@ -223,7 +223,7 @@ def undecided_us(
 
 def _is_incident_of(partition: TopicPartition, key: bytes) -> bool:
     whose = _whose(key)
-    return whose is not None and whose[0] == _place(partition)
+    return whose is not None and whose[0] == _partition_name(partition)
 
 
 def orphaned_incidents(
@@ -239,9 +239,9 @@ def orphaned_incidents(
             continue
         name, number = whose[0].split(b"/")
         if name == topic.encode() and int(number) >= partitions:
-            place = TopicPartition(topic, int(number))
-            found, _ = readable_incidents(place, [record])
-            yield from ((place, key, incident) for key, incident in found.items())
+            partition = TopicPartition(topic, int(number))
+            found, _ = readable_incidents(partition, [record])
+            yield from ((partition, key, incident) for key, incident in found.items())
 
 
 def _series(key: bytes) -> bytes:
@@ -288,7 +288,7 @@ def decode_time(partition: TopicPartition, offset: int, records: Iterable[StateR
 
 
 def _time_key(partition: TopicPartition) -> bytes:
-    return b"/".join((b"time", _place(partition)))
+    return b"/".join((b"time", _partition_name(partition)))
 
 
 def encode_checkpoint(
@@ -340,7 +340,7 @@ def encode_checkpoint(
 
 
 def _shard_key(partition: TopicPartition, shard: int | str) -> bytes:
-    return b"/".join((_WINDOWS, _place(partition), str(shard).encode()))
+    return b"/".join((_WINDOWS, _partition_name(partition), str(shard).encode()))
 
 
 def _sealed(fields: Mapping[str, object]) -> bytes:

@@ -287,13 +287,13 @@ class Daemon:
             log.error(RESUMED_TEXTS[resumed.how], **where, beginning=restored.beginning, end=restored.end)
         elif resumed.how is How.PARTITION_ADDED:
             log.info("A partition was added to the topic; it is read from its beginning.", **where)
-        if resumed.lost:
-            self._vitals.records_lost += resumed.lost
+        if resumed.deleted:
+            self._vitals.records_lost += resumed.deleted
             text = "Retention deleted records before they were read; raise retention.ms of the topic."
-            log.error(text, **where, records=resumed.lost)
-        if resumed.cold:
+            log.error(text, **where, records=resumed.deleted)
+        if resumed.state_lost:
             self._vitals.starts_without_state += 1
-            log.error("Windows start empty.", partition=str(partition), reason=resumed.cold)
+            log.error("Windows start empty.", partition=str(partition), reason=resumed.state_lost)
         if resumed.unreadable:
             log.error(
                 "Incidents in the state can't be read and were omitted: no alert will resolve them, and a series that "

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from monitor.backends.kafka import FeedProducer, Record, create_topic, read_topic
+from monitor.backends.kafka import FeedProducer, TopicRecord, create_topic, read_topic
 from monitor.detector import storage
 from tests.acceptance.daemon_process import DaemonProcess
 from tests.helpers import make_artifact
@@ -123,7 +123,7 @@ class Stream:
     def alerts(self) -> list[dict[str, Any]]:
         return [json.loads(record.value or b"") for record in read_topic(self.bootstrap, f"{self.topic}.alerts")]
 
-    def letters(self) -> list[Record]:
+    def letters(self) -> list[TopicRecord]:
         return read_topic(self.bootstrap, f"{self.topic}.dead")
 
 

@@ -90,7 +90,7 @@ class BackendContract:
         turns.begin(TopicPartition(cluster.input, 0))
         turns.until(lambda: turns.count() == 1)
 
-    def test_begin_reads_from_where_it_is_told(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+    def test_begin_reads_from_the_given_offset(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
         cluster.create(cluster.input, 1)
         cluster.feed(0, [(None, b"%d" % i, i) for i in range(10)])
         turns = start()
@@ -254,7 +254,9 @@ class BackendContract:
             recover=True,
         )
 
-    def test_a_damaged_batch_is_told_of_in_its_place(self, cluster: Cluster, start: Callable[..., Turns]) -> None:
+    def test_a_damaged_batch_is_reported_between_its_neighbours(
+        self, cluster: Cluster, start: Callable[..., Turns]
+    ) -> None:
         """Behind good ones, two in a row, and at the end; nothing that lies around them is lost or read twice."""
         cluster.create(cluster.input, 2)
         good: list[tuple[bytes | None, bytes | None, int]] = [(b"k", b"v", 1), (b"k", b"v", 2)]

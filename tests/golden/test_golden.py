@@ -38,7 +38,7 @@ def test_what_is_loaded_is_written_again_byte_for_byte(version: str) -> None:
     assert form.encode(loaded) == {path.name: path.read_bytes() for path in (HERE / version).iterdir()}
 
 
-def test_version_2_keeps_lines_and_quantiles_of_series() -> None:
+def test_version_2_keeps_thresholds_and_quantiles_of_series() -> None:
     loaded = storage.load(HERE / "v2")
     calibration = loaded.manifest.calibration
     assert loaded.manifest.threshold.series.keys() == set(calibration.series) == {"pump-1", "pump-2"}

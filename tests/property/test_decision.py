@@ -20,7 +20,7 @@ def test_a_nan_score_is_unscorable_and_never_normal() -> None:
     assert decide(np.empty(0, np.float32), 1.0).tolist() == []
 
 
-def test_the_line_itself_is_normal() -> None:
+def test_the_threshold_itself_is_normal() -> None:
     line = np.float32(0.3)
     scores = np.array([np.nextafter(line, np.float32(0)), line, np.nextafter(line, np.float32(1))])
     assert scores.dtype == np.float32
@@ -28,7 +28,7 @@ def test_the_line_itself_is_normal() -> None:
 
 
 @given(st.floats(1e-30, 1e30))
-def test_the_line_is_the_threshold_in_float32(threshold: float) -> None:
+def test_the_threshold_is_compared_in_float32(threshold: float) -> None:
     line = np.float32(threshold)
     above, below = np.nextafter(line, np.float32(np.inf)), np.nextafter(line, np.float32(0))
     scores = np.array([below, line, above], dtype=np.float32)

@@ -77,9 +77,9 @@ def test_what_an_incident_remembers() -> None:
         over=2, under=1, quiet=1, fingerprint="f3", started_us=10, ended_us=39, windows=2, peak_ratio=5.0
     )
     assert incident.open
-    assert not incident.at_rest
+    assert incident.active
     assert life("AN", Policy(open_after=2))[1] == Incident()
-    assert life("A", Policy(open_after=2))[1].at_rest is False, "half a row of windows must survive a restart"
+    assert life("A", Policy(open_after=2))[1].active is True, "half a row of windows must survive a restart"
 
 
 policies = st.builds(Policy, **NUMBERS)
@@ -121,7 +121,7 @@ def test_windows_peak_and_times_of_any_life(windows: str, policy: Policy) -> Non
             assert (incident.started_us, incident.ended_us) == (begun[0][0] * 10, begun[-1][0] * 10 + 9)
         else:
             assert incident == Incident()
-            assert incident.at_rest
+            assert not incident.active
         if status is Status.RESOLVED:
             incident, begun = Incident(), None
 

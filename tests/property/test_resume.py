@@ -63,7 +63,7 @@ def test_an_incident_whose_key_is_no_text_shifts_no_names() -> None:
     processor, resumed = taken_over(spoiled)
     (unreadable,) = resumed.unreadable
     assert "incident of telltale.input-0, key b'incident/telltale.input/0/\\xff'" in unreadable
-    assert (resumed.cold, resumed.begin) == ("", OFFSET)
+    assert (resumed.state_lost, resumed.begin) == ("", OFFSET)
     assert processor.open_incidents() == len(SERIES) - 1, "the others are whole"
     told = work(processor, SCORER, samples(OFFSET, LENGTH))
     assert [(alert.data.series, alert.data.status) for alert in told] == [("a", "firing")], "and go on"

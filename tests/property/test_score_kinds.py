@@ -200,7 +200,7 @@ def test_whitening_gives_unit_covariance() -> None:
     np.testing.assert_allclose(np.cov(white, rowvar=False), np.eye(3), atol=0.02)
 
 
-def test_prototypes_far_from_zero_are_told_apart() -> None:
+def test_prototypes_far_from_zero_are_distinguished() -> None:
     plain = spec.ScalingSpec(kind="none", offset=(0.0, 0.0), scale=(1.0, 1.0))
     centres = (CENTRES + np.float32(101_325)).astype(np.float32)
     windows = centres.reshape(-1, LENGTH, CHANNELS)

@@ -121,7 +121,7 @@ ALONE = [part.copy() for part in both(SCORER, MINE)]
 
 @settings(max_examples=60)
 @given(st.integers(1, 3 * ROWS), st.data(), st.integers(0, 2**32 - 1))
-def test_a_score_does_not_depend_on_other_rows_place_or_padding(count: int, data: st.DataObject, seed: int) -> None:
+def test_a_score_does_not_depend_on_other_rows_position_or_padding(count: int, data: st.DataObject, seed: int) -> None:
     place = data.draw(st.integers(0, count - 1))
     windows = draw(count, seed)
     for row in range(count):

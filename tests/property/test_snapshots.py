@@ -130,7 +130,7 @@ def test_incidents_come_back(incidents: dict[IncidentKey, Incident]) -> None:
     assert len({record.key for record in records}) == len(records)
 
 
-def test_a_series_at_rest_is_a_tombstone() -> None:
+def test_a_closed_incident_is_a_tombstone() -> None:
     assert snapshots.encode_incident(Incident()) is None
     assert snapshots.encode_incident(Incident(over=1)) is not None
 

@@ -98,7 +98,7 @@ AT_US = 1_764_600_000_123_456
 
 
 @pytest.mark.parametrize("number", [1764600000.123456, 1764600000123.456, 1764600000123456.0])
-def test_a_numbers_unit_is_told_by_its_size(number: float) -> None:
+def test_a_numbers_unit_follows_from_its_size(number: float) -> None:
     assert numbers_us(np.array([number])).tolist() == [AT_US]
     assert text_us(str(number)) == AT_US
     both = np.array([number, 1764600000.0, 5.0, -7.0, 1e300, np.nan])

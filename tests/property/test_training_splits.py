@@ -66,7 +66,7 @@ def test_windows_lie_in_their_part_and_are_those_cut_offline(
     assert splits.touched(cut, marked).tolist() == expected
 
 
-def test_gaps_start_afresh_and_late_samples_are_dropped() -> None:
+def test_gaps_restart_a_series_and_late_samples_are_dropped() -> None:
     samples = np.arange(10, dtype=np.float32)[:, None]
     time_us = np.array([0, 1, 2, 3, 100_000, 100_001, 100_000, 100_002, 100_003, 100_004], dtype=np.int64)
     window = WindowSpec(kind="sliding", length=3, hop=1, max_gap_ms=50.0)

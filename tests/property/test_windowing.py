@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monitor.detector.spec import WindowSpec
 from monitor.detector.times import NO_TIME
 from monitor.detector.windowing import Sliding
-from monitor.detector.windows import Samples, Tails, Windows, fill_missing, mend_missing
+from monitor.detector.windows import Samples, Tails, Windows, fill_missing, impute_or_blank
 from tests.helpers import sliding_windows
 
 US = 1_000
@@ -117,7 +117,7 @@ def test_late_samples_are_dropped_and_counted(clock: list[int], ties: bool, cuts
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=60), st.integers(1, 4), st.integers(1, 3), st.integers(0, 60))
-def test_a_gap_starts_the_series_afresh(steps: list[int], length: int, hop: int, cut: int) -> None:
+def test_a_gap_restarts_the_series(steps: list[int], length: int, hop: int, cut: int) -> None:
     clock = np.cumsum(steps) * US
     values = np.arange(len(steps), dtype=np.float32)[:, None]
     zeros = np.zeros(len(steps), dtype=np.int64)
@@ -141,7 +141,7 @@ def test_a_gap_starts_the_series_afresh(steps: list[int], length: int, hop: int,
     st.integers(1, 3),
     st.lists(st.integers(0, 60), max_size=4),
 )
-def test_holes_keep_their_place_and_move_no_time(
+def test_holes_keep_their_position_and_move_no_time(
     events: list[tuple[str, int]], length: int, hop: int, cuts: list[int]
 ) -> None:
     """Of three series: samples (s), holes without a time (h) and with one (t), and late samples (l)."""
@@ -211,7 +211,7 @@ def test_the_missing_share_is_of_all_numbers_of_a_window(length: int, channels: 
     windows = rng.normal(size=(7, length, channels)).astype(np.float32)
     windows[rng.random(windows.shape) < rng.choice([0.1, 0.4])] = np.nan
     before = windows.copy()
-    mended, share = mend_missing(windows, most / 6)
+    mended, share = impute_or_blank(windows, most / 6)
     for window, made, told in zip(windows, mended, share, strict=True):
         missing = int(np.isnan(window).sum())
         np.testing.assert_allclose(told, missing / window.size, rtol=1e-6)

@@ -24,7 +24,7 @@ class Silence:
     def take(self, ordered: Ordered, stream_us: Int64Array, memory: Memory) -> Findings:
         found: list[tuple[int, int, int, int, int]] = []
         samples = ordered.samples
-        for at in np.argsort(ordered.place).tolist():  # in log order: whose record moves time finds the others silent
+        for at in np.argsort(ordered.position).tolist():  # in log order: a record that moves time finds others silent
             now_us, place = int(stream_us[at]), (int(samples.offset[at]), int(samples.index[at]))
             gone = (memory["last_us"] != NEVER_US) & (now_us - memory["last_us"] > LIMIT_US) & ~memory["silent"]
             memory["silent"] |= gone

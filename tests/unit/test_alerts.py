@@ -136,7 +136,7 @@ def test_headers_repeat_the_attributes() -> None:
     }
 
 
-def test_an_id_follows_from_the_windows_place_and_what_is_said() -> None:
+def test_an_id_follows_from_the_windows_position_and_the_status() -> None:
     seen = {write().id}
     changes: list[dict[str, Any]] = [
         {"partition": TopicPartition("ecg", 3)},
@@ -258,7 +258,7 @@ def test_severity(ratio: float, expected: str) -> None:
     assert write(Status.RESOLVED, of=incident(peak_ratio=ratio)).data.severity == "info"
 
 
-def test_what_an_alert_says_of_score_window_and_place() -> None:
+def test_what_an_alert_says_of_score_window_and_position() -> None:
     data = write().data
     quantile = data.score.quantile
     assert quantile == pytest.approx(0.609375)

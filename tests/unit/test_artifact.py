@@ -92,7 +92,7 @@ def test_nothing_there(tmp_path: Path) -> None:
         storage.load(tmp_path / "nothing")
 
 
-def test_every_problem_of_a_manifest_is_told_at_once(made: form.Artifact) -> None:
+def test_every_problem_of_a_manifest_is_reported_at_once(made: form.Artifact) -> None:
     manifest = json.loads(form.encode(made)[form.MANIFEST])
     manifest["window"] |= {"length": 0, "hop": -1, "max_missing_ratio": 1.5, "max_gap_ms": -1.0}
     manifest["scaling"]["scale"] = [0.0]

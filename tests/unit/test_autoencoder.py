@@ -33,7 +33,7 @@ def test_the_tutorials_network() -> None:
     assert sum(tensor.size for tensor in parameters().values()) == 10_484
 
 
-def test_fresh_parameters_follow_from_the_seed() -> None:
+def test_initial_parameters_follow_from_the_seed() -> None:
     one, same, other = parameters(1), parameters(1), parameters(2)
     assert all((one[name] == same[name]).all() for name in one)
     assert any((one[name] != other[name]).any() for name in one)

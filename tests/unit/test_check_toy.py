@@ -123,7 +123,7 @@ def test_a_snapshot_restores_what_it_remembers(snapshot: int, decided: int) -> N
     kept = tuple(StateRecord(key, value) for key, value in state.items() if value is not None)
     second = make_processor(make_config(input={"start": "earliest"}), ARTIFACT)
     resumed = second.assign(INPUT, Restored(Position(decided, snapshot, 0), kept, beginning=0, end=10), 0)
-    assert (resumed.begin, resumed.cold, resumed.unreadable) == (snapshot, "", ())
+    assert (resumed.begin, resumed.state_lost, resumed.unreadable) == (snapshot, "", ())
     found += told(decide(second, of_one(values[snapshot:], snapshot)))
     assert found == told(decide(begun(), of_one(values)))
     assert [each[2] for each in found] == ["firing", "update", "resolved"]
@@ -135,7 +135,7 @@ def test_a_snapshot_without_it_or_in_another_layout_lets_it_begin_anew(monkeypat
     monkeypatch.setattr(Flatline, "nothing", other)
     processor = make_processor(make_config(input={"start": "earliest"}), ARTIFACT)
     resumed = processor.assign(INPUT, Restored(Position(3, 3, 0), state, beginning=0, end=10), 0)
-    assert (resumed.begin, resumed.cold) == (3, "")
+    assert (resumed.begin, resumed.state_lost) == (3, "")
     assert told(decide(processor, of_one(FLAT[3:], 3))) == [("a", "flatline", "firing", 6)]
 
 

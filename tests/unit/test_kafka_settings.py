@@ -190,7 +190,7 @@ def test_the_command_that_creates_the_state_topic() -> None:
     )
 
 
-def test_an_assignment_that_was_taken_back_is_not_told() -> None:
+def test_an_assignment_that_was_taken_back_is_not_reported() -> None:
     one, two = TopicPartition("t", 1), TopicPartition("t", 2)
     events: list[Event] = [Assigned(one), Assigned(two), Revoked(one), Revoked(two), Assigned(two)]
     assert settle(events) == (Revoked(one), Revoked(two), Assigned(two))

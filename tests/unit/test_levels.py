@@ -206,7 +206,7 @@ def test_a_table_that_needs_no_level_stays_what_it_was(tmp_path: Path) -> None:
     assert levels.of([Channel(name="a"), Channel(name="b")]) is None
 
 
-def test_digits_that_no_level_brings_back_are_told() -> None:
+def test_digits_that_no_level_brings_back_are_reported() -> None:
     narrow = (HIGH + 20 * movement(2_000, seed=0)).astype(np.float32)[:, None]
     found = choosing.choose([SeriesTable(samples=narrow, channels=("level",))])
     assert not found.needed
@@ -241,8 +241,8 @@ def test_a_checkpoint_of_another_level_is_not_gone_on_from(case: Case) -> None:
     restored = Restored(outputs.positions[INPUT], kept, beginning=0, end=20)
     other = msgspec.structs.replace(case.artifact.manifest.channels[0], level=case.level + 1)
     manifest = msgspec.structs.replace(case.artifact.manifest, channels=(other,))
-    assert not make_processor(config, case.artifact).assign(INPUT, restored, 0).cold
-    assert make_processor(config, replace(case.artifact, manifest=manifest)).assign(INPUT, restored, 0).cold
+    assert not make_processor(config, case.artifact).assign(INPUT, restored, 0).state_lost
+    assert make_processor(config, replace(case.artifact, manifest=manifest)).assign(INPUT, restored, 0).state_lost
 
 
 def test_a_version_without_levels_refuses_them() -> None:

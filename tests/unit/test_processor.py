@@ -220,7 +220,7 @@ def test_late_and_duplicate_samples_consume_no_index() -> None:
     assert [window[:, 0].tolist() for window in windows] == [[0, 1, 2, 5, 6, 8], [2, 5, 6, 8, 9, 10]]
 
 
-def test_a_late_sample_is_told_of_the_series_that_has_its_row_now() -> None:
+def test_a_late_sample_is_logged_for_the_series_that_has_its_row_now() -> None:
     processor = make_processor_at_zero(make_config(input={"max_series": 2}), SLIDING)
     keys = [b"%d" % place for place in range(9)] + [b"8"]
     for place, key in enumerate(keys):  # rows go from hand to hand
@@ -231,7 +231,7 @@ def test_a_late_sample_is_told_of_the_series_that_has_its_row_now() -> None:
     assert (processor.counts.samples_late, processor.counts.examples["late"].detail) == (1, "series '8'")
 
 
-def test_a_gap_starts_the_series_afresh() -> None:
+def test_a_gap_restarts_the_series() -> None:
     times = [*range(5), *range(15, 21)]
     values = [json.dumps({"ts": t, "value": t}).encode() for t in times]
     processor, windows = fed(GAPS, values, timestamps_ms=[99] * len(times))
@@ -403,7 +403,13 @@ def taken_over(restored: Restored, start: int, artifact: Artifact = SLIDING) -> 
 
 def test_a_warm_start() -> None:
     processor, resumed = taken_over(remembered()[0], 0)
-    assert (resumed.begin, resumed.live_from, resumed.irregular, resumed.lost, resumed.cold) == (9, 12, False, 0, "")
+    assert (resumed.begin, resumed.live_from, resumed.irregular, resumed.deleted, resumed.state_lost) == (
+        9,
+        12,
+        False,
+        0,
+        "",
+    )
     assert (processor.series_count(), processor.open_incidents()) == (1, 1)
     processor.receive(make_columns([sample(0.01), sample(0.02)], first_offset=9))
     assert processor.next_batch() is None, "what was decided before is not decided again"
@@ -446,19 +452,19 @@ def test_an_incident_that_closes_after_a_restart_stays_closed_after_the_next() -
 
 def test_a_group_that_never_committed() -> None:
     processor, resumed = taken_over(Restored(None, (), 3, 20), 20)
-    assert (resumed.begin, resumed.live_from, resumed.how, resumed.cold) == (20, 20, How.FIRST_START, "")
+    assert (resumed.begin, resumed.live_from, resumed.how, resumed.state_lost) == (20, 20, How.FIRST_START, "")
     assert processor.take_outputs([INPUT]).positions == {INPUT: Position(20, 20, 0)}
 
 
 def test_the_first_record_that_is_left_is_the_first_that_refills() -> None:
     _, resumed = taken_over(remembered(beginning=9)[0], 0)
-    assert (resumed.begin, resumed.live_from, resumed.cold) == (9, 12, "")
+    assert (resumed.begin, resumed.live_from, resumed.state_lost) == (9, 12, "")
 
 
 def test_retention_has_eaten_what_refills_the_windows() -> None:
     processor, resumed = taken_over(remembered(beginning=10)[0], 0)
-    assert (resumed.begin, resumed.live_from, resumed.lost) == (12, 12, 0)
-    assert "offset 9 is no longer there" in resumed.cold
+    assert (resumed.begin, resumed.live_from, resumed.deleted) == (12, 12, 0)
+    assert "offset 9 is no longer there" in resumed.state_lost
     assert processor.open_incidents() == 1, "incidents are remembered all the same"
     assert processor.take_outputs([INPUT]).positions == {INPUT: Position(12, 12, 0)}
 
@@ -467,15 +473,15 @@ def test_retention_has_eaten_records_that_were_not_decided() -> None:
     restored, _ = remembered(beginning=40, end=90)
     for start in (40, 90):  # earliest, latest: neither is asked
         processor, resumed = taken_over(restored, start)
-        assert (resumed.begin, resumed.live_from, resumed.lost, resumed.how) == (40, 40, 28, How.RECORDS_DELETED)
-        assert "offset 12 was deleted before it was read (40 to 90 are there)" in resumed.cold
+        assert (resumed.begin, resumed.live_from, resumed.deleted, resumed.how) == (40, 40, 28, How.RECORDS_DELETED)
+        assert "offset 12 was deleted before it was read (40 to 90 are there)" in resumed.state_lost
         assert processor.open_incidents() == 1
         assert processor.take_outputs([INPUT]).positions == {INPUT: Position(40, 40, 0)}
 
 
 @pytest.mark.parametrize("end", [12, 13])
 def test_a_position_at_the_end_is_followed(end: int) -> None:
-    assert taken_over(remembered(end=end)[0], 0)[1].cold == ""
+    assert taken_over(remembered(end=end)[0], 0)[1].state_lost == ""
 
 
 def test_a_checkpoint_that_is_not_there() -> None:
@@ -483,7 +489,7 @@ def test_a_checkpoint_that_is_not_there() -> None:
     incidents = tuple(record for record in restored.state if record.key.startswith(b"incident"))
     processor, resumed = taken_over(Restored(restored.position, incidents, 0, 15), 0)
     assert (resumed.begin, resumed.live_from) == (12, 12)
-    assert "0 of 1 shards found" in resumed.cold
+    assert "0 of 1 shards found" in resumed.state_lost
     assert processor.open_incidents() == 1
     processor.receive(make_columns([sample(9)] * 6, first_offset=12))
     assert len(windows_of(processor)) == 1, "windows begin empty, and the series goes on"
@@ -499,7 +505,7 @@ def test_an_incident_that_can_not_be_read(raw: bytes) -> None:
     processor, resumed = taken_over(Restored(restored.position, (*windows, spoiled), 0, 15), 0)
     assert (resumed.begin, resumed.live_from) == (9, 12)
     assert "incident of telltale.input-0, key b'incident/telltale.input/0/a'" in resumed.unreadable[0]
-    assert resumed.cold == "", "the windows are whole"
+    assert resumed.state_lost == "", "the windows are whole"
     assert processor.open_incidents() == 0
 
 
@@ -524,18 +530,18 @@ def test_a_series_name_that_is_not_text_is_refused_with_its_checkpoint() -> None
     shard["series"] = [b"\xff"]
     spoiled = StateRecord(record.key, msgspec.msgpack.encode(shard))
     _, resumed = taken_over(Restored(restored.position, (spoiled,), 0, 15), 0)
-    assert resumed.cold
+    assert resumed.state_lost
     assert resumed.begin == resumed.live_from == 12
 
 
 def test_another_artifacts_windows_are_not_taken_over() -> None:
     restored, _ = remembered()
     _, resumed = taken_over(restored, 0, make_artifact(length=LENGTH + 3, hop=HOP))
-    assert "another window" in resumed.cold
+    assert "another window" in resumed.state_lost
     _, resumed = taken_over(restored, 0, make_artifact(length=LENGTH, hop=HOP, channels=("x", "y")))
-    assert "channels" in resumed.cold
+    assert "channels" in resumed.state_lost
     processor, resumed = taken_over(restored, 0, RECORD)  # has no windows to take over
-    assert (resumed.live_from, resumed.cold) == (12, "")
+    assert (resumed.live_from, resumed.state_lost) == (12, "")
     processor.receive(make_columns([b"[1,2,3,4]"] * 4, first_offset=9))
     batch = processor.next_batch()
     assert batch is not None
@@ -600,7 +606,7 @@ def test_an_alert_says_where_its_score_lies_among_the_series_own() -> None:
     assert quantiles == [1.0, pytest.approx(0.5, abs=0.01)]
 
 
-def test_a_series_is_decided_by_its_own_line_and_others_by_the_common_one() -> None:
+def test_a_series_is_decided_by_its_own_threshold_and_others_by_the_common_one() -> None:
     """Three series of the same samples; "late" and its line become known in the second poll."""
     lines = {"strict": 1e-6, "late": 1e6}
     manifest = msgspec.structs.replace(

@@ -39,9 +39,9 @@ def test_a_row_has_one_owner_in_each_segment() -> None:
     assert registry.rows <= registry.most_rows == 4
     offsets = np.arange(200)
     owners: dict[int, bytes] = {}
-    for part, fresh in segments_of(found.segments, offsets):
-        assert fresh is not None
-        for row in fresh.rows:
+    for part, segment in segments_of(found.segments, offsets):
+        assert segment is not None
+        for row in segment.rows:
             owners.pop(row, None)
         for row, key in zip(found.rows[part].tolist(), keys[part], strict=True):
             assert owners.setdefault(row, key) == key

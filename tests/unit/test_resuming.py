@@ -136,22 +136,22 @@ def test_an_offset_that_is_missing_is_found_in_the_state() -> None:
 
 def test_an_offset_that_is_missing_and_whose_state_is_not_in_the_log_any_more() -> None:
     processor, resumed = take_over(None, (100, 2000))
-    assert (resumed.begin, resumed.how, resumed.lost) == (100, How.OFFSET_MISSING, 100 - C)
-    assert "offset 9 was deleted" in resumed.cold
+    assert (resumed.begin, resumed.how, resumed.deleted) == (100, How.OFFSET_MISSING, 100 - C)
+    assert "offset 9 was deleted" in resumed.state_lost
     assert processor.open_incidents() == 1
 
 
 def test_an_offset_that_is_missing_and_a_checkpoint_too() -> None:
     processor, resumed = take_over(None, (100, 2000), state=INCIDENTS)
-    assert (resumed.begin, resumed.how, resumed.lost) == (100, How.OFFSET_MISSING, 0)
-    assert "no checkpoint" in resumed.cold
+    assert (resumed.begin, resumed.how, resumed.deleted) == (100, How.OFFSET_MISSING, 0)
+    assert "no checkpoint" in resumed.state_lost
     assert processor.open_incidents() == 1
 
 
 def test_what_retention_deleted_is_counted_and_no_more_is_skipped() -> None:
     processor, resumed = take_over(Position(600, 550, 0, OLD, 4), (1200, 5201))
-    assert (resumed.begin, resumed.live_from, resumed.how, resumed.lost) == (1200, 1200, How.RECORDS_DELETED, 600)
-    assert "1200 to 5201 are there" in resumed.cold
+    assert (resumed.begin, resumed.live_from, resumed.how, resumed.deleted) == (1200, 1200, How.RECORDS_DELETED, 600)
+    assert "1200 to 5201 are there" in resumed.state_lost
     assert processor.open_incidents() == 1
     processor.receive(make_columns([sample(9)] * LENGTH, first_offset=1200))
     batch = processor.next_batch()
@@ -170,7 +170,7 @@ def test_beyond_the_end_stops_loudly() -> None:
 def test_beyond_the_end_goes_on_as_the_option_says(option: BeyondEnd, at: int) -> None:
     processor, resumed = take_over(Position(600, 550, 0, OLD, 4), (20, 500), beyond_end=option)
     assert (resumed.begin, resumed.live_from, resumed.how) == (at, at, How.BEYOND_END)
-    assert "ends before offset 600" in resumed.cold
+    assert "ends before offset 600" in resumed.state_lost
     assert processor.open_incidents() == 1
 
 
@@ -186,7 +186,7 @@ RECREATED = {
 def test_a_topic_that_was_made_again_is_read_from_its_beginning_and_ends_its_incidents(kind: str) -> None:
     processor, resumed = take_over(RECREATED[kind], (0, 50), topic_id=NEW)
     assert (resumed.begin, resumed.live_from, resumed.how) == (0, 0, How.TOPIC_RECREATED)
-    assert "made again" in resumed.cold
+    assert "made again" in resumed.state_lost
     assert processor.has_news
     assert processor.open_incidents() == 0
     outputs = processor.take_outputs([INPUT])
@@ -263,7 +263,7 @@ def test_a_topic_that_is_deleted_while_we_run_ends_readiness() -> None:
 def test_an_offset_that_a_tool_set_starts_windows_empty_and_keeps_incidents() -> None:
     processor, resumed = take_over(decode_position(30, ""), (0, 50))
     assert (resumed.begin, resumed.how) == (30, How.POSITION)
-    assert "set by another tool" in resumed.cold
+    assert "set by another tool" in resumed.state_lost
     assert processor.open_incidents() == 1
 
 

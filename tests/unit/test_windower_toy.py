@@ -131,7 +131,7 @@ def test_a_snapshot_is_restored(toy: form.Artifact, snapshot: int, behind: int, 
     found += scored(first, samples, snapshot, decided)
     second = make_processor(EARLIEST, toy)
     resumed = second.assign(INPUT, Restored(Position(decided, snapshot, 0), state, beginning=0, end=40), 0)
-    assert (resumed.begin, resumed.cold) == (snapshot, "")
+    assert (resumed.begin, resumed.state_lost) == (snapshot, "")
     found += scored(second, samples, snapshot, 40)
     assert found == expected(samples)
 

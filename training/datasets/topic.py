@@ -128,9 +128,9 @@ def read(source: str, kind: str, options: ReadOptions, note: Note) -> list[Table
         cluster_of(config.kafka, address), address.topic, address.start, address.end, want_headers=wants_headers
     ) as topic:
         for bound, name in ((address.start, "from"), (address.end, "to")):
-            for partition, part in topic.parts.items():
-                if bound.kind == "offset" and not part.log_first <= bound.value <= part.log_end:
-                    held = f"{part.log_first} to {part.log_end}"
+            for partition, limits in topic.partitions.items():
+                if bound.kind == "offset" and not limits.log_first <= bound.value <= limits.log_end:
+                    held = f"{limits.log_first} to {limits.log_end}"
                     note(f"{partition}: {name}=offset:{bound.value}, but the log holds {held}; read what there is")
         for columns in topic.polls():
             reader.receive(columns)

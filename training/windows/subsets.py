@@ -19,7 +19,7 @@ from monitor.datafiles.columns import unnamed
 from monitor.detector import architectures, scores, windowing
 from monitor.detector.arrays import Float32Array
 from monitor.detector.spec import Manifest, WindowSpec
-from monitor.detector.windows import mend_missing
+from monitor.detector.windows import impute_or_blank
 from monitor.errors import DataError
 from training.datasets import missing, timestamps
 from training.fitting import score_tensors
@@ -270,7 +270,7 @@ def for_artifact(manifest: Manifest, tables: Sequence[Table], normal_class: Norm
 
 def served(windows: Float32Array, window: WindowSpec) -> Float32Array:
     """Windows as the daemon hands them to its scorer: filled, or NaN where too much is missing."""
-    return mend_missing(windows, window.max_missing_ratio)[0]
+    return impute_or_blank(windows, window.max_missing_ratio)[0]
 
 
 def abnormal(table: Table, normal_class: NormalClass) -> NDArray[np.bool_]:

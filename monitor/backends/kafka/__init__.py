@@ -2,8 +2,8 @@
 
 from monitor.backends.kafka.backend import KafkaBackend
 from monitor.backends.kafka.clients import (
-    Record,
     TopicReader,
+    TopicRecord,
     alter_topic,
     create_topic,
     delete_topic,
@@ -17,8 +17,8 @@ from monitor.backends.kafka.feed import FeedProducer, partition_of
 __all__ = [
     "FeedProducer",
     "KafkaBackend",
-    "Record",
     "TopicReader",
+    "TopicRecord",
     "alter_topic",
     "check_access",
     "create_topic",

@@ -25,9 +25,9 @@ from kafka.record.default_records import DefaultRecordBatch
 
 from monitor.backends.abstract import Damaged, RecordColumns, TopicPartition
 from monitor.backends.kafka import framing
-from monitor.backends.kafka.framing import APPENDED, CODEC, CONTROL, FORMAT, HEADER_BYTES, TRANSACTIONAL, Header
+from monitor.backends.kafka.framing import APPENDED, CODEC, CONTROL, FORMAT, HEADER_BYTES, TRANSACTIONAL, BatchHeader
 from monitor.backends.kafka.messages import read_message
-from monitor.backends.kafka.records import Batch, Run, read
+from monitor.backends.kafka.records import RecordBatch, Run, read
 from monitor.backends.kafka.unpacking import UnreadableError, unpack
 from monitor.errors import Reason
 
@@ -145,10 +145,10 @@ class ColumnRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the clien
             self.next_fetch_offset = self._next
         self.drain()
 
-    def _gather(self) -> list[Batch]:
+    def _gather(self) -> list[RecordBatch]:
         """The batches from here on that are not hidden, unpacked; up to what can't be read: that becomes the fault."""
         self._fault = None
-        batches: list[Batch] = []
+        batches: list[RecordBatch] = []
         count = size = 0
         try:
             while count < _TOGETHER_RECORDS and size < _TOGETHER_BYTES and (found := self._whole()) is not None:
@@ -165,7 +165,7 @@ class ColumnRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the clien
             self._fault = fault
         return batches
 
-    def _whole(self) -> tuple[Header, int] | None:
+    def _whole(self) -> tuple[BatchHeader, int] | None:
         """Header and end of the batch of format 2 that begins here; None where there is none, or one cut off.
 
         Raises:
@@ -188,14 +188,14 @@ class ColumnRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the clien
             raise UnreadableError(Reason.CORRUPT_BATCH, "the first offset in its header is wrong")
         return header, end
 
-    def _is_misplaced(self, header: Header, end: int) -> bool:
+    def _is_misplaced(self, header: BatchHeader, end: int) -> bool:
         """Whether the offsets of a batch don't rise to those behind it. (Its checksum does not cover its first.)"""
         if header.last_offset < header.first_offset or (self._at > 0 and header.first_offset < self._next):
             return True
         following = framing.first_offset(self._data, end)
         return header.first_offset > self._next and following is not None and following <= header.last_offset
 
-    def _is_hidden(self, header: Header, end: int) -> bool:
+    def _is_hidden(self, header: BatchHeader, end: int) -> bool:
         """Control batches, and what an aborted transaction wrote."""
         control = bool(header.attributes & CONTROL)
         if not self._committed_only or header.producer_id < 0:
@@ -215,11 +215,11 @@ class ColumnRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the clien
         except (CorruptRecordError, StopIteration, ValueError, IndexError, TypeError, struct.error) as error:
             raise UnreadableError(Reason.CORRUPT_BATCH, f"it ends no transaction: {error!r}") from error
 
-    def _unpacked(self, header: Header, end: int) -> Batch:
+    def _unpacked(self, header: BatchHeader, end: int) -> RecordBatch:
         """Raises UnreadableError."""
         records = self._data[self._at + HEADER_BYTES : end]
         codec, appended = header.attributes & CODEC, header.attributes & APPENDED
-        return Batch(
+        return RecordBatch(
             header.first_offset,
             header.last_offset,
             header.record_count,
@@ -233,7 +233,7 @@ class ColumnRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the clien
         self._at, self._next = at, offset
         self._least = max(self._least, offset)
 
-    def _read(self, batches: Sequence[Batch]) -> Iterator[Item]:
+    def _read(self, batches: Sequence[RecordBatch]) -> Iterator[Item]:
         if not batches:
             return
         try:

@@ -26,7 +26,7 @@ from monitor.errors import BackendError, ConfigError, DataError, TelltaleError
 Isolation = Literal["read_committed", "read_uncommitted"]
 
 
-class Record(NamedTuple):
+class TopicRecord(NamedTuple):
     """One record of a topic."""
 
     topic: str
@@ -107,7 +107,7 @@ class TopicReader:
             found += columns(asked, items, positions[asked], want_headers=self._want_headers)
         return tuple(found)
 
-    def poll(self, timeout_s: float = 0.1) -> list[Record]:
+    def poll(self, timeout_s: float = 0.1) -> list[TopicRecord]:
         """The next records. Waits up to `timeout_s`.
 
         Raises:
@@ -121,10 +121,12 @@ class TopicReader:
             headers: Sequence[Headers] = [()] * len(offsets) if polled.headers is None else polled.headers
             rows = zip(offsets, timestamps_ms, polled.keys, polled.values, headers, strict=True)
             topic, partition = polled.partition
-            found += [Record(topic, partition, at, when, key, value, extra) for at, when, key, value, extra in rows]
+            found += [
+                TopicRecord(topic, partition, at, when, key, value, extra) for at, when, key, value, extra in rows
+            ]
         return found
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[TopicRecord]:
         """Records for ever; blocks between them."""
         while True:
             yield from self.poll()
@@ -156,9 +158,9 @@ def read_topic(
     topics: str | Sequence[str],
     *,
     isolation: Isolation = "read_committed",
-    until: Callable[[list[Record]], bool] | None = None,
+    until: Callable[[list[TopicRecord]], bool] | None = None,
     timeout_s: float = 30.0,
-) -> list[Record]:
+) -> list[TopicRecord]:
     """All records of topics: up to what is written now, or until `until(records)` is true.
 
     Waits for open transactions to be decided; a commit's markers may follow the commit by some milliseconds.
@@ -167,7 +169,7 @@ def read_topic(
         BackendError: neither was reached within `timeout_s`.
     """
     deadline = time.monotonic() + timeout_s
-    records: list[Record] = []
+    records: list[TopicRecord] = []
     with TopicReader(cluster, topics, isolation=isolation) as reader:
         names = [topics] if isinstance(topics, str) else topics
         ends = (

@@ -30,7 +30,7 @@ _MESSAGE_CHECKED_FROM = 16
 _LEAST_BYTES = {0: 26, 1: 34, FORMAT: HEADER_BYTES}  # by format, the length included
 
 
-class Header(NamedTuple):
+class BatchHeader(NamedTuple):
     """A batch's header, as it stands in the log."""
 
     first_offset: int
@@ -53,7 +53,7 @@ class Header(NamedTuple):
 
 
 class Resumption(NamedTuple):
-    """Where reading goes on: the place in the fetch, and the offset; how many records it passes, if that is known."""
+    """Where reading goes on: at a byte of the fetch, and an offset; and how many records it skips, if that is known."""
 
     at: int
     offset: int
@@ -72,9 +72,9 @@ def begins(data: memoryview, at: int) -> bool:
     return len(data) - at > MAGIC_AT
 
 
-def header(data: memoryview, at: int) -> Header:
+def header(data: memoryview, at: int) -> BatchHeader:
     """The header of the batch of format 2 at `at`."""
-    return Header._make(_unpack(data, at))
+    return BatchHeader._make(_unpack(data, at))
 
 
 def is_whole(data: memoryview, at: int, end: int) -> bool:
@@ -101,10 +101,10 @@ def resume(data: memoryview, at: int, least: int) -> Resumption | None:
     if claim is not None and first_offset(data, claim.at) in (claim.offset, None):
         return claim
     end = end_of(data, at)
-    for place in chain(() if end is None else (end,), _places(data, at + 1)):
-        offset = _offset_of_whole(data, place)
+    for start in chain(() if end is None else (end,), _batch_starts(data, at + 1)):
+        offset = _offset_of_whole(data, start)
         if offset is not None and offset > least:
-            return Resumption(place, offset, None)
+            return Resumption(start, offset, None)
     return claim
 
 
@@ -136,7 +136,7 @@ def _offset_of_whole(data: memoryview, at: int) -> int | None:
     return int(_int64(data, at)[0])
 
 
-def _places(data: memoryview, first: int) -> Iterator[int]:
+def _batch_starts(data: memoryview, first: int) -> Iterator[int]:
     """Where a batch of format 2 could begin, from `first` on."""
     octets = bytes(data[first:])
     found = octets.find(FORMAT, MAGIC_AT)

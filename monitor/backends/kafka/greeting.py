@@ -143,14 +143,14 @@ def _authenticate(server: Server, connection: socket.socket, kafka: KafkaOptions
         token = mechanism.auth_bytes()
         answer = _ask(connection, _SASL_AUTHENTICATE, 0, struct.pack(">i", len(token)) + token)
         (code,) = struct.unpack_from(">h", answer)
-        told, at = _text(answer, 2)
+        message, at = _text(answer, 2)
         if code == _AUTHENTICATION_FAILED:
             raise RefusedError(
-                f"the credentials of user {kafka.username!r} are refused ({kafka.sasl_mechanism}): {told}; correct "
+                f"the credentials of user {kafka.username!r} are refused ({kafka.sasl_mechanism}): {message}; correct "
                 "kafka.username, or the password (kafka.password_file, TELLTALE__KAFKA__PASSWORD), or create the user"
             )
         if code:
-            raise OSError(f"SASL authentication: Kafka's error {code}: {told}")
+            raise OSError(f"SASL authentication: Kafka's error {code}: {message}")
         (length,) = struct.unpack_from(">i", answer, at)
         try:
             mechanism.receive(answer[at + 4 : at + 4 + max(length, 0)])

@@ -30,7 +30,7 @@ class Bound(NamedTuple):
     value: int = 0
 
 
-class Part(NamedTuple):
+class PartitionRange(NamedTuple):
     """Of one partition: what is read, `first` inside and `end` not; and what the log held, when asked."""
 
     first: int
@@ -54,7 +54,7 @@ class TopicRange(TopicReader):
         super().__init__(cluster, topic, want_headers=want_headers)
         self._topic = topic
         try:
-            self.parts = self._look_up(start, end)
+            self.partitions = self._look_up(start, end)
         except KafkaError as error:
             self.close()
             raise BackendError(f"topic {topic}: its offsets can't be looked up: {error}") from error
@@ -62,16 +62,16 @@ class TopicRange(TopicReader):
             self.close()
             raise
 
-    def _look_up(self, start: Bound, end: Bound) -> dict[TopicPartition, Part]:
+    def _look_up(self, start: Bound, end: Bound) -> dict[TopicPartition, PartitionRange]:
         log_first, log_end = self.positions(), self.ends()
         firsts, ends = (self._offsets(bound, log_first, log_end) for bound in (start, end))
-        parts = {}
+        partitions = {}
         for partition in sorted(log_first):
             low, high = log_first[partition], log_end[partition]
             first, stop = (min(max(offsets[partition], low), high) for offsets in (firsts, ends))
-            parts[partition] = Part(first, max(first, stop), low, high)
+            partitions[partition] = PartitionRange(first, max(first, stop), low, high)
             self._consumer.seek(KafkaPartition(*partition), first)
-        return parts
+        return partitions
 
     def _offsets(
         self, bound: Bound, log_first: dict[TopicPartition, int], log_end: dict[TopicPartition, int]
@@ -95,25 +95,25 @@ class TopicRange(TopicReader):
             BackendError: nothing came for half a minute.
             DataError: a batch of records can't be read.
         """
-        open_parts = dict(self.parts)
+        unread = dict(self.partitions)
         deadline = time.monotonic() + _STALLED_S
         while True:
             positions = self.positions()
-            done = [partition for partition, part in open_parts.items() if positions[partition] >= part.end]
+            done = [partition for partition, limits in unread.items() if positions[partition] >= limits.end]
             for partition in done:
-                del open_parts[partition]
+                del unread[partition]
                 self._consumer.pause(KafkaPartition(*partition))
-            if not open_parts:
+            if not unread:
                 return
             if time.monotonic() > deadline:
-                left = sum(part.end - positions[partition] for partition, part in open_parts.items())
+                left = sum(limits.end - positions[partition] for partition, limits in unread.items())
                 raise BackendError(f"topic {self._topic}: no records for {_STALLED_S:.0f} s, {left} offsets were left")
             for polled in self.poll_columns(0.2):
                 deadline = time.monotonic() + _STALLED_S
-                if polled.partition in open_parts:
-                    if polled.damaged is not None and polled.damaged.first_offset < open_parts[polled.partition].end:
+                if polled.partition in unread:
+                    if polled.damaged is not None and polled.damaged.first_offset < unread[polled.partition].end:
                         raise damaged_error(polled.partition, polled.damaged)
-                    yield _before(polled, open_parts[polled.partition].end)
+                    yield _before(polled, unread[polled.partition].end)
             if self.positions() != positions:
                 deadline = time.monotonic() + _STALLED_S
 

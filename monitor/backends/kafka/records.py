@@ -40,7 +40,7 @@ class Run(NamedTuple):
         return Run(self.offsets[rows], self.timestamps_ms[rows], self.keys[rows], self.values[rows], self.headers[rows])
 
 
-class Batch(NamedTuple):
+class RecordBatch(NamedTuple):
     """What a batch's header says that its records need, and `payload`, the records themselves, unpacked.
 
     `timestamp_ms` is what the records' deltas add to; with `appended` it is the time of all of them.
@@ -56,7 +56,7 @@ class Batch(NamedTuple):
     size: int
 
 
-def read(batches: Sequence[Batch]) -> Run:
+def read(batches: Sequence[RecordBatch]) -> Run:
     """The records of some batches that follow each other.
 
     Raises:

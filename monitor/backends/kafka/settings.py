@@ -94,7 +94,7 @@ def read_password(kafka: KafkaOptions) -> str:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
         # What a supervisor hands out it protects by its directory, whatever the file's own mode.
-        handed_out = any(path.is_relative_to(place) for place in _credential_directories())
+        handed_out = any(path.is_relative_to(directory) for directory in _credential_directories())
         if mode & 0o077 and not handed_out:
             raise ConfigError(
                 f"kafka.password_file: {path} has mode {mode:04o}, so others may read it; expected 0600 or less: "
@@ -110,7 +110,7 @@ def read_password(kafka: KafkaOptions) -> str:
 
 def _credential_directories() -> list[str]:
     """Where systemd puts credentials, and containers their secrets."""
-    return [place for place in (os.environ.get("CREDENTIALS_DIRECTORY"), "/run/secrets") if place]
+    return [directory for directory in (os.environ.get("CREDENTIALS_DIRECTORY"), "/run/secrets") if directory]
 
 
 def connection(kafka: KafkaOptions, client_id: str) -> dict[str, Any]:

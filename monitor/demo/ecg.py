@@ -44,7 +44,7 @@ _PEAK_SEARCH_S: Final = 0.04
 class Ectopic:
     """One planted premature beat, in samples.
 
-    start: first sample of the abnormal stretch, at the onset of the wide QRS complex (5 % of its height).
+    start: first sample of the abnormal interval, at the onset of the wide QRS complex (5 % of its height).
     stop: one past its last sample, where the P wave of the next sinus beat begins: the pause is over.
     peak: the premature beat's R peak; `start < peak < stop`, and it is one of the recording's `r_peaks`.
     """
@@ -176,9 +176,9 @@ def integrate(
     slopes = np.diff(cycle.knots_rad) / np.diff(cycle.knots_s)
     for beat in cycle.premature:
         quiet, foot, end = np.searchsorted(times, (beat.quiet, beat.foot, beat.end))
-        drive[quiet:foot], stretch = 0.0, slice(foot, end)
-        segment = np.searchsorted(cycle.knots_s, times[stretch], side="right") - 1
-        drive[stretch] = slopes[segment] * ectopic.pull(phase[stretch])
+        drive[quiet:foot], pulled = 0.0, slice(foot, end)
+        segment = np.searchsorted(cycle.knots_s, times[pulled], side="right") - 1
+        drive[pulled] = slopes[segment] * ectopic.pull(phase[pulled])
     return _low_pass(drive + baseline, step_s=1.0 / rate_hz, initial=initial)
 
 

@@ -99,7 +99,7 @@ WAVE_EXTENT: Final = 2.25
 # From the end of the last sinus T wave to the foot of the premature QRS complex, at least: no R-on-T, and time for the
 # phase to get there. Nothing pulls meanwhile: neither kind of beat has a wave there that it should show.
 ECTOPIC_GAP_S: Final = 0.02
-# Quiet time between ectopic stretches; "several seconds", so that each is an event of its own.
+# Quiet time between ectopic beats; "several seconds", so that each is an event of its own.
 ECTOPIC_SPACING_S: Final = 5.0
 # Sinus rhythm at rest: above 100 beats a minute ECGSYN's T wave runs into the next beat, below 50 its QRS complex,
 # whose angles hardly change with the rate, gets as wide as a premature one.

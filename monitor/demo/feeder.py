@@ -1,4 +1,4 @@
-"""Feeds the stream at its pace, from a thread of its own, and remembers when each record was sent."""
+"""Sends the stream at its pace, from a thread of its own, and records when each record was sent."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ class Feeder:
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
 
     def start(self) -> None:
-        """Begins to feed; the first records are due now."""
+        """Starts to send; the first records are due now."""
         self._thread.start()
 
     @property
     def done(self) -> bool:
-        """All is written on the broker.
+        """Whether all records are on the broker.
 
         Raises:
-            TelltaleError: it could not be.
+            TelltaleError: a record could not be written.
         """
         if self._failure is not None:
             raise self._failure
         return bool(self.took_s)
 
     def sent_s(self, series: str, at_us: int) -> float:
-        """When the record was handed to the producer that holds the sample of `series` taken at `at_us`."""
-        place = bisect.bisect_right(self._starts_us[series], at_us) - 1
-        return self._sent_s[series][place]
+        """When the record with the sample of `series` at `at_us` was passed to the producer."""
+        position = bisect.bisect_right(self._starts_us[series], at_us) - 1
+        return self._sent_s[series][position]
 
     def close(self) -> None:
-        """Stops feeding, without a care for what was not sent yet."""
+        """Stops sending; what was not sent yet is dropped."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(5.0)
@@ -73,7 +73,7 @@ class Feeder:
                     return
             if self._stop.is_set():
                 return
-            # Noted first: the alert must never be here before the time its record was sent at.
+            # Recorded first: an alert must not arrive before its record's time of sending is known.
             self._starts_us.setdefault(record.series, []).append(record.start_us)
             self._sent_s.setdefault(record.series, []).append(time.monotonic())
             self._producer.send(self._topic, record.value, record.series.encode())

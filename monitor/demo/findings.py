@@ -1,15 +1,15 @@
-"""Which planted stretches were found, which incidents were false, and what a person reads at the end.
+"""Which planted intervals were found, which incidents were false, and the summary at the end.
 
 The rule, in event time and per series:
 
-    planted      [start, stop) of an abnormal stretch: for a premature beat from its QRS complex to the end of the pause
+    planted      [start, stop) of something abnormal: for a premature beat from its QRS complex to the end of the pause
     incident     [started_at, ended_at] of an incident, from the first sample of its first window over the threshold to
-                 the last sample of its last one; up to the last window told of where it was not resolved yet
-    found        a planted stretch that an incident overlaps
-    false        an incident that overlaps no planted stretch, even if each is taken to last one window longer (a
+                 the last sample of its last one; if it is not resolved yet, up to the last window in an alert
+    found        a planted interval that an incident overlaps
+    false        an incident that overlaps no planted interval, even if each is taken to last one window longer (a
                  window that began in the pause may close after it)
 
-An incident that never ends would find everything, so the share of the signal that incidents cover is said too.
+An incident that never ends would find everything, so the summary has the share of the signal that incidents cover.
 
 Rules of this file: pure; no clock, no Kafka, no terminal. Times are microseconds since 1970 unless named otherwise.
 """
@@ -29,8 +29,8 @@ MOST_FALSE_PER_HOUR = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Stretch:
-    """One abnormal stretch that lies in the stream, [start_us, stop_us)."""
+class PlantedInterval:
+    """One abnormal interval of the stream, [start_us, stop_us)."""
 
     series: str
     start_us: int
@@ -38,8 +38,8 @@ class Stretch:
 
 
 @dataclass(slots=True, kw_only=True)
-class Incident:
-    """One incident as its alerts tell of it, [start_us, end_us]."""
+class AlertedIncident:
+    """One incident as its alerts report it, [start_us, end_us]."""
 
     series: str
     start_us: int
@@ -49,24 +49,24 @@ class Incident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matched:
-    """What came of comparing incidents with what was planted."""
+    """Incidents compared with what was planted."""
 
-    found: tuple[Stretch, ...]
-    missed: tuple[Stretch, ...]
-    false: tuple[Incident, ...]
+    found: tuple[PlantedInterval, ...]
+    missed: tuple[PlantedInterval, ...]
+    false: tuple[AlertedIncident, ...]
 
 
 class Incidents:
-    """Follows alerts; knows each incident's span."""
+    """Follows alerts; keeps each incident's start and end."""
 
     def __init__(self) -> None:
-        self._by_fingerprint: dict[str, Incident] = {}
+        self._by_fingerprint: dict[str, AlertedIncident] = {}
         self._ids: set[str] = set()
         self.alerts = 0
         self.duplicates = 0
 
-    def take(self, alert: Alert) -> Incident:
-        """The incident that `alert` tells of, brought up to date."""
+    def take(self, alert: Alert) -> AlertedIncident:
+        """Updates and returns the incident that `alert` is about."""
         self.alerts += 1
         self.duplicates += alert.id in self._ids
         self._ids.add(alert.id)
@@ -74,49 +74,51 @@ class Incidents:
         end_us = microseconds(data.episode.ended_at or data.window.end)
         incident = self._by_fingerprint.setdefault(
             data.fingerprint,
-            Incident(series=data.series, start_us=microseconds(data.episode.started_at), end_us=end_us),
+            AlertedIncident(series=data.series, start_us=microseconds(data.episode.started_at), end_us=end_us),
         )
         incident.resolved = data.status == "resolved"
         incident.end_us = end_us if incident.resolved else max(incident.end_us, end_us)
         return incident
 
-    def all(self) -> tuple[Incident, ...]:
-        """All of them, in the order in which they opened."""
+    def all(self) -> tuple[AlertedIncident, ...]:
+        """All incidents, in the order in which they opened."""
         return tuple(self._by_fingerprint.values())
 
 
-def overlapping(stretches: Iterable[Stretch], incident: Incident, slack_us: int = 0) -> Stretch | None:
-    """The first stretch that `incident` overlaps, each taken to last `slack_us` longer."""
+def overlapping(
+    intervals: Iterable[PlantedInterval], incident: AlertedIncident, slack_us: int = 0
+) -> PlantedInterval | None:
+    """The first interval that `incident` overlaps, each taken to last `slack_us` longer."""
     return next(
         (
-            stretch
-            for stretch in stretches
-            if stretch.series == incident.series
-            and incident.start_us < stretch.stop_us + slack_us
-            and incident.end_us >= stretch.start_us
+            interval
+            for interval in intervals
+            if interval.series == incident.series
+            and incident.start_us < interval.stop_us + slack_us
+            and incident.end_us >= interval.start_us
         ),
         None,
     )
 
 
-def match(planted: Sequence[Stretch], incidents: Sequence[Incident], slack_us: int) -> Matched:
+def match(planted: Sequence[PlantedInterval], incidents: Sequence[AlertedIncident], slack_us: int) -> Matched:
     """Compares by the rule above; `slack_us` is one window's length."""
     found = {
-        stretch for stretch in planted if any(overlapping([stretch], incident) is not None for incident in incidents)
+        interval for interval in planted if any(overlapping([interval], incident) is not None for incident in incidents)
     }
     return Matched(
-        found=tuple(stretch for stretch in planted if stretch in found),
-        missed=tuple(stretch for stretch in planted if stretch not in found),
+        found=tuple(interval for interval in planted if interval in found),
+        missed=tuple(interval for interval in planted if interval not in found),
         false=tuple(incident for incident in incidents if overlapping(planted, incident, slack_us) is None),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """All that is told at the end.
+    """Everything that the summary reports.
 
-    `planted_counts`: every planted stretch must be found. Not so for real heartbeats, of which nobody finds all; there
-    each record is one beat, normal or planted.
+    `planted_counts`: every planted interval must be found. This is not required of real heartbeats, of which nobody
+    finds all; there each record is one beat, normal or planted.
     `latencies_s`: from the call that sent the record to the poll that returned its alert, one for each alert.
     """
 
@@ -151,21 +153,21 @@ class Outcome:
         return float(np.quantile(self.latencies_s, quantile)) * 1e3 if self.latencies_s else float("nan")
 
     def failures(self) -> tuple[str, ...]:
-        """Why the exit code is not 0; empty if it is."""
+        """Why the exit code is not 0; empty if it is 0."""
         found = list(self.problems)
         if self.planted_counts and self.matched.missed:
             found.append(f"{len(self.matched.missed)} of {self.planted} planted {self.what} were not found")
         false = len(self.matched.false)
         if self.planted_counts and false > max(1.0, MOST_FALSE_PER_HOUR * self.series_hours):
             found.append(
-                f"{false} false incidents in {self.series_hours:.2g} patient-hours; at most 1 an hour is right"
+                f"{false} false incidents in {self.series_hours:.2g} patient-hours; at most 1 per hour is expected"
             )
         if self.duplicates:
-            found.append(f"{self.duplicates} alerts came twice")
+            found.append(f"{self.duplicates} alerts were published twice")
         return tuple(found)
 
     def verdict(self) -> str:
-        """What came of it in a word, where there are no failures."""
+        """The result in a sentence, if there are no failures."""
         found, false = len(self.matched.found), len(self.matched.false)
         which = "Everything planted was found" if found == self.planted else f"{found} of {self.planted} were found"
         return which + (f", with {false} false incident{'s' if false > 1 else ''}" if false else ", and nothing else")
@@ -199,13 +201,13 @@ class Outcome:
         ]
 
 
-def covered_share(incidents: Sequence[Incident], signal_us: float) -> float:
-    """Which share of all series' signal lies in incidents."""
+def covered_share(incidents: Sequence[AlertedIncident], signal_us: float) -> float:
+    """The share of all series' signal that is covered by incidents."""
     return sum(incident.end_us - incident.start_us for incident in incidents) / signal_us
 
 
 def microseconds(moment: str) -> int:
-    """An alert's RFC 3339 time."""
+    """An alert's RFC 3339 time in µs since 1970."""
     parsed = datetime.fromisoformat(moment)
     return round(parsed.timestamp()) * 1_000_000 if not parsed.microsecond else _exact(parsed)
 

@@ -1,7 +1,6 @@
-"""Ctrl-C, SIGTERM and a closed terminal: one exception, raised where nothing can be lost by it.
+"""Ctrl-C, SIGTERM and a closed terminal: one exception, raised only where no process can be left behind.
 
-Rules of this file: a signal is never forgotten, and cleaning up is never interrupted by one: it ends by itself in
-bounded time.
+Rules of this file: a signal is never lost, and never interrupts clean-up, which takes a limited time.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class InterruptedRun(BaseException):
-    """Somebody wants it to end. No `Exception`, so that no library takes it for an error of its own."""
+    """The user wants to stop. Not an `Exception`, so that no library catches it as an error of its own."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -24,7 +23,7 @@ class InterruptedRun(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """What a shell makes of a process that ended by this signal."""
+        """The exit code that a shell reports for a process that ended by this signal."""
         return 128 + self.number
 
 
@@ -51,7 +50,7 @@ class Interruptions(AbstractContextManager["Interruptions"]):
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Waits with a signal until the block is left: between starting a process and noting that it was started."""
+        """Delays signals until the block is left: between starting a process and registering it."""
         self._held += 1
         try:
             yield
@@ -61,7 +60,7 @@ class Interruptions(AbstractContextManager["Interruptions"]):
             raise InterruptedRun(self._pending)
 
     def close(self) -> None:
-        """From now on signals change nothing: everything is being stopped already."""
+        """Ignores signals from now on: everything is being stopped already."""
         self._closed = True
 
     def _handle(self, number: int, _: FrameType | None) -> None:

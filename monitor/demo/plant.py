@@ -1,4 +1,4 @@
-"""`telltale example`: a made-up pump in CSV files, so that every command of the README can be tried as it stands."""
+"""`telltale example`: CSV files of a simulated pump, so that every command in README can be tried unchanged."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ _RECORDINGS = (
 
 
 def write_example(directory: Path, seed: int = 1) -> list[str]:
-    """Writes the files into `directory`, which is made; returns a line about each for a person.
+    """Creates `directory` and writes the files into it; returns a line of text about each.
 
     Raises:
-        DataError: one of the files is there already, or can't be written.
+        DataError: one of the files already exists, or can't be written.
     """
     taken = [each.name for each in _RECORDINGS if (directory / each.name).exists()]
     if taken:
-        raise DataError(f"{directory}: {', '.join(taken)} is there already; choose another directory")
+        raise DataError(f"{directory}: {', '.join(taken)} already exists; choose another directory")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for each in _RECORDINGS:

@@ -1,7 +1,7 @@
-"""The demo's processes: the trainer, the daemon, and what they say when they fail.
+"""The demo's processes, the trainer and the daemon, and their messages when they fail.
 
-Rules of this file: each runs in a session of its own, so that Ctrl-C reaches the demo alone and the demo ends them in
-order. Whatever they do not survive is raised with their own last words.
+Rules of this file: each runs in a session of its own, so that Ctrl-C reaches the demo alone and the demo stops them in
+order. If one fails, the error contains the end of its output.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class PartError(TelltaleError):
 
 
 def environment() -> dict[str, str]:
-    """Ours without options for a daemon: the demo's reads its own file and nothing else."""
+    """Our environment without daemon options: the demo's daemon reads its own file only."""
     return {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
 
 
 def command(*arguments: str) -> list[str]:
-    """`telltale ARGUMENTS` with this very interpreter; never a `monitor` that lies in the current directory."""
+    """`telltale ARGUMENTS` with this interpreter; never a `monitor` from the current directory."""
     return [sys.executable, "-P", "-m", "monitor", *arguments]
 
 
@@ -58,7 +58,7 @@ def train(
     out: Path,
     on_epoch: Callable[[int, int], None],
 ) -> str:
-    """Runs `telltale train` to its end; what it says on stdout.
+    """Runs `telltale train` and returns its stdout.
 
     Raises:
         PartError: it failed.
@@ -85,13 +85,13 @@ def train(
 
 
 class _Trainer:
-    """The trainer's process; nothing of it is worth waiting for once it is not wanted any more."""
+    """The trainer's process, which is killed if the demo is interrupted."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
     def start(self, arguments: Sequence[str], output: BinaryIO, directory: Path) -> IO[str]:
-        """Starts it; what it says on stderr."""
+        """Starts it and returns its stderr."""
         self._process = subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
@@ -110,7 +110,7 @@ class _Trainer:
         return self._process.wait()
 
     def end(self) -> None:
-        """Kills it if it still runs."""
+        """Kills it if it is still running."""
         if self._process is None:
             return
         if self._process.poll() is None:
@@ -145,10 +145,10 @@ class DaemonProcess:
         """Raises PartError if it has ended."""
         code = self._process.poll()
         if code is not None:
-            raise PartError("\n".join([f"the daemon ended with exit code {code}; its last words:", *self.tail()]))
+            raise PartError("\n".join([f"the daemon ended with exit code {code}; the end of its log:", *self.tail()]))
 
     def wait_ready(self) -> None:
-        """Waits until /readyz says that partitions are being read."""
+        """Waits until /readyz responds 200."""
         deadline = time.monotonic() + READY_TIMEOUT_S
         while True:
             self.check()
@@ -156,17 +156,17 @@ class DaemonProcess:
             if self.address and self._get("/readyz")[0] == 200:
                 return
             if time.monotonic() > deadline:
-                words = [f"the daemon was not ready within {READY_TIMEOUT_S:.0f} s; its last words:", *self.tail()]
+                words = [f"the daemon was not ready within {READY_TIMEOUT_S:.0f} s; the end of its log:", *self.tail()]
                 raise PartError("\n".join(words))
             time.sleep(POLL_S)
 
     def metrics(self) -> str:
-        """Its metrics as Prometheus text; empty while it does not answer."""
+        """Its metrics as Prometheus text; empty while it does not respond."""
         status, text = self._get("/metrics")
         return text if status == 200 else ""
 
     def stop(self) -> int:
-        """SIGTERM, and SIGKILL if it takes too long; its exit code."""
+        """Sends SIGTERM, and SIGKILL if it takes too long; returns its exit code."""
         if self._process.poll() is None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
@@ -182,7 +182,7 @@ class DaemonProcess:
         return _indented(self.log.read_text(errors="replace").splitlines())
 
     def _announced(self) -> str:
-        """Where it serves HTTP, from its own log: the port is any that was free."""
+        """Its HTTP address, from its log: the port is any that was free."""
         for line in self.log.read_text(errors="replace").splitlines():
             with suppress(msgspec.DecodeError):
                 address = msgspec.json.decode(line, type=_Announcement).http
@@ -207,7 +207,7 @@ class _Announcement(msgspec.Struct):
 
 
 def metric(text: str, name: str) -> float:
-    """The sum of a metric over its labels; 0 where it is not there."""
+    """The sum of a metric over its labels; 0 if it is absent."""
     values = (
         line.rpartition(" ")[2]
         for line in text.splitlines()
@@ -217,12 +217,12 @@ def metric(text: str, name: str) -> float:
 
 
 def check_broker(kafka: LocalKafka) -> None:
-    """Raises BrokerError with the cause from its own log if the broker has gone."""
+    """Raises BrokerError with the cause from its log if the broker has ended."""
     status = kafka.status()
     dead = next((broker for broker in status.brokers if not broker.is_alive), None)
     if dead is not None:
-        cause = logs.cause(logs.read_since(dead.log, 0)) or "    (not a word in its log: it was killed)"
-        raise BrokerError(f"the broker ended in the middle of the demo; its log says:\n{cause}")
+        cause = logs.cause(logs.read_since(dead.log, 0)) or "    (nothing in its log: it was killed)"
+        raise BrokerError(f"the broker ended during the demo; its log says:\n{cause}")
 
 
 def _indented(lines: Sequence[str]) -> list[str]:

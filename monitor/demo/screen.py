@@ -1,7 +1,7 @@
-"""How the demo looks: colours, a bar and curves where a person watches; plain lines everywhere else.
+"""How the demo looks: colours, a progress bar and curves on a terminal; plain lines everywhere else.
 
-Rules of this file: nothing is decided here. The plain form holds no control character, so that a log of it can be read,
-and nothing but ASCII, so that no terminal can fail at it.
+Rules of this file: output only. The plain form has no control characters, so that a log of it can be read, and only
+ASCII, so that every terminal can show it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from monitor.demo.telling import Told
+from monitor.demo.alert_text import AlertText
 
 _NAME_WIDTH = 9
 _SERIES_WIDTH = 11
@@ -26,19 +26,19 @@ _COLOURS = {"info": "green", "warning": "yellow", "error": "red", "critical": "b
 
 
 class Screen(Protocol):
-    """What the show needs of a screen; a context manager, so that a bar is taken down whatever happens."""
+    """What the demo needs of a screen; a context manager, so that the bar is always removed."""
 
     def title(self, text: str) -> None: ...
     def begin(self, name: str, text: str) -> None:
-        """A step begins that may take a while; without a text nothing but a bar is shown."""
+        """Begins a step that may take a while; without a text only a bar is shown."""
 
     def end(self, name: str, text: str) -> None:
-        """The step is done; `text` says what came of it."""
+        """Ends the step; `text` is its result."""
 
     def progress(self, share: float, text: str) -> None:
-        """How far the step is, 0 to 1."""
+        """Shows the step's progress, 0 to 1."""
 
-    def alert(self, told: Told) -> None: ...
+    def alert(self, shown: AlertText) -> None: ...
     def note(self, text: str) -> None: ...
     def summary(self, lines: list[tuple[str, str]], verdict: str, *, good: bool) -> None: ...
     def closing(self, lines: list[str]) -> None: ...
@@ -49,7 +49,7 @@ class Screen(Protocol):
 
 
 def for_this_terminal() -> Screen:
-    """The live form where stdout is a terminal that can show it."""
+    """The live form if stdout is a terminal that can show it."""
     if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         return LiveScreen()
     return PlainScreen()
@@ -76,9 +76,9 @@ class PlainScreen:
         if share and text and time.monotonic() - self._spoke_s > _PLAIN_PROGRESS_S:
             self._say("", f"{share:4.0%}  {text}")
 
-    def alert(self, told: Told) -> None:
-        truth = f"  [{told.truth}]" if told.truth else ""
-        self._say("alert", f"{told.at:>7}  {told.series:<{_SERIES_WIDTH}}{told.status:<9} {told.text}{truth}")
+    def alert(self, shown: AlertText) -> None:
+        truth = f"  [{shown.truth}]" if shown.truth else ""
+        self._say("alert", f"{shown.at:>7}  {shown.series:<{_SERIES_WIDTH}}{shown.status:<9} {shown.text}{truth}")
 
     def note(self, text: str) -> None:
         self._say("", text)
@@ -87,7 +87,7 @@ class PlainScreen:
         typer.echo("")
         for name, text in lines:
             typer.echo(f"{name:<{_NAME_WIDTH}} {text}")
-        typer.echo(("" if good else "NOT RIGHT: ") + verdict)
+        typer.echo(("" if good else "FAILED: ") + verdict)
 
     def closing(self, lines: list[str]) -> None:
         typer.echo("\n".join(["", *lines]))
@@ -106,7 +106,7 @@ class PlainScreen:
 
 
 class LiveScreen:
-    """Lines above, the present step with its bar below."""
+    """Lines above, the current step with its bar below."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
@@ -138,23 +138,23 @@ class LiveScreen:
         if self._task is not None:
             self._bar.update(self._task, total=1.0, completed=share, text=text)
 
-    def alert(self, told: Told) -> None:
-        resolved = told.status == "resolved"
-        colour = "dim green" if resolved else _COLOURS[told.severity]
+    def alert(self, shown: AlertText) -> None:
+        resolved = shown.status == "resolved"
+        colour = "dim green" if resolved else _COLOURS[shown.severity]
         line = Text.assemble(
-            (f"{told.at:>7}  ", "dim"), f"{told.series:<{_SERIES_WIDTH}}", (f"{told.status:<9} ", colour)
+            (f"{shown.at:>7}  ", "dim"), f"{shown.series:<{_SERIES_WIDTH}}", (f"{shown.status:<9} ", colour)
         )
-        line.append(told.text, "dim" if resolved else "")
+        line.append(shown.text, "dim" if resolved else "")
         self._console.print(line)
-        if told.right is None:
+        if shown.right is None:
             return
         under = Text(" " * _NAME_WIDTH)
-        if self._curves and told.observed:
+        if self._curves and shown.observed:
             under.append_text(
-                Text.assemble((told.observed, colour), ("  expected  ", "dim"), (told.expected, "cyan"), "  ")
+                Text.assemble((shown.observed, colour), ("  expected  ", "dim"), (shown.expected, "cyan"), "  ")
             )
-        mark = ("\u2713 " if told.right else "\u2717 ") if self._curves else ""
-        under.append(f"{mark}{told.truth}", "green" if told.right else "bold red")
+        mark = ("\u2713 " if shown.right else "\u2717 ") if self._curves else ""
+        under.append(f"{mark}{shown.truth}", "green" if shown.right else "bold red")
         self._console.print(under)
 
     def note(self, text: str) -> None:

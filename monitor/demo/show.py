@@ -3,10 +3,10 @@
     recordings -> `telltale train` -> artifact
     LocalKafka <- feeder thread: the stream      `telltale run` <-> LocalKafka      this thread: the alert topic
 
-Read top down. What counts as found and as false is said in `findings`; what was chosen, and why, in `ecg-demo.toml`.
+Read top down. `findings` defines what counts as found and as false; `ecg-demo.toml` explains the choices.
 
-Rules of this file: everything is registered for its end before it begins, and ends in the reverse order: with success,
-with a failure, with Ctrl-C, SIGTERM or a closed terminal alike. Only `--keep`, after a whole run, leaves something.
+Rules of this file: everything is registered for clean-up before it starts, and is stopped in reverse order, whether the
+demo succeeds or fails, on Ctrl-C, SIGTERM or a closed terminal. Only `--keep`, after a whole run, leaves something.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ format = "json"
 def run_demo(
     *, seed: int, patients: int, data: Path | None, keep: bool, minutes: float = stream.DEFAULT_MINUTES
 ) -> None:
-    """Shows everything, and says at the end what came of it.
+    """Runs the demo, with a summary at the end.
 
     Args:
         data: directory with ECG5000, whose real heartbeats are streamed instead of synthetic ones.
@@ -84,10 +84,10 @@ def run_demo(
         minutes: length of the synthetic stream in event time, all patients together.
 
     Raises:
-        typer.Exit: 1 if a planted stretch was missed or anything went wrong; 128 + signal if interrupted.
-        TelltaleError: a part could not be started, or ended in the middle.
+        typer.Exit: 1 if a planted beat was missed or anything went wrong; 128 + signal if interrupted.
+        TelltaleError: a process could not be started, or ended early.
     """
-    # The client's warnings while everything is stopped say nothing: what fails is raised.
+    # The client warns while everything is being stopped; real failures are raised.
     logging.getLogger("kafka").addHandler(logging.NullHandler())
     try:
         with Interruptions() as interruptions, ExitStack() as stack:
@@ -104,7 +104,7 @@ def run_demo(
 
 
 class _Show:
-    """One run; `stack` holds what must be ended."""
+    """One run; `stack` holds what must be stopped."""
 
     def __init__(self, screen: Screen, interruptions: Interruptions, stack: ExitStack, seed: int) -> None:
         self._screen = screen
@@ -153,11 +153,11 @@ class _Show:
         self._screen.summary(outcome.lines(), verdict, good=not failures)
 
     def _kept(self, kafka: LocalKafka, daemon: DaemonProcess) -> list[str]:
-        """Where to look at what still runs, and how to stop it."""
+        """Where to find what still runs, and how to stop it."""
         telltale = shlex.join([sys.executable, "-m", "monitor"])
         work = shlex.quote(str(self._work))
         return [
-            "Still running, since you said --keep:",
+            "Still running, because of --keep:",
             f"  broker   {kafka.bootstrap_servers}; topics {INPUT}, {ALERTS}",
             f"  daemon   pid {daemon.pid}; http://{daemon.address}/metrics",
             f"  config   {self._work}/telltale.toml",
@@ -167,7 +167,7 @@ class _Show:
 
     def _start_broker(self) -> LocalKafka:
         self._screen.begin("broker", "starting Apache Kafka")
-        # What it says while it starts (a first download) is for people; how it stops is not.
+        # Messages while it starts (a first download) are shown; those while it stops are not.
         starting = True
         kafka = LocalKafka(
             self._work / "kafka", port=0, brokers=1, report=lambda said: self._screen.note(said) if starting else None
@@ -193,7 +193,7 @@ class _Show:
         )
         line = next((line for line in said.splitlines() if line.startswith("threshold")), "")
         self._screen.end("train", f"done in {time.monotonic() - began:.0f} s on {scenario.training_text}")
-        self._screen.note(f"the line is {line.removeprefix('threshold').strip()}")
+        self._screen.note(f"the threshold is {line.removeprefix('threshold').strip()}")
 
     def _start_daemon(self, scenario: Scenario, kafka: LocalKafka) -> DaemonProcess:
         self._screen.begin("daemon", "starting `telltale run`")

@@ -1,4 +1,4 @@
-"""What the demo shows: the recordings to train on, and the records to feed with the truth about them.
+"""What the demo shows: recordings to train on, and records to stream with the truth about them.
 
 Two sources. Synthetic: electrocardiograms of made-up patients; each has a clean recording for training and another one,
 of other randomness, with premature beats planted in it. Real: the heartbeats of ECG5000, half of them for training.
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from monitor.datafiles import read_windows
 from monitor.demo.ecg import synthesise
-from monitor.demo.findings import Stretch
+from monitor.demo.findings import PlantedInterval
 from monitor.errors import DataError
 
 RECIPE = Path(__file__).with_name("ecg-demo.toml")
@@ -56,13 +56,13 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A whole show.
+    """Everything that one demo needs.
 
-    what, what_one: the planted things' name, in the plural and the singular.
+    what, what_one: what is planted, in the plural and the singular.
     training: files for the trainer; recipe: which recipe it takes.
     alerting: the daemon's policy, as its configuration has it.
     slack_us: length of a window, see `findings`.
-    speed: event time over time.
+    speed: event time over real time.
     """
 
     title: str
@@ -73,7 +73,7 @@ class Scenario:
     alerting: dict[str, int]
     series: tuple[str, ...]
     records: tuple[Sent, ...]
-    planted: tuple[Stretch, ...]
+    planted: tuple[PlantedInterval, ...]
     planted_counts: bool
     samples: int
     start_us: int
@@ -123,7 +123,7 @@ def synthetic(directory: Path, *, seed: int, patients: int, minutes: float, now_
             seed=person.seed, duration_s=duration_s, ectopic_count=count, first_ectopic_s=FIRST_PLANTED_S, **heart
         )  # fmt: skip
         planted += [
-            Stretch(series=person.name, start_us=start_us + _us(each.start), stop_us=start_us + _us(each.stop))
+            PlantedInterval(series=person.name, start_us=start_us + _us(each.start), stop_us=start_us + _us(each.stop))
             for each in watched.ectopics
         ]
         records += list(_chunks(person.name, watched.signal_mv, start_us, SAMPLES_PER_S / (RATE_HZ * patients)))
@@ -135,8 +135,8 @@ def synthetic(directory: Path, *, seed: int, patients: int, minutes: float, now_
         what_one="premature beat",
         training=tuple(training),
         recipe=str(RECIPE),
-        # Three windows in a row over the line open an incident, see ecg-demo.toml. Two seconds without one, some two
-        # beats, close it: it was one second until, with seed 112, the end of a planted beat raised a second alarm.
+        # Three consecutive windows over the threshold open an incident, see ecg-demo.toml. Two seconds without one,
+        # some two beats, close it: with one second and seed 112, the end of a planted beat opened a second incident.
         alerting={"open_after": 3, "close_after": 16, "update_every": 40},
         series=tuple(person.name for person in persons),
         records=tuple(records),
@@ -178,7 +178,7 @@ def heartbeats(directory: Path, data: Path, *, seed: int, patients: int, now_us:
         value = msgspec.json.encode({"ts": at_us // 1000, "values": beats[beat].astype(np.float64).tolist()})
         records.append(Sent(due_s=place / BEATS_PER_S, series=series, start_us=at_us, value=value))
         if labels[beat] != NORMAL_BEAT:
-            planted.append(Stretch(series=series, start_us=at_us, stop_us=at_us + BEAT_US))
+            planted.append(PlantedInterval(series=series, start_us=at_us, stop_us=at_us + BEAT_US))
     return Scenario(
         title=f"{len(streamed):,} real heartbeats of ECG5000 in {patients} series, {len(planted)} of them abnormal",
         what="abnormal beats",
@@ -224,7 +224,7 @@ def _chunks(series: str, signal_mv: NDArray[np.float32], start_us: int, speed: f
     for number, values in enumerate(rows):
         at_us = start_us + _us(number * CHUNK)
         value = msgspec.json.encode({"ts": at_us // 1000, "rate_hz": RATE_HZ, "values": values})
-        # A chunk is there when its last sample is.
+        # A chunk is complete when its last sample is.
         due_s = (number + 1) * CHUNK / RATE_HZ / speed
         yield Sent(due_s=due_s, series=series, start_us=at_us, value=value)
 

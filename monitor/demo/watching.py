@@ -1,6 +1,6 @@
-"""The show itself: the stream is fed and the alert topic read, until every alert there will be has come.
+"""Sends the stream and reads the alert topic until all alerts have arrived.
 
-Rules of this file: one thread feeds, this one reads and shows; nothing is shared but what `Feeder` says of itself.
+Rules of this file: one thread sends, this one reads and shows; they share only `Feeder`'s properties.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import msgspec
 
 from monitor.backends.kafka.clients import TopicReader
 from monitor.broker.cluster import LocalKafka
+from monitor.demo.alert_text import clock, describe
 from monitor.demo.feeder import Feeder
 from monitor.demo.findings import Incidents, Outcome, covered_share, match, microseconds
 from monitor.demo.processes import DaemonProcess, PartError, check_broker, metric
 from monitor.demo.screen import Screen
 from monitor.demo.stream import Scenario
-from monitor.demo.telling import clock, tell
 from monitor.messages.alerts import Alert
 
 POLL_S = 0.05
@@ -27,7 +27,7 @@ CHECK_INTERVAL_S = 1.0
 # After the last record is read the daemon commits within a second; then its alerts are readable.
 SETTLE_S = 1.5
 DRAIN_TIMEOUT_S = 60.0
-# More alerts a second than a person can read are counted, not shown.
+# More alerts per second than a person can read are counted, not shown.
 MOST_SHOWN_PER_S = 6.0
 
 
@@ -41,7 +41,7 @@ class Topics(NamedTuple):
 
 @dataclass(slots=True)
 class _Shown:
-    """How much was shown, so that an avalanche is not."""
+    """Limits how many alerts are shown per second."""
 
     allowance: float = MOST_SHOWN_PER_S
     at_s: float = 0.0
@@ -58,10 +58,10 @@ class _Shown:
 
 
 def watch(scenario: Scenario, topics: Topics, kafka: LocalKafka, daemon: DaemonProcess, screen: Screen) -> Outcome:
-    """Feeds all of `scenario`, shows its alerts as they come, and says what came of it.
+    """Sends all of `scenario`, shows alerts as they arrive, and returns the outcome.
 
     Raises:
-        TelltaleError: the daemon, the broker or the feeding failed in the middle.
+        TelltaleError: the daemon, the broker or the producer failed.
     """
     with ExitStack() as stack:
         feeder = Feeder(topics.bootstrap_servers, topics.stream, scenario.records)
@@ -85,7 +85,7 @@ def watch(scenario: Scenario, topics: Topics, kafka: LocalKafka, daemon: DaemonP
 
 
 def _wait_consumed(watcher: _Watcher, feeder: Feeder, kafka: LocalKafka, daemon: DaemonProcess) -> str:
-    """Waits until the daemon has read all that was sent and its last alerts are readable; its metrics then."""
+    """Waits until the daemon has read all records and its last alerts are readable; returns its metrics."""
     deadline = time.monotonic() + DRAIN_TIMEOUT_S
     while True:
         daemon.check()
@@ -97,7 +97,7 @@ def _wait_consumed(watcher: _Watcher, feeder: Feeder, kafka: LocalKafka, daemon:
         if time.monotonic() > deadline:
             raise PartError(
                 f"the daemon read {consumed:.0f} of {feeder.sent} records and no more within {DRAIN_TIMEOUT_S:.0f} s; "
-                "its last words:\n" + "\n".join(daemon.tail())
+                "the end of its log:\n" + "\n".join(daemon.tail())
             )
         watcher.turn()
     settled = time.monotonic() + SETTLE_S
@@ -111,7 +111,7 @@ def _wait_consumed(watcher: _Watcher, feeder: Feeder, kafka: LocalKafka, daemon:
 
 
 class _Watcher:
-    """Reads the alert topic and keeps the books."""
+    """Reads the alert topic and keeps the counts."""
 
     def __init__(self, scenario: Scenario, feeder: Feeder, reader: TopicReader, screen: Screen) -> None:
         self.reader = reader
@@ -125,7 +125,7 @@ class _Watcher:
         self._started_s = time.monotonic()
 
     def turn(self) -> None:
-        """Takes in the alerts that have come; waits for them a moment."""
+        """Reads the alerts that have arrived; waits for them briefly."""
         records = self.reader.poll(POLL_S)
         now = time.monotonic()
         for record in records:
@@ -135,7 +135,7 @@ class _Watcher:
             self._latencies_s.append(now - self._feeder.sent_s(alert.data.series, window_end_us))
             if self._shown.admits(now):
                 self._screen.alert(
-                    tell(
+                    describe(
                         alert,
                         incident,
                         self._scenario.planted,
@@ -154,10 +154,10 @@ class _Watcher:
         self._screen.progress(share, f"{at}  {rate:,.0f} samples/s  {self._incidents.alerts} alerts")
 
     def outcome(self, metrics: str) -> Outcome:
-        """All that can be said now that the stream is over."""
+        """The results, once the stream is over."""
         scenario, feeder = self._scenario, self._feeder
         if self._shown.hidden:
-            self._screen.note(f"{self._shown.hidden} more alerts came too fast to be shown")
+            self._screen.note(f"{self._shown.hidden} more alerts arrived too fast to be shown")
         incidents = self._incidents.all()
         signal_us = (scenario.stop_us - scenario.start_us) * len(scenario.series)
         problems = []

@@ -102,7 +102,7 @@ def test_a_death_in_the_middle_is_explained_and_leaves_nothing(tmp_path: Path, v
         os.kill(pid, signal.SIGKILL)
         _, complaints = process.communicate(timeout=120)
     assert process.returncode not in (0, None)
-    expected = "the daemon ended with exit code -9" if victim.startswith("run") else "the broker ended in the middle"
+    expected = "the daemon ended with exit code -9" if victim.startswith("run") else "the broker ended during the demo"
     assert expected in complaints
     check_nothing_left(tmp_path)
 

@@ -26,8 +26,7 @@ from monitor import datafiles
 from monitor.config.options import AlertingOptions
 from monitor.demo import stream
 from monitor.demo.ecg import synthesise
-from monitor.demo.findings import Incident as Found
-from monitor.demo.findings import Stretch, match
+from monitor.demo.findings import AlertedIncident, PlantedInterval, match
 from monitor.detector.decision import decide
 from monitor.detector.incidents import Incident, Policy, Status, step
 from tests.helpers import sliding_windows
@@ -44,7 +43,7 @@ PATTERNS = {
 
 @dataclass(frozen=True)
 class Counted:
-    """Planted and found stretches and false incidents in some hours of signal."""
+    """Planted and found intervals and false incidents in some hours of signal."""
 
     planted: int
     found: int
@@ -94,7 +93,8 @@ def more_signal(seed: int, hours: float) -> Counted:
         )  # fmt: skip
         name = f"patient-{number + 1}"
         planted += [
-            Stretch(series=name, start_us=each.start * 8000, stop_us=each.stop * 8000) for each in recording.ectopics
+            PlantedInterval(series=name, start_us=each.start * 8000, stop_us=each.stop * 8000)
+            for each in recording.ectopics
         ]
         windows = sliding_windows(recording.signal_mv[:, None], manifest.window.length, manifest.window.hop)
         scores = scorer(np.ascontiguousarray(windows))
@@ -106,7 +106,7 @@ def more_signal(seed: int, hours: float) -> Counted:
             if status is Status.FIRING:
                 incident.fingerprint = "open"
             if status is Status.RESOLVED:
-                incidents.append(Found(series=name, start_us=incident.started_us, end_us=incident.ended_us))
+                incidents.append(AlertedIncident(series=name, start_us=incident.started_us, end_us=incident.ended_us))
                 incident = Incident()
     matched = match(planted, incidents, scenario.slack_us)
     return Counted(len(planted), len(matched.found), len(matched.false), 4 * hours)

@@ -8,7 +8,16 @@ from typing import Literal
 
 import pytest
 
-from monitor.demo.findings import Incident, Incidents, Matched, Outcome, Stretch, covered_share, match, microseconds
+from monitor.demo.findings import (
+    AlertedIncident,
+    Incidents,
+    Matched,
+    Outcome,
+    PlantedInterval,
+    covered_share,
+    match,
+    microseconds,
+)
 from monitor.messages.alerts import Alert, Data, Episode, Kafka, Model, Score, Window, rfc3339
 
 S = 1_000_000
@@ -16,12 +25,12 @@ START_US = 1_790_000_000 * S
 SLACK_US = S // 2
 
 
-def stretch(start_s: float, stop_s: float, series: str = "a") -> Stretch:
-    return Stretch(series=series, start_us=round(start_s * S), stop_us=round(stop_s * S))
+def interval(start_s: float, stop_s: float, series: str = "a") -> PlantedInterval:
+    return PlantedInterval(series=series, start_us=round(start_s * S), stop_us=round(stop_s * S))
 
 
-def incident(start_s: float, end_s: float, series: str = "a") -> Incident:
-    return Incident(series=series, start_us=round(start_s * S), end_us=round(end_s * S))
+def incident(start_s: float, end_s: float, series: str = "a") -> AlertedIncident:
+    return AlertedIncident(series=series, start_us=round(start_s * S), end_us=round(end_s * S))
 
 
 def make_alert(
@@ -58,25 +67,25 @@ def make_alert(
     [
         # planted          [10 ======== 11)       slack to 11.5
         (True, False, incident(10.2, 10.8)),
-        (True, False, incident(9.0, 10.0)),  # its last sample is the stretch's first
+        (True, False, incident(9.0, 10.0)),  # its last sample is the planted interval's first
         (False, True, incident(9.0, 9.999)),  # it ends before
         (True, False, incident(10.999, 12.0)),
-        (False, False, incident(11.0, 12.0)),  # stop is not in the stretch; but a window that began in it may be late
+        (False, False, incident(11.0, 12.0)),  # stop is not in the interval; but a window that began in it may be late
         (False, False, incident(11.499, 12.0)),
         (False, True, incident(11.5, 12.0)),
         (False, True, incident(10.2, 10.8, "b")),  # somebody else's
         (True, False, incident(0.0, 100.0)),
     ],
 )
-def test_the_rule_at_its_edges(found: bool, false: bool, one: Incident) -> None:
-    planted = stretch(10, 11)
+def test_the_rule_at_its_edges(found: bool, false: bool, one: AlertedIncident) -> None:
+    planted = interval(10, 11)
     matched = match([planted], [one], SLACK_US)
     assert (matched.found, matched.missed) == (((planted,), ()) if found else ((), (planted,)))
     assert matched.false == ((one,) if false else ())
 
 
 def test_one_incident_finds_all_that_it_overlaps_and_several_may_find_one() -> None:
-    planted = [stretch(10, 11), stretch(12, 13), stretch(20, 21)]
+    planted = [interval(10, 11), interval(12, 13), interval(20, 21)]
     matched = match(planted, [incident(10.5, 12.5), incident(20.0, 20.3), incident(20.5, 20.9)], SLACK_US)
     assert matched == Matched(found=tuple(planted), missed=(), false=())
 
@@ -113,7 +122,7 @@ def test_times_come_back_to_the_microsecond(time_us: int) -> None:
 
 
 OUTCOME = Outcome(
-    planted=2, matched=Matched(found=(stretch(1, 2), stretch(3, 4)), missed=(), false=()), incidents=2, alerts=4,
+    planted=2, matched=Matched(found=(interval(1, 2), interval(3, 4)), missed=(), false=()), incidents=2, alerts=4,
     duplicates=0, covered_share=0.01, series_hours=0.5, planted_counts=True, latencies_s=(0.010, 0.020, 0.030),
     samples=1000, records=100, feed_s=2.0, speed=36.0, what="beats",
 )  # fmt: skip
@@ -138,10 +147,10 @@ def test_real_beats_are_counted_by_the_beat() -> None:
 
 
 def test_why_the_exit_code_is_not_zero() -> None:
-    missed = Matched(found=(), missed=(stretch(1, 2),), false=())
+    missed = Matched(found=(), missed=(interval(1, 2),), false=())
     assert "1 of 2 planted beats" in replace(OUTCOME, matched=missed).failures()[0]
     assert replace(OUTCOME, matched=missed, planted_counts=False).failures() == ()
-    assert "came twice" in replace(OUTCOME, duplicates=1).failures()[0]
+    assert "published twice" in replace(OUTCOME, duplicates=1).failures()[0]
     assert replace(OUTCOME, problems=("the daemon ended",)).failures() == ("the daemon ended",)
 
 

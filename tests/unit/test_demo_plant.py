@@ -43,5 +43,5 @@ def test_what_is_labelled_is_wrong_and_nothing_else(directory: Path) -> None:
 
 
 def test_nothing_is_overwritten(directory: Path) -> None:
-    with pytest.raises(DataError, match=r"normal.csv, labelled.csv, lastweek.csv is there already"):
+    with pytest.raises(DataError, match=r"normal.csv, labelled.csv, lastweek.csv already exists"):
         write_example(directory)

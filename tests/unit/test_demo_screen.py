@@ -8,11 +8,11 @@ import sys
 import pytest
 
 from monitor.demo import screen
+from monitor.demo.alert_text import AlertText
 from monitor.demo.processes import environment, metric
-from monitor.demo.telling import Told
 
-FIRING = Told(
-    at="1:02.3", series="patient-1", status="firing", severity="error", text="2.0x the line",
+FIRING = AlertText(
+    at="1:02.3", series="patient-1", status="firing", severity="error", text="2.0x the threshold",
     truth="premature beat at 1:02.0", right=True, observed="▁█", expected="▁▁",
 )  # fmt: skip
 
@@ -37,7 +37,7 @@ def test_plain_lines_hold_nothing_but_text(capsys: pytest.CaptureFixture[str]) -
     assert [line.split(" s  ", 1)[1] for line in lines[1:5]] == [
         "broker   starting ...",
         "broker   runs",
-        "alert     1:02.3  patient-1  firing    2.0x the line  [premature beat at 1:02.0]",
+        "alert     1:02.3  patient-1  firing    2.0x the threshold  [premature beat at 1:02.0]",
         "         by the way",
     ]
     assert lines[5:] == ["", "planted   1 found", "all right", "", "bye"]
@@ -46,7 +46,7 @@ def test_plain_lines_hold_nothing_but_text(capsys: pytest.CaptureFixture[str]) -
 
 def test_what_is_not_right_is_said_in_words_too(capsys: pytest.CaptureFixture[str]) -> None:
     screen.PlainScreen().summary([], "1 missed", good=False)
-    assert "NOT RIGHT: 1 missed" in capsys.readouterr().out
+    assert "FAILED: 1 missed" in capsys.readouterr().out
 
 
 class _Terminal(io.StringIO):
@@ -74,7 +74,7 @@ def test_the_live_form_shows_the_curves(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("COLUMNS", "118")
     show(screen.LiveScreen())
     shown = terminal.getvalue()
-    for part in ("one patient", "runs", "2.0x the line", "▁█", "premature beat at 1:02.0", "all right", "bye"):
+    for part in ("one patient", "runs", "2.0x the threshold", "▁█", "premature beat at 1:02.0", "all right", "bye"):
         assert part in shown
 
 

@@ -55,12 +55,12 @@ def test_the_training_recordings_are_others_than_the_stream(tmp_path: Path) -> N
         assert np.abs(watched - table.samples[: len(watched), 0]).max() > 0.5
 
 
-def test_planted_stretches_lie_in_the_stream(tmp_path: Path) -> None:
+def test_planted_intervals_lie_in_the_stream(tmp_path: Path) -> None:
     scenario = make(tmp_path, minutes=30.0)
     assert len(scenario.planted) == 12
-    for stretch in scenario.planted:
-        assert scenario.start_us + 10_000_000 <= stretch.start_us < stretch.stop_us <= scenario.stop_us
-        assert 500_000 < stretch.stop_us - stretch.start_us < 3_000_000
+    for interval in scenario.planted:
+        assert scenario.start_us + 10_000_000 <= interval.start_us < interval.stop_us <= scenario.stop_us
+        assert 500_000 < interval.stop_us - interval.start_us < 3_000_000
 
 
 def test_too_short_a_stream_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.demo.findings import Incident, Stretch, microseconds, overlapping
+from monitor.demo.findings import AlertedIncident, PlantedInterval, microseconds, overlapping
 from monitor.messages.alerts import Alert
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -18,11 +18,11 @@ CELLS = 28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class AlertText:
     """One alert in words.
 
-    right: whether it tells of something planted; None where that is no question (a resolution).
-    observed, expected: sparklines of the window and its reconstruction, on one scale; empty without the window.
+    right: whether it reports something planted; None for a resolved alert, which is not judged.
+    observed, expected: sparklines of the window and its reconstruction, on one scale; empty if the alert has none.
     """
 
     at: str
@@ -36,28 +36,34 @@ class Told:
     expected: str = ""
 
 
-def tell(
-    alert: Alert, incident: Incident, planted: Sequence[Stretch], *, start_us: int, slack_us: int, planted_as: str
-) -> Told:
-    """One alert in words, and the truth about it."""
+def describe(
+    alert: Alert,
+    incident: AlertedIncident,
+    planted: Sequence[PlantedInterval],
+    *,
+    start_us: int,
+    slack_us: int,
+    planted_as: str,
+) -> AlertText:
+    """One alert in words, and whether it is right."""
     data = alert.data
     end_us = microseconds(data.window.end)
     truth, right = "", None
     if data.status == "resolved":
         lasted_s = (incident.end_us - incident.start_us) / 1e6
         windows = f"{data.episode.windows} window{'s' if data.episode.windows != 1 else ''}"
-        text = f"after {lasted_s:.1f} s: {windows} over the line, peak {data.episode.peak_ratio:.1f}x"
+        text = f"after {lasted_s:.1f} s: {windows} over the threshold, peak {data.episode.peak_ratio:.1f}x"
     else:
-        text = f"{data.score.ratio:.1f}x the line"
+        text = f"{data.score.ratio:.1f}x the threshold"
         if data.contributors:
             text += f"; worst: {data.contributors[0].channel} {_worst(alert)}"
-        stretch = overlapping(planted, incident, slack_us)
-        right = stretch is not None
-        truth = f"{planted_as} at {clock(stretch.start_us - start_us)}" if stretch else f"no {planted_as} there"
+        interval = overlapping(planted, incident, slack_us)
+        right = interval is not None
+        truth = f"{planted_as} at {clock(interval.start_us - start_us)}" if interval else f"no {planted_as} there"
     observed, expected = "", ""
     if data.window.values and data.window.reconstruction and data.status != "resolved":
         observed, expected = sparklines(data.window.values, data.window.reconstruction)
-    return Told(
+    return AlertText(
         at=clock(end_us - start_us),
         series=data.series,
         status=data.status,
@@ -71,15 +77,15 @@ def tell(
 
 
 def _worst(alert: Alert) -> str:
-    """The worst contributor's number that lies furthest from what was expected; its means without the window.
+    """The worst contributor's sample that is furthest from the expected one; its means if the alert has no window.
 
-    Where a curve swings, the means of a stretch may agree while the curves do not.
+    Where a curve oscillates, the means of several samples may agree while the curves do not.
     """
     contributor, window = alert.data.contributors[0], alert.data.window
     observed, expected = contributor.observed, contributor.expected
     if window.values and window.reconstruction and len(window.values[0]) == 1:
-        stretch = slice(contributor.first, contributor.last + 1)
-        pairs = zip(window.values[stretch], window.reconstruction[stretch], strict=True)
+        samples = slice(contributor.first, contributor.last + 1)
+        pairs = zip(window.values[samples], window.reconstruction[samples], strict=True)
         observed, expected = max(((a[0], b[0]) for a, b in pairs), key=lambda pair: abs(pair[0] - pair[1]))
     return f"{observed:+.2f}, expected {expected:+.2f} (in samples {contributor.first}-{contributor.last})"
 
@@ -87,7 +93,7 @@ def _worst(alert: Alert) -> str:
 def sparklines(values: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) -> tuple[str, str]:
     """The first channel of two windows in `CELLS` blocks each, on one scale.
 
-    A cell shows the sample in it that lies furthest from the middle, so that a narrow peak is not averaged away.
+    A cell shows its sample that is furthest from the middle, so that a narrow peak is not averaged away.
     """
     both = [np.array(window, dtype=np.float64)[:, 0] for window in (values, others)]
     low, high = float(min(map(np.min, both))), float(max(map(np.max, both)))

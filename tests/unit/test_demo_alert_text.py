@@ -6,12 +6,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from monitor.demo.findings import Incidents, Stretch
-from monitor.demo.telling import BLOCKS, CELLS, clock, sparklines, tell
+from monitor.demo.alert_text import BLOCKS, CELLS, clock, describe, sparklines
+from monitor.demo.findings import Incidents, PlantedInterval
 from monitor.messages.alerts import Contributor
 from tests.unit.test_demo_findings import START_US, make_alert
 
-PLANTED = (Stretch(series="a", start_us=START_US + 1_200_000, stop_us=START_US + 2_000_000),)
+PLANTED = (PlantedInterval(series="a", start_us=START_US + 1_200_000, stop_us=START_US + 2_000_000),)
 
 
 @pytest.mark.parametrize(
@@ -21,43 +21,47 @@ def test_the_clock(since_us: int, text: str) -> None:
     assert clock(since_us) == text
 
 
-def test_a_firing_alert_names_the_planted_stretch() -> None:
+def test_a_firing_alert_names_the_planted_interval() -> None:
     alert = make_alert("firing", started_s=1.0, end_s=1.6)
-    told = tell(
+    shown = describe(
         alert, Incidents().take(alert), PLANTED, start_us=START_US, slack_us=0, planted_as="premature beat"
     )  # fmt: skip
-    assert (told.at, told.series, told.status, told.right) == ("0:01.6", "a", "firing", True)
-    assert told.truth == "premature beat at 0:01.2"
-    assert told.text == "2.0x the line"
-    assert not told.observed
+    assert (shown.at, shown.series, shown.status, shown.right) == ("0:01.6", "a", "firing", True)
+    assert shown.truth == "premature beat at 0:01.2"
+    assert shown.text == "2.0x the threshold"
+    assert not shown.observed
 
 
 def test_a_false_one_says_so() -> None:
     alert = make_alert("firing", started_s=3.0, end_s=3.6)
-    told = tell(alert, Incidents().take(alert), PLANTED, start_us=START_US, slack_us=0, planted_as="premature beat")
-    assert (told.right, told.truth) == (False, "no premature beat there")
+    shown = describe(
+        alert, Incidents().take(alert), PLANTED, start_us=START_US, slack_us=0, planted_as="premature beat"
+    )
+    assert (shown.right, shown.truth) == (False, "no premature beat there")
 
 
 def test_a_resolution_sums_up_and_is_neither_right_nor_wrong() -> None:
     alert = make_alert("resolved", started_s=1.0, end_s=4.0, ended_s=2.5)
-    told = tell(alert, Incidents().take(alert), PLANTED, start_us=START_US, slack_us=0, planted_as="premature beat")
-    assert (told.right, told.truth) == (None, "")
-    assert told.text == "after 1.5 s: 2 windows over the line, peak 2.5x"
+    shown = describe(
+        alert, Incidents().take(alert), PLANTED, start_us=START_US, slack_us=0, planted_as="premature beat"
+    )
+    assert (shown.right, shown.truth) == (None, "")
+    assert shown.text == "after 1.5 s: 2 windows over the threshold, peak 2.5x"
 
 
-def test_the_worst_sample_is_told_where_the_window_is_there() -> None:
+def test_the_worst_sample_is_named_if_the_alert_has_the_window() -> None:
     alert = make_alert("firing", started_s=1.0, end_s=1.6)
     values = [[0.0], [0.1], [0.9], [-0.2], [5.0]]
     expected = [[0.0], [0.1], [0.1], [0.6], [0.0]]
     window = msgspec.structs.replace(alert.data.window, values=values, reconstruction=expected)
     part = Contributor(channel="ecg_mv", first=1, last=3, share=0.5, observed=0.27, expected=0.27)
     data = msgspec.structs.replace(alert.data, window=window, contributors=[part])
-    told = tell(
+    shown = describe(
         msgspec.structs.replace(alert, data=data), Incidents().take(alert), PLANTED,
         start_us=START_US, slack_us=0, planted_as="premature beat",
     )  # fmt: skip
-    assert told.text == "2.0x the line; worst: ecg_mv +0.90, expected +0.10 (in samples 1-3)"
-    assert len(told.observed) == len(told.expected) == len(values)
+    assert shown.text == "2.0x the threshold; worst: ecg_mv +0.90, expected +0.10 (in samples 1-3)"
+    assert len(shown.observed) == len(shown.expected) == len(values)
 
 
 def test_a_narrow_peak_stays_in_the_sparkline() -> None:

@@ -62,7 +62,7 @@ class Damaged:
 
     @property
     def passable(self) -> bool:
-        """Whether it is known where reading goes on behind it."""
+        """Whether it is known where reading goes on after it."""
         return self.next_offset > self.first_offset
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ class Progress:
 
     `read` is the next offset to be read (None before `begin`), `committed` the first offset not yet decided (None:
     nothing is committed). `end` is where what can be read ended when the log was asked at `answered_s`; who is asked is
-    not who reads. `assured_s` is the newest moment of which it is known that nothing was overdue: a commit that moved,
+    not who reads. `assured_s` is the last time at which nothing is known to have been overdue: a commit that moved,
     or an answer by which the committed offset was the end. `waiting_s` is since when records have been waiting to be
     read, times of `pause` in between included; None where none are, or where `pause` was there first. `stalls` counts
     how often, in a row, they were waiting so long at this offset that the client was replaced.
@@ -103,7 +103,7 @@ class RecordColumns:
     `offsets` and `timestamps_ms` are int64 (n,), `keys` and `values` the raw bytes (None: null). `headers` is None
     unless the backend was asked for them. `next_offset` is where reading goes on: at least `offsets[-1] + 1`, more
     where control records follow. n is 0 where nothing but aborted or control records lay between, and where `damaged`
-    says that a batch in this place can't be read: then `next_offset` lies behind that batch.
+    says that the next batch can't be read: then `next_offset` lies after that batch.
     """
 
     partition: TopicPartition
@@ -117,7 +117,7 @@ class RecordColumns:
 
     @classmethod
     def skipping(cls, partition: TopicPartition, damaged: Damaged) -> RecordColumns:
-        """No records, but word of a batch that can't be read."""
+        """No records, but a batch that can't be read."""
         nothing = np.empty(0, dtype=np.int64)
         return cls(partition, nothing, nothing, [], [], damaged.next_offset, damaged=damaged)
 
@@ -179,7 +179,7 @@ class Position:
 
     `offset` is the first input offset not yet decided; `replay_from` <= `offset` is the input offset that the newest
     window checkpoint stands for; `state_from` the oldest offset of the state partition still needed to restore.
-    `topic_id` is the id of the topic that the offsets belong to (a topic that is made again has another), empty where
+    `topic_id` is the id of the topic that the offsets belong to (a recreated topic has another), empty where
     it is not known; `partitions` is how many the topic had when the group began with this one, 0 where not known.
     """
 
@@ -234,7 +234,7 @@ class Restored:
 
 
 def orphans(partition: TopicPartition, partitions: int, state_partitions: int) -> range:
-    """The state partitions that `partition` looks after as well: those of partitions that its topic no longer has."""
+    """The state partitions that `partition` also takes care of: those of partitions that its topic no longer has."""
     return range(partitions + partition.partition, state_partitions, max(1, partitions))
 
 
@@ -270,7 +270,7 @@ class Backend(Protocol):
         """Connects, checks the topics (creating output topics where allowed), fences a predecessor, joins the group.
 
         Raises:
-            ConfigError: what the operator must mend (missing topic, no permission), all problems in one message.
+            ConfigError: what the operator must fix (missing topic, no permission), all problems in one message.
             BackendError: the log can't be reached.
         """
 
@@ -289,8 +289,8 @@ class Backend(Protocol):
         """Reads back what was committed for `partition`. Waits for a predecessor's open transaction to end.
 
         Raises:
-            PartitionError: its state has no place in the state topic and gets none from us, or nobody can be asked
-                about it.
+            PartitionError: the state topic has no partition for its state and we don't add one, or no broker answers
+                for it.
         """
 
     def begin(self, partition: TopicPartition, offset: int) -> None:
@@ -326,7 +326,7 @@ class Backend(Protocol):
         """When the log last answered a question (monotonic clock, seconds); None: never. From any thread."""
 
     def troubles(self) -> Sequence[str]:
-        """What of our input is not there though the log answers, in words: topics, leaders. From any thread."""
+        """What our input lacks though the log answers, in words: topics, leaders. From any thread."""
 
     def clock_ahead_s(self) -> float | None:
         """This machine's clock minus the log's, in seconds, at least; None where it is not known. Never blocks."""

@@ -61,7 +61,7 @@ class LocalBackend:
         self._moved = self._uncommitted = self._outcome_unknown = self._stalled = False
 
     def start(self) -> None:
-        """Creates missing output topics where allowed, throws out a member of the same name, and joins."""
+        """Creates missing output topics where allowed, fences a member of the same name, and joins."""
         output, log = self._config.output, self._log
         problems = [f"input topic {topic} does not exist" for topic in self.topics if not log.partitions(topic)]
         widest = max((len(log.partitions(topic)) for topic in self.topics), default=0)
@@ -104,7 +104,7 @@ class LocalBackend:
                 self._outcome_unknown = True
                 raise AbortedError(
                     f"poll: {partition} is at offset {start}, and the log holds {log.beginning} to {log.end}: "
-                    "retention has removed records that were not read yet, or the topic was truncated or made again"
+                    "retention has removed records that were not read yet, or the topic was truncated or recreated"
                 )
             end = min(log.end, start + max_records)
             if end > start:
@@ -232,7 +232,7 @@ class LocalBackend:
         return positions
 
     def recover(self) -> frozenset[TopicPartition]:
-        """What is still owned; all of it silent, and events nobody heard of applied."""
+        """What is still owned; all of it silent, and with events that nobody has seen applied."""
         self._alive()
         self._drain()
         self._reading.clear()

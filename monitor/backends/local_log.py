@@ -64,7 +64,7 @@ class LocalLog:
             self.create_topic(topic, partitions)
 
     def create_topic(self, topic: str, partitions: int = 1) -> None:
-        """Adds a topic, or makes it again, empty and with another id; the offsets of groups go with the old one."""
+        """Adds a topic, or recreates it, empty and with another id; the offsets of groups go with the old one."""
         if topic in self.topics:
             self.delete_topic(topic)
         self._created += 1
@@ -173,7 +173,7 @@ class LocalLog:
         self.failures.append(when)
 
     def crash(self, backend: Peer) -> None:
-        """Ends a member without a word: it never hears of anything again, and the others share what it had."""
+        """Ends a member without notice: it hears of nothing any more, and the others share what it had."""
         members = self.members[backend.group_id]
         if members.get(backend.identity) is backend:
             del members[backend.identity]
@@ -181,7 +181,7 @@ class LocalLog:
         self.rebalance(backend.group_id)
 
     def rebalance(self, group_id: str, *, lost: Sequence[Peer] = ()) -> None:
-        """Shares the input partitions anew, moving as few as it can; `lost` members lose all, then take part again."""
+        """Reassigns the input partitions, moving as few as it can; `lost` members lose all, then rejoin."""
         members = self.members[group_id]
         for member in lost:
             member.take(set(), lost=True)
@@ -220,7 +220,7 @@ class LocalLog:
         )
 
     def poll(self, partition: TopicPartition, start: int, end: int, *, want_headers: bool) -> RecordColumns:
-        """Records `start` up to, but without, `end`; or up to a damaged batch; or word of that batch."""
+        """Records `start` up to, but without, `end`; or up to a damaged batch; or that batch."""
         for damaged in self.at(partition).damaged:
             if damaged.first_offset <= start < damaged.next_offset:
                 return RecordColumns.skipping(partition, replace(damaged, first_offset=start))

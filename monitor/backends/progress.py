@@ -1,8 +1,8 @@
 """How far each partition has come, and whether one of them stands still while records wait.
 
 Rules of this file: no I/O and no clock; whoever calls says what happened and when. Everything is called from the
-thread that polls. Where a partition ends must be answered by somebody else than who fetches: a fetcher that has
-forgotten a partition knows an end of it that is as old as its forgetting.
+thread that polls. Another client than the one that fetches must answer where a partition ends: a fetcher that
+has forgotten a partition knows only an old end of it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from monitor.backends.abstract import Progress, TopicPartition
 
-# How often a partition with records must have been passed over, in rounds over all that have some, before it counts as
-# stalled: among very many with a backlog, or where polls are rare, its turn may come after more than the timeout. Who
-# fetches fairly passes nobody over for more than two.
+# How often a partition with records must have been skipped, in rounds over all that have some, before it counts as
+# stalled: among very many with a backlog, or where polls are rare, its turn may come after more than the timeout. A
+# fair fetcher skips nobody for more than two.
 ROUNDS = 5.0
 # What is believed when no answer has come for this many timeouts: that the log could not be asked, nor read.
 SILENCE_RATIO = 0.5
@@ -26,7 +26,7 @@ class Tracker:
     def __init__(self, stall_timeout_s: float) -> None:
         self._timeout_s = stall_timeout_s
         self._partitions: dict[TopicPartition, Progress] = {}
-        self._rounds: dict[TopicPartition, float] = {}  # passed over since it waits
+        self._rounds: dict[TopicPartition, float] = {}  # skipped since it waits
         self._handed_over: set[TopicPartition] = set()  # since a poll counted
         self._looked_s = 0.0  # up to when polls are accounted for
         self._stalled_at: dict[TopicPartition, tuple[int, int]] = {}  # -> (offset, how often in a row)
@@ -138,7 +138,7 @@ class Tracker:
         self._wait(partition, None, now)
 
     def _wait(self, partition: TopicPartition, since: float | None, now: float) -> None:
-        """Where records wait they have done so since `since`; None: since now, if nothing holds them back."""
+        """Notes that records, where any wait, do so since `since`; None: since now, if nothing holds them back."""
         known = self._partitions[partition]
         behind = known.read is not None and known.end is not None and known.read < known.end
         if not behind or (since is None and known.paused):

@@ -38,7 +38,7 @@ class StructOfArrays:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """All rows of `parts`, of which there is one at least, one part after the other."""
+        """All rows of `parts`, at least one, in order."""
         if len(parts) == 1:
             return parts[0]
         return cls(*[_joined([getattr(part, name) for part in parts], parts) for name in cls.__slots__])

@@ -1,7 +1,7 @@
 """An artifact as bytes: what the trainer exports and the daemon serves. FORMAT.md specifies it.
 
 Rules of this file: no file system, no code in the artifact, and no byte of it that could be changed unnoticed. Sizes
-are checked before anything is parsed, sums before anything is believed, known answers before anything is served.
+are checked before anything is parsed, checksums before anything is believed, known answers before anything is served.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Artifact:
     `parameters` are the model's tensors by name. `known_windows` is (k, length, channels), less the channels' levels,
     with `known_scores` (k,). `score_tensors` are what the score needs besides the model, `calibration_table` the
     quantiles of the series that `calibration.series` names, (series, probabilities). `extras` are files for people
-    (report, metrics); the sums cover them too. `digest` is the SHA-256 that names the artifact, empty until it was
+    (report, metrics); the checksums cover them too. `digest` is the SHA-256 that names the artifact, empty until it was
     encoded or decoded.
     """
 
@@ -90,7 +90,7 @@ def encode(artifact: Artifact) -> dict[str, bytes]:
     _check_tensors(tensors, artifact.manifest)
     files = {PARAMS: safetensors.numpy.save(dict(sorted(tensors.items()))), **artifact.extras}
     try:
-        # There and back: a whole number in the place of a fraction is written as what it is read as.
+        # Through JSON and back: a whole number where a fraction belongs is written as it will be read.
         content = msgspec.to_builtins(msgspec.convert(msgspec.to_builtins(artifact.manifest), spec.Manifest))
         document: dict[str, Any] = {
             "format": spec.FORMAT,

@@ -76,7 +76,7 @@ class Autoencoder:
 
 
 def initial_parameters(spec: ModelSpec, shape: Shape, seed: int) -> dict[str, Float32Array]:
-    """Fresh parameters drawn from `seed`: kernels by Glorot's uniform rule, recurrent ones orthogonal, biases 0.
+    """Initial parameters, drawn from `seed`: kernels by Glorot's uniform rule, recurrent ones orthogonal, biases 0.
 
     NumPy draws them, so that they depend on no version of JAX's generators, and nothing is compiled for it. An
     ensemble's members draw from `member_seeds`.
@@ -141,7 +141,7 @@ def code_size(spec: ModelSpec, shape: Shape) -> int:
 
 @lru_cache(maxsize=16)
 def _abstract(spec: Single, shape: Shape) -> tuple[nnx.GraphDef[Network], State]:
-    """The network's structure, with shapes in the place of parameters."""
+    """The network's structure, with shapes instead of parameters."""
 
     def make() -> Network:
         rngs = nnx.Rngs(0)

@@ -1,6 +1,6 @@
 """From scores and thresholds to verdicts.
 
-Rules of this file: a score that is not a number is UNSCORABLE, never NORMAL. What verdicts come to is in `incidents`.
+Rules of this file: a score that is not a number is UNSCORABLE, never NORMAL. `incidents` says what verdicts lead to.
 """
 
 from __future__ import annotations

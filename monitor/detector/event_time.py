@@ -4,8 +4,8 @@ Rules of this file: the log alone decides. However its samples are handed over, 
 ones follow a gap. No Python loop over samples; what is rare (a late sample, a hole) is looked at series by series.
 
     clock of a series   1  2  4  3  4  9         max gap 3
-                        |  |  |  |  |  +-- in time, after a gap: the series starts afresh with it
-                        |  |  |  |  +----- a duplicate, unless it may tie: dropped, counted, moves nothing
+                        |  |  |  |  |  +-- in time, after a gap: the series restarts with it
+                        |  |  |  |  +----- a duplicate, unless it may tie: dropped and counted
                         +--+--+  +-------- late: likewise
 """
 
@@ -71,7 +71,7 @@ class EventTime:
         self.last_clock_us = grown(self.last_clock_us, rows, NEVER_US)
 
     def clear(self, rows: Int64Array) -> None:
-        """Gives rows to new series, of which nothing is known."""
+        """Empties rows, for new series."""
         self.last_time_us[rows] = self.last_clock_us[rows] = NEVER_US
 
     def order(self, samples: Samples) -> Ordered:

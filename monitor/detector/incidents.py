@@ -47,7 +47,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IncidentKey(NamedTuple):
-    """Whose an incident is: of a series, by its name in UTF-8, and of a rule; each rule has incidents of its own."""
+    """The series (its name in UTF-8) and the rule of an incident; each rule has incidents of its own."""
 
     series: bytes
     rule: str = SCORE_RULE
@@ -131,7 +131,7 @@ def steps(
 
     Args:
         verdicts: of windows in order of time within their series.
-        series: (n,) whose each window is, in any order; None: all are of one series.
+        series: (n,) the series of each window, in any order; None: all are of one series.
     """
     rows, begins = _by_series(np.flatnonzero(verdicts != Verdict.UNSCORABLE), series)
     over, at = verdicts[rows] == Verdict.ANOMALY, np.arange(len(rows))

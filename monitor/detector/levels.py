@@ -1,4 +1,4 @@
-"""Levels: what is taken off a channel's numbers in float64, before they become the float32 that all is served in.
+"""Levels: what is subtracted from a channel's numbers in float64, before they become the float32 that is served.
 
 float32 holds 24 bits. At 18,228,934 it goes in steps of 2, so a tank's level that moves by 0.3 about that would be a
 constant; less its level, it keeps its digits. Few channels need it: the others have level 0, and nothing is done.

@@ -67,12 +67,12 @@ class RingWindower(ABC):
         self._rows = max(self._rows, rows)
 
     def clear(self, rows: Int64Array) -> None:
-        """Gives rows to new series, of which nothing is known."""
+        """Empties rows, for new series."""
         self._written[rows] = self._origin[rows] = 0
         self._time.clear(rows)
 
     def restart(self) -> int:
-        """Starts every series afresh, as after a gap; returns how many had begun."""
+        """Restarts every series, as after a gap; returns how many had begun."""
         begun = int((self._written[: self._rows] > self._origin[: self._rows]).sum())
         self._origin = self._written.copy()
         return begun

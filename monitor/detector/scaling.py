@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from monitor.detector.spec import ScalingSpec
 
 Kind = Literal["none", "minmax_global", "minmax", "standard", "robust", "window"]
-# A window that moves less than this part of the training data's spread is taken for flat.
+# A window that moves less than this fraction of the training data's spread counts as flat.
 FLAT = 1e-3
 
 

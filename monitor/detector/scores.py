@@ -1,4 +1,4 @@
-"""The kinds of scores: what is made of scaled windows and of what the model expects in their place.
+"""The kinds of scores: how far scaled windows are from what the model expects instead.
 
 A kind is a row of `KINDS`; scorer, alerts, trainer and report ask the row, and no one else names a kind. A new one is a
 function and a row here. One that needs tensors of its own also says in `training.fitting.score_tensors` how they are
@@ -52,7 +52,7 @@ class Scaled(NamedTuple):
         return self.network.reconstruct(self.state, self.windows).reshape(self.rows.shape)
 
 
-# Scores (rows,), and what was expected in the windows' place (rows, length * channels), scaled.
+# Scores (rows,), and what was expected instead of the windows (rows, length * channels), scaled.
 Scores = tuple[jax.Array, jax.Array]
 
 

@@ -141,13 +141,13 @@ class Scorer:
         found = np.empty(len(windows), np.float32)
         for rows, batch in self._batches(windows, self.batch_rows):
             np.minimum(np.asarray(self.dispatch(batch))[: len(found[rows])], HIGHEST, out=found[rows])
-        if (lost := np.isnan(found)).any():
+        if (nan := np.isnan(found)).any():
             # A missing number makes no score. A finite window that the network could not follow is anomalous.
-            found[lost] = np.where(np.isfinite(windows[lost]).all(axis=(1, 2)), HIGHEST, np.nan)
+            found[nan] = np.where(np.isfinite(windows[nan]).all(axis=(1, 2)), HIGHEST, np.nan)
         return found
 
     def reconstruct(self, windows: Float32Array) -> Float32Array:
-        """What was expected in the windows' place, both (n, length, channels) float32 in the data's own unit.
+        """What was expected instead of the windows, both (n, length, channels) float32 in the data's own unit.
 
         It belongs to the windows' scores up to a few 1e-7: another program makes it, in batches of its own.
         """

@@ -29,7 +29,7 @@ class ServedModel:
 
     @classmethod
     def of(cls, artifact: Artifact, scorer: Scorer, override: float | None = None) -> ServedModel:
-        """`scorer` is the artifact's; `override` is a threshold in the place of all of its own."""
+        """`scorer` is the artifact's; `override` is a threshold that replaces all of its own."""
         manifest = artifact.manifest
         return cls(
             artifact=artifact,

@@ -32,7 +32,7 @@ MIN_FLOAT32, MAX_FLOAT32 = 1.1754943508222875e-38, 3.4028234663852886e38
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every part of the manifest."""
+    """Base of every section of the manifest."""
 
 
 class Channel(Spec, frozen=True):
@@ -52,7 +52,7 @@ class WindowSpec(Spec, frozen=True):
     """How a series is cut; `kind` is a row of `windowing.KINDS`.
 
     `record`: each record is one window of `length` samples. `sliding`: `length` samples every `hop` samples, aligned
-    to the series' own sample index. A gap of event time over `max_gap_ms` starts the series afresh. A window with a
+    to the series' own sample index. A gap of event time over `max_gap_ms` restarts the series. A window with a
     share of missing numbers over `max_missing_ratio` is unscorable; under it they are filled along time, linearly.
     `image_shape` (height, width): the window is an image, read row by row, with the channels as its colours.
     """

@@ -42,8 +42,8 @@ def load(path: Path) -> form.Artifact:
 def save(artifact: form.Artifact, path: Path) -> form.Artifact:
     """Writes `artifact` to `path`, a directory, or a zip where the name ends in .zip; returns it with its digest.
 
-    Written beside its place, synced, then renamed: a reader sees the whole artifact or none. What stood there before is
-    replaced if it was an artifact.
+    It is written beside `path`, synced, then renamed: a reader sees the whole artifact or none. An artifact that was
+    there is replaced.
 
     Raises:
         ArtifactFormatError: `path` holds something that is not an artifact.
@@ -54,9 +54,9 @@ def save(artifact: form.Artifact, path: Path) -> form.Artifact:
         _replace_file(path, pack(artifact))
     else:
         if path.exists() and not (path / form.MANIFEST).is_file() and (path.is_file() or any(path.iterdir())):
-            raise ArtifactFormatError(f"artifact {path}: something else is there; choose another place")
+            raise ArtifactFormatError(f"artifact {path}: something else is there; choose another path")
         path.mkdir(exist_ok=True)
-        # The manifest last: it names the others by their sums, so an interrupted write is refused, not served.
+        # The manifest last: it names the others by their checksums, so an interrupted write is refused, not served.
         for name in sorted(files, key=lambda name: name == form.MANIFEST):
             _replace_file(path / name, files[name])
     return replace(artifact, digest=form.decode(files).digest)

@@ -36,7 +36,7 @@ class Thresholds:
 
 
 def of(manifest: Manifest, override: float | None = None) -> Thresholds:
-    """The thresholds of an artifact, or `override` in the place of them all."""
+    """The thresholds of an artifact, or `override` instead of them all."""
     return Thresholds(manifest.threshold) if override is None else given(override)
 
 

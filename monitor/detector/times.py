@@ -1,6 +1,6 @@
 """When something was, as µs since 1970: one rule for the trainer's files, `replay` and the daemon's records.
 
-A number counts from 1970 in s, ms, µs or ns, told by its size; or is a date without marks (20260131, 202601312359,
+A number counts from 1970 in s, ms, µs or ns, as its size tells; or is a date without marks (20260131, 202601312359,
 20260131235959) where its size makes it no time of ours. A text is RFC 3339 or ISO 8601, UTC where it names no zone: in
 capitals or not, with T or a space, comma or point, any number of digits (what is finer than 1 µs is cut off), offsets
 with or without a colon, second 60 (a leap second: the next second's 0), hour 24, a zone's name behind its offset.
@@ -85,7 +85,7 @@ def numbers_us(numbers: Float64Array, unit: Unit = "auto") -> Int64Array:
 
 
 def unit_of(largest: float) -> float:
-    """What µs one step of a column is, told by its largest number: the whole column is in one unit."""
+    """How many µs one step of a column is, by its largest number: the whole column is in one unit."""
     return float(_FACTORS[np.searchsorted(_NEXT_UNIT, abs(largest), side="right")])
 
 

@@ -23,7 +23,7 @@ from monitor.errors import ArtifactFormatError
 
 
 class Windower(Protocol):
-    """Cuts the windows of many series, each of which has a row, out of what records hold, taken in log order."""
+    """Cuts windows out of what records hold, in log order, for many series; each has a row."""
 
     @property
     def row_bytes(self) -> int:
@@ -37,7 +37,7 @@ class Windower(Protocol):
         """Makes room for series 0 to `rows - 1`; for some more, but not beyond `most`, where that saves time."""
 
     def clear(self, rows: Int64Array) -> None:
-        """Gives rows to new series, of which nothing is known."""
+        """Empties rows, for new series."""
 
     def restart(self) -> int:
         """Cuts no window across this point, at which any series may have lost samples; returns how many had begun."""

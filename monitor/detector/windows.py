@@ -55,7 +55,7 @@ class Samples(StructOfArrays):
 
     `series` numbers a series (a row of the windower), `values` is (n, channels) float32 with NaN for missing numbers.
     `time_us` is when a sample was taken, `clock_us` what its order in the series is judged by; `ties` allows it the
-    same clock as the sample before. `offset` and `index` say which record a sample came from, and its place in it.
+    same clock as the sample before. `offset` and `index` say which record a sample came from, and at which index in it.
     `hole` (None: no sample is one) marks those of records that were refused: nothing is known of them but that they
     were there, so they are missing numbers, and never the first of a series. One whose `time_us` is `NO_TIME` stands
     right behind the series' last sample, and moves no time.
@@ -79,8 +79,8 @@ class Ordered(NamedTuple):
     """Samples grouped by series, each series' in order, without the late ones: n samples of m series.
 
     `position` (n,) is each one's index in log order. `firsts` and `lasts` (m,) are each series' first and last sample.
-    `after_gap` (n,) marks those that a series starts afresh with; None where there are none. `late` counts the dropped
-    ones; `late_at` is series and offset of one of them.
+    `after_gap` (n,) marks those with which a series restarts after a gap; None where there are none. `late` counts the
+    dropped ones; `late_at` is series and offset of one of them.
     """
 
     samples: Samples
@@ -93,7 +93,7 @@ class Ordered(NamedTuple):
 
     @property
     def gaps(self) -> int:
-        """How often a series starts afresh."""
+        """How often a series restarts after a gap."""
         return 0 if self.after_gap is None else int(self.after_gap.sum())
 
 
@@ -119,7 +119,7 @@ class Windows(StructOfArrays):
 class Appended:
     """What became of some samples. `late_at`: series and offset of one that was too late.
 
-    `ordered` are the samples in time, part by part; none, where records are windows.
+    `ordered` are the samples in time, chunk by chunk; none, where records are windows.
     """
 
     windows: Windows
@@ -162,12 +162,12 @@ class Tails:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Tails]) -> Tails:
-        """The tails of all series of `parts`, of which there is one at least, one part after the other."""
+        """The tails of all series of `parts`, at least one, in order."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
     @classmethod
     def nothing(cls, count: int, channels: int) -> Tails:
-        """The tails of `count` series of which no sample is remembered."""
+        """The tails of `count` series without samples."""
         never, none = np.full(count, NEVER_US, dtype=np.int64), np.empty(0, dtype=np.int64)
         zeros = np.zeros(count, dtype=np.int64)
         return cls(zeros, never, never, zeros, np.empty((0, channels), dtype=np.float32), none, none)

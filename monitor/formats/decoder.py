@@ -1,10 +1,10 @@
 """From the bytes of a poll to columns of samples. What can't be read is rejected with a reason, never an exception.
 
-A rejected record leaves a hole in its series: samples of which nothing is known but that they were there. Windows over
-it are no whole ones: they are filled as far as the artifact allows, or not scored. What is still known of the record
-says whose they are, how many, and when; else it is one, right behind the series' last.
+A rejected record leaves a hole in its series: samples that were there, with unknown values. Windows over it are
+filled as far as the artifact allows, or not scored. What is still known of the record says which series, how many
+samples, and when; else it is one sample, right after the series' last.
 
-Rules of this file: pure. Rejected records register no series, and never move time to where it is not.
+Rules of this file: pure. Rejected records register no series, and move time no further than the others did.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Layout(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """How far a partition's time had come: before the records at `positions` (k,), and behind each, (k + 1,)."""
+    """How far a partition's time had come: before the records at `positions` (k,), and after each, (k + 1,)."""
 
     positions: Int64Array
     newest_us: Int64Array
@@ -74,7 +74,7 @@ class Reached:
         return self.newest_us[np.searchsorted(self.positions, positions)]
 
     def at(self, positions: Int64Array) -> Int64Array:
-        """The newest believed time behind `positions`."""
+        """The newest believed time after `positions`."""
         return self.newest_us[np.searchsorted(self.positions, positions, side="right")]
 
 
@@ -95,7 +95,7 @@ class Holes:
         index = np.concatenate([np.arange(count) for count in self.counts[kept]] or [np.empty(0, dtype=np.int64)])
         start_us = self.start_us[record]
         untimed = start_us == NO_TIME
-        period_us = np.where(untimed, 0.0, self.period_us[record])  # it may be endless
+        period_us = np.where(untimed, 0.0, self.period_us[record])  # it may be infinite
         time_us = start_us + np.rint(index * period_us).astype(np.int64)
         return Samples(
             series=series[record],
@@ -257,14 +257,14 @@ class Decoder:
         )
 
     def _holes(self, columns: RecordColumns, rejected: list[Rejected], reached: Reached) -> Holes:
-        """What the `rejected` leave, which are in the order of the poll."""
+        """What the `rejected`, in the order of the poll, leave behind."""
         rows = np.fromiter((each.row for each in rejected), np.int64, len(rejected))
         values = [b"" if each.reason is Reason.TOO_LARGE else columns.values[each.row] or b"" for each in rejected]
         known = self._format.outlines(values)
         nothing = np.empty((0, 0), dtype=np.float32)
         parsed = Parsed(rows, known.counts, nothing, known.stamps_us, known.rates_hz, rejected, known.series)
         times = Times.of(columns, parsed, self._rate_hz, self._oldest_us)
-        # What can't be read is no witness: its time counts as far as the log has come without it.
+        # A record that can't be read proves no time: its own counts only as far as the log has come without it.
         untrusted = ~times.stated | times.impossible(self._oldest_us)
         untrusted |= times.end_us > reached.before(rows) + float(self._max_future_us)
         keys = self._keys(columns, parsed)

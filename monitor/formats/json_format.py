@@ -5,11 +5,11 @@
     [0.12, 0.14, null, 0.11]                                                  a chunk and nothing else
 
 A missing number is null, or what producers make of one: NaN as C, Python, R and JavaScript print it, bare or as text,
-and texts that say that there is none (`MISSING_WORDS`): nobody writes those for a number that is there. Infinity is a
-number that is none, and refused; so is any other text.
+and texts that say that there is none (`MISSING_WORDS`): nobody writes those for a number that is there. Infinity is
+refused; so is any other text.
 
 Rules of this file: a poll is read by one bound decoder that knows complete samples only (chunks only, where the poll
-begins with them); what it refuses is read again alone, by decoders that know everything, and decoding goes on behind
+begins with them); what it refuses is read again alone, by decoders that know everything, and decoding goes on after
 it. What a record is read as never depends on its neighbours. Records are never joined into one document: a crafted
 one could then shift its neighbours.
 """
@@ -122,7 +122,7 @@ class JsonFormat:
         pending = map(decode, taken)
         while True:
             try:
-                records.extend(pending)  # keeps what came before an exception, and `pending` goes on behind it
+                records.extend(pending)  # keeps what came before an exception, and `pending` goes on after it
                 return records, again
             except _UNREADABLE:
                 again.append(len(records))

@@ -1,9 +1,9 @@
 """A partition's newest time that can be believed, which says what lies in the future: `input.max_future_ms`.
 
 One record from 2100 would silence its series for good: everything after it is late. It is refused, and moves nothing.
-But that it is from 2100 can't be seen by the log alone: behind a silence every time jumps ahead, after a weekend by
+But that it is from 2100 can't be seen by the log alone: after a silence every time jumps ahead, after a weekend by
 days, and those records are good. To wait for the next record would hold back alerts of a topic that has one record an
-hour. So a jump is judged by what the log says first, and by the reader's clock where the log can't tell:
+hour. So a jump is judged by what the log says first, and by the reader's clock where the log can't decide:
 
     up to max_future ahead of the newest believed time     believed: time goes on
     else, a jump, further ahead than that of the clock     refused, and so is the next such one, and the first of all
@@ -14,7 +14,7 @@ hour. So a jump is judged by what the log says first, and by the reader's clock 
 
 The reader's clock decides only where it must, and what it said then (a tick: input offset, time) is state, committed
 with the decision: a restart reads the same records with the same ticks, and decides alike. What the clock can't tell
-is a time ahead of its neighbours that is past when it is read, as in a backlog: behind silence it is one more jump.
+is a time ahead of its neighbours that is past when it is read, as in a backlog: after silence it is one more jump.
 
 Rules of this file: pure; the clock is handed in. Refused records move nothing but the count of those in a row.
 """
@@ -29,13 +29,13 @@ from monitor.detector.arrays import BoolArray, Int64Array
 from monitor.detector.times import NEWEST_US, NO_TIME
 
 CONFIRMED_BY = 10
-_BLOCK, _NEAR = 4096, 64  # records looked at as one; and one by one, behind a jump
+_BLOCK, _NEAR = 4096, 64  # records looked at as one; and one by one, after a jump
 _FARTHEST_US = 1 << 60  # so that sums of times stay within an int64
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Of n records which are `refused`, and the newest believed time behind each (`NO_TIME`: none yet)."""
+    """Of n records which are `refused`, and the newest believed time after each (`NO_TIME`: none yet)."""
 
     refused: BoolArray
     newest_us: Int64Array
@@ -72,7 +72,7 @@ class StreamTime:
         Args:
             offsets: (n,) the records' offsets.
             times_us: (n,) the time of each one's last sample.
-            own_us: (n,) its own timestamp, `NO_TIME` where it has none that can be.
+            own_us: (n,) its own timestamp, `NO_TIME` where it has none that is possible.
             max_future_us: how far ahead a time may lie.
             now_us: the reader's clock; None: there is none.
             live: they were not read before; else the ticks say what the clock said then.
@@ -112,7 +112,7 @@ class StreamTime:
     def _believed(
         self, offset: int, time_us: int, own_us: int, reach_us: int, now_us: int | None, *, live: bool
     ) -> bool:
-        """Whether a jump to `time_us` is."""
+        """Whether a jump to `time_us` is believed."""
         clock_us = self._ask_clock(offset, time_us, reach_us, now_us, live=live)
         behind_the_log = self.newest_us != NO_TIME and own_us < self.newest_us - reach_us
         follows = own_us == NO_TIME or time_us <= own_us + reach_us or behind_the_log

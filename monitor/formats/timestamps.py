@@ -1,4 +1,4 @@
-"""When the samples of a record were taken, and whether that can be."""
+"""When the samples of a record were taken, and whether that is possible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monitor.formats.parsed import Parsed, Rejected
 
 
 def own_times_us(timestamps_ms: Int64Array, oldest_us: int) -> Int64Array:
-    """Kafka's own timestamps in µs since 1970; `NO_TIME` where there is none, or none that can be.
+    """Kafka's own timestamps in µs since 1970; `NO_TIME` where there is none, or an impossible one.
 
     They are ms by Kafka's protocol, and brokers, retention and other clients take them so: a clock that says 0, -1 or
     seconds is broken, and is not read in another unit here than everywhere else.
@@ -49,7 +49,7 @@ class Times(StructOfArrays):
         stated = parsed.stamps_us != NO_TIME
         start_us = np.where(stated, parsed.stamps_us, own_us)
         rates = np.where(np.isnan(parsed.rates_hz), rate_hz, parsed.rates_hz)
-        with np.errstate(over="ignore", divide="ignore"):  # an endless period is found by its end
+        with np.errstate(over="ignore", divide="ignore"):  # an infinite period is found by its end
             period_us: Float64Array = np.where((parsed.counts > 1) & ~np.isnan(rates), 1e6 / rates, 0.0)
             end_us: Float64Array = start_us + (parsed.counts - 1) * period_us
         return cls(parsed.rows, record_ms, own_us, start_us, end_us, period_us, stated)
@@ -60,7 +60,7 @@ class Times(StructOfArrays):
         return np.asarray(~possible)
 
     def rejected(self, record: int, oldest_us: int) -> Rejected:
-        """Why a record that is impossible can't be taken."""
+        """Why a record with an impossible time is rejected."""
         row, start_us = int(self.rows[record]), int(self.start_us[record])
         spans = f"{written(oldest_us)} (input.oldest_time) to the year 2200"
         if not oldest_us <= start_us < NEWEST_US:

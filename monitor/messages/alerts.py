@@ -135,7 +135,7 @@ class Alert(_Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """The window that moved an incident of `rule`: where it lies in the log and in time, and what was made of it.
+    """The window that moved an incident of `rule`: where it lies in the log and in time, and how it was scored.
 
     `values` are (length, channels) in the data's unit, less the channels' levels.
     """
@@ -307,7 +307,7 @@ class AlertWriter:
         )
 
     def end(self, incident: Incident, ending: Ending) -> Alert:
-        """The alert that ends `incident` although no window says that all is well. Its id is the incident's own."""
+        """The alert that ends `incident` although no window is normal again. Its id is the incident's own."""
         by_score = ending.rule == SCORE_RULE
         threshold = self._served.thresholds.of_series(ending.series) if by_score else 1.0
         value = incident.peak_ratio * threshold
@@ -379,7 +379,7 @@ class AlertWriter:
 
     def _hash(self, cause: Cause | Finding, status: str) -> str:
         topic, partition = cause.partition
-        # The window's end, for offsets come again where a topic is deleted and made again.
+        # The window's end, for offsets repeat where a topic is deleted and recreated.
         origin = (topic, partition, cause.last_offset, cause.last_index, cause.end_us)
         return _digest((self.source, *origin, cause.series, cause.rule, status))
 

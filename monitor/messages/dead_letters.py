@@ -1,4 +1,4 @@
-"""What could not be read, as it goes to the dead-letter topic: where it was, why, and what it was the sum of."""
+"""Records that could not be read, as they go to the dead-letter topic: where, why, and the payload's SHA-256."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from monitor.backends.abstract import Damaged, RecordColumns, TopicPartition
 from monitor.errors import Reason
 
-# Of the key, so many bytes at most: a key may be as large as a record, and a letter must always fit into one.
+# At most so many bytes of the key: a key may be as large as a record, and a letter must always fit into one.
 MAX_KEY_BYTES = 1024
 
 

@@ -34,8 +34,8 @@ Memory = NDArray[np.void]
 class Findings(StructOfArrays):
     """What a check says at n of the samples that it was handed: a `value` over `threshold` is a problem of the series.
 
-    `series` (n,) are rows; `offset` and `index` are those of the sample at which it is said, which need not be one of
-    that series. `start_us` to `end_us` is what it is about. `value` is finite, or NaN for what can't be said, and
+    `series` (n,) are rows; `offset` and `index` are those of the sample at which it is found, which need not be one
+    of that series. `start_us` to `end_us` is what it is about. `value` is finite, or NaN where nothing can be said, and
     `threshold` is more than 0.
     """
 
@@ -60,13 +60,13 @@ class Check(Protocol):
         """What is remembered of a new series; its dtype is the layout of `memory`."""
 
     def take(self, ordered: Ordered, stream_us: Int64Array, memory: Memory) -> Findings:
-        """What there is to say of some samples, in any order; a series without incident need not be said to be well.
+        """The findings in some samples, in any order; for a series without an incident none need say that it is well.
 
         Args:
             ordered: the samples in time, those of a series together and in order.
             stream_us: (n,) the partition's time at each.
-            memory: of each series by row, changed in place to what it is behind these samples; rows that no series
-                has any more may be written to, and read.
+            memory: of each series by row, updated in place by these samples; rows that no series has any more may be
+                written and read.
         """
 
     def describe(self, value: float, threshold: float) -> str:
@@ -121,20 +121,20 @@ class Checks:
         self, taken: Samples | Windows, appended: Appended, stream_at: Callable[[Int64Array], Int64Array]
     ) -> Found | None:
         """What the checks say of what the windower took in; `stream_at` is the partition's time at offsets."""
-        parts = []
+        found = []
         for ordered in appended.ordered or (grouped(_samples(taken)),):
             stream_us = stream_at(ordered.samples.offset)
-            parts += [check.take(ordered, stream_us, self._memory[rule]) for rule, check in self._checks.items()]
-        counts = [len(part) for part in parts]
-        rule = np.repeat(np.arange(len(parts)) % len(self._checks), counts)
-        return _in_log_order(Findings.concatenate(parts), rule, appended.windows) if any(counts) else None
+            found += [check.take(ordered, stream_us, self._memory[rule]) for rule, check in self._checks.items()]
+        counts = [len(findings) for findings in found]
+        rule = np.repeat(np.arange(len(found)) % len(self._checks), counts)
+        return _in_log_order(Findings.concatenate(found), rule, appended.windows) if any(counts) else None
 
     def snapshot(self, rows: Int64Array) -> dict[str, bytes]:
         """What each check remembers of the series `rows`: as many bytes for each of them, by rule and layout."""
         return {_layout(rule, memory): memory[rows].tobytes() for rule, memory in self._memory.items()}
 
     def restore(self, rows: Int64Array, found: Mapping[str, bytes]) -> None:
-        """Puts back what `snapshot` returned; a check of which it holds nothing, or in another layout, begins anew."""
+        """Puts back what `snapshot` returned; a check that it lacks, or holds in another layout, begins anew."""
         for rule, memory in self._memory.items():
             kept = found.get(_layout(rule, memory), b"")
             if len(kept) == len(rows) * memory.itemsize:

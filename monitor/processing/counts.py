@@ -21,7 +21,7 @@ RATIO_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0, 8.0)
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Where something was met, and what was wrong with it."""
+    """Where something was found, and what was wrong with it."""
 
     partition: TopicPartition
     offset: int

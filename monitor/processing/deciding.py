@@ -33,7 +33,7 @@ Reconstruct = Callable[[Float32Array], Float32Array]
 
 
 class Piece(NamedTuple):
-    """Windows of one partition, each one's threshold and its share of missing numbers; what was found among them."""
+    """Windows of one partition, their thresholds and shares of missing numbers, and what checks found among them."""
 
     partition: PartitionState
     windows: Windows
@@ -51,7 +51,7 @@ class Batch:
 
 
 class _Step(NamedTuple):
-    """What a window, or a finding, does to an incident; `cause` makes what an alert says of it, of the series' name."""
+    """What a window, or a finding, does to an incident; `cause` makes, from the series' name, what an alert says."""
 
     series: int
     rule: str
@@ -102,7 +102,7 @@ class Decider:
         self._publish(news, reconstruct)
 
     def publish_ends(self, partition: PartitionState) -> None:
-        """Publishes that incidents of a partition ended without a window."""
+        """Publishes incidents of a partition that ended without a window."""
         self._put(partition, self._take_ends(partition))
 
     def _take_ends(self, partition: PartitionState) -> list[Alert]:

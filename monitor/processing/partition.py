@@ -42,7 +42,7 @@ class Halt:
 
 @dataclass(slots=True)
 class Outbox:
-    """What a partition has to publish and nobody took yet: it is lost with its partition, and with nothing else.
+    """What a partition has to publish and nobody took yet; it is dropped with its partition, and only then.
 
     Alerts and dead letters are in the order of the log. `changed` are the incidents whose record has to be written
     again: what an `IncidentKey` holds, as a plain tuple, which is cheaper to make for each window. `orphans` are the
@@ -180,7 +180,7 @@ class PartitionState:
     def end(
         self, partition: TopicPartition, key: IncidentKey, incident: Incident, offset: int, at_us: int, reason: Reason
     ) -> None:
-        """Ends an incident without a window, at an input offset and its event time; told only if it was open."""
+        """Ends an incident without a window, at an input offset and its event time; published only if it was open."""
         if incident.open:
             series, rule = key.series.decode(), key.rule
             ending = Ending(partition=partition, series=series, rule=rule, offset=offset, at_us=at_us, reason=reason)
@@ -230,7 +230,7 @@ class PartitionState:
 
     @property
     def refilling(self) -> bool:
-        """Windows don't stand for `offset` yet, so a checkpoint would be a lie."""
+        """Windows don't stand for `offset` yet, so a checkpoint would be wrong."""
         return self.read_to < self.live_from
 
     def advance(self, next_offset: int) -> None:
@@ -242,7 +242,7 @@ class PartitionState:
         """Before the first record is decided: every series gets its incidents back, and who is over the limit goes.
 
         Returns:
-            The rows of series of which there are no more than incidents: their windows were lost.
+            The segment of those series that have incidents but no windows: the checkpoint lacks them.
         """
         self.live = True
         unknown = {series for series, _ in self.restored if self.series.serial(series) is None}

@@ -68,7 +68,7 @@ class _Cut(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """What waits to be cut or scored. `segment` is the one that begins with it; `broken`: behind a damaged batch.
+    """What waits to be cut or scored. `segment` is the one that begins with it; `broken`: after a damaged batch.
 
     `reached` is the partition's time by offset; None, where nobody asks for it.
     """
@@ -117,7 +117,7 @@ class Processor:
         self._slice = max(1, min(MAX_SLICE, PENDING_BYTES // window_bytes))
         self.wants_headers = self._decoder.wants_headers
         self.max_series = rules.max_series
-        self.partition_bytes = 0  # what the series of one partition may come to take; 0 where nobody said
+        self.partition_bytes = 0  # what the series of one partition may come to take; 0: not known
 
     @property
     def partitions(self) -> Collection[TopicPartition]:
@@ -129,7 +129,7 @@ class Processor:
         return sum(len(partition.series) for partition in self._partitions.values())
 
     def wants_checkpoint(self, partition: TopicPartition) -> bool:
-        """Whether a checkpoint would say anything new, and the truth."""
+        """Whether a checkpoint would be both new and correct."""
         return self._partitions[partition].wants_checkpoint
 
     def checkpoint_bytes(self, partition: TopicPartition) -> int:
@@ -152,12 +152,12 @@ class Processor:
 
     @property
     def held(self) -> dict[TopicPartition, Halt]:
-        """Partitions of which nothing more is taken in, and why."""
+        """Partitions that take in nothing more, and why."""
         return {name: halt for name, state in self._partitions.items() if (halt := state.halt) is not None}
 
     @property
     def withheld(self) -> dict[TopicPartition, str]:
-        """Partitions of which nothing is committed as their records are refused, and why."""
+        """Partitions for which nothing is committed, because their records are refused; and why."""
         return {
             name: state.refusals.why_withheld for name, state in self._partitions.items() if state.refusals.withheld
         }
@@ -305,7 +305,7 @@ class Processor:
         while self._queue and rows < batch_rows:
             partition, cut, live = self._next_cut()
             whole = min((rows + len(cut.windows)) // batch_rows, MOST_CALLS) * batch_rows - rows
-            if 0 < whole < len(cut.windows):  # what is over waits for the next batch, rather than to be padded
+            if 0 < whole < len(cut.windows):  # the rest waits for the next batch, rather than be padded
                 cut, rest = cut.split(whole)
                 self._queue.appendleft(_Work(partition, rest, live))
             if len(cut.windows) or cut.found is not None:
@@ -367,8 +367,8 @@ class Processor:
     def take_outputs(self, checkpoints: Collection[TopicPartition] = ()) -> Outputs:
         """Everything decided since the last call, and the whole state of the partitions in `checkpoints`.
 
-        A partition whose windows are still being refilled gets no checkpoint: the one before stands for it. Nor does
-        one that has not moved since its last. Of a partition that is held, or may come to be, there is nothing.
+        A partition whose windows are still being refilled gets no checkpoint: its last one stays valid. Nor does one
+        that has not moved since its last. A partition that is held, or soon may be, has no outputs.
         Call it when `next_batch` has nothing left: positions stand for everything received.
         """
         if self._queue:

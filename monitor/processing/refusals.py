@@ -34,7 +34,7 @@ class Refusals:
         self._seen = self._refused = 0  # in the present block
         self._reasons: Counter[str] = Counter()
         self._examples: dict[str, tuple[int, str]] = {}
-        self.why = ""  # the partition is held: what the matter is
+        self.why = ""  # the partition is held: why
         self.since: int | None = None  # offset of the block's first; None: none was accepted before
 
     @property

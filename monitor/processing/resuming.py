@@ -1,12 +1,12 @@
 """Where a partition that was taken over goes on, from what the log remembers of it.
 
-Rules of this file: pure. `input.start` counts only where the group never was; whatever was passed over is counted, and
-an offset means nothing in a topic that has been made again.
+Rules of this file: pure. `input.start` applies only to a group's first start; skipped records are counted; an offset
+means nothing in a topic that was recreated.
 
-    position of the group      below the log's beginning -> go on there, what was deleted is lost
+    position of the group      below the log's beginning -> go on there; what was deleted is data loss
                                beyond its end            -> as input.beyond_end says
                                of another topic id       -> from the beginning of the new topic
-    none, but state of ours    -> from the offset that the state stands for, by the same rules
+    none, but a checkpoint     -> from the checkpoint's offset, by the same rules
     none, the partition added  -> from its beginning: nobody chose to skip what it holds
     none at all                -> input.start
 """
@@ -78,7 +78,7 @@ def find(
         name: the partition.
         restored: what the log remembers.
         mark: what the newest checkpoint stands for; None where there is none.
-        start: where a group begins that never was here.
+        start: where a group begins on its first start.
         beyond_end: what to do where the log ends before the position.
         state: whether there is anything of this partition in the state topic.
 
@@ -89,7 +89,7 @@ def find(
     if _other_topic(restored, mark):
         chosen = position is not None and position.state_from == NO_STATE and _holds(restored, position.offset)
         at = position.offset if position is not None and chosen else restored.beginning
-        state_lost = "the input topic was deleted and made again"
+        state_lost = "the input topic was deleted and recreated"
         return Point(Resumed(begin=at, live_from=at, how=How.TOPIC_RECREATED, state_lost=state_lost))
     if position is not None:
         return _follow(name, restored, position, How.POSITION, beyond_end)
@@ -127,7 +127,7 @@ def _follow(name: TopicPartition, restored: Restored, position: Position, how: H
         if beyond_end == "stop":
             raise ConfigError(
                 f"{name}: the group goes on at offset {offset}, but the log ends at {restored.end}: it was truncated, "
-                'or the topic was made again; set input.beyond_end = "beginning" to read what is there from its '
+                'or the topic was recreated; set input.beyond_end = "beginning" to read what is there from its '
                 'beginning (decided records are decided again), or "end" to skip it, and start again'
             )
         at = restored.end if beyond_end == "end" else restored.beginning

@@ -1,9 +1,9 @@
 """What the state topic holds, as bytes: incidents by series and rule, windows packed into shards, how far time came.
 
-Rules of this file: pure. Lengths are checked before arrays are made of bytes; a checkpoint of which anything is missing
-or damaged is refused as a whole, because windows that are half right give alerts that are half right. Fields that this
-version does not know are passed over: members of two versions share the topic while one is rolled out. What may not be
-passed over gets a version of its own.
+Rules of this file: pure. Lengths are checked before arrays are made of bytes; an incomplete or
+damaged checkpoint is refused as a whole, because windows that are half right give alerts that are half right. Fields
+that this version does not know are ignored: members of two versions share the topic while one is rolled out. What may
+not be ignored gets a version of its own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _READABLE = (1, VERSION)
 # When the partition's event time at a series' last record is not known.
 UNKNOWN_US = -(1 << 62)
 SHARD_BYTES = 512 * 1024
-# Of the first rule there ever was, and of any other; a topic's name holds no slash, a series' may.
+# Keys of the score's rule, and of any other; a topic's name holds no slash, a series' may.
 _INCIDENT_KEY = re.compile(rb"incident(?::(\w+))?/([^/]+/[0-9]{1,10})/(.*)", re.DOTALL)
 _WINDOWS = b"windows"
 
@@ -145,7 +145,7 @@ def readable_incidents(
 ) -> tuple[dict[IncidentKey, Incident], list[str]]:
     """The incidents of `partition` among `records`, by series and rule, and what is wrong with what can't be read.
 
-    Each incident stands alone: one that is lost makes no other wrong.
+    Each incident is read alone: one that can't be read spoils no other.
     """
     found: dict[IncidentKey, Incident] = {}
     unreadable = []
@@ -166,7 +166,7 @@ def incidents_at_checkpoint(
     """The incidents of `partition` as its newest checkpoint had them; `newest` are those of now.
 
     What stands before the checkpoint's shards is as of it: what changed is written before them, in one transaction.
-    Of a series of which nothing stands there, compaction may have removed it: its copy behind the shards counts where
+    Where a series has no record there, compaction may have removed it: its copy after the shards counts where
     compaction may have come that far, which is where no older checkpoint is left. But not that of an incident that
     began since, as `undecided_us` says (see there).
     """
@@ -231,7 +231,7 @@ def orphaned_incidents(
 ) -> Iterator[tuple[TopicPartition, IncidentKey, Incident]]:
     """The incidents among `records` of partitions that a topic of `partitions` partitions no longer has.
 
-    What can't be read of them is passed over: nobody goes on from it.
+    Those that can't be read are ignored: nobody goes on from them.
     """
     for record in records:
         whose = _whose(record.key)
@@ -344,7 +344,7 @@ def _shard_key(partition: TopicPartition, shard: int | str) -> bytes:
 
 
 def _sealed(fields: Mapping[str, object]) -> bytes:
-    """A shard as bytes, with their checksum in the place of the one that `fields` hold; their order is kept."""
+    """A shard as bytes, with their checksum instead of the one that `fields` hold; their order is kept."""
     fields = {name: value for name, value in fields.items() if name != "checks" or value}
     checksum = zlib.crc32(msgspec.msgpack.encode({**fields, "checksum": 0}))
     return msgspec.msgpack.encode({**fields, "checksum": checksum})
@@ -403,14 +403,14 @@ def decode_checkpoint(
     wanted = next(iter(shards.values())).shards if shards else 1
     if len(shards) != wanted or set(shards) != set(range(len(shards))):
         raise StateError(f"checkpoint of {partition} at offset {offset}: {len(shards)} of {wanted} shards found")
-    parts = [_part(partition, shards[number], channels) for number in range(wanted)]
+    parts = [_decode_shard(partition, shards[number], channels) for number in range(wanted)]
     series = [name for part in parts for name in part.series]
     try:
         b"".join(map(_series, series))
     except UnicodeDecodeError as error:
         raise StateError(f"checkpoint of {partition}: a series' name is not UTF-8: {error}") from None
     if len(set(series)) != len(series):
-        raise StateError(f"checkpoint of {partition}: a series stands in it twice")
+        raise StateError(f"checkpoint of {partition}: it holds a series twice")
     tails = Tails.concatenate([part.tails for part in parts])
     seen_us = np.concatenate([part.seen_us for part in parts])
     checks = {
@@ -420,7 +420,7 @@ def decode_checkpoint(
 
 
 def _by_last_sample(series: list[bytes], tails: Tails) -> Checkpoint:
-    """Of version 1, which did not say: by the record of the last sample, and of those without one by their place."""
+    """Of version 1, which did not say: by the record of the last sample, and those without one by their index."""
     ends = np.cumsum(tails.kept)
     last = np.full(len(series), -1, dtype=np.int64)
     last[tails.kept > 0] = tails.offset[ends[tails.kept > 0] - 1]
@@ -429,7 +429,7 @@ def _by_last_sample(series: list[bytes], tails: Tails) -> Checkpoint:
     return Checkpoint([series[row] for row in order], seen_us, tails[order])
 
 
-def _part(partition: TopicPartition, shard: _Shard, channels: Sequence[str] | None) -> Checkpoint:
+def _decode_shard(partition: TopicPartition, shard: _Shard, channels: Sequence[str] | None) -> Checkpoint:
     def int64(raw: bytes, count: int) -> NDArray[np.int64]:
         if len(raw) != 8 * count:
             raise StateError(f"checkpoint of {partition}: {len(raw)} bytes for {count} integers")

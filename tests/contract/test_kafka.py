@@ -155,7 +155,7 @@ class TestKafkaBackend(BackendContract):
         with pytest.raises(ConfigError, match=rf"{said}topics create {cluster.state} --partitions 1 .*alter-offsets"):
             turns.backend.restore(partition)
         cluster.create_state(1)
-        with pytest.raises(ConfigError, match=rf"made again; it {said}alter-offsets .*-o {cluster.input}:0:OFFSET"):
+        with pytest.raises(ConfigError, match=rf"recreated; it {said}alter-offsets .*-o {cluster.input}:0:OFFSET"):
             turns.backend.restore(partition)
         turns.backend.close()
         cluster.expel("a")

@@ -186,7 +186,7 @@ RECREATED = {
 def test_a_topic_that_was_made_again_is_read_from_its_beginning_and_ends_its_incidents(kind: str) -> None:
     processor, resumed = take_over(RECREATED[kind], (0, 50), topic_id=NEW)
     assert (resumed.begin, resumed.live_from, resumed.how) == (0, 0, How.TOPIC_RECREATED)
-    assert "made again" in resumed.state_lost
+    assert "recreated" in resumed.state_lost
     assert processor.has_news
     assert processor.open_incidents() == 0
     outputs = processor.take_outputs([INPUT])

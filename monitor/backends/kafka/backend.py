@@ -1,8 +1,8 @@
 """The `Backend` contract on Apache Kafka.
 
-Rules of this file: it joins the parts and keeps the one rule between them: records that were polled since the last
-commit are committed under the generation of the group that they were polled under. A caller that commits a part of them
-keeps the rest over a rebalance; of what is revoked it forgets the rest.
+Rules of this file: it joins the modules and keeps the one rule between them: records that were polled since the last
+commit are committed under the group generation that they were polled under. A caller that commits some of them keeps
+the rest over a rebalance, and forgets those of revoked partitions.
 """
 
 from __future__ import annotations
@@ -50,21 +50,21 @@ from monitor.backends.progress import Tracker
 from monitor.config.options import Config
 from monitor.errors import BackendError
 
-# At start a supervisor retries anyway; at run time the group waits for us as long as the poll interval.
+# At start a supervisor retries anyway; later the group waits for us up to max.poll.interval.ms.
 _START_DEADLINE_S = 20.0
 _RECOVER_DEADLINE_S = 20.0
-# A restore waits longer than any transaction may stay open, so that a dead predecessor's can't be what it fails on.
+# A restore waits longer than any transaction may stay open, so that it can't fail because of a dead predecessor's.
 # With a recovery before it that is within what a turn may take (`monitor.serving.health`). The bounds and the state
 # are waited for as well, each within a limit of its own: brokers that answer each question at the last moment may
 # exceed it.
 _OWNER_MARGIN_S = 15.0
 _LEAST_PATIENCE_S = 2.0
-# The broker takes commits of the old generation until all members have joined the new one, for which it waits as long
-# as the poll interval. Twice the interval at which an idle daemon commits.
+# The broker takes commits of the old generation until all members have joined the new one, for which it waits up to
+# max.poll.interval.ms. Twice the interval at which an idle daemon commits.
 _COMMIT_GRACE_S = 2.0
 # After an election the new leader's end may lag behind what was read from the old one (KIP-207).
 _CATCH_UP_S = 5.0
-# A caller with a backlog polls without waiting, and seldom: a join takes its time in few polls then.
+# A caller with a backlog polls without waiting, and seldom: few polls must then suffice for a join.
 _JOIN_S = 0.1
 # New clients for a partition that is stuck at one offset. Then the process ends, so that a supervisor starts another.
 _MOST_STALLS = 2
@@ -117,7 +117,7 @@ class KafkaBackend:
         try:
             self._transactions.open(_START_DEADLINE_S)
         except BackendError:
-            check_access(kafka)  # if it is that we are refused, no restart helps
+            check_access(kafka)  # where we are refused, no restart helps
             raise
         self._member.start()
         self._sentinel.start()
@@ -155,7 +155,7 @@ class KafkaBackend:
         return Poll(settle(events), tuple(columns), hurry=stay and self._member.rebalancing())
 
     def _note(self, events: Sequence[Event], columns: Sequence[RecordColumns]) -> None:
-        """Keeps the books of what was read, and looks for partitions whose records nobody reads."""
+        """Tracks what was read, and looks for partitions whose records nobody reads."""
         for event in events:
             (self._tracker.assigned if isinstance(event, Assigned) else self._tracker.revoked)(event.partition)
         if events:
@@ -234,7 +234,7 @@ class KafkaBackend:
         return Restored(position, state, beginning, end, topic.topic_id, topic.partitions, added, before)
 
     def _committed(self, partition: TopicPartition) -> OffsetAndMetadata | None:
-        """What the group committed. However its coordinator is asked, it is waited for as long as an owner may take."""
+        """What the group committed. Waits for the coordinator as long as an owner's transaction may take."""
         deadline = time.monotonic() + self._config.kafka.transaction_timeout_ms / 1000 + _OWNER_MARGIN_S
         try:
             return self._member.committed(partition, OWNER_PATIENCE_S)
@@ -253,7 +253,7 @@ class KafkaBackend:
     def _bounds(self, partition: TopicPartition, position: Position | None) -> tuple[int, int]:
         """The log's bounds; one that ends before `position` is asked again: a new leader may know less for a moment.
 
-        An election is waited for once, for all that have no leader: the turns of the others wait meanwhile.
+        It waits for an election once, for all partitions without a leader: the others are not read meanwhile.
         """
         if partition in self._leaderless & self._sentinel.leaderless:
             raise no_leader(partition, self._config.kafka)
@@ -324,7 +324,7 @@ class KafkaBackend:
         """A new producer settles the old one's transaction; everything owned is silent. Blocks up to 20 s.
 
         Events that no poll returned are applied: what is not in the answer is no longer ours. After a stall a new
-        client takes our member's place in the group; then nothing is owned before `poll` says so.
+        client replaces our member in the group; then nothing is owned before `poll` says so.
         """
         self._pending = None
         try:

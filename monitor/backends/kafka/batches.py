@@ -5,7 +5,7 @@ time. Here one loop goes over the batches' headers, and many small batches are r
 
 Rules of this file: only the innermost step is ours. Fetching, positions, and which transactions were aborted stay the
 client's (consumer/fetcher.py); records, positions and what is hidden are its own, which a test compares. A batch that
-can't be read is no exception but an item among the records, in its place: the client raises from this poll or a later
+can't be read is no exception but an item in order among the records: the client raises from this poll or a later
 one, at every poll again, and names its first offset alone (D14, D21).
 """
 
@@ -31,7 +31,7 @@ from monitor.backends.kafka.records import RecordBatch, Run, read
 from monitor.backends.kafka.unpacking import UnreadableError, unpack
 from monitor.errors import Reason
 
-# What a batch may unpack to where no configuration says it: in tools that read topics.
+# What a batch may unpack to in tools that read topics without a configuration.
 MAX_BATCH_BYTES = 64 * 1024 * 1024
 # Batches are read together up to here: enough to make NumPy's overhead small, little beside what a fetch holds.
 _TOGETHER_RECORDS = 8_192
@@ -54,7 +54,7 @@ class _Taken:
 
 
 def return_runs(consumer: Any, max_batch_bytes: int = MAX_BATCH_BYTES) -> None:
-    """Makes a consumer's `poll()` return runs and damaged batches, a list for each partition, in the place of records.
+    """Makes a consumer's `poll()` return runs and damaged batches, a list for each partition, instead of records.
 
     `max_batch_bytes` is what one batch may unpack to.
     """
@@ -66,7 +66,7 @@ def return_runs(consumer: Any, max_batch_bytes: int = MAX_BATCH_BYTES) -> None:
     def parse_or_say_where(fetch: Any) -> Any:
         try:
             return parse(fetch)
-        except CorruptRecordError:  # the broker's answer, which the client raises without a place
+        except CorruptRecordError:  # the broker's answer, which the client raises without an offset
             return ColumnRecords(fetch.fetched_offset, fetch.topic_partition, MemoryRecords(b""), refused=True)
 
     fetcher._parse_fetched_data = parse_or_say_where
@@ -92,7 +92,7 @@ class ColumnRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the clien
         self._committed_only = self.isolation_level == IsolationLevel.READ_COMMITTED
         self._data = memoryview(records._buffer)
         self._at = 0
-        self._next = fetch_offset  # the offset behind what was read
+        self._next = fetch_offset  # the offset after what was read
         self._least = fetch_offset  # the first offset that is still to be read
         self._fault: UnreadableError | None = None  # what stands at `_at` can't be read
         self._ended = False
@@ -103,7 +103,7 @@ class ColumnRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the clien
             self.record_iterator = iter([self._impassable(fault)])
         if len(self._data) and not records.has_next():
             # One whole batch at least is what a broker sends, so the length in this one's header is wrong. The fetcher
-            # would raise an error without a place, at every poll again; `_items` says what it is.
+            # would raise an error without an offset, at every poll again; `_items` says what it is.
             records._next_slice = self._data
 
     def take(self, n: int | None = None) -> _Taken:
@@ -189,7 +189,7 @@ class ColumnRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the clien
         return header, end
 
     def _is_misplaced(self, header: BatchHeader, end: int) -> bool:
-        """Whether the offsets of a batch don't rise to those behind it. (Its checksum does not cover its first.)"""
+        """Whether the offsets of a batch don't rise to those after it. (Its checksum does not cover its first.)"""
         if header.last_offset < header.first_offset or (self._at > 0 and header.first_offset < self._next):
             return True
         following = framing.first_offset(self._data, end)
@@ -275,7 +275,7 @@ class ColumnRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the clien
         yield from self._wanted(run, end - at)
 
     def _pass_by(self, fault: UnreadableError) -> Iterator[Damaged]:
-        """What can't be read here, and on behind it."""
+        """What can't be read here; reading goes on after it."""
         corrupt = fault.reason is Reason.CORRUPT_BATCH
         behind = (framing.resume if corrupt else framing.stated)(self._data, self._at, self._least)
         if behind is None:

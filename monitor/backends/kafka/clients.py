@@ -95,7 +95,7 @@ class TopicReader:
         return {TopicPartition(*partition): int(state.position.offset) for partition, state in states.items()}
 
     def poll_columns(self, timeout_s: float = 0.1, max_records: int = 10_000) -> tuple[RecordColumns, ...]:
-        """The next records as columns, damaged batches in their place. Waits up to `timeout_s`."""
+        """The next records as columns, damaged batches among them. Waits up to `timeout_s`."""
         try:
             fetched = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=max_records)
         except KafkaError as error:

@@ -1,4 +1,4 @@
-"""This machine's clock beside the brokers': every commit measures the difference, and it is told where it matters.
+"""This machine's clock beside the brokers': every commit measures the difference, which is logged where it matters.
 
 Output topics that we create are stamped by the brokers, so that no clock of ours decides what retention deletes, or
 what `message.timestamp.after.max.ms` refuses. A broker that stamps says its time with each answer.

@@ -193,7 +193,7 @@ def probe(kafka: KafkaOptions) -> None:
 
 
 def check_access(kafka: KafkaOptions) -> str:
-    """How each server fails that is asked once; empty where one takes us. To wait for one is `probe`'s part.
+    """How each server fails that is asked once; empty where one takes us. `probe` waits for one.
 
     Raises:
         ConfigError: as `probe`.
@@ -221,9 +221,9 @@ def _greeted(kafka: KafkaOptions, timeout_s: float) -> list[str]:
 
 @contextmanager
 def for_now(doing: str) -> Iterator[None]:
-    """Makes failures to connect at run time such that are tried again, a refusal too: it may be a password's change.
+    """Makes failures to connect at run time retriable, a refusal too: a password may be changing.
 
-    Whether a refusal lasts is found by the sentinel.
+    The sentinel finds out whether a refusal lasts.
     """
     try:
         yield
@@ -234,7 +234,7 @@ def for_now(doing: str) -> Iterator[None]:
 def discard_producer(producer: Any) -> None:
     """Ends a producer without sending another byte of its own accord. Waits up to 2 s for its thread.
 
-    What was under way is settled by the successor's `init_transactions()`, never by this one.
+    The outcome of what was under way is settled by the successor's `init_transactions()`, never by this one.
     """
     # D6: close() flushes first, and when that times out the sender is never stopped. Stopping it first makes the
     # flush return at once.

@@ -28,7 +28,7 @@ from monitor.backends.kafka.faults import explain, fenced
 from monitor.config.options import Config
 
 _log = logging.getLogger(__name__)
-# A rebalance that finishes while no records flow is told of after at most this long.
+# A rebalance that finishes while no records flow is reported after at most this long.
 _SLICE_MS = 100
 _CLOSE_TIMEOUT_MS = 2_000
 _ASK_TIMEOUT_MS = 2_000
@@ -62,18 +62,18 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # the client h
         self._events.extend(Revoked(TopicPartition(*partition)) for partition in sorted(revoked))
 
     def on_partitions_lost(self, lost: Sequence[Any]) -> None:
-        # D34: the assignor goes on claiming its last assignment as owned, so a member that was thrown out would rejoin
+        # D34: the assignor goes on claiming its last assignment as owned, so a member that was removed would rejoin
         # with a claim to partitions that others own by now (Java claims what it still has: nothing).
         self._assignor.member_assignment = None
         self._events.extend(Revoked(TopicPartition(*partition), lost=True) for partition in sorted(lost))
 
 
 class _KeptJoin:
-    """A join under way, as one that is never found done before it was waited for.
+    """A join under way, which never reports that it is done before somebody waited for it.
 
     D35: a JoinGroup that is answered between two polls is thrown away by the second, which joins anew
     (coordinator/base.py, join_group_async: `_join_task.is_done`), and so makes everybody rebalance again. Two members
-    that take short polls in turn never come to rest.
+    that take short polls in turn rebalance for ever.
     """
 
     is_done = False
@@ -84,7 +84,7 @@ class _KeptJoin:
 
 
 def _prepare_every_join(coordinator: Any) -> None:
-    """Makes a member that is thrown out while it rejoins hear of what it has lost.
+    """Tells a member that is removed while it rejoins which partitions it has lost.
 
     D38: the client says it when a rejoin begins, and takes what comes after UNKNOWN_MEMBER_ID for the same one.
     """
@@ -180,7 +180,7 @@ class Member:
             # With auto_offset_reset 'none' the client does not choose for us. The caller's restore sees where the log
             # begins and ends, and says so.
             raise AbortedError(
-                "poll: retention has removed records that were not read yet, or the topic was truncated or made again: "
+                "poll: retention has removed records that were not read yet, or the topic was truncated or recreated: "
                 f"{error}"
             ) from error
         except RetriableError as error:
@@ -202,20 +202,20 @@ class Member:
         self._topic_ids[topic] = topic_id
 
     def _check_topics(self) -> None:
-        """Notices a topic that was made again under the same name: the old one's positions may exist in it too."""
+        """Notices a topic that was recreated under the same name: the old one's positions may exist in it too."""
         for topic, expected in self._topic_ids.items():
             found = str(self._consumer._cluster.topic_id(topic) or "")
             news = bool(found) and found != self._seen_ids.get(topic)
             self._seen_ids[topic] = found or self._seen_ids.get(topic, "")
             if news and expected and found != expected:
-                raise AbortedError(f"poll: topic {topic} was deleted and made again")
+                raise AbortedError(f"poll: topic {topic} was deleted and recreated")
 
     def _columns(self, fetched: dict[Any, list[Any]]) -> list[RecordColumns]:
         found = []
         states = self._consumer._subscription.assignment
         for partition, known in self._begun.items():
             # Private, because position() may wait for a broker. Moves without records where transactions were aborted
-            # or only control records followed; the caller is told, so that committed offsets reach the end.
+            # or only control records followed; it is reported, so that committed offsets reach the end.
             state = states.get(partition)
             position = known if state is None or state.position is None else state.position.offset
             items = fetched.get(partition, ())
@@ -245,7 +245,7 @@ class Member:
         and a backlog that is paused and resumed need not be fetched twice.
 
         D16: kafka-python parks a half-taken partition that is paused, and may never fetch it again. The position stands
-        behind the last record handed over, so the next fetch goes on exactly there. All three are touched only by the
+        after the last record handed over, so the next fetch goes on exactly there. All three are touched only by the
         thread that polls (consumer/fetcher.py).
         """
         fetcher, asked = self._consumer._fetcher, KafkaPartition(*partition)
@@ -279,7 +279,7 @@ class Member:
         )
 
     def at_odds(self) -> set[TopicPartition]:
-        """What only the client has, or only we, at this look and at the one before: nobody reads it. Never blocks."""
+        """Partitions that only the client has, or only we, now and at the last look: nobody reads them."""
         now = time.monotonic()
         if now - self._compared_s < _COMPARE_INTERVAL_S:
             return set()
@@ -289,7 +289,7 @@ class Member:
         return found & before
 
     def renew(self) -> None:
-        """A new client takes our place: a static member's successor gets what it had. Owns nothing before it polls."""
+        """Makes a new client: a static member's successor gets what it had. Owns nothing before it polls."""
         self.close()
         self._at_odds.clear()
         self._owned.clear()
@@ -298,14 +298,14 @@ class Member:
         self.start()
 
     def silence(self) -> frozenset[TopicPartition]:
-        """Applies events nobody heard of, pauses everything, and returns what is owned. Never blocks."""
+        """Applies pending events, pauses everything, and returns what is owned. Never blocks."""
         self._drain()
         self._begun.clear()
         self.pause(self._owned)
         return frozenset(self._owned)
 
     def disown(self, topic: str, partitions: int) -> None:
-        """Gives up the partitions that a topic of `partitions` partitions no longer has; the group shares out anew.
+        """Gives up the partitions that a topic of `partitions` partitions no longer has; the group rebalances.
 
         A static member that comes back is given what it had, whatever the topic has become in between. Never blocks.
         """
@@ -354,7 +354,7 @@ class Member:
         self._begun[partition] = offset
 
     def pause(self, partitions: Sequence[TopicPartition] | set[TopicPartition]) -> None:
-        """Holds records back; partitions that are not ours are passed over. Never blocks."""
+        """Holds records back; partitions that are not ours are ignored. Never blocks."""
         for partition in partitions:
             if partition in self._owned:
                 self._consumer.pause(KafkaPartition(*partition))

@@ -41,13 +41,13 @@ def fenced(config: Config) -> FencedError:
     """Another process runs under our name."""
     return FencedError(
         f"another daemon runs as service.instance {config.service.identity!r} in group {config.kafka.group_id!r} and "
-        "has taken over; this one stops, since going on would make the two throw each other out; give each daemon its "
-        "own service.instance"
+        "has taken over; this one stops, since otherwise the two would fence each other for ever; give each daemon "
+        "its own service.instance"
     )
 
 
 def no_leader(partition: TopicPartition, kafka: KafkaOptions) -> PartitionError:
-    """An input partition that nobody can be asked about, while the others go on."""
+    """An input partition without a leader that answers, while the others go on."""
     return PartitionError(
         f"{partition} has no leader, or one that does not answer",
         "start the broker that led it, or another that holds a replica in sync; all such partitions are listed by "
@@ -62,16 +62,16 @@ def unreachable(kafka: KafkaOptions, tried: str) -> TelltaleError:
     if "SaslAuthenticationFailed" in tried or "Authentication failed" in tried:
         return ConfigError(
             f"Kafka at {servers} refused the credentials of {principal(kafka)} ({kafka.sasl_mechanism} over "
-            f"{protocol}): {tried}; mend kafka.username and its password, or kafka.sasl_mechanism"
+            f"{protocol}): {tried}; fix kafka.username and its password, or kafka.sasl_mechanism"
         )
     if any(sign in tried for sign in _CERTIFICATE):
         return ConfigError(
-            f"Kafka at {servers} shows a certificate that can't be trusted: {tried}; mend kafka.ssl_cafile, or connect "
+            f"Kafka at {servers} shows a certificate that can't be trusted: {tried}; fix kafka.ssl_cafile, or connect "
             "by a host name that the certificate holds"
         )
     if any(sign in tried for sign in _NOT_TLS):
         return ConfigError(
-            f"Kafka at {servers} does not speak {protocol} there: {tried}; mend kafka.security_protocol, or the port"
+            f"Kafka at {servers} does not speak {protocol} there: {tried}; fix kafka.security_protocol, or the port"
         )
     return BackendError(
         f"can't reach Kafka at {servers} over {protocol}: {tried}; check that a broker listens there and that "

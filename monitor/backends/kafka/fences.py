@@ -1,9 +1,9 @@
-"""Who ended our transaction: a broker, because we were not running, or another daemon of our name.
+"""Who fenced our transaction: a broker, because we were not running, or another daemon of our name.
 
-A broker refuses both with the same error. It gives a transaction up that is older than its timeout, which happens to
+A broker refuses both with the same error. It aborts a transaction that is older than its timeout, which happens to
 whatever sleeps inside one: a laptop, a paused virtual machine, a stopped process; and whoever takes over from a member
 whose session has ended ends its transaction (succession.py). Going on is right then. Where another daemon has our name,
-going on would make the two throw each other out for ever.
+going on would make the two fence each other for ever.
 
 Rules of this file: it decides, and touches neither broker nor clock but through what it is given.
 """

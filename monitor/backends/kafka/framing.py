@@ -1,7 +1,7 @@
-"""Where batches begin and end in what a fetch brought, and where reading goes on behind one that is damaged.
+"""Where batches begin and end in what a fetch brought, and where reading goes on after one that is damaged.
 
 A batch's checksum does not cover its first offset, its length, its leader's epoch and its format, so a wrong checksum
-leaves the question open which bytes are wrong. What can be trusted then is a whole batch behind it: its checksum is
+leaves the question open which bytes are wrong. What can be trusted then is a whole batch after it: its checksum is
 right, and its first offset says where reading goes on. Otherwise the damaged header counts where it agrees with itself.
 """
 
@@ -93,7 +93,7 @@ def first_offset(data: memoryview, at: int) -> int | None:
 
 
 def resume(data: memoryview, at: int, least: int) -> Resumption | None:
-    """Where reading goes on behind a corrupt batch at `at`, of which offset `least` was the first to be read.
+    """Where reading goes on after a corrupt batch at `at`, whose first offset to be read was `least`.
 
     None where nothing in this fetch says it.
     """

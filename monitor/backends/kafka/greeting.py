@@ -31,7 +31,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where to knock."""
+    """The server to connect to."""
 
     host: str
     port: int
@@ -47,7 +47,7 @@ def greet(server: Server, kafka: KafkaOptions) -> None:
     Raises:
         RefusedError: see the message.
         ConfigError: our own files are not usable.
-        OSError: nobody is there, or hangs up without a reason that can be told.
+        OSError: nobody is there, or hangs up without a known reason.
     """
     context = tls_context(kafka) if kafka.security_protocol.endswith("SSL") else None
     with server.connect() as plain:
@@ -68,7 +68,7 @@ def greet(server: Server, kafka: KafkaOptions) -> None:
 
 
 def tls_context(kafka: KafkaOptions) -> ssl.SSLContext:
-    """How brokers are checked, and we show who we are. Raises `ConfigError`."""
+    """How brokers are verified, and how we authenticate. Raises `ConfigError`."""
     try:
         context = ssl.create_default_context(cafile=kafka.ssl_cafile)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -154,7 +154,7 @@ def _authenticate(server: Server, connection: socket.socket, kafka: KafkaOptions
         (length,) = struct.unpack_from(">i", answer, at)
         try:
             mechanism.receive(answer[at + 4 : at + 4 + max(length, 0)])
-        except Exception as error:  # the client's mechanisms raise what they like
+        except Exception as error:  # the client's mechanisms raise anything
             raise RefusedError(f"the broker does not prove that it knows user {kafka.username!r}: {error}") from error
     if not mechanism.is_authenticated():
         raise RefusedError(f"the broker does not prove that it knows user {kafka.username!r}'s password")

@@ -1,9 +1,9 @@
 """The crash-only transactional producer.
 
 kafka-python's transactions are not safe to use like Java's (DEFECTS.md, D1-D10). One discipline avoids all known
-defects: flush, check every future, send offsets, commit; and after any exception or doubt never touch that producer
-again: destroy it, make a new one with the same transactional id, and let `init_transactions()` settle what happened.
-A commit that has not ended when a broker would have given its transaction up is such a doubt.
+defects: flush, check every future, send offsets, commit; and after any exception or unknown outcome never touch that
+producer again: destroy it, make a new one with the same transactional id, and let `init_transactions()` settle what
+happened. A commit that has not ended by the time a broker would abort its transaction has an unknown outcome.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class _Producer(KafkaProducer):  # type: ignore[misc] # the client has no types
 
 
 class Transactions:
-    """One transaction after another; a new producer after every doubt."""
+    """One transaction after another; a new producer after every unknown outcome."""
 
     def __init__(self, config: Config, fences: Fences, clock: BrokerClock) -> None:
         self._config = config
@@ -90,7 +90,7 @@ class Transactions:
         self._producer: Any = None
         self._worn = False  # the producer's last transaction had requests sent again
         self._watchdog = Watchdog()
-        # What takes longer than a transaction may is lost anyway: the broker ends it. The watchdog is for the case that
+        # What takes longer than a transaction may is aborted by the broker anyway. The watchdog is for the case that
         # this bound does not hold.
         self._commit_s = config.kafka.transaction_timeout_ms / 1000
         self._deadline_s = self._commit_s + settings.PRODUCER_REQUEST_TIMEOUT_MS / 1000

@@ -1,4 +1,4 @@
-"""A bounded part of a topic, all its partitions, read once and without a group: what training reads.
+"""A bounded range of a topic, all its partitions, read once and without a group: what training reads.
 
 Rules of this file: where the range ends is fixed before the first record is read; only what is committed is returned.
 """
@@ -19,7 +19,7 @@ from monitor.backends.kafka.clients import TopicReader, damaged_error
 from monitor.config.options import KafkaOptions
 from monitor.errors import BackendError
 
-# Longer than a leader's election and a broker's restart; an open transaction is none of ours to wait for.
+# Longer than a leader's election and a broker's restart; we do not wait for open transactions.
 _STALLED_S = 30.0
 
 
@@ -31,7 +31,7 @@ class Bound(NamedTuple):
 
 
 class PartitionRange(NamedTuple):
-    """Of one partition: what is read, `first` inside and `end` not; and what the log held, when asked."""
+    """The offsets of one partition that are read, `end` excluded; and those that the log held when asked."""
 
     first: int
     end: int
@@ -40,7 +40,7 @@ class PartitionRange(NamedTuple):
 
 
 class TopicRange(TopicReader):
-    """Reads a topic from one bound, inside, to another, outside; offsets that the log does not hold are left out."""
+    """Reads a topic from one bound (inclusive) to another (exclusive), without offsets that the log does not hold."""
 
     def __init__(
         self, cluster: KafkaOptions | str, topic: str, start: Bound, end: Bound, *, want_headers: bool = False

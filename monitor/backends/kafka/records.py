@@ -19,8 +19,8 @@ from monitor.backends.kafka.unpacking import Bytes, UnreadableError
 from monitor.detector.arrays import Int64Array
 from monitor.errors import Reason
 
-# Behind the last record, so that reading beyond the end of a damaged one reads zeros, not out of bounds: its seven
-# numbers have ten bytes at most.
+# Padding after the last record, so that reading beyond the end of a damaged one reads zeros, not out of bounds: its
+# seven numbers have ten bytes at most.
 _BEHIND = bytes(70)
 _LEAST_BYTES = 7  # of a record: seven numbers
 _MOST_SHIFT = 63  # of a number's last seven bits
@@ -60,7 +60,7 @@ def read(batches: Sequence[RecordBatch]) -> Run:
     """The records of some batches that follow each other.
 
     Raises:
-        UnreadableError: a batch does not hold the records that its header states. Which one, reading each alone tells.
+        UnreadableError: a batch does not hold the records that its header states. Reading each alone shows which one.
     """
     data = b"".join([*(batch.payload for batch in batches), _BEHIND])
     counts = [batch.record_count for batch in batches]
@@ -92,7 +92,7 @@ def _unreadable(detail: str) -> UnreadableError:
 
 
 def _bounds(data: bytes, counts: Sequence[int], sizes: Sequence[int]) -> tuple[Int64Array, Int64Array]:
-    """Where each record's body begins and ends. The one loop in Python: a record's place hangs on those before it."""
+    """Where each record's body begins and ends. The one loop in Python: a position depends on the previous one."""
     firsts: list[int] = []
     ends: list[int] = []
     at = stop = 0
@@ -123,7 +123,7 @@ def _bounds(data: bytes, counts: Sequence[int], sizes: Sequence[int]) -> tuple[I
 
 
 def _varints(octets: NDArray[np.uint8], at: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """The zigzag varints at some places, and the places behind them."""
+    """The zigzag varints at some positions, and the positions after them."""
     found = octets[at]
     at = at + 1
     number = (found & 0x7F).astype(np.uint64)
@@ -141,7 +141,7 @@ def _varints(octets: NDArray[np.uint8], at: Int64Array) -> tuple[Int64Array, Int
 
 
 def _texts(data: bytes, octets: NDArray[np.uint8], at: Int64Array) -> tuple[list[bytes | None], Int64Array]:
-    """The byte strings at some places, each behind its length (-1: null), and the places behind them."""
+    """The byte strings at some positions, each after its length (-1: null), and the positions after them."""
     lengths, first = _varints(octets, at)
     end = first + np.maximum(lengths, 0)
     if len(end) and int(end.max()) > len(data) - len(_BEHIND):
@@ -153,7 +153,7 @@ def _texts(data: bytes, octets: NDArray[np.uint8], at: Int64Array) -> tuple[list
 
 
 def _headers(data: bytes, at: int, count: int, end: int) -> tuple[Headers, int]:
-    """`count` headers from `at` on, and the place behind them; `end` is the record's."""
+    """`count` headers from `at` on, and the position after them; `end` is the record's."""
     if not 0 <= 2 * count <= end - at:
         raise ValueError(f"{count} headers in {end - at} bytes")
     headers = []

@@ -1,8 +1,8 @@
-"""Asks the brokers where our partitions end, beside whoever reads them.
+"""Asks the brokers where our partitions end, independently of the consumer that reads them.
 
 Rules of this file: a thread and a client of its own, so that what it says can't be wrong together with what it is
 compared with. It answers three questions: where does each partition end, does anybody answer at all, and if so, what
-of our input is not there.
+of our input is missing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NOBODY = frozenset({None, -1})
 
 
 class _Troubles:
-    """What is wrong, by a name for each: it counts once it has lasted, and is said once, as is its end."""
+    """What is wrong, by a name for each: logged once when it has lasted, and once when it ends."""
 
     def __init__(self, lasting_s: float) -> None:
         self._lasting_s = lasting_s
@@ -100,7 +100,7 @@ class Sentinel:
         return answers
 
     def troubles(self) -> list[str]:
-        """What of our input is not there, though brokers answer. Never blocks, from any thread."""
+        """What our input lacks, though brokers answer. Never blocks, from any thread."""
         return list(self._troubles.said.values())
 
     def close(self) -> None:
@@ -126,7 +126,7 @@ class Sentinel:
         if self._silent_s() >= self._silence_s:
             with self._going_on():
                 self._ask_why()
-        self._tell()
+        self._log_contact()
         if self._lost:  # a client without a history looks for brokers at once, and at all addresses
             _close(self._consumer)
             self._consumer = None
@@ -142,7 +142,7 @@ class Sentinel:
     def _ask(self, consumer: Any) -> None:
         """What is there; then one question for each leader, so that a broker that is away hides nothing of the others.
 
-        Who has no leader is not asked for: that would only time out.
+        Partitions without a leader are left out: they would only time out.
         """
         asked_s = time.monotonic()
         with self._going_on():
@@ -165,7 +165,7 @@ class Sentinel:
 
     def _answered(self, asked_s: float) -> None:
         self.answered_s = asked_s
-        self._refused_since_s = self.refused = None  # who is answered is let in
+        self._refused_since_s = self.refused = None  # an answer shows that we are let in
 
     def _missing(self, cluster: Any) -> dict[str, str]:
         troubles = {
@@ -198,8 +198,8 @@ class Sentinel:
     def _silent_s(self) -> float:
         return time.monotonic() - (self.answered_s if self.answered_s is not None else self._started_s)
 
-    def _tell(self) -> None:
-        """One line when contact is lost, one when it is back."""
+    def _log_contact(self) -> None:
+        """Logs once when contact is lost, and once when it is back."""
         now, silent_s = time.monotonic(), self._silent_s()
         if not self._lost and silent_s >= self._silence_s:
             self._lost, self._lost_since_s = True, now - silent_s

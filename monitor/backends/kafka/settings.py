@@ -26,7 +26,7 @@ PROBE_TIMEOUT_MS = 3_000
 MAX_MESSAGE_BYTES = MEBIBYTE
 PRODUCER_REQUEST_TIMEOUT_MS = 10_000
 CONSUMER_REQUEST_TIMEOUT_MS = 15_000
-# Two questions in a row may be lost before readiness is.
+# Two questions in a row may go unanswered before readiness is lost.
 SENTINEL_REQUEST_TIMEOUT_MS = 3_000
 HEARTBEAT_INTERVAL_MS = 300
 # Ordering rule: a commit must fit in a request timeout, that in a transaction, that in a delivery and a poll interval.
@@ -71,7 +71,7 @@ def identity(config: Config) -> str:
 def transactional_id(config: Config) -> str:
     """Stable over restarts, so that a restarted process ends its predecessor's open transaction at once.
 
-    The slash is in neither part, so that no two pairs give one id.
+    Neither name holds a slash, so that no two pairs give one id.
     """
     return transactional_id_prefix(config) + identity(config)
 
@@ -93,7 +93,7 @@ def read_password(kafka: KafkaOptions) -> str:
     path = kafka.password_file
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
-        # What a supervisor hands out it protects by its directory, whatever the file's own mode.
+        # A supervisor protects what it hands out by the directory, whatever the file's own mode.
         handed_out = any(path.is_relative_to(directory) for directory in _credential_directories())
         if mode & 0o077 and not handed_out:
             raise ConfigError(

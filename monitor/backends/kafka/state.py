@@ -1,6 +1,6 @@
 """Reads one partition of the compacted state topic back.
 
-Rules of this file: a restore is complete or it fails; it never goes on with part of the state.
+Rules of this file: a restore is complete or it fails; it never goes on with an incomplete state.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class StateReader:
         self._topic = config.state_topic
         self._admin = admin
         self._consumer: Any = None
-        # Longer than any transaction may stay open, so that a dead predecessor's can't be what we fail on.
+        # Longer than any transaction may stay open, so that we can't fail because of a dead predecessor's.
         self._patience_s = config.kafka.transaction_timeout_ms / 1000 + 15
 
     def open(self) -> None:
@@ -71,7 +71,7 @@ class StateReader:
                 first = TopicPartition(self._config.input.topics[0], partition)
                 raise ConfigError(
                     f"state topic {asked.topic}, partition {partition}, ends at offset {end}, but the state committed "
-                    f"by group {self._config.kafka.group_id} begins at {start}: the topic was truncated or made again; "
+                    f"by group {self._config.kafka.group_id} begins at {start}: the topic was truncated or recreated; "
                     f"it held {LOST_STATE}. To go on without, set the offset of each partition anew, to what it is: "
                     + moving_command(self._config, first, "OFFSET")
                 )
@@ -82,7 +82,7 @@ class StateReader:
 
     def _end(self, asked: Any) -> int:
         # The end that read-uncommitted sees, not the last stable offset: a dead member's open transaction holds the
-        # stable offset back, and whatever others committed behind it would be missed.
+        # stable offset back, and whatever others committed after it would be missed.
         found = self._admin.list_partition_offsets({asked: OffsetSpec.LATEST})
         return int(found[asked].offset)
 

@@ -1,12 +1,12 @@
 """Ends what a dead member left open, so that whoever takes over need not wait until it times out.
 
 A member that dies inside a transaction leaves the offsets of its partitions undecided. The group gives the partitions
-away when its session has ended; the transaction stays open for `transaction_timeout_ms` and the broker's interval of
-looking for old ones. Beginning transactions under its id ends it at once, and fences the member should it only have
-slept: then it begins anew (fences.py).
+away when its session has ended; the transaction stays open for its `transaction.timeout.ms`, and up to the broker's
+`transaction.abort.timed.out.transaction.cleanup.interval.ms` longer. Beginning transactions under its id ends it at
+once, and fences the member in case it was only suspended: it then starts over (fences.py).
 
-Rules of this file: only members are fenced that the group's coordinator does not know any more, never one that is
-alive and has lost a partition to us in a rebalance. All else, rights that are missing among it, is left to the timeout.
+Rules of this file: only members that the group's coordinator no longer knows are fenced, never one that is alive
+and has lost a partition to us in a rebalance. Everything else, missing rights included, is left to the timeout.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ def _left_to_the_timeout() -> Iterator[None]:
 
 
 def _of_the_gone(admin: Any, config: Config) -> list[str]:
-    """Transactional ids. First what is open, then who is there: who began between the two is not in the first list."""
+    """Transactional ids. Open transactions first, then members: one that began in between is not in the first list."""
     prefix = settings.transactional_id_prefix(config)
     found = admin.list_transactions(state_filters=["Ongoing"])
     opened = [each.transactional_id for listed in found.values() for each in listed]
     group = admin.describe_groups([config.kafka.group_id])[config.kafka.group_id]
     present = {member["group_instance_id"] for member in group["members"]}
-    # A group that does not have ourselves is no witness of who else is gone.
+    # A group that does not list us does not show who else is gone.
     if settings.identity(config) not in present:
         return []
     names = [(each, each.removeprefix(prefix)) for each in opened if each.startswith(prefix)]

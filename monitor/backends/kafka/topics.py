@@ -32,7 +32,7 @@ from monitor.errors import ConfigError, PartitionError
 
 _log = logging.getLogger(__name__)
 _WIDENED_S = 5.0
-# One broker's metadata may be old, as while it starts: for so long others are asked before a topic is called gone.
+# One broker's metadata may be old, as while it starts: others are asked for so long before a topic counts as gone.
 _GONE_S = 5.0
 _ASK_AGAIN_S = 0.5
 DELETE = {"cleanup.policy": "delete"}
@@ -45,7 +45,7 @@ STATE = {
 } | STAMPED_BY_BROKERS
 
 
-# What no other topic holds.
+# What only the state topic holds.
 LOST_STATE = "the windows of all series, and which incidents are open: those are never resolved"
 
 
@@ -53,7 +53,7 @@ def prepare_topics(admin: Any, config: Config) -> None:
     """Checks inputs and outputs; creates missing outputs where `output.create_topics` allows. Waits for brokers.
 
     Raises:
-        ConfigError: all problems, one to a line.
+        ConfigError: all problems, one per line.
         AbortedError: the brokers did not answer.
     """
     try:
@@ -175,7 +175,7 @@ def look_at(admin: Any, config: Config, topic: str, partition: int) -> InputTopi
 
 
 def _describe(admin: Any, config: Config) -> dict[str, Any]:
-    """What brokers say of the input topics and the state topic; that the latter is gone, for some seconds."""
+    """The input topics and the state topic as brokers describe them; a missing state topic is retried for seconds."""
     deadline = time.monotonic() + _GONE_S
     while True:
         described = admin.describe_topics([*config.input.topics, config.state_topic])
@@ -208,7 +208,7 @@ class _Topics:
                 problems += self._existing_output(topic, settings)
         allowed = self._config.output.create_topics
         narrow = self._error(self._config.state_topic) is NoError and self._state_width() < widest
-        if narrow and allowed and not problems:  # where it fails, only the partitions that need it are held
+        if narrow and allowed and not problems:  # if it fails, only the partitions that need it are held
             widen_state(self._admin, self._config, self._state_width(), widest)
         if not missing:
             return problems
@@ -233,7 +233,7 @@ class _Topics:
             error = self._error(topic)
             if error is UnknownTopicOrPartitionError:
                 command = creation_command(self._config, topic, "<partitions>", DELETE)
-                problems.append(f"input topic {topic} does not exist; mend input.topics, or create it: {command}")
+                problems.append(f"input topic {topic} does not exist; fix input.topics, or create it: {command}")
                 continue
             problems += self._access(topic, ["Read", "Describe"])
             if "compact" in self._policies.get(topic, "delete"):
@@ -287,7 +287,7 @@ class _Topics:
         return {topic: {name: values[name]["value"] for name in names} for topic, values in found.items() if values}
 
     def _warn_of_own_times(self, topic: str) -> None:
-        """A topic that keeps our times is at the mercy of our clock; no reason to stop as long as that is right."""
+        """A topic with our timestamps depends on our clock; no reason to stop while that is right."""
         found = self._settings.get(topic, STAMPED_BY_BROKERS)
         if not STAMPED_BY_BROKERS.items() <= found.items():
             _log.warning(

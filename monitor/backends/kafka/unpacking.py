@@ -1,6 +1,6 @@
 """Unpacking compressed batches, within a bound: nothing is allocated for what a batch only claims to hold.
 
-Bytes behind the end of what is compressed are passed over where Kafka's broker takes them and other clients read them
+Bytes after the end of what is compressed are ignored where Kafka's broker takes them and other clients read them
 (gzip, lz4). kafka-python 3.0.12 unpacks without a bound, and refuses such bytes (D21, codec.py).
 """
 
@@ -42,7 +42,7 @@ def unpack(codec: int, packed: Bytes, limit: int) -> bytes:
 
     Args:
         codec: the number that the batch's attributes give.
-        packed: all bytes of the batch behind its header.
+        packed: all bytes of the batch after its header.
         limit: more bytes than this are refused.
 
     Raises:
@@ -61,7 +61,7 @@ def unpack(codec: int, packed: Bytes, limit: int) -> bytes:
 
 
 def _gzip(packed: Bytes, limit: int) -> bytes:
-    """Members one behind the other; what follows the last one is passed over, as Java's GZIPInputStream does."""
+    """Members one after the other; what follows the last one is ignored, as Java's GZIPInputStream does."""
     parts: list[bytes] = []
     room = limit
     rest: Bytes = packed
@@ -103,7 +103,7 @@ def _snappy(packed: Bytes, limit: int) -> bytes:
         return _snappy_block(packed, limit, limit)
     parts = []
     at, room = _XERIAL_HEADER, limit
-    while len(packed) - at >= 4:  # fewer are passed over, as its Java library does
+    while len(packed) - at >= 4:  # fewer are ignored, as its Java library does
         (size,) = struct.unpack_from(">i", packed, at)
         at += 4
         if size <= 0 or at + size > len(packed):
@@ -132,7 +132,7 @@ def _snappy_block(packed: Bytes, room: int, limit: int) -> bytes:
 
 
 def _lz4(packed: Bytes, limit: int) -> bytes:
-    """One frame; what follows it is passed over, as Java's KafkaLZ4BlockInputStream does."""
+    """One frame; what follows it is ignored, as Java's KafkaLZ4BlockInputStream does."""
     frame = lz4.frame.LZ4FrameDecompressor()
 
     def read(size: int) -> bytes:
@@ -147,7 +147,7 @@ def _lz4(packed: Bytes, limit: int) -> bytes:
 
 
 def _zstd(packed: Bytes, limit: int) -> bytes:
-    """Frames one behind the other. A cut is not told by the library: the records show it."""
+    """Frames one after the other. The library does not report a cut: the records show it."""
     ended = False
 
     with zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True) as reader:
@@ -162,7 +162,7 @@ def _zstd(packed: Bytes, limit: int) -> bytes:
 
 
 def _read_all(read: Callable[[int], bytes], ended: Callable[[], bool], room: int, limit: int, name: str) -> bytes:
-    """Everything that `read` gives, at most `room` bytes, in parts that grow: libraries allocate what is asked for."""
+    """Everything that `read` gives, at most `room` bytes, in pieces that grow: libraries allocate what is asked for."""
     parts: list[bytes] = []
     size = _FIRST_READ
     while True:

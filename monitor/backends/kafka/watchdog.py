@@ -1,6 +1,6 @@
 """A deadline for calls whose own bounds do not hold.
 
-kafka-python 3.0.12 (D5) waits without a timeout in many places; those that we know of have bounds of ours. A daemon
+kafka-python 3.0.12 (D5) waits without a timeout in many calls; those that we know of have bounds of ours. A daemon
 hung in another neither polls nor hears SIGTERM. Past the deadline we exit: the supervisor restarts us, and
 exactly-once makes that harmless.
 

@@ -73,7 +73,7 @@ def beats(rng: np.random.Generator, anomalous: NDArray[np.bool_]) -> NDArray[np.
 
 
 def rates(scores: NDArray[np.float64], threshold: float, a_day: float) -> tuple[Alarms, Rate]:
-    """What `scores` of normal windows say of every line, with Poisson-like intervals."""
+    """What `scores` of normal windows say of every threshold, with Poisson-like intervals."""
     lines = np.quantile(scores, np.linspace(0.02, 1.0, 120))
     over = np.array([(scores > line).sum() for line in lines], np.float64)
     scale = a_day / len(scores)
@@ -144,7 +144,7 @@ def labelled() -> ReportContent:
         alarms=alarms,
         figures=(table(),),
         latent=Latent(codes=values[..., 0] @ axes, truth=truth, explained=(0.61, 0.17), width=8),
-        warnings=("The expected rate rests on 19 windows over the line; the interval says how little that is.",),
+        warnings=("The expected rate rests on 19 windows over the threshold; the interval says how little that is.",),
         notes=("Stopped at epoch 60 of 200: the validation loss had not improved for 12 epochs.",),
         missing="none were found",
         contamination="labels were used: anomalies are in no part but the test",
@@ -170,7 +170,7 @@ def table() -> Figures:
         Row(name="random", kind="baseline", cells=tuple(Cell(value=v) for v in (0.68, 0.3, 0.03, 0.055, 0.5, 0.3))),
         Row(name="flag everything", kind="baseline",
             cells=(*(Cell(value=v) for v in (0.3, 0.3, 1.0, 0.462)), None, None)),
-        Row(name="best line in hindsight", kind="oracle", cells=cells(0.969, 0.955, 0.943, 0.949, 0.984, 0.974)),
+        Row(name="best threshold in hindsight", kind="oracle", cells=cells(0.969, 0.955, 0.943, 0.949, 0.984, 0.974)),
     )  # fmt: skip
     columns = ("accuracy", "precision", "recall", "F1", "AUROC", "AUC-PR")
     return Figures(title="Test figures, with 95% bootstrap intervals", columns=columns, rows=rows)
@@ -231,7 +231,7 @@ def unlabelled() -> ReportContent:
         figures=(),
         channel_errors=ChannelErrors(normal=rng.uniform(0.02, 0.2, width)),
         latent=Latent(codes=rng.normal(size=(count, 2)), truth=None, explained=(0.4, 0.2), width=16),
-        warnings=(f"The channel {HOSTILE} did not vary in the fitted part.", "The line was chosen on fitted windows."),
+        warnings=(f"The channel {HOSTILE} did not vary in the fit split.", "The threshold was chosen on fitted data."),
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ class Compression:
 
 
 def digest(detector: Detector) -> NDArray[np.uint8]:
-    """What names the network and its scaling, (32,) bytes; a line that is chosen anew changes nothing of it."""
+    """The SHA-256 digest of the network and its scaling, (32,) bytes; it does not depend on the threshold."""
     found = hashlib.sha256(msgspec.json.encode([detector.model, detector.scaling, detector.shape.window]))
     for name in sorted(detector.parameters):
         found.update(name.encode() + np.ascontiguousarray(detector.parameters[name]).tobytes())

@@ -59,7 +59,7 @@ class FalseAlarms(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, found: Expected) -> FalseAlarms:
-        """What the line costs on the calibration windows."""
+        """What the threshold costs on the calibration windows."""
         unit = "a day and series" if found.a_day else "per 1,000 windows"
         return cls(expected=found.rate, low=found.low, high=found.high, unit=unit)
 
@@ -233,7 +233,7 @@ def _wide_code(recipe: Recipe, parts: Parts) -> Iterator[str]:
 
 
 def how(manifest: Manifest) -> str:
-    """How the line was chosen, in words."""
+    """How the threshold was chosen, in words."""
     calibration = manifest.calibration
     chosen = thresholds.of(manifest).chosen
     if chosen.method == "oracle":

@@ -149,7 +149,7 @@ def test_best_f1_needs_an_anomaly() -> None:
 def test_the_curves_are_scikit_learns(case: tuple[np.ndarray, np.ndarray]) -> None:
     truth, scores = case
     false, true, thresholds = sklearn.metrics.roc_curve(truth, scores, drop_intermediate=False)
-    at = windows.lines(truth, scores)
+    at = windows.operating_points(truth, scores)
     np.testing.assert_array_equal(at.scores, thresholds[1:])
     np.testing.assert_allclose(at.true_positive / truth.sum(), true[1:])
     np.testing.assert_allclose(at.false_positive / (~truth).sum(), false[1:])

@@ -1,4 +1,4 @@
-"""Lines against their promises, incidents against the daemon's own step, one after the other."""
+"""Thresholds against their promises, incidents against the daemon's own step, one after the other."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_incidents_are_those_that_the_daemon_opens(calibration: CalibrationScore
 
 
 @given(several(), st.dictionaries(st.sampled_from("abc"), st.floats(0, 1, width=32)))
-def test_incidents_by_each_series_own_line(calibration: CalibrationScores, lines: dict[str, float]) -> None:
+def test_incidents_by_each_series_own_threshold(calibration: CalibrationScores, lines: dict[str, float]) -> None:
     assert calibration.series is not None
     assert calibration.policy is not None
     runs = [calibration.scores[calibration.series == code] for code in range(3)]
@@ -85,8 +85,10 @@ def test_incidents_by_each_series_own_line(calibration: CalibrationScores, lines
 
 
 @given(several(), st.integers(0, 6))
-def test_the_lowest_line_within_a_budget_is_that_of_trying_each(calibration: CalibrationScores, allowed: int) -> None:
-    line, reached = false_alarms.lowest_line(calibration, allowed)
+def test_the_lowest_threshold_within_a_budget_is_that_of_trying_each(
+    calibration: CalibrationScores, allowed: int
+) -> None:
+    line, reached = false_alarms.lowest_threshold(calibration, allowed)
     distinct = np.unique(calibration.scores)[::-1]
     tried = [*distinct.tolist(), float(np.nextafter(distinct[-1], np.float32(0)))]
     counts = [all_stepped(calibration, each) for each in tried]
@@ -99,13 +101,13 @@ def test_the_lowest_line_within_a_budget_is_that_of_trying_each(calibration: Cal
 
 
 @given(_coarse, st.floats(0, 1, width=32), st.integers(0, 6))
-def test_in_random_order_each_window_over_the_line_is_an_incident(
+def test_in_random_order_each_window_over_the_threshold_is_an_incident(
     scores: np.ndarray, line: float, allowed: int
 ) -> None:
     shuffled = CalibrationScores(scores=scores, policy=None)
     found = false_alarms.expected(shuffled, thresholds.given(line))
     assert found.incidents == found.over == int((scores > np.float32(line)).sum())
-    lowest, reached = false_alarms.lowest_line(shuffled, allowed)
+    lowest, reached = false_alarms.lowest_threshold(shuffled, allowed)
     assert reached == (len(scores) > allowed)
     assert (scores > np.float32(lowest)).sum() <= allowed
     assert not reached or (scores >= np.float32(lowest)).sum() > allowed
@@ -119,7 +121,7 @@ def test_a_budget_is_kept(calibration: CalibrationScores, alarms_per_day: float)
 
 
 @given(_finite, st.floats(0.01, 1.0))
-def test_at_most_a_share_of_the_calibration_windows_is_over_the_line(scores: np.ndarray, quantile: float) -> None:
+def test_at_most_a_share_of_the_calibration_windows_is_over_the_threshold(scores: np.ndarray, quantile: float) -> None:
     chosen = choose(CalibrationScores(scores=scores), ThresholdPart(method="quantile", quantile=quantile))
     over = int((decide(scores, chosen.threshold.value) == Verdict.ANOMALY).sum())
     assert over <= len(scores) * (1 - quantile) + 1e-9
@@ -128,7 +130,7 @@ def test_at_most_a_share_of_the_calibration_windows_is_over_the_line(scores: np.
 
 
 @given(_finite, st.floats(0.001, 0.999), _finite)
-def test_over_the_conformal_line_are_the_windows_with_a_small_p_value(
+def test_over_the_conformal_threshold_are_the_windows_with_a_small_p_value(
     scores: np.ndarray, p_value: float, new: np.ndarray
 ) -> None:
     chosen = choose(CalibrationScores(scores=scores), ThresholdPart(method="conformal", p_value=p_value))
@@ -136,14 +138,14 @@ def test_over_the_conformal_line_are_the_windows_with_a_small_p_value(
     if 1 / (len(scores) + 1) > p_value:
         assert any("no p-value under" in note for note in chosen.notes)
         p_value = 1 / (len(scores) + 1)
-    # Scores under the least line there is are never over it.
+    # Scores under the least threshold there is are never over it.
     flagged = decide(new, chosen.threshold.value) == Verdict.ANOMALY
     telling = (new > 1e-6) & (np.abs(p - p_value) > 1e-9)
     assert (flagged == (p <= p_value))[telling].all()
 
 
 @given(several(), st.sampled_from(["quantile", "budget", "conformal", "mean_std"]), st.data())
-def test_asking_for_fewer_alarms_never_lowers_the_line(
+def test_asking_for_fewer_alarms_never_lowers_the_threshold(
     calibration: CalibrationScores, method: Method, data: st.DataObject
 ) -> None:
     some, more = sorted(data.draw(st.lists(st.floats(0.01, 0.99), min_size=2, max_size=2)))
@@ -171,7 +173,7 @@ def test_the_table_is_increasing_and_spans_the_scores(scores: np.ndarray) -> Non
 
 
 @given(_finite, st.sampled_from(PROBABILITIES[1:]))
-def test_without_data_a_tabled_quantile_gives_the_line_that_data_give(scores: np.ndarray, quantile: float) -> None:
+def test_without_data_a_tabled_quantile_gives_the_threshold_that_data_give(scores: np.ndarray, quantile: float) -> None:
     rule = ThresholdPart(method="quantile", quantile=quantile)
     first, _ = recalibrated(ARTIFACT, ThresholdPart(method="quantile", quantile=0.5), CalibrationScores(scores=scores))
     with_data, _ = recalibrated(ARTIFACT, rule, CalibrationScores(scores=scores))
@@ -196,7 +198,7 @@ def test_scores_that_are_not_numbers_are_refused(
 
 
 @given(_coarse, st.data())
-def test_no_line_has_a_better_f1_than_the_oracles(scores: np.ndarray, data: st.DataObject) -> None:
+def test_no_threshold_has_a_better_f1_than_the_oracles(scores: np.ndarray, data: st.DataObject) -> None:
     truth = data.draw(npst.arrays(np.bool_, len(scores)))
     truth[0] = True
     oracle = Labelled(scores=scores, anomalous=truth)
@@ -210,15 +212,15 @@ def test_no_line_has_a_better_f1_than_the_oracles(scores: np.ndarray, data: st.D
 
 
 @given(several())
-def test_the_trade_off_is_what_each_line_costs(calibration: CalibrationScores) -> None:
+def test_the_trade_off_is_what_each_threshold_costs(calibration: CalibrationScores) -> None:
     found = trade_off(calibration)
-    assert (np.diff(found.lines) > 0).all()
-    assert found.lines[-1] == calibration.scores.max()
+    assert (np.diff(found.thresholds) > 0).all()
+    assert found.thresholds[-1] == calibration.scores.max()
     assert found.expected[-1] == 0
     days = calibration.days
     assert days is not None
-    assert false_alarms.at_each(calibration, found.lines) == [
-        false_alarms.expected(calibration, thresholds.given(line)) for line in found.lines.tolist()
+    assert false_alarms.at_each(calibration, found.thresholds) == [
+        false_alarms.expected(calibration, thresholds.given(line)) for line in found.thresholds.tolist()
     ]
-    for line, rate in zip(found.lines, found.expected, strict=True):
+    for line, rate in zip(found.thresholds, found.expected, strict=True):
         assert rate * days == pytest.approx(all_stepped(calibration, float(line)))

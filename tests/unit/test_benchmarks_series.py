@@ -40,7 +40,7 @@ def test_skabs_figures_pool_rows_over_runs() -> None:
 
 
 def test_nothing_is_learnt_from_tested_rows() -> None:
-    """The line is the same whatever the tested rows are, and a jump in them is found by all three scorers."""
+    """The threshold is the same whatever the tested rows are, and a jump in them is found by all three scorers."""
     rng = np.random.default_rng(0)
     calm = SeriesTable(samples=rng.normal(size=(900, 2)).astype(np.float32), channels=("a", "b"))
     samples = calm.samples.copy()
@@ -51,7 +51,7 @@ def test_nothing_is_learnt_from_tested_rows() -> None:
     found = contest(recipe, learnt, SeriesTable(samples=samples, channels=("a", "b")), seed=0)
     before = contest(recipe, learnt, calm, seed=0)
     for name, scored in found.items():
-        assert scored.line == before[name].line
+        assert scored.threshold == before[name].threshold
         assert scored.flagged()[705:720].all()
         assert np.isnan(scored.causal().values[:9]).all()
         assert scored.rows == 900

@@ -50,7 +50,7 @@ def labelled_series(drawing: str, begin: int = 0, seconds: float | None = None) 
 
 
 #        windows close at  7   11  15  19  23  27  31  35  39  43  47  51  55  59
-#        over the line             x       x                   x               x
+#        over the threshold        x       x                   x               x
 #          0         1         2         3         4         5
 #          012345678901234567890123456789012345678901234567890123456789
 DRAWING = "................[====]....................[=]..............."
@@ -77,7 +77,7 @@ def test_one_series_by_hand() -> None:
     assert (detector.delay_median, detector.delay_p90, detector.missed) == (0.0, 10.0, 0)
     # 51 rows are unlabelled, of which three after each event still belong to it
     assert detector.false_alarms_per_day == pytest.approx(86_400 / 10 / (51 - 2 * 3))
-    # unlabelled and over the line: 15, 23 to 26, 45, 46, 59
+    # unlabelled and over the threshold: 15, 23 to 26, 45, 46, 59
     assert detector.normal_flagged == pytest.approx(8 / 51)
     rows = np.repeat(judged().scores, HOP)[: 60 - 7]
     truth = marks(DRAWING)[7:]
@@ -103,7 +103,7 @@ def test_what_opens_no_incident_finds_nothing_and_delays_are_those_of_alerts() -
     assert found.events.found_after_secs == (None, 110.0)
     soon = over_series([one], judged(flagged), {}, RULES, block=None)
     assert soon.events.found_after_secs == (30.0, 30.0)
-    assert soon.detector.normal_flagged == found.detector.normal_flagged, "flagged is over the line, alert or not"
+    assert soon.detector.normal_flagged == found.detector.normal_flagged, "flagged is over the threshold, alert or not"
 
 
 def test_delays_are_in_rows_without_times_and_a_miss_is_counted() -> None:
@@ -245,7 +245,7 @@ def test_the_test_part_is_evaluated_as_the_training_did_with_baselines_from_its_
     assert found.intervals is None, "two events are too few"
 
 
-def test_baselines_of_a_line_that_was_given_have_theirs_where_it_lies(trained: pipeline.Trained) -> None:
+def test_baselines_of_a_threshold_that_was_given_have_theirs_where_it_lies(trained: pipeline.Trained) -> None:
     line = trained.artifact.manifest.threshold.value  # the quantile 0.9
     given, _ = recalibrated(trained.artifact, line)
     assert given.manifest.threshold.method == "given"

@@ -101,7 +101,7 @@ def test_the_start_is_for_learning() -> None:
     assert half.raw == pytest.approx(s(5 / 10) / s(1) - 1)
 
 
-def test_the_oracle_finds_the_best_line() -> None:
+def test_the_oracle_finds_the_best_threshold() -> None:
     scores = np.zeros(200)
     scores[[100, 120, 40]] = 0.9, 0.6, 0.5
     found = nab.oracle([nab.File(scores, np.array([[100, 109], [120, 129]]))])

@@ -44,7 +44,7 @@ def test_by_hand() -> None:
     recall = r / (1 + r / 2)
     assert found.range_pr == pytest.approx(recall * r + (1 - recall) * (1 + r) / 2)
     assert found.vus_pr == pytest.approx((1 / 2 + 1 / 2 + found.range_pr) / 3)
-    # w = 0: nothing, then the event, at a third of the false alarms. At the last line of w = 2 both fade-outs are
+    # w = 0: nothing, then the event, at a third of the false alarms. At the last threshold of w = 2 both fade-outs are
     # flagged; ROC runs through (x, recall), (y, 1), ... to (1, 1)
     x, y = (1 - r) / (4 - 1 - r / 2), (2 - 1 - r) / (4 - 1 - r / 2)
     assert found.range_roc == pytest.approx(x * recall / 2 + (y - x) * (recall + 1) / 2 + (1 - y))

@@ -1,4 +1,4 @@
-"""Another line for an artifact: what changes, what must not, what the stored tables can't answer, and the command."""
+"""Another threshold for an artifact: what changes, what must not, what stored tables can't answer, and the command."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def calibrated(
         ThresholdPart(method="quantile", quantile=0.99, per="series"),
     ],
 )
-def test_without_data_the_line_is_the_one_that_data_give(rule: ThresholdPart) -> None:
+def test_without_data_the_threshold_is_the_one_that_data_give(rule: ThresholdPart) -> None:
     artifact, calibration = calibrated()
     made, _ = recalibrated(artifact, rule)
     chosen = choose(calibration, rule).threshold
@@ -65,13 +65,13 @@ def test_without_data_the_line_is_the_one_that_data_give(rule: ThresholdPart) ->
 def test_a_p_value_without_data_is_about_that_with_data() -> None:
     artifact, calibration = calibrated()
     rule = ThresholdPart(method="conformal", p_value=0.01)
-    line = recalibrated(artifact, rule)[0].manifest.threshold.value
-    assert line == pytest.approx(choose(calibration, rule).threshold.value, rel=0.02)
+    threshold = recalibrated(artifact, rule)[0].manifest.threshold.value
+    assert threshold == pytest.approx(choose(calibration, rule).threshold.value, rel=0.02)
     _, notes = recalibrated(artifact, ThresholdPart(method="conformal", p_value=1e-5))
     assert "no p-value under" in notes[0]
 
 
-def test_only_the_line_changes_and_the_artifact_is_whole(tmp_path: Path) -> None:
+def test_only_the_threshold_changes_and_the_artifact_is_whole(tmp_path: Path) -> None:
     artifact, _ = calibrated()
     made, notes = recalibrated(artifact, ThresholdPart(method="quantile", quantile=0.999))
     assert notes == []
@@ -94,7 +94,7 @@ def test_only_the_line_changes_and_the_artifact_is_whole(tmp_path: Path) -> None
     np.testing.assert_array_equal(loaded.calibration_table, artifact.calibration_table)
 
 
-def test_a_line_that_is_given() -> None:
+def test_a_threshold_that_is_given() -> None:
     artifact, _ = calibrated()
     made, notes = recalibrated(artifact, 0.25)
     assert notes == []
@@ -174,13 +174,13 @@ def test_an_artifact_without_tail_and_series() -> None:
     assert "fewer will come" in notes[0]
 
 
-def test_what_a_line_costs_by_the_stored_tables() -> None:
+def test_what_a_threshold_costs_by_the_stored_tables() -> None:
     artifact, calibration = calibrated()
     manifest, scores = artifact.manifest, calibration.scores
     assert manifest.calibration.tail is not None
     median = float(np.median(scores))
     rate, unit = expected_alarms(manifest, median)
-    assert unit == "windows over the line a day per series"
+    assert unit == "windows over the threshold a day per series"
     assert rate == pytest.approx(1000, rel=0.01)
     high = float(np.quantile(scores, 0.995))
     rate, unit = expected_alarms(manifest, high)
@@ -196,23 +196,23 @@ def test_what_the_artifact_was_is_kept() -> None:
     assert made.manifest.training["recalibrated"]["artifact"] == artifact.digest != ""
 
 
-def test_more_alarms_without_data_never_raise_the_line() -> None:
-    # Windows over a line come in fours, as overlapping ones do: at the tail's start the table takes over from it.
+def test_more_alarms_without_data_never_raise_the_threshold() -> None:
+    # Windows over a threshold come in fours, as overlapping ones do: at the tail's start the table takes over from it.
     scores = np.repeat(np.random.default_rng(0).exponential(size=2500), 4).astype(np.float32)
     calibration = CalibrationScores(scores=scores, windows_per_day=1000.0)
     artifact, _ = recalibrated(make_artifact(kind="record"), ThresholdPart(method="quantile"), calibration)
     fitted = artifact.manifest.calibration.tail
     assert fitted is not None
     peaks_a_day = 1000.0 * fitted.peaks / len(scores)
-    lines = [
+    thresholds = [
         recalibrated(artifact, ThresholdPart(method="budget", alarms_per_day=peaks_a_day * times))[0]
         for times in (0.5, 0.9, 0.99, 1.01, 1.1, 2, 4)
     ]
-    values = [made.manifest.threshold.value for made in lines]
+    values = [made.manifest.threshold.value for made in thresholds]
     assert values == sorted(values, reverse=True)
 
 
-def test_a_stored_series_with_too_few_windows_has_the_common_line() -> None:
+def test_a_stored_series_with_too_few_windows_has_the_common_threshold() -> None:
     scores = np.random.default_rng(0).exponential(size=5000).astype(np.float32)
     series = np.repeat([0, 1], [4880, 120])
     calibration = CalibrationScores(scores=scores, series=series, names=("big", "small"))
@@ -249,7 +249,7 @@ def test_the_command_without_data(tmp_path: Path) -> None:
     assert "nothing is written" in run(tmp_path / "old", "--threshold", "0.5")[0]
     out, err = run(tmp_path / "old", "--method", "quantile", "--per", "series")
     assert "(quantile 0.99, 2 series with their own)" in out
-    assert "2 series have a line of their own" in err
+    assert "2 series have their own threshold" in err
 
 
 def test_the_command_with_data(tmp_path: Path) -> None:
@@ -286,10 +286,10 @@ def test_the_command_with_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((), "nothing says where the line goes"),
+        ((), "no method is given"),
         (("--quantile", "0.9", "--k", "2"), "of several methods"),
         (("--method", "pot", "--k", "2"), "not all are the number of --method pot"),
-        (("--threshold", "1", "--k", "2"), "--threshold is the line itself"),
+        (("--threshold", "1", "--k", "2"), "--threshold is the value itself"),
     ],
 )
 def test_options_that_contradict_each_other(options: tuple[str, ...], said: str, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_absent_labels_are_told(pages: dict[str, bytes]) -> None:
     ("name", "titles"),
     [
         ("labelled", ("Loss", "Codes", "Parts of each series", "Worst false alarms", "Worst misses")),
-        ("unlabelled", ("Error by channel", "Codes", "Parts of each series", "Over the line")),
+        ("unlabelled", ("Error by channel", "Codes", "Parts of each series", "Over the threshold")),
         ("images", ("Generated samples", "A walk through the latent space", "There is none: every labelled anomaly")),
         ("variational", ("Generated samples", "A walk through the latent space", "-2 standard deviations")),
     ],
@@ -193,30 +193,30 @@ def test_anomalies_that_could_not_be_scored_are_not_absent() -> None:
     assert headline(np.arange(900) == 0).startswith("Finds 25")
 
 
-def test_a_window_is_measured_by_its_own_line() -> None:
+def test_a_window_is_measured_by_its_own_threshold() -> None:
     full = labelled()
-    lines = full.tested.scores.astype(np.float64) / 2.5
+    thresholds = full.tested.scores.astype(np.float64) / 2.5
     own = replace(
         full,
-        tested=replace(full.tested, lines=lines),
+        tested=replace(full.tested, thresholds=thresholds),
         threshold=replace(full.threshold, series=(("pump-1", 0.1), ("pump-2", 0.2))),
     )
     assert full.shown is not None
     captions = [plot.caption for plot in pictures.examples(own, full.shown.index)]
     assert captions
-    assert all(caption.endswith(", 2.5 times its line") for caption in captions)
-    assert "(2 series have lines of their own instead): quantile" in words.the_line(own)
-    assert "lines of their own" in figures.histogram(own).caption  # type: ignore[union-attr]
+    assert all(caption.endswith(", 2.5 times its threshold") for caption in captions)
+    assert "(2 series have their own threshold instead): quantile" in words.threshold_choice(own)
+    assert "Series have their own thresholds" in figures.histogram(own).caption  # type: ignore[union-attr]
     assert all("each series' own" in plot.caption for plot in figures.curves(own))
-    wrong = replace(own, tested=replace(own.tested, lines=lines[1:]))
-    with pytest.raises(DataError, match=r"tested\.lines has 899 rows"):
+    wrong = replace(own, tested=replace(own.tested, thresholds=thresholds[1:]))
+    with pytest.raises(DataError, match=r"tested\.thresholds has 899 rows"):
         render(wrong)
 
 
-def test_a_line_that_the_labels_chose_is_not_said_to_come_from_normal_windows() -> None:
+def test_a_threshold_that_the_labels_chose_is_not_said_to_come_from_normal_windows() -> None:
     full = labelled()
-    told = words.the_line(replace(full, threshold=replace(full.threshold, method="oracle")))
-    assert told.endswith("The labels of the test windows chose the line.")
+    told = words.threshold_choice(replace(full, threshold=replace(full.threshold, method="oracle")))
+    assert told.endswith("The labels of the test windows chose the threshold.")
 
 
 def test_channels_tell_only_of_windows_that_there_are() -> None:

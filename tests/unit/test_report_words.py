@@ -137,7 +137,7 @@ def test_a_rate_that_is_hardly_known_is_told() -> None:
         assert any("hardly known" in told for told in found) is vague
 
 
-def test_a_rate_that_rises_with_the_line_is_explained() -> None:
+def test_a_rate_that_rises_with_the_threshold_is_explained() -> None:
     full = labelled()
     assert full.alarms is not None
     said = "Windows in a row are one alarm"

@@ -1,4 +1,4 @@
-"""Lines, tails and intervals against known distributions, tables and formulas; what is told where data are too few."""
+"""Thresholds, tails and intervals against known distributions, tables and formulas; notes where data are too few."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_level_of_a_risk_is_near_the_true_quantile(name: str, tolerance: flo
 
 
 def test_a_risk_beyond_the_windows_is_extrapolated_loudly() -> None:
-    """Of 1,000 windows the share over the line at a risk of 1e-4 was over twice as high in half of 60 draws."""
+    """Of 1,000 windows the share over the threshold at a risk of 1e-4 was over twice as high in half of 60 draws."""
     rule = ThresholdPart(method="pot", risk=1e-3)
     drawn = stats.expon().rvs(2_000, random_state=np.random.default_rng(0))
     assert choose(calibration_of(drawn), rule).notes == []
@@ -90,7 +90,7 @@ def test_peaks_are_one_of_each_cluster() -> None:
     assert alone.peaks == (scores.astype(np.float32) > start).sum() > fitted.peaks
 
 
-def test_a_tail_that_can_not_be_fitted_says_why_and_the_line_is_a_quantile() -> None:
+def test_a_tail_that_can_not_be_fitted_says_why_and_the_threshold_is_a_quantile() -> None:
     few = choose(calibration_of(np.arange(1, 61)), ThresholdPart(method="pot", risk=0.01))
     assert few.calibration.tail is None
     assert few.threshold.value == 60
@@ -113,11 +113,11 @@ def test_the_likeliest_tail_is_scipys(shape: float, peaks: int) -> None:
 
 
 @pytest.mark.parametrize("shape", [-0.3, 1e-12, 0.4])
-def test_the_share_of_peaks_over_a_line_is_scipys(shape: float) -> None:
-    lines = np.linspace(0.5, 8.0, 50)
+def test_the_share_of_peaks_over_a_threshold_is_scipys(shape: float) -> None:
+    thresholds = np.linspace(0.5, 8.0, 50)
     spec = TailSpec(start=1.0, shape=shape, scale=0.7, share=0.02, peaks=40)
-    theirs = stats.genpareto.sf(lines, shape, loc=1.0, scale=0.7)
-    assert tail.exceeding(spec, lines) == pytest.approx(theirs, abs=1e-12)
+    theirs = stats.genpareto.sf(thresholds, shape, loc=1.0, scale=0.7)
+    assert tail.exceeding(spec, thresholds) == pytest.approx(theirs, abs=1e-12)
 
 
 @pytest.mark.parametrize(("shape", "taken"), [(-1.0, 0.0), (1.8, 0.9)])
@@ -131,7 +131,7 @@ def test_an_irregular_tail_is_replaced_by_a_regular_one(shape: float, taken: flo
 
 
 @pytest.mark.parametrize("size", [1e-41, 1e36])
-def test_scores_at_the_ends_of_float32_give_a_line_that_can_be_served(size: float) -> None:
+def test_scores_at_the_ends_of_float32_give_a_threshold_that_can_be_served(size: float) -> None:
     drawn = np.exp(3 * np.random.default_rng(0).normal(size=3000)) * size
     scores = np.minimum(drawn, spec.MAX_FLOAT32)
     rule = ThresholdPart(method="pot", risk=1e-9)
@@ -176,7 +176,7 @@ def test_a_budget_beyond_the_data_is_extrapolated_loudly() -> None:
     assert chosen.threshold.value == pytest.approx(stats.expon().isf(1e-5), rel=0.2)
     few = choose(calibration_of(scores[:50], windows_per_day=10_000.0), rule)
     assert few.threshold.value == pytest.approx(scores[:50].max())
-    assert "a guess" in few.notes[0]
+    assert "the rate unknown" in few.notes[0]
 
 
 def test_an_extrapolated_budget_counts_peaks_of_all_windows() -> None:
@@ -226,12 +226,12 @@ def test_a_budget_needs_to_know_the_rate() -> None:
         choose(calibration_of([1, 2, 3]), ThresholdPart(method="budget"))
 
 
-def test_a_budget_that_no_line_spends() -> None:
+def test_a_budget_that_no_threshold_spends() -> None:
     scores = np.full(100, 1.0)
     scores[50:] = 2.0
     chosen = choose(calibration_of(scores, windows_per_day=10.0), ThresholdPart(method="budget", alarms_per_day=5))
     assert chosen.threshold.value == 1.0
-    assert "no line opens as many" in chosen.notes[0]
+    assert "no threshold opens as many" in chosen.notes[0]
 
 
 def test_overlapping_windows_are_thinned_for_p_values() -> None:
@@ -246,7 +246,7 @@ def test_overlapping_windows_are_thinned_for_p_values() -> None:
     assert "give 999 independent" in short.notes[0]
 
 
-def test_the_tutorials_line() -> None:
+def test_the_tutorials_threshold() -> None:
     scores = np.array([1, 2, 3, 4], np.float32)
     chosen = choose(calibration_of(scores, held_out=False), ThresholdPart(method="mean_std", k=2.0))
     expected = 2.5 + 2 * float(np.std(scores.astype(np.float64)))
@@ -264,10 +264,10 @@ def test_nothing_to_calibrate_with() -> None:
         choose(calibration_of([]), ThresholdPart(method="quantile"))
 
 
-def test_a_model_that_is_never_wrong_has_the_lowest_line_there_is() -> None:
+def test_a_model_that_is_never_wrong_has_the_lowest_threshold_there_is() -> None:
     chosen = choose(calibration_of(np.zeros(500)), ThresholdPart(method="quantile"))
     assert chosen.threshold.value == LOWEST_THRESHOLD
-    assert "smallest there is" in chosen.notes[0]
+    assert "lowest possible" in chosen.notes[0]
 
 
 def test_too_few_windows_for_a_quantile_are_told() -> None:
@@ -277,7 +277,7 @@ def test_too_few_windows_for_a_quantile_are_told() -> None:
     assert "needs 100" in choose(calibration_of(np.arange(1, 99)), ThresholdPart(method="quantile")).notes[0]
 
 
-def test_series_have_their_own_lines_where_they_have_windows() -> None:
+def test_series_have_their_own_thresholds_where_they_have_windows() -> None:
     scores = np.concatenate([np.arange(1, 1001), np.arange(1, 501) + 5000, np.arange(1, 21) * 1e5])
     series = np.repeat([0, 1, 2], [1000, 500, 20])
     known = {"series": series, "names": ("a", "b", "c")}
@@ -359,10 +359,10 @@ def test_windows_a_day() -> None:
     assert windows_per_day(by_time, [None, minutes[:1]]) is None
 
 
-def test_the_trade_off_has_about_fifty_lines_and_a_unit() -> None:
+def test_the_trade_off_has_about_fifty_thresholds_and_a_unit() -> None:
     scores = stats.expon().rvs(5000, random_state=np.random.default_rng(0))
     found = trade_off(calibration_of(scores))
-    assert 40 <= len(found.lines) <= 51
+    assert 40 <= len(found.thresholds) <= 51
     assert not found.a_day
     assert (found.low <= found.expected).all()
     assert (found.expected <= found.high).all()

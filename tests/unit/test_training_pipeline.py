@@ -1,4 +1,4 @@
-"""What a run learns from, and whose line judges what: nothing is chosen by windows that must not choose."""
+"""What a run learns from, and whose threshold judges what: nothing is chosen by windows that must not choose."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def quick(**parts: object) -> Recipe:
     return change(base, **parts)
 
 
-def test_whitening_and_line_come_from_different_windows() -> None:
-    """With as many windows as numbers in one, a line on the whitening's own windows would flag nearly everything."""
+def test_whitening_and_threshold_come_from_different_windows() -> None:
+    """With as many windows as numbers in one, a threshold by the whitening's own windows would flag nearly all."""
     base = quick()
     recipe = change(
         base,
@@ -81,7 +81,7 @@ def test_baselines_learn_from_the_windows_that_the_detector_learnt_from() -> Non
 
 
 def test_records_split_at_random_are_no_neighbours_in_time() -> None:
-    """As many incidents as windows over the line, half of all; merged with their neighbours they would be few."""
+    """As many incidents as windows over the threshold, half of all; merged with their neighbours they would be few."""
     windows = np.random.default_rng(0).normal(size=(400, 16, 1)).astype(np.float32)
     base = recipes.override(recipes.load("beats-dense"), epochs=1, normal_class=0)
     recipe = change(base, threshold=change(base.threshold, quantile=0.5))
@@ -118,11 +118,11 @@ def test_intervals_that_are_too_narrow_say_so(hop: int) -> None:
     assert ("too narrow, as windows overlap" in summary.of_training(recipe, (), trained, 0)) == (hop < 16)
 
 
-def test_each_series_is_judged_by_its_own_line_in_figures_too() -> None:
+def test_each_series_is_judged_by_its_own_threshold_in_figures_too() -> None:
     base = quick()
     recipe = change(base, threshold=change(base.threshold, per="series", quantile=0.5))
     calm, wild = series(16_000, "calm", 0.5), series(16_000, "wild", 2.0, seed=1)
-    wild.samples[-3_200:] *= 0.1  # its test windows: by one line for both nothing would be over it there
+    wild.samples[-3_200:] *= 0.1  # its test windows: by one threshold for both nothing would be over it there
     tables = [calm, wild]
     trained = pipeline.train(recipe, tables, seed=0, name="x", batch_rows=64)
     served = thresholds.of(trained.artifact.manifest)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _DataOrNone = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Normal data that the artifact was not trained on, as `telltale train` reads it; without any, what the "
-        "artifact has stored of its calibration decides."
+        help="Normal data that the artifact was not trained on, as `telltale train` reads it; without any, the "
+        "artifact's stored calibration decides."
     ),
 ]
 
@@ -32,18 +32,24 @@ def calibrate(
     artifact: reading.ArtifactIn,
     data: _DataOrNone = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where the new artifact goes; default: only say what it would be.")
+        Path | None, typer.Option(help="Where the new artifact goes; default: only print what it would be.")
     ] = None,
     method: Annotated[
-        Method | None, typer.Option(help="How the line is chosen; default: by the option given below.")
+        Method | None, typer.Option(help="How the threshold is chosen; default: the one whose option is given below.")
     ] = None,
-    quantile: Annotated[float | None, typer.Option(help="This quantile of normal windows' scores.")] = None,
-    k: Annotated[float | None, typer.Option(help="Mean plus so many standard deviations.")] = None,
-    alarms_per_day: Annotated[float | None, typer.Option(help="At most so many incidents a day per series.")] = None,
-    p_value: Annotated[float | None, typer.Option(help="Conformal p-value from which a window is an anomaly.")] = None,
-    risk: Annotated[float | None, typer.Option(help="Probability that a normal window is over (tail fit).")] = None,
-    threshold: Annotated[float | None, typer.Option(help="The line itself.")] = None,
-    per: Annotated[Per, typer.Option(help="One line for all, or each series its own.")] = "artifact",
+    quantile: Annotated[float | None, typer.Option(help="This quantile of the scores of normal windows.")] = None,
+    k: Annotated[float | None, typer.Option(help="Mean plus this many standard deviations.")] = None,
+    alarms_per_day: Annotated[
+        float | None, typer.Option(help="At most this many incidents per day and series.")
+    ] = None,
+    p_value: Annotated[
+        float | None, typer.Option(help="Windows with at most this conformal p-value are anomalies.")
+    ] = None,
+    risk: Annotated[
+        float | None, typer.Option(help="Probability that a normal window exceeds the threshold (tail fit).")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="The value itself.")] = None,
+    per: Annotated[Per, typer.Option(help="One threshold for all series, or one per series.")] = "artifact",
     label_column: reading.LabelColumn = None,
     labels: reading.Labels = None,
     time_column: reading.TimeColumn = None,
@@ -51,7 +57,7 @@ def calibrate(
     config: reading.DaemonConfig = None,
     normal_class: Annotated[int | None, typer.Option(help="The label of normal rows; default: the training's.")] = None,
 ) -> None:
-    """Change an artifact's threshold without training: by other scores, or by what it has stored of its calibration."""
+    """Change an artifact's threshold without training: by other scores, or by its stored calibration."""
     from monitor.detector import storage
     from monitor.detector.served import load_verified
     from training.datasets import sources
@@ -137,11 +143,11 @@ def _rule(
     options = [f"--{name.replace('_', '-')}" for name, _ in given.values()]
     if threshold is not None:
         if method is not None or given or per != "artifact":
-            raise DataError("--threshold is the line itself; leave the other ways to choose one out")
+            raise DataError("--threshold is the value itself; omit the other options that choose one")
         return threshold
     if method is None:
         if len(given) != 1:
-            said = f"{' and '.join(options)} are of several methods" if given else "nothing says where the line goes"
+            said = f"{' and '.join(options)} are of several methods" if given else "no method is given"
             raise DataError(
                 f"{said}; give one of --quantile, --k, --alarms-per-day, --p-value, --risk, --threshold, or --method"
             )

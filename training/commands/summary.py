@@ -53,7 +53,7 @@ def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, see
 
 
 def of_evaluation(results: Evaluated) -> str:
-    """Figures, or the share over the line where there are no labels."""
+    """Metrics, or the share over the threshold where there are no labels."""
     lines = [f"artifact   {results.name} {results.version} (sha256 {results.digest[:12]})"]
     threshold = f"threshold {results.threshold:.6g}"
     if results.threshold_source is not None:

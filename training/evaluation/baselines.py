@@ -1,6 +1,6 @@
-"""PCA and nearest neighbours beside the model: fitted on its windows, each with a line by its rule.
+"""PCA and nearest neighbours: fitted on the model's windows, each with a threshold by the model's rule.
 
-Rules of this file: a baseline gets nothing that the model did not get, and nothing less.
+Rules of this file: a baseline gets what the model got, no more and no less.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ NAMES = ("pca", "knn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lined:
-    """Scores (n,) of windows, NaN = unscorable, and the line that was chosen for them."""
+class ScoredBaseline:
+    """Scores (n,) of windows, NaN = unscorable, and the threshold that was chosen for them."""
 
     scores: NDArray[np.float32]
-    line: float
+    threshold: float
 
     @property
     def judged(self) -> Judged:
-        """The scores, and which of them are over the line."""
-        return Judged(scores=self.scores, flagged=decide(self.scores, self.line) == Verdict.ANOMALY)
+        """The scores, and which of them are over the threshold."""
+        return Judged(scores=self.scores, flagged=decide(self.scores, self.threshold) == Verdict.ANOMALY)
 
 
 def baselines(
@@ -50,13 +50,13 @@ def baselines(
     policy: Policy = DEFAULTS.policy,
     learnt: NDArray[np.bool_] | None = None,
     anomalous: NDArray[np.bool_] | None = None,
-) -> dict[str, Lined]:
+) -> dict[str, ScoredBaseline]:
     """Principal components, as many as the code is wide (half the window's size at most), and nearest neighbours.
 
     Args:
         parts: what `recipe` made of `tables`: baselines are fitted and calibrated on the same windows as the model.
         windows: (n, length, channels) in the data's own unit, to be scored.
-        policy: opens the incidents by which a line may be chosen.
+        policy: opens the incidents by which a threshold may be chosen.
         learnt: which of `parts.fit` the model learnt from; None: all of them.
         anomalous: (n,) the truth, for the method "oracle".
     """
@@ -74,5 +74,6 @@ def baselines(
             scores = found[name].astype(np.float32)
             calibration = calibration_of(recipe, parts, tables, held[name].astype(np.float32), policy)
             labelled = None if anomalous is None else Labelled(scores=scores, anomalous=anomalous)
-            made[name] = Lined(scores=scores, line=choose(calibration, rule, oracle=labelled).threshold.value)
+            chosen = choose(calibration, rule, oracle=labelled).threshold
+            made[name] = ScoredBaseline(scores=scores, threshold=chosen.value)
     return made

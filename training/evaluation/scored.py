@@ -22,7 +22,7 @@ from training.windows.subsets import NormalClass, Parts, Table, all_windows, for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """Scores (n,) of windows, NaN = unscorable, and which of them are over the line."""
+    """Scores (n,) of windows, NaN = unscorable, and which of them are over the threshold."""
 
     scores: NDArray[np.float32]
     flagged: NDArray[np.bool_]

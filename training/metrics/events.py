@@ -90,7 +90,7 @@ def report(
 
     Args:
         anomalous: (n,) labelled rows; each run is an event.
-        flagged: (n,) rows over the line; an unscorable row is not flagged.
+        flagged: (n,) rows over the threshold; an unscorable row is not flagged.
         merge_gap: alerts with fewer unflagged rows between them are one alert.
         tolerance: so many rows after an event's end still belong to it, though not those of the next event. A causal
             window that ends every `hop` rows can't tell of an event's last row before `hop - 1` rows later.

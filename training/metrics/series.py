@@ -86,7 +86,7 @@ def overlap_mean(scores: FloatArray, first: Int64Array, last: Int64Array, rows: 
 
 
 class SeriesFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures of one series' point scores, without a line; `oracle` has one, and says so.
+    """Figures of one series' point scores, without a threshold; `oracle` has one, and says so.
 
     AUROC and average precision leave the `unscorable` rows out; the volumes can't, there they are flagged last. `share`
     is the labelled rows': the average precision of random scores is about that.

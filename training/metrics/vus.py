@@ -1,14 +1,14 @@
 """Volume under the surface: precision-recall and ROC areas that forgive a label's edge, over all widths of forgiving.
 
 A buffer of `w` rows lets each labelled event fade out over `w // 2` rows on both sides, as sqrt(1 - d / w) at distance
-d; where two fade-outs meet it is 1. At a line that flags N rows, with S of them among the P labelled ones and fade-outs
-worth R under its flags:
+d; where two fade-outs meet it is 1. At a threshold that flags N rows, with S of them among the P labelled ones and
+fade-outs worth R under its flags:
 
     TP = S + R                        recall = min(TP / (P + R / 2), 1) * share of the faded events that are flagged
     precision = TP / N                FPR = (N - TP) / (rows - P - R / 2)
 
 The area under precision-recall is a step-wise sum, that under ROC a trapezoid closed at (1, 1); the volume is the mean
-over w = 0 .. window. Lines are the scores at 250 evenly spaced ranks. That is what TSB-AD computes ("opt"), whose
+over w = 0 .. window. Thresholds are the scores at 250 evenly spaced ranks. That is what TSB-AD computes ("opt"), whose
 `window` is the period of the series; figures agree to rounding.
 
 Where others differ: aeon (1.6) sums precision-recall by trapezoids, takes half the *whole* worth of the fade-outs for
@@ -131,19 +131,19 @@ def random_volume(anomalous: BoolArray, window: int, *, seed: int, draws: int = 
 
 
 def _ranks(scores: Float64Array, thresholds: int) -> Int64Array:
-    """The first of the falling lines that each score reaches, (n,)."""
+    """The first of the falling thresholds that each score reaches, (n,)."""
     falling = np.sort(scores)[::-1]
-    lines = falling[np.linspace(0, len(scores) - 1, thresholds).astype(np.int64)]
-    return (thresholds - np.searchsorted(lines[::-1], scores, side="right")).astype(np.int64)
+    cutoffs = falling[np.linspace(0, len(scores) - 1, thresholds).astype(np.int64)]
+    return (thresholds - np.searchsorted(cutoffs[::-1], scores, side="right")).astype(np.int64)
 
 
 def _running(ranks: Int64Array, thresholds: int) -> Int64Array:
-    """How many of `ranks` each line reaches, (thresholds,)."""
+    """How many of `ranks` each threshold reaches, (thresholds,)."""
     return np.cumsum(np.bincount(ranks, minlength=thresholds))
 
 
 class _Fading:
-    """The fade-outs' worth and the events' existence under every line, for widths asked for in rising order.
+    """The fade-outs' worth and the events' existence under every threshold, for widths asked for in rising order.
 
     sqrt(1 - d / w) is over 1/2 for every d <= w // 2, so wherever two events reach a row the sum is over 1 and is
     clipped to it: only a row's nearest and second nearest event matter, and a row enters two histograms once each.

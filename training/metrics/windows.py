@@ -25,7 +25,7 @@ class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures of one scorer at one line; the first four count windows, anomaly being positive."""
+    """Metrics of one scorer at one threshold; the first four count windows, anomaly being positive."""
 
     true_positive: int
     false_positive: int
@@ -40,7 +40,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Oracle(msgspec.Struct, frozen=True, kw_only=True, tag="oracle", tag_field="chosen_by"):
-    """The best line in hindsight: chosen on the labels that it is judged by, so no detector reaches it but by luck.
+    """The best threshold in hindsight: chosen by the labels, so no detector reaches it except by luck.
 
     A window is flagged where its score is strictly over `threshold`.
     """
@@ -98,8 +98,8 @@ def auroc(anomalous: BoolArray, scores: FloatArray) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
-    """Every line that tells scores apart, from the highest: flagging all scores >= `scores[i]` finds so many of each.
+class OperatingPoints:
+    """What each distinct threshold gives, from the highest: flagging all scores >= `scores[i]` finds so many of each.
 
     `scores` (m,) are the distinct scores in falling order, `true_positive` and `false_positive` (m,) int64.
     """
@@ -109,30 +109,30 @@ class Lines:
     false_positive: NDArray[np.int64]
 
 
-def lines(anomalous: BoolArray, scores: FloatArray) -> Lines:
+def operating_points(anomalous: BoolArray, scores: FloatArray) -> OperatingPoints:
     """The points of the ROC and precision-recall curves; `scores` (n,) without NaN."""
     order = np.argsort(-scores, kind="stable")
     falling = scores[order]
     ends = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(scores) - 1) if len(scores) else np.zeros(0, int)
     found = np.cumsum(anomalous[order], dtype=np.int64)[ends]
-    return Lines(scores=falling[ends], true_positive=found, false_positive=ends + 1 - found)
+    return OperatingPoints(scores=falling[ends], true_positive=found, false_positive=ends + 1 - found)
 
 
 def average_precision(anomalous: BoolArray, scores: FloatArray) -> float | None:
-    """Precision at each distinct line, weighted by the recall gained there; None without an anomaly.
+    """Precision at each distinct threshold, weighted by the recall gained there; None without an anomaly.
 
     The step-wise sum of scikit-learn's `average_precision_score`, without interpolation.
     """
     positives = int(anomalous.sum())
     if not positives:
         return None
-    at = lines(anomalous, scores)
+    at = operating_points(anomalous, scores)
     precision = at.true_positive / (at.true_positive + at.false_positive)
     return float(np.sum(np.diff(at.true_positive / positives, prepend=0.0) * precision))
 
 
 def best_f1(anomalous: BoolArray, scores: FloatArray) -> Oracle | None:
-    """The highest F1 of any line, the highest such line where several give it; None without an anomaly.
+    """The highest F1 of any threshold, the highest such threshold where several give it; None without an anomaly.
 
     Args:
         anomalous: (n,) the truth.
@@ -143,7 +143,7 @@ def best_f1(anomalous: BoolArray, scores: FloatArray) -> Oracle | None:
     positives = int(truth.sum())
     if not positives:
         return None
-    at = lines(truth, values)
+    at = operating_points(truth, values)
     flagged = at.true_positive + at.false_positive
     best = int(np.argmax(2 * at.true_positive / (flagged + positives)))
     tp, fp = int(at.true_positive[best]), int(at.false_positive[best])

@@ -39,7 +39,7 @@ def model_card(content: ReportContent) -> bytes:
         *(_figures(found) for found in content.figures),
         *_counts(content),
         "## Threshold",
-        plain(words.the_line(content)),
+        plain(words.threshold_choice(content)),
         plain(words.false_alarms(content.threshold)),
         "## Reproduce",
         *_reproduce(content),
@@ -75,7 +75,7 @@ def _use(content: ReportContent) -> Iterable[str]:
     if content.tested.truth is None:
         limits.insert(0, "It was tested without labels: nothing is known of what it misses.")
     if not content.threshold.held_out:
-        limits.insert(0, "The line was chosen on windows that were fitted: expect more false alarms than there.")
+        limits.insert(0, "The threshold was chosen on windows that were fitted: expect more false alarms than there.")
     yield _list(limits)
 
 

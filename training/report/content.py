@@ -76,15 +76,15 @@ class Tested:
 
     Args:
         scores: (n,) higher = more anomalous, NaN = unscorable.
-        flagged: (n,) what the detector says, by whichever line is the window's.
+        flagged: (n,) what the detector says, by the window's own threshold.
         truth: (n,) labelled anomalous; None without labels.
-        lines: (n,) each window's own line where series have lines of their own; None where there is one for all.
+        thresholds: (n,) each window's own threshold where series have their own; None where there is one for all.
     """
 
     scores: FloatArray
     flagged: BoolArray
     truth: BoolArray | None = None
-    lines: FloatArray | None = None
+    thresholds: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,14 +115,14 @@ class Rate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
-    """The line.
+    """The threshold, and how it was chosen.
 
     Args:
         how: in words, as "quantile 0.99 of the scores of 800 held-out normal windows".
         held_out: whether the windows that chose it were kept from fitting.
         expected: false alarms to expect, in `rate_unit`; None where nothing says how many windows a day has.
         counting: which windows make an incident, the false alarm that is counted; nothing where that is not known.
-        series: lines of single series by name.
+        series: thresholds of single series by name.
     """
 
     value: float
@@ -139,9 +139,9 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarms:
-    """Expected false alarms at each line, all (m,), in `Threshold.rate_unit`; `low` and `high` are a 95% interval.
+    """Expected false alarms at each threshold, all (m,), in `Threshold.rate_unit`; `low` and `high` are a 95% interval.
 
-    An alarm is an incident: windows over the line that follow each other closely open one.
+    An alarm is an incident: windows over the threshold that follow each other closely open one.
     """
 
     thresholds: FloatArray
@@ -202,7 +202,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """Figures of one scorer. "baseline" needs no model; "oracle" chose its line on the labels that it is judged by."""
+    """Figures of one scorer. "baseline" needs no model; "oracle" chose its threshold by the labels."""
 
     name: str
     kind: Literal["detector", "baseline", "oracle"]
@@ -284,7 +284,7 @@ def check(content: ReportContent) -> None:
     """
     tested, shown, count = content.tested, content.shown, len(content.tested.scores)
     size = (content.window.length, len(content.channels))
-    problems = _unequal("tested", count, flagged=tested.flagged, truth=tested.truth, lines=tested.lines)
+    problems = _unequal("tested", count, flagged=tested.flagged, truth=tested.truth, thresholds=tested.thresholds)
     if shown is not None:
         problems += _unequal("shown", len(shown.index), names=shown.names or None)
         for name, array in (("values", shown.values), ("reconstructions", shown.reconstructions)):

@@ -71,7 +71,7 @@ def losses(content: ReportContent) -> Plot | None:
 
 
 def histogram(content: ReportContent) -> Plot | None:
-    """Scores of the test windows by truth, with the line."""
+    """Scores of the test windows by truth, with the threshold."""
     tested, threshold = content.tested, content.threshold.value
     scored = np.isfinite(tested.scores)
     if not scored.any():
@@ -106,17 +106,17 @@ def histogram(content: ReportContent) -> Plot | None:
         said.append(f"{over:,} of {words.counted(count, name + ' window' if len(groups) > 1 else 'test window')}")
     span = np.log(edges / edges[0]) if log else edges - edges[0]
     at = (np.log(threshold / edges[0]) if log else threshold - edges[0]) / span[-1]
-    mark_line(figure, threshold, f"line {words.number(threshold)}", place=float(at), log=log)
+    mark_line(figure, threshold, f"threshold {words.number(threshold)}", place=float(at), log=log)
     dress(
         figure,
         xaxis=axis("score", **_logarithmic(log, float(edges[0]), float(edges[-1]))),
         yaxis=axis(f"share of {'each kind' if len(groups) > 1 else 'test windows'}, %", rangemode="tozero"),
     )
     return Plot(
-        title="Scores and the line",
+        title="Scores and the threshold",
         figure=figure,
-        alt=f"Histogram of test scores. Over the line at {words.number(threshold)} are {' and '.join(said)}.",
-        caption=_hills(tested.truth is not None, len(keys)) + words.own_lines(content),
+        alt=f"Histogram of test scores. Over the threshold at {words.number(threshold)} are {' and '.join(said)}.",
+        caption=_hills(tested.truth is not None, len(keys)) + words.own_thresholds(content),
         keys=tuple(keys),
     )
 
@@ -148,7 +148,7 @@ def trade(content: ReportContent) -> Plot | None:
     expected = np.where(alarms.expected[order] > 0, alarms.expected[order], np.nan)
     figure.add_scatter(
         x=at, y=expected, mode="lines", line=line("held", 2.4), name="false alarms",
-        hovertemplate="line %{x:.4~g}: %{y:.3~g} " + safe(threshold.rate_unit) + "<extra></extra>", row=1, col=1,
+        hovertemplate="threshold %{x:.4~g}: %{y:.3~g} " + safe(threshold.rate_unit) + "<extra></extra>", row=1, col=1,
     )  # fmt: skip
     keys = [Key(role="held", label="expected false alarms")]
     if alarms.low is not None:
@@ -158,7 +158,7 @@ def trade(content: ReportContent) -> Plot | None:
         found = 100 * (1 - np.searchsorted(strange, at, side="right") / len(strange))
         figure.add_scatter(
             x=at, y=found, mode="lines", line=line("anomaly", 2.4, dash="dash"), name="anomalies found",
-            hovertemplate="line %{x:.4~g}: %{y:.1f}% of the anomalies<extra></extra>", row=2, col=1,
+            hovertemplate="threshold %{x:.4~g}: %{y:.1f}% of the anomalies<extra></extra>", row=2, col=1,
         )  # fmt: skip
         keys.append(Key(role="anomaly", label="anomalies found", mark="dashes"))
         figure.update_yaxes(axis("found, %", range=[-3, 104], tickvals=[0, 50, 100]), row=2, col=1)
@@ -171,20 +171,20 @@ def trade(content: ReportContent) -> Plot | None:
     for row in range(1, 2 + labelled):
         figure.add_vline(x=threshold.value, line=line("ink", 1.6, dash="dash"), row=row, col=1)
     mark_line(
-        figure, threshold.value, f"line {words.number(threshold.value)}", place=float(place), log=log, row=1, col=1
+        figure, threshold.value, f"threshold {words.number(threshold.value)}", place=float(place), log=log, row=1, col=1
     )
     dress(figure, margin={"l": 64, "r": 14, "t": 12, "b": 44})
     return Plot(
         title="What a threshold costs",
         figure=figure,
-        alt=f"Expected false alarms at the chosen line of {words.number(threshold.value)}: "
-        f"{words.rate(threshold.expected, threshold.rate_unit)}. From the lowest line plotted to the highest they go "
-        f"from {words.number(float(np.nanmax(expected)), 2)} to {words.number(float(np.nanmin(expected)), 2)}.",
-        caption="This is the trade that is really made: how many false alarms people will bear"
+        alt=f"Expected false alarms at the chosen threshold of {words.number(threshold.value)}: "
+        f"{words.rate(threshold.expected, threshold.rate_unit)}. From the lowest threshold plotted to the highest they "
+        f"go from {words.number(float(np.nanmax(expected)), 2)} to {words.number(float(np.nanmin(expected)), 2)}.",
+        caption="The trade-off: how many false alarms people will bear"
         + (", and what is found at that price. " if labelled else ". ")
-        + ("Windows in a row are one alarm, so a low line may make fewer. " if _rises(expected) else "")
-        + "Move the line with telltale calibrate; no training and no data are needed."
-        + words.own_lines(content),
+        + ("Windows in a row are one alarm, so a low threshold may make fewer. " if _rises(expected) else "")
+        + "Move the threshold with telltale calibrate; no training and no data are needed."
+        + words.own_thresholds(content),
         keys=tuple(keys),
         height=430 if labelled else 340,
         wide=True,
@@ -192,39 +192,43 @@ def trade(content: ReportContent) -> Plot | None:
 
 
 def curves(content: ReportContent) -> list[Plot]:
-    """ROC and precision-recall, with the place of the line in each; none without both classes."""
+    """ROC and precision-recall, with the threshold marked in each; none without both classes."""
     tested, found = content.tested, words.report_of(content.tested)
     if tested.truth is None or found is None or found.auroc is None or found.average_precision is None:
         return []
     scored = np.isfinite(tested.scores)
     truth, scores = tested.truth[scored], tested.scores[scored].astype(np.float64)
-    at, positives = metrics.lines(truth, scores), int(truth.sum())
+    at, positives = metrics.operating_points(truth, scores), int(truth.sum())
     false_rate = np.append(0.0, at.false_positive / (len(truth) - positives))
     recall = np.append(0.0, at.true_positive / positives)
     precision = at.true_positive / (at.true_positive + at.false_positive)
     share = positives / len(truth)
-    line_recall, line_precision = found.anomaly.recall or 0.0, found.anomaly.precision
-    line_false = found.false_positive / (found.false_positive + found.true_negative)
+    recall_there, precision_there = found.anomaly.recall or 0.0, found.anomaly.precision
+    false_rate_there = found.false_positive / (found.false_positive + found.true_negative)
     roc = _curve(false_rate, recall, "share of normal windows flagged", "share of anomalies found")
     roc.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=line("muted", 1.2, dash="dot"), hoverinfo="skip")
-    _dot(roc, line_false, line_recall)
+    _dot(roc, false_rate_there, recall_there)
     pr = _curve(recall[1:], precision, "recall: share of anomalies found", "precision: share of alarms that are right")
     pr.add_scatter(x=[0, 1], y=[share, share], mode="lines", line=line("muted", 1.2, dash="dot"), hoverinfo="skip")
-    if line_precision is not None:
-        _dot(pr, line_recall, line_precision)
+    if precision_there is not None:
+        _dot(pr, recall_there, precision_there)
     keys = (
         Key(role="normal", label="the detector"),
         Key(role="muted", label="flags at random", mark="dashes"),
-        Key(role="ink", label="at the line", mark="dot"),
+        Key(role="ink", label="at the threshold", mark="dot"),
     )
-    off = "" if tested.lines is None else " The curve is of one line for all series; the dot of each series' own."
-    shown = "nothing flagged" if line_precision is None else f"precision {line_precision:.3f}"
+    off = (
+        ""
+        if tested.thresholds is None
+        else " The curve is of one threshold for all series, the dot of each series' own."
+    )
+    shown = "nothing flagged" if precision_there is None else f"precision {precision_there:.3f}"
     return [
         Plot(
             title=f"ROC, area {found.auroc:.3f}",
             figure=roc,
-            alt=f"ROC curve with area {found.auroc:.3f}. At the line {line_recall:.1%} of the anomalies are found and "
-            f"{line_false:.1%} of the normal windows are flagged.",
+            alt=f"ROC curve with area {found.auroc:.3f}. At the threshold {recall_there:.1%} of the anomalies are "
+            f"found and {false_rate_there:.1%} of the normal windows are flagged.",
             caption="Does not change with how rare anomalies are, so it flatters where they are rare." + off,
             keys=keys,
             height=340,
@@ -233,7 +237,7 @@ def curves(content: ReportContent) -> list[Plot]:
             title=f"Precision and recall, average precision {found.average_precision:.3f}",
             figure=pr,
             alt=f"Precision-recall curve with average precision {found.average_precision:.3f}; flagging at random has "
-            f"{share:.3f}. At the line: recall {line_recall:.3f}, {shown}.",
+            f"{share:.3f}. At the threshold: recall {recall_there:.3f}, {shown}.",
             caption=f"{share:.1%} of the test windows are anomalous; with rarer anomalies the precision is lower."
             + off,
             keys=keys,
@@ -327,7 +331,7 @@ def _hills(labelled: bool, kinds: int) -> str:
         return "No labels: a tail or a second hill on the right is what to look at first."
     if kinds < 2:
         return "Only one kind of windows could be scored in the test."
-    return "Each kind adds up to 100%. Where the two hills overlap, any line must get some wrong."
+    return "Each kind adds up to 100%. Where the two hills overlap, any threshold must get some wrong."
 
 
 def _curve(x: FloatArray, y: FloatArray, across: str, up: str) -> go.Figure:
@@ -343,12 +347,12 @@ def _curve(x: FloatArray, y: FloatArray, across: str, up: str) -> go.Figure:
 def _dot(figure: go.Figure, x: float, y: float) -> None:
     figure.add_scatter(
         x=[x], y=[y], mode="markers", marker={"size": 11, "color": color("ink"), "symbol": "circle"},
-        hovertemplate="at the line: %{x:.3f}, %{y:.3f}<extra></extra>",
+        hovertemplate="at the threshold: %{x:.3f}, %{y:.3f}<extra></extra>",
     )  # fmt: skip
 
 
 def _rises(rates: FloatArray) -> bool:
-    """Whether a higher line somewhere has a higher rate."""
+    """Whether a higher threshold somewhere has a higher rate."""
     told = rates[np.isfinite(rates)]
     return bool((np.diff(told) > 0).any())
 

@@ -85,7 +85,7 @@ def content(told: Told, artifact: Artifact, scorer: Scorer) -> ReportContent:
         scores=told.scores,
         flagged=told.flagged,
         truth=parts.anomalous,
-        lines=None if owners is None else served.of_each(owners.tolist()),
+        thresholds=None if owners is None else served.of_each(owners.tolist()),
     )
     index = shown(tested)
     values = np.nan_to_num(parts.test[index])
@@ -133,7 +133,7 @@ def content(told: Told, artifact: Artifact, scorer: Scorer) -> ReportContent:
         if len(index)
         else None,
         alarms=form.Alarms(
-            thresholds=told.trade.lines, expected=told.trade.expected, low=told.trade.low, high=told.trade.high
+            thresholds=told.trade.thresholds, expected=told.trade.expected, low=told.trade.low, high=told.trade.high
         ),
         figures=_figures(told),
         channel_errors=_channel_errors(told, scorer),
@@ -209,7 +209,7 @@ def _figures(told: Told) -> tuple[form.Figures, ...]:
     oracle = best_f1(told.parts.anomalous[scored], told.scores[scored])
     if oracle is not None:
         cells = (None, _cell(oracle.precision), _cell(oracle.recall), _cell(oracle.f1), None, None)
-        rows.append(form.Row(name="best line in hindsight", kind="oracle", cells=cells))
+        rows.append(form.Row(name="best threshold in hindsight", kind="oracle", cells=cells))
     normal = told.report.normal
     inverse = form.Row(
         name="this detector",

@@ -124,9 +124,9 @@ def _image(content: ReportContent, shown: Shown, row: int) -> Plot:
 
 def _plot(content: ReportContent, shown: Shown, row: int, figure: go.Figure, told: str, *, height: int) -> Plot:
     place = int(shown.index[row])
-    score, lines = float(content.tested.scores[place]), content.tested.lines
-    threshold = content.threshold.value if lines is None else float(lines[place])
-    times = f"{words.number(score / threshold, 2)} times {'the line' if lines is None else 'its line'}"
+    score, thresholds = float(content.tested.scores[place]), content.tested.thresholds
+    threshold = content.threshold.value if thresholds is None else float(thresholds[place])
+    times = f"{words.number(score / threshold, 2)} times {'the threshold' if thresholds is None else 'its threshold'}"
     name = shown.names[row] if shown.names else f"test window {place:,}"
     return Plot(
         title=name,

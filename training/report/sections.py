@@ -16,7 +16,7 @@ from training.report import figures, pictures, selection, timeline, words
 from training.report.content import ReportContent
 from training.report.markup import Drawing, facts, figure_table, items, legend, paragraph, scrolled, table, text
 
-MOST_LINES = 40
+MOST_THRESHOLDS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def summary(content: ReportContent) -> str:
     return (
         f'<p class="over">Telltale training report: {text(content.name)}, version {text(content.version)}, '
         f"{text(content.created)}</p><h1>{text(words.verdict(content))}</h1>"
-        f'<div class="lede">{paragraph(words.trained_on(content))}{paragraph(words.the_line(content))}</div>'
+        f'<div class="lede">{paragraph(words.trained_on(content))}{paragraph(words.threshold_choice(content))}</div>'
         f'<dl class="tiles">{tiles}</dl>{warnings}' + "".join(map(figure_table, content.figures))
     )
 
@@ -71,7 +71,7 @@ def _tiles(content: ReportContent) -> Iterator[tuple[str, str, str]]:
         yield "Expected false alarms", words.number(threshold.expected.value, 2), more
     if found is None:
         count, over = len(tested.scores), int(tested.flagged.sum())
-        yield "Test windows over the line", words.percent(over, count), f"{over:,} of {count:,}; no labels"
+        yield "Test windows over the threshold", words.percent(over, count), f"{over:,} of {count:,}; no labels"
         yield "Accuracy", "unknown", "no labels"
         return
     alarms, anomalies = found.true_positive + found.false_positive, found.true_positive + found.false_negative
@@ -84,12 +84,12 @@ def _tiles(content: ReportContent) -> Iterator[tuple[str, str, str]]:
 
 def _threshold(content: ReportContent, drawing: Drawing) -> str:
     threshold = content.threshold
-    parts = [paragraph(f"{words.the_line(content)} {words.false_alarms(threshold)}")]
+    parts = [paragraph(f"{words.threshold_choice(content)} {words.false_alarms(threshold)}")]
     if content.alarms is not None and (least := words.least_seen(content.alarms)) is not None:
         parts.append(
             paragraph(
-                f"The calibration windows can tell of rates down to {words.number(least, 2)} {threshold.rate_unit}; "
-                "a line for fewer is a guess about windows that nobody has seen."
+                f"The calibration windows can show rates down to {words.number(least, 2)} {threshold.rate_unit}; "
+                "a threshold for fewer is an extrapolation."
             )
         )
     quantiles = ""
@@ -103,15 +103,14 @@ def _threshold(content: ReportContent, drawing: Drawing) -> str:
             [(*left, *right) for left, right in zip(rows[:half], padded, strict=True)],
             wordy=(),
         )
-        quantiles += (
-            f"<p>{text('So many of the normal windows that chose the line have at most this score.')}</p></div>"
-        )
+        quantiles += f"<p>{text('The share of the calibration windows with at most this score.')}</p></div>"
     parts.append(drawing.plots(figures.trade(content), figures.histogram(content), also=quantiles))
     if threshold.series:
-        lines = [(text(name), words.number(value)) for name, value in threshold.series[:MOST_LINES]]
-        rest = len(threshold.series) - len(lines)
-        parts.append(f"<details><summary>Lines of {words.counted(len(threshold.series), 'series', 'series')}</summary>")
-        parts.append(table("Lines of single series", ("series", "threshold"), lines))
+        rows = [(text(name), words.number(value)) for name, value in threshold.series[:MOST_THRESHOLDS]]
+        rest = len(threshold.series) - len(rows)
+        named = words.counted(len(threshold.series), "series", "series")
+        parts.append(f"<details><summary>Thresholds of {named}</summary>")
+        parts.append(table("Thresholds of single series", ("series", "threshold"), rows))
         parts.append(paragraph(f"{rest} more are in the manifest." if rest else "") + "</details>")
     return "".join(parts)
 
@@ -194,16 +193,19 @@ def _examples(content: ReportContent, drawing: Drawing) -> Iterator[Section]:
         yield Section("examples", "Examples", intro + quiet + loud)
         alarms = group("Worst false alarms", "Normal by the labels, and yet of the highest scores: look here for wrong "
                        "labels, too.", chosen.false_alarms,
-                       "There is none: no normal test window is over the line.")  # fmt: skip
+                       "There is none: no normal test window is over the threshold.")  # fmt: skip
         misses = group("Worst misses", "Anomalous by the labels, and yet of the lowest scores.", chosen.misses,
-                       "There is none: every labelled anomaly is over the line.")  # fmt: skip
+                       "There is none: every labelled anomaly is over the threshold.")  # fmt: skip
         yield Section("mistakes", "Mistakes", key + alarms + misses)
     else:
         quiet = group(
-            "Under the line", "From the lowest score to the highest.", chosen.quiet, "No test window is under the line."
+            "Under the threshold",
+            "From the lowest score to the highest.",
+            chosen.quiet,
+            "No test window is under the threshold.",
         )
-        loud = group("Over the line", "From the lowest score to the highest; whether they are anomalies only a person "
-                     "can say.", chosen.loud, "No test window is over the line.")  # fmt: skip
+        loud = group("Over the threshold", "From the lowest score to the highest; whether they are anomalies only a "
+                     "person can say.", chosen.loud, "No test window is over the threshold.")  # fmt: skip
         yield Section("examples", "Examples", intro + quiet + loud)
 
 

@@ -24,9 +24,9 @@ class Selection:
     """Places of test windows, each at most `EXAMPLES`.
 
     With labels: `quiet` are normal windows rightly passed and `loud` anomalies rightly flagged, both spread evenly over
-    their scores; `false_alarms` are the normal windows of the highest scores over the line, worst first, and `misses`
-    the anomalies of the lowest scores under it. Without labels `quiet` and `loud` are what is under and over the line,
-    and the other two are empty.
+    their scores; `false_alarms` are the normal windows of the highest scores over the threshold, worst first, and
+    `misses` the anomalies of the lowest scores under it. Without labels `quiet` and `loud` are what is under and over
+    the threshold, and the other two are empty.
     """
 
     quiet: Int64Array
@@ -101,13 +101,13 @@ def thinned(which: BoolArray, most: int) -> Int64Array:
     return places[np.linspace(0, len(places) - 1, most).round().astype(np.int64)]
 
 
-def bins(scores: FloatArray, line: float) -> tuple[NDArray[np.float64], bool]:
-    """Edges of a histogram of all finite `scores` and `line`, and whether they are even in logarithm.
+def bins(scores: FloatArray, threshold: float) -> tuple[NDArray[np.float64], bool]:
+    """Edges of a histogram of all finite `scores` and `threshold`, and whether they are even in logarithm.
 
     There are 12 to 60 bins, more for more scores. They are even in logarithm where the highest score is far over the
     usual one, as the histogram would else be one bar.
     """
-    held = np.append(scores[np.isfinite(scores)], line).astype(np.float64)
+    held = np.append(scores[np.isfinite(scores)], threshold).astype(np.float64)
     count = int(np.clip(2 * np.sqrt(len(held)), 12, 60))
     low, high = float(held.min()), float(held.max())
     if low > 0 and high > 5 * float(np.median(held)):

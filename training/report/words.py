@@ -68,7 +68,7 @@ def verdict(content: ReportContent) -> str:
     if found is None:
         over = int(tested.flagged.sum())
         return (
-            f"{percent(over, len(tested.scores))} of the test windows are over the line, "
+            f"{percent(over, len(tested.scores))} of the test windows are over the threshold, "
             "and without labels nobody knows how many of them should be"
         )
     anomalies, normal = found.true_positive + found.false_negative, found.false_positive + found.true_negative
@@ -112,24 +112,26 @@ def shape(content: ReportContent) -> str:
     return size if channels == 1 else f"{size} x {channels} channels"
 
 
-def the_line(content: ReportContent) -> str:
+def threshold_choice(content: ReportContent) -> str:
     """How the threshold was chosen."""
     threshold = content.threshold
     kept = "kept from fitting" if threshold.held_out else "the very ones that were fitted, so it is likely too low"
     own = ""
     if count := len(threshold.series):
-        own = f" ({counted(count, 'series has a line of its', 'series have lines of their')} own instead)"
-    chosen = f"The line was chosen on {counted(threshold.windows, 'normal window')}, {kept}."
+        own = f" ({counted(count, 'series has its', 'series have their')} own threshold instead)"
+    chosen = f"The threshold was chosen on {counted(threshold.windows, 'normal window')}, {kept}."
     if threshold.method == "oracle":
-        chosen = "The labels of the test windows chose the line."
+        chosen = "The labels of the test windows chose the threshold."
     return f"A window is flagged where its score is over {number(threshold.value)}{own}: {threshold.how}. {chosen}"
 
 
-def own_lines(content: ReportContent) -> str:
-    """What to know of a plot with one line where series have their own; else nothing."""
-    if content.tested.lines is None:
+def own_thresholds(content: ReportContent) -> str:
+    """What to know of a plot with one threshold where series have their own; else nothing."""
+    if content.tested.thresholds is None:
         return ""
-    return " Series have lines of their own: drawn is the one of all others, and what was flagged goes by each its own."
+    return (
+        " Series have their own thresholds: the one drawn is for all others; windows were flagged by their series' own."
+    )
 
 
 def rate(value: Rate | None, unit: str) -> str:
@@ -215,7 +217,7 @@ def labels(content: ReportContent) -> str:
     if tested.truth is None:
         return (
             "The data has no labels: accuracy, precision, recall, ROC, confusion and mistakes can't be known and are "
-            f"not shown. What is shown is what the model saw and how its scores lie about the line.{lost}"
+            f"not shown. What is shown is what the model saw and how its scores lie around the threshold.{lost}"
         )
     return (
         f"{counted(int(tested.truth.sum()), 'test window')} of {len(tested.truth):,} are labelled anomalous; "

@@ -18,15 +18,15 @@ from monitor.detector.incidents import Policy
 from monitor.detector.spec import MAX_CALIBRATION_SERIES, CalibrationSpec, TailSpec, WindowSpec
 from monitor.errors import DataError
 
-# Where the daemon may put its line without data; dense towards 1, where lines are.
+# Where a threshold may be chosen without data; dense towards 1, where thresholds are.
 PROBABILITIES = (
     0.0, 0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999, 0.9995, 0.9997, 0.9999,
     0.99999, 1.0,
 )  # fmt: skip
-# Under the resolution of float32 in scaled units there is nothing to tell apart. A model that reconstructs its
-# calibration windows exactly (a constant series) would else get the line 0, which no artifact may have.
+# Below the resolution of float32 in scaled units scores do not differ. A model that reconstructs its
+# calibration windows exactly (a constant series) would otherwise get the threshold 0, which no artifact may have.
 LOWEST_THRESHOLD = float(np.finfo(np.float32).eps)
-# A series with fewer windows of its own has no row in the table and no line of its own.
+# A series with fewer windows of its own has no row in the table and no threshold of its own.
 LEAST_SERIES_WINDOWS = 100
 MICROSECONDS_A_DAY = 86_400e6
 
@@ -38,8 +38,8 @@ class CalibrationScores:
     `scores` (n,) are in order of time within each series, `series` (n,) says whose each is, an index into `names`; None
     is one series. `overlap` is how many windows cover a sample (length / hop): so many windows in a row are about one
     observation. `windows_per_day` is what one series gives, None where nothing says it. `policy` None: the order is
-    random, so neighbours are none in time, and each window over a line counts as an incident of its own. `held_out`:
-    the model had not been fitted on these windows.
+    random, so neighbours are none in time, and each window over a threshold counts as an incident of its own.
+    `held_out`: the model had not been fitted on these windows.
     """
 
     scores: Float32Array
@@ -95,7 +95,7 @@ class CalibrationScores:
 
 
 def check(calibration: CalibrationScores) -> None:
-    """Refuses what no line can be drawn from.
+    """Refuses what no threshold can be chosen by.
 
     Raises:
         DataError: no windows, a score that is not a finite number, or series and scores that do not match.

@@ -1,4 +1,4 @@
-"""Choosing the line by a rule, and saying what it costs and how far it can be trusted.
+"""Choosing the threshold by a rule, and saying what it costs and how far it can be trusted.
 
 Sources: conformal p-values, Bates et al., "Testing for outliers with conformal p-values", 2023; the level of a risk,
 Siffer et al., KDD 2017. What a calibration is too small for is said in `notes`, never passed over.
@@ -43,10 +43,10 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """The line, what the artifact keeps of the calibration, and what a person should know.
+    """The threshold, what the artifact keeps of the calibration, and what a person should know.
 
     `table` (series, probabilities) holds the quantiles of the series in `calibration.series`. `expected` is what
-    the line costs on the calibration windows, and `series_expected` the same of each series.
+    the threshold costs on the calibration windows, and `series_expected` the same of each series.
     """
 
     threshold: ThresholdSpec
@@ -58,20 +58,20 @@ class Chosen:
 
 
 @dataclass(slots=True)
-class _Line:
-    """One line by the rule, and whether the calibration was enough for it."""
+class _Choice:
+    """One threshold by the rule, and whether the calibration was enough for it."""
 
     value: float
     notes: list[str] = field(default_factory=list)
     enough: bool = True
 
-    def doubt(self, note: str) -> None:
+    def too_little(self, note: str) -> None:
         self.notes.append(note)
         self.enough = False
 
 
 def choose(calibration: CalibrationScores, rule: ThresholdPart, *, oracle: Labelled | None = None) -> Chosen:
-    """The line by `rule`.
+    """The threshold by `rule`.
 
     Args:
         calibration: of the windows fitted on for `mean_std`, of held-out ones for the others.
@@ -85,14 +85,14 @@ def choose(calibration: CalibrationScores, rule: ThresholdPart, *, oracle: Label
         raise DataError("; ".join(problems))
     check(calibration)
     fitted = tail.fit(calibration)
-    line = _line(calibration, rule, fitted, oracle)
-    value, notes = _raised(line.value, line.notes), line.notes
+    choice = _choice(calibration, rule, fitted, oracle)
+    value, notes = _raised(choice.value, choice.notes), choice.notes
     if not calibration.held_out and rule.method not in ("mean_std", "oracle"):
         notes.append("the model was fitted on the calibration windows: new ones score higher, so expect more alarms")
-    lines = _series_lines(calibration, rule, notes) if rule.per == "series" else {}
+    values = _series_thresholds(calibration, rule, notes) if rule.per == "series" else {}
     spec, table, said = summarised(calibration, fitted.tail)
     names = dict(calibration.by_name())
-    made = Thresholds(ThresholdSpec(value=value, method=rule.method, parameters=parameters(rule), series=lines))
+    made = Thresholds(ThresholdSpec(value=value, method=rule.method, parameters=parameters(rule), series=values))
     return Chosen(
         threshold=made.chosen,
         calibration=spec,
@@ -116,17 +116,17 @@ def parameters(rule: ThresholdPart) -> dict[str, float]:
     return {} if name is None else {name: float(getattr(rule, name))}
 
 
-def _line(
+def _choice(
     calibration: CalibrationScores, rule: ThresholdPart, fitted: tail.Fitted, oracle: Labelled | None = None
-) -> _Line:
+) -> _Choice:
     scores = calibration.scores
     if rule.method == "mean_std":
-        return _Line(float(np.mean(scores, dtype=np.float64) + rule.k * np.std(scores, dtype=np.float64)))
+        return _Choice(float(np.mean(scores, dtype=np.float64) + rule.k * np.std(scores, dtype=np.float64)))
     if rule.method == "quantile":
-        line = _Line(quantile(scores, rule.quantile))
+        choice = _Choice(quantile(scores, rule.quantile))
         if note := too_few(len(scores), rule.quantile, overlap=calibration.overlap):
-            line.doubt(note)
-        return line
+            choice.too_little(note)
+        return choice
     if rule.method == "budget":
         return _budget(calibration, rule.alarms_per_day, fitted)
     if rule.method == "pot":
@@ -135,7 +135,7 @@ def _line(
 
 
 def too_few(windows: int, probability: float, *, overlap: float = 1.0) -> str | None:
-    """What to tell the user where the quantile asked for is beyond what so many windows can show; else None.
+    """A note where the requested quantile is beyond what so many windows can show; else None.
 
     Args:
         overlap: how many windows cover a sample (length / hop): overlapping windows are one observation, not many.
@@ -147,12 +147,12 @@ def too_few(windows: int, probability: float, *, overlap: float = 1.0) -> str | 
         return None
     return (
         f"{windows} calibration windows count as about {independent:.0f} independent ones, but quantile "
-        f"{probability:g} needs {needed:.0f}: the line rests on a few of them; give more normal data, or a "
+        f"{probability:g} needs {needed:.0f}: the threshold rests on a few of them; give more normal data, or a "
         "lower quantile"
     )
 
 
-def _budget(calibration: CalibrationScores, alarms_per_day: float, fitted: tail.Fitted) -> _Line:
+def _budget(calibration: CalibrationScores, alarms_per_day: float, fitted: tail.Fitted) -> _Choice:
     days = calibration.days
     if days is None or calibration.windows_per_day is None:
         raise DataError(
@@ -160,88 +160,92 @@ def _budget(calibration: CalibrationScores, alarms_per_day: float, fitted: tail.
             "recipe, or data with timestamps (--time-column)"
         )
     allowed = math.floor(alarms_per_day * days + 1e-9)
-    value, reached = false_alarms.lowest_line(calibration, allowed)
-    line = _Line(value)
+    value, reached = false_alarms.lowest_threshold(calibration, allowed)
+    choice = _Choice(value)
     if allowed:
         if not reached:
-            line.notes.append(
-                f"no line opens as many as {alarms_per_day:g} incidents a day: this is the one that opens the most"
+            choice.notes.append(
+                f"no threshold opens as many as {alarms_per_day:g} incidents a day: this is the one that opens the most"
             )
         elif allowed < FEW_INCIDENTS:
-            line.notes.append(
+            choice.notes.append(
                 f"the budget rests on {allowed} incident{'s' * (allowed > 1)} in {days:.3g} days of normal data; give "
                 "more of it"
             )
-        return line
+        return choice
     short = (
         f"{days:.3g} days of normal data can't show {alarms_per_day:g} alarms a day ({1 / alarms_per_day:.3g} days or "
         "more are needed)"
     )
     if fitted.tail is None:
-        line.doubt(
-            f"{short}, and {fitted.reason}: the line is the lowest that opens nothing here, and the rate a guess"
+        choice.too_little(
+            f"{short}, and {fitted.reason}: the threshold is the lowest that opens nothing here, and the rate unknown"
         )
-        return line
+        return choice
     peaks_a_day = calibration.windows_per_day * fitted.tail.peaks / len(calibration.scores)
     level = tail.budget_level(fitted.tail, peaks_a_day, alarms_per_day)
     # Where the calibration shows no more than one incident, at least that one must not come again.
-    line.value = max(value, level or value)
-    line.notes.append(
-        f"EXTRAPOLATED: {short}; the line comes from a generalised Pareto tail of {fitted.tail.peaks} peaks, and is as "
-        "good as that; give more normal data"
+    choice.value = max(value, level or value)
+    choice.notes.append(
+        f"EXTRAPOLATED: {short}; the threshold comes from a generalised Pareto tail of {fitted.tail.peaks} peaks, and "
+        "is as good as that; give more normal data"
         + (f" ({fitted.reason})" if fitted.reason else "")
         + tail.fewer(calibration.policy)
     )
-    return line
+    return choice
 
 
-def _pot(calibration: CalibrationScores, risk: float, fitted: tail.Fitted) -> _Line:
+def _pot(calibration: CalibrationScores, risk: float, fitted: tail.Fitted) -> _Choice:
     scores = calibration.scores
-    line = _Line(quantile(scores, 1 - risk))
+    choice = _Choice(quantile(scores, 1 - risk))
     if fitted.tail is None:
-        line.doubt(f"{fitted.reason}; the line is the quantile {1 - risk:g} of {len(scores)} scores instead")
-        return line
+        choice.too_little(
+            f"{fitted.reason}; the threshold is the quantile {1 - risk:g} of {len(scores)} scores instead"
+        )
+        return choice
     level = tail.level(fitted.tail, risk)
     if level is None:
-        line.notes.append(f"a risk of {risk:g} is not in the tail: the line is the quantile {1 - risk:g} of the scores")
-        return line
-    line.value = level
-    if fitted.reason:
-        line.doubt(fitted.reason)
-    if risk * calibration.independent < 1:
-        line.notes.append(
-            f"EXTRAPOLATED: a risk of {risk:g} is one window in {1 / risk:,.0f}, and {len(scores)} calibration windows "
-            f"count as about {calibration.independent:.0f} independent ones; the line comes from a generalised Pareto "
-            f"tail of {fitted.tail.peaks} peaks, and the share over it may be several times as high; give more normal "
-            "data"
+        choice.notes.append(
+            f"a risk of {risk:g} is not in the tail: the threshold is the quantile {1 - risk:g} of the scores"
         )
-    return line
+        return choice
+    choice.value = level
+    if fitted.reason:
+        choice.too_little(fitted.reason)
+    if risk * calibration.independent < 1:
+        choice.notes.append(
+            f"EXTRAPOLATED: a risk of {risk:g} is one window in {1 / risk:,.0f}, and {len(scores)} calibration windows "
+            f"count as about {calibration.independent:.0f} independent ones; the threshold comes from a generalised "
+            f"Pareto tail of {fitted.tail.peaks} peaks, and the share over it may be several times as high; give more "
+            "normal data"
+        )
+    return choice
 
 
-def _conformal(calibration: CalibrationScores, p_value: float) -> _Line:
-    """The lowest line over which every p-value, `(1 + #{calibration >= score}) / (n + 1)`, is at most `p_value`."""
+def _conformal(calibration: CalibrationScores, p_value: float) -> _Choice:
+    """The lowest threshold over which each p-value, `(1 + #{calibration >= score}) / (n + 1)`, is <= `p_value`."""
     thinned = np.concatenate([run[:: calibration.stride] for run in calibration.runs()])
     rank, note = conformal_rank(len(thinned), p_value)
-    line = _Line(float(np.sort(thinned)[len(thinned) - 1 - rank]))
+    choice = _Choice(float(np.sort(thinned)[len(thinned) - 1 - rank]))
     if note:
-        line.doubt(note)
-    return line
+        choice.too_little(note)
+    return choice
 
 
 def conformal_rank(independent: int, p_value: float) -> tuple[int, str | None]:
-    """How many independent calibration scores may be over the line, and what to tell where even none is too many."""
+    """How many independent calibration scores may be over the threshold, and a note where even none is too many."""
     rank = math.floor(p_value * (independent + 1) * (1 + 1e-12)) - 1
     if rank >= 0:
         return min(rank, independent - 1), None
     return 0, (
         f"{independent} independent calibration windows give no p-value under {1 / (independent + 1):.3g}, but "
-        f"{p_value:g} was asked for: the line is the highest of their scores; give {math.ceil(1 / p_value) - 1} "
+        f"{p_value:g} was asked for: the threshold is the highest of their scores; give {math.ceil(1 / p_value) - 1} "
         "independent normal windows, or a higher p-value"
     )
 
 
-def _oracle(labelled: Labelled | None) -> _Line:
-    """The line of the best F1; of several the highest."""
+def _oracle(labelled: Labelled | None) -> _Choice:
+    """The threshold of the best F1; of several the highest."""
     if labelled is None:
         raise DataError('threshold.method "oracle" needs labelled windows; choose another method where there are none')
     kept = ~np.isnan(labelled.scores)
@@ -250,58 +254,61 @@ def _oracle(labelled: Labelled | None) -> _Line:
         raise DataError('threshold.method "oracle" needs labelled anomalies with scores; there are none')
     order = np.argsort(-scores, kind="stable")
     found, ordered = np.cumsum(anomalous[order]), scores[order]
-    # Only where the next score is lower can a line be; the last flags everything.
+    # Only where the next score is lower can a threshold be; the last flags everything.
     ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
     f1 = 2 * found[ends] / (ends + 1 + found[-1])
     best = int(ends[np.argmax(f1)])
     below = ordered[best + 1] if best + 1 < len(ordered) else np.nextafter(ordered[best], np.float32(-np.inf))
-    return _Line(float(below), ["ORACLE: the labels chose this line, so its figures flatter; a bound, not a method"])
+    note = "ORACLE: the labels chose this threshold, so its metrics flatter; a bound, not a method"
+    return _Choice(float(below), [note])
 
 
-def _series_lines(calibration: CalibrationScores, rule: ThresholdPart, notes: list[str]) -> dict[str, float]:
-    """Lines of the series with enough windows of their own; the others are named in `notes`."""
-    lines: dict[str, float] = {}
+def _series_thresholds(calibration: CalibrationScores, rule: ThresholdPart, notes: list[str]) -> dict[str, float]:
+    """Thresholds of the series with enough windows of their own; the others are named in `notes`."""
+    values: dict[str, float] = {}
     without: list[str] = []
     said: list[str] = []
     for name, own in calibration.by_name():
         if len(own.scores) < LEAST_SERIES_WINDOWS:
             without.append(name)
             continue
-        line = _line(own, rule, tail.fit(own) if rule.method in ("budget", "pot") else _NO_TAIL)
-        if line.enough:
-            lines[name] = _raised(line.value, notes)
-            said += [f"series {name}: {note}" for note in line.notes]
+        choice = _choice(own, rule, tail.fit(own) if rule.method in ("budget", "pot") else _NO_TAIL)
+        if choice.enough:
+            values[name] = _raised(choice.value, notes)
+            said += [f"series {name}: {note}" for note in choice.notes]
         else:
             without.append(name)
     notes += said[:SERIES_NOTES]
     if len(said) > SERIES_NOTES:
-        notes.append(f"{len(said) - SERIES_NOTES} more notes on the lines of single series are of the same kinds")
-    if not lines and not without:
+        notes.append(f"{len(said) - SERIES_NOTES} more notes on the thresholds of single series are of the same kinds")
+    if not values and not without:
         raise DataError('threshold.per "series" needs named series; name them with --series-column, or leave it out')
     if without:
         named = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
         notes.append(
-            f"{len(without)} of {len(lines) + len(without)} series have too few normal windows, or too irregular "
-            f"scores, for a line of their own ({named}): theirs is that of all series"
+            f"{len(without)} of {len(values) + len(without)} series have too few normal windows, or too irregular "
+            f"scores, for their own threshold ({named}): they use that of all series"
         )
-    return lines
+    return values
 
 
 def _raised(value: float, notes: list[str]) -> float:
-    """`value`, or the least line there is, or the highest."""
+    """`value`, within the lowest and the highest threshold that an artifact may have."""
     if value > MAX_FLOAT32:
-        notes.append(f"line {value:.3g} lowered to {MAX_FLOAT32:.3g}, the highest there is: no window will be over it")
+        notes.append(
+            f"threshold {value:.3g} lowered to {MAX_FLOAT32:.3g}, the highest possible: no window will exceed it"
+        )
         return MAX_FLOAT32
     if value >= LOWEST_THRESHOLD:
         return value
-    note = "a threshold was raised to the smallest there is: calibration windows are reconstructed exactly"
+    note = "a threshold was raised to the lowest possible: calibration windows are reconstructed exactly"
     if note not in notes:
         notes.append(note)
     return LOWEST_THRESHOLD
 
 
 def described(threshold: ThresholdSpec) -> str:
-    """How the line was chosen, in a few words: "quantile 0.99"."""
+    """How the threshold was chosen, in a few words: "quantile 0.99"."""
     words = {
         "mean_std": "mean + {k:g} standard deviations",
         "quantile": "quantile {quantile:g}",

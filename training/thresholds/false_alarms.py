@@ -19,13 +19,13 @@ from monitor.detector.thresholds import Thresholds
 from training.thresholds import poisson
 from training.thresholds.calibration import LOWEST_THRESHOLD, CalibrationScores, check
 
-LINES = 50
+CANDIDATES = 50
 LOWEST_PROBABILITY = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What a line costs on normal windows: `over` windows are over it, in `incidents` incidents.
+    """What a threshold costs on normal windows: `over` windows are over it, in `incidents` incidents.
 
     `rate` is in incidents a day and series, or per 1,000 windows where nothing says how many windows a day has
     (`a_day` is False); `low` and `high` are its 95% interval for a Poisson count (Garwood 1936).
@@ -59,36 +59,37 @@ def expected(calibration: CalibrationScores, thresholds: Thresholds) -> Expected
     return _expected(calibration, over, incidents)
 
 
-def at_each(calibration: CalibrationScores, lines: Float64Array) -> list[Expected]:
-    """What each of `lines` costs, as `expected` says it, in about the time of one."""
-    at = lines.astype(np.float32)
+def at_each(calibration: CalibrationScores, thresholds: Float64Array) -> list[Expected]:
+    """What each of `thresholds` costs, as `expected` says it, in about the time of one."""
+    at = thresholds.astype(np.float32)
     over = len(calibration.scores) - np.searchsorted(np.sort(calibration.scores), at, side="right")
     counts = zip(over.tolist(), _opened(calibration, at).tolist(), strict=True)
     return [_expected(calibration, *each) for each in counts]
 
 
-def lowest_line(calibration: CalibrationScores, allowed: int) -> tuple[float, bool]:
-    """The lowest score from which upwards no line opens over `allowed` incidents, and whether lower ones do.
+def lowest_threshold(calibration: CalibrationScores, allowed: int) -> tuple[float, bool]:
+    """The lowest score from which upwards no threshold opens over `allowed` incidents, and whether lower ones do.
 
-    Where no line at all does, the one that opens the most. Much lower ones may open fewer again, as incidents merge
-    into one that never ends; none of those is meant.
+    Where no threshold at all does, the one that opens the most. Much lower ones may open fewer again, as incidents
+    merge into one that never ends; none of those is meant.
     """
     distinct = np.unique(calibration.scores)
-    lines = np.append(distinct[::-1], np.nextafter(distinct[0], np.float32(-np.inf)))
-    incidents = _opened(calibration, lines)
+    thresholds = np.append(distinct[::-1], np.nextafter(distinct[0], np.float32(-np.inf)))
+    incidents = _opened(calibration, thresholds)
     too_many = np.flatnonzero(incidents > allowed)
     if len(too_many):
-        return float(lines[too_many[0] - 1]), True
-    return float(lines[np.argmax(incidents)]), False
+        return float(thresholds[too_many[0] - 1]), True
+    return float(thresholds[np.argmax(incidents)]), False
 
 
-def _opened(calibration: CalibrationScores, lines: Float32Array) -> NDArray[np.intp]:
-    """How many incidents each of `lines` opens."""
+def _opened(calibration: CalibrationScores, thresholds: Float32Array) -> NDArray[np.intp]:
+    """How many incidents each of `thresholds` opens."""
     if calibration.policy is None:
         low, high = np.full_like(calibration.scores, -np.inf), calibration.scores
     else:
         low, high = openings(calibration.scores, calibration.policy, calibration.series).T
-    return np.searchsorted(np.sort(low), lines, side="right") - np.searchsorted(np.sort(high), lines, side="right")
+    begun, ended = (np.searchsorted(np.sort(ends), thresholds, side="right") for ends in (low, high))
+    return begun - ended
 
 
 def _expected(calibration: CalibrationScores, over: int, incidents: int) -> Expected:
@@ -107,12 +108,12 @@ def _expected(calibration: CalibrationScores, over: int, incidents: int) -> Expe
 
 
 class TradeOff(NamedTuple):
-    """Incidents that normal data opens at each line, all (m,): expected, and the 95% interval of a Poisson count.
+    """Incidents that normal data opens at each threshold, all (m,): expected, and the 95% interval of a Poisson count.
 
     A day and series, or per 1,000 windows where nothing says how many windows a day has (`a_day` is False).
     """
 
-    lines: Float64Array
+    thresholds: Float64Array
     expected: Float64Array
     low: Float64Array
     high: Float64Array
@@ -120,21 +121,23 @@ class TradeOff(NamedTuple):
 
 
 def trade_off(calibration: CalibrationScores) -> TradeOff:
-    """About 50 lines, from the median score to the highest: at half the shares of windows over them, and evenly apart.
+    """About 50 thresholds, from the median score to the highest: at half the shares of windows over them, and evenly
+    apart.
 
     Raises:
         DataError: there are no windows, or a score is not a number.
     """
     check(calibration)
     scores = calibration.scores
-    # The shares over the line, not the scores, are even on a logarithmic axis: that is where lines differ in cost.
-    shares = np.geomspace(1 - LOWEST_PROBABILITY, 1 / max(len(scores), 2), LINES // 2)
+    # The shares over the threshold, not the scores, are even on a logarithmic axis: that is where thresholds differ in
+    # cost.
+    shares = np.geomspace(1 - LOWEST_PROBABILITY, 1 / max(len(scores), 2), CANDIDATES // 2)
     quantiles = np.quantile(scores, 1 - shares, method="higher").astype(np.float64)
-    even = np.linspace(quantiles[0], float(scores.max()), LINES // 2)
-    lines = np.unique(np.maximum(np.concatenate([quantiles, even, [float(scores.max())]]), LOWEST_THRESHOLD))
-    found = at_each(calibration, lines)
+    even = np.linspace(quantiles[0], float(scores.max()), CANDIDATES // 2)
+    thresholds = np.unique(np.maximum(np.concatenate([quantiles, even, [float(scores.max())]]), LOWEST_THRESHOLD))
+    found = at_each(calibration, thresholds)
     return TradeOff(
-        lines=lines,
+        thresholds=thresholds,
         expected=np.array([each.rate for each in found]),
         low=np.array([each.low for each in found]),
         high=np.array([each.high for each in found]),

@@ -1,4 +1,4 @@
-"""Another line for an artifact that is trained already: from new scores, or from what it remembers of its calibration.
+"""Another threshold for a trained artifact: from new scores, or from what it stores of its calibration.
 
 Rules of this file: pure. The model, the score and the known answers stay as they are, so every score stays as it was.
 What the stored tables can't answer is refused, never guessed.
@@ -24,7 +24,7 @@ from training.thresholds.calibration import LOWEST_THRESHOLD, CalibrationScores,
 from training.thresholds.choose import Labelled, choose, conformal_rank, parameters, too_few
 from training.thresholds.rules import ThresholdPart
 
-# Pages that show the line and figures at it.
+# Pages that show the threshold and metrics at it.
 STALE = ("report.html", "MODEL_CARD.md")
 
 
@@ -35,10 +35,10 @@ def recalibrated(
     *,
     oracle: Labelled | None = None,
 ) -> tuple[Artifact, list[str]]:
-    """`artifact` with another line, not yet saved (its digest is empty), and what to tell of it.
+    """`artifact` with another threshold, not yet saved (its digest is empty), and notes for the user.
 
     Args:
-        rule: how to choose, or the line itself.
+        rule: how to choose, or the threshold itself.
         scores: of normal windows, by the artifact's own scorer; None chooses from what the artifact has stored.
         oracle: labelled scores, for the method of that name.
 
@@ -89,19 +89,19 @@ def rate_of(manifest: Manifest) -> float | None:
     return manifest.calibration.windows_per_day or windows_per_day(manifest.window, [])
 
 
-def expected_alarms(manifest: Manifest, line: float) -> tuple[float, str]:
-    """False alarms to expect over `line` by the stored tables, and their unit.
+def expected_alarms(manifest: Manifest, value: float) -> tuple[float, str]:
+    """False alarms to expect with the threshold `value`, by the stored tables, and their unit.
 
-    Over the tail's start incidents, each peak taken for one; under it windows over the line, of which an incident may
-    have several.
+    Over the tail's start incidents, each peak taken for one; under it windows over the threshold, of which an incident
+    may have several.
     """
     calibration = manifest.calibration
     rate, fitted = rate_of(manifest), calibration.tail
-    if fitted is not None and line >= fitted.start:
-        share = fitted.peaks / calibration.windows * float(tail.exceeding(fitted, np.array([line]))[0])
+    if fitted is not None and value >= fitted.start:
+        share = fitted.peaks / calibration.windows * float(tail.exceeding(fitted, np.array([value]))[0])
         what = "incidents"
     else:
-        share, what = 1 - Quantiles(calibration).share_under(line), "windows over the line"
+        share, what = 1 - Quantiles(calibration).share_under(value), "windows over the threshold"
     if rate is None:
         return 1000 * share, f"{what} per 1,000 windows"
     return rate * share, f"{what} a day per series"
@@ -114,24 +114,24 @@ def _given(value: float) -> ThresholdSpec:
 
 
 def _from_tables(artifact: Artifact, rule: ThresholdPart) -> tuple[ThresholdSpec, list[str]]:
-    """The line from stored quantiles, moments and tail."""
+    """The threshold from stored quantiles, moments and tail."""
     manifest = artifact.manifest
     if rule.method == "oracle":
         raise DataError('the method "oracle" needs labelled windows, which an artifact does not keep: give data')
     notes: list[str] = []
-    lines: dict[str, float] = {}
+    per_series: dict[str, float] = {}
     if rule.per == "series":
-        lines = _series_lines(artifact, rule)
-        notes.append(f"{len(lines)} series have a line of their own; others have that of all series")
-        if short := len(artifact.manifest.calibration.series) - len(lines):
+        per_series = _series_thresholds(artifact, rule)
+        notes.append(f"{len(per_series)} series have their own threshold; others use that of all series")
+        if short := len(artifact.manifest.calibration.series) - len(per_series):
             notes.append(f"{short} stored series have too few normal windows to show quantile {rule.quantile:g}")
-    value = min(max(_line(manifest, rule, notes), LOWEST_THRESHOLD), spec.MAX_FLOAT32)
+    value = min(max(_value(manifest, rule, notes), LOWEST_THRESHOLD), spec.MAX_FLOAT32)
     if not manifest.calibration.held_out and rule.method != "mean_std":
         notes.append("the model was fitted on the calibration windows: new ones score higher, so expect more alarms")
-    return ThresholdSpec(value=value, method=rule.method, parameters=parameters(rule), series=lines), notes
+    return ThresholdSpec(value=value, method=rule.method, parameters=parameters(rule), series=per_series), notes
 
 
-def _line(manifest: Manifest, rule: ThresholdPart, notes: list[str]) -> float:
+def _value(manifest: Manifest, rule: ThresholdPart, notes: list[str]) -> float:
     calibration = manifest.calibration
     overlap = windowing.overlap(manifest.window)
     if rule.method == "mean_std":
@@ -174,7 +174,7 @@ def _budget(manifest: Manifest, rule: ThresholdPart, notes: list[str]) -> float:
             if rule.alarms_per_day * days < 1:
                 notes.append(
                     f"EXTRAPOLATED: {days:.3g} days of normal data can't show {rule.alarms_per_day:g} alarms a day; "
-                    f"the line is as good as the tail of {calibration.tail.peaks} peaks"
+                    f"the threshold is as good as the tail of {calibration.tail.peaks} peaks"
                 )
                 # As with data: what the calibration shows must not come again.
                 level = max(level, calibration.quantiles[-1][1])
@@ -184,10 +184,10 @@ def _budget(manifest: Manifest, rule: ThresholdPart, notes: list[str]) -> float:
     probability = 1 - together * rule.alarms_per_day / rate
     if probability < 0 or too_few(calibration.windows, probability):
         raise DataError(_beyond(rule.alarms_per_day, together, rate, calibration.windows))
-    notes.append(f"every {together:.3g} windows over the line are taken for an incident: fewer will come")
-    line = _at(calibration, probability, notes)
-    # Between two stored quantiles it may come out over the start, from which on the tail is told.
-    return line if calibration.tail is None else min(line, calibration.tail.start)
+    notes.append(f"every {together:.3g} windows over the threshold are taken for an incident: fewer will come")
+    value = _at(calibration, probability, notes)
+    # Between two stored quantiles it may come out over the start, from which on the tail decides.
+    return value if calibration.tail is None else min(value, calibration.tail.start)
 
 
 def _fewer(manifest: Manifest) -> str:
@@ -218,22 +218,22 @@ def _up(value: float) -> float:
     return math.ceil(value / step) * step
 
 
-def _series_lines(artifact: Artifact, rule: ThresholdPart) -> dict[str, float]:
+def _series_thresholds(artifact: Artifact, rule: ThresholdPart) -> dict[str, float]:
     names, table = artifact.manifest.calibration.series, artifact.calibration_table
     if rule.method != "quantile" or table is None or not names:
         why = (
             "only their quantiles are stored" if names and table is not None else "it has no quantiles of single series"
         )
         raise DataError(
-            f'lines per series by "{rule.method}" can\'t be had from this artifact: {why}; give normal data, or leave '
-            "--per out"
+            f'thresholds per series by "{rule.method}" can\'t be had from this artifact: {why}; give normal data, or '
+            "omit --per"
         )
     probabilities, _ = _columns(artifact.manifest.calibration)
     # Where the quantile is a series' highest score, its windows were too few to show it, as with data.
     return {
-        name: max(line, LOWEST_THRESHOLD)
+        name: max(value, LOWEST_THRESHOLD)
         for name, row in zip(names, table.astype(np.float64), strict=True)
-        if (line := float(np.interp(rule.quantile, probabilities, row))) < row[-1]
+        if (value := float(np.interp(rule.quantile, probabilities, row))) < row[-1]
     }
 
 
@@ -256,6 +256,6 @@ def _at(calibration: CalibrationSpec, probability: float, notes: list[str]) -> f
     place = int(np.searchsorted(probabilities, probability))
     notes.append(
         f"quantile {probability:.6g} lies between the stored ones at {probabilities[place - 1]:g} and "
-        f"{probabilities[place]:g}: the line is between theirs, in proportion"
+        f"{probabilities[place]:g}: the threshold is interpolated"
     )
     return float(np.interp(probability, probabilities, values))

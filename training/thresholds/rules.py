@@ -1,4 +1,4 @@
-"""By which rule a line is chosen, as recipes and `telltale calibrate` say it."""
+"""By which rule a threshold is chosen, as recipes and `telltale calibrate` say it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class ThresholdPart(msgspec.Struct, frozen=True, kw_only=True):
     """One rule; each method reads its own number.
 
     `mean_std`: mean plus `k` standard deviations, in sample, as the tutorial does it. `quantile`: at most a share
-    `1 - quantile` of held-out normal windows is over the line. `budget`: at most `alarms_per_day` incidents a day and
-    series. `pot`: the level that a normal window exceeds with probability `risk`, from a generalised Pareto tail.
+    `1 - quantile` of held-out normal windows is over the threshold. `budget`: at most `alarms_per_day` incidents a day
+    and series. `pot`: the level that a normal window exceeds with probability `risk`, from a generalised Pareto tail.
     `conformal`: windows with a conformal p-value of at most `p_value` are over it. `oracle`: the best F1 on labelled
     windows; a bound for comparison, as nobody has the labels beforehand.
 
-    `per`: one line for all series, or each series its own where it has enough windows.
+    `per`: one threshold for all series, or each series its own where it has enough windows.
     """
 
     method: Method
@@ -45,5 +45,5 @@ def problems(rule: ThresholdPart) -> list[str]:
         f"threshold.{name} is {getattr(rule, name):g}, must be {text}" for name, holds, text in bounds if not holds
     ]
     if rule.method == "oracle" and rule.per == "series":
-        found.append('threshold.per is "series", but the method "oracle" gives one line: must be "artifact"')
+        found.append('threshold.per is "series", but the method "oracle" gives one threshold: must be "artifact"')
     return found

@@ -72,9 +72,9 @@ def budget_level(tail: TailSpec, peaks_a_day: float, alarms_per_day: float) -> f
     return None if alarms_per_day > peaks_a_day else _at(tail, alarms_per_day / peaks_a_day)
 
 
-def exceeding(tail: TailSpec, lines: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of peaks over the tail's start that are over each line, 1 under the start."""
-    excess = np.maximum(lines - tail.start, 0.0) / tail.scale
+def exceeding(tail: TailSpec, thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of peaks over the tail's start that are over each threshold, 1 under the start."""
+    excess = np.maximum(thresholds - tail.start, 0.0) / tail.scale
     if abs(tail.shape) < EXPONENTIAL:
         return np.exp(-excess)
     with np.errstate(divide="ignore"):  # beyond the end of a tail that has one: a share of 0

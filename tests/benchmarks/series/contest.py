@@ -1,4 +1,4 @@
-"""A detector and its baselines on one series: the same windows, the same scaling, a line each by the same rule.
+"""A detector and its baselines on one series: the same windows, the same scaling, a threshold each by the same rule.
 
 Rules of this package: nothing is learnt from a tested row, but under TSB-AD's protocol for SMD, which scores the rows
 that were fitted too. Recipes and what else there was to choose were chosen on the part of a data set that each
@@ -36,7 +36,8 @@ SCORERS = ("detector", "pca", "knn")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """One scorer's scores of a series' windows (m,), NaN where unscorable, and its line, from held-out normal windows.
+    """One scorer's scores of a series' windows (m,), NaN where unscorable, and its threshold, from held-out normal
+    windows.
 
     `first` and `last` (m,) are the rows of each window in a series of `rows`.
     """
@@ -45,7 +46,7 @@ class Scored:
     first: Int64Array
     last: Int64Array
     rows: int
-    line: float
+    threshold: float
 
     def causal(self) -> series.PointScores:
         """What the daemon knows at each row."""
@@ -56,8 +57,8 @@ class Scored:
         return series.overlap_mean(self.scores, self.first, self.last, self.rows)
 
     def flagged(self) -> BoolArray:
-        """Rows (n,) whose newest window is over the line."""
-        found: BoolArray = decide(self.causal().values.astype(np.float32), self.line) == Verdict.ANOMALY
+        """Rows (n,) whose newest window is over the threshold."""
+        found: BoolArray = decide(self.causal().values.astype(np.float32), self.threshold) == Verdict.ANOMALY
         return found
 
 
@@ -77,9 +78,13 @@ def contest(
     cut = splits.cut(tested.samples, tested.time_us, slice(0, len(tested.samples)), window)
     windows = served(cut.values, window)
 
-    def scored(scores: NDArray[np.floating], line: float) -> Scored:
+    def scored(scores: NDArray[np.floating], threshold: float) -> Scored:
         return Scored(
-            scores=scores.astype(np.float32), first=cut.first, last=cut.last, rows=len(tested.samples), line=line
+            scores=scores.astype(np.float32),
+            first=cut.first,
+            last=cut.last,
+            rows=len(tested.samples),
+            threshold=threshold,
         )
 
     found = {"detector": scored(scorer(windows), manifest.threshold.value)}
@@ -87,7 +92,7 @@ def contest(
         return found
     parts = divide(recipe, [learnt], seed=seed)
     for name, baseline in baselines(recipe, parts, manifest.scaling, [learnt], windows).items():
-        found[name] = scored(baseline.scores, baseline.line)
+        found[name] = scored(baseline.scores, baseline.threshold)
     return found
 
 

@@ -1,12 +1,12 @@
-"""NAB, 49 of its 58 series: its own score, with a line chosen before and with one chosen on the corpus.
+"""NAB, 49 of its 58 series: its own score, with a threshold chosen before and with one chosen on the corpus.
 
-Each series by itself: fitted and its line chosen on the rows that NAB gives for learning (the first 15 %, at most 750),
-which are not scored. What is scored are alerts, as the daemon publishes them: the row at which an incident opens. An
-incident closes after so many windows under the line (`alerting.close_after`), and a value for NAB's windows, which are
-hours to days long, is far above the daemon's default of 3.
+Each series by itself: fitted and its threshold chosen on the rows that NAB gives for learning (the first 15 %, at most
+750), which are not scored. What is scored are alerts, as the daemon publishes them: the row at which an incident opens.
+An incident closes after so many windows under the threshold (`alerting.close_after`), and a value for NAB's windows,
+which are hours to days long, is far above the daemon's default of 3.
 
-`frozen`: each series' own line, as it was chosen. `oracle`: one factor for all lines, the best on the series scored, as
-in NAB's table. Published figures are of 58 series, rows rather than incidents.
+`frozen`: each series' own threshold, as it was chosen. `oracle`: one factor for all thresholds, the best on the series
+scored, as in NAB's table. Published figures are of 58 series, rows rather than incidents.
 
 The recipe `metrics` and `--close-after` were chosen on the series outside realKnownCause and realAWSCloudwatch; those
 two were scored with them once.
@@ -35,9 +35,9 @@ from training.metrics import events, nab
 from training.recipes.schema import Recipe
 
 SET_ASIDE = ("realKnownCause", "realAWSCloudwatch")
-# numenta/NAB's README, standard profile, 58 series, rows and an oracle's line
+# numenta/NAB's README, standard profile, 58 series, rows and an oracle's threshold
 PUBLISHED = {"ARTime": 74.9, "HTM": 70.5, "RCF": 51.7, "Windowed Gaussian": 39.6, "random": 11.0}
-FACTORS = np.append(np.geomspace(0.5, 100, 60), 1.0)  # of the lines, among which the oracle chooses
+FACTORS = np.append(np.geomspace(0.5, 100, 60), 1.0)  # of the thresholds, among which the oracle chooses
 
 
 def read(directory: Path, name: str) -> SeriesTable:
@@ -56,16 +56,16 @@ def openings(over: BoolArray, close_after: int) -> NDArray[np.float64]:
 
 
 def ratios(recipe: Recipe, table: SeriesTable, seed: int) -> dict[str, NDArray[np.float64]]:
-    """Each scorer's causal scores (n,) over its line; baselines with the first seed only."""
+    """Each scorer's causal scores (n,) over its threshold; baselines with the first seed only."""
     learnt = rows_of(table, slice(0, nab.probation(len(table.samples))))
     found = contest(recipe, learnt, table, seed=seed, with_baselines=not seed)
-    return {name: scored.causal().values / scored.line for name, scored in found.items()}
+    return {name: scored.causal().values / scored.threshold for name, scored in found.items()}
 
 
 def scores(
     found: Sequence[NDArray[np.float64]], windows: Sequence[NDArray[np.int64]], close_after: int
 ) -> tuple[nab.Score, nab.Score]:
-    """NAB's score of the lines as they were chosen, and with the best common factor."""
+    """NAB's score of the thresholds as they were chosen, and with the best common factor."""
 
     def at(factor: float) -> nab.Score:
         files = [
@@ -101,7 +101,7 @@ def main() -> None:
         "all": names,
     }
     heading(f"`{options.recipe}`, NAB, {len(names)} series", options.seeds)
-    print("| series | scorer | closes after | frozen lines | found | false | oracle's factor | found | false |")
+    print("| series | scorer | closes after | frozen thresholds | found | false | oracle's factor | found | false |")
     print("|---|---|---|---|---|---|---|---|---|")
     for part, chosen in parts.items():
         for close_after in options.close_after if chosen else ():

@@ -1,4 +1,4 @@
-"""SKAB, 30 labelled runs of a water loop (valve1 and other): which rows a line flags that is from the first 400.
+"""SKAB, 30 labelled runs of a water loop (valve1 and other): which rows a threshold flags that is from the first 400.
 
 The leaderboard's protocol: each run by itself; its first 400 rows are fitted on as they are, though 296 of them in all
 are labelled anomalous; the others are tested, and rows are pooled over runs. The leaderboard has four more runs,
@@ -42,7 +42,7 @@ CHANNELS = (
     "Voltage",
     "Volume Flow RateRMS",
 )
-# waico/SKAB's README: F1, FAR and MAR over 34 runs, the lines by factors of unstated origin.
+# waico/SKAB's README: F1, FAR and MAR over 34 runs, the thresholds by factors of unstated origin.
 LEADERBOARD = {
     "Conv-AE": (0.78, 0.136, 0.280),
     "MSET": (0.78, 0.397, 0.141),

@@ -1,4 +1,4 @@
-"""SMD, four of its 28 server machines, 38 channels: how scores rank the anomalous rows, and what a line finds.
+"""SMD, four of its 28 server machines, 38 channels: how scores rank the anomalous rows, and what a threshold finds.
 
 Two protocols. `own half`: fitted on a machine's first half, which has no labels, and tested on the second, as the data
 set was made to be used. `TSB-AD`: fitted on the rows of the second half before the first anomaly, as many as TSB-AD's
@@ -69,7 +69,7 @@ def figures(table: SeriesTable, scored: Scored) -> tuple[float, float, float, fl
 
 
 def found_events(table: SeriesTable, scored: Scored) -> events.Events:
-    """Of the line that was frozen before; incidents as the daemon would tell of them."""
+    """Of the threshold that was frozen before; incidents as the daemon would tell of them."""
     assert table.labels is not None
     return events.report(table.labels == 1, scored.flagged(), merge_gap=Policy().close_after)
 
@@ -89,7 +89,7 @@ def main() -> None:
     options = parser.parse_args()
     recipe = recipes.override(recipes.load(options.recipe), normal_class="all")
     heading(f"`{options.recipe}`, SMD", options.seeds)
-    print("| protocol | machine | scorer | VUS-PR, causal | VUS-PR, averaged | average precision | F1, oracle's line |")
+    print("| protocol | machine | scorer | VUS-PR, causal | VUS-PR, averaged | average precision | F1, oracle |")
     print("|---|---|---|---|---|---|---|")
     lines = []
     with compiled_once():

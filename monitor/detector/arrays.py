@@ -63,9 +63,14 @@ def grown(column: NDArray[Any], size: int, fill: int = 0) -> NDArray[Any]:
     return np.concatenate([column, room])
 
 
-def aligned_zeros(shape: tuple[int, ...]) -> Float32Array:
-    """Zeros that XLA on CPU reads where they lie."""
+def aligned_empty(shape: tuple[int, ...]) -> Float32Array:
+    """An array that XLA on CPU reads where it lies; what it holds is not set."""
     size = np.dtype(np.float32).itemsize * math.prod(shape)
-    room = np.zeros(size + ALIGNMENT, dtype=np.uint8)
+    room = np.empty(size + ALIGNMENT, dtype=np.uint8)
     first = -room.ctypes.data % ALIGNMENT
     return room[first : first + size].view(np.float32).reshape(shape)
+
+
+def is_aligned(array: Float32Array) -> bool:
+    """Whether XLA on CPU reads it where it lies."""
+    return array.flags.c_contiguous and array.ctypes.data % ALIGNMENT == 0

@@ -16,7 +16,7 @@ import numpy as np
 
 from monitor.detector import autoencoder, scores
 from monitor.detector.architectures import EnsembleSpec, ModelSpec
-from monitor.detector.arrays import Float32Array, aligned_zeros
+from monitor.detector.arrays import Float32Array, aligned_empty, is_aligned
 from monitor.detector.autoencoder import Parameters, State
 from monitor.detector.scores import FARTHEST, Scaled
 from monitor.detector.spec import ScalingSpec, ScoreSpec, WindowSpec
@@ -116,7 +116,9 @@ class Scorer:
         # of the time.
         self._scores = jax.jit(lambda arguments, windows: run(arguments, windows)[0])
         self._reconstructions = jax.jit(lambda arguments, windows: run(arguments, windows)[1])
-        self._staged = {rows: aligned_zeros((rows, *self.window_shape)) for rows in {batch_rows, self._few}}
+        self._staged = {rows: aligned_empty((rows, *self.window_shape)) for rows in {batch_rows, self._few}}
+        for staged in self._staged.values():
+            staged.fill(0)
 
     @property
     def _few(self) -> int:
@@ -167,12 +169,11 @@ class Scorer:
             raise ValueError(f"windows are {windows.dtype} {windows.shape}, expected float32 (n, *{self.window_shape})")
 
     def _batches(self, windows: Float32Array, size: int) -> Iterator[tuple[slice, Float32Array]]:
-        """The windows in batches of `size` rows, the last one padded, and where each lies.
-
-        The batches are one array, valid until the next.
-        """
+        """The windows in batches of `size` rows, the last one padded, and where each lies; valid until the next."""
         staged = self._staged[size]
         for start in range(0, len(windows), size):
             batch = windows[start : start + size]
-            staged[: len(batch)] = batch
-            yield slice(start, start + len(batch)), staged
+            if len(batch) < size or not is_aligned(batch):
+                staged[: len(batch)] = batch
+                batch = staged
+            yield slice(start, min(start + size, len(windows))), batch

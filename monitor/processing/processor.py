@@ -27,7 +27,7 @@ import numpy as np
 
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, TopicPartition
 from monitor.detector import windowing
-from monitor.detector.arrays import Float32Array, Float64Array, Int64Array
+from monitor.detector.arrays import Float32Array, Float64Array, Int64Array, aligned_empty
 from monitor.detector.incidents import Policy
 from monitor.detector.served import ServedModel
 from monitor.detector.windows import Appended, Samples, Windows, impute_or_blank
@@ -318,7 +318,8 @@ class Processor:
             return None
         values = pieces[0].windows.values
         if len(pieces) > 1:
-            values = np.concatenate([piece.windows.values for piece in pieces])
+            values = aligned_empty((rows, *values.shape[1:]))
+            np.concatenate([piece.windows.values for piece in pieces], out=values)
         return Batch(values, pieces)
 
     def _next_cut(self) -> tuple[PartitionState, _Cut, bool]:

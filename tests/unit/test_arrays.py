@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.detector.arrays import BoolArray, Float32Array, Int64Array, StructOfArrays, aligned_zeros, grown
+from monitor.detector.arrays import (
+    BoolArray,
+    Float32Array,
+    Int64Array,
+    StructOfArrays,
+    aligned_empty,
+    grown,
+    is_aligned,
+)
 from monitor.detector.windows import Tails
 
 
@@ -67,11 +75,18 @@ def test_room_is_filled() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 3, 1), (1024, 140, 1)])
 def test_jax_does_not_copy_what_is_aligned(shape: tuple[int, ...]) -> None:
-    array = aligned_zeros(shape)
+    array = aligned_empty(shape)
     assert array.shape == shape
     assert array.dtype == np.float32
-    assert not array.any()
+    assert is_aligned(array)
     assert jax.device_put(array).unsafe_buffer_pointer() == array.ctypes.data
+
+
+def test_what_is_not_aligned_is_known() -> None:
+    array = aligned_empty((2, 32, 1))
+    assert is_aligned(array[1:])
+    assert not is_aligned(array[:, ::2])
+    assert not is_aligned(aligned_empty((8, 3, 1))[1:])
 
 
 @given(st.lists(st.integers(0, 4), max_size=6), st.randoms(use_true_random=False))

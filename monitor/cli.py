@@ -1,4 +1,7 @@
-"""The command `telltale`: parses, calls, maps errors to exit codes. Results on stdout, everything else on stderr."""
+"""The command `telltale`: parses, calls, maps errors to exit codes. Results on stdout, everything else on stderr.
+
+`train`, `evaluate`, `calibrate` and what else the trainer adds come from `training.commands`, by entry point.
+"""
 
 from __future__ import annotations
 

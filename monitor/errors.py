@@ -4,7 +4,11 @@ Rules of this file: an error's class decides what happens to it (`exit_code`, `r
 wrong, where, what was expected and what to do. Only `RecordError` is ever swallowed, and only into the dead-letter
 topic. Anything that is not a `TelltaleError` is our own fault: exit 70, and the supervisor restarts us.
 
-Exit codes follow sysexits.h: 78 EX_CONFIG, 75 EX_TEMPFAIL, 70 EX_SOFTWARE.
+Exit codes follow sysexits.h: 78 EX_CONFIG, 75 EX_TEMPFAIL, 70 EX_SOFTWARE. 75 is every `BackendError` that nobody
+catches: no broker at the start, the last commit not confirmed or too many recoveries in a row
+(`monitor/serving/daemon.py`), records unread after two new clients (`monitor/backends/kafka/backend.py`). Two threads
+end the process with it at once: a stop that takes too long (`monitor/serving/stopping.py`), and a call of the client
+that hangs (`monitor/backends/kafka/watchdog.py`).
 """
 
 from __future__ import annotations

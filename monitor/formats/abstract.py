@@ -1,7 +1,8 @@
 """What a format of records is: a class in a file beside this one, or in a package, named in `monitor.extensions`.
 
-`monitor/formats/f32.py` is the shortest example. A format is pure, and raises nothing over a record: what it can't read
-it refuses with a `Reason`, which becomes a dead letter.
+`monitor/formats/f32.py` is the shortest example, `json_format.py` the one whose records name their fields. A format is
+pure, and raises nothing over a record: what it can't read it refuses with a `Reason`, which becomes a dead letter. It
+has no options of its own: what else it needs, a schema say, it finds when it is made, not for each record.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@ score says of windows, a value over a threshold or not, and a policy makes incid
 
     samples in order -> take -> findings -> policy -> incidents by (series, rule) -> alerts
 
+A row of `KINDS` watches every artifact's series; a check that has nothing to say of one finds nothing. Limits that
+belong to the data come from the manifest that it is made with.
+
 Rules of this file: pure, and the log alone decides. A check is handed each sample once, those of a series in order of
 event time, and with each how far the time of the whole partition had come there, so that silence is found by the
 records of others. What it remembers of a series is in the partition's snapshot. Samples that are read again to refill

@@ -3,12 +3,15 @@
 Rules of this file: pure. `input.start` applies only to a group's first start; skipped records are counted; an offset
 means nothing in a topic that was recreated.
 
+    position within the log    -> read from its checkpoint, to refill the windows; decide from the position
     position of the group      below the log's beginning -> go on there; what was deleted is data loss
                                beyond its end            -> as input.beyond_end says
                                of another topic id       -> from the beginning of the new topic
     none, but a checkpoint     -> from the checkpoint's offset, by the same rules
     none, the partition added  -> from its beginning: nobody chose to skip what it holds
     none at all                -> input.start
+
+Where the checkpoint can't be read, windows start empty at the position (`PartitionState._refill`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Whether the daemon is ready and live, and if not, why.
 
 Rules of this file: readiness needs evidence, and evidence expires. The loop observes, other threads ask and pass the
-time (monotonic clock, seconds), so that a loop that hangs stops being ready.
+time (monotonic clock, seconds), so that a loop that hangs stops being ready. What counts as evidence that a partition
+is watched is decided in `monitor/backends/progress.py`.
 """
 
 from __future__ import annotations

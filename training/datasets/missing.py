@@ -2,7 +2,8 @@
 
 Rules of this file: pure; no number is made up here. `refuse` takes none. `drop` leaves out the windows that hold one,
 `fill` only those where more is missing than the artifact allows, and fills the others along time, linearly: both when
-windows are cut, by the artifact's `max_missing_ratio` (0 for `drop`), as the daemon does it.
+windows are cut, by the artifact's `max_missing_ratio` (0 for `drop`), as the daemon does it
+(`monitor/detector/windows.py`).
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Damaged:
 
     @property
     def passable(self) -> bool:
-        """Whether it is known where reading goes on after it."""
+        """Whether it is known where reading continues after it."""
         return self.next_offset > self.first_offset
 
     def __str__(self) -> str:
@@ -101,7 +101,7 @@ class RecordColumns:
     """Records of one partition, in the order of their offsets, as columns of equal length n.
 
     `offsets` and `timestamps_ms` are int64 (n,), `keys` and `values` the raw bytes (None: null). `headers` is None
-    unless the backend was asked for them. `next_offset` is where reading goes on: at least `offsets[-1] + 1`, more
+    unless the backend was asked for them. `next_offset` is where reading continues: at least `offsets[-1] + 1`, more
     where control records follow. n is 0 where nothing but aborted or control records lay between, and where `damaged`
     says that the next batch can't be read: then `next_offset` lies after that batch.
     """
@@ -159,7 +159,7 @@ Event = Assigned | Revoked
 class Poll:
     """What one poll brought: first the events, to be applied in order, then the records.
 
-    A partition stands in `columns` several times, in order, where a damaged batch lies between its records.
+    A partition is in `columns` several times, in order, where a damaged batch lies between its records.
 
     `hurry`: a rebalance waits until what is uncommitted is committed, and so does the whole group.
     """
@@ -300,7 +300,7 @@ class Backend(Protocol):
         """The first offset whose record is at or after `timestamp_ms`; the end where there is none."""
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        """Holds back records of these partitions; membership goes on."""
+        """Holds back records of these partitions; membership continues."""
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         """Undoes `pause`."""

@@ -53,7 +53,7 @@ class LocalBackend:
         self._config = config
         self._want_headers = config.input.series.startswith("header:")
         self.owned: set[TopicPartition] = set()
-        self._reading: dict[TopicPartition, int] = {}  # begun partitions, and where reading goes on
+        self._reading: dict[TopicPartition, int] = {}  # begun partitions, and where reading continues
         self._paused: set[TopicPartition] = set()
         self._topic_ids: dict[str, str] = {}  # of the topics whose positions we have
         self._events: deque[Event] = deque()

@@ -29,7 +29,7 @@ class Peer(Protocol):
     ended: TelltaleError | None
 
     def take(self, share: set[TopicPartition], *, lost: bool = False) -> None:
-        """Hears of its new share of the partitions."""
+        """Takes its new share of the partitions."""
 
 
 @dataclass(slots=True)
@@ -173,7 +173,7 @@ class LocalLog:
         self.failures.append(when)
 
     def crash(self, backend: Peer) -> None:
-        """Ends a member without notice: it hears of nothing any more, and the others share what it had."""
+        """Ends a member without notice: it gets no events any more, and the others share what it had."""
         members = self.members[backend.group_id]
         if members.get(backend.identity) is backend:
             del members[backend.identity]

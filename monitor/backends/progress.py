@@ -61,7 +61,7 @@ class Tracker:
         self.answered(partition, end, now)
 
     def begun(self, partition: TopicPartition, offset: int, now: float) -> None:
-        """Reading goes on from `offset`."""
+        """Reading continues from `offset`."""
         self._moved(partition, offset, now, paused=False)
 
     def paused(self, partitions: Iterable[TopicPartition]) -> None:
@@ -149,7 +149,7 @@ class Tracker:
         self._rounds[partition] = 0.0 if since is None else self._rounds.get(partition, 0.0)
 
     def stalled(self, now: float) -> Collection[TopicPartition]:
-        """The partitions whose records wait for longer than the timeout while polls pass them over.
+        """The partitions whose records wait for longer than the timeout while polls skip them.
 
         For as long as one is paused it is not among them. Each is counted: `Progress.stalls` says how often that
         happened at the same offset, in a row.

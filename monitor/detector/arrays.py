@@ -58,7 +58,7 @@ def _joined(columns: Sequence[NDArray[Any] | None], parts: Sequence[Sized]) -> N
 
 
 def grown(column: NDArray[Any], size: int, fill: int = 0) -> NDArray[Any]:
-    """`column` (n, ...) with `fill` behind it, up to `size` rows."""
+    """`column` (n, ...) padded with `fill`, up to `size` rows."""
     room = np.full((size - len(column), *column.shape[1:]), fill, dtype=column.dtype)
     return np.concatenate([column, room])
 

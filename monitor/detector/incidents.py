@@ -157,9 +157,9 @@ def openings(scores: Float32Array, policy: Policy, series: NDArray[np.integer] |
     last `open_after` scores, or down to the highest of the last `close_after`.
     """
     rows, begins = _by_series(np.flatnonzero(~np.isnan(scores)), series)
-    place = _in_a_row(np.ones(len(rows), dtype=np.bool_), begins)
-    opens = np.where(place < policy.open_after, -np.inf, _lowest(scores[rows], policy.open_after))
-    closes = np.where(place < policy.close_after, np.inf, -_lowest(-scores[rows], policy.close_after))
+    nth = _in_a_row(np.ones(len(rows), dtype=np.bool_), begins)
+    opens = np.where(nth < policy.open_after, -np.inf, _lowest(scores[rows], policy.open_after))
+    closes = np.where(nth < policy.close_after, np.inf, -_lowest(-scores[rows], policy.close_after))
     level, found = -np.inf, []
     for first, lowest, highest in zip(begins.tolist(), opens.tolist(), closes.tolist(), strict=True):
         if first:

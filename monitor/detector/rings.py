@@ -14,7 +14,7 @@ import numpy as np
 from monitor.detector.arrays import Int64Array, grown
 from monitor.detector.event_time import EventTime
 from monitor.detector.spec import WindowSpec
-from monitor.detector.windows import Appended, Ordered, Samples, Tails, Windows, behind
+from monitor.detector.windows import Appended, Ordered, Samples, Tails, Windows, from_end
 
 
 class RingWindower(ABC):
@@ -166,7 +166,7 @@ class RingWindower(ABC):
 
     def _slots(self, rows: Int64Array, written: Int64Array, kept: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Series and ring slot of the last `kept` samples of each row, oldest first."""
-        return np.repeat(rows, kept), (np.repeat(written, kept) - behind(kept)) & (self.capacity - 1)
+        return np.repeat(rows, kept), (np.repeat(written, kept) - from_end(kept)) & (self.capacity - 1)
 
 
 def ring_capacity(length: int) -> int:

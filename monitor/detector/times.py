@@ -1,9 +1,9 @@
 """When something was, as µs since 1970: one rule for the trainer's files, `replay` and the daemon's records.
 
-A number counts from 1970 in s, ms, µs or ns, as its size tells; or is a date without marks (20260131, 202601312359,
+A number counts from 1970 in s, ms, µs or ns, as its size shows; or is a date without marks (20260131, 202601312359,
 20260131235959) where its size makes it no time of ours. A text is RFC 3339 or ISO 8601, UTC where it names no zone: in
 capitals or not, with T or a space, comma or point, any number of digits (what is finer than 1 µs is cut off), offsets
-with or without a colon, second 60 (a leap second: the next second's 0), hour 24, a zone's name behind its offset.
+with or without a colon, second 60 (a leap second: the next second's 0), hour 24, a zone's name after its offset.
 
 Rules of this file: pure. Whole columns are read with NumPy; a text of no usual form is judged by `text_us`, one by one,
 and both agree on every text.
@@ -176,15 +176,15 @@ def _usual_us(letters: NDArray[np.uint8]) -> Int64Array:
     offset_min = _offset_min(letters, digits, end, good)
     at = [*_DIGITS_AT, *range(20, end)]
     good &= (digits[at] < 10).all(axis=0)
-    for place, marks in (*_MARKS, _POINT) if end > 19 else _MARKS:
-        good &= np.isin(letters[place], np.frombuffer(marks, dtype=np.uint8))
+    for index, marks in (*_MARKS, _POINT) if end > 19 else _MARKS:
+        good &= np.isin(letters[index], np.frombuffer(marks, dtype=np.uint8))
     wide = digits.astype(np.int64)
     year = wide[0] * 1000 + wide[1] * 100 + wide[2] * 10 + wide[3]
     month, day = wide[5] * 10 + wide[6], wide[8] * 10 + wide[9]
     hour, minute, second = wide[11] * 10 + wide[12], wide[14] * 10 + wide[15], wide[17] * 10 + wide[18]
     micros = np.zeros(letters.shape[1], dtype=np.int64)
-    for place in range(20, min(end, 26)):
-        micros += wide[place] * 10 ** (25 - place)
+    for index in range(20, min(end, 26)):
+        micros += wide[index] * 10 ** (25 - index)
     good &= (hour < 24) & (minute < 60) & (second < 61)
     days, there_is = _days(year, month, day)
     good &= there_is
@@ -201,7 +201,7 @@ def _fraction_end(letters: NDArray[np.uint8]) -> int:
 
 
 def _offset_min(letters: NDArray[np.uint8], digits: NDArray[np.uint8], end: int, good: BoolArray) -> Int64Array | int:
-    """The zones' offsets behind `end`, which must be written alike; clears `good` where they are not."""
+    """The zones' offsets after `end`, which must be written alike; clears `good` where they are not."""
     length = len(letters)
     if length == end:
         return 0

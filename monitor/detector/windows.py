@@ -58,7 +58,7 @@ class Samples(StructOfArrays):
     same clock as the sample before. `offset` and `index` say which record a sample came from, and at which index in it.
     `hole` (None: no sample is one) marks those of records that were refused: nothing is known of them but that they
     were there, so they are missing numbers, and never the first of a series. One whose `time_us` is `NO_TIME` stands
-    right behind the series' last sample, and moves no time.
+    right after the series' last sample, and moves no time.
     """
 
     series: Int64Array
@@ -154,7 +154,7 @@ class Tails:
     def __getitem__(self, rows: Int64Array) -> Tails:
         """The tails of some of the series, with their samples."""
         kept = self.kept[rows]
-        samples = np.repeat(np.cumsum(self.kept)[rows], kept) - behind(kept)
+        samples = np.repeat(np.cumsum(self.kept)[rows], kept) - from_end(kept)
         return Tails(
             *(getattr(self, name)[rows] for name in ("index", "last_time_us", "last_clock_us", "kept")),
             *(getattr(self, name)[samples] for name in ("values", "time_us", "offset")),
@@ -173,7 +173,7 @@ class Tails:
         return cls(zeros, never, never, zeros, np.empty((0, channels), dtype=np.float32), none, none)
 
 
-def behind(kept: Int64Array) -> Int64Array:
+def from_end(kept: Int64Array) -> Int64Array:
     """How far before its end each of the last `kept` (m,) samples of m series is, oldest first: 3 2 1, 2 1, ..."""
     distance: Int64Array = np.repeat(np.cumsum(kept), kept) - np.arange(int(kept.sum()))
     return distance

@@ -16,7 +16,7 @@ from monitor.formats.parsed import Narrow, Outlines, Parsed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
+class RecordSpec:
     """What records are expected to hold: samples of `channels`, whose values keep that order.
 
     Where `window_length` is not None each record is a window of so many samples; it holds `max_samples` at most
@@ -52,4 +52,4 @@ class FormatKind(Protocol):
     def names_fields(self) -> bool:
         """Whether records name fields, so that one may hold the series (`input.series = "field:NAME"`)."""
 
-    def __call__(self, expected: Expected) -> Format: ...
+    def __call__(self, expected: RecordSpec) -> Format: ...

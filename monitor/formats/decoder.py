@@ -25,7 +25,7 @@ from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.times import NO_TIME, OLDEST_TIME, Unit, iso_us
 from monitor.detector.windows import Samples, Windows
 from monitor.errors import Reason
-from monitor.formats.abstract import Expected, Format, FormatKind
+from monitor.formats.abstract import Format, FormatKind, RecordSpec
 from monitor.formats.parsed import Parsed, Rejected, select, without
 from monitor.formats.stream_time import StreamTime
 from monitor.formats.timestamps import Times
@@ -204,7 +204,7 @@ class Decoder:
         taken_off = levels.of(layout.channels)
         kind: FormatKind = extensions.load_format(rules.format)
         self._format: Format = kind(
-            Expected(
+            RecordSpec(
                 channels=[channel.name for channel in layout.channels],
                 window_length=window_length,
                 max_samples=max_samples,

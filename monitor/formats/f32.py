@@ -9,7 +9,7 @@ import numpy as np
 
 from monitor.detector.times import NO_TIME
 from monitor.errors import Reason
-from monitor.formats.abstract import Expected
+from monitor.formats.abstract import RecordSpec
 from monitor.formats.parsed import Outlines, Parsed, Rejected, drop_infinite
 
 
@@ -18,7 +18,7 @@ class F32Format:
 
     names_fields: ClassVar[bool] = False
 
-    def __init__(self, expected: Expected) -> None:
+    def __init__(self, expected: RecordSpec) -> None:
         self._channels = len(expected.channels)
         self._sample_bytes = 4 * self._channels
         self._window_length = expected.window_length

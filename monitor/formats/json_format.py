@@ -9,7 +9,7 @@ and texts that say that there is none (`MISSING_WORDS`): nobody writes those for
 refused; so is any other text.
 
 Rules of this file: a poll is read by one bound decoder that knows complete samples only (chunks only, where the poll
-begins with them); what it refuses is read again alone, by decoders that know everything, and decoding goes on after
+begins with them); what it refuses is read again alone, by decoders that know everything, and decoding continues after
 it. What a record is read as never depends on its neighbours. Records are never joined into one document: a crafted
 one could then shift its neighbours.
 """
@@ -32,7 +32,7 @@ from msgspec import UNSET, UnsetType
 from monitor.detector.arrays import BoolArray, Float32Array, Int64Array
 from monitor.detector.times import NO_TIME, numbers_us, text_us, texts_us
 from monitor.errors import Reason, RecordError
-from monitor.formats.abstract import Expected
+from monitor.formats.abstract import RecordSpec
 from monitor.formats.parsed import Outlines, Parsed, Rejected, drop_infinite, merged, select
 
 # Texts that are missing numbers, in any case, and apart from NaN
@@ -58,7 +58,7 @@ class JsonFormat:
 
     names_fields: ClassVar[bool] = True
 
-    def __init__(self, expected: Expected) -> None:
+    def __init__(self, expected: RecordSpec) -> None:
         self._channels = channels = tuple(expected.channels)
         self._window_length = expected.window_length
         self._max_samples = expected.max_samples

@@ -76,7 +76,7 @@ class Check(Protocol):
         """A finding over the threshold in words, for a summary: what is wrong, and the limit."""
 
 
-# By rule: letters, digits and "_", for ever, as they stand in ids of alerts and keys of state records.
+# By rule: letters, digits and "_", for ever, as they are part of ids of alerts and keys of state records.
 KINDS: dict[str, Callable[[Manifest], Check]] = {}
 
 
@@ -137,7 +137,7 @@ class Checks:
         return {_layout(rule, memory): memory[rows].tobytes() for rule, memory in self._memory.items()}
 
     def restore(self, rows: Int64Array, found: Mapping[str, bytes]) -> None:
-        """Puts back what `snapshot` returned; a check that it lacks, or holds in another layout, begins anew."""
+        """Puts back what `snapshot` returned; a check that it lacks, or holds in another layout, starts over."""
         for rule, memory in self._memory.items():
             kept = found.get(_layout(rule, memory), b"")
             if len(kept) == len(rows) * memory.itemsize:

@@ -165,37 +165,37 @@ class Decider:
 
     def _of_findings(self, partition: PartitionState, found: Found) -> Iterator[tuple[int, _Step]]:
         """What findings do to incidents, each with the number of windows that come before it."""
-        said = found.findings
-        verdicts = np.where(said.value > said.threshold, Verdict.ANOMALY, Verdict.NORMAL).astype(np.int8)
-        verdicts[np.isnan(said.value)] = Verdict.UNSCORABLE
-        moving = np.zeros(len(said), dtype=np.bool_)
+        findings = found.findings
+        verdicts = np.where(findings.value > findings.threshold, Verdict.ANOMALY, Verdict.NORMAL).astype(np.int8)
+        verdicts[np.isnan(findings.value)] = Verdict.UNSCORABLE
+        moving = np.zeros(len(findings), dtype=np.bool_)
         for number, rule in enumerate(self._checks):
             mine = np.flatnonzero(found.rule == number)
-            moving[mine[_moving(partition.incidents[rule], said.series[mine], verdicts[mine])]] = True
+            moving[mine[_moving(partition.incidents[rule], findings.series[mine], verdicts[mine])]] = True
         for row in np.flatnonzero(moving).tolist():
             yield int(found.before[row]), self._of_finding(partition, found, row, int(verdicts[row]))
 
     def _of_finding(self, partition: PartitionState, found: Found, row: int, verdict: int) -> _Step:
-        said, (rule, check) = found.findings, self._by_number[int(found.rule[row])]
-        value, threshold = float(said.value[row]), float(said.threshold[row])
-        start_us, end_us = int(said.start_us[row]), int(said.end_us[row])
+        findings, (rule, check) = found.findings, self._by_number[int(found.rule[row])]
+        value, threshold = float(findings.value[row]), float(findings.threshold[row])
+        start_us, end_us = int(findings.start_us[row]), int(findings.end_us[row])
         return _Step(
-            series=int(said.series[row]),
+            series=int(findings.series[row]),
             rule=rule,
             policy=check.policy,
             verdict=verdict,
             ratio=value / threshold,
             start_us=start_us,
             end_us=end_us,
-            offset=int(said.offset[row]),
+            offset=int(findings.offset[row]),
             cause=lambda name: Finding(
                 partition=partition.name,
                 series=name,
                 rule=rule,
                 start_us=start_us,
                 end_us=end_us,
-                last_offset=int(said.offset[row]),
-                last_index=int(said.index[row]),
+                last_offset=int(findings.offset[row]),
+                last_index=int(findings.index[row]),
                 value=value,
                 threshold=threshold,
                 text=check.describe(value, threshold),

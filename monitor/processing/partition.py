@@ -81,7 +81,7 @@ class PartitionState:
         self._serials = np.empty(0, dtype=np.int64)  # of the series that has a row, by row
         self._thresholds = np.empty(0, dtype=np.float64)  # its threshold, by row
         self.incidents: defaultdict[str, dict[int, Incident]] = defaultdict(dict)  # active ones: by rule, serial
-        # They, until the first record is decided: windows move series about.
+        # Those restored, by key until the first record is decided: series come and go while windows are refilled.
         self.restored: dict[IncidentKey, Incident] = {}
         self.leaving: deque[Forgotten] = deque()  # forgotten, but windows of theirs may still have to be decided
         self.outbox = Outbox()
@@ -91,7 +91,7 @@ class PartitionState:
         self.offset = 0  # first input offset not decided yet
         self.read_to = 0  # first input offset not read yet; behind `live_from` while windows are being refilled
         self.live_from = 0
-        self.stopped_at: Damaged | None = None  # nothing behind it is read
+        self.stopped_at: Damaged | None = None  # nothing after it is read
         self.refusals = Refusals(rules.max_rejected_ratio)
         self.committed_offset = -1
         self._replay_from = 0
@@ -187,7 +187,7 @@ class PartitionState:
             self.ended.append((incident, ending))
 
     def _refill(self, position: Position, records: Sequence[StateRecord], manifest: Manifest) -> str:
-        """Puts the checkpoint's windows back, so that reading may begin where it stands; else what is wrong with it."""
+        """Puts the checkpoint's windows back, so that reading may begin at its offset; else says what is wrong."""
         channels = None if windowing.whole_records(manifest.window.kind) else self._channels
         try:
             found = snapshots.decode_checkpoint(self.name, position.replay_from, records, channels)

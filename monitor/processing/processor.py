@@ -2,7 +2,7 @@
 
 Rules of this file: no Kafka, no clock but event time, no logging. Every decision about the log's content is made in
 here or below, so that the daemon, `replay` and the property tests can't differ. State is mutated in place; after an
-abort the caller revokes the partition and assigns it anew.
+abort the caller revokes the partition and assigns it again.
 
     processor.assign(partition, restored, start)      -> where to read from
     processor.receive(columns, now_us)
@@ -12,7 +12,7 @@ abort the caller revokes the partition and assigns it anew.
     processor.committed(positions)
 
 A damaged batch among the columns breaks the windows of all series of its partition, because any of them may have lost
-samples there. Where the rules say not to pass it, nothing behind it is read, and `held` says so.
+samples there. Where the rules say not to pass it, nothing after it is read, and `held` says so.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class Processor:
 
     @property
     def stopped(self) -> tuple[TopicPartition, Halt] | None:
-        """A partition that stands at a damaged batch, where the rules say that the whole daemon stops there."""
+        """A partition that is stopped at a damaged batch, where the rules say that the whole daemon stops there."""
         if self._damaged_batches != "stop":
             return None
         return next(((name, halt) for name, halt in self.held.items() if halt.damaged is not None), None)

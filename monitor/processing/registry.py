@@ -250,7 +250,7 @@ class SeriesRegistry:
         return Segment(0, rows, [self._serials[row] for row in rows])
 
     def recall(self, keys: Iterable[bytes], time_us: int) -> Segment:
-        """Registers series of which no more than the name is known, as the oldest of all."""
+        """Registers series of which only the name is known, as the oldest of all."""
         oldest = int(self._last[self._by_age()[:1]].min(initial=0))
         rows = [self._register(key) for key in sorted(keys)]
         self._last[rows] = np.arange(min(oldest, 0) - len(rows), min(oldest, 0))

@@ -165,7 +165,7 @@ def incidents_at_checkpoint(
 ) -> dict[IncidentKey, Incident]:
     """The incidents of `partition` as its newest checkpoint had them; `newest` are those of now.
 
-    What stands before the checkpoint's shards is as of it: what changed is written before them, in one transaction.
+    Records before the checkpoint's shards belong to it: what changed is written before them, in one transaction.
     Where a series has no record there, compaction may have removed it: its copy after the shards counts where
     compaction may have come that far, which is where no older checkpoint is left. But not that of an incident that
     began since, as `undecided_us` says (see there).
@@ -175,17 +175,17 @@ def incidents_at_checkpoint(
     if not marks:
         return dict(newest)
     before: dict[bytes, bytes | None] = {}
-    behind: dict[bytes, bytes | None] = {}
+    after: dict[bytes, bytes | None] = {}
     for index, (key, value) in enumerate(history):
         if not _is_incident_of(partition, key):
             continue
         if index < marks[-1]:
             before[key] = value
         else:
-            behind.setdefault(key, value)
+            after.setdefault(key, value)
     found = _incidents(partition, before)
     if len(marks) == 1:
-        rest = _incidents(partition, {key: value for key, value in behind.items() if key not in before})
+        rest = _incidents(partition, {key: value for key, value in after.items() if key not in before})
         found |= {
             key: each
             for key, each in rest.items()
@@ -204,7 +204,7 @@ def undecided_us(
 ) -> dict[bytes, int] | None:
     """By series, from which event time on windows begin that the newest checkpoint among `records` had not decided.
 
-    Such a window begins with the first sample that the checkpoint keeps, or later; where it keeps none, behind what it
+    Such a window begins with the first sample that the checkpoint keeps, or later; where it keeps none, after what it
     had seen; where it says neither, nobody knows, and the time is the latest there is. None where it can't be read.
     """
     try:
@@ -231,7 +231,7 @@ def orphaned_incidents(
 ) -> Iterator[tuple[TopicPartition, IncidentKey, Incident]]:
     """The incidents among `records` of partitions that a topic of `partitions` partitions no longer has.
 
-    Those that can't be read are ignored: nobody goes on from them.
+    Those that can't be read are ignored: nobody needs them.
     """
     for record in records:
         whose = _whose(record.key)

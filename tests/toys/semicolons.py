@@ -9,14 +9,14 @@ import numpy as np
 
 from monitor.detector.times import NO_TIME
 from monitor.errors import Reason
-from monitor.formats.abstract import Expected
+from monitor.formats.abstract import RecordSpec
 from monitor.formats.parsed import Outlines, Parsed, Rejected, drop_infinite
 
 
 class Semicolons:
     names_fields = False
 
-    def __init__(self, expected: Expected) -> None:
+    def __init__(self, expected: RecordSpec) -> None:
         self._channels = len(expected.channels)
         self._narrow = expected.narrow
 

@@ -291,7 +291,7 @@ class KafkaBackend:
         return self._member.offset_at(partition, timestamp_ms)
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        """Holds back records; membership goes on. Never blocks."""
+        """Holds back records; membership continues. Never blocks."""
         self._member.pause(partitions)
         self._tracker.paused(partitions)
 
@@ -339,7 +339,7 @@ class KafkaBackend:
         except AbortedError:
             raise
         except BackendError as error:
-            # The caller decides how often it tries; between two tries it turns, and hears of signals.
+            # The caller decides how often it tries; between two tries its loop turns, and handles signals.
             raise AbortedError(f"recover: {error}") from error
         return owned
 

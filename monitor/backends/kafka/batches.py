@@ -94,7 +94,7 @@ class ColumnRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the clien
         self._at = 0
         self._next = fetch_offset  # the offset after what was read
         self._least = fetch_offset  # the first offset that is still to be read
-        self._fault: UnreadableError | None = None  # what stands at `_at` can't be read
+        self._fault: UnreadableError | None = None  # what is at `_at` can't be read
         self._ended = False
         self._rest: Run | None = None
         self.record_iterator = self._items()
@@ -275,22 +275,22 @@ class ColumnRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the clien
         yield from self._wanted(run, end - at)
 
     def _pass_by(self, fault: UnreadableError) -> Iterator[Damaged]:
-        """What can't be read here; reading goes on after it."""
+        """What can't be read here; reading continues after it."""
         corrupt = fault.reason is Reason.CORRUPT_BATCH
-        behind = (framing.resume if corrupt else framing.stated)(self._data, self._at, self._least)
-        if behind is None:
+        resumption = (framing.resume if corrupt else framing.stated)(self._data, self._at, self._least)
+        if resumption is None:
             if not self._at:
                 yield self._impassable(fault)
             return  # else the next fetch begins with it, and holds more of what follows
         damaged = Damaged(
             first_offset=self._least,
-            next_offset=behind.offset,
-            size=behind.at - self._at,
-            records=behind.records,
+            next_offset=resumption.offset,
+            size=resumption.at - self._at,
+            records=resumption.records,
             reason=fault.reason,
             detail=fault.detail,
         )
-        self._pass(behind.at, behind.offset)
+        self._pass(resumption.at, resumption.offset)
         yield damaged
         # It may have been the end of an aborted transaction: the next fetch brings a new list of those that are left.
         self._ended = corrupt and bool(self.aborted_producer_ids or self.aborted_transactions)

@@ -146,10 +146,10 @@ class TopicReader:
 
 def damaged_error(partition: TopicPartition, damaged: Damaged) -> DataError:
     """What a tool says that has to read all records."""
-    behind = f", or from=offset:{damaged.next_offset}" if damaged.passable else ""
+    after = f", or from=offset:{damaged.next_offset}" if damaged.passable else ""
     return DataError(
         f"topic {partition.topic}, partition {partition.partition}: a batch of records can't be read, {damaged}; read "
-        f"around it, in a range to=offset:{damaged.first_offset}{behind}"
+        f"around it, in a range to=offset:{damaged.first_offset}{after}"
     )
 
 

@@ -62,10 +62,10 @@ class BrokerClock:
                 extra={"difference": difference(self.ahead_s)},
             )
 
-    def refused(self, doing: str, said: str, command: str) -> AbortedError:
+    def refused(self, doing: str, answer: str, command: str) -> AbortedError:
         """The error for a record whose time a broker does not take; `command` lets brokers stamp a topic."""
-        latest = re.search(r"should be within \[-?\d+, (\d+)\]", said)
-        takes = f"it takes times up to {_iso(int(latest[1]))}" if latest else said
+        latest = re.search(r"should be within \[-?\d+, (\d+)\]", answer)
+        takes = f"it takes times up to {_iso(int(latest[1]))}" if latest else answer
         known = "" if self.ahead_s is None else f" ({difference(self.ahead_s)})"
         return AbortedError(
             f"{doing}: a broker refuses our time: {takes}; this machine's clock says {_iso(self.now_ms())}{known}; set "

@@ -71,7 +71,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # the client h
 class _KeptJoin:
     """A join under way, which never reports that it is done before somebody waited for it.
 
-    D35: a JoinGroup that is answered between two polls is thrown away by the second, which joins anew
+    D35: a JoinGroup that is answered between two polls is thrown away by the second, which joins again
     (coordinator/base.py, join_group_async: `_join_task.is_done`), and so makes everybody rebalance again. Two members
     that take short polls in turn rebalance for ever.
     """
@@ -361,7 +361,7 @@ class Member:
                 self._drop_fetched(partition, responses=False)
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
-        """Undoes `pause` for begun partitions: reading goes on at the position. Never blocks."""
+        """Undoes `pause` for begun partitions: reading continues at the position. Never blocks."""
         for partition in partitions:
             if partition in self._begun:
                 self._drop_fetched(partition, responses=False)

@@ -1,8 +1,8 @@
-"""Where batches begin and end in what a fetch brought, and where reading goes on after one that is damaged.
+"""Where batches begin and end in what a fetch brought, and where reading continues after one that is damaged.
 
 A batch's checksum does not cover its first offset, its length, its leader's epoch and its format, so a wrong checksum
 leaves the question open which bytes are wrong. What can be trusted then is a whole batch after it: its checksum is
-right, and its first offset says where reading goes on. Otherwise the damaged header counts where it agrees with itself.
+right, and its first offset says where reading continues. Otherwise the damaged header counts where it is consistent.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LEAST_BYTES = {0: 26, 1: 34, FORMAT: HEADER_BYTES}  # by format, the length inc
 
 
 class BatchHeader(NamedTuple):
-    """A batch's header, as it stands in the log."""
+    """A batch's header, as it is in the log."""
 
     first_offset: int
     length: int
@@ -53,7 +53,7 @@ class BatchHeader(NamedTuple):
 
 
 class Resumption(NamedTuple):
-    """Where reading goes on: at a byte of the fetch, and an offset; and how many records it skips, if that is known."""
+    """Where reading continues: at a byte of the fetch, and an offset; and how many records it skips, if known."""
 
     at: int
     offset: int
@@ -93,7 +93,7 @@ def first_offset(data: memoryview, at: int) -> int | None:
 
 
 def resume(data: memoryview, at: int, least: int) -> Resumption | None:
-    """Where reading goes on after a corrupt batch at `at`, whose first offset to be read was `least`.
+    """Where reading continues after a corrupt batch at `at`, whose first offset to be read was `least`.
 
     None where nothing in this fetch says it.
     """
@@ -109,7 +109,7 @@ def resume(data: memoryview, at: int, least: int) -> Resumption | None:
 
 
 def stated(data: memoryview, at: int, least: int, *, trusted: bool = True) -> Resumption | None:
-    """Where reading goes on by what the header of the batch at `at` states; None where that is impossible.
+    """Where reading continues by what the header of the batch at `at` states; None where that is impossible.
 
     One that is not `trusted` must agree with itself, as the header of a batch does that no compaction has touched.
     """

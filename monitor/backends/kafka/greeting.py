@@ -169,40 +169,40 @@ def _speaks_tls(kafka: KafkaOptions) -> str:
 
 
 def _distrusted(server: Server, error: ssl.SSLCertVerificationError) -> str:
-    said = error.verify_message or str(error)
-    if "expired" in said:
-        return f"the broker's certificate has expired ({said}); renew it, and see that this clock is right"
-    if "not yet valid" in said:
-        return f"the broker's certificate is not valid yet ({said}); see that this machine's clock is right"
-    if "mismatch" in said or "not valid for" in said:
+    reason = error.verify_message or str(error)
+    if "expired" in reason:
+        return f"the broker's certificate has expired ({reason}); renew it, and see that this clock is right"
+    if "not yet valid" in reason:
+        return f"the broker's certificate is not valid yet ({reason}); see that this machine's clock is right"
+    if "mismatch" in reason or "not valid for" in reason:
         return (
-            f"the broker's certificate is not for {server.host} ({said}); name a host that it holds in "
+            f"the broker's certificate is not for {server.host} ({reason}); name a host that it holds in "
             "kafka.bootstrap_servers, or give the broker one that holds this name"
         )
     return (
-        f"the broker's certificate is by an authority that is not trusted here ({said}); set kafka.ssl_cafile to the "
+        f"the broker's certificate is by an authority that is not trusted here ({reason}); set kafka.ssl_cafile to the "
         "certificate (PEM) of the authority that signed it"
     )
 
 
 def _failed_handshake(server: Server, kafka: KafkaOptions, error: OSError) -> Exception:
     """What a TLS error of a broker that is there means; the error itself where it may only be going away."""
-    said = str(getattr(error, "reason", None) or error).replace("_", " ").lower()
-    if "alert" in said and ("certificate" in said or "unknown ca" in said):
+    reason = str(getattr(error, "reason", None) or error).replace("_", " ").lower()
+    if "alert" in reason and ("certificate" in reason or "unknown ca" in reason):
         if kafka.ssl_certfile is None:
             return RefusedError(
-                f"the listener asks for a client certificate ({said}); set kafka.ssl_certfile and kafka.ssl_keyfile"
+                f"the listener asks for a client certificate ({reason}); set kafka.ssl_certfile and kafka.ssl_keyfile"
             )
         return RefusedError(
-            f"the client certificate of kafka.ssl_certfile is refused ({said}); give one that is valid and by an "
+            f"the client certificate of kafka.ssl_certfile is refused ({reason}); give one that is valid and by an "
             "authority that the broker trusts (its ssl.truststore)"
         )
-    if "alert" in said and "version" in said:
-        return RefusedError(f"broker and client have no TLS version in common ({said}); 1.2 and 1.3 are spoken here")
-    if "wrong version number" in said or _has_no_tls(server):
+    if "alert" in reason and "version" in reason:
+        return RefusedError(f"broker and client have no TLS version in common ({reason}); 1.2 and 1.3 are spoken here")
+    if "wrong version number" in reason or _has_no_tls(server):
         protocol = kafka.security_protocol.replace("SSL", "PLAINTEXT")
         return RefusedError(
-            f"the listener speaks no TLS ({said}); change {_SERVERS} to a listener with TLS, or set "
+            f"the listener speaks no TLS ({reason}); change {_SERVERS} to a listener with TLS, or set "
             f"kafka.security_protocol to {protocol}"
         )
     return error
@@ -267,7 +267,7 @@ class _NotKafkaError(Exception):
 def _ask(connection: socket.socket, api_key: int, version: int, body: bytes) -> bytes:
     """One request, and its answer's body. Bytes that come before an end of file are an answer too."""
     request = struct.pack(">hhih", api_key, version, 0, -1) + body
-    with suppress(BrokenPipeError, ConnectionResetError):  # what was said before it hung up is read all the same
+    with suppress(BrokenPipeError, ConnectionResetError):  # what it sent before it hung up is read all the same
         connection.sendall(struct.pack(">i", len(request)) + request)
     began = _receive(connection, 4)
     (length,) = struct.unpack(">i", began)

@@ -21,7 +21,7 @@ from monitor.errors import Reason
 
 # Padding after the last record, so that reading beyond the end of a damaged one reads zeros, not out of bounds: its
 # seven numbers have ten bytes at most.
-_BEHIND = bytes(70)
+_PADDING = bytes(70)
 _LEAST_BYTES = 7  # of a record: seven numbers
 _MOST_SHIFT = 63  # of a number's last seven bits
 
@@ -62,7 +62,7 @@ def read(batches: Sequence[RecordBatch]) -> Run:
     Raises:
         UnreadableError: a batch does not hold the records that its header states. Reading each alone shows which one.
     """
-    data = b"".join([*(batch.payload for batch in batches), _BEHIND])
+    data = b"".join([*(batch.payload for batch in batches), _PADDING])
     counts = [batch.record_count for batch in batches]
     try:
         firsts, ends = _bounds(data, counts, [len(batch.payload) for batch in batches])
@@ -144,7 +144,7 @@ def _texts(data: bytes, octets: NDArray[np.uint8], at: Int64Array) -> tuple[list
     """The byte strings at some positions, each after its length (-1: null), and the positions after them."""
     lengths, first = _varints(octets, at)
     end = first + np.maximum(lengths, 0)
-    if len(end) and int(end.max()) > len(data) - len(_BEHIND):
+    if len(end) and int(end.max()) > len(data) - len(_PADDING):
         raise ValueError("a field is longer than its batch")
     texts: list[bytes | None] = [data[a:b] for a, b in zip(first.tolist(), end.tolist(), strict=True)]
     for row in np.flatnonzero(lengths < 0).tolist():

@@ -43,17 +43,17 @@ class _Troubles:
     def __init__(self, lasting_s: float) -> None:
         self._lasting_s = lasting_s
         self._since_s: dict[str, float] = {}
-        self.said: Mapping[str, str] = {}
+        self.reported: Mapping[str, str] = {}
 
     def found(self, troubles: Mapping[str, str], now: float) -> None:
         """These and no others are there now."""
         self._since_s = {name: self._since_s.get(name, now) for name in troubles}
-        lasting = {name: said for name, said in troubles.items() if now - self._since_s[name] >= self._lasting_s}
-        for name in lasting.keys() - self.said.keys():
+        lasting = {name: text for name, text in troubles.items() if now - self._since_s[name] >= self._lasting_s}
+        for name in lasting.keys() - self.reported.keys():
             _log.error("Input can't be read.", extra={"reason": lasting[name]})
-        for name in self.said.keys() - lasting.keys():
-            _log.warning("Input can be read again.", extra={"was": self.said[name]})
-        self.said = lasting
+        for name in self.reported.keys() - lasting.keys():
+            _log.warning("Input can be read again.", extra={"was": self.reported[name]})
+        self.reported = lasting
 
 
 class Sentinel:
@@ -101,7 +101,7 @@ class Sentinel:
 
     def troubles(self) -> list[str]:
         """What our input lacks, though brokers answer. Never blocks, from any thread."""
-        return list(self._troubles.said.values())
+        return list(self._troubles.reported.values())
 
     def close(self) -> None:
         """Stops asking. Waits a second at most: a question under way ends by itself, with its client."""

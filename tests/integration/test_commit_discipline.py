@@ -209,7 +209,7 @@ def test_state_behind_a_dead_members_open_transaction_is_waited_for(
     assert time.monotonic() - began > 0.5, "it was read only after the transaction had ended"
 
 
-def test_a_member_thrown_out_while_it_rejoins_keeps_nothing(
+def test_a_member_removed_while_it_rejoins_keeps_nothing(
     cluster: KafkaCluster, start: Callable[..., Turns], proxy: KafkaProxy
 ) -> None:
     """What it owned others have decided on since (D38): its position and its state are theirs no more."""

@@ -108,15 +108,15 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "TLS to a listener without": (
         {"listener": "plain"},
-        ["the listener speaks no TLS", "kafka.security_protocol to SASL_PLAINTEXT"],
+        ["the listener does not use TLS", "kafka.security_protocol to SASL_PLAINTEXT"],
     ),
     "SASL to a listener without": (
         {"listener": "plain", "security_protocol": "SASL_PLAINTEXT"},
-        ["the listener asks for no SASL", "kafka.security_protocol to PLAINTEXT"],
+        ["the listener does not use SASL", "kafka.security_protocol to PLAINTEXT"],
     ),
     "SASL to a listener with certificates": (
         {"listener": "certificate", "ssl_certfile": "{client_pem}", "ssl_keyfile": "{client_key}"},
-        ["the listener asks for no SASL", "kafka.security_protocol to SSL"],
+        ["the listener does not use SASL", "kafka.security_protocol to SSL"],
     ),
     "no client certificate": (
         CERTIFICATE,

@@ -21,17 +21,17 @@ def test_a_nan_score_is_unscorable_and_never_normal() -> None:
 
 
 def test_the_threshold_itself_is_normal() -> None:
-    line = np.float32(0.3)
-    scores = np.array([np.nextafter(line, np.float32(0)), line, np.nextafter(line, np.float32(1))])
+    limit = np.float32(0.3)
+    scores = np.array([np.nextafter(limit, np.float32(0)), limit, np.nextafter(limit, np.float32(1))])
     assert scores.dtype == np.float32
-    assert decide(scores, float(line)).tolist() == [N, N, A]
+    assert decide(scores, float(limit)).tolist() == [N, N, A]
 
 
 @given(st.floats(1e-30, 1e30))
 def test_the_threshold_is_compared_in_float32(threshold: float) -> None:
-    line = np.float32(threshold)
-    above, below = np.nextafter(line, np.float32(np.inf)), np.nextafter(line, np.float32(0))
-    scores = np.array([below, line, above], dtype=np.float32)
+    limit = np.float32(threshold)
+    above, below = np.nextafter(limit, np.float32(np.inf)), np.nextafter(limit, np.float32(0))
+    scores = np.array([below, limit, above], dtype=np.float32)
     # in float64 the middle one would be over a threshold that float32 rounds up
     assert decide(scores, threshold).tolist() == [N, N, A]
     assert float(above) / threshold > 1.0, "an anomaly's ratio is always over 1"

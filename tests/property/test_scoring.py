@@ -149,7 +149,7 @@ def test_a_score_is_finite_or_nan() -> None:
     scorer = Scorer(detector(model, zero), ROWS)
     windows = np.full((2, *SHAPE), 5e37, dtype=np.float32)  # 2e38 when scaled; the sum of ten is infinite
     windows[1] = -windows[1]
-    assert scorer(windows).tolist() == [pytest.approx(1e15)] * 2, "infinite in float32; over any line"
+    assert scorer(windows).tolist() == [pytest.approx(1e15)] * 2, "infinite in float32; over any threshold"
 
 
 @pytest.mark.parametrize("count", [0, 1, ROWS - 1, ROWS, ROWS + 1, 5 * ROWS])

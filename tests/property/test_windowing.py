@@ -211,10 +211,10 @@ def test_the_missing_share_is_of_all_numbers_of_a_window(length: int, channels: 
     windows = rng.normal(size=(7, length, channels)).astype(np.float32)
     windows[rng.random(windows.shape) < rng.choice([0.1, 0.4])] = np.nan
     before = windows.copy()
-    mended, share = impute_or_blank(windows, most / 6)
-    for window, made, told in zip(windows, mended, share, strict=True):
+    imputed, share = impute_or_blank(windows, most / 6)
+    for window, made, ratio in zip(windows, imputed, share, strict=True):
         missing = int(np.isnan(window).sum())
-        np.testing.assert_allclose(told, missing / window.size, rtol=1e-6)
+        np.testing.assert_allclose(ratio, missing / window.size, rtol=1e-6)
         if missing and np.float32(missing / window.size) > np.float32(most / 6):
             assert np.isnan(made).all()
         else:

@@ -194,14 +194,14 @@ def test_the_planted_deviation_is_found() -> None:
 
 def test_contributors_are_the_worst_runs_in_order() -> None:
     values = np.zeros((LENGTH, 2), dtype=np.float32)
-    values[0, 1] = 4.0  # in units of the scaling (0.5, 8): 0.5, under the line with what follows
+    values[0, 1] = 4.0  # in units of the scaling (0.5, 8): 0.5, under the threshold with what follows
     values[2:4, 0] = 1.0  # 2 x 2.0 = 4.0
     values[6, 0] = 1.5  # 3.0
     values[3:6, 1] = 8.0  # 3 x 1.0 = 3.0, as much: then the channels' order counts
     values[9, 0] = 0.375  # 0.75
     scaled = msgspec.structs.replace(PLAIN, scaling=spec.ScalingSpec(kind="none", offset=(0, 0), scale=(0.5, 8.0)))
     found = attribution(scaled)(values, np.zeros_like(values), 0.5)
-    # errors by hand: 0.5 + 4.0 + 3.0 + 3.0 + 0.75 = 11.25 in all; the line is 0.5, and 0.5 is not over it
+    # errors by hand: 0.5 + 4.0 + 3.0 + 3.0 + 0.75 = 11.25 in all; the threshold is 0.5, and 0.5 is not over it
     assert [(c.channel, c.first, c.last) for c in found] == [("flow", 2, 3), ("flow", 6, 6), ("pressure", 3, 5)]
     assert [c.share for c in found] == pytest.approx([4 / 11.25, 3 / 11.25, 3 / 11.25])
     assert [(c.observed, c.expected) for c in found] == [(1, 0), (1.5, 0), (8, 0)]

@@ -27,7 +27,7 @@ WELL = list(islice(cycle([0.01, 0.02]), 14))
 
 
 def flatline(processor: Processor, batch: Batch) -> None:
-    """A rule of one line: each window that is flat is over it."""
+    """A rule in one statement: each window that is flat is over it."""
     decider = processor._decider
     for piece in batch.pieces:
         flat = np.ptp(piece.windows.values, axis=1).max(axis=1) == 0

@@ -344,7 +344,7 @@ def test_what_its_sender_made_unreadable(codec: int, payload: bytes, reason: Rea
 
 @pytest.mark.parametrize("tail", [b"\0", b"trailing bytes", b"\x1f\x8b\x08", bytes(1000)])
 @pytest.mark.parametrize("codec", [GZIP, LZ4])
-def test_bytes_behind_the_end_are_passed_over(codec: int, tail: bytes) -> None:
+def test_bytes_after_the_end_are_ignored(codec: int, tail: bytes) -> None:
     encode = codecs.gzip_encode if codec == GZIP else codecs.lz4_encode
     data = packed([ONE, ONE, ONE], 2, codec, encode(BODY) + tail)
     assert everything(GOOD, data, LAST) == [0, 1, 2, 3, 4, 5]

@@ -179,7 +179,7 @@ def test_who_answers_in_another_protocol_is_no_broker() -> None:
         kafka = KafkaOptions(
             security_protocol="SASL_PLAINTEXT", sasl_mechanism="PLAIN", username="u", password=SecretStr("p")
         )
-        with pytest.raises(RefusedError, match=r"no Kafka broker .*bootstrap_servers"):
+        with pytest.raises(RefusedError, match=r"not a Kafka broker .*bootstrap_servers"):
             greet(server, kafka)
         thread.join()
 

@@ -607,7 +607,7 @@ def test_an_alert_says_where_its_score_lies_among_the_series_own() -> None:
 
 
 def test_a_series_is_decided_by_its_own_threshold_and_others_by_the_common_one() -> None:
-    """Three series of the same samples; "late" and its line become known in the second poll."""
+    """Three series of the same samples; "late" and its threshold become known in the second poll."""
     lines = {"strict": 1e-6, "late": 1e6}
     manifest = msgspec.structs.replace(
         SLIDING.manifest, threshold=msgspec.structs.replace(SLIDING.manifest.threshold, value=1e6, series=lines)
@@ -626,7 +626,7 @@ def test_a_series_is_decided_by_its_own_threshold_and_others_by_the_common_one()
     assert told[0].data.score.threshold == lines["strict"]
     assert told[0].data.score.ratio == told[0].data.score.value / lines["strict"]
     assert told[0].data.episode.peak_ratio == told[0].data.score.ratio, "of the very same threshold"
-    # the configuration's line is for all series
+    # the configuration's threshold is for all series
     config = make_config(input={"start": "earliest"}, model={"threshold": 1e5})
     overruled = make_processor_at_zero(config, replace(SLIDING, manifest=manifest))
     assert not work(overruled, SCORER, make_columns(values, keys=[b"strict"] * LENGTH))

@@ -170,7 +170,7 @@ class KafkaBackend:
         if at_odds := self._member.at_odds():
             self._renew = True
             named = ", ".join(map(str, sorted(at_odds)[:5]))
-            raise StalledError(f"poll: the client has other partitions than we know of, these are not read: {named}")
+            raise StalledError(f"poll: the client's assignment differs from ours, and nobody reads {named}")
 
     def _give_up_on(self, stalled: Sequence[TopicPartition]) -> None:
         progress = self._tracker.snapshot()

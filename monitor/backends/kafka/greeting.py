@@ -86,7 +86,9 @@ def _talk(server: Server, connection: socket.socket, kafka: KafkaOptions) -> Non
     try:
         _converse(server, connection, kafka)
     except (_NotKafkaError, struct.error) as error:
-        raise RefusedError(f"what listens there is no Kafka broker (it answers {error}); change {_SERVERS}") from error
+        raise RefusedError(
+            f"what listens there is not a Kafka broker (it answers {error}); change {_SERVERS}"
+        ) from error
 
 
 def _converse(server: Server, connection: socket.socket, kafka: KafkaOptions) -> None:
@@ -97,7 +99,7 @@ def _converse(server: Server, connection: socket.socket, kafka: KafkaOptions) ->
         if error.began.startswith(_TLS_RECORDS):
             raise RefusedError(_speaks_tls(kafka)) from error
         raise RefusedError(
-            f"what listens there is no Kafka broker (it begins with {error.began!r}); change {_SERVERS}"
+            f"what listens there is not a Kafka broker (it begins with {error.began!r}); change {_SERVERS}"
         ) from error
     except ConnectionError:
         if not isinstance(connection, ssl.SSLSocket) and _has_tls(server):
@@ -123,7 +125,7 @@ def _authenticate(server: Server, connection: socket.socket, kafka: KafkaOptions
     if code == _ILLEGAL_STATE:
         plain = kafka.security_protocol.removeprefix("SASL_")
         raise RefusedError(
-            f"the listener asks for no SASL; set kafka.security_protocol to {plain}, or change {_SERVERS}"
+            f"the listener does not use SASL; set kafka.security_protocol to {plain}, or change {_SERVERS}"
         )
     if code == _UNSUPPORTED_MECHANISM or (not code and kafka.sasl_mechanism not in mechanisms):
         raise RefusedError(
@@ -171,9 +173,9 @@ def _speaks_tls(kafka: KafkaOptions) -> str:
 def _distrusted(server: Server, error: ssl.SSLCertVerificationError) -> str:
     reason = error.verify_message or str(error)
     if "expired" in reason:
-        return f"the broker's certificate has expired ({reason}); renew it, and see that this clock is right"
+        return f"the broker's certificate has expired ({reason}); renew it, and check this machine's clock"
     if "not yet valid" in reason:
-        return f"the broker's certificate is not valid yet ({reason}); see that this machine's clock is right"
+        return f"the broker's certificate is not valid yet ({reason}); check this machine's clock"
     if "mismatch" in reason or "not valid for" in reason:
         return (
             f"the broker's certificate is not for {server.host} ({reason}); name a host that it holds in "
@@ -198,11 +200,13 @@ def _failed_handshake(server: Server, kafka: KafkaOptions, error: OSError) -> Ex
             "authority that the broker trusts (its ssl.truststore)"
         )
     if "alert" in reason and "version" in reason:
-        return RefusedError(f"broker and client have no TLS version in common ({reason}); 1.2 and 1.3 are spoken here")
+        return RefusedError(
+            f"broker and client have no TLS version in common ({reason}); 1.2 and 1.3 are supported here"
+        )
     if "wrong version number" in reason or _has_no_tls(server):
         protocol = kafka.security_protocol.replace("SSL", "PLAINTEXT")
         return RefusedError(
-            f"the listener speaks no TLS ({reason}); change {_SERVERS} to a listener with TLS, or set "
+            f"the listener does not use TLS ({reason}); change {_SERVERS} to a listener with TLS, or set "
             f"kafka.security_protocol to {protocol}"
         )
     return error

@@ -1,6 +1,6 @@
-"""The command `telltale`: parses, calls, maps errors to exit codes. Results on stdout, everything else on stderr.
+"""The command `telltale`: parses arguments, calls, maps errors to exit codes. Results on stdout, the rest on stderr.
 
-`train`, `evaluate`, `calibrate` and what else the trainer adds come from `training.commands`, by entry point.
+`train`, `evaluate`, `calibrate` and the trainer's other commands come from `training.commands`, by entry point.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and stop.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """The anomaly monitor for Apache Kafka."""
@@ -62,7 +62,7 @@ def inspect(
     artifact: Annotated[Path, typer.Argument(help="Artifact directory or zip.")],
     json: Annotated[bool, typer.Option("--json", help="The manifest as JSON.")] = False,
 ) -> None:
-    """Say what an artifact is, after verifying every byte and its known answers here."""
+    """Describe an artifact, after verifying every byte and its known answers on this machine."""
     from monitor.inspection import describe
 
     typer.echo(describe(artifact, as_json=json))
@@ -71,10 +71,12 @@ def inspect(
 @app.command()
 def replay(
     artifact: Annotated[Path, typer.Argument(help="Artifact directory or zip.")],
-    file: Annotated[Path, typer.Argument(help="A file in any form that `telltale train` reads.")],
-    alerts: Annotated[Path | None, typer.Option(help="Write the alerts here, JSON lines; default: stdout.")] = None,
+    file: Annotated[Path, typer.Argument(help="A file in any format that `telltale train` reads.")],
+    alerts: Annotated[
+        Path | None, typer.Option(help="Write the alerts to this file, as JSON lines; default: stdout.")
+    ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="The daemon's configuration, for its policy.")
+        Path | None, typer.Option("--config", "-c", help="The daemon's configuration, with its alert policy.")
     ] = None,
     source: Annotated[str | None, typer.Option(help="The daemon's service.name; part of the alerts' ids.")] = None,
     topic: Annotated[str | None, typer.Option(help="The input topic; part of the alerts' ids.")] = None,
@@ -87,13 +89,13 @@ def replay(
         str, typer.Option(help="Column with the rows' times, or none; default: as in `telltale train`.")
     ] = "",
     label_column: Annotated[
-        str, typer.Option(help="Where labels are, to be left out: a name, none, or for windows first or last.")
+        str, typer.Option(help="Column of labels, which is ignored: a name, none, or for windows first or last.")
     ] = "",
-    threshold: Annotated[float | None, typer.Option(help="Instead of the artifact's.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Threshold of all series, instead of the artifact's.")] = None,
 ) -> None:
-    """Decide on a file as the daemon would on a topic; alerts as JSON lines, a summary on stderr.
+    """Run the daemon on a file instead of a topic: alerts as JSON lines, a summary on stderr.
 
-    Row i of a series with key K goes to partition murmur2(K) mod --partitions, as Kafka's producers put it, at the
+    Row i of a series with key K goes to partition murmur2(K) mod --partitions, as with Kafka's producers, at the
     next offset of that partition, counted from 0 in the order of the file. A daemon named --source that reads --topic
     from its beginning gives the same alert ids.
     """
@@ -112,21 +114,21 @@ def replay(
 
 @app.command()
 def demo(
-    seed: Annotated[int, typer.Option(help="Draws patients, noise and where the planted beats lie.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of patients, noise and planted beats.")] = 1,
     patients: Annotated[int, typer.Option(min=1, max=64, help="Series in the stream.")] = 4,
     data: Annotated[Path | None, typer.Option(help="Directory with ECG5000_TRAIN.txt and ECG5000_TEST.txt.gz.")] = None,
     minutes: Annotated[float, typer.Option(min=1, help="Length of the synthetic stream, all patients together.")] = 60,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the broker and the daemon running at the end.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the broker and the daemon running at the end.")] = False,
 ) -> None:
-    """Everything on this machine: a broker, a trained model, a stream of heartbeats, and the alerts about it."""
+    """Show everything on this machine: a broker, training, a stream of heartbeats, and the alerts."""
     from monitor.demo.show import run_demo
 
     run_demo(seed=seed, patients=patients, data=data, keep=keep, minutes=minutes)
 
 
 @app.command()
-def example(directory: Annotated[Path, typer.Argument(help="Where the files go; it is made.")]) -> None:
-    """Write CSV files of a made-up pump, to try the other commands on: normal.csv, labelled.csv, lastweek.csv."""
+def example(directory: Annotated[Path, typer.Argument(help="Directory for the files; it is created.")]) -> None:
+    """Write CSV files of a simulated pump, to try the other commands: normal.csv, labelled.csv, lastweek.csv."""
     from monitor.demo.plant import write_example
 
     typer.echo("\n".join(write_example(directory)))
@@ -142,7 +144,7 @@ def config_init() -> None:
 
 @config_app.command("show")
 def config_show(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Print the configuration in force, environment included, secrets hidden."""
+    """Print the effective configuration, with the environment applied and secrets hidden."""
     from monitor.config.file import load
 
     typer.echo(load(config, artifact_needed=False).model_dump_json(indent=2))
@@ -159,15 +161,15 @@ def config_schema() -> None:
 
 
 def _load_extensions() -> None:
-    """Adds the commands of packages that `monitor` does not know of, the trainer's among them."""
+    """Adds the commands of other packages, such as the trainer's."""
     for extension in entry_points(group="telltale.commands"):
         extension.load()(app)
 
 
 def main() -> None:
-    """Runs the command and ends the process with the code that says who is to blame."""
-    # Imports and compiling make hundreds of thousands of objects that stay; walking them again and again for cycles is
-    # a tenth of a short training's time.
+    """Runs the command and exits with the code that says who must act."""
+    # Imports and compilation make hundreds of thousands of objects that stay; to search them for cycles repeatedly
+    # takes a tenth of a short training's time.
     gc.set_threshold(GC_THRESHOLD)
     _load_extensions()
     try:
@@ -181,7 +183,7 @@ def main() -> None:
     except Exception:
         _report_defect()
     finally:
-        gc.freeze()  # at its end the interpreter would look for cycles among all of JAX: a third of a second
+        gc.freeze()  # at exit the interpreter would search all of JAX for cycles: a third of a second
 
 
 def _fail(error: TelltaleError) -> NoReturn:
@@ -191,5 +193,5 @@ def _fail(error: TelltaleError) -> NoReturn:
 
 def _report_defect() -> NoReturn:
     traceback.print_exc()
-    typer.echo("telltale: this is a defect of Telltale's; please report it with the lines above", err=True)
+    typer.echo("telltale: this is a bug in Telltale; please report it with the lines above", err=True)
     sys.exit(EXIT_SOFTWARE)

@@ -1,8 +1,8 @@
-"""Every error that Telltale raises on purpose, and who is to blame for it.
+"""Every error that Telltale raises on purpose, and who must act on it.
 
 Rules of this file: an error's class decides what happens to it (`exit_code`, `retriable`); its message says what was
-wrong, where, what was expected and what to do. Only `RecordError` is ever swallowed, and only into the dead-letter
-topic. Anything that is not a `TelltaleError` is our own fault: exit 70, and the supervisor restarts us.
+wrong, where, what was expected and what to do. Only `RecordError` is ever caught, and becomes a dead letter. Anything
+that is not a `TelltaleError` is a bug of ours: exit code 70, and the supervisor restarts the process.
 
 Exit codes follow sysexits.h: 78 EX_CONFIG, 75 EX_TEMPFAIL, 70 EX_SOFTWARE. 75 is every `BackendError` that nobody
 catches: no broker at the start, the last commit not confirmed or too many recoveries in a row
@@ -22,19 +22,19 @@ EXIT_CONFIG = 78
 
 
 class TelltaleError(Exception):
-    """What all of ours have in common; never raised itself."""
+    """Base class of all errors; never raised itself."""
 
     exit_code = EXIT_SOFTWARE
     retriable = False
 
     def __init__(self, message: str) -> None:
         if type(self) is TelltaleError:
-            raise TypeError("raise one of TelltaleError's subclasses: each says who is to blame")
+            raise TypeError("raise one of TelltaleError's subclasses: each says who must act")
         super().__init__(message)
 
 
 class ConfigError(TelltaleError):
-    """The operator's to mend: configuration, permissions, names. Restarting does not help."""
+    """The operator must fix it: configuration, permissions, names. A restart does not help."""
 
     exit_code = EXIT_CONFIG
 
@@ -46,7 +46,7 @@ class DataError(TelltaleError):
 
 
 class ArtifactError(TelltaleError):
-    """The trainer's to mend: an artifact that must not be served."""
+    """The trainer must fix it: an artifact that must not be served."""
 
     exit_code = EXIT_CONFIG
 
@@ -60,18 +60,18 @@ class ArtifactIntegrityError(ArtifactError):
 
 
 class ArtifactSelfCheckError(ArtifactError):
-    """The artifact's known-answer windows do not get their known scores here."""
+    """The artifact's known-answer windows don't get their known scores on this machine."""
 
 
 class BackendError(TelltaleError):
-    """The broker's fault, or the way to it. A restart may help."""
+    """The brokers, or the network to them, failed. A restart may help."""
 
     exit_code = EXIT_TEMPFAIL
     retriable = True
 
 
 class PartitionError(ConfigError):
-    """One partition can't be taken over until somebody acts; the others can. Trying again is right."""
+    """One partition can't be taken over until somebody acts; others can. It is tried again."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(f"{reason}; {remedy}")
@@ -80,23 +80,23 @@ class PartitionError(ConfigError):
 
 
 class FencedError(ConfigError):
-    """Another daemon runs under this one's identity; going on would start a fencing war."""
+    """Another daemon uses this one's `transactional.id`; they would fence each other forever."""
 
 
 class DamagedError(TelltaleError):
-    """The log holds records that can't be read, and going on without them is the operator's to allow."""
+    """The log holds records that can't be read, and only the operator may allow to skip them."""
 
     exit_code = EXIT_CONFIG
 
 
 class BrokerError(TelltaleError):
-    """The local broker (`telltale kafka`) can't do what was asked."""
+    """A command of the local broker (`telltale kafka`) failed."""
 
     exit_code = EXIT_TEMPFAIL
 
 
 class Reason(StrEnum):
-    """Why a record went to the dead-letter topic. A closed set: safe as a metric label."""
+    """Why a record was rejected. A closed set: safe as a metric label."""
 
     EMPTY = "empty"
     TOO_LARGE = "too_large"
@@ -113,7 +113,7 @@ class Reason(StrEnum):
 
 
 class RecordError(TelltaleError):
-    """The sender's fault: one record that can't be read."""
+    """The sender must fix it: one record that can't be read."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason.value}: {detail}")

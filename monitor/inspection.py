@@ -1,4 +1,4 @@
-"""`telltale inspect`: what an artifact is, after every byte of it was verified."""
+"""`telltale inspect`: describes an artifact, after verifying every byte of it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from monitor.detector.spec import Manifest, ThresholdSpec
 
 
 def describe(path: Path, *, as_json: bool = False) -> str:
-    """The artifact at `path` in words, or as JSON.
+    """The artifact at `path` as text, or as JSON.
 
     Raises:
-        ArtifactError: it must not be served, and why.
+        ArtifactError: it must not be served; says why.
     """
     model = load_verified(path)
     artifact = model.artifact
@@ -44,21 +44,21 @@ def _lines(model: ServedModel) -> list[tuple[str, str]]:
         ("model", f"{_model(manifest)}, {numbers:,} numbers"),
         ("scaling", manifest.scaling.kind),
         ("score", f"{manifest.score.kind}, in batches of {manifest.batch_rows}"),
-        ("threshold", f"{threshold.value:.6g} ({threshold.method}{': ' + how if how else ''}){_own_lines(threshold)}"),
+        ("threshold", f"{threshold.value:.6g} ({threshold.method}{': ' + how if how else ''}){_of_series(threshold)}"),
         ("calibrated", f"{calibration.windows} {held_out} windows, mean {calibration.mean:.4g}"),
         ("quantiles", quantiles),
         ("training", training or "nothing recorded"),
     ]
 
 
-def _own_lines(threshold: ThresholdSpec) -> str:
-    """How many series have lines of their own, and from where to where."""
-    lines = threshold.series.values()
-    return f"; {len(lines)} series have their own, {min(lines):.6g} to {max(lines):.6g}" if lines else ""
+def _of_series(threshold: ThresholdSpec) -> str:
+    """How many series have thresholds of their own, and their range."""
+    values = threshold.series.values()
+    return f"; {len(values)} series have their own, {min(values):.6g} to {max(values):.6g}" if values else ""
 
 
 def _model(manifest: Manifest) -> str:
-    """The network in a few words: its kind, and how wide it is where."""
+    """The network in a few words: its kind and sizes."""
     model = single(manifest.model)
     size = manifest.window.length * len(manifest.channels)
     if isinstance(model, DenseSpec | VariationalSpec):

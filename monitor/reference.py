@@ -1,6 +1,6 @@
-"""Everything that is written about the configuration and the metrics, made from their declarations.
+"""Reference documentation of options and metrics, generated from their declarations.
 
-`python -m monitor.reference` brings `deploy/telltale.toml` and the tables of `README.md` up to date; tests compare.
+`python -m monitor.reference` updates `deploy/telltale.toml` and the tables of `README.md`; tests compare.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from monitor.config.options import Config
 
 WIDTH = 100
 HEADER = f"""\
-# Telltale's configuration. Every option is here, at its default; one that has none is commented out.
+# Telltale's configuration. Every option is here, with its default; those without one are commented out.
 # Written by `telltale config init`.
 #
 # The environment overrides this file: {ENVIRONMENT_PREFIX}SECTION__OPTION, for example
 #   {ENVIRONMENT_PREFIX}KAFKA__GROUP_ID=ward-3
 #   {ENVIRONMENT_PREFIX}INPUT__TOPICS='["ecg.ward-3", "ecg.ward-4"]'
-# Secrets never stand in this file. `telltale config show` prints what is in force.
-# What changes a score (window, scaling, model) is no option: it belongs to the artifact.
+# This file never contains secrets. `telltale config show` prints the effective configuration.
+# What changes a score (window, scaling, model) is not an option: it belongs to the artifact.
 """
 
 
@@ -49,7 +49,7 @@ def commented_toml() -> str:
         for option, field in section.model_fields.items():
             lines += ["", *(f"# {line}" for line in textwrap.wrap(_described(field), WIDTH - 2))]
             if field.annotation is SecretStr:
-                continue  # there is no line to fill in: it would be refused
+                continue  # not an option of the file: it would be rejected
             lines.append(
                 f"{option} = {_toml(field.default)}"
                 if field.default is not None
@@ -94,7 +94,7 @@ def with_tables(text: str) -> str:
 
 
 def _described(field: FieldInfo) -> str:
-    """The description and, where the type says more than the description, what is allowed."""
+    """The description and, unless it says so itself, which values are allowed."""
     description = field.description or ""
     if get_origin(field.annotation) is Literal:
         values = [str(value) for value in get_args(field.annotation) if value]
@@ -106,7 +106,7 @@ def _described(field: FieldInfo) -> str:
 
 def _bound(constraint: Any) -> str:
     match constraint:
-        case Ge(ge=least) if least not in (-1, 0, 1):  # those go without saying
+        case Ge(ge=least) if least not in (-1, 0, 1):  # those are obvious
             return f"at least {least}"
         case Gt(gt=least):
             return f"more than {least}"
@@ -125,7 +125,7 @@ def _cell(text: str) -> str:
 
 
 def main() -> None:
-    """Writes what is generated to where it stands in the tree."""
+    """Writes the generated files and tables into the source tree."""
     root = Path(__file__).resolve().parent.parent
     readme = root / "README.md"
     for path, text in (

@@ -1,11 +1,11 @@
-"""`telltale replay`: the daemon's own loop over a file, through the in-memory backend.
+"""`telltale replay`: the daemon's own loop on a file, with the in-memory backend.
 
-The file is read as the trainer reads it, by the entry point `telltale.readers`: what was trained on can be replayed.
+The file is read as the trainer reads it, by the entry point `telltale.readers`: training data can be replayed.
 
-How rows become records, so that alert ids equal a daemon's: a row is a record (of a series: one sample; of a file of
+Rows become records so that alert ids equal a daemon's: a row is a record (of a series: one sample; of a file of
 windows: one window), its key is the series, its partition murmur2(key) mod partitions as Kafka's producers choose it,
 its offset the number of rows before it in that partition. Rows without times are spaced by the artifact's sampling
-rate from 1970 on, or by a millisecond where it has none.
+rate from 1970 on, or by a millisecond if it has none.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from monitor.serving.telemetry import Telemetry, Vitals, configure_logging
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSource:
-    """A file, and how its rows become records; see the module's docstring. `series` empty: what the file says."""
+    """A file, and how its rows become records; see the module's docstring. `series` empty: as the file says."""
 
     path: Path
     series: str = ""
@@ -72,12 +72,12 @@ def replay_file(
     """Writes the file's alerts as JSON lines, and a summary to standard error.
 
     Raises:
-        ArtifactError, ConfigError, DataError: what can't be used, and why.
+        ArtifactError, ConfigError, DataError: an input can't be used; says why.
     """
-    told, counts, seconds = replayed(
+    published, counts, seconds = replayed(
         artifact_path, source, overridden(config, service=service, topic=topic, threshold=threshold)
     )
-    text = b"".join(line + b"\n" for line in told)
+    text = b"".join(line + b"\n" for line in published)
     if alerts is None:
         sys.stdout.buffer.write(text)
         sys.stdout.buffer.flush()
@@ -90,15 +90,15 @@ def replay_file(
 
 
 def replayed(artifact_path: Path, source: FileSource, config: Config) -> tuple[list[bytes], Counts, float]:
-    """The alerts of `source` as a daemon with `config` publishes them, what was counted, and the seconds it took."""
+    """The alerts of `source` as a daemon with `config` publishes them, the counts, and the duration in seconds."""
     model = load_model(config, artifact_path)
     rows = read_rows(source, model.manifest)
     topic = config.input.topics[0]
     log = LocalLog({topic: source.partitions})
     partitions = {key: partition_of(key, source.partitions) for key in set(rows.keys)}
-    owners = np.fromiter((partitions[key] for key in rows.keys), np.int64, len(rows.keys))
+    assigned = np.fromiter((partitions[key] for key in rows.keys), np.int64, len(rows.keys))
     for number in range(source.partitions):
-        mine = np.flatnonzero(owners == number).tolist()
+        mine = np.flatnonzero(assigned == number).tolist()
         log.extend(
             topic,
             number,
@@ -118,11 +118,11 @@ def replayed(artifact_path: Path, source: FileSource, config: Config) -> tuple[l
 
 
 def overridden(config: Path | None, *, service: str | None, topic: str | None, threshold: float | None) -> Config:
-    """The daemon's configuration, read from the beginning, with what the command line says over it."""
+    """The daemon's configuration, to read from the beginning, overridden by the command line."""
     base = Config() if config is None else load(config, artifact_needed=False)
     document = base.model_dump()
     document["input"] |= {"start": "earliest", "format": "json", "series": "key", "timestamp_field": "ts"}
-    document["input"] |= {"max_rejected_ratio": 1.0}  # a file's records are all there: nothing to hold back
+    document["input"] |= {"max_rejected_ratio": 1.0}  # there is no group that could hold a partition
     document["input"] |= {"timestamp_unit": "ms", "oldest_time": "1970-01-01T00:00:00Z"}  # files may count from 0
     document["input"]["topics"] = [topic] if topic else base.input.topics[:1]
     if service:
@@ -141,7 +141,7 @@ def read_rows(source: FileSource, manifest: Manifest) -> Rows:
     """The rows of a file as records for `manifest`.
 
     Raises:
-        DataError: the file does not hold what the artifact's windows are made of.
+        DataError: the file lacks channels of the artifact, or has windows of another shape.
     """
     tables = _tables(source, manifest)
     if windowing.whole_records(manifest.window.kind):
@@ -154,23 +154,23 @@ def read_rows(source: FileSource, manifest: Manifest) -> Rows:
                 f"{source.path}: it holds {len(series)} series, so --series can't name them all; leave it out"
             )
         names = [source.series]
-    parts = [_records(table, manifest) for table in series]
-    firsts = np.cumsum([0, *(len(values) for values, _ in parts)])
-    places = [
+    records = [_records(table, manifest) for table in series]
+    firsts = np.cumsum([0, *(len(values) for values, _ in records)])
+    positions = [
         first + np.arange(len(values)) if table.rows is None else table.rows
-        for table, (values, _), first in zip(series, parts, firsts[:-1], strict=True)
+        for table, (values, _), first in zip(series, records, firsts[:-1], strict=True)
     ]
-    order = np.argsort(np.concatenate(places), kind="stable").tolist()
-    keys = [name.encode() for name, (values, _) in zip(names, parts, strict=True) for _ in values]
-    values = [value for part, _ in parts for value in part]
-    times_ms = [time for _, part in parts for time in part]
+    order = np.argsort(np.concatenate(positions), kind="stable").tolist()
+    keys = [name.encode() for name, (values, _) in zip(names, records, strict=True) for _ in values]
+    values = [value for values, _ in records for value in values]
+    times_ms = [time for _, times in records for time in times]
     return Rows([keys[row] for row in order], [values[row] for row in order], [times_ms[row] for row in order])
 
 
 def _tables(source: FileSource, manifest: Manifest) -> list[SeriesTable | WindowTable]:
-    """What the trainer reads in the file, with what it has to say of it on standard error.
+    """The file as the trainer reads it, with the trainer's notes on standard error.
 
-    Without the trainer: text and NumPy's formats, which it reads by the same functions.
+    Without the trainer only text and NumPy's formats are read, by the same functions.
     """
     windows = windowing.whole_records(manifest.window.kind)
     reader = next(iter(entry_points(group="telltale.readers", name="files")), None)
@@ -240,16 +240,16 @@ def _rows_of_windows(source: FileSource, manifest: Manifest, tables: Sequence[Wi
 
 
 def summary(counts: Counts, seconds: float) -> str:
-    """One line for a person."""
+    """One line of text about a replay."""
     records = sum(counts.records.values())
-    told = ", ".join(f"{counts.alerts[status]} {status}" for status in ("firing", "update", "resolved"))
+    alerts = ", ".join(f"{counts.alerts[status]} {status}" for status in ("firing", "update", "resolved"))
     rejected = Counter[str]()
     for (_, reason), count in counts.rejected.items():
         rejected[reason] += count
-    refused = ", ".join(f"{count} {reason}" for reason, count in rejected.items()) or "none"
+    reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items()) or "none"
     return (
         f"{records} records, {counts.windows} windows ({counts.windows_anomalous} over the threshold, "
-        f"{counts.windows_unscorable} unscorable), alerts: {told}; refused: {refused}; "
+        f"{counts.windows_unscorable} unscorable), alerts: {alerts}; rejected: {reasons}; "
         f"late: {counts.samples_late}; {records / max(seconds, 1e-9):,.0f} records/s"
     )
 
@@ -261,7 +261,7 @@ def _spaced(count: int, manifest: Manifest, samples: int) -> NDArray[np.int64]:
 
 
 def _plain(values: NDArray[np.floating]) -> list[object]:
-    """Nested lists with None for a missing number, as JSON has it."""
+    """Nested lists with None for missing numbers, for JSON."""
     plain = values.astype(object)
     plain[np.isnan(values)] = None
     listed: list[object] = plain.tolist()
@@ -272,8 +272,8 @@ _json = msgspec.json.Encoder().encode
 
 
 def _published(log: LocalLog, topic: str) -> Iterator[bytes]:
-    for place in log.partitions(topic):
-        yield from (value for value in log.read(place.topic, place.partition).values if value is not None)
+    for each in log.partitions(topic):
+        yield from (value for value in log.read(each.topic, each.partition).values if value is not None)
 
 
 class _Event(msgspec.Struct):

@@ -1,1 +1,1 @@
-"""What an operator can set, and how it is read."""
+"""The options that an operator can set, and how they are read."""

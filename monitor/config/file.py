@@ -1,4 +1,4 @@
-"""Reading the configuration: one TOML file, environment over it, every problem reported at once."""
+"""Reads the configuration: one TOML file, overridden by the environment; all problems are reported at once."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ ENVIRONMENT_PREFIX = "TELLTALE__"
 
 
 def load(path: Path, environment: Mapping[str, str] | None = None, *, artifact_needed: bool = True) -> Config:
-    """Reads, overrides from the environment, checks; relative paths to the artifact start at the file's directory.
+    """Reads the file, applies the environment, validates. A relative artifact path starts at the file's directory.
 
     Args:
         artifact_needed: whether it is a problem that `model.artifact` does not exist.
 
     Raises:
-        ConfigError: every problem of the file at once, each with its place and, for a typo, the likely name.
+        ConfigError: all problems at once, each with its option and, for a typo, the likely name.
     """
     environment = os.environ if environment is None else environment
     try:
@@ -56,7 +56,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None, *, artifact_n
 
 
 def parse(document: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
-    """The configuration a document describes, or None with one line per problem."""
+    """The configuration that a document describes, or None, and one line per problem."""
     try:
         return Config.model_validate(dict(document)), []
     except ValidationError as error:
@@ -64,16 +64,16 @@ def parse(document: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
 
 
 def _absent_artifact(document: Mapping[str, Any], directory: Path) -> str:
-    """What to say when nothing is at `model.artifact`; asked of the document, for there may be no valid Config."""
+    """The problem to report if `model.artifact` does not exist; from the document, as there may be no valid Config."""
     model = document.get("model", {})
     named = model.get("artifact", ModelOptions().artifact) if isinstance(model, dict) else None
     if not isinstance(named, (str, Path)) or (directory / named).exists():
         return ""
-    return f"model.artifact: {directory / named}: nothing is there; `telltale train` makes one"
+    return f"model.artifact: {directory / named}: does not exist; `telltale train` creates one"
 
 
 def _override(document: dict[str, Any], environment: Mapping[str, str]) -> list[str]:
-    """Lays TELLTALE__SECTION__FIELD over the document; see `_value_of`."""
+    """Overrides the document with TELLTALE__SECTION__FIELD; see `_value_of`."""
     problems = []
     for name, text in sorted(environment.items()):
         if not name.startswith(ENVIRONMENT_PREFIX):
@@ -91,8 +91,8 @@ def _override(document: dict[str, Any], environment: Mapping[str, str]) -> list[
 
 
 def _value_of(text: str, annotation: Any) -> Any:
-    """A variable's text as the option's value: a list in TOML or separated by commas, a choice or a truth in capitals
-    or not, text as it is, all else TOML."""
+    """A variable's text as the option's value: lists in TOML or separated by commas, choices and booleans in any case,
+    text unchanged, everything else in TOML."""
     if get_origin(annotation) is list:
         listed = _toml_value(text)
         return listed if isinstance(listed, list) else [item for item in map(str.strip, text.split(",")) if item]
@@ -116,16 +116,16 @@ def _toml_value(text: str) -> Any:
 
 
 def _say(problem: Any) -> str:
-    """One line of pydantic's findings, in our words: place, what was wrong, the likely remedy."""
-    place = [str(part) for part in problem["loc"]]
-    name = ".".join(place) or "config"
+    """One of pydantic's errors as a line of text: option, what is wrong, the likely remedy."""
+    path = [str(part) for part in problem["loc"]]
+    name = ".".join(path) or "config"
     if problem["type"] == "extra_forbidden":
         known = Config.model_fields
-        if len(place) > 1:
-            section = Config.model_fields[place[0]].annotation
+        if len(path) > 1:
+            section = Config.model_fields[path[0]].annotation
             known = section.model_fields if section else {}
-        close = difflib.get_close_matches(place[-1], known, n=1)
-        remedy = f'did you mean "{close[0]}"?' if close else f"known here: {', '.join(known)}"
+        close = difflib.get_close_matches(path[-1], known, n=1)
+        remedy = f'did you mean "{close[0]}"?' if close else f"known keys: {', '.join(known)}"
         return f"{name}: unknown key; {remedy}"
     if problem["type"] == "model_type":
         problem = problem | {"msg": f"should be a section, [{name}]"}

@@ -64,7 +64,7 @@ def test_every_problem_of_a_file_at_once(tmp_path: Path) -> None:
         "input.max_series: input should be greater than or equal to 1 (found 0)",
         'alertin: unknown key; did you mean "alerting"?',
         "http.port: input should be less than or equal to 65535 (found 70000)",
-        f"model.artifact: {tmp_path / 'daemon' / 'nowhere'}: nothing is there; `telltale train` makes one",
+        f"model.artifact: {tmp_path / 'daemon' / 'nowhere'}: does not exist; `telltale train` creates one",
     ):
         assert words in message
 
@@ -72,7 +72,7 @@ def test_every_problem_of_a_file_at_once(tmp_path: Path) -> None:
 def test_no_artifact(tmp_path: Path) -> None:
     message = refused(tmp_path, 78, {"model": {"artifact": "../artifact"}})
     assert "model.artifact" in message
-    assert "nothing is there; `telltale train` makes one" in message
+    assert "does not exist; `telltale train` creates one" in message
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "params.safetensors"])

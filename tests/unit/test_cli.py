@@ -99,7 +99,7 @@ cli.main()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 70
     assert "ZeroDivisionError: unforeseen" in done.stderr
-    assert done.stderr.endswith("telltale: this is a defect of Telltale's; please report it with the lines above\n")
+    assert done.stderr.endswith("telltale: this is a bug in Telltale; please report it with the lines above\n")
 
 
 def test_results_go_to_stdout(tmp_path: Path) -> None:

@@ -84,9 +84,9 @@ def test_a_directory_is_no_file(tmp_path: Path) -> None:
     [
         ('[kafak]\ngroup_id = "a"', 'kafak: unknown key; did you mean "kafka"?'),
         ('[kafka]\ngruop_id = "a"', 'kafka.gruop_id: unknown key; did you mean "group_id"?'),
-        ("[http]\nlisten = 1", "http.listen: unknown key; known here: host, port, allow_remote"),
-        ("threshold = 1", "threshold: unknown key; known here: service, kafka, input, output, model"),
-        ("[model.window]\nlength = 3", "model.window: unknown key; known here: artifact, threshold"),
+        ("[http]\nlisten = 1", "http.listen: unknown key; known keys: host, port, allow_remote"),
+        ("threshold = 1", "threshold: unknown key; known keys: service, kafka, input, output, model"),
+        ("[model.window]\nlength = 3", "model.window: unknown key; known keys: artifact, threshold"),
     ],
 )
 def test_unknown_keys(directory: Path, text: str, said: str) -> None:
@@ -173,7 +173,7 @@ def test_artifact_is_relative_to_the_file(directory: Path) -> None:
 
 
 def test_artifact_that_is_not_there(tmp_path: Path) -> None:
-    said = f"model.artifact: {tmp_path / 'artifact'}: nothing is there; `telltale train` makes one"
+    said = f"model.artifact: {tmp_path / 'artifact'}: does not exist; `telltale train` creates one"
     assert problems(tmp_path, "") == [said]
     assert problems(tmp_path, "[htpp]")[-1] == said, "also when the rest can't be understood"
     assert "gone" in only(tmp_path, "", TELLTALE__MODEL__ARTIFACT="gone")

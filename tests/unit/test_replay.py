@@ -190,7 +190,7 @@ def test_alerts_go_to_a_file_and_the_summary_to_stderr(tmp_path: Path, capfd: py
     said = capfd.readouterr()
     assert said.out == ""
     assert said.err.startswith("28 records, 13 windows (4 over the threshold, 0 unscorable), alerts: 1 firing, ")
-    assert "refused: none" in said.err
+    assert "rejected: none" in said.err
     replay_file(artifact, FileSource(path=path, series="s"))
     assert capfd.readouterr().out == out.read_text()
 

@@ -1,4 +1,4 @@
-"""kafka-python's errors in our words: who is to blame, where it happened, what to do.
+"""kafka-python's errors in our words: who must act, where it happened, what to do.
 
 Rules of this file: pure; it decides the class of every error that leaves the package.
 """

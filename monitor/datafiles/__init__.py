@@ -1,15 +1,15 @@
 """Data files as named columns: what `telltale train`, `evaluate` and `replay` read.
 
-Rules of this package: numpy, `monitor.detector.arrays` and `monitor.errors` only; whatever the bytes are, the answer is
+Rules of this package: numpy, `monitor.detector.arrays` and `monitor.errors` only; whatever the bytes are, the result is
 a table or a `DataError` that says where and what to do. Sizes are checked before anything is allocated. Nothing is
 unpickled.
 
-A file holds one series (`read_series`: rows are samples) or windows (`read_windows`: rows are windows), in any of
+A file holds one series (`read_series`: rows are samples) or windows (`read_windows`: rows are windows), in one of
 
     text    cells separated by comma, semicolon, tab or spaces, with or without a header line; gzipped or not
     .npy    one array; gzipped or not
     .npz    arrays by name: channels of a series, or `windows` and `labels`
-The content decides which, never the file's name. `training.datasets` reads further formats into the same tables.
+The content decides which, never the file name. `training.datasets` reads further formats into the same tables.
 """
 
 from monitor.datafiles.columns import LABEL_NAMES, TIME_NAMES

@@ -20,23 +20,23 @@ _LEAST_BYTES = 4
 
 
 def npy(path: Path, content: bytes, member: str = "") -> Array:
-    """One array of numbers; its header is believed only as far as there are bytes for it."""
+    """One array of numbers. Its header must match the number of bytes."""
     where = f"{path}{member and f', array {member}'}"
     file = io.BytesIO(content)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on headers written by Python 2, and on odd type names
+            warnings.simplefilter("ignore")  # about headers written by Python 2, and odd type names
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, column_major, dtype = read(file)
-    except Exception as error:  # the header is a Python literal: its parser raises what it likes
+    except Exception as error:  # the header is a Python literal: its parser may raise anything
         raise DataError(f"{where}: not a readable .npy: {str(error)[:200]}; save it again with numpy.save") from None
     if dtype.kind not in "fiub" or dtype.itemsize > 8:
         raise DataError(f"{where}: holds {dtype}, not plain numbers; save it as float32 or float64")
     size, rest = math.prod(shape), len(content) - file.tell()
     if any(side < 0 for side in shape) or size * dtype.itemsize != rest:
-        raise DataError(f"{where}: {rest} bytes of data do not fit shape {shape} of {dtype}; fetch it again")
-    if size * _LEAST_BYTES > bounds.MAX_BYTES:  # narrow kinds of numbers grow when they become float32
+        raise DataError(f"{where}: {rest} bytes of data do not fit shape {shape} of {dtype}; download it again")
+    if size * _LEAST_BYTES > bounds.MAX_BYTES:  # narrow types grow when they become float32
         raise DataError(f"{where}: {size} numbers are over {bounds.MAX_BYTES} bytes as float32; split the file")
     flat = np.frombuffer(content, dtype=dtype, count=size, offset=file.tell())
     return flat.reshape(shape, order="F" if column_major else "C")
@@ -49,7 +49,7 @@ def npz(path: Path, content: bytes) -> dict[str, Array]:
             entries = archive.infolist()
             size = sum(entry.file_size for entry in entries)
             unpacked = [archive.read(entry) for entry in entries] if size <= bounds.MAX_BYTES else []
-    except Exception as error:  # zipfile passes on what the decompressors raise
+    except Exception as error:  # zipfile does not catch what the decompressors raise
         raise DataError(f"{path}: not a readable .npz: {error}; save it again with numpy.savez") from None
     if size > bounds.MAX_BYTES:
         raise DataError(f"{path}: more than {bounds.MAX_BYTES} bytes unpacked; split the file")

@@ -1,7 +1,7 @@
 """A table of numbers with names, whatever file it came from: its channels, its times, its labels.
 
-Rules of this file: pure. Every refusal names file, row or line, and column. Empty cells and `nan` are missing numbers
-(NaN); other numbers that are not finite in float32 are refused, as the daemon refuses them.
+Rules of this file: pure. Every error names file, row or line, and column. Empty cells and `nan` are missing numbers
+(NaN); other numbers that are not finite in float32 are rejected, as the daemon rejects them.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from monitor.detector.arrays import Float32Array, Int64Array
 from monitor.detector.times import NO_TIME, compact_dates, texts_us, unit_of
 from monitor.errors import DataError
 
-Array = NDArray[Any]  # of any kind of number
+Array = NDArray[Any]  # of any numeric type
 
-# What columns are called where nobody said which they are. A label taken for a channel would be the worst of mistakes.
+# Names of time and label columns, unless they are given. To take a label for a channel would be the worst mistake.
 TIME_NAMES = ("timestamp", "@timestamp", "datetime", "time", "date", "ts")
 LABEL_NAMES = ("label", "labels", "anomaly", "is_anomaly", "class", "target")
-# What pandas calls an index without a name in Arrow's formats, and one that it has read back from text.
+# Pandas' names of a nameless index in Arrow's formats, and of one that was read back from text.
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """What a file holds: numbers (n, columns), and where known the columns' names and each row's line.
+    """The contents of a file: numbers (n, columns), and if known the columns' names and each row's line number.
 
-    `texts` keeps columns as text (names, times), `times_us` columns that are µs since 1970 already, by place; their
-    numbers mean nothing. `nameless`: the file gives the first column no name, though it names others.
+    `texts` has columns kept as text (names, times), `times_us` columns that are µs since 1970 already, by column
+    index; their numbers mean nothing. `nameless`: the first column has no name, although others have.
     """
 
     numbers: Array
@@ -44,36 +44,36 @@ class Columns:
     times_us: Mapping[int, Int64Array] = field(default_factory=dict)
     nameless: bool = False
 
-    def place(self, row: int, at: int) -> str:
+    def location(self, row: int, at: int) -> str:
         """Where a cell is, for a message."""
         where = f"row {row + 1}" if self.lines is None else f"line {self.lines[row]}"
         return f"{where}, column {self.called[at]}"
 
     @property
     def indices(self) -> list[int]:
-        """The places of columns without names of their own, as pandas writes its index."""
+        """Indices of columns without names, as pandas writes its index."""
         names = self.names or ()
         return [at for at, name in enumerate(names) if _PANDAS_INDEX.fullmatch(name) or (at == 0 and self.nameless)]
 
     @property
     def are_numbered(self) -> bool:
-        """Whether names, where there are any, only number the columns."""
+        """Whether the names, if there are any, only number the columns."""
         indices = self.indices
         return all(name.isdecimal() for at, name in enumerate(self.names or ()) if at not in indices)
 
     @property
     def called(self) -> tuple[str, ...]:
-        """The names, or those that columns without names get."""
+        """The names, or those given to columns without names."""
         return self.names or unnamed(self.numbers.shape[1])
 
 
 def unnamed(count: int) -> tuple[str, ...]:
-    """What `count` columns or channels without names are called."""
+    """The names given to `count` columns or channels without names."""
     return ("value",) if count == 1 else tuple(map(str, range(count)))
 
 
 def find(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[str]) -> int | None:
-    """The place of the column `wanted`, or where None is wanted of one called as in `usual`."""
+    """The index of the column `wanted`, or if that is None, of one whose name is in `usual`."""
     if wanted is not None:
         if wanted not in names:
             raise DataError(f"{path}: no column {wanted!r}; there are: {', '.join(names[:50])}")
@@ -83,12 +83,12 @@ def find(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[s
 
 
 def find_unless_none(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[str]) -> int | None:
-    """As `find`, but "none" is no column, unless one is called so."""
+    """Like `find`, but "none" means no column, unless one has that name."""
     return None if wanted == "none" and "none" not in names else find(path, names, wanted, usual)
 
 
 def choose(path: Path, names: Sequence[str], channels: Sequence[str] | None, taken: Sequence[int | None]) -> list[int]:
-    """The places of `channels`, in their order; of None all columns but those `taken` for something else."""
+    """The indices of `channels`, in their order; if None, of all columns except those `taken`."""
     if channels is None:
         return [at for at in range(len(names)) if at not in taken]
     if twice := [name for name in channels if list(channels).count(name) > 1]:
@@ -99,10 +99,10 @@ def choose(path: Path, names: Sequence[str], channels: Sequence[str] | None, tak
 def row_numbers(
     path: Path, columns: Columns, taken: Sequence[int | None], is_count: Callable[[Array], bool], advice: str
 ) -> list[int]:
-    """The places of `columns.indices` but those `taken` that hold numbers: nobody means them for a channel.
+    """The `columns.indices` with numbers, except those `taken`: they are not channels.
 
     Raises:
-        DataError: `is_count` says of one no, so it may be an index, a time, a label or a channel.
+        DataError: one is not a count by `is_count`, so it may be an index, a time, a label or a channel.
     """
     others = {*taken, *columns.texts, *columns.times_us}
     found = [at for at in columns.indices if at not in others]
@@ -114,9 +114,9 @@ def row_numbers(
 
 
 def counts(column: Array, owners: Sequence[str] | None = None) -> bool:
-    """Whether a column counts rows: 0, 1, 2, ..., of the file, of several that were joined, or of each owner.
+    """Whether a column counts rows: 0, 1, 2, ..., of the file, of several joined files, or of each owner (series).
 
-    Ones and zeros alone are a state, unless each owner's begin with 0 and rise.
+    Zeros and ones alone are a state, unless each owner's start with 0 and rise.
     """
     goes_on = bool(len(column)) and column[0] == 0 and np.isfinite(column).all()
     if goes_on and (column.max() > 1 or len(column) < 3) and ((np.diff(column) == 1) | (column[1:] == 0)).all():
@@ -132,27 +132,27 @@ def counts(column: Array, owners: Sequence[str] | None = None) -> bool:
 
 
 def tells_apart(column: Array) -> bool:
-    """Whether each row has a whole number of its own, as an index has after rows were left out or mixed."""
+    """Whether each row has a different integer, as an index has after rows were dropped or shuffled."""
     are_whole = np.isfinite(column) & (column == np.rint(column))
     return bool(are_whole.all()) and len(np.unique(column)) == len(column)
 
 
 def whole(column: Array) -> NDArray[np.bool_]:
-    """Which numbers can be labels."""
+    """Which numbers can be labels: integers of at most 31 bits."""
     return np.asarray(np.isfinite(column) & (column == np.rint(column)) & (np.abs(column) < 2**31))
 
 
 def labels(path: Path, columns: Columns, at: int) -> Int64Array:
-    """A column of whole numbers."""
+    """A column of integer labels."""
     good = whole(columns.numbers[:, at])
     if not good.all():
-        where = columns.place(int(np.argmin(good)), at)
+        where = columns.location(int(np.argmin(good)), at)
         raise DataError(f"{path}, {where}: labels must be whole numbers; choose another with --label-column, or none")
     return columns.numbers[:, at].astype(np.int64)
 
 
 def float32(path: Path, columns: Columns, chosen: Sequence[int]) -> Float32Array:
-    """The chosen columns as float32; refuses text, infinities and what becomes one."""
+    """The chosen columns as float32; rejects text, and what is infinite in float32."""
     for at in chosen:
         if at in columns.texts or at in columns.times_us:
             kind = "text" if at in columns.texts else "times"
@@ -163,15 +163,15 @@ def float32(path: Path, columns: Columns, chosen: Sequence[int]) -> Float32Array
         narrow = columns.numbers[:, chosen].astype(np.float32)
     if np.isinf(narrow).any():
         row, at = np.argwhere(np.isinf(narrow))[0]
-        found = f"{columns.place(row, chosen[at])}: {columns.numbers[row, chosen[at]]}"
+        found = f"{columns.location(row, chosen[at])}: {columns.numbers[row, chosen[at]]}"
         raise DataError(f"{path}, {found} is not finite in float32; leave the cell empty where a number is missing")
     return narrow
 
 
 def times(path: Path, columns: Columns, at: int) -> Int64Array:
-    """A column as µs since 1970: ISO 8601, or numbers in one unit throughout, told by the largest.
+    """A column as µs since 1970: ISO 8601, or numbers in one unit, inferred from the largest.
 
-    Numbers most of which look like dates, 20260131, 202601312359 or 20260131235959, are dates.
+    Numbers that mostly look like dates, 20260131, 202601312359 or 20260131235959, are dates.
     """
     if at in columns.times_us:
         return columns.times_us[at]
@@ -191,14 +191,16 @@ def times(path: Path, columns: Columns, at: int) -> Int64Array:
     numbers = np.asarray(values, dtype=np.float64)
     if not (known := np.abs(numbers) < 9e18).all():
         row = int(np.argmin(known))
-        raise DataError(f"{path}, {columns.place(row, at)}: {numbers[row]} is not a time; mend it or drop the row")
+        raise DataError(
+            f"{path}, {columns.location(row, at)}: {numbers[row]} is not a time; correct it or drop the row"
+        )
     if (dates := compact_dates(numbers)) is not None:
         found, there_are = dates
         if not there_are.all():
             row = int(np.argmin(there_are))
             raise DataError(
-                f"{path}, {columns.place(row, at)}: {numbers[row]:.0f} is no day, though most are days written without "
-                "marks; mend it or drop the row"
+                f"{path}, {columns.location(row, at)}: {numbers[row]:.0f} is not a date, although most are dates "
+                "written without separators; correct it or drop the row"
             )
         return found
     return np.rint(numbers * unit_of(float(np.abs(numbers).max()))).astype(np.int64)
@@ -206,20 +208,20 @@ def times(path: Path, columns: Columns, at: int) -> Int64Array:
 
 def _no_time(path: Path, columns: Columns, row: int, at: int) -> DataError:
     return DataError(
-        f"{path}, {columns.place(row, at)}: {columns.texts[at][row][:40]!r} is not a time; expected ISO 8601 "
-        "(2026-01-31T12:00:00Z) or a number since 1970, the same throughout the column"
+        f"{path}, {columns.location(row, at)}: {columns.texts[at][row][:40]!r} is not a time; expected ISO 8601 "
+        "(2026-01-31T12:00:00Z) or a number since 1970, the same form in the whole column"
     )
 
 
 def as_number(cell: str) -> float:
-    """A cell as a number. Raises ValueError, for Python's own form of 1_000 too: nobody else reads it as a thousand."""
+    """A cell as a number. Raises ValueError, also for Python's 1_000: nobody else reads it as a thousand."""
     if "_" in cell:
         raise ValueError(f"could not convert string to float: {cell!r}")
     return float(cell)
 
 
 def is_number(cell: str, read: Callable[[str], float] = as_number) -> bool:
-    """Whether a cell can be read as a number, by `read`; an empty one is a missing number."""
+    """Whether `read` accepts a cell as a number; an empty one is a missing number."""
     try:
         read(cell or "nan")
     except ValueError:

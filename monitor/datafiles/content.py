@@ -1,6 +1,6 @@
-"""A file's bytes, unpacked where it is gzipped; never more of them than a bound.
+"""A file's bytes, decompressed if it is gzipped, up to a limit.
 
-Rules of this file: sizes are checked before anything is allocated, and nothing but `DataError` comes out.
+Rules of this file: sizes are checked before anything is allocated, and only `DataError` is raised.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 
 from monitor.errors import DataError
 
-# Far over what fits a training run, far under what would bring a machine down unnoticed.
+# Far more than training needs, far less than would exhaust a machine's memory.
 MAX_BYTES = 2 * 1024**3
 _GZIP = b"\x1f\x8b"
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file is there; no where that can't be told: a name too long, a directory that may not be entered."""
+    """Whether a file exists; False if that can't be determined (name too long, no access to the directory)."""
     try:
         return path.is_file()
     except OSError:
@@ -27,15 +27,15 @@ def is_file(path: Path) -> bool:
 
 
 def content(path: Path) -> bytes:
-    """All of the file, unpacked. Raises `DataError`."""
+    """The whole file, decompressed. Raises `DataError`."""
     raw = _unpacked(path, _raw(path, MAX_BYTES + 1), MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
-        raise DataError(f"{path}: more than {MAX_BYTES} bytes unpacked; split the file")
+        raise DataError(f"{path}: more than {MAX_BYTES} bytes decompressed; split the file")
     return raw
 
 
 def beginning(path: Path, size: int) -> bytes:
-    """The first `size` bytes, unpacked, or all where there are fewer. Raises `DataError`."""
+    """The first `size` bytes, decompressed, or all if there are fewer. Raises `DataError`."""
     raw = _raw(path, size)
     return _stream(path, size) if raw.startswith(_GZIP) else raw
 
@@ -48,7 +48,7 @@ def _raw(path: Path, size: int) -> bytes:
         if not stat.S_ISREG(known.st_mode):  # a pipe waits for its writer, and can't be read twice
             raise DataError(f"{path}: can't be read: a pipe or a device; write what it holds to a file, and name that")
         with path.open("rb") as file:
-            return file.read(min(size, known.st_size))  # memory is taken for as much as is asked for
+            return file.read(min(size, known.st_size))  # allocates as much as it is asked for
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         said = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"{path}: can't be read: {said}; check the name and its permissions") from None
@@ -73,4 +73,4 @@ def _stream(path: Path, size: int) -> bytes:
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: the gzip is damaged: {error}; fetch it again")
+    return DataError(f"{path}: the gzip is damaged: {error}; download it again")

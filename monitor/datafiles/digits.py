@@ -1,8 +1,8 @@
-"""Where float32 has too few digits: a channel whose level is large beside its movement.
+"""When float32 has too few digits: for a channel whose level is large compared with its variation.
 
-Rules of this file: pure. The rule is stated once, here: a channel needs float64 where the step of float32 at its median
-is over a thousandth (1/1024) of its spread (interquartile range / 1.349, or, where that is 0, standard deviation), by
-the rows that are looked at, and float32 would change any of its numbers. A constant needs nothing.
+Rules of this file: pure. The rule is stated once, here: a channel needs float64 if the step of float32 at its median is
+over a thousandth (1/1024) of its spread (interquartile range / 1.349, or, if that is 0, standard deviation) in the rows
+that are sampled, and if float32 would change any of its numbers. A constant does not.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _MOST_ROWS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Digits:
-    """Per channel, (channels,): median, spread, the step of float32 at the median; `coarse`: the step is too large;
-    `lost`: and float32 would change numbers."""
+    """Per channel, (channels,): median, spread, float32's step at the median; `coarse`: the step is too large; `lost`:
+    float32 would also change numbers."""
 
     median: Float64Array
     spread: Float64Array
@@ -33,9 +33,9 @@ class Digits:
 
 
 def digits(numbers: NDArray[np.generic], chosen: Sequence[int] | None = None) -> Digits:
-    """What float32 makes of the `chosen` channels of `numbers` (..., channels), by some thousand rows.
+    """How well float32 represents the `chosen` channels of `numbers` (..., channels), by some thousand rows.
 
-    NaN and infinities are left out.
+    NaN and infinities are ignored.
     """
     table = numbers.reshape(-1, numbers.shape[-1])
     rows = max(1, min(_MOST_ROWS, _MOST_NUMBERS // max(1, table.shape[1])))
@@ -62,9 +62,9 @@ def digits(numbers: NDArray[np.generic], chosen: Sequence[int] | None = None) ->
 def exact(
     numbers: NDArray[np.generic], chosen: Sequence[int] | None = None, *, always: bool = False
 ) -> Float64Array | None:
-    """The `chosen` channels of `numbers` (..., channels) in float64, `always` or where float32 loses digits.
+    """The `chosen` channels of `numbers` (..., channels) in float64, `always` or if float32 loses digits.
 
-    Else None, and for numbers that are float32 already.
+    Otherwise None, also for numbers that are float32 already.
     """
     if numbers.dtype == np.float32 or not numbers.size or not (always or digits(numbers, chosen).lost.any()):
         return None

@@ -1,4 +1,4 @@
-"""One series, or windows, out of one file of text or of NumPy's formats. The content decides which it is."""
+"""Reads one series, or windows, from a file of text or in NumPy's formats. The content decides which it is."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def read_series(
     Args:
         path: text, .npy (n,) or (n, channels), or .npz with an array per channel.
         channels: which columns, in this order; by default all but time, label and `row_numbers`. Columns without names
-            are called "0", "1", ..., or "value" where there is only one.
-        time_column: default: a column called as in `TIME_NAMES`. ISO 8601 (UTC where nothing is said), or a number.
-        label_column: default: a column called as in `LABEL_NAMES` that is no channel. Whole numbers. "none" of either
-            where there is no such column takes none.
+            are called "0", "1", ..., or "value" if there is only one.
+        time_column: default: a column whose name is in `TIME_NAMES`. ISO 8601 (UTC without a zone), or a number.
+        label_column: default: a column whose name is in `LABEL_NAMES` and that is no channel. Integers. For both,
+            "none" means no column, unless one has that name.
 
     Raises:
         DataError: names file, line and column, what was expected, what to do.
@@ -77,8 +77,8 @@ def series_columns(
     keep = [TIME_NAMES if time_column is None else (time_column,)]
     if series_column is not None:
         keep.append((series_column,))
-    said = [name for name in (time_column, label_column) if name != "none"]
-    required = [*(channels or ()), *said, series_column]
+    named = [name for name in (time_column, label_column) if name != "none"]
+    required = [*(channels or ()), *named, series_column]
     columns = text_columns(path, content, keep, select, required)
     if columns.names is None and len(columns.numbers) == 1:
         return Columns(numbers=columns.numbers.T)  # a series in one line, as some in the UCR archive
@@ -108,7 +108,7 @@ def series_table(
     owners = None if series_at is None else columns.texts.get(series_at)
     taken = [time_at, label_at, series_at]
     if channels is None:
-        advice = "name it with --time-column where it holds times, or choose with --channels"
+        advice = "name it with --time-column if it holds times, or choose with --channels"
         taken += row_numbers(path, columns, taken, lambda column: counts(column, owners), advice)
     chosen = choose(path, names, channels, taken)
     if not chosen or not len(columns.numbers):
@@ -124,7 +124,7 @@ def series_table(
 
 
 def read_text_column(path: Path, name: str) -> list[str]:
-    """One column of a text file with a header line, as it stands: each row's series, say. Raises `DataError`."""
+    """One column of a text file with a header line, as text, such as each row's series. Raises `DataError`."""
     columns = text_columns(path, read_content(path), [(name,)], frozenset())
     if not columns.texts:
         raise DataError(f"{path}: no column {name!r}; the columns are {', '.join(columns.called)}")
@@ -147,10 +147,10 @@ def read_windows(
     Args:
         path: text (one channel: cells are samples), .npy (n, length) or (n, length, channels), or .npz with `windows`
             and optionally `labels`.
-        channels: names for the channels; by default "value" where there is one, else "0", "1", ...
+        channels: names for the channels; by default "value" if there is one, else "0", "1", ...
         label_column: text only: "first" (the UCR archive's form), "last" (TensorFlow's ecg.csv), "none", or a header's
-            name. By default the side that holds whole numbers only.
-        exact: whether all numbers are kept in float64 too, rather than only where float32 loses digits.
+            name. By default the first or last column, if it holds integers only.
+        exact: whether to keep all numbers in float64 too, not only those of which float32 loses digits.
     """
     content = read_content(path)
     if content.startswith(NPY):
@@ -209,7 +209,7 @@ def window_table(
 
 
 def _label_side(path: Path, columns: Columns, wanted: str | None) -> int | None:
-    """Which column holds the labels of windows."""
+    """The index of the column with the labels of windows."""
     if wanted == "none":
         return None
     if columns.names is not None and (not columns.are_numbered or wanted in columns.names):
@@ -220,9 +220,9 @@ def _label_side(path: Path, columns: Columns, wanted: str | None) -> int | None:
         return None
     if wanted is not None:
         if wanted not in {"first", "last"}:
-            raise DataError(f"{path}: no header, so no column {wanted!r}; say --label-column first, last or none")
+            raise DataError(f"{path}: no header, so no column {wanted!r}; use --label-column first, last or none")
         return own[0 if wanted == "first" else -1]
     sides = [at for at in (own[0], own[-1]) if len(own) > 1 and whole(columns.numbers[:, at]).all()]
     if len(sides) == 2:
-        raise DataError(f"{path}: first and last column may both be labels; say --label-column first, last or none")
+        raise DataError(f"{path}: first and last column may both be labels; use --label-column first, last or none")
     return sides[0] if sides else None

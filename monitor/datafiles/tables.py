@@ -1,4 +1,4 @@
-"""What a data source holds once it is read: one series, or windows cut elsewhere."""
+"""The contents of a data source: one series, or windows that were cut elsewhere."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from monitor.detector.arrays import Float32Array, Float64Array, Int64Array
 class SeriesTable:
     """One series: `samples` (n, channels) with NaN where missing; `time_us` event time and `labels`, (n,) if known.
 
-    `series` is its name, `source` where it was read, for messages; `units` are the channels' where they are stated, and
-    `sampling_rate_hz` where the source states it, as the header of a WFDB record does. Labels that are names in the
-    source are places in `classes`. `rows` (n,) are the places of the samples in a source that mixes several series;
-    None: the source holds these alone, in this order. `exact` is `samples` in float64, where float32 has too few digits
-    (see `digits`), or where it was asked for.
+    `series` is its name, `source` where it was read, for messages; `units` and `sampling_rate_hz` are set if the source
+    has them, as the header of a WFDB record does. Labels that are names in the source are indices into `classes`.
+    `rows` (n,) are the samples' row numbers in a source that mixes several series; None: the source holds only these,
+    in this order. `exact` is `samples` in float64, if float32 has too few digits (see `digits`) or on request.
     """
 
     samples: Float32Array
@@ -38,7 +37,7 @@ class SeriesTable:
 class WindowTable:
     """Windows cut elsewhere: `windows` (n, length, channels) with NaN where missing; `labels` (n,), the file's own.
 
-    `image_shape` (height, width) where each window is an image, read row by row; the rest as in `SeriesTable`.
+    `image_shape` (height, width) if each window is an image, read row by row; the rest as in `SeriesTable`.
     """
 
     windows: Float32Array
@@ -52,7 +51,7 @@ class WindowTable:
 
 
 def by_series(table: SeriesTable, names: Sequence[str]) -> list[SeriesTable]:
-    """`table` in one part for each name; `names` (n,) says whose each row is."""
+    """`table` split by series; `names` (n,) are the rows' series."""
     numbers: dict[str, int] = {}
     owner = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.int64, len(names))
     order = np.argsort(owner, kind="stable")

@@ -1,4 +1,4 @@
-"""Separated text as columns: cells between commas, semicolons, tabs or spaces, with or without a header line."""
+"""Reads separated text: cells between commas, semicolons, tabs or spaces, with or without a header line."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from monitor.detector.times import iso_us
 from monitor.errors import DataError
 
 MAX_COLUMNS = 100_001
-_NUMBER_BYTES, _TEXT_BYTES = 8, 32  # of a cell in memory, about
-_DIGITS = 10  # so many has no column's number
-# Quotes, other line ends, null, and the four separators that NumPy strips from a number as spaces and `float` does not.
+_NUMBER_BYTES, _TEXT_BYTES = 8, 32  # approximate size of a cell in memory
+_DIGITS = 10  # a column number has fewer
+# Quotes, other line ends, null, and four separators that NumPy strips from a number as spaces and `float` does not.
 _NOT_PLAIN = '"\r\x00\x1c\x1d\x1e\x1f'
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 
@@ -37,13 +37,13 @@ def text_columns(
 ) -> Columns:
     """Parses a text file. A first line with a cell that is not a number is a header.
 
-    Numbers behind an empty cell are one too, if they rise or stand above rows that are counted: pandas writes columns
-    without names so.
+    Numbers after an empty cell are a header too, if they rise or the rows below are numbered: pandas writes columns
+    without names like this.
 
     Args:
         path: for messages.
         content: UTF-8.
-        keep: for each of these the first column called so stays text.
+        keep: for each of these, the first column with such a name stays text.
         select: of the other columns only these are read; None reads all.
         required: names that a header must hold; None requires nothing.
     """
@@ -52,7 +52,7 @@ def text_columns(
     beginning = list(itertools.islice(rows, 3))
     number, first = beginning[0] if beginning else (0, [])
     names, kept, skipped = None, dict[int, list[str]](), list[int]()
-    # By Python's own form of a number: 1_000 is no name, and will be refused.
+    # By Python's syntax of numbers: 1_000 is not a name, and will be rejected.
     has_names = any(not is_number(cell, float) for cell in first)
     if has_names or _are_numbers_of_columns([cells for _, cells in beginning]):
         names = tuple(cell.strip() or f"column {at + 1}" for at, cell in enumerate(first))
@@ -93,17 +93,17 @@ def text_columns(
 
 
 def decoded(path: Path, content: bytes) -> str:
-    """The file's text. Raises `DataError` where it is none."""
+    """The file's text. Raises `DataError` if it is not UTF-8."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path}: neither text nor a format known here (byte {error.start} is not UTF-8); save text as UTF-8"
+            f"{path}: neither text nor a known format (byte {error.start} is not UTF-8); save text as UTF-8"
         ) from None
 
 
 def cells_by_line(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers from 1, and cells; blank lines are left out. One line at a time is in memory, and it is bounded."""
+    """Line numbers from 1, and cells, without blank lines. One line at a time is in memory, of limited length."""
     separator = _separator(text)
     if separator is None:
         for number, found in enumerate(_LINE.finditer(text), 1):
@@ -112,7 +112,7 @@ def cells_by_line(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
                     raise _too_wide(path, number)
                 yield number, cells
         return
-    held = 0  # cells of the row that is being read, which quotes may stretch over lines
+    held = 0  # cells of the current row, which quotes may extend over lines
 
     def bounded() -> Iterator[str]:
         nonlocal held
@@ -133,10 +133,10 @@ def cells_by_line(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _plain(content: bytes, text: str, columns: int, header: int) -> NDArray[np.float64] | None:
-    """The rows after `header` lines, (n, columns), where nothing but numbers and separators is there; else None.
+    """The rows after `header` lines, (n, columns), if there are only numbers and separators; else None.
 
-    NumPy's reader takes half the time of ours. What it does not read alike (empty cells, quotes, blank lines,
-    anything that is wrong) is left to ours. `text` is `content` decoded; the latter is read line by line, as `StringIO`
+    NumPy's reader takes half the time of ours. What it reads differently (empty cells, quotes, blank lines, anything
+    that is wrong) is left to ours. `text` is `content` decoded; the latter is read line by line, as `StringIO`
     would hold four bytes for each character.
     """
     lines = text.count("\n") + (not text.endswith("\n")) - header
@@ -152,17 +152,17 @@ def _plain(content: bytes, text: str, columns: int, header: int) -> NDArray[np.f
 
 
 def _separator(text: str) -> str | None:
-    """The mark between cells, by the first line that holds any; None for spaces."""
+    """The separator, by the first line that is not blank; None for spaces."""
     first = next((found[0] for found in _LINE.finditer(text) if found[0].strip()), "")
     return next((mark for mark in ";,\t" if mark in first), None)
 
 
 def _too_wide(path: Path, line: int) -> DataError:
-    return DataError(f"{path}, line {line}: over {MAX_COLUMNS} columns, which is more than is read; split the line")
+    return DataError(f"{path}, line {line}: over {MAX_COLUMNS} columns, which is more than can be read; split the line")
 
 
 def _are_numbers_of_columns(beginning: Sequence[Sequence[str]]) -> bool:
-    """Whether the first of some lines numbers columns, as pandas writes those without names behind its index."""
+    """Whether the first of some lines numbers columns, as pandas writes those without names after its index."""
     first, *rows = ([cell.strip() for cell in cells] for cells in beginning or [[]])
     if not rows or len(first) < 2 or first[0] or len(set(first)) < len(first):
         return False
@@ -194,9 +194,9 @@ def _numbers(
 
 
 def _advice(cell: str) -> str:
-    """What to do about a cell that is no number."""
+    """What to do about a cell that is not a number."""
     if re.fullmatch(r"[-+]?[0-9]+([,_][0-9]+)+(\.[0-9]+)?", cell.strip()):
-        return "write numbers with a point, thousands without a mark, and names of columns with a letter"
+        return "write numbers with a point, thousands without a separator, and names of columns with a letter"
     try:
         iso_us(cell)
     except ValueError:

@@ -49,13 +49,13 @@ def series_names(path: Path, columns: Columns, at: int) -> list[str]:
     else:
         column = columns.numbers[:, at].astype(np.float64)
         if (large := np.abs(column) >= _NOT_TOLD_APART).any():
-            where = columns.place(int(np.argmax(large)), at)
+            where = columns.location(int(np.argmax(large)), at)
             raise DataError(f"{path}, {where}: series are told apart up to 2**53; write their names as text")
         good = whole(column)
         names = [str(int(value)) if is_whole else f"{value:.17g}" for value, is_whole in zip(column, good, strict=True)]
         names = ["" if missing else name for name, missing in zip(names, np.isnan(column), strict=True)]
     if "" in names:
-        where = columns.place(names.index(""), at)
+        where = columns.location(names.index(""), at)
         raise DataError(f"{path}, {where}: no series is named; fill the cell, or drop the row")
     return names
 

@@ -1,9 +1,9 @@
-"""An authority of our own, and certificates by it, as PEM: made by the Java runtime's `keytool`.
+"""A certificate authority and certificates signed by it, as PEM, made by the Java runtime's `keytool`.
 
 keytool writes keys into key stores only. Of its formats JKS is the one that the standard library can read: a private
-key is protected by a chain of SHA-1 digests (sun.security.provider.KeyProtector). That is no protection worth the name,
-so the store lives in a directory of its own (mode 0700) for as long as certificates are made, and then is gone, and
-with it the authority's key.
+key is protected by a chain of SHA-1 digests (sun.security.provider.KeyProtector). That is no real protection, so the
+store is kept in a directory of its own (mode 0700) while certificates are made, and then deleted, with the authority's
+key.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _DIGEST_BYTES = 20
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """`chain` and `key` (PKCS 8, not encrypted) as PEM; the chain begins with the certificate itself."""
+    """`chain` and `key` (PKCS 8, not encrypted) as PEM; the chain starts with the certificate itself."""
 
     chain: str
     key: str
 
 
 class Authority(AbstractContextManager["Authority"]):
-    """Signs certificates while it is open. `certificate` is what others must trust."""
+    """Signs certificates while it is open. `certificate` is the one that others must trust."""
 
     def __init__(self, name: str = "Telltale's local broker") -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="telltale-keys-")
@@ -103,7 +103,7 @@ def _entries(store: bytes) -> dict[str, tuple[bytes, list[bytes]]]:
     at, found = 12, {}
 
     def taken(form: str) -> bytes:
-        """The bytes whose length comes first, as `form` has it."""
+        """The next bytes, preceded by their length in the format `form`."""
         nonlocal at
         (length,) = struct.unpack_from(form, store, at)
         at += struct.calcsize(form) + length
@@ -112,7 +112,7 @@ def _entries(store: bytes) -> dict[str, tuple[bytes, list[bytes]]]:
     for _ in range(count):
         (kind,) = struct.unpack_from(">I", store, at)
         if kind != _PRIVATE_KEY:
-            raise BrokerError("certificates can't be made: keytool's store holds something that was not asked for")
+            raise BrokerError("certificates can't be made: keytool's store has an unexpected entry")
         at += 4
         alias = taken(">H").decode()
         at += 8  # when it was made
@@ -128,7 +128,7 @@ def _entries(store: bytes) -> dict[str, tuple[bytes, list[bytes]]]:
 
 
 def _octets(info: bytes) -> bytes:
-    """The octet string at the end of an EncryptedPrivateKeyInfo, a DER sequence of the algorithm and it."""
+    """The octet string of an EncryptedPrivateKeyInfo, a DER sequence of the algorithm and that string."""
     _, start, _ = _der(info, 0)
     _, _, algorithm_end = _der(info, start)
     _, start, end = _der(info, algorithm_end)
@@ -136,7 +136,7 @@ def _octets(info: bytes) -> bytes:
 
 
 def _der(content: bytes, at: int) -> tuple[int, int, int]:
-    """Tag, beginning and end of the value at a place."""
+    """Tag, start and end of the value at an offset."""
     tag, length = content[at], content[at + 1]
     at += 2
     if length & 0x80:
@@ -147,7 +147,7 @@ def _der(content: bytes, at: int) -> tuple[int, int, int]:
 
 
 def _unprotected(octets: bytes, password: str) -> bytes:
-    """A key out of JKS's protection: a salt, the key XORed with a chain of digests, and a digest to check it by."""
+    """Decrypts a key of a JKS: a salt, the key XORed with a chain of digests, and a digest to verify it."""
     word, digest = password.encode("utf-16-be"), octets[:_DIGEST_BYTES]
     hidden, check = octets[_DIGEST_BYTES:-_DIGEST_BYTES], octets[-_DIGEST_BYTES:]
     stream = bytearray()
@@ -156,5 +156,5 @@ def _unprotected(octets: bytes, password: str) -> bytes:
         stream += digest
     key = bytes(a ^ b for a, b in zip(hidden, stream, strict=False))
     if hashlib.sha1(word + key, usedforsecurity=False).digest() != check:
-        raise BrokerError("certificates can't be made: keytool protected a key in a way that is not known here")
+        raise BrokerError("certificates can't be made: keytool protected a key in an unknown way")
     return key

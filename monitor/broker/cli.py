@@ -1,7 +1,7 @@
 """`telltale kafka`: start, stop and status of the local broker, and topics.
 
-Rules of this file: parse, call, say. Results go to stdout, what happens on the way to stderr; errors are raised, and
-the caller of the app maps them to exit codes.
+Rules of this file: parse, call, print. Results go to stdout, progress to stderr; errors are raised, and the caller of
+the app maps them to exit codes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import typer
 from monitor.broker import topics
 
 if TYPE_CHECKING:
-    from monitor.broker.status import BrokerStatus, Status
+    from monitor.broker.status import BrokerStatus, ClusterStatus
 
-EXIT_NOT_RUNNING = 3  # what the Linux Standard Base says that `status` returns
+EXIT_NOT_RUNNING = 3  # of `status`, by the Linux Standard Base
 
 app = typer.Typer(
-    help="A real Apache Kafka on this machine, for trying out and testing: loopback only.",
+    help="A real Apache Kafka on this machine, to try things and to test: loopback only.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -27,9 +27,9 @@ app.add_typer(topics.app, name="topics")
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="Where its data lie. Default: ~/.local/state/telltale/kafka (XDG)."),
+    typer.Option("--data", metavar="DIR", help="Data directory. Default: ~/.local/state/telltale/kafka (XDG)."),
 ]
-AS_LAST = "as at the last start, else"
+AS_LAST = "as at the last start, or"
 
 
 @app.command()
@@ -37,34 +37,34 @@ def start(
     data: DataDir = None,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65533, help=f"Of the first broker; 0: any free one. Default: {AS_LAST} 9092."),
+        typer.Option(min=0, max=65533, help=f"Port of the first broker; 0: any free one. Default: {AS_LAST} 9092."),
     ] = None,
     brokers: Annotated[
         int | None,
-        typer.Option(metavar="1|3", help=f"3: replicated, survives the loss of one. Default: {AS_LAST} 1."),
+        typer.Option(metavar="1|3", help=f"Number of brokers; 3 survive the loss of one. Default: {AS_LAST} 1."),
     ] = None,
     heap: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help=f"Of each Java machine. Default: {AS_LAST} 512m, 384m each for 3 brokers."),
+        typer.Option(metavar="SIZE", help=f"Java heap of each broker. Default: {AS_LAST} 512m, 384m each for 3."),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help=f"A broker setting of Kafka's own; may be repeated; KEY= takes it back. Default: {AS_LAST} none.",
+            help=f"A Kafka broker setting; may be repeated; KEY= removes it. Default: {AS_LAST} none.",
         ),
     ] = None,
     secure: Annotated[
         bool | None,
         typer.Option(
             "--secure",
-            help="Listeners with TLS too, one with a password and one with client certificates, and all that is needed "
-            "to use them. Decided at the first start.",
+            help="Also add TLS listeners, one with a password and one with client certificates, and create files to "
+            "use them. Only at the first start.",
         ),
     ] = None,
 ) -> None:
-    """Start it, and wait until it answers. Does nothing if it runs."""
+    """Start the broker, and wait until it responds. Does nothing if it is running."""
     from monitor.broker.cluster import LocalKafka
     from monitor.broker.memory import parse_heap
 
@@ -84,11 +84,9 @@ def start(
 @app.command()
 def stop(
     data: DataDir = None,
-    timeout: Annotated[
-        float, typer.Option(min=0, metavar="SECS", help="How long it may take before it is killed.")
-    ] = 30.0,
+    timeout: Annotated[float, typer.Option(min=0, metavar="SECS", help="Time after which it is killed.")] = 30.0,
 ) -> None:
-    """Stop it cleanly; kill it if that takes too long. The data stay."""
+    """Stop the broker cleanly; kill it if that takes too long. Its data are kept."""
     from monitor.broker.cluster import LocalKafka
 
     LocalKafka(data, report=typer.echo).stop(timeout)
@@ -97,9 +95,9 @@ def stop(
 @app.command()
 def status(
     data: DataDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say whether it runs, and where. Exit code 0 if it does, 3 if not."""
+    """Show whether the broker is running, and where. Exit code 0 if it is, 3 if not."""
     from monitor.broker.cluster import LocalKafka
 
     found = LocalKafka(data).status()
@@ -117,24 +115,26 @@ def _to_stderr(sentence: str) -> None:
     typer.echo(sentence, err=True)
 
 
-def _say(found: Status) -> None:
+def _say(found: ClusterStatus) -> None:
     if found.running:
         typer.echo(f"Apache Kafka {found.version} listens on {found.bootstrap_servers}")
     else:
-        typer.echo(f"No local Kafka runs with its data in {found.data_dir}")
+        typer.echo(f"No local Kafka is running with its data in {found.data_dir}")
     for broker in found.brokers:
         if found.running or broker.is_alive:
             typer.echo(f"  broker {broker.node}: {_described(broker)}; log {broker.log}")
     if found.running:
         typer.echo(f"  data in {found.data_dir}")
         if found.secure is not None:
-            typer.echo(f"  with TLS and a password, or a certificate: the section [kafka] of {found.secure}")
+            typer.echo(f"  with TLS and a password or a certificate: see section [kafka] of {found.secure}")
     for note in found.notes:
         typer.echo(f"  {note}")
 
 
 def _described(broker: BrokerStatus) -> str:
     if not broker.is_alive:
-        return "does not run"
+        return "not running"
     memory = "" if broker.resident_mb is None else f", {broker.resident_mb} MiB"
-    return f"pid {broker.pid}{memory}, " + ("answers" if broker.answers else f"does not answer on {broker.address} yet")
+    return f"pid {broker.pid}{memory}, " + (
+        "responds" if broker.answers else f"does not respond on {broker.address} yet"
+    )

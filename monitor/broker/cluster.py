@@ -1,7 +1,7 @@
-"""`LocalKafka`: the broker, or the three, of one data directory.
+"""`LocalKafka`: the broker, or three brokers, of one data directory.
 
-Rules of this file: an object holds only what was asked for; what is, lies in the data directory. So any object, in any
-process, may stop what another one started.
+Rules of this file: an object has only the requested settings; the actual state is in the data directory. So any object,
+in any process, may stop what another one started.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import msgspec
 from monitor.broker import configuration, jars, memory, network, security, status
 from monitor.broker.launch import KILL_TIMEOUT_SECS, Launcher, end, is_up, storage_path
 from monitor.broker.process import is_alive, send_signal, wait_until_gone
-from monitor.broker.state import BrokerState, ClusterState, Record, default_data_dir, is_foreign, load, lock
+from monitor.broker.state import BrokerState, ClusterState, StateFile, default_data_dir, is_foreign, load, lock
 from monitor.errors import BrokerError
 
 DEFAULT_PORT = 9092
 START_TIMEOUT_SECS = 90.0  # a start takes 2-4 s; a busy machine or a long log to recover take more
-STOP_TIMEOUT_SECS = 30.0  # one broker takes 0.3 s, three take 6 s: the last ones wait 5 s for a quorum
+STOP_TIMEOUT_SECS = 30.0  # one broker takes 0.3 s, three take 6 s: the last two wait 5 s for a quorum
 FAILED_STOP_TIMEOUT_SECS = 5.0
 
 
@@ -39,15 +39,15 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
     someone stops it.
 
     Args:
-        data_dir: where everything lies; the user's state directory by default.
-        port: of the first broker, the next ones follow; 0 is any that are free.
+        data_dir: the data directory; in the user's state directory by default.
+        port: of the first broker, the others have the next ones; 0: any free ones.
         brokers: 1 or 3.
-        heap_mb: of each broker's Java machine.
-        settings: Kafka's own broker settings, on top of ours; an empty value takes one back.
-        secure: whether it has listeners with TLS and passwords too, see `security`; decided at the first start.
-        report: is given one sentence for each thing that a person may want to know.
+        heap_mb: Java heap of each broker.
+        settings: Kafka broker settings, in addition to ours; an empty value removes one.
+        secure: whether it also has listeners with TLS and passwords, see `security`; only at the first start.
+        report: is called with one sentence for each event that a person may want to know.
 
-    What is None is as it was at the last start in this directory, or else the default: port 9092, one broker,
+    An argument that is None is as at the last start in this directory, or else the default: port 9092, one broker,
     512 MiB of heap (384 each for three), no settings.
     """
 
@@ -81,17 +81,17 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
 
     @property
     def bootstrap_servers(self) -> str:
-        """`127.0.0.1:PORT`, one for each broker, with commas; also while it is stopped."""
+        """`127.0.0.1:PORT` of each broker, separated by commas; also while it is stopped."""
         return self._existing().bootstrap_servers
 
     def start(self, timeout_secs: float = START_TIMEOUT_SECS) -> str:
-        """Start it, or what is missing of it, and wait until it answers. Does nothing if it runs.
+        """Start the brokers that are not running, and wait until they respond.
 
         Returns:
             The bootstrap servers.
 
         Raises:
-            BrokerError: it can't be started, or runs with other settings than these.
+            BrokerError: it can't be started, or is running with other settings.
         """
         if is_foreign(self.data_dir):
             raise BrokerError(
@@ -117,7 +117,7 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
             return state.bootstrap_servers
 
     def stop(self, timeout_secs: float = STOP_TIMEOUT_SECS) -> None:
-        """Stop it cleanly; what has not ended after the timeout is killed. The data stay."""
+        """Stop it cleanly; processes that have not ended after the timeout are killed. Its data are kept."""
         if load(self.data_dir) is None:
             self._report(f"Nothing to stop: no broker was ever started in {self.data_dir}.")
             return
@@ -126,7 +126,7 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
             for note in status.notes(state):
                 self._report(note)
             alive = state.alive
-            record = Record(self.data_dir, state)
+            record = StateFile(self.data_dir, state)
             if alive:
                 record.set_phase("stopping")
                 end(record, alive, timeout_secs, self._report)
@@ -144,16 +144,16 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
             wait_until_gone([broker.process], KILL_TIMEOUT_SECS)
 
     def restart(self, node: int = 1, timeout_secs: float = START_TIMEOUT_SECS) -> None:
-        """Start one broker again, after stopping it cleanly if it runs, and wait until it answers."""
+        """Restart one broker, after stopping it cleanly if it is running, and wait until it responds."""
         with lock(self.data_dir, timeout_secs):
             broker = self._broker(node)
-            record = Record(self.data_dir, self._existing())
+            record = StateFile(self.data_dir, self._existing())
             if is_alive(broker.process):
                 end(record, [broker], STOP_TIMEOUT_SECS, self._report)
             self._launch(record.state, {node}, timeout_secs, record.state)
 
-    def status(self) -> status.Status:
-        """What is now. Changes nothing and waits for nobody."""
+    def status(self) -> status.ClusterStatus:
+        """The current status. Changes nothing and does not wait."""
         return status.of(self.data_dir, load(self.data_dir))
 
     def __enter__(self) -> LocalKafka:
@@ -166,14 +166,14 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
         self.stop()
 
     def _launch(self, state: ClusterState, nodes: set[int], timeout_secs: float, remembered: ClusterState) -> None:
-        """See to it that these nodes run and see each other.
+        """Start those of these nodes that are not running, and wait until they see each other.
 
-        If one fails, none that was started here is left behind, and settings that did not work are not remembered.
+        If one fails, those that were started here are stopped, and settings that did not work are not kept.
         """
         missing = [broker for broker in state.brokers if broker.node in nodes and not is_alive(broker.process)]
         _check_ports(missing)
         memory.check_available(len(missing), state.heap_mb)
-        record = Record(self.data_dir, state)
+        record = StateFile(self.data_dir, state)
         record.set_phase("starting")
         try:
             launcher = Launcher(record, jars.class_path(self._report))
@@ -195,21 +195,21 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
         record.set_phase("running")
 
     def _tidied(self, state: ClusterState) -> ClusterState:
-        """Report what has happened since; end what an interrupted start or stop left that is not a whole broker."""
+        """Report what happened meanwhile; end incomplete processes of an interrupted start or stop."""
         for note in status.notes(state):
             self._report(note)
         if state.phase == "stopping":
             leftover = state.alive
-        else:  # before its storage is there, a broker's process is the tool that formats it
+        else:  # before a broker's storage exists, its process is the tool that formats it
             leftover = tuple(each for each in state.alive if not storage_path(self.data_dir, each.node).exists())
-        record = Record(self.data_dir, state)
+        record = StateFile(self.data_dir, state)
         end(record, leftover, STOP_TIMEOUT_SECS, self._report)
         return record.state
 
     def _planned(self, last: ClusterState | None) -> ClusterState:
-        """What to start: what was asked for, else as the last time, else the defaults."""
+        """What to start: as requested, else as last time, else the defaults."""
         if last is not None and not any(storage_path(self.data_dir, each.node).exists() for each in last.brokers):
-            last = None  # a start that failed before it made anything: nothing to keep to
+            last = None  # a start that failed before it created anything
         count = self._brokers or (len(last.brokers) if last else 1)
         if last is not None and count != len(last.brokers):
             raise BrokerError(
@@ -260,7 +260,7 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
     def _chosen_secure_ports(
         self, last: ClusterState | None, ports: tuple[list[int], list[int]]
     ) -> list[tuple[int, int]]:
-        """For each broker those of the listeners with TLS: as the last time where they are free."""
+        """Each broker's ports of the listeners with TLS: as last time if they are free."""
         remembered = [(broker.sasl_port, broker.tls_port) for broker in last.brokers] if last else []
         flat = [port for pair in remembered for port in pair]
         taken = frozenset(ports[0] + ports[1])
@@ -270,7 +270,7 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
         return list(zip(found[::2], found[1::2], strict=True))
 
     def _check_same(self, state: ClusterState) -> None:
-        """Refuse to pass off what runs as something else."""
+        """Reject settings that differ from those of the running brokers."""
         asked = {
             "--brokers": (self._brokers, len(state.brokers)),
             "--port": (self._port or None, state.brokers[0].port),
@@ -279,7 +279,7 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
             "--set": (_listed(self._merged(state.settings)), _listed(state.settings)),
         }
         different = [
-            f"{option} {wanted} asked, {found} found"
+            f"{option} {wanted} requested, {found} found"
             for option, (wanted, found) in asked.items()
             if wanted is not None and wanted != found
         ]
@@ -309,7 +309,7 @@ class LocalKafka(AbstractContextManager["LocalKafka"]):
 
 
 def _new_cluster_id() -> str:
-    """A random Kafka Uuid: 16 bytes in URL-safe base64; never with a dash in front, as a command line would trip."""
+    """A random Kafka Uuid: 16 bytes in URL-safe base64; never with a leading dash, which looks like an option."""
     while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         pass
     return text

@@ -1,7 +1,7 @@
-"""What a broker is told: `server.properties`, and the command line of its Java machine.
+"""A broker's `server.properties`, and its Java command line.
 
-Rules of this file: pure functions of the cluster's state. Every setting that is not Kafka's default has its reason
-beside it. Listeners are on loopback, always.
+Rules of this file: pure functions of the cluster's state. Every setting that differs from Kafka's default has a
+comment with the reason. Listeners are always on loopback.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from monitor.errors import BrokerError
 
 LOG4J_FILE = Path(__file__).with_name("log4j2.xml")
 
-# Who the broker is and where it listens is decided here, or the state on record would not be true.
+# The broker's identity and listeners must match the recorded state, so users can't set them.
 FIXED = frozenset(
     {
         "process.roles",
@@ -35,7 +35,7 @@ FIXED = frozenset(
 JVM_OPTIONS = (
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
-    "-XX:+ExitOnOutOfMemoryError",  # a broker without memory ends and says so; it does not linger
+    "-XX:+ExitOnOutOfMemoryError",  # a broker without memory exits with a message instead of lingering
     "-XX:-UsePerfData",  # no file in the temporary directory that a kill would leave behind
     "-Djava.awt.headless=true",
     "--enable-native-access=ALL-UNNAMED",  # zstd, snappy and lz4 are native
@@ -43,7 +43,7 @@ JVM_OPTIONS = (
 
 
 def server_properties(state: ClusterState, broker: BrokerState, log_dir: Path, data_dir: Path) -> dict[str, str]:
-    """The broker's settings, the user's own on top. `data_dir`: the cluster's, where its certificates lie."""
+    """The broker's settings, including the user's. `data_dir`: the cluster's, with its certificates."""
     voters = ",".join(f"{each.node}@{LOOPBACK}:{each.controller_port}" for each in state.brokers)
     brokers = len(state.brokers)
     replicas = min(brokers, 3)
@@ -81,7 +81,7 @@ def server_properties(state: ClusterState, broker: BrokerState, log_dir: Path, d
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         # 128 MiB by default, a quarter of the heap; 16 MiB hold 600,000 keys per cleaning.
         "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
-        # A killed broker is found out sooner than after 9 s; its heartbeats come every 2 s.
+        # A killed broker is detected sooner than after 9 s, the default; heartbeats are sent every 2 s.
         "broker.session.timeout.ms": "6000",
         "unclean.leader.election.enable": "false",
         **security.properties(data_dir, broker),
@@ -90,7 +90,7 @@ def server_properties(state: ClusterState, broker: BrokerState, log_dir: Path, d
 
 
 def check_settings(settings: Mapping[str, str]) -> None:
-    """Refuse the settings that are not the user's to set."""
+    """Reject settings that users can't choose."""
     for key in settings:
         if key in FIXED:
             raise BrokerError(
@@ -127,7 +127,7 @@ def broker_command(
         f"-Xmx{heap_mb}m",
         *JVM_OPTIONS,
         f"-XX:ErrorFile={log.with_suffix('.crash')}",
-        f"-Dtelltale.data={data_dir}",  # so that `ps` shows whose it is
+        f"-Dtelltale.data={data_dir}",  # so that `ps` shows the data directory
         f"-Dtelltale.log={log}",
         f"-Dlog4j2.configurationFile={LOG4J_FILE.as_uri()}",
         "-cp",
@@ -140,7 +140,7 @@ def broker_command(
 def format_command(
     java: str, class_path: str, *, cluster_id: str, data_dir: Path, properties: Path, password: str | None = None
 ) -> list[str]:
-    """`password`: of the user that `--secure` makes."""
+    """`password`: of the user that `--secure` creates."""
     user = (
         [] if password is None else ["--add-scram", f"{security.MECHANISM}=[name={security.USER},password={password}]"]
     )

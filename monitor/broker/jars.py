@@ -1,10 +1,10 @@
-"""The jars of Apache Kafka: which they are, where they lie, and that they are the right ones.
+"""The jars of Apache Kafka: their list, their cache, and the verification of their checksums.
 
-Rules of this file: `jars.sha256` names every jar and its SHA-256 sum, as paths below a Maven repository, in the form
-that `sha256sum --check` reads. Nothing that is not in the list, or differs from it, reaches a class path. All sums are
-checked at every start (45 MB, about 0.05 s). Only a jar that is absent is fetched: later starts need no network.
+Rules of this file: `jars.sha256` lists every jar with its SHA-256 checksum, as paths in a Maven repository, in the
+format of `sha256sum --check`. Only jars that match the list get into a class path. All checksums are verified at every
+start (45 MB, about 0.05 s). Only missing jars are downloaded: later starts need no network.
 
-To change a version, edit `KAFKA_VERSION` and `BINDING` and write the list anew:
+To change a version, edit `KAFKA_VERSION` and `BINDING` and write the list again:
 
     python -m monitor.broker.jars > new.sha256 && mv new.sha256 monitor/broker/jars.sha256
 """
@@ -30,8 +30,8 @@ from monitor.errors import BrokerError
 
 KAFKA_VERSION = "4.3.0"
 KAFKA = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"
-# The binding of SLF4J 1.7 to the log4j-core that Kafka brings: without one a broker dies without a word. Only the jar
-# itself: resolved beside Kafka, its POM would manage Kafka's Jackson down to another version.
+# The binding of SLF4J 1.7 to the log4j-core that Kafka brings: without one a broker ends without a message. Only the
+# jar itself: resolved together with Kafka, its POM would change the version of Kafka's Jackson.
 BINDING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
 LIST_NAME = "jars.sha256"
 FETCH_THREADS = 4  # the jars are many and small: the round trips dominate
@@ -53,7 +53,7 @@ class Jar:
 
 
 def cache_dir() -> Path:
-    """Where the jars lie: `TELLTALE_CACHE`, else the user's cache directory (XDG)."""
+    """The cache of the jars: `TELLTALE_CACHE`, else the user's cache directory (XDG)."""
     chosen = os.environ.get("TELLTALE_CACHE")
     if chosen:
         return Path(chosen).expanduser() / f"kafka-{KAFKA_VERSION}"
@@ -74,25 +74,25 @@ def read_list(text: str | None = None) -> list[Jar]:
 
 
 def class_path(report: Callable[[str], None], *, jars: list[Jar] | None = None) -> str:
-    """The class path of a Kafka whose every jar has just been checked. Fetches what is absent.
+    """The class path of Kafka, with every jar verified. Downloads missing ones.
 
     Raises:
-        BrokerError: a jar's sum differs, or an absent one can't be fetched.
+        BrokerError: a jar's checksum differs, or a missing one can't be downloaded.
     """
     jars = read_list() if jars is None else jars
     cache = cache_dir()
     absent = [jar for jar in jars if not _is_right(jar, cache / jar.path)]
     if absent:
         with _cache_lock(cache):
-            absent = [jar for jar in jars if not _is_right(jar, cache / jar.path)]  # another start may have fetched
+            absent = [jar for jar in jars if not _is_right(jar, cache / jar.path)]  # another start may have downloaded
             if absent:
-                report(f"Fetching Apache Kafka {KAFKA_VERSION} ({len(absent)} jars) to {cache}; needed once.")
+                report(f"Downloading Apache Kafka {KAFKA_VERSION} ({len(absent)} jars) to {cache}; needed once.")
                 _fetch(absent, cache)
     return os.pathsep.join(str(cache / jar.path) for jar in jars)
 
 
 def _is_right(jar: Jar, path: Path) -> bool:
-    """True if it is there and right, False if it is absent; raises if it is wrong."""
+    """True if the jar exists and is right, False if it is missing; raises if it is wrong."""
     try:
         found = _sha256(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -101,8 +101,8 @@ def _is_right(jar: Jar, path: Path) -> bool:
         raise BrokerError(f"{path}: can't be read ({error.strerror}); make it readable or remove it") from error
     if found != jar.sha256:
         raise BrokerError(
-            f"{path}: refused, it is not the jar that Telltale was tested with: SHA-256 is {found}, expected "
-            f"{jar.sha256}. Remove the file and start again: it is then fetched anew"
+            f"{path}: rejected, it is not the jar that Telltale was tested with: SHA-256 is {found}, expected "
+            f"{jar.sha256}. Remove the file and start again: it is then downloaded again"
         )
     return True
 
@@ -126,8 +126,8 @@ def _cache_lock(cache: Path) -> Iterator[None]:
 
 
 def _fetch(jars: list[Jar], cache: Path) -> None:
-    """Fetch jars with jgo into a staging directory, check them, and only then move them to their place."""
-    for leftover in cache.glob("fetch-*"):  # of a start that was killed while it fetched
+    """Download jars with jgo into a staging directory, verify them, and only then move them into the cache."""
+    for leftover in cache.glob("fetch-*"):  # of a start that was killed while it downloaded
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         with tempfile.TemporaryDirectory(prefix="fetch-", dir=cache) as staging:
@@ -140,7 +140,7 @@ def _fetch(jars: list[Jar], cache: Path) -> None:
                     staged.replace(target)
     except _FetchError as error:
         raise BrokerError(
-            f"Apache Kafka {KAFKA_VERSION} could not be fetched. Tried {FETCH_ATTEMPTS} times to get {error}. This "
+            f"Apache Kafka {KAFKA_VERSION} could not be downloaded. Tried {FETCH_ATTEMPTS} times to get {error}. This "
             f"needs a network (Maven Central, or a repository named in jgo's settings) once, for about 45 MB; "
             f"afterwards the jars are taken from {cache}. Connect and start again, or copy that directory "
             "from a machine that has it"
@@ -160,14 +160,14 @@ def _fetch_one(jar: Jar, context: Any) -> Path:
         try:
             return Path(artifact.resolve())
         except (requests.RequestException, RuntimeError, OSError) as error:
-            staged.unlink(missing_ok=True)  # jgo would take half a jar for a whole one
+            staged.unlink(missing_ok=True)  # jgo would take an incomplete jar for a complete one
             if attempt == FETCH_ATTEMPTS:
                 raise _FetchError(f"{jar.coordinate}: {type(error).__name__}: {error}") from error
     raise AssertionError("unreachable")
 
 
 def _maven(repository: Path) -> Any:
-    """jgo's Maven, with the repositories of the user's own jgo settings after Maven Central."""
+    """jgo's Maven, with the repositories of the user's jgo settings after Maven Central."""
     try:
         from jgo.config import GlobalSettings
         from jgo.constants import MAVEN_CENTRAL_URL
@@ -176,7 +176,7 @@ def _maven(repository: Path) -> Any:
         raise BrokerError(
             "jgo is not installed; the local broker needs it: pip install 'telltale-kafka[broker]'"
         ) from error
-    logging.getLogger("jgo").setLevel(logging.ERROR)  # its warnings are ours to raise: we check the sums
+    logging.getLogger("jgo").setLevel(logging.ERROR)  # we verify checksums ourselves
     return MavenContext(
         repo_cache=repository,
         remote_repos={"central": MAVEN_CENTRAL_URL, **GlobalSettings.load().repositories},
@@ -185,7 +185,7 @@ def _maven(repository: Path) -> Any:
 
 
 def resolve_list() -> str:
-    """The list written anew: every jar that Kafka needs, and the binding, from the network, with their sums."""
+    """A new list: every jar that Kafka needs, and the binding, from the network, with their checksums."""
     with tempfile.TemporaryDirectory() as directory:
         repository = Path(directory)
         context = _maven(repository)

@@ -1,7 +1,7 @@
-"""The steps of a start and a stop: format the storage, run the processes, wait for the answer, end them.
+"""The steps of a start and a stop: format the storage, run the processes, wait for responses, end them.
 
-Rules of this file: the caller holds the data directory's lock. A process is on record before it runs, the formatting
-tool's too. What fails is raised with the cause from the broker's own log.
+Rules of this file: the caller holds the data directory's lock. A process is recorded before it runs, also the
+formatting tool's. Errors contain the cause from the broker's log.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from pathlib import Path
 
 from monitor.broker import configuration, logs, network, security
 from monitor.broker.process import Process, is_alive, java, send_signal, start_detached, wait_until_gone
-from monitor.broker.state import BrokerState, Record, write_file
+from monitor.broker.state import BrokerState, StateFile, write_file
 from monitor.errors import BrokerError
 
 FORMAT_TIMEOUT_SECS = 60.0
 ARGUMENTS = "formatting.arguments"  # holds a password while the storage is formatted
 POLL_SECS = 0.05
-KILL_TIMEOUT_SECS = 10.0  # for the kernel to take down what was killed
+KILL_TIMEOUT_SECS = 10.0  # for the kernel to end what was killed
 
 
 class Launcher:
-    """Does the steps for the cluster on record."""
+    """Does the steps for the recorded cluster."""
 
-    def __init__(self, record: Record, class_path: str) -> None:
+    def __init__(self, record: StateFile, class_path: str) -> None:
         self.record = record
         self.data_dir = record.data_dir
         self.class_path = class_path
@@ -35,9 +35,10 @@ class Launcher:
         self.log_starts = {broker.node: _size(self.log(broker)) for broker in record.state.brokers}
 
     def format(self, brokers: Sequence[BrokerState]) -> None:
-        """Give each broker its formatted storage; those that have it are only checked.
+        """Format the storage of each broker; existing storage is only checked.
 
-        The storage is formatted beside its place and then renamed, so that a start killed here leaves none by halves.
+        The storage is formatted in a temporary directory and then renamed, so that a start that is killed here leaves
+        none that is incomplete.
         """
         started: list[tuple[Process, BrokerState, Path]] = []
         for broker in brokers:
@@ -46,9 +47,9 @@ class Launcher:
             home = self._home(broker)
             for leftover in home.glob("formatting-*"):
                 shutil.rmtree(leftover)
-            place = Path(tempfile.mkdtemp(prefix="formatting-", dir=home))
+            storage = Path(tempfile.mkdtemp(prefix="formatting-", dir=home))
             properties = home / "formatting.properties"
-            settings = configuration.server_properties(self.record.state, broker, place, self.data_dir)
+            settings = configuration.server_properties(self.record.state, broker, storage, self.data_dir)
             write_file(properties, configuration.render(settings), mode=security.SECRET_MODE)
             command = configuration.format_command(
                 self.java,
@@ -62,12 +63,12 @@ class Launcher:
                 arguments = home / ARGUMENTS
                 write_file(arguments, configuration.argument_file(command[1:]), mode=security.SECRET_MODE)
                 command = [command[0], f"@{arguments}"]
-            started.append((self._run(broker, command), broker, place))
-        for process, broker, place in started:
+            started.append((self._run(broker, command), broker, storage))
+        for process, broker, storage in started:
             late = wait_until_gone([process], FORMAT_TIMEOUT_SECS)
-            if late or not (place / "meta.properties").exists():
+            if late or not (storage / "meta.properties").exists():
                 raise self._failure(broker, "its storage could not be formatted")
-            place.replace(storage_path(self.data_dir, broker.node))
+            storage.replace(storage_path(self.data_dir, broker.node))
             (self._home(broker) / ARGUMENTS).unlink(missing_ok=True)
             self.record.set_process(broker.node, None)
 
@@ -90,7 +91,7 @@ class Launcher:
             self._run(broker, command)
 
     def wait(self, nodes: Collection[int], timeout_secs: float) -> None:
-        """Wait until each of these nodes answers and lists them all."""
+        """Wait until each of these nodes responds and sees them all."""
         deadline = time.monotonic() + timeout_secs
         waiting = [broker for broker in self.record.state.brokers if broker.node in nodes]
         while waiting:
@@ -100,12 +101,12 @@ class Launcher:
                 if is_up(self.record.state.cluster_id, broker, nodes):
                     waiting.remove(broker)
                 elif time.monotonic() > deadline:
-                    raise self._failure(broker, f"it did not answer within {timeout_secs:.0f} s")
+                    raise self._failure(broker, f"it did not respond within {timeout_secs:.0f} s")
             if waiting:
                 time.sleep(POLL_SECS)
 
     def _run(self, broker: BrokerState, command: Sequence[str]) -> Process:
-        """Start a process for a broker, on record from before it runs."""
+        """Start a process for a broker, recorded before it runs."""
         return start_detached(
             command,
             output=self.log(broker),
@@ -121,11 +122,13 @@ class Launcher:
         try:
             home.mkdir(exist_ok=True)
         except OSError as error:
-            raise BrokerError(f"{home}: can't be made ({error.strerror}); name another place with --data") from error
+            raise BrokerError(
+                f"{home}: can't be created ({error.strerror}); name another directory with --data"
+            ) from error
         return home
 
     def _is_formatted(self, broker: BrokerState) -> bool:
-        """Whether a broker's storage is there and its own; raises if it is someone else's."""
+        """Whether a broker's storage exists; raises if it is another cluster's."""
         storage = storage_path(self.data_dir, broker.node)
         meta = storage / "meta.properties"
         try:
@@ -133,7 +136,7 @@ class Launcher:
         except FileNotFoundError:
             if storage.exists():
                 raise BrokerError(
-                    f"{storage}: holds no meta.properties, so it is not the storage of a Kafka, or a damaged one; "
+                    f"{storage}: has no meta.properties, so it is not a Kafka storage directory, or is damaged; "
                     "move it away, or name another directory with --data"
                 ) from None
             return False
@@ -153,8 +156,8 @@ class Launcher:
         cause = logs.cause(logs.read_since(log, self.log_starts[broker.node]))
         if not cause:
             cause = (
-                "    (not a word in its log)\n"
-                "  A process that ends so was killed: by hand, or by the system for want of memory (see `dmesg`)."
+                "    (nothing in its log)\n"
+                "  Such a process was killed: by hand, or by the system for lack of memory (see `dmesg`)."
             )
         return BrokerError(f"broker {broker.node} did not start: {what}. Its log {log} says:\n{cause}")
 
@@ -168,19 +171,19 @@ def log_path(data_dir: Path, node: int) -> Path:
 
 
 def storage_path(data_dir: Path, node: int) -> Path:
-    """Kafka's own directory of a broker. It is there once it is formatted; before that, no broker runs."""
+    """Kafka's directory of a broker. It exists once it is formatted; before that, no broker runs."""
     return data_dir / f"broker-{node}" / "storage"
 
 
 def is_up(cluster_id: str, broker: BrokerState, expected: Collection[int]) -> bool:
-    """Whether a broker answers, as one of its cluster, and sees all that are expected."""
+    """Whether a broker responds, as a member of its cluster, and sees all expected nodes."""
     answer = network.ask(broker.port)
     if answer is None:
         return False
     return answer == network.CLOSED or (answer.cluster_id == cluster_id and answer.nodes.issuperset(expected))
 
 
-def end(record: Record, brokers: Sequence[BrokerState], timeout_secs: float, report: Callable[[str], None]) -> None:
+def end(record: StateFile, brokers: Sequence[BrokerState], timeout_secs: float, report: Callable[[str], None]) -> None:
     """End the processes of brokers: SIGTERM, and SIGKILL for those that take too long."""
     processes = [broker.process for broker in brokers if broker.process is not None]
     for process in processes:
@@ -191,8 +194,8 @@ def end(record: Record, brokers: Sequence[BrokerState], timeout_secs: float, rep
         send_signal(process, signal.SIGKILL)
     if wait_until_gone(late, KILL_TIMEOUT_SECS):
         raise BrokerError(
-            f"process {late[0].pid} does not even end on SIGKILL: it hangs in the kernel, most often on a disk that "
-            "does not answer"
+            f"process {late[0].pid} does not end even on SIGKILL: it hangs in the kernel, most often on a disk that "
+            "does not respond"
         )
     for broker in brokers:
         record.set_process(broker.node, None)

@@ -1,7 +1,7 @@
-"""Why a broker failed, out of its own log.
+"""Finds out from a broker's log why it failed.
 
-Rules of this file: pure functions of the log's text. What Kafka and Java themselves say is quoted; where we know what
-to do about it, that is said too.
+Rules of this file: pure functions of the log's text. Messages of Kafka and Java are quoted, with a remedy if one is
+known.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ _JAVA_LINE = re.compile(
     r"|[\w.$]+(Exception|Error)\b|OpenJDK .* warning: .*failed|sh: |\S*java: )"
 )
 
-# The first that matches is given. Patterns are Kafka's, Java's and the system's own words.
+# The first that matches is used. Patterns match messages of Kafka, Java and the system.
 _REMEDIES = (
     (
         r"OutOfMemoryError|Could not (reserve enough|allocate)|insufficient memory|Cannot allocate|nvalid maximum heap",
-        "the Java machine did not get its memory: close other programs, or choose another --heap (512m is the default)",
+        "Java did not get its memory: close other programs, or choose another --heap (512m is the default)",
     ),
     (r"Address already in use", "another program has the port: choose another with --port, or --port 0 for a free one"),
-    (r"No space left on device|Disk quota exceeded", "the disk is full: free space, or name another place with --data"),
+    (
+        r"No space left on device|Disk quota exceeded",
+        "the disk is full: free space, or choose another --data",
+    ),
     (
         r"Permission denied|AccessDenied|Read-only file system|Operation not permitted",
         "the data directory can't be written: name another one with --data",
@@ -52,8 +55,8 @@ def read_since(log: Path, offset: int) -> str:
 
 
 def cause(text: str) -> str:
-    """The lines that say why, indented, with a remedy where we know one; empty if the log says nothing."""
-    quoted = _telling_lines(text)
+    """The lines that say why, indented, with a remedy if one is known; empty if there are none."""
+    quoted = _relevant_lines(text)
     if not quoted:
         return ""
     shown = "\n".join(f"    {line[:QUOTED_WIDTH]}" for line in quoted)
@@ -64,17 +67,17 @@ def cause(text: str) -> str:
     return shown
 
 
-def _telling_lines(text: str) -> list[str]:
-    """Errors, and the exceptions below them without their stacks; the last lines if there are none."""
+def _relevant_lines(text: str) -> list[str]:
+    """Errors, and their exceptions without stack traces; the last lines if there are none."""
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    telling: list[str] = []
+    relevant: list[str] = []
     in_error = False
     for line in lines:
         match = _LOG_LINE.match(line)
         if match is not None:
             in_error = match["level"] in ("ERROR", "FATAL")
             if in_error:
-                telling.append(match["message"])
+                relevant.append(match["message"])
         elif not _STACK_LINE.match(line) and (in_error or _JAVA_LINE.match(line)):
-            telling.append(line)
-    return list(dict.fromkeys(telling))[:QUOTED_LINES] or lines[-QUOTED_LINES:]
+            relevant.append(line)
+    return list(dict.fromkeys(relevant))[:QUOTED_LINES] or lines[-QUOTED_LINES:]

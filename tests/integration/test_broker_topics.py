@@ -23,7 +23,7 @@ def test_a_topic_is_created_once_and_widened(kafka_bootstrap: str, name: str) ->
     made = telltale_kafka("topics", "create", name, "--partitions", "2", "--set", "retention.ms=1000", *where)
     assert (made.returncode, made.stdout) == (0, f"topic {name}: created, partitions: 2\n"), made.stderr
     again = telltale_kafka("topics", "create", name, "--partitions", "3", *where)
-    assert (again.returncode, again.stdout) == (0, f"topic {name}: is there already\n")
+    assert (again.returncode, again.stdout) == (0, f"topic {name}: already exists\n")
     wider = telltale_kafka("topics", "alter", name, "--partitions", "4", "--set", "cleanup.policy=compact", *where)
     assert (wider.returncode, wider.stdout) == (0, f"topic {name}: changed\n"), wider.stderr
     assert list_topics(kafka_bootstrap)[name] == 4
@@ -42,7 +42,7 @@ def test_the_topics_of_a_configuration(kafka_bootstrap: str, name: str, tmp_path
     made = telltale_kafka("topics", "create", "--config", config)
     assert made.returncode == 0, made.stderr
     assert made.stdout.splitlines() == [
-        f"topic {name}.in: is there already",
+        f"topic {name}.in: already exists",
         *(f"topic {name}.{each}: created, partitions: 3" for each in ("alerts", "dead", "state")),
     ]
     assert list_topics(kafka_bootstrap).keys() >= {f"{name}.{each}" for each in ("in", "alerts", "dead", "state")}
@@ -54,7 +54,7 @@ def test_the_topics_of_a_configuration(kafka_bootstrap: str, name: str, tmp_path
         (["alter", "no-such-topic", "--partitions", "3"], "topic no-such-topic could not be changed: "),
         (["create", "t", "--set", "no.such.setting=1"], "topic t could not be created: "),
         (["create"], "no topic is named; "),
-        (["alter", "t"], "nothing says what to change; "),
+        (["alter", "t"], "nothing to change; "),
     ],
 )
 def test_what_is_refused(kafka_bootstrap: str, arguments: list[str], said: str) -> None:

@@ -101,7 +101,7 @@ def test_memory_available(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {600 << 20}\n")
     assert memory.available_mb() == 700
     memory.check_available(1, 512)
-    with pytest.raises(BrokerError, match=r"3 brokers with 384m of heap each may come to hold 1542 MiB, 700 MiB are"):
+    with pytest.raises(BrokerError, match=r"3 brokers with 384m of heap each may need 1542 MiB, 700 MiB are"):
         memory.check_available(3, 384)
 
 

@@ -54,7 +54,7 @@ def test_jars_that_are_there_are_not_fetched(cache: Path) -> None:
 def test_a_jar_that_differs_is_refused(cache: Path) -> None:
     jar = put(cache, b"right")
     (cache / jar.path).write_bytes(b"wrong")
-    with pytest.raises(BrokerError, match=rf"{cache / jar.path}: refused, .* expected {jar.sha256}\. Remove the file"):
+    with pytest.raises(BrokerError, match=rf"{cache / jar.path}: rejected, .* expected {jar.sha256}\. Remove the file"):
         jars.class_path(unexpected, jars=[jar])
 
 

@@ -93,6 +93,6 @@ def test_ports() -> None:
 
 def test_one_of_our_own_is_named_as_such() -> None:
     command = ["/x/java", "-Xmx512m", "-Dtelltale.data=/home/my data", "-cp", "x" * 5000, "kafka.Kafka"]
-    assert network._described(command) == "a Kafka of Telltale's, data in /home/my data"
+    assert network._described(command) == "a local Kafka of Telltale, data in /home/my data"
     assert network._described(["nginx"]) == "nginx"
     assert len(network._described(["x" * 5000])) == 83

@@ -40,7 +40,7 @@ def test_a_state_that_is_not_ours_is_refused(content: bytes, tmp_path: Path) -> 
 
 
 def test_each_change_is_on_record_at_once(tmp_path: Path) -> None:
-    record = state.Record(tmp_path, MADE)
+    record = state.StateFile(tmp_path, MADE)
     record.set_phase("starting")
     assert state.load(tmp_path) == record.state
     assert record.state.actor == current()

@@ -1,4 +1,4 @@
-"""What an operator types to put a group right, as the backends' and the daemon's errors name it.
+"""What an operator types to repair a group, as the backends' and the daemon's errors name it.
 
 Rules of this file: text from a configuration, no client and no I/O.
 """
@@ -10,7 +10,7 @@ from monitor.config.options import Config
 
 
 def moving_command(config: Config, partition: TopicPartition, offset: str) -> str:
-    """What an operator types to let the group go on at an offset, and when."""
+    """What an operator types to let the group continue at an offset, and when."""
     kafka = config.kafka
     servers = " -b ".join(kafka.bootstrap_servers)
     secured = ""

@@ -1,9 +1,10 @@
 """When something was, as µs since 1970: one rule for the trainer's files, `replay` and the daemon's records.
 
-A number counts from 1970 in s, ms, µs or ns, as its size shows; or is a date without marks (20260131, 202601312359,
-20260131235959) where its size makes it no time of ours. A text is RFC 3339 or ISO 8601, UTC where it names no zone: in
-capitals or not, with T or a space, comma or point, any number of digits (what is finer than 1 µs is cut off), offsets
-with or without a colon, second 60 (a leap second: the next second's 0), hour 24, a zone's name after its offset.
+A number counts from 1970 in s, ms, µs or ns, as its size shows; or is a date without separators (20260131,
+202601312359, 20260131235959) where its size makes it no such time. A text is RFC 3339 or ISO 8601, UTC where it names
+no zone: in upper or lower case, with T or a space, comma or point, any number of digits (what is finer than 1 µs is cut
+off), offsets with or without a colon, second 60 (a leap second: the next second's 0), hour 24, a zone's name after its
+offset.
 
 Rules of this file: pure. Whole columns are read with NumPy; a text of no usual form is judged by `text_us`, one by one,
 and both agree on every text.
@@ -51,7 +52,7 @@ _USUAL = re.compile(
 )
 _SHORTEST, _LONGEST = 19, 40  # of the usual forms
 _DIGITS_AT = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]
-_MARKS = ((4, b"-"), (7, b"-"), (10, b"Tt "), (13, b":"), (16, b":"))
+_SEPARATORS = ((4, b"-"), (7, b"-"), (10, b"Tt "), (13, b":"), (16, b":"))
 _POINT = (19, b".,")
 _DATE_DIGITS = (8, 12, 14)
 
@@ -161,7 +162,7 @@ def _zone_us(zone: str | None) -> int:
 
 
 def _unusual_us(text: str) -> int:
-    """One of ISO 8601's rarer forms: a day alone, without marks, by weeks."""
+    """One of ISO 8601's rarer forms: a day alone, without separators, by weeks."""
     try:
         moment = datetime.fromisoformat(text.upper())
         return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
@@ -176,8 +177,8 @@ def _usual_us(letters: NDArray[np.uint8]) -> Int64Array:
     offset_min = _offset_min(letters, digits, end, good)
     at = [*_DIGITS_AT, *range(20, end)]
     good &= (digits[at] < 10).all(axis=0)
-    for index, marks in (*_MARKS, _POINT) if end > 19 else _MARKS:
-        good &= np.isin(letters[index], np.frombuffer(marks, dtype=np.uint8))
+    for index, allowed in (*_SEPARATORS, _POINT) if end > 19 else _SEPARATORS:
+        good &= np.isin(letters[index], np.frombuffer(allowed, dtype=np.uint8))
     wide = digits.astype(np.int64)
     year = wide[0] * 1000 + wide[1] * 100 + wide[2] * 10 + wide[3]
     month, day = wide[5] * 10 + wide[6], wide[8] * 10 + wide[9]
@@ -234,7 +235,7 @@ def _days(year: Int64Array, month: Int64Array, day: Int64Array) -> tuple[Int64Ar
 
 
 def compact_dates(numbers: Float64Array) -> tuple[Int64Array, BoolArray] | None:
-    """µs since 1970 of dates without marks, with or without a time of day, and which of those there are.
+    """µs since 1970 of dates without separators, with or without a time of day, and which of those there are.
 
     None unless most numbers look like one: among them 20260230, or 20260132, is a mistake, and not a number of seconds.
     """

@@ -110,7 +110,7 @@ class PartitionState:
         rules: InputRules,
         checks: Mapping[str, Check],
     ) -> tuple[PartitionState, Resumed]:
-        """A partition's state as far as the log remembers it and it can be followed; `resuming` says where it goes on.
+        """A partition's state as far as the log holds it and it can be continued; `resuming` says where.
 
         Raises:
             ConfigError: the log ends before the group's position, and `input.beyond_end` says to stop.

@@ -1,4 +1,4 @@
-"""Where a partition that was taken over goes on, from what the log remembers of it.
+"""Where a partition that was taken over continues, from what the log remembers of it.
 
 Rules of this file: pure. `input.start` applies only to a group's first start; skipped records are counted; an offset
 means nothing in a topic that was recreated.
@@ -47,7 +47,7 @@ class Resumed:
     `deleted` offsets before they were decided. `state_lost` says why windows start empty although they should not; it
     is empty where they don't. `unreadable` says what is wrong with incidents of the state that were left out.
     `other_artifact` is the digest of the artifact that made the newest checkpoint, empty where it is the one in service
-    or not known. Nothing follows from it: windows that fit, and incidents, go on.
+    or not known. It changes nothing: windows that fit, and incidents, continue.
     """
 
     begin: int
@@ -60,13 +60,13 @@ class Resumed:
 
     @property
     def irregular(self) -> bool:
-        """Not simply where the last commit was: worth committing at once, so that a crash now goes on from here."""
+        """Not simply where the last commit was: worth committing at once, so that a restart continues from here."""
         return self.how is not How.POSITION or bool(self.state_lost)
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Where to go on, and the position whose checkpoint may refill the windows; None: they start empty."""
+    """Where to continue, and the position whose checkpoint may refill the windows; None: they start empty."""
 
     resumed: Resumed
     refill: Position | None = None
@@ -75,7 +75,7 @@ class Point:
 def find(
     name: TopicPartition, restored: Restored, mark: Mark | None, start: int, beyond_end: BeyondEnd, *, state: bool
 ) -> Point:
-    """Where `name` goes on.
+    """Where `name` continues.
 
     Args:
         name: the partition.
@@ -97,7 +97,7 @@ def find(
     if position is not None:
         return _follow(name, restored, position, How.POSITION, beyond_end)
     if mark is not None:
-        # State of ours without a position of ours: it is read from the state partition's beginning again, if it must.
+        # A checkpoint without a position: the state is read from the beginning of its partition again.
         position = Position(mark.offset, replay_from=mark.offset, state_from=0)
         return _follow(name, restored, position, How.OFFSET_MISSING, beyond_end)
     if state:
@@ -129,7 +129,7 @@ def _follow(name: TopicPartition, restored: Restored, position: Position, how: H
     if offset > restored.end:
         if beyond_end == "stop":
             raise ConfigError(
-                f"{name}: the group goes on at offset {offset}, but the log ends at {restored.end}: it was truncated, "
+                f"{name}: the group is at offset {offset}, but the log ends at {restored.end}: it was truncated, "
                 'or the topic was recreated; set input.beyond_end = "beginning" to read what is there from its '
                 'beginning (decided records are decided again), or "end" to skip it, and start again'
             )

@@ -28,7 +28,7 @@ from monitor.backends.abstract import (
 )
 from monitor.backends.kafka import FeedProducer, KafkaBackend, end_offsets, read_topic
 from monitor.backends.kafka.clocks import wall_ms
-from monitor.backends.kafka.succession import end_transactions_of_the_gone
+from monitor.backends.kafka.succession import end_transactions_of_former_members
 from monitor.config.options import KafkaOptions
 from monitor.errors import BackendError, ConfigError, FencedError
 from tests.contract.backend_contract import BackendContract
@@ -511,8 +511,8 @@ class TestKafkaBackend(BackendContract):
             for each in listed
         ]
         assert {f"{cluster.name}/a", gone, *others} <= set(opened)
-        assert end_transactions_of_the_gone(admin, cluster.config("stranger")) == [], "who is no member is no witness"
-        assert end_transactions_of_the_gone(admin, cluster.config("b")) == [gone]
+        assert end_transactions_of_former_members(admin, cluster.config("stranger")) == [], "only a member may say"
+        assert end_transactions_of_former_members(admin, cluster.config("b")) == [gone]
         alive.commit_transaction()
         for each in producers[1:]:
             each.abort_transaction()

@@ -44,7 +44,7 @@ from monitor.backends.kafka.position import decode_position
 from monitor.backends.kafka.producer import Transactions
 from monitor.backends.kafka.sentinel import Sentinel
 from monitor.backends.kafka.state import StateReader
-from monitor.backends.kafka.succession import OWNER_PATIENCE_S, end_transactions_of_the_gone
+from monitor.backends.kafka.succession import OWNER_PATIENCE_S, end_transactions_of_former_members
 from monitor.backends.kafka.topics import InputTopic, look_at, prepare_topics
 from monitor.backends.progress import Tracker
 from monitor.config.options import Config
@@ -80,7 +80,7 @@ class KafkaBackend:
 
         Args:
             config: names, timeouts, where the brokers are.
-            clock: seconds that go on while this process does not run.
+            clock: seconds that pass while this process does not run.
             now_ms: this machine's time, in ms since 1970.
 
         Raises:
@@ -142,7 +142,7 @@ class KafkaBackend:
         stay = self._pending is not None and self._held_since is None
         events, columns = self._member.poll(timeout_s, max_records, stay=stay)
         self._note(events, columns)
-        # The IO thread goes on with a join that a poll has begun: the generation may be newer than these records. They
+        # The IO thread continues a join that a poll has begun: the generation may be newer than these records. They
         # may be committed under it: our assignment changes in poll() only, and in a cooperative group nobody is given
         # what it takes from us before we join once more.
         group = self._member.generation()
@@ -241,7 +241,7 @@ class KafkaBackend:
         except AbortedError as error:
             if not isinstance(error.__cause__, KafkaTimeoutError):
                 raise
-        end_transactions_of_the_gone(self._admin, self._config)
+        end_transactions_of_former_members(self._admin, self._config)
         return self._member.committed(partition, max(_LEAST_PATIENCE_S, deadline - time.monotonic()))
 
     def _topic(self, partition: TopicPartition) -> InputTopic:

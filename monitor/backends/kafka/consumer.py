@@ -2,7 +2,7 @@
 
 Rules of this file: the rebalance listener runs on the client's IO thread and does only what can't block; all else
 happens in the caller's thread. kafka-python 3.0.12 takes a new assignment only inside `poll()` (coordinator/base.py,
-join_group_async), so between two polls it stands still; the generation does not, see `KafkaBackend.poll`.
+join_group_async), so between two polls it does not change; the generation may, see `KafkaBackend.poll`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # the client h
         self._events.extend(Revoked(TopicPartition(*partition)) for partition in sorted(revoked))
 
     def on_partitions_lost(self, lost: Sequence[Any]) -> None:
-        # D34: the assignor goes on claiming its last assignment as owned, so a member that was removed would rejoin
+        # D34: the assignor keeps claiming its last assignment as owned, so a member that was removed would rejoin
         # with a claim to partitions that others own by now (Java claims what it still has: nothing).
         self._assignor.member_assignment = None
         self._events.extend(Revoked(TopicPartition(*partition), lost=True) for partition in sorted(lost))
@@ -125,8 +125,8 @@ class Member:
         topics = list(self._config.input.topics)
         self._consumer.subscribe(topics=topics, listener=listener)
         # D36: an answer to the metadata request before subscribe() clears the flag that asks for ours
-        # (cluster.py, set_topics). A leader that joins without metadata assigns nothing, and the group stands
-        # still until metadata_max_age_ms.
+        # (cluster.py, set_topics). A leader that joins without metadata assigns nothing, and the group consumes
+        # nothing until metadata_max_age_ms.
         cluster = self._consumer._cluster
         deadline = time.monotonic() + _METADATA_TIMEOUT_S
         while not all(cluster.partitions_for_topic(topic) for topic in topics) and time.monotonic() < deadline:
@@ -191,7 +191,7 @@ class Member:
         except KafkaError as error:
             raise explain(error, "poll", self._config) from error
         # D37: a heartbeat that is answered FENCED_INSTANCE_ID only switches heartbeats off; poll()
-        # goes on returning records and never says so (coordinator/base.py, _do_heartbeat).
+        # keeps returning records and never says so (coordinator/base.py, _do_heartbeat).
         stable = coordinator.state is MemberState.STABLE and not coordinator.rejoin_needed
         if stable and not coordinator._heartbeat_enabled:
             raise fenced(self._config)
@@ -245,7 +245,7 @@ class Member:
         and a backlog that is paused and resumed need not be fetched twice.
 
         D16: kafka-python parks a half-taken partition that is paused, and may never fetch it again. The position stands
-        after the last record handed over, so the next fetch goes on exactly there. All three are touched only by the
+        after the last record handed over, so the next fetch continues exactly there. All three are touched only by the
         thread that polls (consumer/fetcher.py).
         """
         fetcher, asked = self._consumer._fetcher, KafkaPartition(*partition)

@@ -47,7 +47,7 @@ def fenced(config: Config) -> FencedError:
 
 
 def no_leader(partition: TopicPartition, kafka: KafkaOptions) -> PartitionError:
-    """An input partition without a leader that answers, while the others go on."""
+    """An input partition without a leader that answers; the others continue."""
     return PartitionError(
         f"{partition} has no leader, or one that does not answer",
         "start the broker that led it, or another that holds a replica in sync; all such partitions are listed by "

@@ -2,8 +2,8 @@
 
 A broker refuses both with the same error. It aborts a transaction that is older than its timeout, which happens to
 whatever sleeps inside one: a laptop, a paused virtual machine, a stopped process; and whoever takes over from a member
-whose session has ended ends its transaction (succession.py). Going on is right then. Where another daemon has our name,
-going on would make the two fence each other for ever.
+whose session has ended ends its transaction (succession.py). Continuing is right then. Where another daemon has our
+name, continuing would make the two fence each other for ever.
 
 Rules of this file: it decides, and touches neither broker nor clock but through what it is given.
 """
@@ -25,7 +25,7 @@ _SOON_S = 60.0
 
 
 def elapsed_s() -> float:
-    """Seconds on a clock that goes on while the machine sleeps; Linux's monotonic one does not."""
+    """Seconds on a clock that runs while the machine sleeps; Linux's monotonic one does not."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -38,7 +38,7 @@ class Fences:
         Args:
             config: names, and the transaction's timeout.
             displaced: whether the group's coordinator has another member under our name; may wait for it.
-            clock: seconds that go on while this process does not run.
+            clock: seconds that pass while this process does not run.
         """
         self._config = config
         self._displaced = displaced
@@ -57,7 +57,7 @@ class Fences:
             began_s: `now_s()` when the transaction began.
 
         Returns:
-            AbortedError where going on is right: the group knows nobody else by our name, and the transaction outlived
+            AbortedError where continuing is right: the group has nobody else by our name, and the transaction outlived
             its timeout, or our session; or nothing explains the fence, and it is the first such fence in a minute.
             Else FencedError.
         """

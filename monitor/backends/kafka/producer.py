@@ -88,7 +88,7 @@ class Transactions:
         self._clock = clock
         self._settings = settings.transactional(config)
         self._producer: Any = None
-        self._worn = False  # the producer's last transaction had requests sent again
+        self._sent_twice = False  # requests of the producer's last transaction were
         self._watchdog = Watchdog()
         # What takes longer than a transaction may is aborted by the broker anyway. The watchdog is for the case that
         # this bound does not hold.
@@ -108,7 +108,7 @@ class Transactions:
         pause = _FIRST_PAUSE_S
         while True:
             self.destroy()
-            self._worn = False
+            self._sent_twice = False
             try:
                 self._producer = connect(_Producer, self._config.kafka, self._settings)
                 with self._watchdog.armed(self._deadline_s, "init_transactions"):
@@ -116,7 +116,7 @@ class Transactions:
             except (KafkaError, BackendError, ConfigError) as error:
                 found = explain(error, "init_transactions", self._config, self._last_error())
                 self.destroy()
-                # Fenced while it began: somebody else did at the same moment. Who goes on is decided at a commit.
+                # Fenced while it began: somebody else did at the same moment. A commit decides who continues.
                 if isinstance(found, ConfigError) and not isinstance(found, FencedError) and found is not error:
                     raise found from error
                 remaining = deadline - time.monotonic()
@@ -161,12 +161,12 @@ class Transactions:
                     raise self._clock.refused("commit", str(found), command) from error
             raise explain(error, "commit", self._config, reason) from error
         self._producer = producer
-        self._worn = network.lost_answers > lost_before
+        self._sent_twice = network.lost_answers > lost_before
         return positions
 
     def _take(self) -> Any:
         """The producer, taken out: whatever goes wrong from here on, it is never used again."""
-        if self._worn:
+        if self._sent_twice:
             # D27: the client has sent requests again over new connections, and a broker may still be at the first ones.
             # An EndTxn among them would commit half of the next transaction; a new epoch refuses it.
             try:

@@ -1,6 +1,6 @@
 """Reads one partition of the compacted state topic back.
 
-Rules of this file: a restore is complete or it fails; it never goes on with an incomplete state.
+Rules of this file: a restore is complete or it fails; it never continues with an incomplete state.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from monitor.backends.abstract import AbortedError, HistoryRecord, StateRecord, 
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import connect, for_now
 from monitor.backends.kafka.faults import explain
-from monitor.backends.kafka.succession import OWNER_PATIENCE_S, end_transactions_of_the_gone
+from monitor.backends.kafka.succession import OWNER_PATIENCE_S, end_transactions_of_former_members
 from monitor.backends.kafka.topics import LOST_STATE
 from monitor.backends.remedies import moving_command
 from monitor.config.options import Config
@@ -72,7 +72,7 @@ class StateReader:
                 raise ConfigError(
                     f"state topic {asked.topic}, partition {partition}, ends at offset {end}, but the state committed "
                     f"by group {self._config.kafka.group_id} begins at {start}: the topic was truncated or recreated; "
-                    f"it held {LOST_STATE}. To go on without, set the offset of each partition again, as it is: "
+                    f"it held {LOST_STATE}. To continue without it, set the offset of each partition again: "
                     + moving_command(self._config, first, "OFFSET")
                 )
             return self._read(asked, start, end, history)
@@ -92,7 +92,7 @@ class StateReader:
                 self.open()
         consumer = self._consumer
         consumer.assign([asked])
-        # Below the first retained offset the client goes on at the first: what retention removed, compaction replaced.
+        # Below the first retained offset the client continues at the first: compaction replaced what is gone.
         consumer.seek(asked, start)
         newest: dict[bytes, bytes] = {}
         moved_s = time.monotonic()
@@ -112,7 +112,7 @@ class StateReader:
                 position, moved_s = reached, time.monotonic()
             waited_s = time.monotonic() - moved_s
             if waited_s > OWNER_PATIENCE_S and not succeeded:
-                end_transactions_of_the_gone(self._admin, self._config)
+                end_transactions_of_former_members(self._admin, self._config)
                 succeeded = True
             if waited_s > self._patience_s:
                 raise AbortedError(

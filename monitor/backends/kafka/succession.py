@@ -29,12 +29,12 @@ _log = logging.getLogger(__name__)
 OWNER_PATIENCE_S = 2.0
 
 
-def end_transactions_of_the_gone(admin: Any, config: Config) -> list[str]:
+def end_transactions_of_former_members(admin: Any, config: Config) -> list[str]:
     """Aborts open transactions of members that the group no longer has; their ids. Waits some seconds for brokers."""
     ended: list[str] = []
     gone: list[str] = []
     with _left_to_the_timeout():
-        gone = _of_the_gone(admin, config)
+        gone = _of_former_members(admin, config)
     for transactional_id in gone:
         with _left_to_the_timeout():
             _end(config, transactional_id)
@@ -52,7 +52,7 @@ def _left_to_the_timeout() -> Iterator[None]:
         _log.warning("A dead member's transaction must time out by itself.", extra={"reason": str(error)})
 
 
-def _of_the_gone(admin: Any, config: Config) -> list[str]:
+def _of_former_members(admin: Any, config: Config) -> list[str]:
     """Transactional ids. Open transactions first, then members: one that began in between is not in the first list."""
     prefix = settings.transactional_id_prefix(config)
     found = admin.list_transactions(state_filters=["Ongoing"])

@@ -72,7 +72,7 @@ class StateReader:
                 raise ConfigError(
                     f"state topic {asked.topic}, partition {partition}, ends at offset {end}, but the state committed "
                     f"by group {self._config.kafka.group_id} begins at {start}: the topic was truncated or recreated; "
-                    f"it held {LOST_STATE}. To continue without it, set the offset of each partition again: "
+                    f"it held {LOST_STATE}. To continue without it, set each partition's offset to its present value: "
                     + moving_command(self._config, first, "OFFSET")
                 )
             return self._read(asked, start, end, history)

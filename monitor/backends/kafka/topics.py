@@ -161,8 +161,9 @@ def look_at(admin: Any, config: Config, topic: str, partition: int) -> InputTopi
     if errors.get(config.state_topic) is UnknownTopicOrPartitionError:
         raise ConfigError(
             f"restore: state topic {config.state_topic} no longer exists; it held {LOST_STATE}. To continue "
-            f"without it, create it: {creation_command(config, config.state_topic, wanted_width, STATE)}; and set the "
-            f"offset of each partition again: {moving_command(config, TopicPartition(topic, partition), 'OFFSET')}"
+            f"without it, create it: {creation_command(config, config.state_topic, wanted_width, STATE)}; and set each "
+            "partition's offset to its present value: "
+            + moving_command(config, TopicPartition(topic, partition), "OFFSET")
         )
     if 0 < width <= partition:
         problem = widen_state(admin, config, width, wanted_width)

@@ -96,10 +96,10 @@ class Rhythm:
     premature: tuple[Premature, ...]
 
 
-def premature_places(
+def premature_indices(
     rng: np.random.Generator, sinus_s: Float64Array, *, duration_s: float, count: int, first_s: float
 ) -> tuple[int, ...]:
-    """Indices of the sinus beats that a premature beat follows, increasing, drawn without preference.
+    """Indices of the sinus beats that a premature beat follows, increasing, drawn uniformly.
 
     Raises:
         ValueError: there is no room for so many.
@@ -118,11 +118,11 @@ def premature_places(
             f"{published.ECTOPIC_SPACING_S:g} s apart, at most {most} do; ask for fewer, or for a longer recording"
         )
     chosen = np.sort(rng.choice(room, size=count, replace=False))
-    return tuple(int(place) for place in low + chosen + (gap - 1) * np.arange(count))
+    return tuple(int(index) for index in low + chosen + (gap - 1) * np.arange(count))
 
 
-def rhythm(rng: np.random.Generator, sinus_s: Float64Array, places: tuple[int, ...], sinus: Waves) -> Rhythm:
-    """The cycle's phase for these sinus beats, each beat after one of `places` replaced by a premature one.
+def rhythm(rng: np.random.Generator, sinus_s: Float64Array, follows: tuple[int, ...], sinus: Waves) -> Rhythm:
+    """The cycle's phase for these sinus beats, the beat after each index in `follows` replaced by a premature one.
 
     Around a premature beat the phase goes at these speeds:
 
@@ -135,8 +135,8 @@ def rhythm(rng: np.random.Generator, sinus_s: Float64Array, places: tuple[int, .
     tail = published.ECTOPIC_END_RAD - published.ECTOPIC_PEAK_RAD
     p_begin = float(sinus.angles[0] - published.WAVE_EXTENT * sinus.widths[0])
     t_end = float(sinus.angles[-1] + published.WAVE_EXTENT * sinus.widths[-1])
-    jitter = rng.uniform(-published.COUPLING_JITTER_S, published.COUPLING_JITTER_S, len(places))
-    jitter_s = dict(zip(places, jitter.tolist(), strict=True))
+    jitter = rng.uniform(-published.COUPLING_JITTER_S, published.COUPLING_JITTER_S, len(follows))
+    jitter_s = dict(zip(follows, jitter.tolist(), strict=True))
     peaks = [float(sinus_s[0])]
     knots = [(0.0, -math.pi), (peaks[0], 0.0)]
     premature: list[Premature] = []
@@ -232,7 +232,7 @@ def synthesise(
         seed: >= 0; another seed is another patient.
         duration_s: seconds, at most a day.
         heart_rate_bpm: mean sinus rate, 50 to 100 beats a minute.
-        ectopic_count: premature beats to plant at random places, at least 5 s of sinus rhythm apart.
+        ectopic_count: premature beats to plant at random, at least 5 s of sinus rhythm apart.
         first_ectopic_s: seconds from the start that are free of them.
         sampling_rate_hz: samples a second, 50 to 2000; 125 is a common rate of bedside monitors.
         amplitude: factor on all waves; 1.0 is 1.6 mV from S to R.
@@ -263,9 +263,11 @@ def synthesise(
         rate_std_bpm=heart_rate_std_bpm,
         lf_hf_ratio=lf_hf_ratio,
     )
-    places = premature_places(ectopic_rng, sinus_s, duration_s=duration_s, count=ectopic_count, first_s=first_ectopic_s)
+    follows = premature_indices(
+        ectopic_rng, sinus_s, duration_s=duration_s, count=ectopic_count, first_s=first_ectopic_s
+    )
     sinus = published.sinus_waves(heart_rate_bpm)
-    cycle = rhythm(ectopic_rng, sinus_s, places, sinus)
+    cycle = rhythm(ectopic_rng, sinus_s, follows, sinus)
 
     samples = int(duration_s * sampling_rate_hz)
     multiple = math.ceil(_INTERNAL_HZ / sampling_rate_hz)

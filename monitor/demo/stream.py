@@ -173,10 +173,10 @@ def heartbeats(directory: Path, data: Path, *, seed: int, patients: int, now_us:
     names = tuple(f"chf07-{number + 1}" for number in range(patients))
     start_us = now_us // 1_000_000 * 1_000_000 - math.ceil(len(streamed) / patients) * BEAT_US
     records, planted = [], []
-    for place, beat in enumerate(streamed.tolist()):
-        series, at_us = names[place % patients], start_us + place // patients * BEAT_US
+    for number, beat in enumerate(streamed.tolist()):
+        series, at_us = names[number % patients], start_us + number // patients * BEAT_US
         value = msgspec.json.encode({"ts": at_us // 1000, "values": beats[beat].astype(np.float64).tolist()})
-        records.append(Sent(due_s=place / BEATS_PER_S, series=series, start_us=at_us, value=value))
+        records.append(Sent(due_s=number / BEATS_PER_S, series=series, start_us=at_us, value=value))
         if labels[beat] != NORMAL_BEAT:
             planted.append(PlantedInterval(series=series, start_us=at_us, stop_us=at_us + BEAT_US))
     return Scenario(

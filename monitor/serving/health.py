@@ -86,13 +86,13 @@ class Health:
                 reasons.append(f"{partition} is not read beyond offset {progress.read}, even by a new client")
         return reasons
 
-    def lag(self, heard: Mapping[TopicPartition, int], now: float) -> dict[TopicPartition, int]:
+    def lag(self, fetched: Mapping[TopicPartition, int], now: float) -> dict[TopicPartition, int]:
         """Records not read yet, of the partitions whose end offset was requested and received within `ready_age_s`.
 
-        `heard` is the lag by the end offsets in fetch responses, which may be newer.
+        `fetched` is the lag by the end offsets in fetch responses, which may be newer.
         """
         return {
-            partition: max(0, progress.end - progress.read, heard.get(partition, 0))
+            partition: max(0, progress.end - progress.read, fetched.get(partition, 0))
             for partition, progress in self.progress.items()
             if progress.read is not None
             and progress.end is not None

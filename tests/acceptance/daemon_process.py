@@ -106,12 +106,12 @@ class DaemonProcess:
             time.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:
-        """Sends it a signal, and goes on."""
+        """Sends it a signal, and does not wait."""
         assert self._process is not None
         self._process.send_signal(number)
 
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """The exit code; None while it runs."""
         return None if self._process is None else self._process.poll()
 
     def stop(self, timeout_s: float = 30.0) -> int:
@@ -123,7 +123,7 @@ class DaemonProcess:
         return code
 
     def kill(self) -> None:
-        """SIGKILL, as a machine that dies."""
+        """SIGKILL, as if the machine failed."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGKILL)
         self._process.wait(30)

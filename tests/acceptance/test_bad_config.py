@@ -1,4 +1,4 @@
-"""A daemon that can't do its work ends at once, and says where and why in words that help."""
+"""A daemon that can't work exits at once with a helpful message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monitor.detector import storage
 from tests.acceptance.daemon_process import DaemonProcess
 from tests.helpers import make_artifact
 
-# Promised: 10 s. Asserted: what a machine that does five other things at once may take.
+# Promised: 10 s. Asserted: what a busy machine may take.
 PROMISED_S, ASSERTED_S = 10.0, 45.0
 
 
@@ -36,7 +36,7 @@ def refused(directory: Path, code: int, document: dict[str, dict[str, Any]]) -> 
     assert found == code, text
     assert "Traceback" not in text
     lines = text.splitlines()
-    first = next(place for place, line in enumerate(lines) if line.startswith("telltale: "))
+    first = next(number for number, line in enumerate(lines) if line.startswith("telltale: "))
     assert all(line.startswith("{") for line in lines[:first]), "nothing before it but the log"
     assert not any(line.startswith("telltale: ") for line in lines[first + 1 :]), "one message"
     message = "\n".join(lines[first:])
@@ -76,10 +76,10 @@ def test_no_artifact(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "params.safetensors"])
-@pytest.mark.parametrize("place", [0.01, 0.5, 0.99])
-def test_a_flipped_byte_in_the_artifact(tmp_path: Path, artifact: Path, name: str, place: float) -> None:
+@pytest.mark.parametrize("position", [0.01, 0.5, 0.99])
+def test_a_flipped_byte_in_the_artifact(tmp_path: Path, artifact: Path, name: str, position: float) -> None:
     raw = bytearray((artifact / name).read_bytes())
-    raw[int(len(raw) * place)] ^= 4
+    raw[int(len(raw) * position)] ^= 4
     (artifact / name).write_bytes(raw)
     message = refused(tmp_path, 78, {"model": {"artifact": str(artifact)}})
     assert f"artifact {artifact}: {name}" in message
@@ -92,7 +92,7 @@ def test_an_artifact_that_lost_a_file(tmp_path: Path, artifact: Path) -> None:
 
 
 def test_no_broker(tmp_path: Path, artifact: Path) -> None:
-    with socket.socket() as nobody:  # bound, so that no other takes it; not listening, so that nobody answers
+    with socket.socket() as nobody:  # bound, so that no other takes it; not listening, so that nobody responds
         nobody.bind(("127.0.0.1", 0))
         server = f"127.0.0.1:{nobody.getsockname()[1]}"
         document: dict[str, dict[str, Any]] = {

@@ -73,9 +73,9 @@ BAD: dict[str, tuple[bytes | None, bytes | None, str]] = {
 def good_stream(count: int, rng: random.Random) -> list[tuple[bytes, bytes, int]]:
     """(key, value, timestamp) with a fault on every series now and then, and a missing number in one in 300."""
     rows = []
-    for place in range(count):
-        at, series = EPOCH_MS + place, rng.choice(SERIES)
-        wild = (place // 400) % 5 == 3
+    for number in range(count):
+        at, series = EPOCH_MS + number, rng.choice(SERIES)
+        wild = (number // 400) % 5 == 3
         numbers = [rng.gauss(0, 4 if wild else 0.05) for _ in range(2)]
         flow = "null" if rng.random() < 1 / 300 else f"{numbers[0]:.5f}"
         rows.append((series.encode(), f'{{"ts": {at}, "flow": {flow}, "pressure": {numbers[1]:.5f}}}'.encode(), at))
@@ -128,18 +128,18 @@ class Stream:
 
 
 def content(alert: dict[str, Any]) -> dict[str, Any]:
-    """All that does not follow from offsets, topic and group."""
+    """Everything that does not depend on offsets, topic and group."""
     data = {k: v for k, v in alert["data"].items() if k not in ("kafka", "fingerprint")}
     return {"subject": alert["subject"], "time": alert["time"], "data": data}
 
 
 Rows = list[tuple[bytes | None, bytes | None, int]]
-# How many samples a refused record of KEY held, as far as allowed; one, where nothing is said.
+# How many samples a rejected record of KEY had, as far as allowed; one if it is not listed.
 HELD = {"ragged chunk": 2, "a list for an object": 2, "chunk without end": 200}
 
 
 def with_holes(records: Rows) -> Rows:
-    """`records` with missing samples in place of those that are refused: right behind the last one of their series."""
+    """`records` with missing samples in place of rejected ones: right after the last one of their series."""
     held = {BAD[name][0]: count for name, count in HELD.items()}
     bad = {(value, key) for value, key, _ in BAD.values()}
     newest: float | None = None
@@ -149,7 +149,7 @@ def with_holes(records: Rows) -> Rows:
             if key == KEY:
                 newest = json.loads(value or b"")["ts"]
             rows.append((key, value, at))
-        elif key == KEY and newest is not None:  # no series begins with a refused record
+        elif key == KEY and newest is not None:  # no series begins with a rejected record
             count = held.get(value, 1)
             newest += 0.001  # ms
             hole = {"ts": newest, "rate_hz": 1e9, "values": [[None, None]] * count}
@@ -182,8 +182,8 @@ def test_bad_records_among_good_ones(tmp_path: Path, kafka_bootstrap: str) -> No
     records: Rows = list(good)
     for name in kinds:
         value, key, _ = BAD[name]
-        place = rng.randrange(len(records))
-        records.insert(place, (key, value, FAR_MS if name == "a timestamp of 2100" else good[0][2] + place))
+        position = rng.randrange(len(records))
+        records.insert(position, (key, value, FAR_MS if name == "a timestamp of 2100" else good[0][2] + position))
 
     clean, dirty = Stream(tmp_path, kafka_bootstrap, "clean"), Stream(tmp_path, kafka_bootstrap, "dirty")
     expected = clean.run(with_holes(records))
@@ -198,16 +198,16 @@ def test_bad_records_among_good_ones(tmp_path: Path, kafka_bootstrap: str) -> No
     assert {**found, "records_rejected": 0, "samples_missing": missing} == {**expected, "aborts": found["aborts"]}
     assert expected["aborts"] == found["aborts"] == 0
 
-    told = [content(alert) for alert in clean.alerts()]
-    assert len(told) > 20, "a test without alerts shows nothing"
-    assert {alert["data"]["status"] for alert in told} == {"firing", "update", "resolved"}
-    assert [content(alert) for alert in dirty.alerts()] == told
+    published = [content(alert) for alert in clean.alerts()]
+    assert len(published) > 20, "a test without alerts shows nothing"
+    assert {alert["data"]["status"] for alert in published} == {"firing", "update", "resolved"}
+    assert [content(alert) for alert in dirty.alerts()] == published
     assert clean.letters() == []
 
     letters = dirty.letters()
     documents = [json.loads(letter.value or b"") for letter in letters]
-    places = [place for place, record in enumerate(records) if record[1] not in {value for _, value, _ in good}]
-    assert [document["offset"] for document in documents] == places, "each once, in order"
+    offsets = [offset for offset, record in enumerate(records) if record[1] not in {value for _, value, _ in good}]
+    assert [document["offset"] for document in documents] == offsets, "each once, in order"
     reasons = {(value, key): reason for value, key, reason in BAD.values()}
     for letter, document in zip(letters, documents, strict=True):
         key, value, at = records[document["offset"]]

@@ -150,10 +150,10 @@ def test_the_environment_holds_the_daemons_packages_and_nothing_else(alone: Envi
 def test_every_module_imports(alone: Environment) -> None:
     done = alone.run("-c", IMPORT_ALL)
     assert done.returncode == 0, done.stderr
-    count, place = done.stdout.split()
+    count, path = done.stdout.split()
     files = [path for path in (ROOT / "monitor").rglob("*.py") if path.name != "__main__.py"]
     assert int(count) == len(files) - 1, "all but the package itself, and no file is passed over for want of __init__"
-    assert Path(place).is_relative_to(alone.monitor)
+    assert Path(path).is_relative_to(alone.monitor)
 
 
 def test_no_module_asks_for_what_flax_brings(alone: Environment) -> None:
@@ -207,7 +207,7 @@ def configuration(directory: Path, server: str, topic: str) -> Path:
 
 
 def test_run_says_that_no_broker_is_there(alone: Environment, tmp_path: Path) -> None:
-    with socket.socket() as nobody:  # bound, so that no other takes it; not listening, so that nobody answers
+    with socket.socket() as nobody:  # bound, so that no other takes it; not listening, so that nobody responds
         nobody.bind(("127.0.0.1", 0))
         server = f"127.0.0.1:{nobody.getsockname()[1]}"
         done = alone.run("-m", "monitor", "run", "--config", configuration(tmp_path, server, "alone"))
@@ -228,9 +228,9 @@ def test_run_alerts(alone: Environment, tmp_path: Path, kafka_bootstrap: str) ->
     with (tmp_path / "log").open("wb") as log:
         daemon = subprocess.Popen(alone.command("-m", "monitor", "run", "--config", config), stderr=log)
     try:
-        told = read_topic(kafka_bootstrap, f"{topic}.alerts", until=bool, timeout_s=60)
+        published = read_topic(kafka_bootstrap, f"{topic}.alerts", until=bool, timeout_s=60)
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(30) == 0, (tmp_path / "log").read_text()
     finally:
         daemon.kill()
-    assert {json.loads(record.value or b"")["subject"] for record in told} == {"pump"}
+    assert {json.loads(record.value or b"")["subject"] for record in published} == {"pump"}

@@ -1,4 +1,4 @@
-"""`telltale demo` as a stranger runs it: the real command, its broker, trainer and daemon, and nothing left of them."""
+"""`telltale demo` as a user runs it: the real command, its broker, trainer and daemon, and a complete clean-up."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def demo(directory: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_for(process: subprocess.Popen[str], pattern: str) -> str:
-    """Reads up to the line that holds `pattern`."""
+    """Reads up to the line that matches `pattern`."""
     assert process.stdout is not None
     said = ""
     for line in process.stdout:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.kafka
 
 
 def with_threshold(artifact: Artifact, values: np.ndarray, share: float) -> Artifact:
-    """The artifact with the line where `share` of the windows are over it."""
+    """The artifact with a threshold that `share` of the windows exceed."""
     threshold = float(np.quantile(artifact.scorer()(values.astype(np.float32)), 1 - share))
     manifest = msgspec.structs.replace(
         artifact.manifest, threshold=msgspec.structs.replace(artifact.manifest.threshold, value=threshold)
@@ -78,7 +78,7 @@ class Case:
                 producer.send(self.topic, value, key, timestamp_ms=timestamp_ms)
             producer.flush()
 
-    def told(self) -> list[bytes]:
+    def published(self) -> list[bytes]:
         return [record.value or b"" for record in read_topic(self.bootstrap, f"{self.topic}.alerts")]
 
 
@@ -108,8 +108,8 @@ def check(case: Case) -> None:
     assert len(expected) > 20, "a test without alerts shows nothing"
     case.feed()
     run_disturbed(case, seed=len(expected))
-    told = case.told()
-    assert sorted(told) == sorted(expected), f"{len(told)} alerts through Kafka, {len(expected)} replayed"
+    published = case.published()
+    assert sorted(published) == sorted(expected), f"{len(published)} alerts through Kafka, {len(expected)} replayed"
 
 
 def test_ecg5000(tmp_path: Path, kafka_bootstrap: str, data_directory: Path) -> None:

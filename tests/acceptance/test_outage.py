@@ -1,4 +1,4 @@
-"""A broker goes and comes back: what is said meanwhile, where, and how much of it."""
+"""A broker goes down and comes back: what the daemon logs and reports meanwhile, and how much."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PARTITIONS = 8
 
 
 class Cluster:
-    """One broker, that can be taken away in two ways."""
+    """One broker, that can be stopped in two ways."""
 
     def __init__(self, directory: Path) -> None:
         self.kafka = LocalKafka(directory, port=0, settings=SHORT_SESSION)
@@ -108,7 +108,7 @@ def test_an_outage(cluster: Cluster, tmp_path: Path, how: str, outage_s: float, 
         daemon.wait_until(lambda: daemon.get("/readyz")[0] == 200, "ready")
         assert daemon.metric("telltale_broker_connected") == 1
         begin = daemon.log_path.stat().st_size
-        # Read, and not committed when the broker goes: the commit is due a second later, and nobody answers it (D5).
+        # Read, and not committed when the broker goes: the commit is due a second later, and nobody responds (D5).
         cluster.feed(topic, "c", *[0.0] * 100)
 
         cluster.take_away(how)
@@ -135,7 +135,7 @@ def test_an_outage(cluster: Cluster, tmp_path: Path, how: str, outage_s: float, 
             "Contact with Kafka is back.",
         ]
         (lost, back) = [e for e in said if "Contact" in e["event"]]
-        if how == "killed":  # what is wrong there, not that our question timed out
+        if how == "killed":  # the cause, not the timeout of our request
             assert lost["reason"] == f"{cluster.servers}: Connection refused"
         assert outage_s - 5 < back["silent_s"] < away_s + 15
         assert len(daemon.log_path.read_bytes()[begin:].splitlines()) <= 20

@@ -1,4 +1,4 @@
-"""What happens to topics and offsets while no daemon runs: each is said, counted, and costs no more than it must."""
+"""What happens to topics and offsets while no daemon runs: each is logged, counted, and costs no more than it must."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon as a service: ready, alive, stopped, started again, and never twice under one name."""
+"""The daemon as a service: ready, live, stopped, restarted, and never twice under one name."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Setting:
                 "input": {"topics": [self.topic], "start": "earliest"},
                 "output": {"alerts": f"{self.topic}.alerts", "dead_letters": f"{self.topic}.dead"},
                 "model": {"artifact": str(self.directory / "artifact")},
-                "limits": {"checkpoint_interval_ms": 60_000},  # only a graceful end writes one
+                "limits": {"checkpoint_interval_ms": 60_000},  # only a graceful stop writes one
             },
         )
 
@@ -123,7 +123,7 @@ def test_two_of_one_name_the_first_is_fenced_and_says_what_to_do(setting: Settin
         first.start()
         second.start(ready=False)
         started = time.monotonic()
-        while True:  # its next commit, or poll, tells it
+        while True:  # its next commit, or poll, shows it
             setting.feed("a", 0.0)
             try:
                 code = first.wait(0.5)

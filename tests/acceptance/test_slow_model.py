@@ -1,4 +1,4 @@
-"""A model that is slower than its backlog: work is committed all along, and a second member finds its place."""
+"""A model that is slower than its backlog: it commits meanwhile, and a second member can join."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGTERM while no broker answers: the whole way out is bounded, and a successor decides what was not committed."""
+"""SIGTERM while no broker responds: the stop takes a limited time, and a successor processes what was not committed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.kafka_fixture import require_kafka
 pytestmark = pytest.mark.kafka
 
 BOUND_S = 3.0
-# To notice, to say it, and for a busy machine
+# To notice, to log, and for a busy machine
 SLACK_S = 2.0
 
 
@@ -33,7 +33,7 @@ def stop_within_bound(daemon: DaemonProcess) -> int:
     return code
 
 
-def test_a_stop_is_bounded_while_no_broker_answers(tmp_path: Path) -> None:
+def test_a_stop_is_bounded_while_no_broker_responds(tmp_path: Path) -> None:
     require_kafka()
     storage.save(make_artifact(length=8, hop=4, threshold=0.8), tmp_path / "artifact")
     with LocalKafka(tmp_path / "kafka", port=0) as kafka:

@@ -1,4 +1,4 @@
-"""The TensorFlow tutorial's figures on ECG5000 hold here, as means over ten splits."""
+"""The TensorFlow tutorial's results on ECG5000 hold here, as means over ten splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An artifact that does not fit its topic eats nothing: the partition is held, said, and given back whole."""
+"""An artifact that does not fit its topic loses nothing: the partition is held, logged, and later read whole."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_wrong_artifact_is_told_and_no_record_is_passed(tmp_path: Path, kafka_
         hello = next(event for event in one.events() if event.get("event") == "Starting.")
         one._address = hello["http"]
         one.wait_until(lambda: one.metric("telltale_held_partitions") == 2, "both")
-        one.wait_until(lambda: one.metric("telltale_alerts_published_total") > 0, "the third partition goes on")
+        one.wait_until(lambda: one.metric("telltale_alerts_published_total") > 0, "the third partition continues")
         code, text = one.get("/readyz")
         assert code == 503
         assert f"{topic}-0 is held: all of the first 20 records were refused; most often missing_channel" in text

@@ -1,11 +1,11 @@
-"""Kills brokers of a cluster of three at random under load, one at a time, and says what became of the alerts.
+"""Kills brokers of a cluster of three at random under load, one at a time, and checks the alerts.
 
     python -m tests.faults.broker_kills --kills 20 --seed 1
 
-Two daemons watch six partitions, replicated three times, acknowledged by two. A broker is killed (SIGKILL), stays away
+Two daemons read six partitions of three replicas, two of them in sync. A broker is killed (SIGKILL), stays away
 for 8 to 12 s, longer than its session of 6 s, comes back, and is in sync again before the next one is killed. A
-subscriber that reads committed alerts keeps their times; its own fail-over counts in the gaps. Exit status 1 where a
-daemon ended, a gap was over 20 s, or one alert was lost, double or wrong.
+consumer that reads committed alerts records their times; gaps include its own fail-over. Exit status 1 if a daemon
+exited, a gap was over 20 s, or an alert was lost, duplicated or wrong.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WARM_UP_S = 15.0
 
 
 def in_sync(bootstrap: str, timeout_s: float = 120.0) -> None:
-    """Waits until every partition, Kafka's own too, has all its replicas."""
+    """Waits until all replicas of every partition are in sync, also of Kafka's own topics."""
     admin = KafkaAdminClient(bootstrap_servers=bootstrap.split(","))
     try:
         deadline = time.monotonic() + timeout_s
@@ -45,7 +45,7 @@ def in_sync(bootstrap: str, timeout_s: float = 120.0) -> None:
 
 
 def transactions_kept(bootstrap: str, rig: Rig) -> dict[int, list[str]]:
-    """Per broker: whose transactions it coordinates."""
+    """Per broker: the daemons whose transactions it coordinates."""
     admin: Any = KafkaAdminClient(bootstrap_servers=bootstrap.split(","))
     try:
         names = [daemon.log_path.parent.name for daemon in rig.daemons]

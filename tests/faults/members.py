@@ -1,10 +1,10 @@
-"""Kills and stops members inside a transaction, and says how long others took and what became of the alerts.
+"""Kills and stops members inside a transaction, measures takeovers and checks the alerts.
 
-    python -m tests.faults.members [WORD ...]   (cases whose name holds a word; all by default)
+    python -m tests.faults.members [WORD ...]   (cases whose name contains a word; all by default)
 
-Two daemons on one broker, with Kafka's timeouts as the daemon's defaults have them unless said otherwise. Inside: the
-broker itself says that the transaction is open. A takeover is over when alerts of every partition come again. Exit
-status 1 where a daemon ended by itself, or one alert was lost, double or wrong.
+Two daemons on one broker, with the daemon's default timeouts unless the case says otherwise. Inside: the broker reports
+that the transaction is open. A takeover is complete when alerts of every partition arrive again. Exit status 1 if a
+daemon exited by itself, or an alert was lost, duplicated or wrong.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WARM_UP_S = 8.0
 
 
 def stop_inside_a_transaction(bootstrap: str, daemon: DaemonProcess, timeout_s: float = 60.0) -> None:
-    """Stops (SIGSTOP) a daemon until it happens to have a transaction open."""
+    """Stops a daemon (SIGSTOP), repeatedly until it has a transaction open."""
     name = f"faults/{daemon.log_path.parent.name}"
     admin: Any = KafkaAdminClient(bootstrap_servers=bootstrap.split(","))
     try:
@@ -37,14 +37,14 @@ def stop_inside_a_transaction(bootstrap: str, daemon: DaemonProcess, timeout_s: 
             if admin.describe_transactions([name])[name].state.value == "Ongoing":
                 return
             daemon.signal(signal.SIGCONT)
-            assert time.monotonic() < deadline, f"no transaction of {name} was open in any of many moments"
+            assert time.monotonic() < deadline, f"no transaction of {name} was open at any of many stops"
             time.sleep(0.05)
     finally:
         admin.close()
 
 
 def until_all_come_again(rig: Rig, since: float, timeout_s: float = 120.0) -> float:
-    """Seconds from `since` until alerts of every partition have come."""
+    """Seconds from `since` until alerts of every partition have arrived."""
     deadline = time.monotonic() + timeout_s
     while True:
         came = {
@@ -54,7 +54,7 @@ def until_all_come_again(rig: Rig, since: float, timeout_s: float = 120.0) -> fl
         }
         if len(came) == PARTITIONS:
             return max(came.values())
-        assert time.monotonic() < deadline, f"only partitions {sorted(came)} came again within {timeout_s:.0f} s"
+        assert time.monotonic() < deadline, f"only partitions {sorted(came)} arrived again within {timeout_s:.0f} s"
         time.sleep(0.1)
 
 

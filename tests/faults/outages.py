@@ -1,10 +1,10 @@
-"""Takes the only broker away under load, and says what the daemon says and does meanwhile.
+"""Stops the only broker under load, and checks what the daemon logs and does meanwhile.
 
     python -m tests.faults.outages [SECONDS ...]   (180 by default)
 
-One daemon, one broker, with Kafka's timeouts as the daemon's defaults have them. The load goes on until the broker
-dies, so that commits are under way or due at that moment. Exit status 1 where the daemon ended, said more than 20 lines
-at info, was not unready within 15 s, not ready again within 15 s, or one alert was lost, double or wrong.
+One daemon, one broker, with the daemon's default timeouts. The load continues until the broker dies, so that commits
+are in progress or due at that time. Exit status 1 if the daemon exited, logged more than 20 lines at info, was still
+ready after 15 s, was not ready again within 15 s, or if an alert was lost, duplicated or wrong.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_LINES = 20
 
 
 def until_ready(daemon: DaemonProcess, status: int) -> float:
-    """Seconds until /readyz says so."""
+    """Seconds until /readyz responds with `status`."""
     began = time.monotonic()
     daemon.wait_until(lambda: daemon.get("/readyz")[0] == status, f"/readyz {status}", 60.0)
     return time.monotonic() - began

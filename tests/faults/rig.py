@@ -1,7 +1,6 @@
-"""What the fault commands stand on: a load, a reader that keeps the time of each alert, and an oracle.
+"""What the fault commands share: a load, a reader that records the time of each alert, and an oracle.
 
-The oracle is the engine in memory over everything that the input holds: what a fault may do to the daemons must not
-change one byte of what they publish.
+The oracle is the processor in memory on the whole input: a fault must not change one byte of what the daemons publish.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ CYCLE, HIGH = 48, 16  # ticks: an incident opens and closes once in each
 
 
 class Load(threading.Thread):
-    """Writes samples of all series at a steady rate until stopped; a broker's death makes it wait, never end."""
+    """Writes samples of all series at a steady rate until stopped; while brokers are down it waits."""
 
     def __init__(self, bootstrap: str) -> None:
         super().__init__(name="load", daemon=True)
@@ -50,7 +49,7 @@ class Load(threading.Thread):
                         tick += 1
                         self._write(producer, tick)
             except TelltaleError as error:
-                # What it had not written is missing in the log, and so for the oracle too.
+                # What was not written is missing in the log, and so for the oracle, too.
                 print(f"  load: {error}")
 
     def _write(self, producer: FeedProducer, tick: int) -> None:
@@ -66,7 +65,7 @@ class Load(threading.Thread):
 
 
 class Watch(threading.Thread):
-    """Reads the alerts as a subscriber does, and keeps when each came."""
+    """Reads the alerts as a consumer does, and records when each arrived."""
 
     def __init__(self, bootstrap: str) -> None:
         super().__init__(name="watch", daemon=True)
@@ -90,7 +89,7 @@ class Watch(threading.Thread):
                 time.sleep(0.5)
 
     def longest_gap(self, since: float, until: float) -> float:
-        """Seconds without an alert, at most, between two moments."""
+        """The longest time without an alert between two times, in seconds."""
         moments = [since, *(at for at in self.arrivals if since < at < until), until]
         return max(later - earlier for earlier, later in itertools.pairwise(moments))
 
@@ -101,7 +100,7 @@ class Watch(threading.Thread):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the alert topic holds against what the input calls for."""
+    """The alerts in the topic compared with the expected ones."""
 
     expected: int
     lost: int
@@ -113,10 +112,7 @@ class Verdict:
         return self.expected > 0 and not (self.lost or self.duplicated or self.unexpected)
 
     def __str__(self) -> str:
-        return (
-            f"{self.expected} alerts: {self.lost} lost, {self.duplicated} duplicated, {self.unexpected} that the "
-            "input does not call for"
-        )
+        return f"{self.expected} alerts: {self.lost} lost, {self.duplicated} duplicated, {self.unexpected} unexpected"
 
 
 class Rig:

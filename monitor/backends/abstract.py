@@ -338,8 +338,8 @@ class Backend(Protocol):
 def settle(events: Sequence[Event]) -> tuple[Event, ...]:
     """The events without assignments that a later one of them takes back.
 
-    Two rebalances may fall into one poll; whoever applies the events in order must never restore and begin a partition
-    that is gone already.
+    Two rebalances may fall into one poll; a caller that applies the events in order must never restore and begin a
+    partition that is gone already.
     """
     kept: list[Event] = []
     gone: set[TopicPartition] = set()

@@ -1,6 +1,6 @@
 """The model in service: all that decides what a window is, loaded, verified and replaced as one.
 
-Whoever takes an artifact into use gets it by `load_verified`: daemon, `replay`, `inspect` and the trainer's commands.
+Everything that uses an artifact gets it from `load_verified`: daemon, `replay`, `inspect` and the trainer's commands.
 """
 
 from __future__ import annotations

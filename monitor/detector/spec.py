@@ -36,7 +36,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Channel(Spec, frozen=True):
-    """One number of a sample. `unit` is for people; `level` is taken off in float64 first of all, see `levels`."""
+    """One number of a sample. `unit` is for people; `level` is subtracted first, in float64: see `levels`."""
 
     name: str
     unit: str = ""

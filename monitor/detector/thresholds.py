@@ -49,7 +49,7 @@ class Quantiles:
     """Which share of calibration windows scored less: of a series' own where the artifact keeps them, else of all."""
 
     def __init__(self, calibration: CalibrationSpec, table: Float32Array | None = None) -> None:
-        """`table` (series, probabilities) holds the quantiles of `calibration.series`, where there are such."""
+        """`table` (series, probabilities) holds the quantiles of `calibration.series`, if any."""
         self._probabilities, self._all = np.array(calibration.quantiles, dtype=np.float64).T
         self._own = {} if table is None else dict(zip(calibration.series, table, strict=True))
 

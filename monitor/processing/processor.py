@@ -47,7 +47,7 @@ from monitor.processing.resuming import Resumed
 # that every sample closes a window.
 PENDING_BYTES = 64 * 1024 * 1024
 MAX_SLICE = 65_536
-# One call of the scorer takes about 10 ms (the artifact's `batch_rows` is chosen so), and whoever calls it has a clock.
+# One call of the scorer takes about 10 ms (the artifact's `batch_rows` is chosen so), and the caller watches the clock.
 MOST_CALLS = 16
 
 

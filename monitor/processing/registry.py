@@ -1,7 +1,7 @@
 """Which series of a partition are remembered, in which rows of its state, and which are forgotten when.
 
 Rules of this file: pure, and the log alone decides: however the records are handed over, the same series are forgotten
-at the same record. Where there are more than `limit`, it is the one whose last record is oldest; and whoever was silent
+at the same record. Where there are more than `limit`, it is the one whose last record is oldest; and any silent
 while the partition's event time moved on by more than `ttl_us`.
 
 A row is used again, but never by two series among the records of one segment: state that is kept by row is put in order

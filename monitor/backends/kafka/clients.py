@@ -265,7 +265,7 @@ def end_offsets(cluster: KafkaOptions | str, topic: str) -> dict[TopicPartition,
 
 
 def _failed(what: str, error: Exception) -> TelltaleError:
-    """Ours for what a broker, or the client before it, refused: a retry helps only where it says so."""
+    """The error for what a broker, or the client, refused: a retry helps only where it is retriable."""
     # "Unknown topic" is retriable to the client, whose metadata may be old; an admin's answer is the controller's.
     retriable = isinstance(error, RetriableError) and not isinstance(error, UnknownTopicOrPartitionError)
     kind = BackendError if retriable else ConfigError

@@ -232,7 +232,7 @@ def for_now(doing: str) -> Iterator[None]:
 
 
 def discard_producer(producer: Any) -> None:
-    """Ends a producer without sending another byte of its own accord. Waits up to 2 s for its thread.
+    """Ends a producer without sending anything more. Waits up to 2 s for its thread.
 
     The outcome of what was under way is settled by the successor's `init_transactions()`, never by this one.
     """

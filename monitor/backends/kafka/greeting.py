@@ -2,7 +2,7 @@
 
 kafka-python 3.0.12 can't say it: it never reads a refusal that comes with the end of the connection (D17), takes a TLS
 alert that comes after the handshake (TLS 1.3: of a client's certificate) for a lost connection, and tries all of them
-again for ever. `OSError`: nobody is there, or not yet. `RefusedError`: somebody is, and will say so again.
+again for ever. `OSError`: no broker answers, or not yet. `RefusedError`: one does, and a retry would not help.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class Sentinel:
         self._refused_since_s: float | None = None
         self.leaderless: frozenset[TopicPartition] = frozenset()  # of those that are watched, at the last look
         self.answered_s: float | None = None
-        self.refused: ConfigError | None = None  # why no broker lets us in any more
+        self.refused: ConfigError | None = None  # why no broker accepts us any more
 
     def start(self) -> None:
         """Begins to ask. Never blocks."""

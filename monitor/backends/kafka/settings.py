@@ -20,7 +20,7 @@ from monitor.errors import ConfigError
 MEBIBYTE = 1024 * 1024
 # How long a client may look for a broker. A start must fail, or succeed, within 10 s.
 BOOTSTRAP_TIMEOUT_MS = 5_000
-# How long it is tried by TCP before that, to say what is wrong in our words.
+# How long we try TCP ourselves before that, to give a clear error.
 PROBE_TIMEOUT_MS = 3_000
 # Kafka's own default for the topics' max.message.bytes; a larger message would only be refused by the broker.
 MAX_MESSAGE_BYTES = MEBIBYTE

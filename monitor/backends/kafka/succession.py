@@ -1,4 +1,4 @@
-"""Ends what a dead member left open, so that whoever takes over need not wait until it times out.
+"""Ends what a dead member left open, so that its successor need not wait until it times out.
 
 A member that dies inside a transaction leaves the offsets of its partitions undecided. The group gives the partitions
 away when its session has ended; the transaction stays open for its `transaction.timeout.ms`, and up to the broker's

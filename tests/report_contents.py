@@ -16,25 +16,25 @@ from numpy.typing import NDArray
 from training.report import selection
 from training.report.content import (
     Alarms,
-    Cell,
-    Channel,
     ChannelErrors,
     DataFile,
-    Epoch,
-    Figures,
+    EpochLosses,
+    Estimate,
     Generated,
     Latent,
+    MetricsTable,
     Parameter,
-    PartName,
     Rate,
     ReportContent,
+    ReportedChannel,
     Row,
     Shown,
     Span,
+    SubsetName,
     Tested,
     Threshold,
     Timeline,
-    Window,
+    WindowForm,
 )
 
 HOSTILE = "<img src=x onerror=alert(1)> & `x` | %{y} </script>"
@@ -111,8 +111,8 @@ def labelled() -> ReportContent:
             DataFile(name="ECG5000_TRAIN.txt", rows=500, sha256=digest("a")),
             DataFile(name="ECG5000_TEST.txt", rows=4_500, sha256=digest("b")),
         ),
-        channels=(Channel(name="lead II", unit="mV"),),
-        window=Window(whole_records=True, length=LENGTH, hop=LENGTH, sampling_rate_hz=125.0),
+        channels=(ReportedChannel(name="lead II", unit="mV"),),
+        window=WindowForm(whole_records=True, length=LENGTH, hop=LENGTH, sampling_rate_hz=125.0),
         windows=(("fit", 1_600), ("validation", 180), ("calibration", len(held)), ("test", TESTED)),
         split="drawn at random by the seed, before anything was learnt; no window is in two parts.",
         threshold=Threshold(
@@ -126,7 +126,7 @@ def labelled() -> ReportContent:
         ),
         tested=tested,
         history=tuple(
-            Epoch(number=n, loss=0.03 + 0.4 * part, validation=0.036 + 0.37 * part**1.1 + 4e-5 * n)
+            EpochLosses(number=n, loss=0.03 + 0.4 * part, validation=0.036 + 0.37 * part**1.1 + 4e-5 * n)
             for n, part in enumerate(fall, start=1)
         ),
         best_epoch=48,
@@ -142,7 +142,7 @@ def labelled() -> ReportContent:
         ),
         shown=Shown(index=index, values=values[index], reconstructions=rebuilt[index]),
         alarms=alarms,
-        figures=(table(),),
+        tables=(table(),),
         latent=Latent(codes=values[..., 0] @ axes, truth=truth, explained=(0.61, 0.17), width=8),
         warnings=("The expected rate rests on 19 windows over the threshold; the interval says how little that is.",),
         notes=("Stopped at epoch 60 of 200: the validation loss had not improved for 12 epochs.",),
@@ -157,23 +157,23 @@ def labelled() -> ReportContent:
     )  # fmt: skip
 
 
-def table() -> Figures:
-    """Figures of a detector and its baselines; two baselines have no intervals, and one has no AUROC."""
+def table() -> MetricsTable:
+    """Metrics of a detector and its baselines; two baselines have no intervals, and one has no AUROC."""
 
-    def cells(*values: float) -> tuple[Cell, ...]:
-        return tuple(Cell(value=v, low=v - 0.009, high=min(v + 0.007, 1.0)) for v in values)
+    def cells(*values: float) -> tuple[Estimate, ...]:
+        return tuple(Estimate(value=v, low=v - 0.009, high=min(v + 0.007, 1.0)) for v in values)
 
     rows = (
         Row(name="this model", kind="detector", cells=cells(0.964, 0.949, 0.93, 0.939, 0.984, 0.974)),
         Row(name="PCA", kind="baseline", cells=cells(0.951, 0.931, 0.905, 0.918, 0.979, 0.966)),
         Row(name="nearest neighbours", kind="baseline", cells=cells(0.958, 0.94, 0.919, 0.929, 0.982, 0.97)),
-        Row(name="random", kind="baseline", cells=tuple(Cell(value=v) for v in (0.68, 0.3, 0.03, 0.055, 0.5, 0.3))),
+        Row(name="random", kind="baseline", cells=tuple(Estimate(value=v) for v in (0.68, 0.3, 0.03, 0.055, 0.5, 0.3))),
         Row(name="flag everything", kind="baseline",
-            cells=(*(Cell(value=v) for v in (0.3, 0.3, 1.0, 0.462)), None, None)),
+            cells=(*(Estimate(value=v) for v in (0.3, 0.3, 1.0, 0.462)), None, None)),
         Row(name="best threshold in hindsight", kind="oracle", cells=cells(0.969, 0.955, 0.943, 0.949, 0.984, 0.974)),
     )  # fmt: skip
     columns = ("accuracy", "precision", "recall", "F1", "AUROC", "AUC-PR")
-    return Figures(title="Test figures, with 95% bootstrap intervals", columns=columns, rows=rows)
+    return MetricsTable(title="Test metrics, with 95% bootstrap intervals", columns=columns, rows=rows)
 
 
 @functools.cache
@@ -191,8 +191,8 @@ def unlabelled() -> ReportContent:
     tested = Tested(scores=scores, flagged=np.nan_to_num(scores) > threshold)
     index, (alarms, expected) = selection.shown(tested), rates(held, threshold, 1_440.0)
     start, day = 1_750_000_000_000_000, 86_400_000_000
-    names: tuple[PartName, ...] = ("fit", "validation", "calibration", "left out", "test", "anomaly")
-    parts: tuple[tuple[PartName, float, float], ...] = tuple(
+    names: tuple[SubsetName, ...] = ("fit", "validation", "calibration", "left out", "test", "anomaly")
+    parts: tuple[tuple[SubsetName, float, float], ...] = tuple(
         (name, a, b) for name, a, b in zip(names, (0, 5, 6, 7.5, 8, 9), (5, 6, 7.5, 8, 12, 9.2), strict=True)
     )  # fmt: skip
     return replace(
@@ -203,9 +203,10 @@ def unlabelled() -> ReportContent:
         recipe_text=f"# {HOSTILE}\n",
         files=(DataFile(name=f"plant/{HOSTILE}.parquet", rows=17_280, sha256=digest("c")),),
         channels=(
-            Channel(name=HOSTILE, unit="<b>"), *(Channel(name=f"valve_{i}_pressure", unit="bar") for i in range(7))
+            ReportedChannel(name=HOSTILE, unit="<b>"),
+            *(ReportedChannel(name=f"valve_{i}_pressure", unit="bar") for i in range(7))
         ),
-        window=Window(whole_records=False, length=length, hop=16),
+        window=WindowForm(whole_records=False, length=length, hop=16),
         windows=(("fit", 5_400), ("validation", 1_080), ("calibration", len(held)), ("test", count)),
         split="by time: the first five twelfths for fitting, the last third for the test.",
         threshold=Threshold(
@@ -228,7 +229,7 @@ def unlabelled() -> ReportContent:
             names=tuple(f"pump-{i % 5}, rows {16 * i:,} to {16 * i + length - 1:,}" for i in index),
         ),
         alarms=alarms,
-        figures=(),
+        tables=(),
         channel_errors=ChannelErrors(normal=rng.uniform(0.02, 0.2, width)),
         latent=Latent(codes=rng.normal(size=(count, 2)), truth=None, explained=(0.4, 0.2), width=16),
         warnings=(f"The channel {HOSTILE} did not vary in the fit split.", "The threshold was chosen on fitted data."),
@@ -257,8 +258,8 @@ def images() -> ReportContent:
         labelled(),
         name="digits",
         model="variational autoencoder (32-16-4)",
-        channels=(Channel(name="brightness"),),
-        window=Window(whole_records=True, length=side * side, hop=side * side, image_shape=(side, side)),
+        channels=(ReportedChannel(name="brightness"),),
+        window=WindowForm(whole_records=True, length=side * side, hop=side * side, image_shape=(side, side)),
         threshold=Threshold(value=1.2, method="sigma", how="mean + 3 standard deviations", held_out=True, windows=200),
         tested=tested,
         timeline=None,

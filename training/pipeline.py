@@ -36,11 +36,10 @@ from training.metrics.windows import Report, report
 from training.recipes.schema import ObjectivePart, Recipe
 from training.thresholds.alert_policy import DEFAULTS, AssumedPolicy, counting
 from training.thresholds.calibration import CalibrationScores
-from training.thresholds.choose import Chosen, choose, described
-from training.thresholds.choose import Labelled as LabelledScores
+from training.thresholds.choose import Chosen, LabelledScores, choose, described
 from training.thresholds.false_alarms import Expected, trade_off
 from training.windows.subsets import (
-    Parts,
+    Subsets,
     Table,
     apart_for_score,
     divide,
@@ -117,7 +116,7 @@ def train(
         sources: fingerprints of the files that `tables` came from.
         batch_rows: the artifact's batch; None times it on this machine.
         checkpoints: where an interrupted run goes on from.
-        with_comparison: whether the test figures get intervals, and PCA and nearest neighbours, beside them.
+        with_comparison: whether the test metrics get intervals, and PCA and nearest neighbours, beside them.
         with_report: whether report.html and MODEL_CARD.md are made too; `command` is how to make them again.
         alerting: opens the incidents that are counted as false alarms.
 
@@ -127,28 +126,28 @@ def train(
     taken = levels.choose(tables) if len({table.channels for table in tables}) == 1 else levels.NONE
     if taken.needed:
         tables = [levels.without(table, taken.values) for table in tables]
-    parts = divide(recipe, tables, seed=seed)
+    subsets = divide(recipe, tables, seed=seed)
     try:
-        scales = scaling.fit(parts.scaled_on, recipe.scaling.kind)
+        scales = scaling.fit(subsets.scaled_on, recipe.scaling.kind)
     except ValueError as error:
         raise DataError(f"scaling: {error}; leave that channel out with --channels") from None
-    parts, held = apart_for_score(recipe, parts)
-    detector, fitted = _fitted(recipe, parts, held, scales, seed, on_epoch, checkpoints)
+    subsets, held = apart_for_score(recipe, subsets)
+    detector, fitted = _fitted(recipe, subsets, held, scales, seed, on_epoch, checkpoints)
     scorer = export.timed_scorer(detector) if batch_rows is None else Scorer(detector, batch_rows)
-    chosen_by = calibrated_on(recipe, parts)
-    calibration = calibration_of(recipe, parts, tables, scorer(chosen_by), alerting.policy)
-    scores = scorer(parts.test)
-    chosen = _choose(recipe, calibration, parts.anomalous, scores)
-    notes = [*taken.notes, *_notes(recipe, tables, parts), *chosen.notes]
-    owners = np.full(len(scores), "") if parts.test_series is None else parts.test_series
+    chosen_by = calibrated_on(recipe, subsets)
+    calibration = calibration_of(recipe, subsets, tables, scorer(chosen_by), alerting.policy)
+    scores = scorer(subsets.test)
+    chosen = _choose(recipe, calibration, subsets.anomalous, scores)
+    notes = [*taken.notes, *_notes(recipe, tables, subsets), *chosen.notes]
+    owners = np.full(len(scores), "") if subsets.test_series is None else subsets.test_series
     flagged = decide(scores, Thresholds(chosen.threshold).of_each(owners.tolist())) == Verdict.ANOMALY
     counted_by = None if calibration.policy is None else alerting
-    results = _results(parts, scores, flagged, fitted, chosen, tuple(notes), counted_by)
-    if results.detector is not None and parts.anomalous is not None and with_comparison:
+    results = _results(subsets, scores, flagged, fitted, chosen, tuple(notes), counted_by)
+    if results.detector is not None and subsets.anomalous is not None and with_comparison:
         results = msgspec.structs.replace(
             results,
-            intervals=_intervals(parts.anomalous, scores, flagged),
-            baselines=_baselines(recipe, parts, scales, tables, fitted, alerting.policy),
+            intervals=_intervals(subsets.anomalous, scores, flagged),
+            baselines=_baselines(recipe, subsets, scales, tables, fitted, alerting.policy),
         )
     artifact = export.build(
         detector,
@@ -168,11 +167,11 @@ def train(
         return Trained(artifact=artifact, results=results)
     from training.report import gathering
 
-    told = gathering.Told(
+    run = gathering.TrainingRun(
         recipe=recipe,
         seed=seed,
         sources=sources,
-        parts=parts,
+        subsets=subsets,
         detector=detector,
         fitted=fitted,
         scores=scores,
@@ -187,7 +186,7 @@ def train(
         how=how(artifact.manifest),
         command=command,
     )
-    extras = {**artifact.extras, **gathering.files(told, artifact, scorer)}
+    extras = {**artifact.extras, **gathering.files(run, artifact, scorer)}
     return Trained(artifact=replace(artifact, extras=extras), results=results)
 
 
@@ -201,18 +200,18 @@ def _choose(
     return choose(calibration, recipe.threshold, oracle=labelled)
 
 
-def _notes(recipe: Recipe, tables: Sequence[Table], parts: Parts) -> list[str]:
+def _notes(recipe: Recipe, tables: Sequence[Table], subsets: Subsets) -> list[str]:
     series = [table for table in tables if isinstance(table, SeriesTable)]
     notes = list(timestamps.notes(series, recipe.window.sampling_rate_hz))
-    notes += [*_still_channels(parts), *_wide_code(recipe, parts)]
-    if parts.left_out:
-        notes.append(f"{parts.left_out} normal windows were left out: too many missing numbers")
+    notes += [*_still_channels(subsets), *_wide_code(recipe, subsets)]
+    if subsets.left_out:
+        notes.append(f"{subsets.left_out} normal windows were left out: too many missing numbers")
     return notes
 
 
-def _still_channels(parts: Parts) -> Iterator[str]:
-    for at, name in enumerate(parts.channels if len(parts.channels) > 1 else ()):
-        values = parts.fit[:, :, at]
+def _still_channels(subsets: Subsets) -> Iterator[str]:
+    for at, name in enumerate(subsets.channels if len(subsets.channels) > 1 else ()):
+        values = subsets.fit[:, :, at]
         if np.nanmin(values) == np.nanmax(values):
             yield (
                 f"channel {name} never changes in what is learnt from: any change will look anomalous; leave it out "
@@ -220,9 +219,9 @@ def _still_channels(parts: Parts) -> Iterator[str]:
             )
 
 
-def _wide_code(recipe: Recipe, parts: Parts) -> Iterator[str]:
+def _wide_code(recipe: Recipe, subsets: Subsets) -> Iterator[str]:
     """A dense model that can copy its input finds little, unless something else keeps it from copying."""
-    model, size = single(recipe.model), parts.window.length * len(parts.channels)
+    model, size = single(recipe.model), subsets.window.length * len(subsets.channels)
     if isinstance(model, DenseSpec) and recipe.objective == ObjectivePart(loss=recipe.objective.loss):
         narrowest = min(model.widths)
         if narrowest > size / 2:
@@ -262,17 +261,17 @@ def _baseline_rows(results: Results) -> list[tuple[str, Report | None, tuple[flo
 
 def _fitted(
     recipe: Recipe,
-    parts: Parts,
+    subsets: Subsets,
     held: NDArray[np.float32],
     scales: ScalingSpec,
     seed: int,
     on_epoch: Callable[[Epoch], None] | None,
     checkpoints: Checkpoints | None,
 ) -> tuple[Detector, fitting.Fitted]:
-    shape = autoencoder.Shape((parts.window.length, len(parts.channels)), parts.window.image_shape)
-    unseen = getattr(parts, watched(parts.sizes))
+    shape = autoencoder.Shape((subsets.window.length, len(subsets.channels)), subsets.window.image_shape)
+    unseen = getattr(subsets, watched(subsets.sizes))
     unseen = unseen[np.isfinite(unseen).all(axis=(1, 2))]
-    scaled = fitting.scale(parts.fit, scales)
+    scaled = fitting.scale(subsets.fit, scales)
     task = fitting.Task(model=recipe.model, shape=shape, options=recipe.fit, objective=recipe.objective, seed=seed)
     fitted = fitting.fit(scaled, fitting.scale(unseen, scales), task, on_epoch=on_epoch, checkpoints=checkpoints)
     tensors: dict[str, NDArray[np.float32]] = {}
@@ -290,8 +289,8 @@ def _fitted(
         )
         tensors = score_tensors.FITTED[recipe.score.kind].fit(material)
     detector = Detector(
-        window=parts.window,
-        channels=parts.channels,
+        window=subsets.window,
+        channels=subsets.channels,
         scaling=scales,
         model=recipe.model,
         parameters=fitted.parameters,
@@ -302,7 +301,7 @@ def _fitted(
 
 
 def _results(
-    parts: Parts,
+    subsets: Subsets,
     scores: NDArray[np.float32],
     flagged: NDArray[np.bool_],
     fitted: fitting.Fitted,
@@ -311,10 +310,10 @@ def _results(
     alerting: AssumedPolicy | None,
 ) -> Results:
     share = float(flagged.mean()) if len(flagged) else None
-    truth = parts.anomalous if len(scores) else None
+    truth = subsets.anomalous if len(scores) else None
     last = fitted.history[fitted.best_epoch - 1]
     return Results(
-        windows=parts.sizes,
+        windows=subsets.sizes,
         epochs=len(fitted.history),
         best_epoch=fitted.best_epoch,
         loss=last.loss,
@@ -338,15 +337,15 @@ def _intervals(truth: NDArray[np.bool_], scores: NDArray[np.float32], flagged: N
 
 def _baselines(
     recipe: Recipe,
-    parts: Parts,
+    subsets: Subsets,
     scales: ScalingSpec,
     tables: Sequence[Table],
     fitted: fitting.Fitted,
     policy: Policy,
 ) -> dict[str, Report]:
-    assert parts.anomalous is not None
-    truth, learnt = parts.anomalous, ~fitted.trimmed
-    beside = baselines(recipe, parts, scales, tables, parts.test, policy=policy, learnt=learnt, anomalous=truth)
+    assert subsets.anomalous is not None
+    truth, learnt = subsets.anomalous, ~fitted.trimmed
+    beside = baselines(recipe, subsets, scales, tables, subsets.test, policy=policy, learnt=learnt, anomalous=truth)
     return {name: report(truth, baseline.scores, baseline.judged.flagged) for name, baseline in beside.items()}
 
 

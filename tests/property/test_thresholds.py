@@ -18,7 +18,7 @@ from monitor.errors import DataError
 from tests.helpers import make_artifact
 from training.thresholds import false_alarms
 from training.thresholds.calibration import PROBABILITIES, CalibrationScores
-from training.thresholds.choose import Labelled, choose
+from training.thresholds.choose import LabelledScores, choose
 from training.thresholds.false_alarms import trade_off
 from training.thresholds.recalibrate import recalibrated
 from training.thresholds.rules import Method, ThresholdPart
@@ -201,7 +201,7 @@ def test_scores_that_are_not_numbers_are_refused(
 def test_no_threshold_has_a_better_f1_than_the_oracles(scores: np.ndarray, data: st.DataObject) -> None:
     truth = data.draw(npst.arrays(np.bool_, len(scores)))
     truth[0] = True
-    oracle = Labelled(scores=scores, anomalous=truth)
+    oracle = LabelledScores(scores=scores, anomalous=truth)
     line = choose(CalibrationScores(scores=scores), ThresholdPart(method="oracle"), oracle=oracle).threshold.value
 
     def f1(at: float) -> float:

@@ -1,4 +1,4 @@
-"""Parts are disjoint and reproducible; windows lie wholly in theirs; they are the ones the daemon cuts."""
+"""Subsets are disjoint and reproducible; windows lie wholly in theirs; they are the ones the daemon cuts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_split_by_time_is_in_order_and_whole(rows: int, test: float, calibrati
 
 
 def test_a_leak_is_noticed() -> None:
-    with pytest.raises(AssertionError, match="two parts"):
+    with pytest.raises(AssertionError, match="two subsets"):
         splits.check_no_leak(np.array([1, 2]), np.array([3, 2]))
 
 

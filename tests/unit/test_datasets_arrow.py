@@ -232,7 +232,7 @@ def test_series_named_by_large_whole_numbers_stay_apart(write: Callable[[dict[st
 
 def test_series_that_can_not_be_told_apart_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([[2**60 + 1, 1], [2**60, 2]]))
-    with pytest.raises(DataError, match=r"row 1, column 0: series are told apart up to 2\*\*53"):
+    with pytest.raises(DataError, match=r"row 1, column 0: series are distinct up to 2\*\*53"):
         read(str(tmp_path / "a.npy"), kind="sliding", options=ReadOptions(series_column="0"))
 
 

@@ -85,7 +85,7 @@ def test_several_series_taken_for_one_are_told() -> None:
     told = list(notes([table(np.tile(times(*range(10)), 4))]))
     assert "time steps back at 3 and repeats at 0" in told[0]
     assert "30 late and repeated samples are left out" in told[0]
-    assert "tell them apart by --series-column" in told[1]
+    assert "name them with --series-column" in told[1]
 
 
 @given(st.lists(st.integers(-(2**61), 2**61), min_size=1, max_size=50))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.errors import DataError
 from training.datasets import ReadOptions, read
-from training.datasets.intervals import Interval, by_interval
+from training.datasets.intervals import LabelledInterval, by_interval
 
 Written = Callable[[str, str | bytes], Path]
 HOURS = "timestamp,value\n" + "".join(f"2026-01-01 {hour:02}:00:00,{hour}\n" for hour in range(6))
@@ -191,10 +191,10 @@ def test_both_ends_are_inside_whatever_the_order_of_times(times: list[int], span
     for is_time, start, width in spans:
         end = start + width
         if is_time:
-            found.append(Interval(None, begin + start, begin + end, True, "here"))
+            found.append(LabelledInterval(None, begin + start, begin + end, True, "here"))
             expected |= (time_us >= begin + start) & (time_us <= begin + end)
         elif end < len(times):
-            found.append(Interval(None, start, end, False, "here"))
+            found.append(LabelledInterval(None, start, end, False, "here"))
             expected[start : end + 1] = True
     (marked,) = by_interval([table], found, lambda _: None)
     assert marked.labels is not None

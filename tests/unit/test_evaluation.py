@@ -19,7 +19,7 @@ from training import pipeline, recipes
 from training.commands import summary
 from training.evaluation import labelled
 from training.evaluation.labelled import evaluate_artifact
-from training.evaluation.scored import Judged
+from training.evaluation.scored import FlaggedScores
 from training.evaluation.series_metrics import LabelledSeries, Rules, alerts, block_rows, over_series
 from training.metrics import bootstrap, windows
 from training.thresholds.recalibrate import recalibrated
@@ -58,9 +58,9 @@ OVER = marks("..x.x....x...x")
 LATE = marks("....x.........")
 
 
-def judged(flagged: np.ndarray = OVER) -> Judged:
+def judged(flagged: np.ndarray = OVER) -> FlaggedScores:
     scores = np.where(flagged, 0.9, 0.1) + 0.01 * np.arange(len(flagged))
-    return Judged(scores=scores.astype(np.float32), flagged=flagged)
+    return FlaggedScores(scores=scores.astype(np.float32), flagged=flagged)
 
 
 def test_one_series_by_hand() -> None:
@@ -115,14 +115,14 @@ def test_delays_are_in_rows_without_times_and_a_miss_is_counted() -> None:
 
 def test_series_are_pooled_and_drawn_again() -> None:
     one, other = labelled_series(DRAWING), labelled_series(DRAWING, begin=14)
-    both = Judged(
+    both = FlaggedScores(
         scores=np.concatenate([judged().scores, judged(LATE).scores]),
         flagged=np.concatenate([OVER, LATE]),
     )
     found = over_series([one, other], both, {"knn": both}, RULES, block=None)
     assert (found.events.events, found.events.found, found.events.alerts, found.events.false_alarms) == (4, 3, 4, 1)
     assert (found.detector.precision, found.detector.recall) == (3 / 4, 3 / 4)
-    each = [of.figures for of in found.each]
+    each = [of.metrics for of in found.each]
     assert found.detector.vus_pr == pytest.approx(np.mean([of.volume.vus_pr for of in each if of and of.volume]))
     assert found.baselines["knn"] == found.detector
     assert found.drawn == "2 series"
@@ -139,10 +139,10 @@ def test_unscorable_windows_neither_flag_nor_close() -> None:
     one = labelled_series("." * 56)
     flagged = marks("x...x........")
     scores = np.where(flagged, 0.9, 0.1).astype(np.float32)
-    assert len(alerts(one, Judged(scores=scores, flagged=flagged), RULES)) == 2
+    assert len(alerts(one, FlaggedScores(scores=scores, flagged=flagged), RULES)) == 2
     scores[2] = np.nan
-    assert alerts(one, Judged(scores=scores, flagged=flagged), RULES).tolist() == [[7, 26]]
-    found = over_series([one], Judged(scores=scores, flagged=flagged), {}, RULES, block=None)
+    assert alerts(one, FlaggedScores(scores=scores, flagged=flagged), RULES).tolist() == [[7, 26]]
+    found = over_series([one], FlaggedScores(scores=scores, flagged=flagged), {}, RULES, block=None)
     assert (found.events.alerts, found.unscored_rows) == (1, 7 + HOP)
 
 
@@ -155,7 +155,7 @@ def test_alerts_are_those_that_the_daemon_opens(policy: Policy) -> None:
         flagged = rng.random(count) < share
         scores = np.where(rng.random(count) < 0.1, np.nan, 1.0).astype(np.float32)
         verdicts = np.where(np.isnan(scores), Verdict.UNSCORABLE, flagged).tolist()
-        found = alerts(one, Judged(scores=scores, flagged=flagged), Rules(hop=HOP, policy=policy))
+        found = alerts(one, FlaggedScores(scores=scores, flagged=flagged), Rules(hop=HOP, policy=policy))
         assert len(found) == sum(_firings(verdicts, policy))
         assert (found[1:, 0] > found[:-1, 1]).all()
 

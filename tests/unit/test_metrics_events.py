@@ -44,8 +44,8 @@ def test_the_headers_drawing() -> None:
     assert b"found_after" in msgspec.json.encode(found)
 
 
-def test_stretches_cut_nothing_and_pool_to_the_whole() -> None:
-    parts = events.stretches(TRUTH, FLAGGED, starts=np.array([0, 6, 16, 25]), merge_gap=2)
+def test_segments_cut_nothing_and_pool_to_the_whole() -> None:
+    parts = events.segments(TRUTH, FLAGGED, starts=np.array([0, 6, 16, 25]), merge_gap=2)
     # the first event, rows 4 to 12, and its delay belong to where it begins; the alert in it begins in the next stretch
     assert [part.found_after for part in parts] == [(3,), (), (None,), ()]
     assert [(part.alerts, part.true_alerts) for part in parts] == [(1, 0), (1, 1), (1, 0), (0, 0)]

@@ -72,7 +72,7 @@ def test_windows_that_do_not_fit_are_refused(scores: list[float], first: list[in
 
 def test_figures_of_a_series() -> None:
     truth = np.array([False] * 6 + [True] * 4)
-    found = series.figures(truth, series.causal(SCORES, FIRST, LAST, 10), window=2)
+    found = series.point_metrics(truth, series.causal(SCORES, FIRST, LAST, 10), window=2)
     assert (found.way, found.lag_rows, found.rows, found.unscorable, found.share) == ("causal", 0, 10, 3, 0.4)
     assert (found.auroc, found.average_precision) == (1.0, 1.0)
     assert found.oracle is not None
@@ -85,10 +85,10 @@ def test_figures_of_a_series() -> None:
 
 def test_figures_without_an_event_are_none() -> None:
     scores = series.causal(SCORES, FIRST, LAST, 10)
-    found = series.figures(np.zeros(10, np.bool_), scores, window=2)
+    found = series.point_metrics(np.zeros(10, np.bool_), scores, window=2)
     assert (found.auroc, found.average_precision, found.volume, found.oracle) == (None,) * 4
     with pytest.raises(DataError, match="same rows"):
-        series.figures(np.zeros(9, np.bool_), scores, window=2)
+        series.point_metrics(np.zeros(9, np.bool_), scores, window=2)
 
 
 def test_location_within_a_hundred_rows_or_the_anomalys_length() -> None:

@@ -20,7 +20,7 @@ from tests.report_contents import HOSTILE, images, labelled, unlabelled, variati
 from tests.report_page import Page
 from training.report import figures, pictures, selection, words
 from training.report.card import model_card, plain
-from training.report.content import ChannelErrors, Epoch
+from training.report.content import ChannelErrors, EpochLosses
 from training.report.content import Tested as Judged  # pytest takes names in Test for its own
 from training.report.page import render
 from training.report.theme import DARK, DARKENED, LIGHT
@@ -105,7 +105,7 @@ def test_numbers_of_a_logarithmic_axis_have_room(spread: float, step: object) ->
     assert plot.figure.layout.xaxis.dtick == step
 
 
-def test_baselines_stand_beside_the_figures(pages: dict[str, bytes]) -> None:
+def test_baselines_stand_beside_the_metrics(pages: dict[str, bytes]) -> None:
     text = Page(pages["labelled"]).text
     first = text[: text.index("What a threshold costs")]
     for told in ("this model 0.964 0.955 to 0.971", "PCA baseline 0.951", "flag everything baseline",
@@ -120,7 +120,7 @@ def test_absent_labels_are_told(pages: dict[str, bytes]) -> None:
     assert "nobody knows how many of them should be" in text
     for untold in ("ROC, area", "Confusion", "Worst misses"):
         assert untold not in text
-    assert "1 test window could not be scored and is in no figure." in text
+    assert "1 test window could not be scored and is in no metric." in text
     assert "the very ones that were fitted, so it is likely too low" in text
     assert "5 more are in the manifest." in text
 
@@ -128,8 +128,8 @@ def test_absent_labels_are_told(pages: dict[str, bytes]) -> None:
 @pytest.mark.parametrize(
     ("name", "titles"),
     [
-        ("labelled", ("Loss", "Codes", "Parts of each series", "Worst false alarms", "Worst misses")),
-        ("unlabelled", ("Error by channel", "Codes", "Parts of each series", "Over the threshold")),
+        ("labelled", ("Loss", "Codes", "Splits of each series", "Worst false alarms", "Worst misses")),
+        ("unlabelled", ("Error by channel", "Codes", "Splits of each series", "Over the threshold")),
         ("images", ("Generated samples", "A walk through the latent space", "There is none: every labelled anomaly")),
         ("variational", ("Generated samples", "A walk through the latent space", "-2 standard deviations")),
     ],
@@ -155,7 +155,7 @@ def test_little_is_enough() -> None:
     """Nothing but what must be; then not even a test window."""
     full = labelled()
     bare = replace(
-        full, history=(), best_epoch=None, timeline=None, shown=None, alarms=None, figures=(), latent=None, warnings=(),
+        full, history=(), best_epoch=None, timeline=None, shown=None, alarms=None, tables=(), latent=None, warnings=(),
         notes=(), environment=(), parameters=(), command="", files=(), tested=replace(full.tested, truth=None),
     )  # fmt: skip
     assert "No losses were kept." in Page(render(bare)).text
@@ -257,7 +257,7 @@ def test_many_points_are_cut(pages: dict[str, bytes]) -> None:
     values = rng.normal(size=(len(index), full.window.length, channels)).astype(np.float32)
     assert full.shown is not None
     shown = replace(full.shown, index=index, values=values, reconstructions=values * 0.5, names=())
-    history = tuple(Epoch(number=n, loss=1 / n, validation=None) for n in range(1, 5_000))
+    history = tuple(EpochLosses(number=n, loss=1 / n, validation=None) for n in range(1, 5_000))
     assert full.latent is not None
     latent = replace(full.latent, codes=rng.normal(size=(count, 2)), truth=tested.truth)
     page = render(replace(full, tested=tested, shown=shown, history=history, latent=latent))

@@ -16,7 +16,7 @@ from tests.report_contents import images, labelled, unlabelled
 from tests.report_page import Page
 from training.report import selection, words
 from training.report.card import model_card, plain
-from training.report.content import Cell, Rate, ReportContent
+from training.report.content import Estimate, Rate, ReportContent
 from training.report.content import Tested as Judged  # pytest takes names in Test for its own
 from training.report.page import render
 
@@ -114,16 +114,16 @@ def test_sentences_count_and_list() -> None:
 
 def test_a_baseline_that_does_better_is_told_first() -> None:
     full = labelled()
-    table = full.figures[0]
+    table = full.tables[0]
     names = [row.name for row in table.rows]
     assert "PCA" in names
     assert not any("A baseline does better" in told for told in words.warnings(full))
     at, column = names.index("PCA"), table.columns.index("F1")
     cells = list(table.rows[at].cells)
-    cells[column] = Cell(value=0.991)
+    cells[column] = Estimate(value=0.991)
     rows = list(table.rows)
     rows[at] = replace(rows[at], cells=tuple(cells))
-    beaten = replace(full, figures=(replace(table, rows=tuple(rows)),))
+    beaten = replace(full, tables=(replace(table, rows=tuple(rows)),))
     told = "A baseline does better, PCA: F1 0.991 against 0.939."
     assert told in Page(render(beaten)).text
     assert told in model_card(beaten).decode()

@@ -14,7 +14,7 @@ from monitor.errors import ArtifactFormatError, DataError
 from tests.helpers import make_artifact
 from training.thresholds import poisson, rules, tail
 from training.thresholds.calibration import LOWEST_THRESHOLD, PROBABILITIES, CalibrationScores, windows_per_day
-from training.thresholds.choose import Labelled, choose, described, too_few
+from training.thresholds.choose import LabelledScores, choose, described, too_few
 from training.thresholds.false_alarms import trade_off
 from training.thresholds.recalibrate import recalibrated
 from training.thresholds.rules import ThresholdPart
@@ -327,8 +327,10 @@ def test_an_oracle_needs_labels_and_says_what_it_is() -> None:
     scores = np.array([1, 2, np.nan, 3, 4], np.float32)
     nothing = np.array([False, False, True, False, False])
     with pytest.raises(DataError, match="labelled anomalies"):
-        choose(some, rule, oracle=Labelled(scores=scores, anomalous=nothing))
-    found = choose(some, rule, oracle=Labelled(scores=scores, anomalous=np.array([False, False, True, True, True])))
+        choose(some, rule, oracle=LabelledScores(scores=scores, anomalous=nothing))
+    found = choose(
+        some, rule, oracle=LabelledScores(scores=scores, anomalous=np.array([False, False, True, True, True]))
+    )
     assert found.threshold.value == 2.0
     assert found.notes[0].startswith("ORACLE")
 

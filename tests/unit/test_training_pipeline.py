@@ -105,7 +105,7 @@ def test_prototypes_of_windows_that_are_scaled_each_by_itself() -> None:
 def test_patience_without_a_validation_window_is_refused() -> None:
     base = quick()
     recipe = change(base, fit=change(base.fit, patience=1), split=change(base.split, validation=0.05))
-    with pytest.raises(DataError, match="validation part is too short"):
+    with pytest.raises(DataError, match="validation split is too short"):
         pipeline.train(recipe, [series(400)], seed=0, name="x", batch_rows=64)
 
 

@@ -1,4 +1,4 @@
-"""How far training is: a bar on a terminal, else a line every tenth of the way. On stderr."""
+"""How far training is: a bar on a terminal, otherwise a line every tenth of the way. On stderr."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rich.console import Console
 from training.fitting.checkpoints import Epoch
 
 
-class Progress:
-    """Told of each epoch; a context manager, so that the bar is taken down whatever happens."""
+class ProgressBar:
+    """Shows each epoch; a context manager, so that the bar is removed whatever happens."""
 
     def __init__(self, epochs: int) -> None:
         self._epochs = epochs
@@ -30,7 +30,7 @@ class Progress:
             )
             self._task = self._bar.add_task("fitting", total=epochs)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         if self._bar is not None:
             self._bar.start()
         return self

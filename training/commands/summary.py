@@ -10,7 +10,7 @@ from training.evaluation.labelled import Evaluated
 from training.evaluation.series_metrics import Alerted, OverSeries, Pooled
 from training.metrics.baseline_scores import TrivialBaseline
 from training.metrics.bootstrap import Interval, Intervals
-from training.metrics.windows import ClassFigures, Report
+from training.metrics.windows import ClassMetrics, Report
 from training.pipeline import Trained, how
 from training.recipes.schema import Recipe
 from training.thresholds.alert_policy import counting
@@ -18,12 +18,12 @@ from training.windows.subsets import watched
 
 
 def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, seed: int) -> str:
-    """Data, split, loss, threshold and how it was chosen, test figures."""
+    """Data, split, loss, threshold and how it was chosen, test metrics."""
     results, manifest = trained.results, trained.artifact.manifest
     window, sizes = manifest.window, results.windows
     rows = sum(source.rows for source in sources)
     names = [channel.name for channel in manifest.channels]
-    listed = ", ".join(names[:_CHANNELS_TOLD]) + (f", ... ({len(names)})" if len(names) > _CHANNELS_TOLD else "")
+    listed = ", ".join(names[:_CHANNELS_LISTED]) + (f", ... ({len(names)})" if len(names) > _CHANNELS_LISTED else "")
     unseen = ""
     if results.validation_loss is not None:
         unseen = f", {results.validation_loss:.5f} {watched(sizes)}"
@@ -66,10 +66,10 @@ def of_evaluation(results: Evaluated) -> str:
         if results.drawn is not None:
             lines.append(f"{_INDENT}95 %: intervals, by drawing {results.drawn} again")
     elif results.series is None:
-        told = f"no labels; {results.flagged} windows are over the threshold"
+        said = f"no labels; {results.flagged} windows are over the threshold"
         if results.unscorable == results.windows:
-            told = "no window could be scored" if results.windows else "no series is long enough for a window"
-        lines.append(f"test       {told}")
+            said = "no window could be scored" if results.windows else "no series is long enough for a window"
+        lines.append(f"test       {said}")
     if results.series is not None:
         lines += _of_series(results.series)
     if results.alerted is not None:
@@ -82,9 +82,9 @@ def of_evaluation(results: Evaluated) -> str:
 def _of_windows(
     detector: Report, intervals: Intervals | None, baselines: dict[str, Report], trivial: dict[str, TrivialBaseline]
 ) -> list[str]:
-    def row(found: Report | TrivialBaseline, figures: ClassFigures, *, ranked: bool = True) -> list[str]:
+    def row(found: Report | TrivialBaseline, classed: ClassMetrics, *, ranked: bool = True) -> list[str]:
         ranks = (found.auroc, found.average_precision) if ranked else (None, None)
-        return [_number(each) for each in (found.accuracy, figures.precision, figures.recall, figures.f1, *ranks)]
+        return [_number(each) for each in (found.accuracy, classed.precision, classed.recall, classed.f1, *ranks)]
 
     rows = [("anomalies found", row(detector, detector.anomaly))]
     if intervals is not None:
@@ -97,11 +97,11 @@ def _of_windows(
     rows += [(_baseline(name), row(found, found.anomaly)) for name, found in baselines.items()]
     rows += [(_baseline(name), row(found, found.anomaly)) for name, found in trivial.items()]
     normal = detector.false_positive + detector.true_negative
-    told = (
+    said = (
         f"{_INDENT}{detector.true_positive} anomalies found, {detector.false_negative} missed, "
         f"{detector.false_positive} false alarms among {normal} normal windows"
     )
-    return [*_table("test", ("accuracy", "precision", "recall", "F1", "AUROC", "AP"), rows), told]
+    return [*_table("test", ("accuracy", "precision", "recall", "F1", "AUROC", "AP"), rows), said]
 
 
 def _of_series(found: OverSeries) -> list[str]:
@@ -124,7 +124,7 @@ def _of_series(found: OverSeries) -> list[str]:
     drawn = "no intervals: one series has to be long, with five events, to be drawn again in blocks; give several"
     if found.drawn is not None:
         drawn = f"95 %: intervals, by drawing {found.drawn} again"
-    told = [
+    said = [
         "normal flagged: share of the normal rows; where it is high, events are found whatever the scores say",
         "a row has the score of the newest window that has closed; means over series, which --json has one by one",
         drawn,
@@ -137,12 +137,12 @@ def _of_series(found: OverSeries) -> list[str]:
         counts,
         *_pooled("events", alerts, found),
         *_pooled("rows", ranked, found),
-        *(f"{_INDENT}{line}" for line in told),
+        *(f"{_INDENT}{line}" for line in said),
     ]
 
 
 def _of_alerts(found: Alerted) -> list[str]:
-    """How often the daemon would have spoken, and about whom most."""
+    """How many alerts the daemon would have published, and for which series most."""
     rates = []
     if found.per_day is not None:
         rates.append(f"{found.per_day:.3g} a day over {found.days:.3g} days")
@@ -150,20 +150,20 @@ def _of_alerts(found: Alerted) -> list[str]:
         rates.append(f"{found.per_day_and_series:.3g} a day and series")
     if not rates:
         rates.append(f"{found.alerts / max(found.rows, 1) * 1_000:.3g} in 1000 rows, without times to count days by")
-    told = [f"alerts     {found.alerts} in {found.series} series: {', '.join(rates)}"]
+    said = [f"alerts     {found.alerts} in {found.series} series: {', '.join(rates)}"]
     if found.flagged is not None:
-        told.append(f"{_INDENT}{found.flagged:.2%} of the rows are over the threshold{_most(found.flagged)}")
+        said.append(f"{_INDENT}{found.flagged:.2%} of the rows are over the threshold{_most(found.flagged)}")
     most = sorted((name for name, count in found.each.items() if count), key=lambda name: -found.each[name])
     if found.series > 1 and most:
-        listed = ", ".join(f"{_short(name)} {found.each[name]}" for name in most[:_SERIES_TOLD])
-        left = f", and {len(most) - _SERIES_TOLD} more" if len(most) > _SERIES_TOLD else ""
-        told.append(f"{_INDENT}most: {listed}{left}")
-    return told
+        listed = ", ".join(f"{_short(name)} {found.each[name]}" for name in most[:_SERIES_LISTED])
+        left = f", and {len(most) - _SERIES_LISTED} more" if len(most) > _SERIES_LISTED else ""
+        said.append(f"{_INDENT}most: {listed}{left}")
+    return said
 
 
 def _short(name: str) -> str:
     """A series' name; of a long one both ends, as it is often the last one that tells series apart."""
-    return name if len(name) <= _NAME_TOLD else f"{name[:7]}...{name[10 - _NAME_TOLD :]}"
+    return name if len(name) <= _NAME_WIDTH else f"{name[:7]}...{name[10 - _NAME_WIDTH :]}"
 
 
 def _most(flagged: float) -> str:
@@ -183,7 +183,7 @@ def _pooled(title: str, columns: Sequence[tuple[str, str]], found: OverSeries) -
 
 _INDENT = " " * 11
 _AROUND = "  95 %"
-_CHANNELS_TOLD, _SERIES_TOLD, _NAME_TOLD = 12, 4, 20
+_CHANNELS_LISTED, _SERIES_LISTED, _NAME_WIDTH = 12, 4, 20
 _NO_SHARES = ("delay_median", "delay_p90", "missed", "false_alarms_per_day", "false_alarms_per_1000_rows")
 _BASELINES = {"pca": "PCA", "knn": "nearest neighbours"}
 

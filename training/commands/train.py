@@ -16,9 +16,11 @@ from training.commands import options as reading
 
 def train(
     data: reading.Data,
-    out: Annotated[Path, typer.Option(help="Where the artifact goes: a directory, or a file ending in .zip.")],
+    out: Annotated[Path, typer.Option(help="Where to write the artifact: a directory, or a file ending in .zip.")],
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a .toml file.")] = "sliding",
-    seed: Annotated[int, typer.Option(min=0, help="Decides split, initial parameters and order of rows.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the split, the initial parameters and the order of rows.")
+    ] = 0,
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     name: Annotated[str | None, typer.Option(help="The artifact's name; default: that of OUT.")] = None,
     channels: reading.Channels = None,
@@ -36,14 +38,14 @@ def train(
     ] = None,
     alarms_per_day: Annotated[
         float | None,
-        typer.Option(help="Threshold: at most so many incidents a day and series on held-out normal data."),
+        typer.Option(help="Threshold: at most this many incidents per day and series on held-out normal data."),
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Directory to save to while fitting; the same command then goes on from there.")
+        Path | None, typer.Option(help="Directory for checkpoints while fitting; the same command resumes from there.")
     ] = None,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Epochs from one checkpoint to the next.")] = 10,
     comparison: Annotated[
-        bool, typer.Option(help="Whether test figures get intervals, PCA and nearest neighbours beside them.")
+        bool, typer.Option(help="Whether test metrics get intervals, and PCA and nearest neighbours as baselines.")
     ] = True,
     report: Annotated[bool, typer.Option(help="Whether report.html and MODEL_CARD.md are made too.")] = True,
 ) -> None:
@@ -51,12 +53,12 @@ def train(
     from monitor.detector import storage
     from training import pipeline, recipes
     from training.commands import summary
-    from training.commands.progress import Progress
+    from training.commands.progress import ProgressBar
     from training.datasets import sources
     from training.fitting.checkpoints import Checkpoints, identity
     from training.thresholds import alert_policy
 
-    _check_place(out)
+    _check_out(out)
     assumed = alert_policy.assumed(config)
     extras.require("optax", *(("plotly",) if report else ()))
     chosen = recipes.override(
@@ -85,7 +87,7 @@ def train(
     if checkpoint is not None:
         saved_at = Checkpoints(checkpoint, identity(chosen, tables, seed), checkpoint_every, reading.note)
     try:
-        with Progress(chosen.fit.epochs) as progress:
+        with ProgressBar(chosen.fit.epochs) as progress:
             trained = pipeline.train(
                 chosen,
                 tables,
@@ -116,18 +118,18 @@ def train(
 
 
 def _command() -> str:
-    """The command as it was given; files by their names, not their places."""
-    return shlex.join(["telltale", *map(_placeless, sys.argv[1:])])
+    """The command as it was given, with files by their names, without directories."""
+    return shlex.join(["telltale", *map(_without_directory, sys.argv[1:])])
 
 
-def _placeless(word: str) -> str:
+def _without_directory(word: str) -> str:
     try:
         return Path(word).name or word if Path(word).exists() else word
     except (OSError, ValueError):  # too long for a name: a list of channels, say
         return word
 
 
-def _check_place(out: Path) -> None:
+def _check_out(out: Path) -> None:
     """Refuses to write over something else before anything is computed."""
     from monitor.detector.artifact import MANIFEST
 

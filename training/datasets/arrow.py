@@ -205,7 +205,7 @@ def _float64(column: Any) -> NDArray[np.float64]:
 def _times_us(path: Path, name: str, column: Any) -> Int64Array:
     if column.null_count:
         row = pc.index(pc.is_null(column), True).as_py()
-        raise DataError(f"{path}, row {row + 1}, column {name}: no time; mend it or drop the row")
+        raise DataError(f"{path}, row {row + 1}, column {name}: no time; fix it or drop the row")
     unit = pa.timestamp("us", getattr(column.type, "tz", None))
     if getattr(column.type, "unit", "") == "ns":  # rounds, which is no overflow
         return np.asarray(column.cast(pa.int64()).to_numpy(), dtype=np.int64) // 1000

@@ -17,7 +17,7 @@ _TS_TAGS = frozenset(
 )
 
 
-class Format(StrEnum):
+class FileFormat(StrEnum):
     """`ROWS` are text and NumPy's formats, which `monitor.datafiles` reads."""
 
     ROWS = "rows"
@@ -27,16 +27,16 @@ class Format(StrEnum):
     TS = "ts"
 
 
-def of_content(beginning: bytes) -> Format:
+def of_content(beginning: bytes) -> FileFormat:
     """The format of a file that begins so, unpacked; text that begins with no tag is rows of cells."""
     if beginning.startswith((NPY, NPZ)):
-        return Format.ROWS
+        return FileFormat.ROWS
     if beginning.startswith((PARQUET, ARROW_FILE, ARROW_STREAM, FEATHER_1)):
-        return Format.ARROW
+        return FileFormat.ARROW
     if idx.is_idx(beginning):
-        return Format.IDX
+        return FileFormat.IDX
     lines = (line.strip().lower() for line in beginning.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
     tag = next((line for line in lines if line and not line.startswith((b"#", b"%"))), b"")
     if tag.startswith((b"@relation", b"@attribute")):
-        return Format.ARFF
-    return Format.TS if tag.split(None, 1)[:1] and tag.split(None, 1)[0] in _TS_TAGS else Format.ROWS
+        return FileFormat.ARFF
+    return FileFormat.TS if tag.split(None, 1)[:1] and tag.split(None, 1)[0] in _TS_TAGS else FileFormat.ROWS

@@ -18,7 +18,7 @@ from monitor.detector.arrays import Int64Array
 from monitor.errors import DataError
 from training.datasets.options import Kind, ReadOptions, Table
 
-_NOT_TOLD_APART = 2.0**53  # the first whole numbers that float64 holds only every other of
+_NOT_DISTINCT = 2.0**53  # the first whole numbers that float64 holds only every other of
 
 
 def tables_of(path: Path, columns: Columns, kind: Kind, options: ReadOptions) -> list[Table]:
@@ -48,9 +48,9 @@ def series_names(path: Path, columns: Columns, at: int) -> list[str]:
         names = [text.strip() for text in columns.texts[at]]
     else:
         column = columns.numbers[:, at].astype(np.float64)
-        if (large := np.abs(column) >= _NOT_TOLD_APART).any():
+        if (large := np.abs(column) >= _NOT_DISTINCT).any():
             where = columns.location(int(np.argmax(large)), at)
-            raise DataError(f"{path}, {where}: series are told apart up to 2**53; write their names as text")
+            raise DataError(f"{path}, {where}: series are distinct up to 2**53; write their names as text")
         good = whole(column)
         names = [str(int(value)) if is_whole else f"{value:.17g}" for value, is_whole in zip(column, good, strict=True)]
         names = ["" if missing else name for name, missing in zip(names, np.isnan(column), strict=True)]

@@ -8,7 +8,7 @@
 
 Rules of this file: both ends lie inside an interval. Numbers under 1e8 are rows, larger ones and ISO 8601 are times;
 where a series has times and not so many rows, 20260131 is a day.
-What matches no series, or no row, is told by a note or refused.
+What matches no series, or no row, is noted or refused.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _START, _END, _SERIES = ("start", "begin", "from"), ("end", "stop", "to"), ("ser
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class LabelledInterval:
     """From `start` to `end`, both inside: rows, or µs since 1970; `series` None: of the only one."""
 
     series: str | None
@@ -94,7 +94,7 @@ def _by_row(tables: Sequence[Table], path: Path, values: Any) -> list[Table]:
     return [replace(tables[0], labels=labels(path, Columns(numbers=values[:, None], names=("label",)), 0), classes=())]
 
 
-def _from_rows(path: Path, rows: Sequence[tuple[int, list[str]]]) -> Iterator[Interval]:
+def _from_rows(path: Path, rows: Sequence[tuple[int, list[str]]]) -> Iterator[LabelledInterval]:
     """Intervals of separated text."""
     if not rows:
         raise DataError(f"{path}: no labels; expected lines START,END or one number a row")
@@ -114,12 +114,12 @@ def _from_rows(path: Path, rows: Sequence[tuple[int, list[str]]]) -> Iterator[In
         yield _interval(f"{path}, line {line}", series, cells[start_at], cells[end_at])
 
 
-def _interval(place: str, series: str | None, start: Any, end: Any) -> Interval:
+def _interval(place: str, series: str | None, start: Any, end: Any) -> LabelledInterval:
     (first, first_is_time), (last, last_is_time) = _bound(place, start), _bound(place, end)
     if first_is_time != last_is_time or last < first:
         fault = "ends before it starts" if first_is_time == last_is_time else "has a time and a row"
         raise DataError(f"{place}: the interval {str(start)[:40]} to {str(end)[:40]} {fault}")
-    return Interval(series, first, last, first_is_time, place)
+    return LabelledInterval(series, first, last, first_is_time, place)
 
 
 def _bound(place: str, bound: Any) -> tuple[int, bool]:
@@ -139,22 +139,22 @@ def _bound(place: str, bound: Any) -> tuple[int, bool]:
     raise DataError(f"{place}: {str(bound)[:40]!r} is neither a time nor a row; expected ISO 8601, or a number from 0")
 
 
-def by_interval(tables: Sequence[Table], intervals: Sequence[Interval], note: Note) -> list[Table]:
+def by_interval(tables: Sequence[Table], intervals: Sequence[LabelledInterval], note: Note) -> list[Table]:
     """`tables` with 1 in the rows that an interval holds, 0 in others. Raises `DataError` as `apply` does."""
     if len(tables) > 1 and (nameless := next((each for each in intervals if each.series is None), None)):
         raise DataError(f"{nameless.place}: {len(tables)} series, and no column that says whose the interval is")
     known = {table.series for table in tables}
-    whose: dict[str | None, list[Interval]] = {}
+    whose: dict[str | None, list[LabelledInterval]] = {}
     for each in intervals:
         whose.setdefault(each.series, []).append(each)
     strangers = sorted({name for name in whose if name is not None} - known)
     if strangers:
-        told = ", ".join(strangers[:5])
-        note(f"labels: {len(strangers)} series with intervals are not in {tables[0].source or 'the data'}: {told}")
+        named = ", ".join(strangers[:5])
+        note(f"labels: {len(strangers)} series with intervals are not in {tables[0].source or 'the data'}: {named}")
     return [_labelled(table, [*whose.get(None, ()), *whose.get(table.series, ())], note) for table in tables]
 
 
-def _labelled(table: Table, intervals: Sequence[Interval], note: Note) -> Table:
+def _labelled(table: Table, intervals: Sequence[LabelledInterval], note: Note) -> Table:
     count = _rows(table)
     time_us = table.time_us if isinstance(table, SeriesTable) else None
     order: Int64Array = np.arange(count) if time_us is None else np.argsort(time_us, kind="stable")
@@ -181,7 +181,7 @@ def _labelled(table: Table, intervals: Sequence[Interval], note: Note) -> Table:
     return replace(table, labels=(marks > 0).astype(np.int64), classes=())
 
 
-def _dated(interval: Interval) -> Interval:
+def _dated(interval: LabelledInterval) -> LabelledInterval:
     """An interval whose bounds are days without marks as one of times; any other as it is."""
     dates = None if interval.is_time else compact_dates(np.array([interval.start, interval.end], dtype=np.float64))
     if dates is None or not dates[1].all():
@@ -219,7 +219,7 @@ def _key(path: Path, keys: Sequence[str], table: Table) -> str:
     raise DataError(f"{path}: no entry for {_called(table)}; give it [] where nothing is anomalous{there}")
 
 
-def _pairs(place: str, series: str | None, entries: Any) -> Iterator[Interval]:
+def _pairs(place: str, series: str | None, entries: Any) -> Iterator[LabelledInterval]:
     if not isinstance(entries, list):
         raise DataError(f"{place}: expected a list of intervals, found {type(entries).__name__}")
     for at, entry in enumerate(entries):

@@ -79,7 +79,7 @@ def _refuse_first(table: Table, lacks: np.ndarray[tuple[int, ...], np.dtype[np.b
     where = f"window {first[0] + 1}, sample {first[1] + 1}" if lacks.ndim == 3 else f"row {first[0] + 1}"
     raise DataError(
         f"{_called(table)}, {where}, channel {table.channels[int(first[-1])]}: a number is missing, and the policy is "
-        'to refuse that; mend it, or choose "drop" or "fill"'
+        'to refuse that; fix the data, or choose "drop" or "fill"'
     )
 
 

@@ -17,7 +17,7 @@ from monitor.detector import windowing
 from monitor.errors import DataError
 from training.datasets import arff_format, formats, idx, intervals, levels, ts_format, wfdb_record
 from training.datasets.cases import tables_of_cases
-from training.datasets.formats import Format
+from training.datasets.formats import FileFormat
 from training.datasets.grouping import tables_of
 from training.datasets.options import Kind, Note, ReadOptions, Table
 
@@ -34,7 +34,7 @@ def read(source: str, *, kind: str, options: ReadOptions = _AS_FOUND, note: Note
         source: a file's path, a WFDB record's, or `kafka://[host:port/]topic[?from=...&to=...]`, see `topic`.
         kind: the recipe's kind of window, a row of `windowing.KINDS`: rows or records are windows, or series.
         options: how to read it.
-        note: is told what a person should know of, and would not see: records that could not be read, labels that
+        note: is given what a person should know and would not see: records that could not be read, labels that
             match nothing.
 
     Raises:
@@ -60,18 +60,18 @@ def _of_file(path: Path, kind: Kind, options: ReadOptions) -> list[Table]:
     if header is not None:
         return [wfdb_record.read(header, kind, options)]
     form = formats.of_content(beginning(path, _BEGINNING))
-    if form is Format.ROWS:
+    if form is FileFormat.ROWS:
         return _of_rows(path, kind, options)
-    if form is Format.ARROW:
+    if form is FileFormat.ARROW:
         from training.datasets import arrow
 
         return arrow.read(path, content(path), kind, options)
-    if form is Format.IDX:
+    if form is FileFormat.IDX:
         if kind == "series":
             raise DataError(f"{path}: images are windows, not a series; choose a recipe for records")
         return [idx.read(path, options)]
     text = decoded(path, content(path))
-    if form is Format.ARFF:
+    if form is FileFormat.ARFF:
         cases = arff_format.parse(path, text, label_column=options.label_column)
     else:
         cases = ts_format.parse(path, text, want_labels=options.label_column != "none")

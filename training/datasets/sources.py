@@ -51,7 +51,7 @@ def read(
         tables += found
         source = fingerprint(name, found)
         if twin := next((each.file for each in sources if each.sha256 == source.sha256), None):
-            note(f"{source.file} is the same as {twin}; where one is learnt from and the other tests, figures flatter")
+            note(f"{source.file} is the same as {twin}; where one is learnt from and the other tests, metrics flatter")
         sources.append(source)
     if about_times:
         told = list(timestamps.notes([table for table in tables if isinstance(table, SeriesTable)]))

@@ -1,4 +1,4 @@
-"""What a series' timestamps look like: order, repeats, gaps, rate. Told, never mended.
+"""What a series' timestamps look like: order, repeats, gaps, rate. Reported, never fixed.
 
 Rules of this file: pure. A sample at or before the newest one is dropped later, when windows are cut, as the daemon
 drops late samples; here it is only counted.
@@ -80,7 +80,7 @@ def _is_regular(time_us: Int64Array, steps: NDArray[np.float64], mean: float) ->
 def notes(tables: Sequence[SeriesTable], sampling_rate_hz: float | None = None) -> Iterator[str]:
     """What a person should know before training on `tables`, a line for each series and finding.
 
-    `sampling_rate_hz` is the recipe's: a regular series of another rate is told.
+    `sampling_rate_hz` is the recipe's: a regular series of another rate is reported.
     """
     for table in tables:
         if table.time_us is None or len(table.time_us) < 2:
@@ -95,7 +95,7 @@ def notes(tables: Sequence[SeriesTable], sampling_rate_hz: float | None = None) 
                 "samples are left out"
             )
             if 2 * report.late > report.samples:
-                yield f"{called}: that is most of it; where it holds several series, tell them apart by --series-column"
+                yield f"{called}: that is most of it; where it holds several series, name them with --series-column"
         if report.gaps:
             yield (
                 f"{called}: time has gaps at {report.gaps} rows, the longest {_span(report.largest_gap_us)} where "

@@ -7,7 +7,7 @@
 ns by its size) or `offset:N`.
 Without a host the configuration's brokers are asked; without one of those, the brokers of this machine.
 
-Rules of this file: a record that can't be read is counted by its reason and told, and leaves missing numbers in its
+Rules of this file: a record that can't be read is counted by its reason and reported, and leaves missing numbers in its
 series, as for the daemon; a series is what the daemon would
 make of it, so one for each key and partition.
 """
@@ -74,7 +74,7 @@ class _Partition:
 
 
 def parse(source: str) -> Address:
-    """An address's parts.
+    """The parts of an address.
 
     Raises:
         DataError: it is not of the form above.
@@ -208,7 +208,7 @@ class _Reading:
             raise DataError(f"{self._source}: over {MAX_BYTES} bytes after {self._records} records; narrow from and to")
 
     def tables(self, note: Note) -> list[Table]:
-        """What was read; tells what was not."""
+        """What was read; reports what was not."""
         if not self._records:
             raise DataError(f"{self._source}: no records from `from` to `to`; widen the range")
         if self._layout is None:

@@ -46,7 +46,7 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class WfdbHeader:
     """A record; `samples` per signal, None where the header leaves it to the files; `start_us` since 1970, or 0."""
 
     record: str
@@ -56,7 +56,7 @@ class Header:
     signals: tuple[Signal, ...]
 
 
-def parse(path: Path, text: str) -> Header:
+def parse(path: Path, text: str) -> WfdbHeader:
     """A header's content.
 
     Raises:
@@ -80,7 +80,7 @@ def parse(path: Path, text: str) -> Header:
     if samples < 0:
         raise DataError(f"{path}, line {line}: {samples} samples; expected 0 or more")
     signals = [_signal(path, at, row) for at, row in lines[1 : count + 1]]
-    return Header(
+    return WfdbHeader(
         record=record,
         rate_hz=rate,
         samples=samples or None,
@@ -118,7 +118,7 @@ def _signal(path: Path, line: int, row: str) -> Signal:
 
 
 def _distinct(signals: Sequence[Signal]) -> list[Signal]:
-    """Signals without a name are called by their place from 0; of a name that comes again, the second is "NAME 2"."""
+    """Signals without a name are called by their index from 0; of a name that comes again, the second is "NAME 2"."""
     named, taken = list[Signal](), set[str]()
     for at, signal in enumerate(signals):
         plain = name = signal.name or str(at)

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from monitor.datafiles.content import MAX_BYTES, content
 from monitor.detector.arrays import Float32Array
 from monitor.errors import DataError
-from training.datasets.wfdb_header import Header, Signal
+from training.datasets.wfdb_header import Signal, WfdbHeader
 
 Int16Array = NDArray[np.int16]
 _MISSING = {16: -32768, 212: -2048}
 
 
-def read_signals(path: Path, header: Header) -> Float32Array:
+def read_signals(path: Path, header: WfdbHeader) -> Float32Array:
     """The samples (n, signals) of the record with the header `path`, in physical units, NaN where missing.
 
     Raises:
@@ -103,5 +103,5 @@ def _physical(signal: Signal, stored: Int16Array) -> Float32Array:
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32)
     if np.isinf(narrow).any():
-        raise DataError(f"signal {signal.name}: gain {signal.gain} makes values too large for float32; mend the header")
+        raise DataError(f"signal {signal.name}: gain {signal.gain} makes values too large for float32; fix the header")
     return narrow

@@ -16,13 +16,13 @@ from monitor.detector import autoencoder
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import ScalingSpec
-from training.evaluation.scored import Judged, calibrated_on, calibration_of
+from training.evaluation.scored import FlaggedScores, calibrated_on, calibration_of
 from training.fitting import fit as fitting
 from training.metrics import baseline_scores
 from training.recipes.schema import Recipe
 from training.thresholds.alert_policy import DEFAULTS
-from training.thresholds.choose import Labelled, choose
-from training.windows.subsets import Parts, Table
+from training.thresholds.choose import LabelledScores, choose
+from training.windows.subsets import Subsets, Table
 
 NAMES = ("pca", "knn")
 
@@ -35,14 +35,14 @@ class ScoredBaseline:
     threshold: float
 
     @property
-    def judged(self) -> Judged:
+    def judged(self) -> FlaggedScores:
         """The scores, and which of them are over the threshold."""
-        return Judged(scores=self.scores, flagged=decide(self.scores, self.threshold) == Verdict.ANOMALY)
+        return FlaggedScores(scores=self.scores, flagged=decide(self.scores, self.threshold) == Verdict.ANOMALY)
 
 
 def baselines(
     recipe: Recipe,
-    parts: Parts,
+    subsets: Subsets,
     scales: ScalingSpec,
     tables: Sequence[Table],
     windows: NDArray[np.float32],
@@ -57,23 +57,23 @@ def baselines(
         parts: what `recipe` made of `tables`: baselines are fitted and calibrated on the same windows as the model.
         windows: (n, length, channels) in the data's own unit, to be scored.
         policy: opens the incidents by which a threshold may be chosen.
-        learnt: which of `parts.fit` the model learnt from; None: all of them.
+        learnt: which of `subsets.fit` the model learnt from; None: all of them.
         anomalous: (n,) the truth, for the method "oracle".
     """
-    shape = autoencoder.Shape((parts.window.length, len(parts.channels)), parts.window.image_shape)
+    shape = autoencoder.Shape((subsets.window.length, len(subsets.channels)), subsets.window.image_shape)
     size = shape.window[0] * shape.window[1]
     components = max(min(autoencoder.code_size(recipe.model, shape), size // 2), 1)
-    fitted = parts.fit if learnt is None else parts.fit[learnt]
+    fitted = subsets.fit if learnt is None else subsets.fit[learnt]
     baseline = baseline_scores.fit(fitting.scale(fitted, scales), components=components, seed=0)
-    held = baseline_scores.scores(baseline, fitting.scale(calibrated_on(recipe, parts), scales))
+    held = baseline_scores.scores(baseline, fitting.scale(calibrated_on(recipe, subsets), scales))
     found = baseline_scores.scores(baseline, fitting.scale(windows, scales))
     rule = msgspec.structs.replace(recipe.threshold, per="artifact")
     made = {}
     for name in NAMES:
         if name in found:
             scores = found[name].astype(np.float32)
-            calibration = calibration_of(recipe, parts, tables, held[name].astype(np.float32), policy)
-            labelled = None if anomalous is None else Labelled(scores=scores, anomalous=anomalous)
+            calibration = calibration_of(recipe, subsets, tables, held[name].astype(np.float32), policy)
+            labelled = None if anomalous is None else LabelledScores(scores=scores, anomalous=anomalous)
             chosen = choose(calibration, rule, oracle=labelled).threshold
             made[name] = ScoredBaseline(scores=scores, threshold=chosen.value)
     return made

@@ -23,7 +23,7 @@ from monitor.detector.spec import Manifest, ThresholdSpec
 from monitor.detector.thresholds import Quantiles
 from monitor.errors import DataError
 from training.evaluation.baselines import baselines
-from training.evaluation.scored import Judged
+from training.evaluation.scored import FlaggedScores
 from training.evaluation.series_metrics import (
     Alerted,
     LabelledSeries,
@@ -42,7 +42,7 @@ from training.thresholds.alert_policy import NOTHING_SET, Assumed, AssumedPolicy
 from training.thresholds.choose import parameters
 from training.thresholds.rules import ThresholdPart
 from training.windows.subsets import (
-    Labelled,
+    LabelledWindows,
     NormalClass,
     Table,
     abnormal,
@@ -56,7 +56,7 @@ from training.windows.subsets import (
 class Evaluated(msgspec.Struct, frozen=True, kw_only=True):
     """What `telltale evaluate` says; without labels `detector` is None and there are no baselines.
 
-    `drawn` says what the intervals of window figures drew again, None where there was too little for intervals.
+    `drawn` says what the intervals of window metrics drew again, None where there was too little for intervals.
     `baselines` are empty without normal data to fit them on. `series` is of labelled series only, `alerted` of those
     without labels of which a window could be scored. `alerting` opens the incidents of both. `threshold_source` says
     where the operator set `threshold`; None: it is the artifact's.
@@ -104,8 +104,10 @@ def evaluate_artifact(
     found = all_windows(tables, manifest.window, normal_class)
     scores = scorer(found.windows)
     served, alerting = thresholds.of(manifest, assumed.threshold), assumed.alerting
-    judged = Judged(scores=scores, flagged=decide(scores, served.of_each(found.series.tolist())) == Verdict.ANOMALY)
-    told = Evaluated(
+    judged = FlaggedScores(
+        scores=scores, flagged=decide(scores, served.of_each(found.series.tolist())) == Verdict.ANOMALY
+    )
+    result = Evaluated(
         name=manifest.name,
         version=manifest.version,
         digest=artifact.digest,
@@ -129,17 +131,17 @@ def evaluate_artifact(
     truth = found.anomalous
     if truth is None:
         if not each or np.isnan(scores).all():
-            return told
+            return result
         by_clock = all(table.time_us is not None for table in series)
-        return msgspec.structs.replace(told, alerted=alerted(each, judged, rules, by_clock=by_clock))
-    beside: dict[str, Judged] = {}
+        return msgspec.structs.replace(result, alerted=alerted(each, judged, rules, by_clock=by_clock))
+    beside: dict[str, FlaggedScores] = {}
     if normal and len(scores):
         rule = _rule(served.chosen, manifest)
         beside = _baselines(manifest, rule, normal, normal_class, found, truth, alerting.policy)
     block = block_rows(each, manifest.window.length)
     drawn, intervals = _intervals(judged, truth, found, manifest, block, len(each))
     return msgspec.structs.replace(
-        told,
+        result,
         detector=report(truth, scores, judged.flagged) if len(scores) else None,
         drawn=drawn,
         intervals=intervals,
@@ -150,7 +152,7 @@ def evaluate_artifact(
 
 
 def _series(
-    tables: Sequence[SeriesTable], found: Labelled, manifest: Manifest, normal_class: NormalClass
+    tables: Sequence[SeriesTable], found: LabelledWindows, manifest: Manifest, normal_class: NormalClass
 ) -> list[LabelledSeries]:
     """The tables as labelled series. If one has no times, none has: they could not be pooled."""
     times = [_times(table, manifest.window.sampling_rate_hz) for table in tables]
@@ -181,9 +183,9 @@ def _times(table: SeriesTable, rate_hz: float | None) -> NDArray[np.float64] | N
 
 
 def _intervals(
-    judged: Judged, truth: BoolArray, found: Labelled, manifest: Manifest, block: int | None, series: int
+    judged: FlaggedScores, truth: BoolArray, found: LabelledWindows, manifest: Manifest, block: int | None, series: int
 ) -> tuple[str | None, Intervals | None]:
-    """What was drawn again, and the intervals of window figures: windows of a series are drawn together."""
+    """What was drawn again, and the intervals of window metrics: windows of a series are drawn together."""
     if not len(truth):
         return None, None
     if not series:
@@ -204,10 +206,10 @@ def _baselines(
     rule: ThresholdPart,
     normal: Sequence[Table],
     normal_class: NormalClass,
-    found: Labelled,
+    found: LabelledWindows,
     truth: BoolArray,
     policy: Policy,
-) -> dict[str, Judged]:
+) -> dict[str, FlaggedScores]:
     """PCA and nearest neighbours on `normal`, divided as the training's own data was; `rule` sets their threshold."""
     for_artifact(manifest, normal, normal_class)
     try:
@@ -220,8 +222,8 @@ def _baselines(
         ) from None
     recipe = msgspec.structs.replace(recipe, normal_class=normal_class, threshold=rule)
     try:
-        parts, _ = apart_for_score(recipe, divide(recipe, normal, seed=seed))
-        beside = baselines(recipe, parts, manifest.scaling, normal, found.windows, policy=policy, anomalous=truth)
+        subsets, _ = apart_for_score(recipe, divide(recipe, normal, seed=seed))
+        beside = baselines(recipe, subsets, manifest.scaling, normal, found.windows, policy=policy, anomalous=truth)
     except DataError as error:
         raise DataError(f"baselines: {error}") from None
     return {name: baseline.judged for name, baseline in beside.items()}

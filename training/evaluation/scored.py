@@ -16,12 +16,12 @@ from monitor.detector.scoring import Scorer
 from monitor.errors import DataError
 from training.recipes.schema import Recipe
 from training.thresholds.calibration import CalibrationScores, windows_per_day
-from training.thresholds.choose import Labelled
-from training.windows.subsets import NormalClass, Parts, Table, all_windows, for_artifact
+from training.thresholds.choose import LabelledScores
+from training.windows.subsets import NormalClass, Subsets, Table, all_windows, for_artifact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class FlaggedScores:
     """Scores (n,) of windows, NaN = unscorable, and which of them are over the threshold."""
 
     scores: NDArray[np.float32]
@@ -33,31 +33,31 @@ class Scored:
     """`normal` windows that could be scored; `labelled` all windows, None where nothing has labels."""
 
     normal: CalibrationScores
-    labelled: Labelled | None
+    labelled: LabelledScores | None
     notes: tuple[str, ...] = ()
 
 
-def calibrated_on(recipe: Recipe, parts: Parts) -> NDArray[np.float32]:
+def calibrated_on(recipe: Recipe, subsets: Subsets) -> NDArray[np.float32]:
     """The windows whose scores the recipe's threshold is chosen by."""
-    return parts.fit if recipe.threshold.method == "mean_std" else parts.calibration
+    return subsets.fit if recipe.threshold.method == "mean_std" else subsets.calibration
 
 
 def calibration_of(
-    recipe: Recipe, parts: Parts, tables: Sequence[Table], scores: NDArray[np.float32], policy: Policy
+    recipe: Recipe, subsets: Subsets, tables: Sequence[Table], scores: NDArray[np.float32], policy: Policy
 ) -> CalibrationScores:
     """`scores` (n,) of the windows `calibrated_on`, those that the recipe trims left out.
 
-    `tables` tell the time. `policy` opens the incidents, but in windows of a random split.
+    `tables` give the times. `policy` opens the incidents, but in windows of a random split.
     """
     held_out = recipe.threshold.method != "mean_std"
-    owners = parts.calibration_series if held_out and parts.series else None
+    owners = subsets.calibration_series if held_out and subsets.series else None
     times = [table.time_us for table in tables if isinstance(table, SeriesTable)]
     calibration = CalibrationScores(
         scores=scores,
         series=owners,
-        names=() if owners is None else parts.series,
-        overlap=windowing.overlap(parts.window),
-        windows_per_day=windows_per_day(parts.window, times),
+        names=() if owners is None else subsets.series,
+        overlap=windowing.overlap(subsets.window),
+        windows_per_day=windows_per_day(subsets.window, times),
         policy=None if recipe.split.kind == "random" else policy,
         held_out=held_out,
     )
@@ -116,5 +116,7 @@ def scored(
         held_out=held_out,
     )
     return Scored(
-        normal=normal, labelled=Labelled(scores=score, anomalous=truth) if has_labels else None, notes=tuple(notes)
+        normal=normal,
+        labelled=LabelledScores(scores=score, anomalous=truth) if has_labels else None,
+        notes=tuple(notes),
     )

@@ -1,4 +1,4 @@
-"""Figures of series that are labelled row by row: alerts against events, and the scores of rows, pooled over series.
+"""Metrics of series that are labelled row by row: alerts against events, and the scores of rows, pooled over series.
 
 Rules of this file: a row is judged by what the daemon knows at that row (`series.causal`), and an alert is an incident
 that the daemon's policy opens. Events, alerts and time add up over series; average precision and VUS-PR are means over
@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from monitor.detector.arrays import BoolArray, FloatArray, Int64Array
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import Policy, Status, steps
-from training.evaluation.scored import Judged
+from training.evaluation.scored import FlaggedScores
 from training.metrics import baseline_scores, bootstrap, events, vus
 from training.metrics.bootstrap import Interval
 from training.metrics.events import Events
-from training.metrics.series import SeriesFigures, causal
-from training.metrics.series import figures as point_figures
+from training.metrics.series import PointMetrics, causal, point_metrics
 from training.metrics.windows import ratio
 
 RANDOM_DRAWS = 20
@@ -70,19 +69,19 @@ WITH_INTERVALS = tuple(name for name in Pooled.__struct_fields__ if name != "mis
 
 
 class OfSeries(msgspec.Struct, frozen=True, kw_only=True):
-    """One scorer on one series: `normal_flagged` of its `normal_rows` are. `figures` is None where no row is scored."""
+    """One scorer on one series: `normal_flagged` of its `normal_rows` are. `metrics` is None where no row is scored."""
 
     name: str
     events: Events
     normal_rows: int
     normal_flagged: int
-    figures: SeriesFigures | None
+    metrics: PointMetrics | None
 
 
 class OverSeries(msgspec.Struct, frozen=True, kw_only=True):
     """The detector on all series, `baselines` beside it, and each series by itself.
 
-    `intervals` are of the detector's figures of the same names, by drawing `drawn` again; empty where that is None, as
+    `intervals` are of the detector's metrics of the same names, by drawing `drawn` again; empty where that is None, as
     one short series has nothing to draw.
     """
 
@@ -137,14 +136,14 @@ class Rules:
 
 def over_series(
     series: Sequence[LabelledSeries],
-    detector: Judged,
-    baselines: Mapping[str, Judged],
+    detector: FlaggedScores,
+    baselines: Mapping[str, FlaggedScores],
     rules: Rules,
     *,
     block: int | None,
     seed: int = 0,
 ) -> OverSeries:
-    """All figures.
+    """All metrics.
 
     Args:
         detector, baselines: the windows of all series as the detector and further scorers judge them.
@@ -154,7 +153,7 @@ def over_series(
     together = events.pool([one.events for one in each])
     assert together is not None, "one series at least"
     scored = ~np.isnan(detector.scores)
-    everything = Judged(scores=np.where(scored, np.float32(1), np.float32(np.nan)), flagged=scored)
+    everything = FlaggedScores(scores=np.where(scored, np.float32(1), np.float32(np.nan)), flagged=scored)
     beside = {**baselines, "flag_everything": everything}
     others = {name: _pooled([_of_series(one, judged, rules) for one in series]) for name, judged in beside.items()}
     drawn, intervals = None, dict[str, Interval | None]()
@@ -178,7 +177,7 @@ def over_series(
     )
 
 
-def alerted(series: Sequence[LabelledSeries], detector: Judged, rules: Rules, *, by_clock: bool) -> Alerted:
+def alerted(series: Sequence[LabelledSeries], detector: FlaggedScores, rules: Rules, *, by_clock: bool) -> Alerted:
     """The alerts in series of which nothing is labelled: each row counts as normal, whatever it is.
 
     `by_clock`: the times of all are of one clock, not rows by a rate.
@@ -229,7 +228,7 @@ def block_rows(series: Sequence[LabelledSeries], length: int) -> int | None:
     return block if len(labelled) >= LEAST and LEAST * block <= len(truth) else None
 
 
-def alerts(one: LabelledSeries, judged: Judged, rules: Rules) -> Int64Array:
+def alerts(one: LabelledSeries, judged: FlaggedScores, rules: Rules) -> Int64Array:
     """The incidents of one series as (k, 2) rows: from the one at which it opens, until the window after its last one
     over the threshold closes."""
     flagged = judged.flagged[one.windows]
@@ -247,24 +246,24 @@ def _points(one: LabelledSeries, values: FloatArray) -> NDArray[np.float64]:
     return causal(values[one.windows], one.first, one.last, len(one.anomalous)).values
 
 
-def _flags(one: LabelledSeries, judged: Judged) -> BoolArray:
+def _flags(one: LabelledSeries, judged: FlaggedScores) -> BoolArray:
     """Which rows are flagged, (n,)."""
     return np.asarray(_points(one, np.where(np.isnan(judged.scores), np.nan, judged.flagged)) == 1)
 
 
-def _of_series(one: LabelledSeries, judged: Judged, rules: Rules, *, only_flags: bool = False) -> OfSeries:
+def _of_series(one: LabelledSeries, judged: FlaggedScores, rules: Rules, *, only_flags: bool = False) -> OfSeries:
     points = causal(judged.scores[one.windows], one.first, one.last, len(one.anomalous))
-    (whole,) = _stretches(one, judged, rules, np.zeros(1, dtype=np.int64))
+    (whole,) = _segments(one, judged, rules, np.zeros(1, dtype=np.int64))
     if only_flags or bool(np.isnan(points.values).all()):
         return whole
-    return msgspec.structs.replace(whole, figures=point_figures(one.anomalous, points, window=one.period))
+    return msgspec.structs.replace(whole, metrics=point_metrics(one.anomalous, points, window=one.period))
 
 
-def _stretches(one: LabelledSeries, judged: Judged, rules: Rules, starts: Int64Array) -> list[OfSeries]:
-    """What alerts and flags give in the stretches of a series that begin at the rows `starts`."""
+def _segments(one: LabelledSeries, judged: FlaggedScores, rules: Rules, starts: Int64Array) -> list[OfSeries]:
+    """What alerts and flags give in the segments of a series that begin at the rows `starts`."""
     flags, normal = _flags(one, judged), ~one.anomalous
     opened = alerts(one, judged, rules)
-    found = events.stretches(
+    found = events.segments(
         one.anomalous,
         flags & _within(opened, len(flags)),
         starts=starts,
@@ -273,16 +272,16 @@ def _stretches(one: LabelledSeries, judged: Judged, rules: Rules, starts: Int64A
         times_secs=one.times_secs,
         alerts=opened,
     )
-    parts = zip(found, np.split(normal, starts[1:]), np.split(flags & normal, starts[1:]), strict=True)
+    each = zip(found, np.split(normal, starts[1:]), np.split(flags & normal, starts[1:]), strict=True)
     return [
         OfSeries(
             name=one.name,
             events=part,
             normal_rows=int(of_normal.sum()),
             normal_flagged=int(over.sum()),
-            figures=None,
+            metrics=None,
         )
-        for part, of_normal, over in parts
+        for part, of_normal, over in each
     ]
 
 
@@ -298,7 +297,7 @@ def _pooled(each: Sequence[OfSeries]) -> Pooled:
     found = events.pool([one.events for one in each])
     assert found is not None
     delay = found.delay if found.delay_secs is None else found.delay_secs
-    figures = [one.figures for one in each if one.figures is not None]
+    metrics = [one.metrics for one in each if one.metrics is not None]
     return Pooled(
         precision=found.precision,
         recall=found.recall,
@@ -309,12 +308,12 @@ def _pooled(each: Sequence[OfSeries]) -> Pooled:
         false_alarms_per_day=found.false_alarms_per_day,
         false_alarms_per_1000_rows=found.false_alarms_per_1000_rows,
         normal_flagged=ratio(sum(one.normal_flagged for one in each), sum(one.normal_rows for one in each)),
-        average_precision=_mean([of.average_precision for of in figures]),
-        vus_pr=_mean([None if of.volume is None else of.volume.vus_pr for of in figures]),
+        average_precision=_mean([of.average_precision for of in metrics]),
+        vus_pr=_mean([None if of.volume is None else of.volume.vus_pr for of in metrics]),
     )
 
 
-def _random(series: Sequence[LabelledSeries], detector: Judged, rules: Rules, seed: int) -> Pooled:
+def _random(series: Sequence[LabelledSeries], detector: FlaggedScores, rules: Rules, seed: int) -> Pooled:
     """As many windows as the detector flags, anywhere: the events of several draws together. Random scores' average
     precision is exact, their VUS-PR a mean over draws."""
     rng = np.random.default_rng(seed)
@@ -323,7 +322,7 @@ def _random(series: Sequence[LabelledSeries], detector: Judged, rules: Rules, se
     for _ in range(RANDOM_DRAWS):
         flagged = np.zeros(len(detector.scores), dtype=np.bool_)
         flagged[scored] = rng.permutation(detector.flagged[scored])
-        judged = Judged(scores=detector.scores, flagged=flagged)
+        judged = FlaggedScores(scores=detector.scores, flagged=flagged)
         drawn += [_of_series(one, judged, rules, only_flags=True) for one in series]
     averages, volumes = [], []
     for number, one in enumerate(series):
@@ -342,16 +341,16 @@ def _random(series: Sequence[LabelledSeries], detector: Judged, rules: Rules, se
 
 def _over_drawn(each: Sequence[OfSeries], seed: int) -> dict[str, Interval | None]:
     found = bootstrap.over_draws(
-        lambda drawn: _numbers(_pooled([each[place] for place in drawn])),
+        lambda drawn: _numbers(_pooled([each[index] for index in drawn])),
         bootstrap.series_draws(np.arange(len(each)), seed=seed),
     )
     return dict(zip(WITH_INTERVALS, found, strict=True))
 
 
 def _over_blocks(
-    one: LabelledSeries, detector: Judged, rules: Rules, block: int, seed: int
+    one: LabelledSeries, detector: FlaggedScores, rules: Rules, block: int, seed: int
 ) -> dict[str, Interval | None]:
-    """Alerts and events are not cut: stretches are drawn with what begins in them. Ranks of rows are by moving blocks;
+    """Alerts and events are not cut: segments are drawn with what begins in them. Ranks of rows are by moving blocks;
     a volume has no interval, as labels would have edges where blocks meet."""
     count = len(one.anomalous)
     starts = np.arange(count // block, dtype=np.int64) * block
@@ -361,12 +360,12 @@ def _over_blocks(
         _flags(one, detector),
         bootstrap.block_draws(count, block, seed=seed),
     )
-    intervals = _over_drawn(_stretches(one, detector, rules, starts), seed)
+    intervals = _over_drawn(_segments(one, detector, rules, starts), seed)
     return {**intervals, "average_precision": ranked.average_precision}
 
 
 def _numbers(pooled: Pooled) -> list[float | None]:
-    """The figures that have intervals. A delay that a draw does not have is longer than any: NaN, and no interval."""
+    """The metrics that have intervals. A delay that a draw does not have is longer than any: NaN, and no interval."""
     found = {name: getattr(pooled, name) for name in WITH_INTERVALS}
     return [math.nan if value is None and name.startswith("delay") else value for name, value in found.items()]
 

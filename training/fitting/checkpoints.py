@@ -43,7 +43,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class FitProgress:
     """State and optimiser moments after `epoch` passes, the best state so far, and which rows weigh (n,).
 
     `history` is one list for the whole run, to which each pass adds.
@@ -79,7 +79,7 @@ class Checkpoints:
     """Saves every `every` epochs under `directory`; `identity` names the data, recipe and seed they belong to."""
 
     def __init__(self, directory: Path, identity: str, every: int, note: Callable[[str], None] = _log.info) -> None:
-        """Raises `DataError` where `directory` can't be one. `note` is told what a run goes on from."""
+        """Raises `DataError` where `directory` can't be one. `note` is given what a run goes on from."""
         self._directory, self._identity, self._every, self._note = directory.absolute(), identity, every, note
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ class Checkpoints:
             f"{self._directory}: checkpoints can't be written: {error.strerror}; choose another --checkpoint"
         )
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: FitProgress) -> None:
         """Keeps `progress` where its epoch is one of `every`, in the place of the one before."""
         if progress.epoch % self._every:
             return
@@ -111,43 +111,43 @@ class Checkpoints:
         except OSError as error:
             raise self._unwritable(error) from None
 
-    def restore(self, fresh: Progress) -> Progress:
-        """The newest checkpoint, or `fresh` where there is none.
+    def restore(self, initial: FitProgress) -> FitProgress:
+        """The newest checkpoint, or `initial` where there is none.
 
         Raises:
             DataError: it belongs to another run or version, or can't be read.
         """
         if not any(self._directory.iterdir()):
-            return fresh
+            return initial
         ocp = _orbax()
         with ocp.CheckpointManager(self._directory) as manager:
             newest = manager.latest_step()
             if newest is None:
-                return fresh
+                return initial
             try:
                 told = manager.restore(newest, args=ocp.args.Composite(told=ocp.args.JsonRestore())).told
                 if told.get("identity") != self._identity:
                     raise DataError(
                         f"{self._directory}: the checkpoint is of other data, another recipe or seed; choose another "
-                        "--checkpoint, or remove it to begin afresh"
+                        "--checkpoint, or remove it to start over"
                     )
                 if told.get("form") != FORM:
                     raise DataError(
                         f"{self._directory}: the checkpoint is of another version of the trainer, which would not go "
-                        "on to the same result; remove it to begin afresh, or finish with that version"
+                        "on to the same result; remove it to start over, or finish with that version"
                     )
-                shapes = ocp.args.StandardRestore(_arrays(fresh))
+                shapes = ocp.args.StandardRestore(_arrays(initial))
                 arrays = manager.restore(newest, args=ocp.args.Composite(arrays=shapes)).arrays
             except (ValueError, KeyError, json.JSONDecodeError, OSError) as error:
                 raise DataError(f"{self._directory}: the checkpoint can't be read: {error}; remove it") from None
         history = [Epoch(**epoch) for epoch in told["history"]]
         self._note(f"goes on after epoch {len(history)}, from {self._directory.name}")
         best_loss = float("inf") if told["best_loss"] is None else told["best_loss"]
-        return Progress(**arrays, best_loss=best_loss, best_epoch=told["best_epoch"], history=history)
+        return FitProgress(**arrays, best_loss=best_loss, best_epoch=told["best_epoch"], history=history)
 
 
 def _orbax() -> Any:
-    """Orbax, which takes a second to import and tells of temporary directories."""
+    """Orbax, which takes a second to import and logs temporary directories."""
     import orbax.checkpoint
 
     logging.getLogger("absl").setLevel(logging.ERROR)
@@ -170,11 +170,11 @@ def _uninterrupted() -> Iterator[None]:
         before(*came[0])
 
 
-def _arrays(progress: Progress) -> dict[str, Any]:
+def _arrays(progress: FitProgress) -> dict[str, Any]:
     return {"state": progress.state, "moments": progress.moments, "best": progress.best, "kept": progress.kept}
 
 
-def _numbers(progress: Progress) -> dict[str, Any]:
+def _numbers(progress: FitProgress) -> dict[str, Any]:
     return {
         "best_loss": progress.best_loss if np.isfinite(progress.best_loss) else None,
         "best_epoch": progress.best_epoch,

@@ -26,7 +26,7 @@ from monitor.detector.scoring import Scaler
 from monitor.detector.spec import ScalingSpec
 from monitor.errors import DataError
 from training.fitting import objectives
-from training.fitting.checkpoints import Checkpoints, Epoch, Progress
+from training.fitting.checkpoints import Checkpoints, Epoch, FitProgress
 from training.recipes.schema import FitPart, ObjectivePart
 
 # How to compile a fit that would be over before XLA has compiled it thoroughly: without its newer emitters for CPUs,
@@ -129,8 +129,8 @@ class _Run:
     def __init__(self, task: Task, windows: Float32Array, validation: Float32Array) -> None:
         self._task = task
         self._members = task.model.members if isinstance(task.model, EnsembleSpec) else 0
-        fresh = autoencoder.initial_parameters(task.model, task.shape, task.seed)
-        self._network, self._state = autoencoder.load(task.model, task.shape, fresh)
+        initial = autoencoder.initial_parameters(task.model, task.shape, task.seed)
+        self._network, self._state = autoencoder.load(task.model, task.shape, initial)
         self._data, self._unseen = jax.device_put(windows), jax.device_put(validation)
         self._batch = min(task.options.batch_size, len(windows))
         self._optimizer = _optimizer(task.options, -(-len(windows) // self._batch))
@@ -149,20 +149,20 @@ class _Run:
     def _each(self, function: Callable[..., object], axes: tuple[int | None, ...]) -> Callable[..., object]:
         return jax.vmap(function, in_axes=axes) if self._members else function
 
-    def start(self) -> Progress:
+    def start(self) -> FitProgress:
         """Nothing done yet."""
         # Adam begins with zeros, whatever the parameters: nothing to compile for that.
         shapes = jax.eval_shape(self._each(self._optimizer.init, axes=(0,)), self._state)
         moments = jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype)), shapes)
         kept = np.ones(len(self._data), dtype=np.float32)
-        return Progress(state=self._state, moments=moments, best=self._state, kept=kept)
+        return FitProgress(state=self._state, moments=moments, best=self._state, kept=kept)
 
-    def is_over(self, progress: Progress) -> bool:
+    def is_over(self, progress: FitProgress) -> bool:
         """Whether patience has run out."""
         patience = self._task.options.patience
         return bool(patience) and progress.epoch - progress.best_epoch >= patience and progress.best_epoch > 0
 
-    def advance(self, before: Progress) -> Progress:
+    def advance(self, before: FitProgress) -> FitProgress:
         """One epoch; `before` is not to be used again."""
         indices, weights = self._batches(before.epoch)
         key = None
@@ -181,7 +181,7 @@ class _Run:
         better = watched < before.best_loss - options.min_delta
         trims = options.trim and number >= max(options.epochs // 10, 1)
         before.history.append(done)
-        return Progress(
+        return FitProgress(
             state=state,
             moments=moments,
             best=state if better else before.best,

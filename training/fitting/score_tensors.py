@@ -1,6 +1,6 @@
 """What a score needs besides the model, fitted offline: a whitening matrix, or prototypes of normal windows.
 
-Rules of this file: scaled windows, flat (n, size); nothing of the test part is seen.
+Rules of this file: scaled windows, flat (n, size); nothing of the test split is seen.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import numpy as np
 
 from monitor.detector.arrays import BoolArray, Float64Array, FloatArray
 from monitor.errors import DataError
-from training.metrics.windows import ClassFigures, class_figures
+from training.metrics.windows import ClassMetrics, class_metrics
 
 MAX_PCA_SIZE = 2_048
 NEIGHBOURS = 5
@@ -29,7 +29,7 @@ class TrivialBaseline(msgspec.Struct, frozen=True, kw_only=True):
     """Expected metrics of flagging without looking at the data."""
 
     accuracy: float | None
-    anomaly: ClassFigures
+    anomaly: ClassMetrics
     auroc: float | None
     average_precision: float | None
 
@@ -179,11 +179,11 @@ def _flat(windows: FloatArray) -> FloatArray:
 
 def _trivial(share: float | None, flagged: float, average: float | None) -> TrivialBaseline:
     if share is None:
-        return TrivialBaseline(accuracy=None, anomaly=class_figures(0, 0, 0), auroc=None, average_precision=None)
+        return TrivialBaseline(accuracy=None, anomaly=class_metrics(0, 0, 0), auroc=None, average_precision=None)
     precision, recall = (share if flagged else None), (flagged if share else None)
     return TrivialBaseline(
         accuracy=share * flagged + (1 - share) * (1 - flagged),
-        anomaly=ClassFigures(precision=precision, recall=recall, f1=_harmonic(precision, recall)),
+        anomaly=ClassMetrics(precision=precision, recall=recall, f1=_harmonic(precision, recall)),
         auroc=0.5 if 0 < share < 1 else None,
         average_precision=average,
     )

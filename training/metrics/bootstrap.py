@@ -1,8 +1,8 @@
-"""How far a figure could have been from what was seen: percentile bootstrap.
+"""How far a metric could have been from what was seen: percentile bootstrap.
 
 Rules of this file: what is drawn again is what is independent. Windows with a label each: windows, in each class
 separately, so that a draw never lacks one. Several series: series. One long series: blocks of it, since neighbouring
-rows are nearly the same row; events are not cut, but drawn with the stretch they begin in. An interval says nothing of
+rows are nearly the same row; events are not cut, but drawn with the segment they begin in. An interval says nothing of
 another data set, nor of a model trained with another seed.
 
 References:
@@ -27,7 +27,7 @@ CELLS = 4_000_000  # of one chunk's count matrices: 32 MB each
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
-    """The middle `level` of the figure over `resamples` draws."""
+    """The middle `level` of the metric over `resamples` draws."""
 
     low: float
     high: float
@@ -36,7 +36,7 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Intervals(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the figures of `windows.report`; None where the figure is None."""
+    """Of the metrics of `windows.report`; None where the metric is None."""
 
     accuracy: Interval | None
     anomaly_f1: Interval | None
@@ -54,7 +54,7 @@ def of_windows(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> Intervals:
-    """Draws the anomalous and the normal windows again, each with replacement, all figures from the same draws.
+    """Draws the anomalous and the normal windows again, each with replacement, all metrics from the same draws.
 
     Windows that overlap in time are not independent, and their interval is too narrow: use `of_draws` there.
 
@@ -72,7 +72,7 @@ def of_windows(
         # which windows were drawn, as counts at each distinct score and of the flagged ones
         anomalies, hits = _drawn(places[truth], found[truth], count, len(distinct), rng)
         normals, alarms = _drawn(places[~truth], found[~truth], count, len(distinct), rng)
-        columns.append(_figures(anomalies, normals, hits, alarms, int(truth.sum()), int((~truth).sum())))
+        columns.append(_metrics(anomalies, normals, hits, alarms, int(truth.sum()), int((~truth).sum())))
     parts = [np.concatenate(column) for column in zip(*columns, strict=True)] or [np.zeros(0)] * 5
     accuracy, anomaly_f1, normal_f1, auroc, average = (interval(part, level=level) for part in parts)
     return Intervals(
@@ -83,7 +83,7 @@ def of_windows(
 def over_series(
     values: Sequence[float | None], *, seed: int, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> Interval | None:
-    """The mean over series, series drawn again; None with fewer than two figures. Series without one are left out."""
+    """The mean over series, series drawn again; None with fewer than two metrics. Series without one are left out."""
     known = np.array([value for value in values if value is not None], dtype=np.float64)
     if len(known) < 2:
         return None
@@ -92,40 +92,40 @@ def over_series(
 
 
 def over_draws(
-    figures: Callable[[Int64Array], Sequence[float | None]], draws: Iterable[Int64Array], *, level: float = LEVEL
+    metrics: Callable[[Int64Array], Sequence[float | None]], draws: Iterable[Int64Array], *, level: float = LEVEL
 ) -> list[Interval | None]:
-    """Several figures of the same draws.
+    """Several metrics of the same draws.
 
     Args:
-        figures: of what was drawn, as places (k,); None for a figure that the draw does not have.
+        metrics: of what was drawn, as indices (k,); None for a metric that the draw does not have.
         draws: from `series_draws` or `block_draws`, one at least.
 
     Returns:
-        One for each figure; None where fewer than half the draws gave it, or where one is NaN.
+        One for each metric; None where fewer than half the draws gave it, or where one is NaN.
     """
-    return [_of_most(column, level) for column in zip(*map(figures, draws), strict=True)]
+    return [_of_most(column, level) for column in zip(*map(metrics, draws), strict=True)]
 
 
 def of_draws(
     anomalous: BoolArray, scores: FloatArray, flagged: BoolArray, draws: Iterable[Int64Array], *, level: float = LEVEL
 ) -> Intervals:
-    """As `of_windows`, of windows (or rows) that are drawn together; a draw without a class has no figure of it."""
+    """As `of_windows`, of windows (or rows) that are drawn together; a draw without a class has no metric of it."""
     scored = ~np.isnan(scores)
     distinct, inverse = np.unique(scores[scored], return_inverse=True)
     places = np.zeros(len(scores), dtype=np.int64)
     places[scored] = inverse
 
-    def figures(drawn: Int64Array) -> list[float | None]:
+    def metrics(drawn: Int64Array) -> list[float | None]:
         kept = drawn[scored[drawn]]
         truth, found = anomalous[kept], flagged[kept]
         counts = np.bincount(places[kept] + len(distinct) * truth, minlength=2 * len(distinct))
         normals, anomalies = counts.astype(np.float64).reshape(2, 1, len(distinct))
         hits, alarms = np.array([(found & truth).sum()]), np.array([(found & ~truth).sum()])
         positives = int(truth.sum())
-        columns = _figures(anomalies, normals, hits, alarms, positives, len(truth) - positives)
+        columns = _metrics(anomalies, normals, hits, alarms, positives, len(truth) - positives)
         return [None if np.isnan(column[0]) else float(column[0]) for column in columns]
 
-    accuracy, anomaly_f1, normal_f1, auroc, average = over_draws(figures, draws, level=level)
+    accuracy, anomaly_f1, normal_f1, auroc, average = over_draws(metrics, draws, level=level)
     return Intervals(
         accuracy=accuracy, anomaly_f1=anomaly_f1, normal_f1=normal_f1, auroc=auroc, average_precision=average
     )
@@ -155,17 +155,17 @@ def block_draws(rows: int, block: int, *, seed: int, resamples: int = BLOCK_RESA
         yield (starts[:, None] + np.arange(block)).ravel()[:rows]
 
 
-def interval(figures: Float64Array, *, level: float = LEVEL) -> Interval | None:
-    """The percentiles of (resamples,) figures; None without any, or where one is NaN."""
-    if not len(figures) or np.isnan(figures).any():
+def interval(values: Float64Array, *, level: float = LEVEL) -> Interval | None:
+    """The percentiles of (resamples,) values; None without any, or where one is NaN."""
+    if not len(values) or np.isnan(values).any():
         return None
-    low, high = np.quantile(figures, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(low=float(low), high=float(high), level=level, resamples=len(figures))
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(low=float(low), high=float(high), level=level, resamples=len(values))
 
 
-def _of_most(figures: Sequence[float | None], level: float) -> Interval | None:
-    known = np.array([figure for figure in figures if figure is not None], dtype=np.float64)
-    return interval(known, level=level) if 2 * len(known) >= len(figures) else None
+def _of_most(metrics: Sequence[float | None], level: float) -> Interval | None:
+    known = np.array([value for value in metrics if value is not None], dtype=np.float64)
+    return interval(known, level=level) if 2 * len(known) >= len(metrics) else None
 
 
 def _drawn(
@@ -180,7 +180,7 @@ def _drawn(
     return counts.astype(np.float64), found[drawn].sum(axis=1).astype(np.float64)
 
 
-def _figures(
+def _metrics(
     anomalies: Float64Array,
     normals: Float64Array,
     hits: Float64Array,
@@ -201,7 +201,7 @@ def _figures(
     if positives and negatives:
         under = np.cumsum(normals, axis=1) - normals / 2
         auroc = (anomalies * under).sum(axis=1) / (positives * negatives)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no figure
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN: no metric
         return [
             (hits + passed) / (positives + negatives),
             2 * hits / (2 * hits + wrong),

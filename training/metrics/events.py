@@ -40,7 +40,7 @@ class Delays(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Events(msgspec.Struct, frozen=True, kw_only=True):
-    """Event-level figures of one series, or of several pooled; alerts are incidents a person would be told of.
+    """Event-level metrics of one series, or of several pooled; alerts are the incidents that are published.
 
     `found_after` holds one delay in rows for each event, None for a miss; `found_after_secs` the same in seconds, empty
     where rows have no time. Rates of false alarms count normal rows only: `normal_rows`, `normal_days`.
@@ -93,7 +93,7 @@ def report(
         flagged: (n,) rows over the threshold; an unscorable row is not flagged.
         merge_gap: alerts with fewer unflagged rows between them are one alert.
         tolerance: so many rows after an event's end still belong to it, though not those of the next event. A causal
-            window that ends every `hop` rows can't tell of an event's last row before `hop - 1` rows later.
+            window that ends every `hop` rows can't flag an event's last row before `hop - 1` rows later.
         times_secs: (n,) when each row was taken, for delays in seconds and false alarms a day. The time of a row is the
             median step, so that a gap in the data counts as unwatched; a step back counts as no delay.
         alerts: (k, 2) first and last row of each alert, where more than `merge_gap` decides which flags are one.
@@ -101,7 +101,7 @@ def report(
     Raises:
         DataError: the arrays don't belong together, or a time is not a number.
     """
-    (whole,) = stretches(
+    (whole,) = segments(
         anomalous,
         flagged,
         starts=np.zeros(1, dtype=np.int64),
@@ -113,7 +113,7 @@ def report(
     return whole
 
 
-def stretches(
+def segments(
     anomalous: BoolArray,
     flagged: BoolArray,
     *,
@@ -123,9 +123,9 @@ def stretches(
     times_secs: NDArray[np.floating] | None = None,
     alerts: Int64Array | None = None,
 ) -> list[Events]:
-    """`report` in parts that pool to it: of the stretches that begin at the rows `starts` (s,), rising from 0.
+    """`report` in pieces that pool to it: of the segments that begin at the rows `starts` (s,), rising from 0.
 
-    Nothing is cut: an event, and an alert, belongs whole to the stretch in which it begins.
+    Nothing is cut: an event, and an alert, belongs whole to the segment in which it begins.
     """
     lengths = {len(anomalous), len(flagged)} | (set() if times_secs is None else {len(times_secs)})
     if len(lengths) > 1:
@@ -163,7 +163,7 @@ def stretches(
         mine = slice(of_event[part], of_event[part + 1])
         count = int(normal[bounds[part + 1]] - normal[bounds[part]])
         made.append(
-            _figures(
+            _metrics(
                 after=tuple(after[mine]),
                 seconds=tuple(seconds[mine]),
                 alerts=int(of_alert[part + 1] - of_alert[part]),
@@ -191,7 +191,7 @@ def pool(reports: Sequence[Events]) -> Events | None:
     if len(rules) > 1:
         raise DataError(f"events: reports made by different rules can't be pooled (gap, tolerance, no time): {rules}")
     days = [each.normal_days for each in reports if each.normal_days is not None]
-    return _figures(
+    return _metrics(
         after=tuple(delay for each in reports for delay in each.found_after),
         seconds=tuple(delay for each in reports for delay in each.found_after_secs),
         alerts=sum(each.alerts for each in reports),
@@ -214,7 +214,7 @@ def delays(after: Sequence[float | None], unit: str) -> Delays:
     return Delays(unit=unit, median=within(0.5), p90=within(0.9), missed=sum(delay is None for delay in after))
 
 
-def _figures(
+def _metrics(
     *,
     after: tuple[int | None, ...],
     seconds: tuple[float | None, ...],

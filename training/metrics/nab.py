@@ -54,8 +54,8 @@ class File:
     windows: Int64Array
 
 
-class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """A corpus' score. `score` is the figure of NAB's table, None without a window; `raw` the sum before scaling.
+class NabScore(msgspec.Struct, frozen=True, kw_only=True):
+    """A corpus' score. `score` is the number in NAB's table, None without a window; `raw` the sum before scaling.
 
     `chosen_by` says where the threshold is from: "oracle", this very corpus; "frozen", elsewhere, with one threshold a
     file in `thresholds`. False alarms are counted in rows, as NAB does.
@@ -104,7 +104,7 @@ def row_values(rows: int, windows: Int64Array, profile: Profile = STANDARD) -> t
     return values, np.where(inside, begun, -1)
 
 
-def frozen(files: Sequence[File], thresholds: Sequence[float], *, profile: Profile = STANDARD) -> Score:
+def frozen(files: Sequence[File], thresholds: Sequence[float], *, profile: Profile = STANDARD) -> NabScore:
     """The score with thresholds that were chosen before: one for each file.
 
     Raises:
@@ -119,7 +119,7 @@ def frozen(files: Sequence[File], thresholds: Sequence[float], *, profile: Profi
     np.maximum.at(best, rows.owner[inside], rows.values[inside])
     outside = flagged & (rows.owner < 0)
     raw = float(best.sum() + rows.values[outside].sum())
-    return Score(
+    return NabScore(
         score=_scaled(raw, rows.windows, profile),
         raw=raw,
         windows=rows.windows,
@@ -130,7 +130,7 @@ def frozen(files: Sequence[File], thresholds: Sequence[float], *, profile: Profi
     )
 
 
-def oracle(files: Sequence[File], *, profile: Profile = STANDARD) -> Score:
+def oracle(files: Sequence[File], *, profile: Profile = STANDARD) -> NabScore:
     """The score at the one threshold that is best on these files; the highest one where several are.
 
     Scores should be on one scale over the files. Flagging nothing is among the choices, so it is never under 0.
@@ -166,7 +166,7 @@ class _Rows:
 
     @classmethod
     def of(cls, files: Sequence[File], profile: Profile) -> _Rows:
-        """Windows that lie wholly in probation are nobody's to find: they are in no figure."""
+        """Windows that lie wholly in probation are nobody's to find: they are in no metric."""
         scores, values, owners, numbers, windows = [], [], [], [], 0
         for number, file in enumerate(files):
             worth, owner = row_values(len(file.scores), file.windows, profile)

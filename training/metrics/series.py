@@ -1,7 +1,7 @@
-"""From window scores to point scores, and the figures of a series that is labelled point by point.
+"""From window scores to point scores, and the metrics of a series that is labelled point by point.
 
 Rules of this file: a window is known by the row that closes it, and its score by the same row. Two ways, both with the
-lag they cost; which one was used stands in the figures.
+lag they cost; the metrics say which one was used.
 
     length 4, hop 3      rows  0  1  2  3  4  5  6  7  8  9
                          A    [a  a  a  a]
@@ -85,8 +85,8 @@ def overlap_mean(scores: FloatArray, first: Int64Array, last: Int64Array, rows: 
     return PointScores(values=values, way="overlap_mean", lag_rows=lag)
 
 
-class SeriesFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures of one series' point scores, without a threshold; `oracle` has one, and says so.
+class PointMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """Metrics of one series' point scores, without a threshold; `oracle` has one, and says so.
 
     AUROC and average precision leave the `unscorable` rows out; the volumes can't, there they are flagged last. `share`
     is the labelled rows': the average precision of random scores is about that.
@@ -103,7 +103,7 @@ class SeriesFigures(msgspec.Struct, frozen=True, kw_only=True):
     oracle: Oracle | None
 
 
-def figures(anomalous: BoolArray, scores: PointScores, *, window: int) -> SeriesFigures:
+def point_metrics(anomalous: BoolArray, scores: PointScores, *, window: int) -> PointMetrics:
     """All of them.
 
     Args:
@@ -118,7 +118,7 @@ def figures(anomalous: BoolArray, scores: PointScores, *, window: int) -> Series
         raise DataError(f"series: {rows} labels and {len(scores.values)} point scores; they must be of the same rows")
     scored = ~np.isnan(scores.values)
     truth, values = anomalous[scored], scores.values[scored]
-    return SeriesFigures(
+    return PointMetrics(
         way=scores.way,
         lag_rows=scores.lag_rows,
         rows=rows,

@@ -75,13 +75,13 @@ def period(samples: FloatArray) -> int:
 def volume(anomalous: BoolArray, scores: FloatArray, window: int, *, thresholds: int = THRESHOLDS) -> Volume | None:
     """VUS-PR, VUS-ROC and the range areas of one series.
 
-    Only ranks matter: a strictly increasing function of the scores gives the same figures. Time and memory grow with
+    Only ranks matter: a strictly increasing function of the scores gives the same metrics. Time and memory grow with
     the rows and with `window * thresholds`, not with their product.
 
     Args:
         anomalous: (n,) labelled rows; each run is an event.
         scores: (n,) NaN where a row has none.
-        window: the widest buffer in rows, `period` of the series for figures that compare with TSB-AD's.
+        window: the widest buffer in rows, `period` of the series for metrics that compare with TSB-AD's.
 
     Returns:
         None where no row or every row is labelled.

@@ -1,8 +1,8 @@
-"""Figures of windows (or of points) that carry one label each.
+"""Metrics of windows (or of points) that carry one label each.
 
-Rules of this file: precision and recall are given for both classes as the positive one: the tutorial's figures describe
+Rules of this file: precision and recall are given for both classes as the positive one: the tutorial's metrics describe
 *normal* beats, and the same run reads differently as an anomaly detector. A window that can't be scored is counted on
-its own and is in no other figure.
+its own and is in no other metric.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from monitor.detector.arrays import BoolArray, FloatArray
 
 
-class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):
+class ClassMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """One class taken as the positive one."""
 
     precision: float | None
@@ -33,8 +33,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     false_negative: int
     unscorable: int
     accuracy: float | None
-    anomaly: ClassFigures
-    normal: ClassFigures
+    anomaly: ClassMetrics
+    normal: ClassMetrics
     auroc: float | None
     average_precision: float | None
 
@@ -52,7 +52,7 @@ class Oracle(msgspec.Struct, frozen=True, kw_only=True, tag="oracle", tag_field=
 
 
 def report(anomalous: BoolArray, scores: FloatArray, flagged: BoolArray) -> Report:
-    """All figures.
+    """All metrics.
 
     Args:
         anomalous: (n,) the truth.
@@ -70,8 +70,8 @@ def report(anomalous: BoolArray, scores: FloatArray, flagged: BoolArray) -> Repo
         false_negative=fn,
         unscorable=int((~scored).sum()),
         accuracy=ratio(tp + tn, len(truth)),
-        anomaly=class_figures(tp, fp, fn),
-        normal=class_figures(tn, fn, fp),
+        anomaly=class_metrics(tp, fp, fn),
+        normal=class_metrics(tn, fn, fp),
         auroc=auroc(truth, scores[scored]),
         average_precision=average_precision(truth, scores[scored]),
     )
@@ -164,9 +164,9 @@ def strictly_under(falling: FloatArray, place: int) -> float:
     return float(falling[place + 1] if place + 1 < len(falling) else np.nextafter(falling[place], -np.inf))
 
 
-def class_figures(tp: int, fp: int, fn: int) -> ClassFigures:
+def class_metrics(tp: int, fp: int, fn: int) -> ClassMetrics:
     """Precision, recall and F1 from counts; F1 is that of the counts, so 0 where only misses or false alarms are."""
-    return ClassFigures(precision=ratio(tp, tp + fp), recall=ratio(tp, tp + fn), f1=ratio(2 * tp, 2 * tp + fp + fn))
+    return ClassMetrics(precision=ratio(tp, tp + fp), recall=ratio(tp, tp + fn), f1=ratio(2 * tp, 2 * tp + fp + fn))
 
 
 def ratio(part: float, whole: float) -> float | None:

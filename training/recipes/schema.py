@@ -1,4 +1,4 @@
-"""What a recipe says: frozen, typed parts with their defaults. `recipes` reads and checks them."""
+"""What a recipe says: frozen, typed tables with their defaults. `recipes` reads and checks them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from training.thresholds.rules import ThresholdPart
 LossName = Literal["mae", "mse", "huber", "bce"]
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of every part of a recipe."""
+class RecipeTable(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every table of a recipe."""
 
 
-class WindowPart(Part, frozen=True):
+class WindowPart(RecipeTable, frozen=True):
     """How windows come about; `length` and `hop` in samples, 0 for the length of the data's own windows (`record`).
 
     `kind`, `max_gap_ms`, `max_missing_ratio`: as in the artifact's `WindowSpec`. `missing` says what becomes of NaN:
@@ -34,14 +34,14 @@ class WindowPart(Part, frozen=True):
     image_shape: tuple[int, int] | None = None
 
 
-class ScalingPart(Part, frozen=True):
+class ScalingPart(RecipeTable, frozen=True):
     """`fit_on`: the normal training rows, or `all` training rows (the tutorial takes its range before it filters)."""
 
     kind: Literal["none", "minmax_global", "minmax", "standard", "robust", "window"]
     fit_on: Literal["normal", "all"] = "normal"
 
 
-class ObjectivePart(Part, frozen=True):
+class ObjectivePart(RecipeTable, frozen=True):
     """What fitting minimises: `loss` against the clean window, and what is added to it.
 
     `noise_std` (scaled units) and `mask_ratio` spoil the input (denoising). `dropout` is the share of code units
@@ -63,7 +63,7 @@ class ObjectivePart(Part, frozen=True):
     beta: float = 1.0
 
 
-class FitPart(Part, frozen=True):
+class FitPart(RecipeTable, frozen=True):
     """Adam; `clip_norm` bounds the gradient's global norm, 0 for no bound. `epsilon` is Adam's.
 
     `schedule`: the learning rate stays, or falls to 0 along a cosine, after `warmup_epochs` of rising. `patience`: stop
@@ -85,12 +85,12 @@ class FitPart(Part, frozen=True):
     trim: float = 0.0
 
 
-class SplitPart(Part, frozen=True):
+class SplitPart(RecipeTable, frozen=True):
     """Shares of the rows: `test` of all; `calibration` of what is left (0: thresholds come from the training rows).
 
     `random` permutes windows by seed; `time` takes fit, calibration and test one after the other from each series;
-    `series` gives whole series (records, patients) to one part each. `validation` is a share of the fit part, by which
-    fitting stops early.
+    `series` gives whole series (records, patients) to one split each. `validation` is a share of the fit split, by
+    which fitting stops early.
     """
 
     kind: Literal["random", "time", "series"]
@@ -99,7 +99,7 @@ class SplitPart(Part, frozen=True):
     validation: float = 0.0
 
 
-class ScorePart(Part, frozen=True):
+class ScorePart(RecipeTable, frozen=True):
     """What the daemon scores by; see `ScoreSpec`. `prototypes` k-means centres of normal windows, or of their
     reconstructions: what the autoencoder holds for normal.
     """
@@ -110,7 +110,7 @@ class ScorePart(Part, frozen=True):
     beta: float = 1.0
 
 
-class Recipe(Part, frozen=True):
+class Recipe(RecipeTable, frozen=True):
     """One way to train; `normal_class` is the label of normal rows, all others are anomalies; or `all` are normal."""
 
     name: str

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from training.report import words
-from training.report.content import Figures, ReportContent, check
+from training.report.content import MetricsTable, ReportContent, check
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!$&])")
 # GitHub makes links of bare addresses, too.
@@ -34,9 +34,9 @@ def model_card(content: ReportContent) -> bytes:
         *_use(content),
         "## Data",
         *_data(content),
-        "## Figures",
+        "## Metrics",
         plain(words.labels(content)),
-        *(_figures(found) for found in content.figures),
+        *(_metrics(found) for found in content.tables),
         *_counts(content),
         "## Threshold",
         plain(words.threshold_choice(content)),
@@ -92,7 +92,7 @@ def _data(content: ReportContent) -> Iterable[str]:
     yield _list((*told, *content.notes))
 
 
-def _figures(found: Figures) -> str:
+def _metrics(found: MetricsTable) -> str:
     rows = [
         (
             plain(words.row_name(row)),

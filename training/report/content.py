@@ -1,6 +1,6 @@
 """What a report says, before it has a form: plain arrays, numbers and strings; whatever may be absent is None or empty.
 
-Rules of this file: no figure, no markup, no file. All text is taken as it comes, also from strangers: it is escaped
+Rules of this file: no plot, no markup, no file. All text is taken as it comes, also from strangers: it is escaped
 where it is written (page.py, card.py). Arrays are not copied.
 """
 
@@ -12,7 +12,7 @@ from typing import Literal
 from monitor.detector.arrays import BoolArray, Float32Array, FloatArray, Int64Array
 from monitor.errors import DataError
 
-PartName = Literal["fit", "validation", "calibration", "test", "left out", "anomaly"]
+SubsetName = Literal["fit", "validation", "calibration", "test", "left out", "anomaly"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class DataFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Channel:
+class ReportedChannel:
     """One number of a sample; `unit` may be empty."""
 
     name: str
@@ -33,7 +33,7 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class WindowForm:
     """The form of a window: `whole_records` where each record is one; `image_shape` (height, width) of an image."""
 
     whole_records: bool
@@ -44,7 +44,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Epoch:
+class EpochLosses:
     """Losses after one epoch; `validation` None where nothing was held out."""
 
     number: int
@@ -57,14 +57,14 @@ class Span:
     """`part` of `series`, from `start` up to `end`, in the unit of `Timeline`; "anomaly" is a labelled interval."""
 
     series: str
-    part: PartName
+    part: SubsetName
     start: float
     end: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """Which part of each series went where. `unit`: rows, or time in microseconds since 1970 UTC."""
+    """Which rows of each series went where. `unit`: rows, or time in microseconds since 1970 UTC."""
 
     unit: Literal["rows", "time"]
     spans: tuple[Span, ...]
@@ -92,7 +92,7 @@ class Shown:
     """The test windows of which there are pictures: those of `selection.shown`.
 
     Args:
-        index: (k,) places in `Tested`, increasing.
+        index: (k,) indices into `Tested`, increasing.
         values: (k, length, channels), in the data's own unit.
         reconstructions: (k, length, channels), likewise.
         names: (k,) where each is from, as "machine-1, rows 400 to 463"; empty: "test window 17".
@@ -192,8 +192,8 @@ class Generated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """A figure, with its bootstrap interval where there is one."""
+class Estimate:
+    """A metric, with its bootstrap interval where there is one."""
 
     value: float
     low: float | None = None
@@ -202,15 +202,15 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """Figures of one scorer. "baseline" needs no model; "oracle" chose its threshold by the labels."""
+    """Metrics of one scorer. "baseline" needs no model; "oracle" chose its threshold by the labels."""
 
     name: str
     kind: Literal["detector", "baseline", "oracle"]
-    cells: tuple[Cell | None, ...]
+    cells: tuple[Estimate | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class MetricsTable:
     """One table: a row of cells for each scorer, a cell for each column."""
 
     title: str
@@ -229,11 +229,11 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportContent:
-    """All that is told of one training run.
+    """All that the report says of one training run.
 
     Args:
         model: in words, as "dense autoencoder (32-16-8)"; `score`: likewise, as "mean absolute error".
-        split: how the parts were made, in words; `windows`: how many each part has, by its name.
+        split: how the data was split, in words; `windows`: how many each subset has, by its name.
         best_epoch: the one whose weights were kept; None where they are the last one's.
         warnings: what the reader must know before using the artifact; `notes`: what is good to know.
         missing: what was done with missing numbers; `contamination`: with anomalies among what was learnt. In words.
@@ -250,20 +250,20 @@ class ReportContent:
     recipe_text: str
     seed: int
     files: tuple[DataFile, ...]
-    channels: tuple[Channel, ...]
-    window: Window
+    channels: tuple[ReportedChannel, ...]
+    window: WindowForm
     windows: tuple[tuple[str, int], ...]
     split: str
     threshold: Threshold
     tested: Tested
-    history: tuple[Epoch, ...] = ()
+    history: tuple[EpochLosses, ...] = ()
     best_epoch: int | None = None
     loss: str = "loss"
     watched: str = "validation"
     timeline: Timeline | None = None
     shown: Shown | None = None
     alarms: Alarms | None = None
-    figures: tuple[Figures, ...] = ()
+    tables: tuple[MetricsTable, ...] = ()
     channel_errors: ChannelErrors | None = None
     latent: Latent | None = None
     generated: Generated | None = None
@@ -306,9 +306,9 @@ def check(content: ReportContent) -> None:
         problems.append(
             f"generated.walk is {made.walk.shape}, expected (axes, {len(made.positions)}, {size[0]}, {size[1]})"
         )
-    for table in content.figures:
+    for table in content.tables:
         problems += [
-            f'figures "{table.title}": "{row.name}" has {len(row.cells)} cells for {len(table.columns)} columns'
+            f'table "{table.title}": "{row.name}" has {len(row.cells)} cells for {len(table.columns)} columns'
             for row in table.rows
             if len(row.cells) != len(table.columns)
         ]

@@ -1,4 +1,4 @@
-"""What a training run gives to its report: pictures, tables and rates out of parts, scores and figures.
+"""What a training run gives to its report: pictures, tables and rates from subsets, scores and metrics.
 
 Rules of this file: nothing is computed twice that the pipeline has; what the report shows only a few of is only
 reconstructed for those.
@@ -38,7 +38,7 @@ from training.report.page import render
 from training.report.selection import shown
 from training.thresholds.choose import Chosen
 from training.thresholds.false_alarms import TradeOff
-from training.windows.subsets import Parts, watched
+from training.windows.subsets import Subsets, watched
 
 MOST_CODES = 2_000
 CHUNK = 4_096  # windows whose errors are held at once
@@ -48,13 +48,13 @@ BASELINES = {"pca": "PCA", "knn": "nearest neighbours", "random": "random", "fla
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """All of a run that its report tells of; `flagged` and `scores` are of the test windows."""
+class TrainingRun:
+    """All of a run that its report needs; `flagged` and `scores` are of the test windows."""
 
     recipe: Recipe
     seed: int
     sources: Sequence[Source]
-    parts: Parts
+    subsets: Subsets
     detector: Detector
     fitted: fitting.Fitted
     scores: NDArray[np.float32]
@@ -70,26 +70,26 @@ class Told:
     command: str
 
 
-def files(told: Told, artifact: Artifact, scorer: Scorer) -> dict[str, bytes]:
+def files(run: TrainingRun, artifact: Artifact, scorer: Scorer) -> dict[str, bytes]:
     """`report.html` and `MODEL_CARD.md`, to lie beside the artifact."""
-    made = content(told, artifact, scorer)
+    made = content(run, artifact, scorer)
     return {"report.html": render(made), "MODEL_CARD.md": model_card(made)}
 
 
-def content(told: Told, artifact: Artifact, scorer: Scorer) -> ReportContent:
+def content(run: TrainingRun, artifact: Artifact, scorer: Scorer) -> ReportContent:
     """The report's content."""
-    recipe, parts, manifest, window = told.recipe, told.parts, artifact.manifest, artifact.manifest.window
+    recipe, subsets, manifest, window = run.recipe, run.subsets, artifact.manifest, artifact.manifest.window
     served = thresholds.of(manifest)
-    owners = parts.test_series if served.chosen.series else None
+    owners = subsets.test_series if served.chosen.series else None
     tested = form.Tested(
-        scores=told.scores,
-        flagged=told.flagged,
-        truth=parts.anomalous,
+        scores=run.scores,
+        flagged=run.flagged,
+        truth=subsets.anomalous,
         thresholds=None if owners is None else served.of_each(owners.tolist()),
     )
     index = shown(tested)
-    values = np.nan_to_num(parts.test[index])
-    expected = told.chosen.expected
+    values = np.nan_to_num(subsets.test[index])
+    expected = run.chosen.expected
     unit = "a day per series" if expected.a_day else "per 1,000 windows"
     return ReportContent(
         name=manifest.name,
@@ -99,55 +99,57 @@ def content(told: Told, artifact: Artifact, scorer: Scorer) -> ReportContent:
         score=scores.KINDS[recipe.score.kind].described,
         recipe=recipe.name,
         recipe_text=recipes.text(recipe),
-        seed=told.seed,
-        files=tuple(form.DataFile(name=s.file, rows=s.rows, sha256=s.sha256) for s in told.sources),
-        channels=tuple(form.Channel(name=channel.scored, unit=channel.unit) for channel in manifest.channels),
-        window=form.Window(
+        seed=run.seed,
+        files=tuple(form.DataFile(name=s.file, rows=s.rows, sha256=s.sha256) for s in run.sources),
+        channels=tuple(form.ReportedChannel(name=channel.scored, unit=channel.unit) for channel in manifest.channels),
+        window=form.WindowForm(
             whole_records=windowing.whole_records(window.kind),
             length=window.length,
             hop=window.hop,
             sampling_rate_hz=window.sampling_rate_hz,
             image_shape=window.image_shape,
         ),
-        windows=tuple((part, len(getattr(parts, part))) for part in ("fit", "validation", "calibration", "test")),
+        windows=tuple((part, len(getattr(subsets, part))) for part in ("fit", "validation", "calibration", "test")),
         split=_split(recipe),
         threshold=form.Threshold(
             value=served.value,
             method=served.chosen.method,
-            how=told.how,
+            how=run.how,
             held_out=manifest.calibration.held_out,
             windows=manifest.calibration.windows,
             expected=form.Rate(value=expected.rate, low=expected.low, high=expected.high),
             rate_unit=unit,
-            counting=told.counting,
+            counting=run.counting,
             series=tuple(served.chosen.series.items()),
             quantiles=manifest.calibration.quantiles,
         ),
         tested=tested,
-        history=tuple(form.Epoch(number=e.number, loss=e.loss, validation=e.validation) for e in told.fitted.history),
-        best_epoch=told.fitted.best_epoch if recipe.fit.patience else None,
+        history=tuple(
+            form.EpochLosses(number=e.number, loss=e.loss, validation=e.validation) for e in run.fitted.history
+        ),
+        best_epoch=run.fitted.best_epoch if recipe.fit.patience else None,
         loss=f"{recipe.objective.loss}, scaled",
-        watched=watched(parts.sizes),
-        timeline=_timeline(parts),
+        watched=watched(subsets.sizes),
+        timeline=_timeline(subsets),
         shown=form.Shown(index=index, values=values, reconstructions=scorer.reconstruct(values))
         if len(index)
         else None,
         alarms=form.Alarms(
-            thresholds=told.trade.thresholds, expected=told.trade.expected, low=told.trade.low, high=told.trade.high
+            thresholds=run.trade.thresholds, expected=run.trade.expected, low=run.trade.low, high=run.trade.high
         ),
-        figures=_figures(told),
-        channel_errors=_channel_errors(told, scorer),
-        latent=_latent(told),
-        generated=_generated(told.detector),
-        warnings=tuple(told.notes),
-        missing=_missing(recipe, parts),
+        tables=_tables(run),
+        channel_errors=_channel_errors(run, scorer),
+        latent=_latent(run),
+        generated=_generated(run.detector),
+        warnings=tuple(run.notes),
+        missing=_missing(recipe, subsets),
         contamination=_contamination(recipe),
         environment=tuple((name, str(value)) for name, value in manifest.training["libraries"].items()),
         parameters=tuple(
             form.Parameter(name=name, shape=tensor.shape, sha256=hashlib.sha256(tensor.tobytes()).hexdigest())
-            for name, tensor in told.detector.parameters.items()
+            for name, tensor in run.detector.parameters.items()
         ),
-        command=told.command,
+        command=run.command,
     )
 
 
@@ -169,18 +171,18 @@ def _split(recipe: Recipe) -> str:
     ways = {
         "random": "Windows in random order by seed",
         "time": "Each series in order of time, before windows were cut",
-        "series": "Whole series to one part each",
+        "series": "Each series whole in one split",
     }
     return f"{ways[recipe.split.kind]}."
 
 
-def _missing(recipe: Recipe, parts: Parts) -> str:
+def _missing(recipe: Recipe, subsets: Subsets) -> str:
     ways = {
         "refuse": "data with any is refused",
         "drop": "windows with any are left out of fitting and calibration, and are unscorable in the test",
         "fill": f"filled along time up to a share of {recipe.window.max_missing_ratio:g} of a window",
     }
-    return f"{ways[recipe.window.missing]}; {parts.left_out} normal windows were left out."
+    return f"{ways[recipe.window.missing]}; {subsets.left_out} normal windows were left out."
 
 
 def _contamination(recipe: Recipe) -> str:
@@ -189,76 +191,76 @@ def _contamination(recipe: Recipe) -> str:
     return f"the {recipe.fit.trim:.1%} of windows with the highest loss were left out of each epoch"
 
 
-def _timeline(parts: Parts) -> form.Timeline | None:
+def _timeline(subsets: Subsets) -> form.Timeline | None:
     spans = tuple(
         form.Span(series=series, part=part, start=start, end=end)  # type: ignore[arg-type]
-        for series, part, start, end in parts.timeline
+        for series, part, start, end in subsets.timeline
     )
     return form.Timeline(unit="rows", spans=spans) if spans else None
 
 
-def _figures(told: Told) -> tuple[form.Figures, ...]:
-    if told.report is None:
+def _tables(run: TrainingRun) -> tuple[form.MetricsTable, ...]:
+    if run.report is None:
         return ()
-    rows = [form.Row(name="this detector", kind="detector", cells=_cells(told.report, told.intervals))]
-    for name, found, numbers in told.baselines:
+    rows = [form.Row(name="this detector", kind="detector", cells=_cells(run.report, run.intervals))]
+    for name, found, numbers in run.baselines:
         cells = _cells(found, None) if found is not None else tuple(map(_cell, numbers))
         rows.append(form.Row(name=BASELINES[name], kind="baseline", cells=cells))
-    assert told.parts.anomalous is not None
-    scored = ~np.isnan(told.scores)
-    oracle = best_f1(told.parts.anomalous[scored], told.scores[scored])
+    assert run.subsets.anomalous is not None
+    scored = ~np.isnan(run.scores)
+    oracle = best_f1(run.subsets.anomalous[scored], run.scores[scored])
     if oracle is not None:
         cells = (None, _cell(oracle.precision), _cell(oracle.recall), _cell(oracle.f1), None, None)
         rows.append(form.Row(name="best threshold in hindsight", kind="oracle", cells=cells))
-    normal = told.report.normal
+    normal = run.report.normal
     inverse = form.Row(
         name="this detector",
         kind="detector",
-        cells=tuple(map(_cell, (told.report.accuracy, normal.precision, normal.recall, normal.f1))),
+        cells=tuple(map(_cell, (run.report.accuracy, normal.precision, normal.recall, normal.f1))),
     )
     return (
-        form.Figures(title=f"Anomalies as the positive class{_around(told)}", columns=COLUMNS, rows=tuple(rows)),
-        form.Figures(title="Normal windows as the positive class", columns=COLUMNS[:4], rows=(inverse,)),
+        form.MetricsTable(title=f"Anomalies as the positive class{_around(run)}", columns=COLUMNS, rows=tuple(rows)),
+        form.MetricsTable(title="Normal windows as the positive class", columns=COLUMNS[:4], rows=(inverse,)),
     )
 
 
-def _around(told: Told) -> str:
-    """What the numbers beneath figures are."""
-    if told.intervals is None:
+def _around(run: TrainingRun) -> str:
+    """What the numbers beneath metrics are."""
+    if run.intervals is None:
         return ""
-    overlap = windowing.overlap(told.parts.window) > 1
+    overlap = windowing.overlap(run.subsets.window) > 1
     return ", with 95% bootstrap intervals" + (" (too narrow: windows overlap)" if overlap else "")
 
 
-def _cells(found: Report, intervals: Intervals | None) -> tuple[form.Cell | None, ...]:
-    figures = found.anomaly
-    numbers = (found.accuracy, figures.precision, figures.recall, figures.f1, found.auroc, found.average_precision)
+def _cells(found: Report, intervals: Intervals | None) -> tuple[form.Estimate | None, ...]:
+    classed = found.anomaly
+    numbers = (found.accuracy, classed.precision, classed.recall, classed.f1, found.auroc, found.average_precision)
     if intervals is None:
         return tuple(map(_cell, numbers))
     around = (intervals.accuracy, None, None, intervals.anomaly_f1, intervals.auroc, None)
     return tuple(_cell(number, interval) for number, interval in zip(numbers, around, strict=True))
 
 
-def _cell(number: float | None, around: Interval | None = None) -> form.Cell | None:
+def _cell(number: float | None, around: Interval | None = None) -> form.Estimate | None:
     if number is None:
         return None
-    return form.Cell(value=number, low=around.low if around else None, high=around.high if around else None)
+    return form.Estimate(value=number, low=around.low if around else None, high=around.high if around else None)
 
 
-def _channel_errors(told: Told, scorer: Scorer) -> form.ChannelErrors | None:
-    complete = np.flatnonzero(np.isfinite(told.parts.test).all(axis=(1, 2)))
+def _channel_errors(run: TrainingRun, scorer: Scorer) -> form.ChannelErrors | None:
+    complete = np.flatnonzero(np.isfinite(run.subsets.test).all(axis=(1, 2)))
     if not len(complete):
         return None
-    scale = np.asarray(told.detector.scaling.scale, dtype=np.float64)
-    if told.detector.scaling.kind == "window":
+    scale = np.asarray(run.detector.scaling.scale, dtype=np.float64)
+    if run.detector.scaling.kind == "window":
         scale = np.ones_like(scale)
     errors = np.concatenate(
         [
             (np.abs(windows.astype(np.float64) - scorer.reconstruct(windows)) / scale).mean(axis=1)
-            for windows in (told.parts.test[complete[i : i + CHUNK]] for i in range(0, len(complete), CHUNK))
+            for windows in (run.subsets.test[complete[i : i + CHUNK]] for i in range(0, len(complete), CHUNK))
         ]
     )
-    truth = told.parts.anomalous
+    truth = run.subsets.anomalous
     strange = np.zeros(len(complete), np.bool_) if truth is None else truth[complete]
 
     def mean(which: NDArray[np.bool_]) -> NDArray[np.float64] | None:
@@ -267,11 +269,11 @@ def _channel_errors(told: Told, scorer: Scorer) -> form.ChannelErrors | None:
     return form.ChannelErrors(normal=mean(~strange), anomalous=mean(strange))
 
 
-def _latent(told: Told) -> form.Latent | None:
-    complete = np.flatnonzero(np.isfinite(told.parts.test).all(axis=(1, 2)))[:MOST_CODES]
+def _latent(run: TrainingRun) -> form.Latent | None:
+    complete = np.flatnonzero(np.isfinite(run.subsets.test).all(axis=(1, 2)))[:MOST_CODES]
     if len(complete) < 3:
         return None
-    codes = codec.encode(told.detector, told.parts.test[complete]).values.astype(np.float64)
+    codes = codec.encode(run.detector, run.subsets.test[complete]).values.astype(np.float64)
     width = codes.shape[1]
     if width < 2:
         codes = np.hstack([codes, np.zeros_like(codes)])
@@ -279,7 +281,7 @@ def _latent(told: Told) -> form.Latent | None:
     _, lengths, axes = np.linalg.svd(centred, full_matrices=False)
     whole = max(float(np.square(lengths).sum()), np.finfo(np.float64).tiny)
     explained = np.square(lengths[:2]) / whole
-    truth = None if told.parts.anomalous is None else told.parts.anomalous[complete]
+    truth = None if run.subsets.anomalous is None else run.subsets.anomalous[complete]
     return form.Latent(
         codes=centred @ axes[:2].T,
         truth=truth,

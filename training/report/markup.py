@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from training.report import words
-from training.report.content import Figures
+from training.report.content import MetricsTable
 from training.report.theme import Key, Plot
 
 
@@ -47,7 +47,7 @@ def scrolled(title: str, inner: str) -> str:
     return f'<div class="scroll" role="region" aria-label="{text(title)}" tabindex="0">{inner}</div>'
 
 
-def figure_table(found: Figures) -> str:
+def metrics_table(found: MetricsTable) -> str:
     """A table of metrics; baselines are muted, beneath the detector."""
     head = "".join(f'<th scope="col">{text(column)}</th>' for column in ("", *found.columns))
     rows = []

@@ -1,4 +1,4 @@
-"""The parts of the page, in the order in which a reader wants them. HTML by markup.py, sentences by words.py.
+"""The sections of the page, in the order in which a reader wants them. HTML by markup.py, sentences by words.py.
 
 Rules of this file: where something can't be known the section says so, and why; it is never left blank.
 """
@@ -14,13 +14,13 @@ from monitor.detector.arrays import Int64Array
 from training.metrics import windows as metrics
 from training.report import figures, pictures, selection, timeline, words
 from training.report.content import ReportContent
-from training.report.markup import Drawing, facts, figure_table, items, legend, paragraph, scrolled, table, text
+from training.report.markup import Drawing, facts, items, legend, metrics_table, paragraph, scrolled, table, text
 
 MOST_THRESHOLDS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class PageSection:
     """`name` is its anchor; `body` HTML."""
 
     name: str
@@ -40,25 +40,25 @@ def summary(content: ReportContent) -> str:
         f'<p class="over">Telltale training report: {text(content.name)}, version {text(content.version)}, '
         f"{text(content.created)}</p><h1>{text(words.verdict(content))}</h1>"
         f'<div class="lede">{paragraph(words.trained_on(content))}{paragraph(words.threshold_choice(content))}</div>'
-        f'<dl class="tiles">{tiles}</dl>{warnings}' + "".join(map(figure_table, content.figures))
+        f'<dl class="tiles">{tiles}</dl>{warnings}' + "".join(map(metrics_table, content.tables))
     )
 
 
-def sections(content: ReportContent) -> Iterator[Section]:
+def sections(content: ReportContent) -> Iterator[PageSection]:
     """All that there is something to say in."""
     drawing = Drawing()
-    yield Section("threshold", "The threshold", _threshold(content, drawing))
-    yield Section("accuracy", "Accuracy", _accuracy(content, drawing))
+    yield PageSection("threshold", "The threshold", _threshold(content, drawing))
+    yield PageSection("accuracy", "Accuracy", _accuracy(content, drawing))
     yield from _examples(content, drawing)
     if (plot := figures.channels(content)) is not None:
-        yield Section("channels", "Channels", drawing.plots(plot))
+        yield PageSection("channels", "Channels", drawing.plots(plot))
     if (plot := figures.latent(content)) is not None:
-        yield Section("codes", "Latent space", drawing.plots(plot))
+        yield PageSection("codes", "Latent space", drawing.plots(plot))
     if body := drawing.plots(pictures.samples(content), pictures.walk(content)):
-        yield Section("generated", "What the decoder makes", body)
-    yield Section("training", "Training", _training(content, drawing))
-    yield Section("data", "Data", _data(content, drawing))
-    yield Section("reproduce", "Reproduce and check", _reproduce(content))
+        yield PageSection("generated", "What the decoder makes", body)
+    yield PageSection("training", "Training", _training(content, drawing))
+    yield PageSection("data", "Data", _data(content, drawing))
+    yield PageSection("reproduce", "Reproduce and check", _reproduce(content))
 
 
 def _tiles(content: ReportContent) -> Iterator[tuple[str, str, str]]:
@@ -162,15 +162,15 @@ def _confusion(found: metrics.Report) -> str:
         told.append(f"Accuracy: {found.accuracy:.3f}.")
     for name, of_class in (("Anomaly", found.anomaly), ("Normal", found.normal)):
         named = (("precision", of_class.precision), ("recall", of_class.recall), ("F1", of_class.f1))
-        figures_of = ", ".join(f"{kind} {value:.3f}" for kind, value in named if value is not None)
-        if figures_of:
-            told.append(f"{name} as the positive class: {figures_of}.")
+        metrics_of = ", ".join(f"{kind} {value:.3f}" for kind, value in named if value is not None)
+        if metrics_of:
+            told.append(f"{name} as the positive class: {metrics_of}.")
     inner = f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
     both = f"{scrolled('Confusion', inner)}{items(told)}"
     return f'<div class="card"><h3>Confusion</h3><div class="confusion">{both}</div></div>'
 
 
-def _examples(content: ReportContent, drawing: Drawing) -> Iterator[Section]:
+def _examples(content: ReportContent, drawing: Drawing) -> Iterator[PageSection]:
     if content.shown is None or not len(content.shown.index):
         return
     chosen, labelled = selection.select(content.tested), content.tested.truth is not None
@@ -190,13 +190,13 @@ def _examples(content: ReportContent, drawing: Drawing) -> Iterator[Section]:
                       "No normal test window was passed.")  # fmt: skip
         loud = group("Anomalous, rightly flagged", "From the lowest score to the highest.", chosen.loud,
                      "No labelled anomaly was flagged.")  # fmt: skip
-        yield Section("examples", "Examples", intro + quiet + loud)
+        yield PageSection("examples", "Examples", intro + quiet + loud)
         alarms = group("Worst false alarms", "Normal by the labels, and yet of the highest scores: look here for wrong "
                        "labels, too.", chosen.false_alarms,
                        "There is none: no normal test window is over the threshold.")  # fmt: skip
         misses = group("Worst misses", "Anomalous by the labels, and yet of the lowest scores.", chosen.misses,
                        "There is none: every labelled anomaly is over the threshold.")  # fmt: skip
-        yield Section("mistakes", "Mistakes", key + alarms + misses)
+        yield PageSection("mistakes", "Mistakes", key + alarms + misses)
     else:
         quiet = group(
             "Under the threshold",
@@ -206,7 +206,7 @@ def _examples(content: ReportContent, drawing: Drawing) -> Iterator[Section]:
         )
         loud = group("Over the threshold", "From the lowest score to the highest; whether they are anomalies only a "
                      "person can say.", chosen.loud, "No test window is over the threshold.")  # fmt: skip
-        yield Section("examples", "Examples", intro + quiet + loud)
+        yield PageSection("examples", "Examples", intro + quiet + loud)
 
 
 def _training(content: ReportContent, drawing: Drawing) -> str:

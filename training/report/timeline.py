@@ -1,4 +1,4 @@
-"""The plot of the split: which stretch of each series was learnt from, held out, tested, and labelled anomalous.
+"""The plot of the split: which rows of each series were learnt from, held out, tested, and labelled anomalous.
 
 Rules of this file: as in figures.py; a bar for each series, time or rows from left to right.
 """
@@ -9,12 +9,12 @@ import numpy as np
 import plotly.graph_objects as go
 
 from training.report import words
-from training.report.content import PartName, ReportContent, Span
+from training.report.content import ReportContent, Span, SubsetName
 from training.report.theme import Key, Plot, Role, axis, dress, line, short
 
 MOST_SERIES = 30
 MOST_SPANS = 1_500
-PARTS: dict[PartName, Role] = {
+SUBSETS: dict[SubsetName, Role] = {
     "fit": "normal",
     "validation": "amber",
     "calibration": "held",
@@ -25,14 +25,14 @@ PARTS: dict[PartName, Role] = {
 
 
 def plot(content: ReportContent) -> Plot | None:
-    """Which stretch of each series went to which part."""
+    """Which rows of each series went to which subset."""
     if content.timeline is None or not content.timeline.spans:
         return None
     spans = content.timeline.spans
     names = list(dict.fromkeys(span.series for span in spans))
     kept = {name: len(names[:MOST_SERIES]) - 1 - place for place, name in enumerate(names[:MOST_SERIES])}
     figure, keys = go.Figure(), []
-    for part, role in PARTS.items():
+    for part, role in SUBSETS.items():
         chosen = [span for span in spans if span.part == part and span.series in kept][:MOST_SPANS]
         if chosen:
             figure.add_scatter(
@@ -54,7 +54,7 @@ def plot(content: ReportContent) -> Plot | None:
     )
     rest = len(names) - len(kept)
     return Plot(
-        title="Parts of each series",
+        title="Splits of each series",
         figure=figure,
         alt=f"{words.counted(len(kept), 'series', 'series')}, each divided into "
         f"{words.listed(tuple(key.label for key in keys), most=6)}.",

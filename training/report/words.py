@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from training.metrics import windows as metrics
-from training.report.content import Alarms, Cell, Figures, Rate, ReportContent, Row, Tested, Threshold
+from training.report.content import Alarms, Estimate, MetricsTable, Rate, ReportContent, Row, Tested, Threshold
 
 SUMMING_UP = frozenset({"F1", "event F1", "AUROC", "VUS-PR"})
 VAGUE = 10.0  # an interval whose ends are further apart than this says little
@@ -52,7 +52,7 @@ def listed(items: tuple[str, ...], most: int = 4) -> str:
 
 
 def report_of(tested: Tested) -> metrics.Report | None:
-    """Counts and figures of the test windows; None without labels."""
+    """Counts and metrics of the test windows; None without labels."""
     if tested.truth is None:
         return None
     return metrics.report(tested.truth, tested.scores.astype(np.float64), tested.flagged)
@@ -158,23 +158,23 @@ def least_seen(alarms: Alarms) -> float | None:
     return float(over.min()) if len(over) else None
 
 
-def cell(value: Cell | None) -> str:
+def cell(value: Estimate | None) -> str:
     """Three places, four significant digits over 10; "-" where there is none."""
     if value is None or not math.isfinite(value.value):
         return "-"
     return f"{value.value:.3f}" if abs(value.value) < 10 else number(value.value, 4)
 
 
-def interval(value: Cell | None) -> str:
+def interval(value: Estimate | None) -> str:
     """ "0.981 to 0.993", or nothing."""
     if value is None or value.low is None or value.high is None:
         return ""
-    return f"{cell(Cell(value=value.low))} to {cell(Cell(value=value.high))}"
+    return f"{cell(Estimate(value=value.low))} to {cell(Estimate(value=value.high))}"
 
 
 def warnings(content: ReportContent) -> tuple[str, ...]:
     """The content's own, and what follows from its numbers: a better baseline, a rate that is hardly known."""
-    told = [*content.warnings, *(_beaten(found, row) for found in content.figures for row in found.rows)]
+    told = [*content.warnings, *(_beaten(found, row) for found in content.tables for row in found.rows)]
     tested = content.tested
     if tested.truth is not None and (lost := int((tested.truth & ~np.isfinite(tested.scores)).sum())):
         of = counted(int(tested.truth.sum()), "anomaly", "anomalies")
@@ -190,8 +190,8 @@ def warnings(content: ReportContent) -> tuple[str, ...]:
     return tuple(filter(None, told))
 
 
-def _beaten(found: Figures, baseline: Row) -> str:
-    """Says so where `baseline` does better than the table's first detector in a figure that sums a scorer up."""
+def _beaten(found: MetricsTable, baseline: Row) -> str:
+    """Says so where `baseline` does better than the table's first detector in a metric that sums a scorer up."""
     detector = next((row for row in found.rows if row.kind == "detector"), None)
     if baseline.kind != "baseline" or detector is None:
         return ""
@@ -209,11 +209,11 @@ def row_name(row: Row) -> str:
 
 
 def labels(content: ReportContent) -> str:
-    """Whether there is a truth, and what that means for the figures."""
+    """Whether there is a truth, and what that means for the metrics."""
     tested = content.tested
     unscorable = int((~np.isfinite(tested.scores)).sum())
     verb = "is" if unscorable == 1 else "are"
-    lost = f" {counted(unscorable, 'test window')} could not be scored and {verb} in no figure." if unscorable else ""
+    lost = f" {counted(unscorable, 'test window')} could not be scored and {verb} in no metric." if unscorable else ""
     if tested.truth is None:
         return (
             "The data has no labels: accuracy, precision, recall, ROC, confusion and mistakes can't be known and are "
@@ -221,7 +221,7 @@ def labels(content: ReportContent) -> str:
         )
     return (
         f"{counted(int(tested.truth.sum()), 'test window')} of {len(tested.truth):,} are labelled anomalous; "
-        f"figures take the anomaly as the positive class unless they say otherwise.{lost}"
+        f"metrics take the anomaly as the positive class unless they say otherwise.{lost}"
     )
 
 

@@ -30,11 +30,11 @@ from training.thresholds.rules import ThresholdPart
 
 FEW_INCIDENTS = 5
 SERIES_NOTES = 3
-_NO_TAIL = tail.Fitted(tail=None)
+_NO_TAIL = tail.FittedTail(tail=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labelled:
+class LabelledScores:
     """Scores (n,) of labelled windows, for the method "oracle" alone; those that are not numbers are left out."""
 
     scores: NDArray[np.float32]
@@ -70,7 +70,7 @@ class _Choice:
         self.enough = False
 
 
-def choose(calibration: CalibrationScores, rule: ThresholdPart, *, oracle: Labelled | None = None) -> Chosen:
+def choose(calibration: CalibrationScores, rule: ThresholdPart, *, oracle: LabelledScores | None = None) -> Chosen:
     """The threshold by `rule`.
 
     Args:
@@ -117,7 +117,7 @@ def parameters(rule: ThresholdPart) -> dict[str, float]:
 
 
 def _choice(
-    calibration: CalibrationScores, rule: ThresholdPart, fitted: tail.Fitted, oracle: Labelled | None = None
+    calibration: CalibrationScores, rule: ThresholdPart, fitted: tail.FittedTail, oracle: LabelledScores | None = None
 ) -> _Choice:
     scores = calibration.scores
     if rule.method == "mean_std":
@@ -152,7 +152,7 @@ def too_few(windows: int, probability: float, *, overlap: float = 1.0) -> str | 
     )
 
 
-def _budget(calibration: CalibrationScores, alarms_per_day: float, fitted: tail.Fitted) -> _Choice:
+def _budget(calibration: CalibrationScores, alarms_per_day: float, fitted: tail.FittedTail) -> _Choice:
     days = calibration.days
     if days is None or calibration.windows_per_day is None:
         raise DataError(
@@ -195,7 +195,7 @@ def _budget(calibration: CalibrationScores, alarms_per_day: float, fitted: tail.
     return choice
 
 
-def _pot(calibration: CalibrationScores, risk: float, fitted: tail.Fitted) -> _Choice:
+def _pot(calibration: CalibrationScores, risk: float, fitted: tail.FittedTail) -> _Choice:
     scores = calibration.scores
     choice = _Choice(quantile(scores, 1 - risk))
     if fitted.tail is None:
@@ -244,7 +244,7 @@ def conformal_rank(independent: int, p_value: float) -> tuple[int, str | None]:
     )
 
 
-def _oracle(labelled: Labelled | None) -> _Choice:
+def _oracle(labelled: LabelledScores | None) -> _Choice:
     """The threshold of the best F1; of several the highest."""
     if labelled is None:
         raise DataError('threshold.method "oracle" needs labelled windows; choose another method where there are none')

@@ -21,7 +21,7 @@ from monitor.detector.thresholds import Quantiles
 from monitor.errors import DataError
 from training.thresholds import alert_policy, rules, tail
 from training.thresholds.calibration import LOWEST_THRESHOLD, CalibrationScores, windows_per_day
-from training.thresholds.choose import Labelled, choose, conformal_rank, parameters, too_few
+from training.thresholds.choose import LabelledScores, choose, conformal_rank, parameters, too_few
 from training.thresholds.rules import ThresholdPart
 
 # Pages that show the threshold and metrics at it.
@@ -33,7 +33,7 @@ def recalibrated(
     rule: ThresholdPart | float,
     scores: CalibrationScores | None = None,
     *,
-    oracle: Labelled | None = None,
+    oracle: LabelledScores | None = None,
 ) -> tuple[Artifact, list[str]]:
     """`artifact` with another threshold, not yet saved (its digest is empty), and notes for the user.
 

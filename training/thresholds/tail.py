@@ -30,14 +30,14 @@ _GRID, _REFINEMENTS, _WIDEST = 65, 7, 30.0  # e^-30 is still told apart from 0 b
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
+class FittedTail:
     """The tail, None where there is none to fit; `reason` says why, or why it is not the likeliest one."""
 
     tail: TailSpec | None
     reason: str | None = None
 
 
-def fit(calibration: CalibrationScores) -> Fitted:
+def fit(calibration: CalibrationScores) -> FittedTail:
     """Fits the excess of declustered peaks: runs of windows that share samples, or one incident, give one peak."""
     scores = calibration.scores
     apart = 0 if calibration.policy is None else max(calibration.stride, calibration.policy.close_after)
@@ -48,7 +48,7 @@ def fit(calibration: CalibrationScores) -> Fitted:
         found = max(found, len(peaks))
         if len(peaks) >= LEAST_PEAKS:
             return _fitted(scores, start, peaks)
-    return Fitted(
+    return FittedTail(
         tail=None,
         reason=f"no tail can be fitted: {found} separate peaks over the quantile {STARTS[-1]:g}, at least "
         f"{LEAST_PEAKS} are needed; give more normal data",
@@ -96,12 +96,12 @@ def _peaks(run: NDArray[np.float32], start: float, apart: int) -> NDArray[np.flo
     return np.maximum.reduceat(run[places].astype(np.float64), firsts)
 
 
-def _fitted(scores: NDArray[np.float32], start: float, peaks: NDArray[np.float64]) -> Fitted:
+def _fitted(scores: NDArray[np.float32], start: float, peaks: NDArray[np.float64]) -> FittedTail:
     excess = peaks - start
     mean = float(excess.mean())
     share = float((scores > np.float32(start)).mean())
     if not (math.isfinite(mean) and np.ptp(excess) > 1e-6 * mean):
-        return Fitted(tail=None, reason="no tail can be fitted: the highest scores are all the same")
+        return FittedTail(tail=None, reason="no tail can be fitted: the highest scores are all the same")
     # In units of its mean, so that the search starts near its end.
     shape, scale = likeliest(excess / mean)
     reason = None
@@ -118,11 +118,11 @@ def _fitted(scores: NDArray[np.float32], start: float, peaks: NDArray[np.float64
             reason += "an exponential tail, which is heavier, is taken"
             shape, scale = 0.0, 1.0
     if not MIN_FLOAT32 <= scale * mean <= MAX_FLOAT32 or 0 < start < MIN_FLOAT32:
-        return Fitted(
+        return FittedTail(
             tail=None, reason=f"no tail can be kept: start {start:.3g} or scale {scale * mean:.3g} is beyond float32"
         )
     tail = TailSpec(start=start, shape=shape, scale=scale * mean, share=share, peaks=len(peaks))
-    return Fitted(tail=tail, reason=reason)
+    return FittedTail(tail=tail, reason=reason)
 
 
 def likeliest(excess: NDArray[np.float64]) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Which rows fit the model, which choose the threshold, which are looked at only once.
 
 Rules of this file: rows are divided before anything is fitted, and series before windows are cut, so that no sample is
-in two parts. Pure functions of their arguments and a seed.
+in two subsets. Pure functions of their arguments and a seed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from monitor.detector.windows import Samples
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Row numbers of four disjoint parts; `validation` may be empty."""
+    """Row numbers of four disjoint subsets; `validation` may be empty."""
 
     fit: Int64Array
     validation: Int64Array
@@ -38,12 +38,12 @@ class Cut:
 
 
 def random_split(normal: BoolArray, *, test: float, calibration: float, seed: int, validation: float = 0.0) -> Split:
-    """Permutes rows and divides them; abnormal rows outside the test part are left out.
+    """Permutes rows and divides them; abnormal rows outside the test split are left out.
 
     Args:
         normal: (n,), which rows may be learnt from.
         test: share of all rows, rounded up. The permutation is that of scikit-learn's `train_test_split`, so the same
-            seed gives the tutorial's parts on the tutorial's file.
+            seed gives the tutorial's subsets on the tutorial's file.
         calibration: share of the remaining normal rows, rounded down, but at least one where it is over 0.
         validation: share of what then remains, likewise.
     """
@@ -62,7 +62,7 @@ def random_split(normal: BoolArray, *, test: float, calibration: float, seed: in
 
 
 def training_rows(rows: int, *, test: float, seed: int) -> Int64Array:
-    """All rows outside the test part of `random_split`, abnormal ones too."""
+    """All rows outside the test split of `random_split`, abnormal ones too."""
     return np.random.RandomState(seed % 2**32).permutation(rows).astype(np.int64)[math.ceil(test * rows) :]
 
 
@@ -127,8 +127,8 @@ def touched(cuts: Cut, marked: BoolArray) -> BoolArray:
     return result
 
 
-def check_no_leak(*parts: Int64Array) -> None:
-    """Asserts that no row number is in two parts; a failure is our own fault, never the data's."""
-    together = np.concatenate([np.unique(part) for part in parts])
+def check_no_leak(*subsets: Int64Array) -> None:
+    """Asserts that no row number is in two subsets; a failure is our own fault, never the data's."""
+    together = np.concatenate([np.unique(part) for part in subsets])
     if len(np.unique(together)) != len(together):
-        raise AssertionError("a row is in two parts of the split")
+        raise AssertionError("a row is in two subsets of the split")

@@ -1,7 +1,7 @@
 """From tables to the windows that fit, calibrate and test.
 
 Rules of this file: what may be learnt from is decided here. Windows with more missing numbers than the artifact allows
-become NaN: they are left out of fitting and calibration, and are unscorable in the test part, as in the daemon.
+become NaN: they are left out of fitting and calibration, and are unscorable in the test split, as in the daemon.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from training.windows import splits
 
 Table = SeriesTable | WindowTable
 NormalClass = int | Literal["all"]
-PARTS = ("fit", "validation", "calibration", "test")
+SUBSETS = ("fit", "validation", "calibration", "test")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """Windows (n, length, channels) of the four parts, in the data's own unit.
+class Subsets:
+    """Windows (n, length, channels) of the four subsets, in the data's own unit.
 
     `fit`, `validation` and `calibration` hold normal windows without NaN, in order of time within a series;
     `validation` and `calibration` are empty where nothing is held out. `scaled_on` (..., channels) are the samples that
     scaling is fitted on. `anomalous` (n,) is the truth of `test`, None without labels. `series` are the names of the
     series, `calibration_series` (m,) says whose each calibration window is, `test_series` (n,) names each test
     window's. `timeline` lists what of which series went
-    where: (series, part, first row, end row), of series in time. `left_out` normal windows were too incomplete.
+    where: (series, subset, first row, end row), of series in time. `left_out` normal windows were too incomplete.
     """
 
     window: WindowSpec
@@ -59,15 +59,15 @@ class Parts:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many windows each part has."""
-        return {name: len(getattr(self, name)) for name in PARTS}
+        """How many windows each subset has."""
+        return {name: len(getattr(self, name)) for name in SUBSETS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labelled:
+class LabelledWindows:
     """All windows of some tables; `anomalous` (n,) is None where no table has labels, `series` (n,) are their names.
 
-    `table` (n,) is the place of each window's table, `first` and `last` (n,) its rows there.
+    `table` (n,) is the index of each window's table, `first` and `last` (n,) its rows there.
     """
 
     windows: Float32Array
@@ -79,7 +79,7 @@ class Labelled:
 
 
 def watched(sizes: Mapping[str, int]) -> str:
-    """The part that the loss beside the training loss is of; where nothing is chosen by it, any may be looked at."""
+    """The subset that the loss beside the training loss is of; where nothing is chosen by it, any may be looked at."""
     return next((part for part in ("validation", "calibration") if sizes[part]), "test")
 
 
@@ -140,11 +140,11 @@ def units_of(tables: Sequence[Table]) -> tuple[str, ...]:
     return stated.pop() if len(stated) == 1 else ()
 
 
-def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Parts:
+def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Subsets:
     """Splits by the recipe; series are split before their windows are cut.
 
     Raises:
-        DataError: the tables do not fit together or leave a part empty that is needed, or their windows are too large
+        DataError: the tables do not fit together or leave a subset empty that is needed, or their windows are too large
             for the recipe's model or score.
     """
     window, channels = window_spec(recipe.window, tables), channels_of(tables)
@@ -157,28 +157,27 @@ def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Parts:
     series = [table for table in tables if isinstance(table, SeriesTable)]
     records = [table for table in tables if isinstance(table, WindowTable)]
     if windowing.whole_records(recipe.window.kind):
-        parts = _divide_records(recipe, records, window, channels, seed)
+        subsets = _divide_records(recipe, records, window, channels, seed)
     else:
-        parts = _divide_series(recipe, series, window, channels, seed)
-    if not len(parts.fit) or (recipe.split.calibration and not len(parts.calibration)):
+        subsets = _divide_series(recipe, series, window, channels, seed)
+    if not len(subsets.fit) or (recipe.split.calibration and not len(subsets.calibration)):
         about_time = "".join(f"; {note}" for note in itertools.islice(timestamps.notes(series), 3))
-        raise DataError(_empty("fit" if not len(parts.fit) else "calibration", parts, recipe) + about_time)
-    if recipe.fit.patience and not len(parts.validation):
+        raise DataError(_empty("fit" if not len(subsets.fit) else "calibration", subsets, recipe) + about_time)
+    if recipe.fit.patience and not len(subsets.validation):
         raise DataError(
-            "fit.patience needs validation windows, but the validation part is too short for one: give more data, or a "
-            "larger split.validation"
+            "fit.patience needs validation windows, but the validation split is too short for one: give more data, or "
+            "a larger split.validation"
         )
-    return parts
+    return subsets
 
 
-def _empty(name: Literal["fit", "calibration"], parts: Parts, recipe: Recipe) -> str:
+def _empty(name: Literal["fit", "calibration"], subsets: Subsets, recipe: Recipe) -> str:
     """Why a split has no window to learn from, and what to do."""
     what = {"fit": "to fit the model to", "calibration": "to choose the threshold by"}[name]
-    said = (
-        f"no normal windows {what} ({parts.sizes['fit']} in the fit split, {parts.sizes['calibration']} in calibration)"
-    )
-    length = parts.window.length
-    rows = max((stop - first for _, split, first, stop in parts.timeline if split == name), default=0)
+    sizes = subsets.sizes
+    said = f"no normal windows {what} ({sizes['fit']} in the fit split, {sizes['calibration']} in calibration)"
+    length = subsets.window.length
+    rows = max((stop - first for _, split, first, stop in subsets.timeline if split == name), default=0)
     if not windowing.whole_records(recipe.window.kind) and rows < length:
         remedy = "a larger split.calibration" if name == "calibration" else "a smaller split.test or split.calibration"
         shorter = f"a shorter window (--window {rows} at most), " if rows > 1 else ""
@@ -186,9 +185,9 @@ def _empty(name: Literal["fit", "calibration"], parts: Parts, recipe: Recipe) ->
             f"{said}: a window takes {length} rows, and the {name} split of the longest series has {rows}; give longer "
             f"series, {shorter}or {remedy} in the recipe"
         )
-    if parts.left_out:
+    if subsets.left_out:
         return (
-            f"{said}: {parts.left_out} windows were left out for their missing numbers; fill the numbers in, or set "
+            f"{said}: {subsets.left_out} windows were left out for their missing numbers; fill the numbers in, or set "
             'window.missing = "fill" and window.max_missing_ratio in the recipe'
         )
     return (
@@ -197,25 +196,27 @@ def _empty(name: Literal["fit", "calibration"], parts: Parts, recipe: Recipe) ->
     )
 
 
-def apart_for_score(recipe: Recipe, parts: Parts) -> tuple[Parts, NDArray[np.float32]]:
-    """`parts`, and the held-out windows that the score's tensors are fitted on, where it takes such: the first half of
-    each series' calibration.
+def apart_for_score(recipe: Recipe, subsets: Subsets) -> tuple[Subsets, NDArray[np.float32]]:
+    """`subsets`, and the held-out windows that the score's tensors are fitted on, where it takes such: the first half
+    of each series' calibration.
 
     Those have no say in the threshold: residuals are whiter on the windows that a whitening was fitted on.
     """
     if not score_tensors.held_out(recipe.score.kind):
-        return parts, parts.calibration[:0]
-    owners = parts.calibration_series
-    codes = np.zeros(len(parts.calibration), dtype=np.int64) if owners is None else owners
+        return subsets, subsets.calibration[:0]
+    owners = subsets.calibration_series
+    codes = np.zeros(len(subsets.calibration), dtype=np.int64) if owners is None else owners
     first = np.zeros(len(codes), dtype=np.bool_)
     for code in np.unique(codes):
         rows = np.flatnonzero(codes == code)
         first[rows[: len(rows) // 2]] = True
     kept = None if owners is None else owners[~first]
-    return replace(parts, calibration=parts.calibration[~first], calibration_series=kept), parts.calibration[first]
+    return replace(subsets, calibration=subsets.calibration[~first], calibration_series=kept), subsets.calibration[
+        first
+    ]
 
 
-def all_windows(tables: Sequence[Table], window: WindowSpec, normal_class: NormalClass) -> Labelled:
+def all_windows(tables: Sequence[Table], window: WindowSpec, normal_class: NormalClass) -> LabelledWindows:
     """Every window there is, for evaluation."""
     cuts, truths = [], []
     for table in tables:
@@ -227,7 +228,7 @@ def all_windows(tables: Sequence[Table], window: WindowSpec, normal_class: Norma
             cuts.append(splits.cut(table.samples, table.time_us, slice(0, len(table.samples)), window))
         truths.append(splits.touched(cuts[-1], marked))
     sizes = [len(cut.values) for cut in cuts]
-    return Labelled(
+    return LabelledWindows(
         windows=np.concatenate([served(cut.values, window) for cut in cuts]),
         anomalous=np.concatenate(truths) if labelled(tables, normal_class) else None,
         series=np.repeat(np.array([table.series for table in tables]), sizes),
@@ -293,7 +294,7 @@ def _complete(windows: Float32Array, window: WindowSpec) -> Float32Array:
 
 def _divide_records(
     recipe: Recipe, tables: Sequence[WindowTable], window: WindowSpec, channels: tuple[str, ...], seed: int
-) -> Parts:
+) -> Subsets:
     windows = np.concatenate([table.windows for table in tables])
     anomalous = np.concatenate([abnormal(table, recipe.normal_class) for table in tables])
     shares = recipe.split
@@ -305,7 +306,7 @@ def _divide_records(
     if recipe.scaling.fit_on == "all":
         scaled_on = splits.training_rows(len(windows), test=shares.test, seed=seed)
     learnt = [_complete(windows[rows], window) for rows in (split.fit, split.validation, split.calibration)]
-    return Parts(
+    return Subsets(
         window=window,
         channels=channels,
         scaled_on=windows[scaled_on],
@@ -320,7 +321,7 @@ def _divide_records(
 
 def _divide_series(
     recipe: Recipe, tables: Sequence[SeriesTable], window: WindowSpec, channels: tuple[str, ...], seed: int
-) -> Parts:
+) -> Subsets:
     names = tuple(table.series or f"series {number}" for number, table in enumerate(tables))
     scaled_on, tested, truths, timeline = [], [], [], []
     learnt: list[list[Float32Array]] = [[], [], []]
@@ -338,11 +339,11 @@ def _divide_series(
         truths.append(marked[3])
         timeline += [
             (names[number], name, part.start, part.stop)
-            for name, part in zip(PARTS, slices, strict=True)
+            for name, part in zip(SUBSETS, slices, strict=True)
             if part.stop > part.start
         ]
     complete = [[_complete(each, window) for each in part] for part in learnt]
-    return Parts(
+    return Subsets(
         window=window,
         channels=channels,
         scaled_on=np.concatenate(scaled_on),
@@ -368,13 +369,13 @@ def _slices(recipe: Recipe, tables: Sequence[SeriesTable], seed: int) -> list[tu
             splits.time_split(size, test=shares.test, calibration=shares.calibration, validation=shares.validation)
             for size in sizes
         ]
-    parts = splits.series_split(
+    subsets = splits.series_split(
         len(tables), test=shares.test, calibration=shares.calibration, validation=shares.validation, seed=seed
     )
-    splits.check_no_leak(*parts)
+    splits.check_no_leak(*subsets)
     nothing, everything = slice(0, 0), [slice(0, size) for size in sizes]
     made = []
     for number in range(len(tables)):
-        fit, validation, calibration, test = (everything[number] if number in part else nothing for part in parts)
+        fit, validation, calibration, test = (everything[number] if number in part else nothing for part in subsets)
         made.append((fit, validation, calibration, test))
     return made

@@ -64,10 +64,10 @@ def ratios(recipe: Recipe, table: SeriesTable, seed: int) -> dict[str, NDArray[n
 
 def scores(
     found: Sequence[NDArray[np.float64]], windows: Sequence[NDArray[np.int64]], close_after: int
-) -> tuple[nab.Score, nab.Score]:
+) -> tuple[nab.NabScore, nab.NabScore]:
     """NAB's score of the thresholds as they were chosen, and with the best common factor."""
 
-    def at(factor: float) -> nab.Score:
+    def at(factor: float) -> nab.NabScore:
         files = [
             nab.File(scores=openings(ratio > factor, close_after), windows=each)
             for ratio, each in zip(found, windows, strict=True)

@@ -59,7 +59,7 @@ def figures(table: SeriesTable, scored: Scored) -> tuple[float, float, float, fl
     """VUS-PR of causal scores and of overlap-averaged ones, average precision, and the oracle's F1, both causal."""
     assert table.labels is not None
     truth, window = table.labels == 1, vus.period(table.samples[:, 0])
-    causal = series.figures(truth, scored.causal(), window=window)
+    causal = series.point_metrics(truth, scored.causal(), window=window)
     averaged = vus.volume(truth, scored.overlap_mean().values, window)
     assert causal.volume is not None
     assert averaged is not None

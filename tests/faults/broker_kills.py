@@ -2,7 +2,7 @@
 
     python -m tests.faults.broker_kills --kills 20 --seed 1
 
-Two daemons read six partitions of three replicas, two of them in sync. A broker is killed (SIGKILL), stays away
+Two daemons read six partitions, with three replicas and `min.insync.replicas` 2. A broker is killed (SIGKILL), is down
 for 8 to 12 s, longer than its session of 6 s, comes back, and is in sync again before the next one is killed. A
 consumer that reads committed alerts records their times; gaps include its own fail-over. Exit status 1 if a daemon
 exited, a gap was over 20 s, or an alert was lost, duplicated or wrong.

@@ -35,7 +35,7 @@ def timed_scorer(detector: Detector) -> Scorer:
         scorer = Scorer(detector, rows)
         scorer.warm_up()
         windows = np.zeros((rows, *scorer.window_shape), dtype=np.float32)
-        # Up to five calls: the least disturbed one is the one that tells of the model.
+        # Up to five calls: the least disturbed one shows the speed of the model.
         over = np.inf
         for _ in range(5):
             start = time.perf_counter()

@@ -167,7 +167,7 @@ def test_an_artifact_without_tail_and_series() -> None:
         recalibrated(bare, ThresholdPart(method="quantile", per="series"))
     slow = msgspec.structs.replace(bare.manifest.calibration, windows_per_day=10.0)
     timed = replace(bare, manifest=msgspec.structs.replace(bare.manifest, calibration=slow))
-    with pytest.raises(DataError, match="can't be told"):
+    with pytest.raises(DataError, match="can't be estimated"):
         recalibrated(timed, ThresholdPart(method="budget", alarms_per_day=0.1))
     made, notes = recalibrated(timed, ThresholdPart(method="budget", alarms_per_day=5))
     assert made.manifest.threshold.value == pytest.approx(0.4)

@@ -79,8 +79,8 @@ def parse(path: Path, text: str, *, label_column: str | None = None) -> Cases:
 def _class(path: Path, line: int, attribute: _Attribute, known: frozenset[str], cell: str) -> str:
     if attribute.kind == "nominal":
         if cell not in known:
-            told = ", ".join(attribute.classes[:20])
-            raise DataError(f"{path}, line {line}: class {cell[:40]!r}; attribute {attribute.name} names {told}")
+            said = ", ".join(attribute.classes[:20])
+            raise DataError(f"{path}, line {line}: class {cell[:40]!r}; attribute {attribute.name} names {said}")
         return cell
     try:
         return str(int(number)) if (number := as_number(cell)).is_integer() else str(int(cell))

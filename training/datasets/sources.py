@@ -54,11 +54,11 @@ def read(
             note(f"{source.file} is the same as {twin}; where one is learnt from and the other tests, metrics flatter")
         sources.append(source)
     if about_times:
-        told = list(timestamps.notes([table for table in tables if isinstance(table, SeriesTable)]))
-        for text in told[:_MOST_NOTES]:
+        said = list(timestamps.notes([table for table in tables if isinstance(table, SeriesTable)]))
+        for text in said[:_MOST_NOTES]:
             note(text)
-        if len(told) > _MOST_NOTES:
-            note(f"times: {len(told) - _MOST_NOTES} more notes like these")
+        if len(said) > _MOST_NOTES:
+            note(f"times: {len(said) - _MOST_NOTES} more notes like these")
     found_in = {(table.series, table.source) for table in tables if isinstance(table, SeriesTable)}
     counts = Counter(series for series, _ in found_in)
     if several := sorted(name for name, count in counts.items() if count > 1):

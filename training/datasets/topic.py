@@ -144,8 +144,8 @@ def cluster_of(kafka: KafkaOptions, address: Address) -> KafkaOptions:
     try:
         return KafkaOptions.model_validate(kafka.model_dump() | {"bootstrap_servers": list(address.servers)})
     except ValidationError as error:
-        told = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
-        raise ConfigError(f"kafka://{','.join(address.servers)}: {told}; or give a configuration") from None
+        said = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+        raise ConfigError(f"kafka://{','.join(address.servers)}: {said}; or give a configuration") from None
 
 
 class _Reading:
@@ -219,11 +219,11 @@ class _Reading:
         refused = sum(self._reasons.values())
         reasons = ", ".join(f"{count} {reason}" for reason, count in self._reasons.most_common())
         if refused:
-            told = f"{self._source}: {refused} of {self._records} records can't be read: {reasons}"
-            told += f"; the first is {self._first_rejected}"
+            said = f"{self._source}: {refused} of {self._records} records can't be read: {reasons}"
+            said += f"; the first is {self._first_rejected}"
             if refused == self._records:
-                raise DataError(told)
-            note(told)
+                raise DataError(said)
+            note(said)
         names = tuple(channel.name for channel in self._layout.channels)
         if self._whole_records:
             return [self._windows(names)]

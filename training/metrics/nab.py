@@ -143,9 +143,9 @@ def oracle(files: Sequence[File], *, profile: Profile = STANDARD) -> NabScore:
         falling, values, owner = rows.scores[order], rows.values[order], rows.owner[order]
         gains = np.where(owner < 0, values, 0.0)
         for window in range(rows.windows):
-            places = np.flatnonzero(owner == window)
-            held = np.maximum.accumulate(values[places])
-            gains[places] = np.diff(held, prepend=-profile.false_negative)
+            indices = np.flatnonzero(owner == window)
+            held = np.maximum.accumulate(values[indices])
+            gains[indices] = np.diff(held, prepend=-profile.false_negative)
         ends = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
         totals = np.cumsum(gains)[ends]
         best = int(np.argmax(totals))

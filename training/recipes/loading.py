@@ -1,6 +1,6 @@
 """Recipes: everything that decides what is trained, as strict TOML. Shipped ones lie in `training/recipes/`.
 
-Rules of this file: an unknown key is an error that says which key was meant; all problems are told at once.
+Rules of this file: an unknown key is an error that says which key was meant; all problems are reported at once.
 """
 
 from __future__ import annotations

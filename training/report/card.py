@@ -54,16 +54,16 @@ def plain(text: str) -> str:
 
 
 def _warnings(content: ReportContent) -> Iterable[str]:
-    if told := words.warnings(content):
+    if said := words.warnings(content):
         yield "## Before you use it"
-        yield _list(told)
+        yield _list(said)
 
 
 def _use(content: ReportContent) -> Iterable[str]:
     channels = tuple(channel.name for channel in content.channels)
     yield plain(
-        f"It tells how far windows of {words.shape(content)} ({words.listed(channels, most=8)}) are from those that it "
-        "was fitted to, as telltale run does it on a stream. It says that something is unusual, not what it is, and an "
+        f"It measures how far windows of {words.shape(content)} ({words.listed(channels, most=8)}) are from those that "
+        "it was fitted to, as telltale run does it on a stream. It says that something is unusual, not what it is, and an "
         "alarm is for a person to look at."
     )
     limits = [
@@ -86,10 +86,10 @@ def _data(content: ReportContent) -> Iterable[str]:
         left=(0, 2),
     )
     sizes = ", ".join(f"{count:,} {part}" for part, count in content.windows if count)
-    told = [f"Windows: {sizes}. {content.split}"]
-    told += [f"Missing numbers: {content.missing}"] if content.missing else []
-    told += [f"Contamination: {content.contamination}"] if content.contamination else []
-    yield _list((*told, *content.notes))
+    said = [f"Windows: {sizes}. {content.split}"]
+    said += [f"Missing numbers: {content.missing}"] if content.missing else []
+    said += [f"Contamination: {content.contamination}"] if content.contamination else []
+    yield _list((*said, *content.notes))
 
 
 def _metrics(found: MetricsTable) -> str:

@@ -34,13 +34,13 @@ def losses(content: ReportContent) -> Plot | None:
         x=epochs, y=[e.loss for e in history], mode="lines+markers", line=line("normal"), name="training"
     )
     watched, name = [epoch.validation for epoch in history], content.watched
-    told = ""
+    said = ""
     if any(loss is not None for loss in watched):
         figure.add_scatter(x=epochs, y=watched, mode="lines+markers", line=line("amber", dash="dash"), name=name)
         keys.append(Key(role="amber", label=name, mark="dashes"))
         least = min((e for e in history if e.validation is not None), key=lambda e: e.validation or 0.0)
         lowest = words.number(least.validation or 0.0)
-        told = f"; the least loss of the {name} windows is {lowest}, at epoch {least.number}"
+        said = f"; the least loss of the {name} windows is {lowest}, at epoch {least.number}"
     if len(history) > 40:
         figure.update_traces(mode="lines")
     figure.update_traces(marker={"size": 5})
@@ -63,7 +63,7 @@ def losses(content: ReportContent) -> Plot | None:
         title="Loss",
         figure=figure,
         alt=f"The training loss goes from {words.number(history[0].loss)} to {words.number(last.loss)} in epoch "
-        f"{last.number}{told}.",
+        f"{last.number}{said}.",
         caption="A loss of windows that were not fitted which rises while the training loss falls means that the model "
         "learns by heart.",
         keys=tuple(keys),
@@ -122,7 +122,7 @@ def histogram(content: ReportContent) -> Plot | None:
 
 
 def trade(content: ReportContent) -> Plot | None:
-    """Expected false alarms by threshold, and beneath it the share of anomalies found, where labels tell."""
+    """Expected false alarms by threshold, and beneath it the share of anomalies found, where there are labels."""
     alarms, threshold, tested = content.alarms, content.threshold, content.tested
     if alarms is None or not (alarms.expected > 0).any():
         return None
@@ -279,11 +279,11 @@ def channels(content: ReportContent) -> Plot | None:
     )
     top = int(order[-1])
     each = (f"{words.number(float(values[top]))} on {name} windows" for _, _, name, values in groups)
-    told = f"{content.channels[top].name} has the highest: {', '.join(each)}"
+    said = f"{content.channels[top].name} has the highest: {', '.join(each)}"
     return Plot(
         title="Error by channel",
         figure=figure,
-        alt=f"Mean reconstruction error of {words.counted(len(order), 'channel')}. {told}.",
+        alt=f"Mean reconstruction error of {words.counted(len(order), 'channel')}. {said}.",
         caption=f"The {MOST_CHANNELS} channels with the highest errors of {count}." if count > MOST_CHANNELS else "",
         keys=tuple(Key(role=role, label=f"{name} windows", mark="dot") for role, _, name, _ in groups),
         height=110 + 26 * len(order),
@@ -353,8 +353,8 @@ def _dot(figure: go.Figure, x: float, y: float) -> None:
 
 def _rises(rates: FloatArray) -> bool:
     """Whether a higher threshold somewhere has a higher rate."""
-    told = rates[np.isfinite(rates)]
-    return bool((np.diff(told) > 0).any())
+    said = rates[np.isfinite(rates)]
+    return bool((np.diff(said) > 0).any())
 
 
 def _logarithmic(log: bool, low: float, high: float) -> dict[str, Any]:

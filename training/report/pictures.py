@@ -101,8 +101,8 @@ def _window(content: ReportContent, shown: Shown, row: int) -> Plot:
     figure.update_xaxes(title={"text": "seconds" if rate else "sample", "font": {"size": 11}, "standoff": 2},
                         tickfont={"size": 11}, row=len(worst), col=1)  # fmt: skip
     dress(figure, margin={"l": 40, "r": 8, "t": 18 if several else 6, "b": 34}, hovermode="x unified")
-    told = f" Shown: {words.listed(tuple(content.channels[i].name for i in worst))}." if several else ""
-    return _plot(content, shown, row, figure, told, height=56 + 88 * len(worst) if several else 180)
+    said = f" Shown: {words.listed(tuple(content.channels[i].name for i in worst))}." if several else ""
+    return _plot(content, shown, row, figure, said, height=56 + 88 * len(worst) if several else 180)
 
 
 def _image(content: ReportContent, shown: Shown, row: int) -> Plot:
@@ -122,7 +122,7 @@ def _image(content: ReportContent, shown: Shown, row: int) -> Plot:
     return _plot(content, shown, row, figure, "", height=104)
 
 
-def _plot(content: ReportContent, shown: Shown, row: int, figure: go.Figure, told: str, *, height: int) -> Plot:
+def _plot(content: ReportContent, shown: Shown, row: int, figure: go.Figure, said: str, *, height: int) -> Plot:
     place = int(shown.index[row])
     score, thresholds = float(content.tested.scores[place]), content.tested.thresholds
     threshold = content.threshold.value if thresholds is None else float(thresholds[place])
@@ -132,7 +132,7 @@ def _plot(content: ReportContent, shown: Shown, row: int, figure: go.Figure, tol
         title=name,
         caption=f"score {words.number(score, 3)}, {times}",
         figure=figure,
-        alt=f"Input and reconstruction of {name}: score {words.number(score)}, {times}.{told}",
+        alt=f"Input and reconstruction of {name}: score {words.number(score)}, {times}.{said}",
         height=height,
     )
 
@@ -166,11 +166,11 @@ def walk(content: ReportContent) -> Plot | None:
     if content.window.image_shape is not None:
         steps = selection.thinned(np.ones(len(positions), np.bool_), 11)
         figure, height, aspect = _grid(content, moved[:, steps])
-        told = f"left to right: {span} standard deviations; each row is one axis."
+        said = f"left to right: {span} standard deviations; each row is one axis."
     else:
         figure, height = _overlaid(moved)
         aspect = None
-        told = "each picture is one axis."
+        said = "each picture is one axis."
         marks = (
             Key(role="normal", label=f"{words.number(positions[0])} standard deviations"),
             Key(role="muted", label="between"),
@@ -181,7 +181,7 @@ def walk(content: ReportContent) -> Plot | None:
         figure=figure,
         alt=f"What the decoder makes of one code as it is moved along {words.counted(len(moved), 'axis', 'axes')}, "
         f"{span} standard deviations.",
-        caption=f"One number of the code is moved, the others stay at 0; {told} An axis that changes nothing is not "
+        caption=f"One number of the code is moved, the others stay at 0; {said} An axis that changes nothing is not "
         "used by the model." + _first_channel(content),
         keys=marks,
         height=height,

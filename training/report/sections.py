@@ -34,8 +34,8 @@ def summary(content: ReportContent) -> str:
         f'<div class="tile"><dt>{text(name)}</dt><dd class="value">{text(value)}</dd><dd>{text(more)}</dd></div>'
         for name, value, more in _tiles(content)
     )
-    told = items(words.warnings(content))
-    warnings = f'<div class="warnings" role="note"><h2>Before you use it</h2>{told}</div>' if told else ""
+    said = items(words.warnings(content))
+    warnings = f'<div class="warnings" role="note"><h2>Before you use it</h2>{said}</div>' if said else ""
     return (
         f'<p class="over">Telltale training report: {text(content.name)}, version {text(content.version)}, '
         f"{text(content.created)}</p><h1>{text(words.verdict(content))}</h1>"
@@ -142,31 +142,31 @@ def _confusion(found: metrics.Report) -> str:
     body = "".join(
         f'<tr><th scope="row">{name}<br><span class="muted">{total:,} windows</span></th>'
         + "".join(
-            f'<td style="--share:{metrics.ratio(count, total) or 0:.3f};--hue:var(--{hue})"><b>{count:,}</b>{told}<br>'
+            f'<td style="--share:{metrics.ratio(count, total) or 0:.3f};--hue:var(--{hue})"><b>{count:,}</b>{said}<br>'
             f"{words.percent(count, total)}</td>"
-            for count, told, hue in cells
+            for count, said, hue in cells
         )
         + "</tr>"
         for name, total, cells in rows
     )
     head = '<tr><th class="text">truth</th><th scope="col">not flagged</th><th scope="col">flagged</th></tr>'
     alarms = found.true_positive + found.false_positive
-    told = []
+    said = []
     if alarms:
-        told.append(
+        said.append(
             f"Of {words.counted(alarms, 'alarm')}, {found.true_positive:,} are right, {found.false_positive:,} false."
         )
     if anomalies:
-        told.append(f"Of {words.counted(anomalies, 'anomaly', 'anomalies')}, {found.false_negative:,} are missed.")
+        said.append(f"Of {words.counted(anomalies, 'anomaly', 'anomalies')}, {found.false_negative:,} are missed.")
     if found.accuracy is not None:
-        told.append(f"Accuracy: {found.accuracy:.3f}.")
+        said.append(f"Accuracy: {found.accuracy:.3f}.")
     for name, of_class in (("Anomaly", found.anomaly), ("Normal", found.normal)):
         named = (("precision", of_class.precision), ("recall", of_class.recall), ("F1", of_class.f1))
         metrics_of = ", ".join(f"{kind} {value:.3f}" for kind, value in named if value is not None)
         if metrics_of:
-            told.append(f"{name} as the positive class: {metrics_of}.")
+            said.append(f"{name} as the positive class: {metrics_of}.")
     inner = f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
-    both = f"{scrolled('Confusion', inner)}{items(told)}"
+    both = f"{scrolled('Confusion', inner)}{items(said)}"
     return f'<div class="card"><h3>Confusion</h3><div class="confusion">{both}</div></div>'
 
 
@@ -178,8 +178,8 @@ def _examples(content: ReportContent, drawing: Drawing) -> Iterator[PageSection]
 
     def group(title: str, more: str, places: Int64Array, none: str) -> str:
         plots = pictures.examples(content, places)
-        told = more if plots else none
-        return f'<div class="group"><h3>{title}</h3>{paragraph(told)}</div>{drawing.pictures(plots, kind)}'
+        said = more if plots else none
+        return f'<div class="group"><h3>{title}</h3>{paragraph(said)}</div>{drawing.pictures(plots, kind)}'
 
     shaded = f"The shaded area between the two lines is the error.{pictures.chosen_channels(content)}"
     key = legend(pictures.keys(content))
@@ -210,10 +210,10 @@ def _examples(content: ReportContent, drawing: Drawing) -> Iterator[PageSection]
 
 
 def _training(content: ReportContent, drawing: Drawing) -> str:
-    told = paragraph(f"The score is the {content.score}; what is minimised is the {content.loss}.")
+    said = paragraph(f"The score is the {content.score}; what is minimised is the {content.loss}.")
     if not content.history:
-        told += paragraph("No losses were kept.")
-    return told + drawing.plots(figures.losses(content)) + items(content.notes, "notes")
+        said += paragraph("No losses were kept.")
+    return said + drawing.plots(figures.losses(content)) + items(content.notes, "notes")
 
 
 def _data(content: ReportContent, drawing: Drawing) -> str:

@@ -21,7 +21,7 @@ CURVE_CELLS = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Places of test windows, each at most `EXAMPLES`.
+    """Indices of test windows, each at most `EXAMPLES`.
 
     With labels: `quiet` are normal windows rightly passed and `loud` anomalies rightly flagged, both spread evenly over
     their scores; `false_alarms` are the normal windows of the highest scores over the threshold, worst first, and
@@ -52,53 +52,53 @@ def select(tested: Tested) -> Selection:
 
 
 def shown(tested: Tested) -> Int64Array:
-    """All places that the report has pictures of, increasing: only these need reconstructions."""
+    """All indices that the report has pictures of, increasing: only these need reconstructions."""
     chosen = select(tested)
     return np.unique(np.concatenate([chosen.quiet, chosen.loud, chosen.false_alarms, chosen.misses]))
 
 
 def _by_score(which: BoolArray, scores: FloatArray) -> Int64Array:
-    places = np.flatnonzero(which)
-    return places[np.argsort(scores[places], kind="stable")].astype(np.int64)
+    indices = np.flatnonzero(which)
+    return indices[np.argsort(scores[indices], kind="stable")].astype(np.int64)
 
 
 def _spread(which: BoolArray, scores: FloatArray) -> Int64Array:
-    """`EXAMPLES` places at even steps of rank, from the lowest score to the highest."""
-    places = _by_score(which, scores)
-    steps = np.unique(np.linspace(0, len(places) - 1, min(EXAMPLES, len(places))).round().astype(np.int64))
-    return places[steps]
+    """`EXAMPLES` indices at even steps of rank, from the lowest score to the highest."""
+    indices = _by_score(which, scores)
+    steps = np.unique(np.linspace(0, len(indices) - 1, min(EXAMPLES, len(indices))).round().astype(np.int64))
+    return indices[steps]
 
 
 def envelope(values: FloatArray, points: int) -> Int64Array:
-    """Places (m,) that keep the outline of `values` (n,) with about `points` of them: ends of each stretch's range.
+    """Indices (m,) that keep the outline of `values` (n,) with about `points` of them: ends of each bucket's range.
 
-    All places where n is small enough; NaN is passed over, a stretch of nothing else keeps its first place.
+    All indices where n is small enough; NaN is passed over, a bucket of nothing else keeps its first index.
     """
     count = len(values)
     if count <= points:
         return np.arange(count, dtype=np.int64)
     edges = np.linspace(0, count, points // 2 + 1).astype(np.int64)
-    places = [0, count - 1]
+    indices = [0, count - 1]
     for start, end in itertools.pairwise(edges):
-        stretch = values[start:end]
-        low, high = np.where(np.isnan(stretch), np.inf, stretch), np.where(np.isnan(stretch), -np.inf, stretch)
-        places += [int(start + np.argmin(low)), int(start + np.argmax(high))]
-    return np.unique(np.array(places, dtype=np.int64))
+        bucket = values[start:end]
+        low, high = np.where(np.isnan(bucket), np.inf, bucket), np.where(np.isnan(bucket), -np.inf, bucket)
+        indices += [int(start + np.argmin(low)), int(start + np.argmax(high))]
+    return np.unique(np.array(indices, dtype=np.int64))
 
 
 def distinct(x: FloatArray, y: FloatArray) -> Int64Array:
-    """Places (m,) of a curve's points, one for each cell of a grid over [0, 1] squared, and the last."""
+    """Indices (m,) of a curve's points, one for each cell of a grid over [0, 1] squared, and the last."""
     cells = np.round(x * CURVE_CELLS).astype(np.int64) * (CURVE_CELLS + 1) + np.round(y * CURVE_CELLS).astype(np.int64)
     _, first = np.unique(cells, return_index=True)
     return np.unique(np.append(first, len(x) - 1)) if len(x) else np.zeros(0, np.int64)
 
 
 def thinned(which: BoolArray, most: int) -> Int64Array:
-    """At most `most` places where `which` (n,) holds, at even steps."""
-    places = np.flatnonzero(which).astype(np.int64)
-    if len(places) <= most:
-        return places
-    return places[np.linspace(0, len(places) - 1, most).round().astype(np.int64)]
+    """At most `most` indices where `which` (n,) holds, at even steps."""
+    indices = np.flatnonzero(which).astype(np.int64)
+    if len(indices) <= most:
+        return indices
+    return indices[np.linspace(0, len(indices) - 1, most).round().astype(np.int64)]
 
 
 def bins(scores: FloatArray, threshold: float) -> tuple[NDArray[np.float64], bool]:

@@ -1,8 +1,8 @@
 """How plots look: one set of colours for light, one for dark, and nothing that the page does not need.
 
-Rules of this file: every colour is a `Role`, and a role's two colours are told apart from all others, as the page's
+Rules of this file: every colour is a `Role`, and a role's two colours differ from all others, as the page's
 script turns one set into the other by value. The hues are those of Okabe & Ito 2008, "Color Universal Design",
-lightened for dark; no two things that must be told apart differ by hue alone.
+lightened for dark; no two things that must be distinguished differ by hue alone.
 """
 
 from __future__ import annotations

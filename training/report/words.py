@@ -153,7 +153,7 @@ def _interval(low: float, high: float) -> str:
 
 
 def least_seen(alarms: Alarms) -> float | None:
-    """The least rate over 0 that the calibration windows can tell of."""
+    """The least rate over 0 that the calibration windows can show."""
     over = alarms.expected[alarms.expected > 0]
     return float(over.min()) if len(over) else None
 
@@ -174,20 +174,20 @@ def interval(value: Estimate | None) -> str:
 
 def warnings(content: ReportContent) -> tuple[str, ...]:
     """The content's own, and what follows from its numbers: a better baseline, a rate that is hardly known."""
-    told = [*content.warnings, *(_beaten(found, row) for found in content.tables for row in found.rows)]
+    said = [*content.warnings, *(_beaten(found, row) for found in content.tables for row in found.rows)]
     tested = content.tested
     if tested.truth is not None and (lost := int((tested.truth & ~np.isfinite(tested.scores)).sum())):
         of = counted(int(tested.truth.sum()), "anomaly", "anomalies")
-        told.append(f"{lost:,} of {of} could not be scored: they count neither as found nor as missed.")
+        said.append(f"{lost:,} of {of} could not be scored: they count neither as found nor as missed.")
     expected = content.threshold.expected
     if expected is not None and expected.low is not None and expected.high is not None:
         low, high, unit = expected.low, expected.high, content.threshold.rate_unit
         if high > VAGUE * low:
-            told.append(
+            said.append(
                 f"How many false alarms to expect is hardly known: {number(low, 2)} to {number(high, 2)} {unit}. "
                 "More calibration windows narrow it."
             )
-    return tuple(filter(None, told))
+    return tuple(filter(None, said))
 
 
 def _beaten(found: MetricsTable, baseline: Row) -> str:

@@ -26,7 +26,7 @@ LEAST_PEAKS = 20
 # Under -1/2 the likelihood has no regular maximum (Smith 1985); from 1 on the excess has no mean.
 LEAST_SHAPE, MOST_SHAPE, HEAVIEST_TAKEN = -0.5, 1.0, 0.9
 EXPONENTIAL = 1e-9  # a shape that is as good as 0
-_GRID, _REFINEMENTS, _WIDEST = 65, 7, 30.0  # e^-30 is still told apart from 0 beside 1
+_GRID, _REFINEMENTS, _WIDEST = 65, 7, 30.0  # e^-30 is still distinct from 0 beside 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +89,11 @@ def _at(tail: TailSpec, share: float) -> float:
 
 def _peaks(run: NDArray[np.float32], start: float, apart: int) -> NDArray[np.float64]:
     """The highest score of each cluster of windows over `start`; clusters are over `apart` windows apart."""
-    places = np.flatnonzero(run > np.float32(start))
-    if not len(places):
+    indices = np.flatnonzero(run > np.float32(start))
+    if not len(indices):
         return np.zeros(0)
-    firsts = np.concatenate([[0], np.flatnonzero(np.diff(places) > apart) + 1])
-    return np.maximum.reduceat(run[places].astype(np.float64), firsts)
+    firsts = np.concatenate([[0], np.flatnonzero(np.diff(indices) > apart) + 1])
+    return np.maximum.reduceat(run[indices].astype(np.float64), firsts)
 
 
 def _fitted(scores: NDArray[np.float32], start: float, peaks: NDArray[np.float64]) -> FittedTail:

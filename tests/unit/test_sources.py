@@ -34,7 +34,7 @@ def test_what_is_odd_about_times_is_told_of_a_dozen_series_at_most(tmp_path: Pat
     (tmp_path / "pumps.csv").write_text("time,pump,v\n" + rows)
     notes: list[str] = []
     sources.read([str(tmp_path / "pumps.csv")], "sliding", ReadOptions(channels=("v",)), notes.append)
-    assert any("tell them apart by --series-column" in note for note in notes)
+    assert any("name them with --series-column" in note for note in notes)
     notes.clear()
     options = ReadOptions(series_column="pump")
     sources.read([str(tmp_path / "pumps.csv")], "sliding", options, notes.append)

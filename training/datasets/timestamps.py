@@ -113,8 +113,8 @@ def _implausible(called: str, time_us: Int64Array) -> Iterator[str]:
     counts_from_0 = first_us >= 0 and last_us < _LONGEST_COUNT_US
     if not counts_from_0 and (first_us < OLDEST_US or last_us >= NEWEST_US):
         yield (
-            f"{called}: times from {_written(first_us)} to {_written(last_us)}; is that right? A number's unit is told "
-            "by its size, and the daemon refuses times before input.oldest_time (2000) and from 2200 on"
+            f"{called}: times from {_written(first_us)} to {_written(last_us)}; is that right? A number's unit is "
+            "inferred from its size, and the daemon refuses times before input.oldest_time (2000) and from 2200 on"
         )
 
 

@@ -63,8 +63,8 @@ def _use(content: ReportContent) -> Iterable[str]:
     channels = tuple(channel.name for channel in content.channels)
     yield plain(
         f"It measures how far windows of {words.shape(content)} ({words.listed(channels, most=8)}) are from those that "
-        "it was fitted to, as telltale run does it on a stream. It says that something is unusual, not what it is, and an "
-        "alarm is for a person to look at."
+        "it was fitted to, as telltale run does it on a stream. It says that something is unusual, not what it is, and "
+        "an alarm is for a person to look at."
     )
     limits = [
         "Data of another source, sampling rate, unit or scale than the training data gives scores that mean nothing.",

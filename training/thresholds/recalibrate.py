@@ -207,8 +207,8 @@ def _beyond(alarms_per_day: float, together: float, rate: float, windows: int) -
     return (
         f"{alarms_per_day:g} alarms a day can't be estimated from the {windows} calibration windows that this artifact "
         f"has stored: they are {windows / rate:.3g} days of one series, and the lowest rate they can show is "
-        f"{lowest:.3g} a day; {alarms_per_day:g} a day needs {1 / (together * alarms_per_day):.3g} days of normal data: give it "
-        f"behind the artifact, or train on more, or ask for --alarms-per-day {_up(lowest):g}"
+        f"{lowest:.3g} a day; {alarms_per_day:g} a day needs {1 / (together * alarms_per_day):.3g} days of normal "
+        f"data: give it behind the artifact, or train on more, or ask for --alarms-per-day {_up(lowest):g}"
     )
 
 

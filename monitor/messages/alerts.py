@@ -90,8 +90,8 @@ class Kafka(_Struct, frozen=True):
     group: str
 
 
-Reason = Literal["recovered", "forgotten", "silent", "topic_recreated"]
-ENDINGS: dict[Reason, str] = {
+EndReason = Literal["recovered", "forgotten", "silent", "topic_recreated"]
+ENDINGS: dict[EndReason, str] = {
     "forgotten": "resolved without a verdict: more series came than are remembered, and this one was silent longest",
     "silent": "resolved without a verdict: the series was silent for longer than input.series_ttl",
     "topic_recreated": "resolved without a verdict: the input topic was deleted and made again",
@@ -115,7 +115,7 @@ class Data(_Struct, frozen=True, omit_defaults=True):
     contributors: list[Contributor]
     model: Model
     kafka: Kafka
-    reason: Reason | None = None
+    reason: EndReason | None = None
 
 
 class Alert(_Struct, frozen=True):
@@ -179,7 +179,7 @@ class Ending:
     rule: str
     offset: int
     at_us: int
-    reason: Reason
+    reason: EndReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,13 +17,13 @@ from monitor.detector.served import ServedModel
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Appended, Samples, Windows
 from monitor.formats.decoder import InputRules, Reached, StreamTime
-from monitor.messages.alerts import Alert, Ending, Reason
+from monitor.messages.alerts import Alert, Ending, EndReason
 from monitor.messages.dead_letters import DeadLetter
 from monitor.processing import resuming, snapshots
 from monitor.processing.checks import Check, Checks, Found
-from monitor.processing.refusals import Refusals
 from monitor.processing.registry import Forgotten, Segment, SeriesRegistry
 from monitor.processing.resuming import How, Resumed
+from monitor.processing.withholding import Withholding
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class PartitionState:
         self.read_to = 0  # first input offset not read yet; behind `live_from` while windows are being refilled
         self.live_from = 0
         self.stopped_at: Damaged | None = None  # nothing after it is read
-        self.refusals = Refusals(rules.max_rejected_ratio)
+        self.withholding = Withholding(rules.max_rejected_ratio)
         self.committed_offset = -1
         self._replay_from = 0
         self._state_from = 0
@@ -178,7 +178,13 @@ class PartitionState:
             self._ticks_written = len(found.ticks)
 
     def end(
-        self, partition: TopicPartition, key: IncidentKey, incident: Incident, offset: int, at_us: int, reason: Reason
+        self,
+        partition: TopicPartition,
+        key: IncidentKey,
+        incident: Incident,
+        offset: int,
+        at_us: int,
+        reason: EndReason,
     ) -> None:
         """Ends an incident without a window, at an input offset and its event time; published only if it was open."""
         if incident.open:
@@ -211,17 +217,17 @@ class PartitionState:
     @property
     def halt(self) -> Halt | None:
         """Why nothing more is taken in; None where it is."""
-        if not self.refusals.why and self.stopped_at is None:
+        if not self.withholding.why and self.stopped_at is None:
             return None
         committed = self.offset
-        if self.refusals.withheld:
+        if self.withholding.withheld:
             committed = self.committed_offset if self.committed_offset >= 0 else self.live_from
-        return Halt(self.refusals.why, committed, self.stopped_at, self.refusals.since)
+        return Halt(self.withholding.why, committed, self.stopped_at, self.withholding.since)
 
     @property
     def wants_checkpoint(self) -> bool:
         """Something was decided since the last one, and the state stands for it."""
-        return not self.refilling and not self.refusals.withheld and self._checkpointed_at != self.offset
+        return not self.refilling and not self.withholding.withheld and self._checkpointed_at != self.offset
 
     def checkpoint_bytes(self) -> int:
         """About the size of a checkpoint."""

@@ -148,7 +148,7 @@ class Processor:
     @property
     def has_news(self) -> bool:
         """There is something to publish: an alert, or a record that could not be read."""
-        return any(state.outbox.has_news and not state.refusals.withheld for state in self._partitions.values())
+        return any(state.outbox.has_news and not state.withholding.withheld for state in self._partitions.values())
 
     @property
     def held(self) -> dict[TopicPartition, Halt]:
@@ -159,7 +159,9 @@ class Processor:
     def withheld(self) -> dict[TopicPartition, str]:
         """Partitions for which nothing is committed, because their records are refused; and why."""
         return {
-            name: state.refusals.why_withheld for name, state in self._partitions.items() if state.refusals.withheld
+            name: state.withholding.why_withheld
+            for name, state in self._partitions.items()
+            if state.withholding.withheld
         }
 
     @property
@@ -204,7 +206,7 @@ class Processor:
         `now_us` is the reader's clock when they were read, µs since 1970; `stream_time` says what it is asked for.
         """
         partition = self._partitions[columns.partition]
-        if partition.stopped_at is not None or partition.refusals.why:
+        if partition.stopped_at is not None or partition.withholding.why:
             return
         if columns.damaged is not None:
             self._pass(partition, columns.damaged)
@@ -265,8 +267,8 @@ class Processor:
             rejected = sorted(decoded.rejected + numbered.rejected)
             partition.outbox.dead_letters += [DeadLetter.of(columns, *rejection) for rejection in rejected]
             self.counts.received(columns, rejected, decoded.values)
-            partition.refusals.received(columns, rejected)
-            if partition.refusals.why:
+            partition.withholding.received(columns, rejected)
+            if partition.withholding.why:
                 self._unqueue(partition)
 
     def _taken(
@@ -376,7 +378,7 @@ class Processor:
             raise RuntimeError("there are windows to score before positions mean anything")
         self._settle()
         checkpoints = {name for name in checkpoints if self.wants_checkpoint(name)}
-        published = {name: state for name, state in self._partitions.items() if not state.refusals.withheld}
+        published = {name: state for name, state in self._partitions.items() if not state.withholding.withheld}
         taken = [partition.take_outbox() for partition in published.values()]
         return Outputs(
             alerts=[alert for outbox, _ in taken for alert in outbox.alerts],

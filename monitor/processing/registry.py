@@ -20,7 +20,7 @@ import numpy as np
 
 from monitor.detector.arrays import Int64Array, grown
 from monitor.formats.decoder import Rejected
-from monitor.messages.alerts import Reason as Ended
+from monitor.messages.alerts import EndReason
 from monitor.processing.series_keys import problem_of
 from monitor.processing.snapshots import UNKNOWN_US
 
@@ -44,7 +44,7 @@ class Forgotten(NamedTuple):
     serial: int
     offset: int
     at_us: int
-    reason: Ended
+    reason: EndReason
 
 
 class Numbered(NamedTuple):
@@ -194,7 +194,7 @@ class SeriesRegistry:
             self._last = grown(self._last, size, _VACANT)
             self._at_us = grown(self._at_us, size, UNKNOWN_US)
 
-    def _forget(self, row: int, offset: int, time_us: int, reason: Ended) -> Forgotten:
+    def _forget(self, row: int, offset: int, time_us: int, reason: EndReason) -> Forgotten:
         key = self._keys[row]
         self._before.setdefault(key, []).append((offset, row))
         del self._rows[key]

@@ -18,7 +18,7 @@ KIND_INTERVAL_S = 60.0
 # Lines of the client per minute, of all kinds: the log of a long outage must stay readable.
 MOST_LINES = 3
 # Our own lines that follow the client's attempts: each kind once a minute, besides those.
-_OURS = ("monitor.backends.kafka.consumer", "monitor.backends.kafka.producer")
+_OURS = ("monitor.backends.kafka.consumer", "monitor.backends.kafka.transactions")
 # Logged in normal operation; what follows from them has a line, or a metric, of its own.
 _NORMAL = ("blocking the event loop", "Marking the coordinator dead")
 _MOST_KINDS = 500

@@ -151,7 +151,7 @@ def columns_of(rows: Rows, partition: int) -> list[tuple[bytes, bytes]]:
 
 def policy(open_after: int, close_after: int, update_every: int) -> Config:
     alerting = {"open_after": open_after, "close_after": close_after, "update_every": update_every}
-    # Off: a partition of nothing but refused records would be held (tests/property/test_refusals.py).
+    # Off: a partition of nothing but refused records would be held (tests/property/test_withholding.py).
     return make_config(alerting=alerting, input={"start": "earliest", "max_rejected_ratio": 1.0})
 
 

@@ -25,7 +25,7 @@ from monitor.formats.decoder import Decoder, InputRules
 from monitor.replay import FileSource, overridden, read_rows, replayed
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero, work
 from training import pipeline, recipes
-from training.commands import options as reading
+from training.commands import arguments as reading
 from training.commands.codes import decode, encode
 from training.datasets import levels as choosing
 from training.datasets import read

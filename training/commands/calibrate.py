@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monitor.errors import DataError
-from training.commands import options as reading
+from training.commands import arguments as reading
 from training.thresholds.rules import Method, Per, ThresholdPart
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from monitor.errors import DataError
-from training.commands import options as reading
+from training.commands import arguments as reading
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monitor.errors import DataError
-from training.commands import options as reading
+from training.commands import arguments as reading
 
 if TYPE_CHECKING:
     from training.datasets.options import ReadOptions, Table

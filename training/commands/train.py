@@ -11,7 +11,7 @@ import typer
 
 from monitor import extras
 from monitor.errors import DataError
-from training.commands import options as reading
+from training.commands import arguments as reading
 
 
 def train(

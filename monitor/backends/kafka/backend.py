@@ -41,11 +41,11 @@ from monitor.backends.kafka.consumer import Member
 from monitor.backends.kafka.faults import explain, no_leader
 from monitor.backends.kafka.fences import Fences, elapsed_s
 from monitor.backends.kafka.position import decode_position
-from monitor.backends.kafka.producer import Transactions
 from monitor.backends.kafka.sentinel import Sentinel
 from monitor.backends.kafka.state import StateReader
 from monitor.backends.kafka.succession import OWNER_PATIENCE_S, end_transactions_of_former_members
 from monitor.backends.kafka.topics import InputTopic, look_at, prepare_topics
+from monitor.backends.kafka.transactions import Transactions
 from monitor.backends.progress import Tracker
 from monitor.config.options import Config
 from monitor.errors import BackendError

@@ -1,9 +1,9 @@
-"""Whether it is the records that are wrong, or what they are read with: counted by partition, in log order.
+"""Whether the records are wrong, or what reads them: rejected records counted by partition, in log order.
 
-A wrong artifact, format or field would turn a whole stream into dead letters. So a partition is held where all of the
-first `FIRST` records after it was taken over are refused, or more than a share (`input.max_rejected_ratio`) of `BLOCK`
-in a row later: nothing of it is committed from then on. Until a record was accepted nothing is committed either, so
-that a trickle of refused records is not passed one commit at a time.
+A wrong artifact, format or field would turn a whole stream into dead letters. So a partition is held when the first
+`FIRST` records after it was taken over are all rejected, or later more than a share (`input.max_rejected_ratio`) of
+`BLOCK` in a row: nothing of it is committed from then on. Nothing is committed before a record was accepted either, so
+that a trickle of rejected records does not pass one commit at a time.
 
 Rules of this file: pure. Counts decide, never a clock, so that two runs over the same records agree.
 """
@@ -23,7 +23,7 @@ FIRST = 20
 BLOCK = 1_000
 
 
-class Refusals:
+class Withholding:
     """Of one partition since it was taken over. `max_ratio` 1 switches it off."""
 
     def __init__(self, max_ratio: float) -> None:

@@ -12,7 +12,7 @@ from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config.options import Config
 from monitor.errors import Reason
 from monitor.formats.decoder import Rejected
-from monitor.processing.refusals import BLOCK, FIRST, Refusals
+from monitor.processing.withholding import BLOCK, FIRST, Withholding
 from monitor.serving.daemon import Daemon
 from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import make_artifact, make_columns, make_config, make_processor
@@ -24,12 +24,12 @@ BAD, GOOD = b"junk", b'{"value": 0.1}'
 
 
 def held(refused: list[bool], cuts: list[int], ratio: float) -> bool:
-    refusals = Refusals(ratio)
+    withholding = Withholding(ratio)
     for begin, end in pairwise([0, *sorted(min(cut, len(refused)) for cut in cuts), len(refused)]):
         part = refused[begin:end]
         rejected = [Rejected(row, Reason.MALFORMED, "junk") for row, bad in enumerate(part) if bad]
-        refusals.received(make_columns([b"x"] * len(part), first_offset=begin), rejected)
-        if refusals.why:
+        withholding.received(make_columns([b"x"] * len(part), first_offset=begin), rejected)
+        if withholding.why:
             return True
     return False
 

@@ -10,7 +10,7 @@ import pytest
 from monitor.detector import storage
 from monitor.detector.spec import Channel
 from monitor.errors import DataError
-from training.commands.options import artifact_options, read_options
+from training.commands.arguments import artifact_options, read_options
 
 
 @pytest.mark.parametrize("text", ["²x²", "28", "28x", "x28", "-1x2", "9" * 5000 + "x1", "28x28x3"])

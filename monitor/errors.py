@@ -1,13 +1,14 @@
 """Every error that Telltale raises on purpose, and who must act on it.
 
 Rules of this file: an error's class decides what happens to it (`exit_code`, `retriable`); its message says what was
-wrong, where, what was expected and what to do. Only `RecordError` is ever caught, and becomes a dead letter. Anything
-that is not a `TelltaleError` is a bug of ours: exit code 70, and the supervisor restarts the process.
+wrong, where, what was expected and what to do. A `RecordError` becomes a dead letter, an
+`AbortedError` a restore, a `PartitionError` holds one partition; the others end the process. Anything that is not a
+`TelltaleError` is a bug of ours: exit code 70, and the supervisor restarts the process.
 
 Exit codes follow sysexits.h: 78 EX_CONFIG, 75 EX_TEMPFAIL, 70 EX_SOFTWARE. 75 is every `BackendError` that nobody
-catches: no broker at the start, the last commit not confirmed or too many recoveries in a row
-(`monitor/serving/daemon.py`), records unread after two new clients (`monitor/backends/kafka/backend.py`). Two threads
-end the process with it at once: a stop that takes too long (`monitor/serving/stopping.py`), and a call of the client
+catches: no broker at the start, or records unread after two new clients (`monitor/backends/kafka/backend.py`), the last
+commit not confirmed, or too many recoveries in a row (`monitor/serving/daemon.py`). Two threads end the process with it
+at once: a stop that takes too long (`monitor/serving/stopping.py`), and a call of the client
 that hangs (`monitor/backends/kafka/watchdog.py`).
 """
 

@@ -1,16 +1,17 @@
-"""Names in the configuration to which packages can add: ours first, then those of installed packages.
+"""Tables to which a file, or a package, adds something: formats, checks, and stages that alerts go through.
 
-A row of the table below has the form of an entry point. A package adds `input.format = "avro"` with this in its
-pyproject.toml:
+A row has the form of an entry point, so that the table imports nothing and only what is in use is imported. A package
+adds `input.format = "avro"` with this in its pyproject.toml:
 
     [project.entry-points."telltale.formats"]
     avro = "telltale_avro:AvroFormat"
 
-Entry points are only searched for names that are not ours, and only the code of the name in use is imported.
+Entry points are only searched for names that are not ours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -22,6 +23,17 @@ FORMATS = {
     "f32": "monitor.formats.f32:F32Format",
 }
 FORMAT_GROUP = "telltale.formats"
+# The checks, by the name of their rule (letters, digits and "_", for ever: it is part of alerts' ids and of the keys of
+# state records): each makes a `Check` of `monitor.processing.checks` from an artifact's manifest.
+CHECKS: dict[str, str] = {}
+# The stages that alerts go through, in this order; the name labels a metric: each is a `Stage` of
+# `monitor.processing.gates`.
+STAGES: dict[str, str] = {}
+
+
+def load_rows(table: Mapping[str, str]) -> dict[str, Any]:
+    """What the rows of a table name, by their names."""
+    return {name: EntryPoint(name, value, "telltale").load() for name, value in table.items()}
 
 
 def load_format(name: str) -> Any:

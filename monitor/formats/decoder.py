@@ -35,7 +35,7 @@ __all__ = ["Decoded", "Decoder", "Holes", "InputRules", "Layout", "Reached", "Re
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputRules:
-    """What the configuration says of input records; `config.Input` documents each."""
+    """What the configuration says of input records; `InputOptions` (`monitor/config/options.py`) documents each."""
 
     format: str = "json"
     series: str = "key"

@@ -1,11 +1,11 @@
 """What is watched besides the score: checks of a series' samples, whose incidents live beside those of the score.
 
-A check is a class in a file of its own, and a row of `KINDS` under the name of its rule. It says of samples what a
-score says of windows, a value over a threshold or not, and a policy makes incidents of that:
+A check is a class in a file of its own, and a row of `CHECKS` (`monitor/extensions.py`) under the name of its rule. It
+says of samples what a score says of windows, a value over a threshold or not, and a policy makes incidents of that:
 
     samples in order -> take -> findings -> policy -> incidents by (series, rule) -> alerts
 
-A row of `KINDS` watches every artifact's series; a check that has nothing to say of one finds nothing. Limits that
+A row of `CHECKS` watches every artifact's series; a check that has nothing to say of one finds nothing. Limits that
 belong to the data come from the manifest that it is made with.
 
 Rules of this file: pure, and the log alone decides. A check is handed each sample once, those of a series in order of
@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor import extensions
 from monitor.detector.arrays import Float64Array, Int64Array, StructOfArrays
 from monitor.detector.event_time import grouped
 from monitor.detector.incidents import Policy
@@ -76,13 +77,9 @@ class Check(Protocol):
         """A finding over the threshold in words, for a summary: what is wrong, and the limit."""
 
 
-# By rule: letters, digits and "_", for ever, as they are part of ids of alerts and keys of state records.
-KINDS: dict[str, Callable[[Manifest], Check]] = {}
-
-
 def checks_of(manifest: Manifest) -> dict[str, Check]:
     """The checks that go with an artifact, by rule."""
-    return {rule: make(manifest) for rule, make in KINDS.items()}
+    return {rule: make(manifest) for rule, make in extensions.load_rows(extensions.CHECKS).items()}
 
 
 @dataclass(frozen=True, slots=True)

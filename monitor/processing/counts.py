@@ -47,7 +47,7 @@ class Counts:
     batches_damaged: Counter[tuple[str, str]] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
     suppressed: Counter[tuple[str, str]] = field(default_factory=Counter)  # alerts, by stage and reason
-    given_up: Counter[str] = field(default_factory=Counter)
+    abandoned: Counter[str] = field(default_factory=Counter)
     forgotten: Counter[str] = field(default_factory=Counter)
     examples: dict[str, Example] = field(default_factory=dict)  # by reason (or late, unscorable): the newest
     ratio_sum: float = 0.0
@@ -71,7 +71,7 @@ class Counts:
     def published(self, alerts: Sequence[Alert]) -> None:
         """Alerts that became durable."""
         self.alerts.update(alert.data.status for alert in alerts)
-        self.given_up.update(alert.data.reason for alert in alerts if alert.data.reason in ENDINGS)
+        self.abandoned.update(alert.data.reason for alert in alerts if alert.data.reason in ENDINGS)
 
     def scored(self, scores: Float32Array, verdicts: NDArray[np.int8], thresholds: Float32Array) -> None:
         """One batch of windows; `thresholds` (n,) are theirs, as `decide` reads them."""

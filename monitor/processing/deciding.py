@@ -85,6 +85,7 @@ class Decider:
         self._checks = checks
         self._by_number = list(checks.items())
         self._counts = counts
+        self._stages = gates.stages()
 
     def decide(self, batch: Batch, scores: Float32Array, reconstruct: Reconstruct) -> None:
         """Decides on every window of `batch`; `reconstruct` is asked for those that are published, a few at a time."""
@@ -233,7 +234,7 @@ class Decider:
             self._put(partition, [self._written(item, expected) if isinstance(item, _Change) else item])
 
     def _put(self, partition: PartitionState, made: list[Alert]) -> None:
-        partition.outbox.alerts += gates.admitted(made, self._counts.suppressed)
+        partition.outbox.alerts += gates.admitted(made, self._stages, self._counts.suppressed)
 
     def _written(self, change: _Change, expected: Iterator[Float32Array]) -> Alert:
         status, incident, cause = change

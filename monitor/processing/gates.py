@@ -1,7 +1,8 @@
 """Between an alert and its subscribers: stages, each of which may hold an alert back or add to it.
 
-A stage is a function in a file of its own, and a row of `CHAIN`, through which every alert goes in order: the last
-thing that is decided. The incident of one that is held back lives on as if it had been published, under the same ids.
+A stage is a function in a file of its own, and a row of `STAGES` (`monitor/extensions.py`), through which every alert
+goes in order: the last thing that is decided. The incident of one that is held back lives on as if it had been
+published, under the same ids.
 
 Rules of this file: pure. A stage says the same of the same alert whenever it is asked, by what the alert says and by
 nothing else: no clock but the alert's own time, and nothing that is remembered. One that has to remember must have its
@@ -11,9 +12,10 @@ state committed with each alert, as incidents are; else a restart would decide o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
+from monitor import extensions
 from monitor.messages.alerts import Alert
 
 
@@ -29,19 +31,20 @@ class Stage(Protocol):
     def __call__(self, alert: Alert, /) -> Alert | Suppressed: ...
 
 
-# By name, which labels a metric
-CHAIN: dict[str, Stage] = {}
+def stages() -> dict[str, Stage]:
+    """All stages by name, in their order."""
+    return extensions.load_rows(extensions.STAGES)
 
 
-def admitted(alerts: Iterable[Alert], suppressed: Counter[tuple[str, str]]) -> list[Alert]:
-    """The alerts that are published, as they are; the others are counted in `suppressed`, by stage and reason."""
-    if not CHAIN:
+def admitted(alerts: Iterable[Alert], chain: Mapping[str, Stage], suppressed: Counter[tuple[str, str]]) -> list[Alert]:
+    """The alerts that `chain` lets through, as they are published; the others are counted, by stage and reason."""
+    if not chain:
         return [*alerts]
-    return [found for alert in alerts if (found := _through(alert, suppressed)) is not None]
+    return [found for alert in alerts if (found := _through(alert, chain, suppressed)) is not None]
 
 
-def _through(alert: Alert, suppressed: Counter[tuple[str, str]]) -> Alert | None:
-    for name, stage in CHAIN.items():
+def _through(alert: Alert, chain: Mapping[str, Stage], suppressed: Counter[tuple[str, str]]) -> Alert | None:
+    for name, stage in chain.items():
         found = stage(alert)
         if isinstance(found, Suppressed):
             suppressed[name, found.reason] += 1

@@ -9,7 +9,8 @@ means nothing in a topic that was recreated.
                                of another topic id       -> from the beginning of the new topic
     none, but a checkpoint     -> from the checkpoint's offset, by the same rules
     none, the partition added  -> from its beginning: nobody chose to skip what it holds
-    none at all                -> input.start
+    none, state without a checkpoint -> from the beginning of the log
+    none at all                -> input.start (`Daemon._start_offset`)
 
 Where the checkpoint can't be read, windows start empty at the position (`PartitionState._refill`).
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import jax
@@ -64,21 +65,8 @@ def make_processor(config: Config, model: ServedModel) -> Processor:
         severity=Severity(error_ratio=alerting.error_ratio, critical_ratio=alerting.critical_ratio),
         include_window=alerting.include_window == "full",
     )
-    rules = InputRules(
-        format=source.format,
-        series=source.series,
-        timestamp_field=source.timestamp_field,
-        timestamp_unit=source.timestamp_unit,
-        oldest_time=source.oldest_time,
-        max_record_bytes=source.max_record_bytes,
-        damaged_batches=source.damaged_batches,
-        max_samples_per_record=source.max_samples_per_record,
-        max_series=most_series(config, artifact),
-        series_ttl=source.series_ttl,
-        beyond_end=source.beyond_end,
-        max_rejected_ratio=source.max_rejected_ratio,
-        max_future_ms=source.max_future_ms,
-    )
+    named = {each.name: getattr(source, each.name) for each in fields(InputRules)}
+    rules = InputRules(**named | {"max_series": most_series(config, artifact)})
     processor = Processor(model, writer, rules, alerting.policy)
     processor.partition_bytes = rules.max_series * bytes_of_series(artifact)
     return processor

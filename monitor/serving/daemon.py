@@ -164,7 +164,7 @@ class Daemon:
         try:
             if self._aborted is not None and not self._recover(self._aborted):
                 return
-            self._hold_back()
+            self._pause_while_busy()
             started, limits = self._clock(), self._config.limits
             most = self._workload.most_records(limits.max_poll_records, limits.max_buffer_bytes)
             poll = self._backend.poll(self._timeout_s(started), most)
@@ -188,7 +188,7 @@ class Daemon:
         due = self._workload.since_s + self._config.limits.idle_commit_interval_ms / 1000
         return min(POLL_TIMEOUT_S, max(0.0, due - now))
 
-    def _hold_back(self) -> None:
+    def _pause_while_busy(self) -> None:
         """Pauses all partitions while there is a backlog: polls go on, so that the group keeps this member."""
         if self._workload.busy:
             more = [partition for partition in self._processor.partitions if partition not in self._paused]

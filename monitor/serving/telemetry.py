@@ -128,7 +128,7 @@ class Telemetry:
         yield _counter(
             "incidents_abandoned",
             "Incidents resolved because their series ended, by reason.",
-            dict(counts.given_up),
+            dict(counts.abandoned),
             ["reason"],
         )
         yield _counter("series_forgotten", "Series forgotten, by reason.", dict(counts.forgotten), ["reason"])

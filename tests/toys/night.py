@@ -16,3 +16,7 @@ def night(alert: Alert) -> Alert | Suppressed:
     return msgspec.structs.replace(
         alert, data=msgspec.structs.replace(alert.data, summary=f"{alert.data.summary} (at night)")
     )
+
+
+def never(_alert: Alert) -> Suppressed:
+    return Suppressed("never")

@@ -1,4 +1,4 @@
-"""Another check is a file, and a row of `checks.KINDS`: its incidents live beside the score's.
+"""Another check is a file, and a row of `extensions.CHECKS`: its incidents live beside the score's.
 
 The toys are tests/toys/flatline.py, which watches each series by itself, and tests/toys/silence.py, which finds a
 series silent by the time of the others' records.
@@ -15,18 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor import extensions
 from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord
 from monitor.config.options import Config
 from monitor.detector.artifact import Artifact
 from monitor.detector.incidents import SCORE_RULE
 from monitor.messages import alerts
 from monitor.messages.alerts import Alert
-from monitor.processing import checks
 from monitor.processing.processor import Outputs, Processor
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero
 from tests.property.test_processor import Life, Rows, Supervisor, lives, policies, streams
 from tests.toys.flatline import Flatline
-from tests.toys.silence import Silence
 
 ARTIFACT = make_artifact(length=6, hop=2, threshold=0.8, batch_rows=4)
 RECORDS = make_artifact(kind="record", length=4, threshold=1e6)
@@ -37,8 +36,8 @@ FLAT, WELL = [0.01] * 7, [0.01, 0.2, 0.01]
 @pytest.fixture(autouse=True, scope="module")
 def _registered() -> object:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(checks.KINDS, "flatline", Flatline)
-        patch.setitem(checks.KINDS, "silence", Silence)
+        patch.setitem(extensions.CHECKS, "flatline", "tests.toys.flatline:Flatline")
+        patch.setitem(extensions.CHECKS, "silence", "tests.toys.silence:Silence")
         yield
 
 
@@ -181,4 +180,4 @@ def test_what_is_found_is_published_in_the_order_of_the_log() -> None:
 
 
 def test_names_of_rules_can_stand_in_keys() -> None:
-    assert all(re.fullmatch(r"[A-Za-z0-9_]+", rule) and rule != SCORE_RULE for rule in checks.KINDS)
+    assert all(re.fullmatch(r"[A-Za-z0-9_]+", rule) and rule != SCORE_RULE for rule in extensions.CHECKS)

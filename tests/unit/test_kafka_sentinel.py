@@ -8,7 +8,7 @@ import pytest
 from kafka.errors import KafkaTimeoutError
 
 from monitor.backends.abstract import TopicPartition
-from monitor.backends.kafka import sentinel
+from monitor.backends.kafka import KafkaBackend, sentinel
 from monitor.backends.kafka.sentinel import REFUSED_S, Sentinel
 from monitor.config.options import Config
 from monitor.errors import ConfigError
@@ -119,3 +119,13 @@ def test_a_topic_that_is_gone_is_no_silence(brokers: Brokers, caplog: pytest.Log
     assert [record.message for record in caplog.records] == ["Input can't be read."]
     brokers.rounds(30, answering=False)
     assert brokers.sentinel.troubles(), "while nobody answers it is as it was said last"
+
+
+def test_who_is_refused_stops_restoring_too() -> None:
+    """A daemon that restores does not poll: without this it would go on trying for ever."""
+    backend = KafkaBackend(Config())
+    backend._sentinel.refused = REFUSAL
+    with pytest.raises(ConfigError, match="refused"):
+        backend.recover()
+    with pytest.raises(ConfigError, match="refused"):
+        backend.poll(0.0, 1)

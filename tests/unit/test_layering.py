@@ -25,7 +25,7 @@ MONITOR_ROOMS = {
     "backends": "config detector errors",
     "formats": "backends detector errors extensions",
     "messages": "backends detector errors",
-    "processing": "backends detector errors formats messages",
+    "processing": "backends detector errors extensions formats messages",
     "serving": "backends config detector errors formats messages processing",
     "inspection": "detector",
     "reference": "config serving",

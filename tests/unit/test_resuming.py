@@ -197,7 +197,7 @@ def test_a_topic_that_was_made_again_is_read_from_its_beginning_and_ends_its_inc
     assert outputs.state == [(INPUT, b"incident/telltale.input/0/a", None)]
     assert outputs.positions == {INPUT: Position(0, 0, 0, NEW, 4)}
     processor.committed(outputs.positions, outputs.alerts)
-    assert processor.counts.given_up == {"topic_recreated": 1}
+    assert processor.counts.abandoned == {"topic_recreated": 1}
     # And once it is committed, never again.
     after = tuple(StateRecord(*record) for record in outputs.checkpoints[INPUT])
     again, resumed = take_over(outputs.positions[INPUT], (0, 50), state=after, topic_id=NEW)

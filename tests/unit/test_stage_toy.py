@@ -1,4 +1,4 @@
-"""Another stage that alerts go through is a file, and a row of `gates.CHAIN`. The toy is tests/toys/night.py."""
+"""Another stage that alerts go through is a file, and a row of `extensions.STAGES`. The toy is tests/toys/night.py."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import json
 import pytest
 from prometheus_client import generate_latest
 
+from monitor import extensions
 from monitor.backends.abstract import RecordColumns
 from monitor.messages import alerts
 from monitor.messages.alerts import Alert
-from monitor.processing import gates
 from monitor.processing.processor import Outputs, Processor
 from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero
-from tests.toys.night import night
 
 ARTIFACT = make_artifact(length=2, hop=2, threshold=1.0)
 HOUR_MS = 3_600_000
@@ -23,7 +22,7 @@ CONFIG = make_config(input={"start": "earliest"}, alerting={"close_after": 1, "u
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gates.CHAIN, "night", night)
+    monkeypatch.setitem(extensions.STAGES, "night", "tests.toys.night:night")
 
 
 def windows(*values: float, first_hour: int) -> RecordColumns:
@@ -73,7 +72,7 @@ def test_an_alert_that_is_held_back_is_counted_and_its_incident_lives_on(registe
 def test_what_is_published_is_what_it_would_have_been(registered: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same bytes and state, whatever was held back before."""
     _, outputs = decided(LOG)
-    monkeypatch.delitem(gates.CHAIN, "night")
+    monkeypatch.delitem(extensions.STAGES, "night")
     _, others = decided(LOG)
     assert [*map(alerts.encode, outputs.alerts)] == [*map(alerts.encode, others.alerts)][1:]
     assert (outputs.state, outputs.checkpoints) == (others.state, others.checkpoints)
@@ -96,13 +95,7 @@ def test_alerts_without_a_window_go_through_it(registered: None) -> None:
 def test_the_first_that_holds_an_alert_back_has_the_last_word(
     registered: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-
-    def last(alert: Alert) -> Alert | gates.Suppressed:
-        asked.append(alert.data.status)
-        return gates.Suppressed("never")
-
-    monkeypatch.setitem(gates.CHAIN, "last", last)
+    monkeypatch.setitem(extensions.STAGES, "never", "tests.toys.night:never")
     processor, outputs = decided(LOG)
-    assert (outputs.alerts, asked) == ([], ["update", "resolved"])
-    assert dict(processor.counts.suppressed) == {("night", "asleep"): 1, ("last", "never"): 2}
+    assert outputs.alerts == []
+    assert dict(processor.counts.suppressed) == {("night", "asleep"): 1, ("never", "never"): 2}

@@ -70,7 +70,7 @@ def busy() -> tuple[Vitals, Counts]:
     counts = Counts(
         records=Counter({"in": 100, "more": 1}), bytes=1234, replayed=9, newest_ms=1_795_248_000_250,
         rejected=Counter({("in", Reason.MALFORMED.value): 3}), samples=97, samples_missing=2, samples_late=1, gaps=6,
-        alerts=Counter({"firing": 2, "resolved": 1}), given_up=Counter({"forgotten": 1}),
+        alerts=Counter({"firing": 2, "resolved": 1}), abandoned=Counter({"forgotten": 1}),
         suppressed=Counter({("maintenance", "planned"): 3}),
         batches_damaged=Counter({("in", Reason.CORRUPT_BATCH.value): 1}),
         forgotten=Counter({"silent": 5}),

@@ -99,7 +99,7 @@ class KafkaBackend:
         self._state: StateReader | None = None
         # The membership under which the records since the last commit were polled. None: there are none.
         self._pending: ConsumerGroupMetadata | None = None
-        self._held_since: float | None = None
+        self._delayed_since: float | None = None
 
     def start(self) -> None:
         """Connects, checks topics, fences a predecessor, subscribes; the first polls join the group.
@@ -132,14 +132,13 @@ class KafkaBackend:
             BackendError: they still wait after the client was replaced twice.
             ConfigError: brokers are there, and have refused us for a minute.
         """
-        if self._sentinel.refused is not None:
-            raise self._sentinel.refused
-        if self._holds_off(timeout_s):
+        self._check_accepted()
+        if self._delays_rebalance(timeout_s):
             return Poll(hurry=True)
         if self._member.rebalancing():
             timeout_s = max(timeout_s, _JOIN_S)
         # A rebalance that shows only while we poll waits too: from the next poll on it is held off.
-        stay = self._pending is not None and self._held_since is None
+        stay = self._pending is not None and self._delayed_since is None
         events, columns = self._member.poll(timeout_s, max_records, stay=stay)
         self._note(events, columns)
         # The IO thread continues a join that a poll has begun: the generation may be newer than these records. They
@@ -187,14 +186,14 @@ class KafkaBackend:
         self._renew = True
         raise StalledError(f"poll: records wait for more than {waited}: {found}")
 
-    def _holds_off(self, timeout_s: float) -> bool:
+    def _delays_rebalance(self, timeout_s: float) -> bool:
         """Whether to leave a rebalance waiting, so that the caller may commit first what it would lose."""
         if self._pending is None or not self._member.rebalancing():
-            self._held_since = None
+            self._delayed_since = None
             return False
         now = time.monotonic()
-        self._held_since = now if self._held_since is None else self._held_since
-        if now - self._held_since >= _COMMIT_GRACE_S:
+        self._delayed_since = now if self._delayed_since is None else self._delayed_since
+        if now - self._delayed_since >= _COMMIT_GRACE_S:
             return False
         time.sleep(min(timeout_s, 0.01))
         return True
@@ -325,7 +324,12 @@ class KafkaBackend:
 
         Events that no poll returned are applied: what is not in the answer is no longer ours. After a stall a new
         client replaces our member in the group; then nothing is owned before `poll` says so.
+
+        Raises:
+            AbortedError: no broker answered in time; try again.
+            ConfigError: brokers are there, and have refused us for a minute.
         """
+        self._check_accepted()
         self._pending = None
         try:
             if self._renew:
@@ -342,6 +346,10 @@ class KafkaBackend:
             # The caller decides how often it tries; between two tries its loop turns, and handles signals.
             raise AbortedError(f"recover: {error}") from error
         return owned
+
+    def _check_accepted(self) -> None:
+        if self._sentinel.refused is not None:
+            raise self._sentinel.refused
 
     def lag(self) -> dict[TopicPartition, int]:
         """Records between our position and the end, per begun partition. Never blocks."""

@@ -18,10 +18,10 @@ pip    := $(python) -m pip --disable-pip-version-check --no-input
 .NOTPARALLEL:
 .PHONY: help demo test check pytest slow mutants coverage bench models ecg skab smd ucr nab training-speed tutorial demo-seeds faults docs lock locks-resolve clean
 
-help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(made)/demo ## everything on this machine: Kafka, a trained model, a stream, its alerts
+demo: $(made)/demo ## all of it on this machine: Kafka, a trained model, a stream, its alerts
 	$(bin)/telltale demo
 
 test: check pytest ## what must pass before a commit: check, then the tests (needs minutes)
@@ -37,19 +37,19 @@ pytest: $(made)/dev $(made)/peers
 slow: $(made)/dev ## the tests that `make test` leaves out because each takes minutes
 	$(python) -m pytest -m slow
 
-mutants: $(made)/dev ## deliberate bugs, one at a time: which of them no test sees (minutes; tests/mutants/)
+mutants: $(made)/dev ## deliberate bugs, one at a time: those that no test detects are listed (minutes; tests/mutants/)
 	$(python) -m tests.mutants
 
 # What is measured: lines and branches together. A gate is what was reached, rounded down; raise it, never lower it.
 core  := monitor/detector/*
 heart := monitor/processing/*
 
-coverage: $(made)/dev ## which branches of the core the unit and property tests take; fails below what they do (minutes)
+coverage: $(made)/dev ## which branches of the core the unit and property tests take; fails below the gate (minutes)
 	$(python) -m coverage run -m pytest -m "not slow" tests/unit tests/property
 	$(python) -m coverage report --include "$(core)" --fail-under 96
 	$(python) -m coverage report --include "$(heart)" --fail-under 97
 
-bench: $(made)/bench ## throughput, the scorer and decoding alone, and latency, beside others
+bench: $(made)/bench ## throughput, the scorer and decoding alone, and latency, compared with other tools
 	$(python) -m tests.benchmarks.end_to_end
 	$(python) -m tests.benchmarks.shapes $(if $(ROWS),--rows $(ROWS))
 	$(python) -m tests.benchmarks.batches
@@ -57,13 +57,13 @@ bench: $(made)/bench ## throughput, the scorer and decoding alone, and latency, 
 	$(python) -m tests.benchmarks.decode
 	$(python) -m tests.benchmarks.latency
 
-models: $(made)/dev ## every kind of autoencoder on heartbeats and digits, floors beside them (needs minutes)
+models: $(made)/dev ## every kind of autoencoder on heartbeats and digits, with baselines (needs minutes)
 	$(python) -m tests.benchmarks.models --seeds 3
 
-ecg: $(made)/dev ## the chosen recipes on ECG5000 by the tutorial's protocol, and on the beats set aside
+ecg: $(made)/dev ## the chosen recipes on ECG5000 by the tutorial's protocol, and on the held-out beats
 	$(python) -m tests.benchmarks.ecg5000 --seeds 10
 
-skab: $(made)/dev ## a water loop's 30 runs, floors and published figures beside them (minutes)
+skab: $(made)/dev ## 30 runs of a water loop, with baselines and published results (minutes)
 	$(python) -m tests.benchmarks.series.skab --seeds 3
 
 smd: $(made)/dev ## four server machines of 38 metrics, likewise
@@ -81,11 +81,11 @@ $(keras)/.telltale: deploy/requirements-keras.txt | $(made)/venv
 	$(keras)/bin/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes -r $<
 	@touch $@
 
-training-speed: $(made)/dev $(keras)/.telltale ## a training beside Keras on TensorFlow doing the same, whole processes
+training-speed: $(made)/dev $(keras)/.telltale ## a training run compared with Keras on TensorFlow doing the same, whole processes
 	$(MAKE) VENV=$(VENV)-demo $(VENV)-demo/.telltale/demo
 	$(python) -m tests.benchmarks.training_speed --python $(VENV)-demo/bin/python --keras-python $(keras)/bin/python
 
-tutorial: $(made)/dev ## the TensorFlow tutorial's figures on ECG5000, over 12 splits
+tutorial: $(made)/dev ## the TensorFlow tutorial's results on ECG5000, over 12 splits
 	$(python) -m tests.benchmarks.tutorial --seeds 12
 
 demo-seeds: $(made)/dev ## what the demo finds and misses, over 5 seeds
@@ -95,7 +95,7 @@ faults: $(made)/dev ## brokers and members killed under load: gaps, takeovers, e
 	$(python) -m tests.faults.broker_kills --kills 20
 	$(python) -m tests.faults.members
 
-docs: $(made)/dev ## bring README's tables and deploy/telltale.toml up to date
+docs: $(made)/dev ## update README's tables and deploy/telltale.toml
 	$(python) -m monitor.reference
 
 clean: ## remove what was built; the environment and the downloaded jars stay
@@ -152,7 +152,7 @@ $(VENV)-lock/bin/uv: | $(made)/venv
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip --disable-pip-version-check install --quiet uv==0.13.8
 
-lock: $(UV) ## resolve and pin deploy/requirements*.txt anew
+lock: $(UV) ## resolve and pin deploy/requirements*.txt again
 	$(compile) --extra train --extra broker --extra test --extra bench pyproject.toml -o deploy/requirements-bench.txt
 	$(compile) $(with) --extra train --extra broker --extra test -o deploy/requirements-dev.txt
 	$(compile) $(with) --extra train --extra broker -o deploy/requirements-demo.txt
@@ -166,7 +166,7 @@ lock: $(UV) ## resolve and pin deploy/requirements*.txt anew
 # Each Python that pyproject.toml names. The peers of requirements-bench.txt and -keras.txt lag behind, and are not asked.
 PYTHONS := 3.11 3.12 3.13 3.14
 
-locks-resolve: $(UV) ## whether the locks resolve, to wheels alone, for every Python that is named; installs nothing
+locks-resolve: $(UV) ## check that the locks resolve to wheels for every supported Python; installs nothing
 	@for version in $(PYTHONS); do for lock in requirements requirements-demo requirements-dev requirements-build; do \
 	  $(UV) pip install --quiet --dry-run --require-hashes --only-binary :all: --python-version $$version \
 	    --target $(VENV)-lock/nowhere -r deploy/$$lock.txt || exit 1; \

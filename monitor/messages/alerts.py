@@ -335,7 +335,7 @@ class AlertWriter:
                     quantile=quantile,
                 ),
                 episode=self._episode(incident, resolved=True),
-                window=Window(start=started_at, end=ended_at, length=self._length),
+                window=Window(start=started_at, end=ended_at, length=self._length if by_score else 0),
                 contributors=[],
                 model=self._model,
                 kafka=self._kafka(ending.partition, ending.offset, ending.offset),

@@ -69,8 +69,8 @@ class Check(Protocol):
         Args:
             ordered: the samples in time, those of a series together and in order.
             stream_us: (n,) the partition's time at each.
-            memory: of each series by row, updated in place by these samples; rows that no series has any more may be
-                written and read.
+            memory: of each series by row, updated in place by these samples; rows that no series has yet, or any more,
+                may be written and read, and what is found in them is ignored.
         """
 
     def describe(self, value: float, threshold: float) -> str:
@@ -102,6 +102,7 @@ class Checks:
     def __init__(self, checks: Mapping[str, Check]) -> None:
         self._checks = checks
         self._memory: dict[str, Memory] = {rule: np.empty(0, check.nothing.dtype) for rule, check in checks.items()}
+        self._rows = 0  # so many are in use, or were; there is room for more
 
     @property
     def row_bytes(self) -> int:
@@ -110,6 +111,7 @@ class Checks:
 
     def begin(self, rows: int, new: list[int]) -> None:
         """Makes room for `rows` rows, of which those of `new` go to new series."""
+        self._rows = rows
         for rule, check in self._checks.items():
             memory = self._memory[rule]
             if rows > len(memory):
@@ -124,7 +126,9 @@ class Checks:
         found = []
         for ordered in appended.ordered or (grouped(_samples(taken)),):
             stream_us = stream_at(ordered.samples.offset)
-            found += [check.take(ordered, stream_us, self._memory[rule]) for rule, check in self._checks.items()]
+            found += [
+                check.take(ordered, stream_us, self._memory[rule][: self._rows]) for rule, check in self._checks.items()
+            ]
         counts = [len(findings) for findings in found]
         rule = np.repeat(np.arange(len(found)) % len(self._checks), counts)
         return _in_log_order(Findings.concatenate(found), rule, appended.windows) if any(counts) else None

@@ -208,7 +208,7 @@ class Decider:
         incidents = partition.incidents[at.rule]
         incident, change = incidents.get(at.series), None
         name = partition.series.names.get(at.series)
-        if name is None:  # forgotten at this record, or before
+        if name is None:  # forgotten at this record, or before; or never there
             return None
         if incident is None:
             if at.verdict != Verdict.ANOMALY:

@@ -78,7 +78,7 @@ class PartitionState:
         self._time_at: tuple[int, StreamTime] | None = None
         self._ticks_written = -1  # -1: not even that there is a clock
         self._threshold_of = model.thresholds.of_series
-        self._serials = np.empty(0, dtype=np.int64)  # of the series that has a row, by row
+        self._serials = np.empty(0, dtype=np.int64)  # of the series that has a row, by row; -1: none had it yet
         self._thresholds = np.empty(0, dtype=np.float64)  # its threshold, by row
         self.incidents: defaultdict[str, dict[int, Incident]] = defaultdict(dict)  # active ones: by rule, serial
         # Those restored, by key until the first record is decided: series come and go while windows are refilled.
@@ -270,7 +270,7 @@ class PartitionState:
             self.checks.begin(rows, segment.rows)
         if rows > len(self._serials):
             size = max(rows, 2 * len(self._serials))
-            self._serials, self._thresholds = grown(self._serials, size), grown(self._thresholds, size)
+            self._serials, self._thresholds = grown(self._serials, size, -1), grown(self._thresholds, size)
         self._serials[segment.rows] = segment.serials
         names = self.series.names
         self._thresholds[segment.rows] = [self._threshold_of(names.get(serial, "")) for serial in segment.serials]

@@ -18,10 +18,13 @@ from hypothesis import strategies as st
 from monitor import extensions
 from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord
 from monitor.config.options import Config
+from monitor.detector.arrays import Int64Array
 from monitor.detector.artifact import Artifact
 from monitor.detector.incidents import SCORE_RULE
+from monitor.detector.windows import Ordered
 from monitor.messages import alerts
 from monitor.messages.alerts import Alert
+from monitor.processing.checks import Findings, Memory
 from monitor.processing.processor import Outputs, Processor
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero
 from tests.property.test_processor import Life, Rows, Supervisor, lives, policies, streams
@@ -144,6 +147,7 @@ def test_a_series_that_is_forgotten_takes_its_incidents_along() -> None:
     ends = [(each.subject, each.data.score.kind, each.data.reason) for each in outputs.alerts[2:]]
     assert ends == [("a", "flatline", "forgotten"), ("b", "silence", None), ("b", "silence", "recovered")]
     assert outputs.alerts[2].data.summary.startswith("a: resolved without a verdict: more series came")
+    assert outputs.alerts[2].data.window.length == outputs.alerts[0].data.window.length == 0
     assert not any(processor._partitions[INPUT].incidents.values())
 
 
@@ -160,6 +164,23 @@ def test_crashes_and_chunks_change_nothing(rows: Rows, config: Config, several: 
     undisturbed.life(None, crash=False, fails=[], checkpoint_every=100)
     assert sorted(map(alerts.encode, supervisor.told())) == sorted(map(alerts.encode, undisturbed.told()))
     assert len({each.id for each in undisturbed.told()}) == len(undisturbed.told())
+
+
+def test_what_is_found_in_rows_of_no_series_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is room for more series than there are, and a poll that waits may have given rows to some more."""
+
+    def absent(_check: Flatline, ordered: Ordered, _stream_us: Int64Array, memory: Memory) -> Findings:
+        memory["count"][ordered.samples.series] = 1
+        rows, last = np.flatnonzero(memory["count"] == 0), ordered.samples[-1:]
+        offset, index, at_us = (np.repeat(each, len(rows)) for each in (last.offset, last.index, last.time_us))
+        return Findings(rows, offset, index, at_us, at_us, np.full(len(rows), 2.0), np.ones(len(rows)))
+
+    monkeypatch.delitem(extensions.CHECKS, "silence")
+    monkeypatch.setattr(Flatline, "take", absent)
+    processor = begun()
+    processor.receive(records(("a", 0.1, 0)), NOW_US)
+    assert told(decide(processor, records(("b", 0.1, 1), ("c", 0.1, 2), first_offset=1))) == []
+    assert told(decide(processor, records(("d", 0.1, 3), first_offset=3))) == []
 
 
 def test_what_is_found_is_published_in_the_order_of_the_log() -> None:

@@ -67,7 +67,8 @@ class Check(Protocol):
         """The findings in some samples, in any order; for a series without an incident none need say that it is well.
 
         Args:
-            ordered: the samples in time, those of a series together and in order.
+            ordered: the samples in time, those of a series together and in order; among them what refused records leave
+                (`hole`), whose values are NaN.
             stream_us: (n,) the partition's time at each.
             memory: of each series by row, updated in place by these samples; rows that no series has yet, or any more,
                 may be written and read, and what is found in them is ignored.

@@ -1,7 +1,7 @@
 """The tutorial recipe in Keras 3 on TensorFlow, for `training_speed`: the tutorial, as Keras does it quickest.
 
-Rules of this file: it runs by its path in an environment of its own (`make keras`), so nothing of this project is
-imported; its only output is one line of JSON. What is chosen is kind to Keras: `numpy.loadtxt` and a permutation of
+Rules of this file: it runs by its path in an environment of its own (`make training-speed`), so nothing of this project
+is imported; its only output is one line of JSON. What is chosen is kind to Keras: `numpy.loadtxt` and a permutation of
 NumPy's, because pandas and scikit-learn, which the tutorial uses, take longer to import than they save; reconstructions
 by calling the model, because `predict` compiles a function of its own; `fit` at its default `jit_compile="auto"`.
 

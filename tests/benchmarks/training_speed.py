@@ -256,7 +256,7 @@ def main() -> int:
         print(json.dumps(long_ours(asked.long_fit, asked.epochs)))
         return 0
     if not asked.keras_python.exists():
-        parser.error(f"{asked.keras_python} is not there; `make keras` makes it")
+        parser.error(f"{asked.keras_python} is not there; `make training-speed` makes it")
     files = [str(data_directory() / name) for name in FILES]
     found = contenders(asked.python, asked.keras_python, files, [f"--{option}" for option in asked.without])
     race(found, asked.rounds)

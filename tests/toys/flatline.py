@@ -22,15 +22,15 @@ class Flatline:
 
     def take(self, ordered: Ordered, _stream_us: Int64Array, memory: Memory) -> Findings:
         samples = ordered.samples
-        count = np.empty(len(samples), dtype=np.int64)
+        count = np.full(len(samples), np.nan)  # of a missing number, which says nothing
         for at, (row, value) in enumerate(zip(samples.series, samples.values[:, 0], strict=True)):
+            if np.isnan(value):
+                continue
             before = memory[row]
             count[at] = before["count"] + 1 if abs(value - before["value"]) < MOVES else 1
             memory[row] = value, count[at]
         limit = np.full(len(samples), float(LIMIT))
-        return Findings(
-            samples.series, samples.offset, samples.index, samples.time_us, samples.time_us, count.astype(float), limit
-        )
+        return Findings(samples.series, samples.offset, samples.index, samples.time_us, samples.time_us, count, limit)
 
     def describe(self, value: float, threshold: float) -> str:
         return f"hardly moves for {value:.0f} samples, at most {threshold:.0f}"

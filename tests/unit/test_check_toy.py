@@ -104,6 +104,13 @@ def test_it_sees_the_samples_of_whole_records_too() -> None:
     assert told(outputs) == [("a", "flatline", "firing", 0), ("a", "flatline", "resolved", 1)]
 
 
+def test_what_refused_records_leave_is_no_value() -> None:
+    values = [b'{"value": 0.1}'] * 5 + [b"junk"] * 3 + [b'{"value": 0.1}', b'{"value": 0.9}', b'{"value": 0.1}']
+    outputs = decide(begun(), make_columns(values, keys=[b"a"] * 11, timestamps_ms=list(range(11))))
+    found = [("firing", 3), ("update", 9), ("resolved", 10)]
+    assert told(outputs) == [("a", "flatline", status, offset) for status, offset in found]
+
+
 def test_late_samples_are_not_its_business() -> None:
     values = [b'{"ts": %d, "value": %f}' % (at, value) for value, at in ((0.1, 10), (0.1, 11), (0.9, 3), (0.1, 12))]
     assert told(decide(begun(), make_columns(values))) == []

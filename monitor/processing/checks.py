@@ -16,7 +16,7 @@ windows go through it too; what it finds in them was decided before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -100,8 +100,10 @@ class Found(StructOfArrays):
 class Checks:
     """The checks of one partition, and what they remember of its series by row."""
 
-    def __init__(self, checks: Mapping[str, Check]) -> None:
+    def __init__(self, checks: Mapping[str, Check], channels: Sequence[str]) -> None:
+        """`channels` as they are scored: what is remembered of others says nothing about these."""
         self._checks = checks
+        self._channels = list(channels)
         self._memory: dict[str, Memory] = {rule: np.empty(0, check.nothing.dtype) for rule, check in checks.items()}
         self._rows = 0  # so many are in use, or were; there is room for more
 
@@ -135,19 +137,18 @@ class Checks:
         return _in_log_order(Findings.concatenate(found), rule, appended.windows) if any(counts) else None
 
     def snapshot(self, rows: Int64Array) -> dict[str, bytes]:
-        """What each check remembers of the series `rows`: as many bytes for each of them, by rule and layout."""
-        return {_layout(rule, memory): memory[rows].tobytes() for rule, memory in self._memory.items()}
+        """What each check remembers of the series `rows`, as many bytes for each, by rule, channels and layout."""
+        return {self._name(rule, memory): memory[rows].tobytes() for rule, memory in self._memory.items()}
 
     def restore(self, rows: Int64Array, found: Mapping[str, bytes]) -> None:
-        """Puts back what `snapshot` returned; a check that it lacks, or holds in another layout, starts over."""
+        """Puts back what `snapshot` returned; a check starts over that it lacks, or has by other channels or layout."""
         for rule, memory in self._memory.items():
-            kept = found.get(_layout(rule, memory), b"")
+            kept = found.get(self._name(rule, memory), b"")
             if len(kept) == len(rows) * memory.itemsize:
                 memory[rows] = np.frombuffer(kept, memory.dtype)
 
-
-def _layout(rule: str, memory: Memory) -> str:
-    return f"{rule} {memory.dtype.descr}"
+    def _name(self, rule: str, memory: Memory) -> str:
+        return f"{rule} {self._channels} {memory.dtype.descr}"
 
 
 def _in_log_order(findings: Findings, rule: Int64Array, windows: Windows) -> Found:

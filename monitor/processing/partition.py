@@ -72,7 +72,7 @@ class PartitionState:
         self._channels = [channel.scored for channel in manifest.channels]  # other levels are other samples
         self.series = SeriesRegistry(rules.max_series, rules.series_ttl * 1_000_000)
         self.windower = windowing.windower(manifest.window, len(manifest.channels))
-        self.checks = Checks(checks) if checks else None
+        self.checks = Checks(checks, self._channels) if checks else None
         self.time = StreamTime()
         # An input offset, and the time there, at the newest checkpoint; None where that is not known.
         self._time_at: tuple[int, StreamTime] | None = None

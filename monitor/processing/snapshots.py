@@ -89,7 +89,7 @@ class Checkpoint:
     """The m series of a partition, the one whose last record is oldest first, and what their windows need.
 
     `seen_us` (m,) is the partition's event time at the last record of each, `UNKNOWN_US` where it is not known.
-    `checks` is what each check remembers of them, by its name and layout: as many bytes for each.
+    `checks` is what each check remembers of them, by its name, channels and layout: as many bytes for each.
     """
 
     series: list[bytes]

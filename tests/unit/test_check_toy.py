@@ -148,6 +148,18 @@ def test_a_snapshot_without_it_or_in_another_layout_lets_it_begin_anew(monkeypat
     assert told(decide(processor, of_one(FLAT[3:], 3))) == [("a", "flatline", "firing", 6)]
 
 
+def test_what_is_remembered_of_other_channels_is_not_taken_over() -> None:
+    """Whole records need nothing else of a snapshot, so that it is not refused as a whole."""
+    one, other = (make_artifact(kind="record", length=2, channels=each, threshold=1e6) for each in ("xy", "yx"))
+    value, key = b"[[0.1, 0.1], [0.1, 0.1]]", b"a"
+    first, then = (make_columns([value], keys=[key], timestamps_ms=[at], first_offset=at) for at in (0, 1))
+    state = tuple(StateRecord(*each) for each in decide(begun(one), first).checkpoints[INPUT])
+    for artifact, found in ((one, [("a", "flatline", "firing", 1)]), (other, [])):
+        processor = make_processor(make_config(input={"start": "earliest"}), artifact)
+        processor.assign(INPUT, Restored(Position(1, 1, 0), state, beginning=0, end=2), 0)
+        assert told(decide(processor, then)) == found
+
+
 def test_a_series_that_is_forgotten_takes_its_incidents_along() -> None:
     processor = begun(max_series=1)
     outputs = decide(processor, of_one(FLAT), records(("b", 0.1, 30), ("b", 0.3, 60), first_offset=7))

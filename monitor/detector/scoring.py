@@ -81,6 +81,7 @@ class Scorer:
     """Scores windows with one detector, in one padded batch shape, on whatever device JAX has.
 
     Calls are synchronous: results are on the host before the call returns, so the caller may reuse its arrays at once.
+    Not for several threads: calls share the memory in which batches are put together.
     """
 
     def __init__(self, detector: Detector, batch_rows: int) -> None:

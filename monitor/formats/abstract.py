@@ -52,4 +52,5 @@ class FormatKind(Protocol):
     def names_fields(self) -> bool:
         """Whether records name fields, so that one may hold the series (`input.series = "field:NAME"`)."""
 
-    def __call__(self, expected: RecordSpec) -> Format: ...
+    def __call__(self, expected: RecordSpec) -> Format:
+        """Raises `ConfigError` where the format lacks something that it needs, a schema say."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
@@ -55,7 +56,9 @@ def _problem(mutant: Mutant, root: Path) -> str | None:
     if count != 1:
         return f"its text stands {count} times in {mutant.file}, expected once; bring {LIST.name} up to date"
     for test in mutant.tests:
-        if not (root / test.split("::", 1)[0]).is_file():
+        file, _, inside = test.partition("::")
+        function = inside.split("[", 1)[0].rpartition("::")[2]
+        if not (root / file).is_file() or function not in _functions(root):
             return f"there is no {test}"
     try:
         changed = ast.parse(text.replace(mutant.find, mutant.replace))
@@ -64,6 +67,15 @@ def _problem(mutant: Mutant, root: Path) -> str | None:
     if ast.dump(changed) == _dumped(text):
         return "it changes nothing"
     return None
+
+
+@cache
+def _functions(root: Path) -> frozenset[str]:
+    """Names of all test functions, in whatever file: those of a class may be inherited. "" stands for a whole file."""
+    found = {""}
+    for path in (root / "tests").rglob("*.py"):
+        found.update(re.findall(r"^ *def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+    return frozenset(found)
 
 
 @cache

@@ -17,13 +17,22 @@ from tests.mutants.listed import Mutant, load, problems
 
 
 def mutant(**changes: object) -> Mutant:
-    given = {"name": "a", "file": "code.py", "find": "x = 1", "replace": "x = 2", "why": "w", "tests": ("code.py::t",)}
+    given = {
+        "name": "a",
+        "file": "code.py",
+        "find": "x = 1",
+        "replace": "x = 2",
+        "why": "w",
+        "tests": ("tests/test_code.py::TestOne::test_it[1]",),
+    }
     return Mutant(**(given | changes))  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     (tmp_path / "code.py").write_text("x = 1\ny = 0\nz = 0  # y\n", encoding="utf-8")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_code.py").write_text("class TestOne:\n    def test_it(self): ...\n", encoding="utf-8")
     return tmp_path
 
 
@@ -36,6 +45,7 @@ def tree(tmp_path: Path) -> Path:
         ({"replace": "x ="}, "with it code.py is no Python"),
         ({"find": "# y", "replace": "# n"}, "it changes nothing"),
         ({"tests": ("gone.py",)}, "there is no gone.py"),
+        ({"tests": ("tests/test_code.py::test_gone",)}, "there is no tests/test_code.py::test_gone"),
     ],
 )
 def test_what_is_no_longer_true_is_said(tree: Path, changes: dict[str, object], told: str) -> None:

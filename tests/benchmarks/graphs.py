@@ -25,7 +25,7 @@ def graph(artifact: Artifact) -> bytes:
     """The artifact's model with its scaling and its score (mae or mse).
 
     Raises:
-        NotImplementedError: it is of a kind that nobody has written down here yet.
+        NotImplementedError: of a kind that the benchmark does not compare: a GRU, say.
     """
     return _Graph(artifact).written()
 

@@ -19,7 +19,7 @@ from monitor.detector.windows import Appended, Samples, Windows
 from monitor.formats.decoder import InputRules, Reached, StreamTime
 from monitor.messages.alerts import Alert, Ending, EndReason
 from monitor.messages.dead_letters import DeadLetter
-from monitor.processing import resuming, snapshots
+from monitor.processing import incident_records, resuming, snapshots, time_records
 from monitor.processing.checks import Check, Checks, Found
 from monitor.processing.registry import Forgotten, Segment, SeriesRegistry
 from monitor.processing.resuming import How, Resumed
@@ -116,7 +116,7 @@ class PartitionState:
             ConfigError: the log ends before the group's position, and `input.beyond_end` says to stop.
         """
         mark = snapshots.newest_mark(name, restored.state)
-        known = snapshots.knows(name, restored.state)
+        known = snapshots.knows(name, restored.state) or incident_records.knows(name, restored.state)
         point = resuming.find(name, restored, mark, start, rules.beyond_end, state=known)
         made, resumed = cls(name, model, rules, checks), point.resumed
         made._topic_id, made._partitions = restored.topic_id, restored.partitions
@@ -144,19 +144,19 @@ class PartitionState:
     def _recall(self, restored: Restored, resumed: Resumed) -> list[str]:
         """Takes the incidents over, or ends those of a topic that is gone; what is wrong with those left out."""
         records = restored.state
-        found, unreadable = snapshots.readable_incidents(self.name, records)
+        found, unreadable = incident_records.readable_incidents(self.name, records)
         self.stored.update(found)
         if resumed.how is not How.TOPIC_RECREATED:
             self.restored = found
             if resumed.how is How.OFFSET_MISSING:
-                undecided_us = snapshots.undecided_us(self.name, records, self._channels)
-                self._go_back(snapshots.incidents_at_checkpoint(self.name, restored.history, found, undecided_us))
+                undecided_us = incident_records.undecided_us(self.name, records, self._channels)
+                self._go_back(incident_records.at_checkpoint(self.name, restored.history, found, undecided_us))
             return unreadable
         for key, incident in found.items():
             self.outbox.changed.add(key)
             self.end(self.name, key, incident, resumed.begin, incident.ended_us, "topic_recreated")
-        for partition, key, incident in snapshots.orphaned_incidents(self.name.topic, self._partitions, records):
-            self.outbox.orphans.append((partition, snapshots.incident_key(partition, *key)))
+        for partition, key, incident in incident_records.orphaned_incidents(self.name.topic, self._partitions, records):
+            self.outbox.orphans.append((partition, incident_records.incident_key(partition, *key)))
             self.end(partition, key, incident, 0, incident.ended_us, "topic_recreated")
         return unreadable
 
@@ -169,7 +169,7 @@ class PartitionState:
 
     def _recall_time(self, position: Position, records: Sequence[StateRecord]) -> None:
         """Takes over how far time had come at the checkpoint, and what the clock said since."""
-        found = snapshots.decode_time(self.name, position.replay_from, records)
+        found = time_records.decode_time(self.name, position.replay_from, records)
         if found is None and self.refilling:
             self._time_at = None
         if found is not None:
@@ -334,26 +334,26 @@ class PartitionState:
         changes: list[tuple[TopicPartition, bytes, bytes | None]] = [(*orphan, None) for orphan in self.outbox.orphans]
         for key in map(IncidentKey._make, sorted(self.outbox.changed)):
             incident = self._incident(key)
-            value = None if incident is None else snapshots.encode_incident(incident)
+            value = None if incident is None else incident_records.encode_incident(incident)
             if value is None and key not in self.stored:
                 continue
-            changes.append((self.name, snapshots.incident_key(self.name, *key), value))
+            changes.append((self.name, incident_records.incident_key(self.name, *key), value))
             if value is None:
                 self.stored.discard(key)
             else:
                 self.stored.add(key)
         if self.time.clocked and self._time_at is not None and len(self.time.ticks) > self._ticks_written:
             self._ticks_written = len(self.time.ticks)
-            changes.append((self.name, *snapshots.encode_time(self.name, *self._time_at, self.time.ticks)))
+            changes.append((self.name, *time_records.encode_time(self.name, *self._time_at, self.time.ticks)))
         return changes
 
     def checkpoint(self) -> list[tuple[bytes, bytes]]:
         """Records that stand for the whole state at `offset`: all windows, and every active incident."""
         self._checkpointed_at = self.offset
         incidents = [
-            (snapshots.incident_key(self.name, *key), value)
+            (incident_records.incident_key(self.name, *key), value)
             for key, incident in sorted(self._active_incidents().items())
-            if (value := snapshots.encode_incident(incident)) is not None
+            if (value := incident_records.encode_incident(incident)) is not None
         ]
         rows, keys, seen_us = self.series.by_age()
         checks = {} if self.checks is None else self.checks.snapshot(rows)
@@ -367,7 +367,7 @@ class PartitionState:
         self.time.ticks = {}
         self._ticks_written = 0 if self.time.clocked else -1
         self._time_at = (self.offset, replace(self.time))
-        return [snapshots.encode_time(self.name, *self._time_at, {})] if self.time.clocked else []
+        return [time_records.encode_time(self.name, *self._time_at, {})] if self.time.clocked else []
 
     def position(self, *, checkpointed: bool) -> Position:
         """What to commit."""

@@ -1,14 +1,13 @@
-"""What the state topic holds, as bytes: incidents by series and rule, windows packed into shards, how far time came.
+"""Checkpoints in the state topic, as bytes: what the windows of all series need, packed into shards.
 
-Rules of this file: pure. Lengths are checked before arrays are made of bytes; an incomplete or
-damaged checkpoint is refused as a whole, because windows that are half right give alerts that are half right. Fields
-that this version does not know are ignored: members of two versions share the topic while one is rolled out. What may
-not be ignored gets a version of its own.
+Rules of this file: pure. Lengths are checked before arrays are made of bytes; an incomplete or damaged checkpoint is
+refused as a whole, because windows that are half right give alerts that are half right. Fields that this version does
+not know are ignored: members of two versions share the topic while one is rolled out. What may not be ignored gets a
+version of its own.
 """
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,19 +18,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.backends.abstract import HistoryRecord, StateRecord, TopicPartition
-from monitor.detector.incidents import SCORE_RULE, Incident, IncidentKey
-from monitor.detector.times import NEVER_US
+from monitor.backends.abstract import StateRecord, TopicPartition
 from monitor.detector.windows import Tails
-from monitor.formats.decoder import StreamTime
 
 VERSION = 2
 _READABLE = (1, VERSION)
 # When the partition's event time at a series' last record is not known.
 UNKNOWN_US = -(1 << 62)
 SHARD_BYTES = 512 * 1024
-# Keys of the score's rule, and of any other; a topic's name holds no slash, a series' may.
-_INCIDENT_KEY = re.compile(rb"incident(?::(\w+))?/([^/]+/[0-9]{1,10})/(.*)", re.DOTALL)
 _WINDOWS = b"windows"
 
 
@@ -61,18 +55,6 @@ class _Shard(msgspec.Struct, frozen=True, kw_only=True):
     checksum: int = 0
 
 
-class _Time(msgspec.Struct, frozen=True, kw_only=True):
-    """`StreamTime` as it was at a checkpoint's `offset`, and the clock's ticks since: (input offset, µs)."""
-
-    version: int
-    offset: int
-    newest_us: int
-    clock_us: int
-    ahead: int
-    ahead_us: int
-    ticks: list[tuple[int, int]]
-
-
 class Mark(NamedTuple):
     """What a checkpoint stands for: everything before `offset` of the topic with this id, empty where not known.
 
@@ -98,197 +80,9 @@ class Checkpoint:
     checks: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def incident_key(partition: TopicPartition, series: bytes, rule: str = SCORE_RULE) -> bytes:
-    """Key of the record of a series' incident by a rule."""
-    kind = "incident" if rule == SCORE_RULE else f"incident:{rule}"
-    return b"/".join((kind.encode(), _partition_name(partition), series))
-
-
-def _partition_name(partition: TopicPartition) -> bytes:
+def partition_name(partition: TopicPartition) -> bytes:
+    """As the keys of a partition's records hold it; a topic's name holds no slash."""
     return f"{partition.topic}/{partition.partition}".encode()
-
-
-def _whose(key: bytes) -> tuple[bytes, IncidentKey] | None:
-    """The partition as `_partition_name` writes it, and the incident that a key names; None if it names none."""
-    found = _INCIDENT_KEY.fullmatch(key)
-    if found is None:
-        return None
-    rule, partition, series = found.groups()
-    return partition, IncidentKey(series, SCORE_RULE if rule is None else rule.decode())
-
-
-def encode_incident(incident: Incident) -> bytes | None:
-    """An incident's record; None, a tombstone, for one that is not active."""
-    return msgspec.json.encode(incident) if incident.active else None
-
-
-def decode_incidents(partition: TopicPartition, records: Iterable[StateRecord]) -> dict[IncidentKey, Incident]:
-    """The incidents of `partition` among `records`, by series and rule.
-
-    Raises:
-        StateError: one of them can't be read.
-    """
-    wanted, found = _partition_name(partition), {}
-    for record in records:
-        name, key = _whose(record.key) or (b"", None)
-        if key is not None and name == wanted:
-            try:
-                _series(key.series)
-                found[key] = msgspec.json.decode(record.value, type=Incident)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise StateError(f"incident of {partition}, key {record.key!r}: {error}") from None
-    return found
-
-
-def readable_incidents(
-    partition: TopicPartition, records: Iterable[StateRecord]
-) -> tuple[dict[IncidentKey, Incident], list[str]]:
-    """The incidents of `partition` among `records`, by series and rule, and what is wrong with what can't be read.
-
-    Each incident is read alone: one that can't be read spoils no other.
-    """
-    found: dict[IncidentKey, Incident] = {}
-    unreadable = []
-    for record in records:
-        try:
-            found |= decode_incidents(partition, [record])
-        except StateError as error:
-            unreadable.append(str(error))
-    return found, unreadable
-
-
-def incidents_at_checkpoint(
-    partition: TopicPartition,
-    history: Sequence[HistoryRecord],
-    newest: Mapping[IncidentKey, Incident],
-    undecided_us: Mapping[bytes, int] | None,
-) -> dict[IncidentKey, Incident]:
-    """The incidents of `partition` as its newest checkpoint had them; `newest` are those of now.
-
-    Records before the checkpoint's shards belong to it: what changed is written before them, in one transaction.
-    Where a series has no record there, compaction may have removed it: its copy after the shards counts where
-    compaction may have come that far, which is where no older checkpoint is left. But not that of an incident that
-    began since, as `undecided_us` says (see there).
-    """
-    first = _shard_key(partition, 0)
-    marks = [index for index, (key, _) in enumerate(history) if key == first]
-    if not marks:
-        return dict(newest)
-    before: dict[bytes, bytes | None] = {}
-    after: dict[bytes, bytes | None] = {}
-    for index, (key, value) in enumerate(history):
-        if not _is_incident_of(partition, key):
-            continue
-        if index < marks[-1]:
-            before[key] = value
-        else:
-            after.setdefault(key, value)
-    found = _incidents(partition, before)
-    if len(marks) == 1:
-        rest = _incidents(partition, {key: value for key, value in after.items() if key not in before})
-        found |= {
-            key: each
-            for key, each in rest.items()
-            if undecided_us is None or each.started_us < undecided_us.get(key.series, NEVER_US)
-        }
-    return found
-
-
-def _incidents(partition: TopicPartition, newest: Mapping[bytes, bytes | None]) -> dict[IncidentKey, Incident]:
-    records = [StateRecord(key, value) for key, value in newest.items() if value is not None]
-    return readable_incidents(partition, records)[0]
-
-
-def undecided_us(
-    partition: TopicPartition, records: Iterable[StateRecord], channels: Sequence[str]
-) -> dict[bytes, int] | None:
-    """By series, from which event time on windows begin that the newest checkpoint among `records` had not decided.
-
-    Such a window begins with the first sample that the checkpoint keeps, or later; where it keeps none, after what it
-    had seen; where it says neither, nobody knows, and the time is the latest there is. None where it can't be read.
-    """
-    try:
-        mark = newest_mark(partition, records)
-        found = None if mark is None else decode_checkpoint(partition, mark.offset, records, channels)
-    except StateError:
-        found = None
-    if found is None:
-        return None
-    kept, last_us = found.tails.kept, found.tails.last_time_us
-    seen_us = np.where(last_us > NEVER_US, last_us, found.seen_us)
-    from_us = np.where(seen_us > UNKNOWN_US, seen_us + 1, np.iinfo(np.int64).max)
-    from_us[kept > 0] = found.tails.time_us[(np.cumsum(kept) - kept)[kept > 0]]
-    return dict(zip(found.series, from_us.tolist(), strict=True))
-
-
-def _is_incident_of(partition: TopicPartition, key: bytes) -> bool:
-    whose = _whose(key)
-    return whose is not None and whose[0] == _partition_name(partition)
-
-
-def orphaned_incidents(
-    topic: str, partitions: int, records: Iterable[StateRecord]
-) -> Iterator[tuple[TopicPartition, IncidentKey, Incident]]:
-    """The incidents among `records` of partitions that a topic of `partitions` partitions no longer has.
-
-    Those that can't be read are ignored: nobody needs them.
-    """
-    for record in records:
-        whose = _whose(record.key)
-        if whose is None:
-            continue
-        name, number = whose[0].split(b"/")
-        if name == topic.encode() and int(number) >= partitions:
-            partition = TopicPartition(topic, int(number))
-            found, _ = readable_incidents(partition, [record])
-            yield from ((partition, key, incident) for key, incident in found.items())
-
-
-def _series(key: bytes) -> bytes:
-    key.decode()  # what is no text names no series
-    return key
-
-
-def encode_time(
-    partition: TopicPartition, offset: int, time: StreamTime, ticks: Mapping[int, int]
-) -> tuple[bytes, bytes]:
-    """The record (key, value) that says what `time` was at a checkpoint, at `offset`, and what the clock said since."""
-    record = _Time(
-        version=1,
-        offset=offset,
-        newest_us=time.newest_us,
-        clock_us=time.clock_us,
-        ahead=time.ahead,
-        ahead_us=time.ahead_us,
-        ticks=sorted(ticks.items()),
-    )
-    return _time_key(partition), msgspec.json.encode(record)
-
-
-def decode_time(partition: TopicPartition, offset: int, records: Iterable[StateRecord]) -> StreamTime | None:
-    """The time of `partition` at the checkpoint at `offset`, and the ticks since; None where there is none."""
-    key = _time_key(partition)
-    for record in records:
-        if record.key == key:
-            try:
-                found = msgspec.json.decode(record.value, type=_Time)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                return None
-            if found.version != 1 or found.offset != offset:
-                return None
-            return StreamTime(
-                newest_us=found.newest_us,
-                clock_us=found.clock_us,
-                ahead=found.ahead,
-                ahead_us=found.ahead_us,
-                ticks=dict(found.ticks),
-                clocked=True,
-            )
-    return None
-
-
-def _time_key(partition: TopicPartition) -> bytes:
-    return b"/".join((b"time", _partition_name(partition)))
 
 
 def encode_checkpoint(
@@ -339,8 +133,13 @@ def encode_checkpoint(
         )
 
 
+def first_key(partition: TopicPartition) -> bytes:
+    """Key of the first shard, which each checkpoint has: its newest record is the newest checkpoint's."""
+    return _shard_key(partition, 0)
+
+
 def _shard_key(partition: TopicPartition, shard: int | str) -> bytes:
-    return b"/".join((_WINDOWS, _partition_name(partition), str(shard).encode()))
+    return b"/".join((_WINDOWS, partition_name(partition), str(shard).encode()))
 
 
 def _sealed(fields: Mapping[str, object]) -> bytes:
@@ -365,7 +164,7 @@ def _opened(partition: TopicPartition, record: StateRecord) -> _Shard:
 
 def newest_mark(partition: TopicPartition, records: Iterable[StateRecord]) -> Mark | None:
     """What the newest checkpoint among `records` stands for; None where there is none, or it can't be read."""
-    first = _shard_key(partition, 0)  # each checkpoint has one, so the newest record of this key is the newest's
+    first = first_key(partition)
     for record in records:
         if record.key == first:
             try:
@@ -377,9 +176,8 @@ def newest_mark(partition: TopicPartition, records: Iterable[StateRecord]) -> Ma
 
 
 def knows(partition: TopicPartition, records: Iterable[StateRecord]) -> bool:
-    """Whether any of `records` is of `partition`."""
-    shards = _shard_key(partition, "")
-    return any(record.key.startswith(shards) or _is_incident_of(partition, record.key) for record in records)
+    """Whether any of `records` is of a checkpoint of `partition`."""
+    return any(record.key.startswith(_shard_key(partition, "")) for record in records)
 
 
 def decode_checkpoint(
@@ -406,7 +204,8 @@ def decode_checkpoint(
     parts = [_decode_shard(partition, shards[number], channels) for number in range(wanted)]
     series = [name for part in parts for name in part.series]
     try:
-        b"".join(map(_series, series))
+        for name in series:
+            name.decode()
     except UnicodeDecodeError as error:
         raise StateError(f"checkpoint of {partition}: a series' name is not UTF-8: {error}") from None
     if len(set(series)) != len(series):

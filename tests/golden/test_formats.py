@@ -22,7 +22,7 @@ from monitor.errors import Reason
 from monitor.formats.decoder import StreamTime
 from monitor.messages import alerts, dead_letters
 from monitor.messages.dead_letters import DeadLetter
-from monitor.processing import snapshots
+from monitor.processing import incident_records, snapshots, time_records
 from monitor.processing.snapshots import UNKNOWN_US, Checkpoint, Mark
 
 HERE = Path(__file__).parent / "formats"
@@ -65,7 +65,7 @@ def shard(checkpoint: Checkpoint) -> bytes:
 
 
 def time_record() -> bytes:
-    key, value = snapshots.encode_time(ME, MARK.offset, TIME, TICKS)
+    key, value = time_records.encode_time(ME, MARK.offset, TIME, TICKS)
     assert key == TIME_KEY
     return value
 
@@ -96,8 +96,8 @@ WRITTEN: dict[str, Callable[[], bytes | None]] = {
     "snapshot-of-nothing-with-artifact-v2.msgpack": lambda: shard(
         Checkpoint([], SEEN_US[:0], Tails.nothing(0, len(CHANNELS)))
     ),
-    "incident-open-v1.json": lambda: snapshots.encode_incident(OPEN),
-    "incident-opening-v1.json": lambda: snapshots.encode_incident(OPENING),
+    "incident-open-v1.json": lambda: incident_records.encode_incident(OPEN),
+    "incident-opening-v1.json": lambda: incident_records.encode_incident(OPENING),
     "time-v1.json": time_record,
     "position-v2.json": lambda: encode_position(POSITION).encode(),
     "dead-letter-v1.json": lambda: dead_letters.encode(letter_of_a_record()),
@@ -164,24 +164,28 @@ def test_a_snapshot_without_windows_is_read(name: str, series: list[bytes]) -> N
 @pytest.mark.parametrize(("name", "expected"), [("incident-open-v1.json", OPEN), ("incident-opening-v1.json", OPENING)])
 def test_an_incident_is_read(name: str, expected: Incident) -> None:
     key = b"incident/plant.pumps/3/" + SERIES[1]
-    assert snapshots.incident_key(ME, SERIES[1], "reconstruction") == snapshots.incident_key(ME, SERIES[1]) == key
-    assert snapshots.decode_incidents(ME, [StateRecord(key, golden(name))]) == {IncidentKey(SERIES[1]): expected}
+    assert (
+        incident_records.incident_key(ME, SERIES[1], "reconstruction")
+        == incident_records.incident_key(ME, SERIES[1])
+        == key
+    )
+    assert incident_records.decode_incidents(ME, [StateRecord(key, golden(name))]) == {IncidentKey(SERIES[1]): expected}
 
 
 def test_an_incident_of_another_rule_has_a_key_of_its_own() -> None:
     """It begins otherwise, so that a release that knows one rule only leaves it alone."""
     key = b"incident:no_data/plant.pumps/3/" + SERIES[1]
-    assert snapshots.incident_key(ME, SERIES[1], "no_data") == key
-    found = snapshots.decode_incidents(ME, [StateRecord(key, golden("incident-open-v1.json"))])
+    assert incident_records.incident_key(ME, SERIES[1], "no_data") == key
+    found = incident_records.decode_incidents(ME, [StateRecord(key, golden("incident-open-v1.json"))])
     assert found == {IncidentKey(SERIES[1], "no_data"): OPEN}
 
 
 def test_an_incident_that_is_over_is_a_tombstone() -> None:
-    assert snapshots.encode_incident(Incident()) is None
+    assert incident_records.encode_incident(Incident()) is None
 
 
 def test_time_is_read() -> None:
-    found = snapshots.decode_time(ME, MARK.offset, [StateRecord(TIME_KEY, golden("time-v1.json"))])
+    found = time_records.decode_time(ME, MARK.offset, [StateRecord(TIME_KEY, golden("time-v1.json"))])
     assert found is not None
     assert found.ticks == TICKS
     found.ticks = {}
@@ -225,11 +229,11 @@ def test_fields_that_a_snapshot_of_later_has_are_passed_over(name: str) -> None:
 
 def test_fields_that_an_incident_of_later_has_are_passed_over() -> None:
     record = StateRecord(b"incident/plant.pumps/3/new", with_later_fields("incident-open-v1.json"))
-    assert snapshots.decode_incidents(ME, [record]) == {IncidentKey(b"new"): OPEN}
+    assert incident_records.decode_incidents(ME, [record]) == {IncidentKey(b"new"): OPEN}
 
 
 def test_fields_that_time_of_later_has_are_passed_over() -> None:
-    found = snapshots.decode_time(ME, MARK.offset, [StateRecord(TIME_KEY, with_later_fields("time-v1.json"))])
+    found = time_records.decode_time(ME, MARK.offset, [StateRecord(TIME_KEY, with_later_fields("time-v1.json"))])
     assert found == replace(TIME, ticks=TICKS)
 
 

@@ -17,7 +17,7 @@ from monitor.detector.incidents import SCORE_RULE, Incident, IncidentKey
 from monitor.detector.spec import WindowSpec
 from monitor.detector.windowing import Sliding
 from monitor.detector.windows import Tails
-from monitor.processing import snapshots
+from monitor.processing import incident_records, snapshots
 from monitor.processing.snapshots import SHARD_BYTES, Checkpoint, Mark, StateError
 
 ME = TopicPartition("ecg.ward-3", 1)
@@ -121,34 +121,34 @@ rules = st.just(SCORE_RULE) | st.text("abcdefghijklmnopqrstuvwxyz0123456789_", m
 def test_incidents_come_back(incidents: dict[IncidentKey, Incident]) -> None:
     records = []
     for key, incident in incidents.items():
-        value = snapshots.encode_incident(incident)
+        value = incident_records.encode_incident(incident)
         assert value is not None
-        records.append(StateRecord(snapshots.incident_key(ME, *key), value))
-        records += [StateRecord(snapshots.incident_key(other, *key), b"not ours") for other in OTHERS]
+        records.append(StateRecord(incident_records.incident_key(ME, *key), value))
+        records += [StateRecord(incident_records.incident_key(other, *key), b"not ours") for other in OTHERS]
     records += encode([b"s"], make_tails(1, 6, 2, 0))
-    assert snapshots.decode_incidents(ME, records) == incidents
+    assert incident_records.decode_incidents(ME, records) == incidents
     assert len({record.key for record in records}) == len(records)
 
 
 def test_a_closed_incident_is_a_tombstone() -> None:
-    assert snapshots.encode_incident(Incident()) is None
-    assert snapshots.encode_incident(Incident(over=1)) is not None
+    assert incident_records.encode_incident(Incident()) is None
+    assert incident_records.encode_incident(Incident(over=1)) is not None
 
 
 @pytest.mark.parametrize("number", [0, 9, 123, (1 << 31) - 1])
 def test_a_topic_may_have_many_partitions(number: int) -> None:
     place = TopicPartition(ME.topic, number)
-    record = StateRecord(snapshots.incident_key(place, b"a"), b'{"over":2}')
-    assert snapshots.decode_incidents(place, [record]) == {IncidentKey(b"a"): Incident(over=2)}
-    assert list(snapshots.orphaned_incidents(ME.topic, number, [record])) == [
+    record = StateRecord(incident_records.incident_key(place, b"a"), b'{"over":2}')
+    assert incident_records.decode_incidents(place, [record]) == {IncidentKey(b"a"): Incident(over=2)}
+    assert list(incident_records.orphaned_incidents(ME.topic, number, [record])) == [
         (place, IncidentKey(b"a"), Incident(over=2))
     ]
 
 
 def test_series_names_may_hold_slashes() -> None:
     for rule in (SCORE_RULE, "no_data"):
-        key = snapshots.incident_key(ME, b"a/b/0/c", rule)
-        found = snapshots.decode_incidents(ME, [StateRecord(key, b'{"over":2}')])
+        key = incident_records.incident_key(ME, b"a/b/0/c", rule)
+        found = incident_records.decode_incidents(ME, [StateRecord(key, b'{"over":2}')])
         assert found == {IncidentKey(b"a/b/0/c", rule): Incident(over=2)}
 
 
@@ -163,9 +163,9 @@ def test_keys_of_other_records_are_no_incidents() -> None:
         b"incident",
     ]
     records = [StateRecord(key, b'{"over":2}') for key in keys]
-    assert snapshots.decode_incidents(ME, records) == {}
-    assert not snapshots.knows(ME, records)
-    assert list(snapshots.orphaned_incidents(ME.topic, 2, records)) == []
+    assert incident_records.decode_incidents(ME, records) == {}
+    assert not incident_records.knows(ME, records)
+    assert list(incident_records.orphaned_incidents(ME.topic, 2, records)) == []
 
 
 @pytest.mark.parametrize(("count", "length"), [(40_000, 2), (3_000, 140), (100, 20_000), (3, 45_000), (1, 3)])
@@ -275,7 +275,9 @@ def test_a_checkpoint_of_version_1_is_read() -> None:
 
 def test_what_the_newest_checkpoint_stands_for() -> None:
     assert snapshots.newest_mark(ME, []) is None
-    assert not snapshots.knows(ME, [StateRecord(snapshots.incident_key(other, b"a"), b"{}") for other in OTHERS])
+    assert not incident_records.knows(
+        ME, [StateRecord(incident_records.incident_key(other, b"a"), b"{}") for other in OTHERS]
+    )
     small = encode([b"a"], make_tails(1, 60, 2, 2), offset=9)
     assert snapshots.newest_mark(ME, [*MANY[1:], *small]) == Mark(9, "id-1", "5e88")
     assert snapshots.knows(ME, small)
@@ -306,7 +308,8 @@ def of_later(record: StateRecord) -> StateRecord:
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 LATER = of_later(WHOLE)
 TOLD = StateRecord(
-    snapshots.incident_key(ME, b"bed-1"), snapshots.encode_incident(Incident(over=1, fingerprint="Ä" * 8)) or b""
+    incident_records.incident_key(ME, b"bed-1"),
+    incident_records.encode_incident(Incident(over=1, fingerprint="Ä" * 8)) or b"",
 )
 
 
@@ -315,7 +318,7 @@ def refused_or_read(record: StateRecord) -> None:
     with contextlib.suppress(StateError):
         decode([record])
     with contextlib.suppress(StateError):
-        snapshots.decode_incidents(ME, [record])
+        incident_records.decode_incidents(ME, [record])
 
 
 @settings(max_examples=400)
@@ -333,7 +336,7 @@ def test_truncated_bytes_are_refused() -> None:
             decode([StateRecord(WHOLE.key, WHOLE.value[:end])])
     for end in range(len(TOLD.value)):
         with pytest.raises(StateError):
-            snapshots.decode_incidents(ME, [StateRecord(TOLD.key, TOLD.value[:end])])
+            incident_records.decode_incidents(ME, [StateRecord(TOLD.key, TOLD.value[:end])])
 
 
 @given(st.binary(max_size=60))
@@ -345,4 +348,4 @@ def test_any_bytes_are_refused_or_read(raw: bytes) -> None:
 @pytest.mark.parametrize("raw", [b'{"fingerprint": "\xff"}', b"[" * 200_000, b"null", b"", b"[]", b'{"over": "1"}'])
 def test_incidents_that_can_not_be_read(raw: bytes) -> None:
     with pytest.raises(StateError, match=r"incident of ecg\.ward-3-1"):
-        snapshots.decode_incidents(ME, [StateRecord(TOLD.key, raw)])
+        incident_records.decode_incidents(ME, [StateRecord(TOLD.key, raw)])

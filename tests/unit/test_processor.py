@@ -19,7 +19,7 @@ from monitor.detector.incidents import Incident
 from monitor.errors import Reason
 from monitor.messages import dead_letters
 from monitor.messages.alerts import Alert
-from monitor.processing import snapshots
+from monitor.processing import incident_records, snapshots
 from monitor.processing.processor import Processor
 from monitor.processing.resuming import How, Resumed
 from monitor.serving import holds
@@ -500,7 +500,7 @@ def test_a_checkpoint_that_is_not_there() -> None:
 )
 def test_an_incident_that_can_not_be_read(raw: bytes) -> None:
     restored, _ = remembered()
-    spoiled = StateRecord(snapshots.incident_key(INPUT, b"a"), raw)
+    spoiled = StateRecord(incident_records.incident_key(INPUT, b"a"), raw)
     windows = tuple(record for record in restored.state if record.key.startswith(b"windows"))
     processor, resumed = taken_over(Restored(restored.position, (*windows, spoiled), 0, 15), 0)
     assert (resumed.begin, resumed.live_from) == (9, 12)

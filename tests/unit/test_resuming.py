@@ -17,9 +17,10 @@ from monitor.backends.local import LocalBackend, LocalLog
 from monitor.detector.incidents import Incident, IncidentKey
 from monitor.detector.windows import Tails
 from monitor.errors import ConfigError
+from monitor.processing.incident_records import undecided_us
 from monitor.processing.processor import Outputs, Processor
 from monitor.processing.resuming import BeyondEnd, How, Resumed
-from monitor.processing.snapshots import Checkpoint, Mark, encode_checkpoint, undecided_us
+from monitor.processing.snapshots import Checkpoint, Mark, encode_checkpoint
 from monitor.serving.daemon import Daemon
 from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import INPUT, counts_of, make_artifact, make_columns, make_config, make_processor

@@ -15,7 +15,7 @@ from monitor.backends.abstract import Position, Restored, StateRecord
 from monitor.detector.times import NO_TIME
 from monitor.errors import Reason
 from monitor.formats.stream_time import CONFIRMED_BY, StreamTime
-from monitor.processing import snapshots
+from monitor.processing import time_records
 from monitor.processing.processor import Processor
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero
 
@@ -166,8 +166,8 @@ def test_a_restart_decides_as_was_decided(events: list[tuple[str, str]], cuts: l
         now = int(now_us[end - 1]) if end else None
         expected[part] = live.judge(offsets[part], times_us[part], own_us[part], reach_us, now, live=True).refused
     # Again from a checkpoint at 0, with the ticks that were committed; in other polls, and years later.
-    key, value = snapshots.encode_time(INPUT, 0, StreamTime(clocked=True), live.ticks)
-    again = snapshots.decode_time(INPUT, 0, [StateRecord(key, value)])
+    key, value = time_records.encode_time(INPUT, 0, StreamTime(clocked=True), live.ticks)
+    again = time_records.decode_time(INPUT, 0, [StateRecord(key, value)])
     assert again is not None
     found = np.zeros(count, dtype=np.bool_)
     for begin, end in pairwise([0, *sorted(min(cut, count) for cut in restarts), count]):

@@ -210,6 +210,17 @@ class InputOptions(Options):
         description="Hold a partition if more than this share of 1,000 consecutive records is rejected, or all of the "
         "first 20 after it was taken over; 1: never, all go to the dead-letter topic.",
     )
+    max_rejected_run: int = Field(
+        1_000,
+        ge=0,
+        description="Hold it also if more than this many records are rejected one after the other; 0: no such limit. A "
+        "max_rejected_ratio of 1 switches this off too.",
+    )
+    on_rejected: Literal["hold", "stop"] = Field(
+        "hold",
+        description="What to do at these limits. hold: the partition waits, the daemon is not ready and logs it once a "
+        "minute, and the other partitions continue; stop: commit all others and exit with 78.",
+    )
     max_future_ms: int = Field(
         3_600_000,
         ge=0,

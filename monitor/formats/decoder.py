@@ -49,6 +49,8 @@ class InputRules:
     series_ttl: int = 0
     beyond_end: Literal["stop", "end", "beginning"] = "stop"
     max_rejected_ratio: float = 1.0
+    max_rejected_run: int = 0
+    on_rejected: Literal["hold", "stop"] = "hold"
     max_future_ms: int = 3_600_000
 
 

@@ -92,7 +92,7 @@ class PartitionState:
         self.read_to = 0  # first input offset not read yet; behind `live_from` while windows are being refilled
         self.live_from = 0
         self.stopped_at: Damaged | None = None  # nothing after it is read
-        self.withholding = Withholding(rules.max_rejected_ratio)
+        self.withholding = Withholding(rules.max_rejected_ratio, rules.max_rejected_run)
         self.committed_offset = -1
         self._replay_from = 0
         self._state_from = 0

@@ -166,10 +166,11 @@ class Processor:
 
     @property
     def stopped(self) -> tuple[TopicPartition, Halt] | None:
-        """A partition that is stopped at a damaged batch, where the rules say that the whole daemon stops there."""
-        if self._damaged_batches != "stop":
-            return None
-        return next(((name, halt) for name, halt in self.held.items() if halt.damaged is not None), None)
+        """A partition that takes in nothing more, where the rules say that the whole daemon stops then."""
+        return next(((name, halt) for name, halt in self.held.items() if self._stops_at(halt)), None)
+
+    def _stops_at(self, halt: Halt) -> bool:
+        return (self._rules.on_rejected if halt.damaged is None else self._rules.damaged_batches) == "stop"
 
     def take_passed(self) -> list[tuple[TopicPartition, Damaged, bool]]:
         """Damaged batches passed since the last call; and whether for the first time, with a dead letter."""

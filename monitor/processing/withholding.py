@@ -2,8 +2,8 @@
 
 A wrong artifact, format or field would turn a whole stream into dead letters. So a partition is held when the first
 `FIRST` records after it was taken over are all rejected, or later more than a share (`input.max_rejected_ratio`) of
-`BLOCK` in a row: nothing of it is committed from then on. Nothing is committed before a record was accepted either, so
-that a trickle of rejected records does not pass one commit at a time.
+`BLOCK` in a row, or a run of more than `input.max_rejected_run`: nothing of it is committed from then on. Nothing is
+committed before a record was accepted either, so that a trickle of rejected records does not pass one commit at a time.
 
 Rules of this file: pure. Counts decide, never a clock, so that two runs over the same records agree.
 """
@@ -24,11 +24,14 @@ BLOCK = 1_000
 
 
 class Withholding:
-    """Of one partition since it was taken over. `max_ratio` 1 switches it off."""
+    """Of one partition since it was taken over. `max_ratio` 1: never; `max_run` 0: runs may be of any length."""
 
-    def __init__(self, max_ratio: float) -> None:
+    def __init__(self, max_ratio: float, max_run: int = 0) -> None:
         self._off = max_ratio >= 1
         self._most = round(max_ratio * BLOCK)
+        self._max_run = max_run
+        self._run = 0  # refused one after the other, up to now
+        self._run_since = 0  # offset of the first of them
         self._accepted = False
         self._leading = 0  # refused before anything was accepted
         self._seen = self._refused = 0  # in the present block
@@ -68,6 +71,24 @@ class Withholding:
                 self.why, self.since = f"all of the first {FIRST} records were refused; {self._example()}", None
                 return
         self._count(columns.offsets, rows)
+        if self._max_run and not self.why:
+            self._count_run(columns.offsets, rows)
+
+    def _count_run(self, offsets: Int64Array, rows: Int64Array) -> None:
+        """Follows runs of refused records, which may go on from poll to poll."""
+        if not len(rows):
+            self._run = 0
+            return
+        starts = np.flatnonzero(np.diff(rows, prepend=-2) > 1)
+        lengths, sinces = np.diff(starts, append=len(rows)), offsets[rows[starts]]
+        if self._run and rows[0] == 0:
+            lengths[0] += self._run
+            sinces[0] = self._run_since
+        for run in np.flatnonzero(lengths > self._max_run)[:1].tolist():
+            self.why = f"more than {self._max_run} records one after the other were refused; {self._example()}"
+            self.since = int(sinces[run])
+        ended = int(rows[-1]) < len(offsets) - 1
+        self._run, self._run_since = (0, 0) if ended else (int(lengths[-1]), int(sinces[-1]))
 
     def _count(self, offsets: Int64Array, rows: Int64Array) -> None:
         start, count = 0, len(offsets)

@@ -143,7 +143,7 @@ def explained(partition: TopicPartition, halt: Halt, config: Config) -> Hold:
 
 
 def error(partition: TopicPartition, halt: Halt, config: Config) -> DamagedError:
-    """The error with which the daemon exits at a damaged batch, if configured to stop there."""
+    """The error with which the daemon exits at a partition that is to be held, if configured to stop there."""
     hold = explained(partition, halt, config)
     return DamagedError(f"{hold.reason}. {hold.remedy}")
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import groupby, pairwise
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.backends.abstract import Restored, TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config.options import Config
-from monitor.errors import Reason
+from monitor.errors import DamagedError, Reason
 from monitor.formats.decoder import Rejected
 from monitor.processing.withholding import BLOCK, FIRST, Withholding
 from monitor.serving.daemon import Daemon
@@ -23,8 +25,8 @@ TOPIC = "telltale.input"
 BAD, GOOD = b"junk", b'{"value": 0.1}'
 
 
-def held(refused: list[bool], cuts: list[int], ratio: float) -> bool:
-    withholding = Withholding(ratio)
+def held(refused: list[bool], cuts: list[int], ratio: float, run: int = 0) -> bool:
+    withholding = Withholding(ratio, run)
     for begin, end in pairwise([0, *sorted(min(cut, len(refused)) for cut in cuts), len(refused)]):
         part = refused[begin:end]
         rejected = [Rejected(row, Reason.MALFORMED, "junk") for row, bad in enumerate(part) if bad]
@@ -34,9 +36,11 @@ def held(refused: list[bool], cuts: list[int], ratio: float) -> bool:
     return False
 
 
-def oracle(refused: list[bool], ratio: float) -> bool:
+def oracle(refused: list[bool], ratio: float, run: int = 0) -> bool:
     """Record by record."""
     if len(refused) >= FIRST and all(refused[:FIRST]):
+        return True
+    if run and any(bad and len(list(group)) > run for bad, group in groupby(refused)):
         return True
     blocks = [refused[at : at + BLOCK] for at in range(0, len(refused), BLOCK)]
     return any(sum(block) > int(ratio * BLOCK) for block in blocks)
@@ -46,39 +50,61 @@ def oracle(refused: list[bool], ratio: float) -> bool:
     st.lists(st.tuples(st.booleans(), st.sampled_from([1, FIRST - 1, FIRST, 449, 500, 501, 950, BLOCK])), max_size=6),
     st.lists(st.integers(0, 5_000), max_size=6),
     st.sampled_from([0.5, 0.9]),
+    st.sampled_from([0, 1, FIRST - 2, 450, 950]),
 )
-def test_any_cuts_hold_the_same(runs: list[tuple[bool, int]], cuts: list[int], ratio: float) -> None:
+def test_any_cuts_hold_the_same(runs: list[tuple[bool, int]], cuts: list[int], ratio: float, run: int) -> None:
     refused = [bad for bad, count in runs for _ in range(count)]
-    assert held(refused, cuts, ratio) == oracle(refused, ratio)
+    assert held(refused, cuts, ratio, run) == oracle(refused, ratio, run)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40), st.lists(st.integers(0, 40), max_size=6), st.integers(1, 6))
+def test_a_run_is_found_at_its_first_offset_in_any_cuts(refused: list[bool], cuts: list[int], run: int) -> None:
+    refused = [False, *refused]
+    assert held(refused, cuts, 0.999, run) == oracle(refused, 0.999, run)
+    withholding = Withholding(0.999, run)
+    for begin, end in pairwise([0, *sorted(min(cut, len(refused)) for cut in cuts), len(refused)]):
+        part = refused[begin:end]
+        rejected = [Rejected(row, Reason.MALFORMED, "junk") for row, bad in enumerate(part) if bad]
+        withholding.received(make_columns([b"x"] * len(part), first_offset=begin), rejected)
+        if withholding.why:
+            text = "".join("x" if bad else "." for bad in refused)
+            assert withholding.since == text.index("x" * (run + 1))
+            return
 
 
 def test_it_can_be_switched_off() -> None:
-    assert not held([True] * 5_000, [], 1.0)
+    assert not held([True] * 5_000, [], 1.0, 10)
 
 
 class Setting:
     """Two partitions of a log, and a daemon on them."""
 
-    def __init__(self, bad: list[bytes], good: list[bytes], **options: float) -> None:
+    def __init__(self, bad: list[bytes], good: list[bytes], **options: Any) -> None:
         self.log = LocalLog({TOPIC: 2})
         for partition, values in enumerate((bad, good)):
             self.log.extend(TOPIC, partition, [b"a"] * len(values), values, list(range(len(values))))
         self.options = options
 
-    def run(self, turns: int = 60, **options: float) -> Vitals:
-        limits = {"max_poll_records": 7, "commit_interval_ms": 1, "idle_commit_interval_ms": 1}
-        config: Config = make_config(input={"start": "earliest", **self.options, **options}, limits=limits)
-        processor = make_processor(config, ARTIFACT)
-        vitals = Vitals()
-        telemetry = Telemetry(vitals, lambda: processor.counts, {}, 1.0)
-        backend = LocalBackend(self.log, config)
-        daemon = Daemon(config, backend, processor, SCORER, telemetry, vitals)
+    def run(self, turns: int = 60, **options: Any) -> Vitals:
+        daemon, backend, vitals = self.daemon(**options)
         backend.start()
         for _ in range(turns):
             daemon.turn()
         self.holds = dict(vitals.health.holds)
         assert daemon.drain()
         return vitals
+
+    def run_until_stopped(self) -> None:
+        self.daemon()[0].run(until_caught_up=True)
+
+    def daemon(self, **options: Any) -> tuple[Daemon, LocalBackend, Vitals]:
+        limits = {"max_poll_records": 7, "commit_interval_ms": 1, "idle_commit_interval_ms": 1}
+        config: Config = make_config(input={"start": "earliest", **self.options, **options}, limits=limits)
+        processor = make_processor(config, ARTIFACT)
+        vitals = Vitals()
+        telemetry = Telemetry(vitals, lambda: processor.counts, {}, 1.0)
+        backend = LocalBackend(self.log, config)
+        return Daemon(config, backend, processor, SCORER, telemetry, vitals), backend, vitals
 
     def committed(self) -> list[int]:
         return [self.log.positions["telltale"][TopicPartition(TOPIC, number)].offset for number in (0, 1)]
@@ -121,6 +147,25 @@ def test_later_a_share_of_a_block_holds() -> None:
     assert 50 <= offset <= 950
     assert setting.letters() == offset - 50
     assert "more than 900 of 1000 records in a row were refused" in setting.holds["held"]
+
+
+def test_a_run_holds_whatever_the_share() -> None:
+    setting = Setting([GOOD] * 50 + [BAD] * 31 + [GOOD] * 50, [GOOD] * 3)
+    vitals = setting.run(max_rejected_run=30)
+    assert vitals.held == 1
+    assert "more than 30 records one after the other were refused; most often malformed" in setting.holds["held"]
+    assert setting.letters() == setting.committed()[0] - 50 < 31
+    assert setting.run(max_rejected_run=31).held == 0
+    assert (setting.committed(), setting.letters()) == ([131, 3], 31)
+
+
+def test_the_daemon_stops_where_it_is_told_to() -> None:
+    setting = Setting([BAD] * 60, [GOOD] * 60, on_rejected="stop")
+    with pytest.raises(DamagedError, match=r"all of the first 20 records were refused.*Correct model\.artifact"):
+        setting.run_until_stopped()
+    bad, good = setting.committed()
+    assert (bad, setting.letters()) == (0, 0)
+    assert good > 0, "what the other partition had processed is committed"
 
 
 def test_nothing_more_of_a_held_partition_is_taken_in() -> None:

@@ -23,10 +23,11 @@ ALIGNMENT = 64
 class StructOfArrays:
     """Base of frozen dataclasses with slots, all of whose fields are arrays, or such structs, of one length n.
 
-    A field may be None: then its numbers are all zero.
+    A field may be None: then its numbers are all zero, or True for a field named in `full`.
     """
 
     __slots__: ClassVar[tuple[str, ...]] = ()
+    full: ClassVar[tuple[str, ...]] = ()
 
     def __len__(self) -> int:
         return len(getattr(self, self.__slots__[0]))
@@ -41,17 +42,19 @@ class StructOfArrays:
         """All rows of `parts`, at least one, in order."""
         if len(parts) == 1:
             return parts[0]
-        return cls(*[_joined([getattr(part, name) for part in parts], parts) for name in cls.__slots__])
+        return cls(
+            *[_joined([getattr(part, name) for part in parts], parts, name in cls.full) for name in cls.__slots__]
+        )
 
 
-def _joined(columns: Sequence[NDArray[Any] | None], parts: Sequence[Sized]) -> NDArray[Any] | None:
+def _joined(columns: Sequence[NDArray[Any] | None], parts: Sequence[Sized], full: bool) -> NDArray[Any] | None:
     there_are = [column for column in columns if column is not None]
     if not there_are:
         return None
     shape, dtype = there_are[0].shape[1:], there_are[0].dtype
     return np.concatenate(
         [
-            np.zeros((len(part), *shape), dtype) if column is None else column
+            np.full((len(part), *shape), full, dtype) if column is None else column
             for column, part in zip(columns, parts, strict=True)
         ]
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -59,7 +59,11 @@ class Samples(StructOfArrays):
     `hole` (None: no sample is one) marks those of records that were refused: nothing is known of them but that they
     were there, so they are missing numbers, and never the first of a series. One whose `time_us` is `NO_TIME` stands
     right after the series' last sample, and moves no time.
+    `carried` (n, channels; None: all are) marks the channels that a partial sample speaks of. What it carries as NaN is
+    missing; what it does not carry is NaN too, and may come with another sample of the same time.
     """
+
+    full: ClassVar[tuple[str, ...]] = ("carried",)
 
     series: Int64Array
     values: Float32Array
@@ -69,6 +73,7 @@ class Samples(StructOfArrays):
     offset: Int64Array
     index: Int64Array
     hole: BoolArray | None = None
+    carried: BoolArray | None = None
 
     def in_log_order(self) -> Samples:
         """The same samples, by the offset of their record."""

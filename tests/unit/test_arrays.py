@@ -20,7 +20,7 @@ from monitor.detector.arrays import (
     grown,
     is_aligned,
 )
-from monitor.detector.windows import Tails
+from monitor.detector.windows import Samples, Tails
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,17 @@ def test_a_column_that_is_left_out_of_a_part_is_zero_there() -> None:
     joined = Points.concatenate([points(2), points(3, odd=True)])
     assert joined.odd is not None
     assert (joined.odd.dtype, joined.odd.tolist()) == (np.dtype(np.bool_), [False, False, False, True, False])
+
+
+def test_samples_that_say_nothing_of_it_carry_all_channels() -> None:
+    one, many = np.zeros(1, dtype=np.int64), np.zeros(2, dtype=np.int64)
+    whole = Samples(one, np.zeros((1, 2), np.float32), one, one, one > 0, one, one)
+    carried = np.array([[True, False], [False, True]])
+    partial = Samples(many, np.zeros((2, 2), np.float32), many, many, many > 0, many, many, carried=carried)
+    joined = Samples.concatenate([whole, partial])
+    assert joined.carried is not None
+    assert joined.carried.tolist() == [[True, True], [True, False], [False, True]]
+    assert joined.hole is None
 
 
 def test_room_is_filled() -> None:

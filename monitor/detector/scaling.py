@@ -1,6 +1,9 @@
 """Scaling per channel: fitted offline, applied inside the scorer.
 
-A constant channel gets scale 1, so that it stays finite: any later movement shows in its own unit.
+A constant channel has no spread to scale by, so its scale is a share of its own size (`CONSTANT`): what it moves by
+later counts beside what it stands at, whatever its unit. With one scale for all, a move from 0.002 to 0.012, six times
+its size, would not be seen beside channels that move by 1, and one from 50000 to 50000.5, which is rounding, would be
+an alarm. A constant 0 has no size, and gets scale 1.
 """
 
 from __future__ import annotations
@@ -15,6 +18,9 @@ from monitor.detector.spec import ScalingSpec
 Kind = Literal["none", "minmax_global", "minmax", "standard", "robust", "window"]
 # A window that moves less than this fraction of the training data's spread counts as flat.
 FLAT = 1e-3
+# A move by this share of a constant channel's value counts as one standard deviation of a channel that moves: it is
+# over the accuracy of common sensors (0.1 to 0.5 % of the value), and under what anybody would call a change.
+CONSTANT = 1e-2
 
 
 def fit(samples: NDArray[np.floating], kind: Kind) -> ScalingSpec:
@@ -54,5 +60,7 @@ def fit(samples: NDArray[np.floating], kind: Kind) -> ScalingSpec:
     # flushes what is smaller to zero), is a constant channel
     served = np.finfo(np.float32)
     constant = scale <= np.maximum(np.abs(offset) * served.eps, served.tiny)
-    scale = np.where(constant, 1.0, scale)
+    if constant.any():
+        own = CONSTANT * np.abs(np.nanmedian(table, axis=0))
+        scale = np.where(constant, np.where(own > served.tiny, own, 1.0), scale)
     return ScalingSpec(kind=kind, offset=tuple(map(float, offset)), scale=tuple(map(float, scale)))

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from monitor.detector import scaling
-from tests.helpers import make_artifact
 
 RNG = np.random.default_rng(5)
 SAMPLES = (RNG.normal(size=(6, 50, 3)) * [1, 20, 1e-3] + [0, 1e4, -5]).astype(np.float32)
@@ -81,9 +80,9 @@ CONSTANTS = [0.0, 1.0, -3.5, 1e30, 1e-30, 0.1, 123456.789]
 
 @pytest.mark.parametrize("kind", ["standard", "minmax", "minmax_global"])
 @pytest.mark.parametrize("value", CONSTANTS)
-def test_a_constant_channel_has_scale_1(kind: scaling.Kind, value: float) -> None:
+def test_a_constant_channels_scale_follows_its_own_size(kind: scaling.Kind, value: float) -> None:
     fitted = scaling.fit(np.full((1000, 1), np.float32(value)), kind)
-    assert fitted.scale == (1.0,)
+    np.testing.assert_allclose(fitted.scale, [abs(float(np.float32(value))) / 100 or 1.0], rtol=1e-12)
     np.testing.assert_allclose(fitted.offset, [np.float32(value)], rtol=1e-12)
 
 
@@ -92,11 +91,12 @@ def test_a_spread_that_float32_can_not_divide_by_is_a_constant_channel(spread: f
     # 1e-50 is 0 in float32, 1e-40 is subnormal: XLA on CPU flushes it to 0, and every score would be infinite or NaN.
     samples = np.array([[0.0], [spread]])
     assert scaling.fit(samples, "minmax").scale == (1.0,)
+    assert scaling.fit(np.full((10, 1), spread), "standard").scale[0] in (1.0, pytest.approx(spread / 100))
 
 
 def test_float32_noise_on_a_large_constant_is_a_constant_channel() -> None:
     samples = np.float32(1e6) + RNG.choice([0.0, 0.0625], size=(500, 1)).astype(np.float32)
-    assert scaling.fit(samples, "minmax").scale == (1.0,)
+    np.testing.assert_allclose(scaling.fit(samples, "minmax").scale, [1e4], rtol=1e-6)
 
 
 numbers = st.floats(-1e6, 1e6, width=32)
@@ -117,9 +117,27 @@ def test_scale_then_unscale_is_the_identity(samples: np.ndarray, kind: scaling.K
         assert scaled.max() <= 1 + 1e-3 or (scale == 1).any()
 
 
-def test_a_constant_channels_movement_shows_in_its_own_unit() -> None:
-    artifact = make_artifact(length=4, hop=4)
-    fitted = scaling.fit(np.full((10, 1), 7.0), "standard")
-    assert (7.0 - fitted.offset[0]) / fitted.scale[0] == 0.0
-    assert (9.5 - fitted.offset[0]) / fitted.scale[0] == 2.5
-    assert artifact.manifest.scaling.scale == (1.0,)
+@pytest.mark.parametrize("kind", ["standard", "robust", "minmax"])
+@pytest.mark.parametrize(
+    ("stands", "moves", "deviations"),
+    [
+        (0.002, 0.012, 500.0),  # six times its size
+        (50_000.0, 50_000.5, 0.001),  # rounding
+        (1e-9, 2e-9, 100.0),
+        (-3.0, -3.003, 0.1),
+        (1e12, 1.01e12, 1.0),
+        (0.0, 1.0, 1.0),  # no size: its own unit
+        (7.0, 9.5, 2.5 / 0.07),
+    ],
+)
+def test_a_constant_channels_movement_shows_beside_its_size(
+    kind: scaling.Kind, stands: float, moves: float, deviations: float
+) -> None:
+    fitted = scaling.fit(np.full((10, 1), stands), kind)
+    assert (stands - fitted.offset[0]) / fitted.scale[0] == pytest.approx(0.0, abs=1e-9)
+    assert abs(moves - fitted.offset[0]) / fitted.scale[0] == pytest.approx(deviations, rel=1e-6)
+
+
+def test_a_constant_channel_scaled_by_window_moves_no_less_than_its_size_asks() -> None:
+    table = np.stack([np.full(50, 0.002), np.sin(np.arange(50.0))], axis=1)
+    assert scaling.fit(table, "window").scale == pytest.approx((2e-5, scaling.FLAT * table[:, 1].std()))

@@ -11,13 +11,35 @@ ones follow a gap. No Python loop over samples; what is rare (a late sample, a h
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from monitor.detector.arrays import BoolArray, Int64Array, grown
 from monitor.detector.times import NEVER_US, NO_TIME
 from monitor.detector.windows import Ordered, Samples
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a partition's time had come: before the records at `positions` (k,), and after each, (k + 1,)."""
+
+    positions: Int64Array
+    newest_us: Int64Array
+
+    def before(self, positions: Int64Array) -> Int64Array:
+        """The newest believed time before other `positions`."""
+        return self.newest_us[np.searchsorted(self.positions, positions)]
+
+    def at(self, positions: Int64Array) -> Int64Array:
+        """The newest believed time after `positions`."""
+        return self.newest_us[np.searchsorted(self.positions, positions, side="right")]
+
+    def split(self, position: int) -> tuple[Reached, Reached]:
+        """What is known before `position`, and from there on."""
+        row = int(np.searchsorted(self.positions, position))
+        earlier = Reached(self.positions[:row], self.newest_us[: row + 1])
+        return earlier, Reached(self.positions[row:], self.newest_us[row:])
 
 
 def in_time(clock_us: Int64Array, ties: BoolArray, newest_us: Int64Array) -> BoolArray:

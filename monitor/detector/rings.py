@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from monitor.detector.arrays import Int64Array, grown
-from monitor.detector.event_time import EventTime
+from monitor.detector.event_time import EventTime, Reached
 from monitor.detector.spec import WindowSpec
 from monitor.detector.windows import Appended, Ordered, Samples, Tails, Windows, from_end
 
@@ -77,6 +77,10 @@ class RingWindower(ABC):
         self._origin = self._written.copy()
         return begun
 
+    def let_out(self, taken: Samples | Windows, _reached: Reached, /) -> Samples | Windows:
+        """The samples whose turn has come, in order: here none waits."""
+        return taken
+
     def append(self, taken: Samples | Windows, *, cut: bool = True) -> Appended:
         """Takes samples in; returns the windows that they close (none, where `cut` is false).
 
@@ -131,6 +135,7 @@ class RingWindower(ABC):
             first_offset=self._offset[series, first],
             last_offset=samples.offset[closing],
             last_index=samples.index[closing],
+            at=None if samples.at is None else samples.at[closing],
         )
 
     def snapshot(self, rows: Int64Array) -> Tails:

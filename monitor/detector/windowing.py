@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from monitor.detector.arrays import Int64Array
+from monitor.detector.event_time import Reached
 from monitor.detector.rings import RingWindower
 from monitor.detector.spec import WindowSpec
 from monitor.detector.windows import Appended, Ordered, Samples, Tails, Windows
@@ -42,8 +43,15 @@ class Windower(Protocol):
     def restart(self) -> int:
         """Cuts no window across this point, at which any series may have lost samples; returns how many had begun."""
 
+    def let_out(self, taken: Samples | Windows, reached: Reached, /) -> Samples | Windows:
+        """Of what records hold, and of what waited, that whose turn has come, in the order in which to append it.
+
+        `taken` holds whole records; it may be empty, where only time moved on. `reached` is the partition's time from
+        after the records before up to these, and of those without samples for this windower.
+        """
+
     def append(self, taken: Samples | Windows, *, cut: bool = True) -> Appended:
-        """Takes samples in, or windows where records are windows, and returns the windows now whole, in log order.
+        """Takes what was let out, and returns the windows now whole, in that order.
 
         Where `cut` is false they were decided before: none is returned.
         """
@@ -75,6 +83,10 @@ class Record:
     def restart(self) -> int:
         """No window is cut across anything."""
         return 0
+
+    def let_out(self, taken: Samples | Windows, _reached: Reached, /) -> Samples | Windows:
+        """All: none waits for another."""
+        return taken
 
     def append(self, taken: Samples | Windows, *, cut: bool = True) -> Appended:
         """The records' windows, as they are."""

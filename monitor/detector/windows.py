@@ -61,6 +61,8 @@ class Samples(StructOfArrays):
     right after the series' last sample, and moves no time.
     `carried` (n, channels; None: all are) marks the channels that a partial sample speaks of. What it carries as NaN is
     missing; what it does not carry is NaN too, and may come with another sample of the same time.
+    `at` is the offset of the log at which a sample took its place in its series (None: its record's own): one that
+    waited for those of an earlier time took it later than it came.
     """
 
     full: ClassVar[tuple[str, ...]] = ("carried",)
@@ -74,6 +76,12 @@ class Samples(StructOfArrays):
     index: Int64Array
     hole: BoolArray | None = None
     carried: BoolArray | None = None
+    at: Int64Array | None = None
+
+    @property
+    def placed_at(self) -> Int64Array:
+        """The offset at which each took its place in its series."""
+        return self.offset if self.at is None else self.at
 
     def in_log_order(self) -> Samples:
         """The same samples, by the offset of their record."""
@@ -97,6 +105,11 @@ class Ordered(NamedTuple):
     late_at: tuple[int, int] | None
 
     @property
+    def at(self) -> Int64Array:
+        """The offset at which each sample took its place: there its windows and findings belong, in order."""
+        return self.samples.placed_at
+
+    @property
     def gaps(self) -> int:
         """How often a series restarts after a gap."""
         return 0 if self.after_gap is None else int(self.after_gap.sum())
@@ -104,7 +117,11 @@ class Ordered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Windows(StructOfArrays):
-    """Windows in the log order of their closing samples, as columns of length m; `values` is (m, length, channels)."""
+    """Windows in the order in which their closing samples took their places, as columns of length m.
+
+    `values` is (m, length, channels). `last_offset` and `last_index` name the closing sample's own record, `at` the
+    offset at which it took its place (None: there).
+    """
 
     series: Int64Array
     values: Float32Array
@@ -113,6 +130,12 @@ class Windows(StructOfArrays):
     first_offset: Int64Array
     last_offset: Int64Array
     last_index: Int64Array
+    at: Int64Array | None = None
+
+    @property
+    def placed_at(self) -> Int64Array:
+        """The offset at which each was whole: the order in which they are decided."""
+        return self.last_offset if self.at is None else self.at
 
     @property
     def offset(self) -> Int64Array:

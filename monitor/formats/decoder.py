@@ -21,6 +21,7 @@ from monitor import extensions
 from monitor.backends.abstract import Headers, RecordColumns
 from monitor.detector import levels, windowing
 from monitor.detector.arrays import Float32Array, Float64Array, Int64Array
+from monitor.detector.event_time import Reached
 from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.times import NO_TIME, OLDEST_TIME, Unit, iso_us
 from monitor.detector.windows import Samples, Windows
@@ -62,22 +63,6 @@ class Layout(Protocol):
 
     @property
     def channels(self) -> Sequence[Channel]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """How far a partition's time had come: before the records at `positions` (k,), and after each, (k + 1,)."""
-
-    positions: Int64Array
-    newest_us: Int64Array
-
-    def before(self, positions: Int64Array) -> Int64Array:
-        """The newest believed time before other `positions`."""
-        return self.newest_us[np.searchsorted(self.positions, positions)]
-
-    def at(self, positions: Int64Array) -> Int64Array:
-        """The newest believed time after `positions`."""
-        return self.newest_us[np.searchsorted(self.positions, positions, side="right")]
 
 
 @dataclass(frozen=True, slots=True)

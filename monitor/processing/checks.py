@@ -39,8 +39,8 @@ class Findings(StructOfArrays):
     """What a check says at n of the samples that it was handed: a `value` over `threshold` is a problem of the series.
 
     `series` (n,) are rows; `offset` and `index` are those of the sample at which it is found, which need not be one
-    of that series. `start_us` to `end_us` is what it is about. `value` is finite, or NaN where nothing can be said, and
-    `threshold` is more than 0.
+    of that series, and `at` the offset at which that took its place (None: its own). `start_us` to `end_us` is what it
+    is about. `value` is finite, or NaN where nothing can be said, and `threshold` is more than 0.
     """
 
     series: Int64Array
@@ -50,6 +50,12 @@ class Findings(StructOfArrays):
     end_us: Int64Array
     value: Float64Array
     threshold: Float64Array
+    at: Int64Array | None = None
+
+    @property
+    def placed_at(self) -> Int64Array:
+        """The offset at which each is found."""
+        return self.offset if self.at is None else self.at
 
 
 class Check(Protocol):
@@ -128,7 +134,7 @@ class Checks:
         """What the checks say of what the windower took in; `stream_at` is the partition's time at offsets."""
         found = []
         for ordered in appended.ordered or (grouped(_samples(taken)),):
-            stream_us = stream_at(ordered.samples.offset)
+            stream_us = stream_at(ordered.at)
             found += [
                 check.take(ordered, stream_us, self._memory[rule][: self._rows]) for rule, check in self._checks.items()
             ]
@@ -154,12 +160,14 @@ class Checks:
 def _in_log_order(findings: Findings, rule: Int64Array, windows: Windows) -> Found:
     """Findings among the windows that the same samples closed; at the same sample a window comes first."""
     found = np.repeat([False, True], [len(windows), len(findings)])
+    at = np.concatenate([windows.placed_at, findings.placed_at])
     offset = np.concatenate([windows.last_offset, findings.offset])
     index = np.concatenate([windows.last_index, findings.index])
-    order = np.lexsort((found, index, offset))
+    order = np.lexsort((found, index, offset, at))
     found = found[order]
     rows = order[found] - len(windows)
-    return Found(findings[rows], rule[rows], np.cumsum(~found)[found])
+    before = np.maximum.accumulate(np.where(found, 0, order + 1))  # windows of one place are in order of time
+    return Found(findings[rows], rule[rows], before[found])
 
 
 def _samples(taken: Any) -> Samples:

@@ -51,7 +51,10 @@ class Batch:
 
 
 class _Step(NamedTuple):
-    """What a window, or a finding, does to an incident; `cause` makes, from the series' name, what an alert says."""
+    """What a window, or a finding, does to an incident at input offset `offset`.
+
+    `cause` makes, from the series' name, what an alert says.
+    """
 
     series: int
     rule: str
@@ -141,7 +144,7 @@ class Decider:
         windows, policy = piece.windows, self._policy
         rows = _moving(piece.partition.incidents[rule], windows.series, verdicts)
         columns: list[NDArray[Any]] = [windows.series, verdicts, scores, piece.thresholds]
-        columns += [windows.start_us, windows.end_us, windows.last_offset]
+        columns += [windows.start_us, windows.end_us, windows.placed_at]
         listed = zip(rows, *(column[rows].tolist() for column in columns), strict=True)
         for row, series, verdict, score, threshold, start_us, end_us, offset in listed:
             cause = partial(self._cause, piece, row, score, rule)
@@ -188,7 +191,7 @@ class Decider:
             ratio=value / threshold,
             start_us=start_us,
             end_us=end_us,
-            offset=int(findings.offset[row]),
+            offset=int(findings.placed_at[row]),
             cause=lambda name: Finding(
                 partition=partition.name,
                 series=name,

@@ -30,7 +30,8 @@ class Flatline:
             count[at] = before["count"] + 1 if abs(value - before["value"]) < MOVES else 1
             memory[row] = value, count[at]
         limit = np.full(len(samples), float(LIMIT))
-        return Findings(samples.series, samples.offset, samples.index, samples.time_us, samples.time_us, count, limit)
+        place = samples.series, samples.offset, samples.index
+        return Findings(*place, samples.time_us, samples.time_us, count, limit, ordered.at)
 
     def describe(self, value: float, threshold: float) -> str:
         return f"hardly moves for {value:.0f} samples, at most {threshold:.0f}"

@@ -5,8 +5,7 @@
     [0.12, 0.14, null, 0.11]                                                  a chunk and nothing else
 
 A missing number is null, or what producers make of one: NaN as C, Python, R and JavaScript print it, bare or as text,
-and texts that say that there is none (`MISSING_WORDS`): nobody writes those for a number that is there. Infinity is
-refused; so is any other text.
+and texts that say that there is none (`monitor.detector.missing`). Infinity is refused; so is any other text.
 
 Rules of this file: a poll is read by one bound decoder that knows complete samples only (chunks only, where the poll
 begins with them); what it refuses is read again alone, by decoders that know everything, and decoding continues after
@@ -30,18 +29,15 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from monitor.detector.arrays import BoolArray, Float32Array, Int64Array
+from monitor.detector.missing import NAN, is_missing
 from monitor.detector.times import NO_TIME, numbers_us, text_us, texts_us
 from monitor.errors import Reason, RecordError
 from monitor.formats.abstract import RecordSpec
 from monitor.formats.parsed import Outlines, Parsed, Rejected, drop_infinite, merged, select
 
-# Texts that are missing numbers, in any case, and apart from NaN
-MISSING_WORDS = frozenset({"", "null", "none", "na", "n/a", "undefined"})
-_NAN = r"[+-]?(?:nan(?:\(\w*\))?|1\.#(?:qnan|snan|ind)\d*)"
-_NAN_TEXT = re.compile(_NAN, re.ASCII | re.IGNORECASE)
 # Whole strings, closed or not, so that nothing inside one is taken for a number; or a bare NaN.
 _STRING_OR_NAN = re.compile(
-    rb'"(?:[^"\\]+|\\.?)*+"?|(?<![\w.+-])' + _NAN.encode() + rb"(?![\w.])", re.DOTALL | re.IGNORECASE
+    rb'"(?:[^"\\]+|\\.?)*+"?|(?<![\w.+-])' + NAN.encode() + rb"(?![\w.])", re.DOTALL | re.IGNORECASE
 )
 _MAY_BE_NAN = re.compile(rb"nan|1\.#", re.IGNORECASE)
 _MAY_BE_LOOSE = re.compile(rb"nan|infinity|e\+?\d{3}|\d{300}", re.IGNORECASE)
@@ -368,8 +364,7 @@ def _take_words(numbers: list[Any]) -> bool:
             if not _take_words(number):
                 return False
         elif isinstance(number, str):
-            word = number.strip().lower()
-            if word not in MISSING_WORDS and _NAN_TEXT.fullmatch(word) is None:
+            if not is_missing(number):
                 return False
             numbers[index] = None
     return True

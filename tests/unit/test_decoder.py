@@ -260,6 +260,7 @@ def test_a_window_ends_with_its_last_sample() -> None:
     [
         b"NaN", b"nan", b"NAN", b"-NaN", b"-nan", b"nan(ind)", b"-nan(ind)", b"-1.#IND", b"1.#QNAN0", b'"NaN"',
         b'"nan"', b'"-NaN"', b'"null"', b'"NULL"', b'""', b'" "', b'"None"', b'"N/A"', b'"na"', b'"undefined"', b"null",
+        b'"-"', b'"--"', b'"?"', b'"#N/A"', b'"No Data"', b'"<NA>"', b'"#DIV/0!"', b'"\\\\N"', b'"."',
     ],
 )  # fmt: skip
 def test_producers_spellings_of_a_missing_number(number: bytes) -> None:

@@ -41,6 +41,7 @@ def _lines(model: ServedModel) -> list[tuple[str, str]]:
         ("verified", f"every byte, and {len(artifact.known_scores)} known answers; sha256 {artifact.digest}"),
         ("window", f"{window.kind}, {window.length} samples every {window.hop}{span}"),
         ("channels", channels),
+        *_quality(manifest),
         ("model", f"{_model(manifest)}, {numbers:,} numbers"),
         ("scaling", manifest.scaling.kind),
         ("score", f"{manifest.score.kind}, in batches of {manifest.batch_rows}"),
@@ -49,6 +50,19 @@ def _lines(model: ServedModel) -> list[tuple[str, str]]:
         ("quantiles", quantiles),
         ("training", training or "nothing recorded"),
     ]
+
+
+def _quality(manifest: Manifest) -> list[tuple[str, str]]:
+    """What is known of each channel in normal data."""
+    if manifest.quality is None:
+        return []
+    texts = [
+        f"{channel.name}: {known.lowest:.6g} to {known.highest:.6g}"
+        + (f", up to {known.longest_run} equal in a row" if known.longest_run > 1 else "")
+        + (f", {known.missing:.3g} missing, up to {known.longest_missing} in a row" if known.missing else "")
+        for channel, known in zip(manifest.channels, manifest.quality.channels, strict=True)
+    ]
+    return [("normal data", f"{manifest.quality.samples:,} samples; {'; '.join(texts)}")]
 
 
 def _of_series(threshold: ThresholdSpec) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from monitor.detector.arrays import Float32Array
 from monitor.detector.artifact import KNOWN_ANSWERS, Artifact
 from monitor.detector.scoring import Detector, Scorer
-from monitor.detector.spec import CalibrationSpec, Channel, Manifest, ThresholdSpec, check
+from monitor.detector.spec import CalibrationSpec, Channel, Manifest, QualitySpec, ThresholdSpec, check
 from training.fitting.checkpoints import Epoch
 
 # One call to the scorer holds up everything else the daemon does: this long at most.
@@ -74,6 +74,7 @@ def build(
     table: Float32Array | None = None,
     units: Sequence[str] = (),
     levels: Sequence[float] = (),
+    quality: QualitySpec | None = None,
     training: dict[str, Any],
     history: Sequence[Epoch],
     metrics: dict[str, Any],
@@ -103,6 +104,7 @@ def build(
         threshold=threshold,
         calibration=calibration,
         training=training,
+        quality=quality,
     )
     # Once through its own form: a whole number in a place for fractions would else be written in two ways.
     manifest = msgspec.convert(msgspec.to_builtins(manifest), Manifest)

@@ -38,6 +38,7 @@ from training.thresholds.alert_policy import DEFAULTS, AssumedPolicy, counting
 from training.thresholds.calibration import CalibrationScores
 from training.thresholds.choose import Chosen, LabelledScores, choose, described
 from training.thresholds.false_alarms import Expected, trade_off
+from training.windows import channel_quality
 from training.windows.subsets import (
     Subsets,
     Table,
@@ -162,6 +163,7 @@ def train(
         metrics=msgspec.to_builtins(results),
         units=units_of(tables),
         levels=taken.values,
+        quality=channel_quality.measure(subsets.normal, subsets.channels, taken.values),
     )
     if not with_report:
         return Trained(artifact=artifact, results=results)

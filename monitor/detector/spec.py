@@ -17,9 +17,11 @@ from monitor.detector.architectures import ModelSpec
 from monitor.errors import ArtifactFormatError
 
 FORMAT = "telltale-artifact"
-KNOWN_VERSIONS = (1, 2, 3)
-FORMAT_VERSION = 2  # what is written, unless there are levels: who does not know them must refuse
+KNOWN_VERSIONS = (1, 2, 3, 4)
+# What is written, unless the manifest holds what came later: who does not know that must refuse.
+FORMAT_VERSION = 2
 LEVELS_VERSION = 3
+QUALITY_VERSION = 4
 
 # Bounds checked before anything is allocated. A window of 1 M numbers in a batch of one row is 4 MiB.
 MAX_WINDOW_LENGTH = 100_000
@@ -135,6 +137,27 @@ class CalibrationSpec(Spec, frozen=True):
     series: tuple[str, ...] = ()
 
 
+class ChannelQuality(Spec, frozen=True):
+    """A channel in normal data, as it was learnt from.
+
+    `lowest` and `highest` are in its own unit. `longest_run` is the most equal values in a row, `longest_missing` the
+    most missing numbers in a row; `missing` is the share of those.
+    """
+
+    lowest: float
+    highest: float
+    longest_run: int
+    longest_missing: int = 0
+    missing: float = 0.0
+
+
+class QualitySpec(Spec, frozen=True):
+    """What `samples` normal samples say of the channels, in their order: what checks of samples go by."""
+
+    samples: int
+    channels: tuple[ChannelQuality, ...]
+
+
 class Manifest(Spec, frozen=True):
     """Everything about an artifact but its tensors."""
 
@@ -150,6 +173,7 @@ class Manifest(Spec, frozen=True):
     threshold: ThresholdSpec
     calibration: CalibrationSpec
     training: dict[str, Any] = {}
+    quality: QualitySpec | None = None
 
     @property
     def window_shape(self) -> tuple[int, int]:
@@ -159,6 +183,8 @@ class Manifest(Spec, frozen=True):
     @property
     def format_version(self) -> int:
         """The version that an artifact with this manifest is written in."""
+        if self.quality is not None:
+            return QUALITY_VERSION
         return LEVELS_VERSION if any(channel.level for channel in self.channels) else FORMAT_VERSION
 
 
@@ -169,7 +195,7 @@ def check(manifest: Manifest) -> None:
         ArtifactFormatError: all problems at once.
     """
     problems = [*_window_problems(manifest), *_model_problems(manifest), *_number_problems(manifest)]
-    problems += _calibration_problems(manifest)
+    problems += [*_calibration_problems(manifest), *_quality_problems(manifest)]
     if problems:
         raise ArtifactFormatError("manifest: " + "; ".join(problems))
 
@@ -258,6 +284,24 @@ def _calibration_problems(manifest: Manifest) -> list[str]:
             problems.append(f"calibration.tail.share is {tail.share}, must be in (0, 1]")
         if not 1 <= tail.peaks <= calibration.windows:
             problems.append(f"calibration.tail.peaks is {tail.peaks}, must be 1 to calibration.windows")
+    return problems
+
+
+def _quality_problems(manifest: Manifest) -> list[str]:
+    if manifest.quality is None:
+        return []
+    samples, channels, problems = manifest.quality.samples, manifest.quality.channels, []
+    if samples < 1:
+        problems.append(f"quality.samples is {samples}, must be 1 or more")
+    if len(channels) != len(manifest.channels):
+        problems.append(f"quality.channels are {len(channels)}, must be one for each of {len(manifest.channels)}")
+    if not all(math.isfinite(each.lowest) and each.lowest <= each.highest < math.inf for each in channels):
+        problems.append("quality.channels: lowest and highest must be finite, the former at most the latter")
+    runs_fit = all(1 <= each.longest_run <= samples and 0 <= each.longest_missing <= samples for each in channels)
+    if not runs_fit:
+        problems.append("quality.channels: longest_run must be 1 to quality.samples, longest_missing 0 to it")
+    if not all(0 <= each.missing < 1 for each in channels):
+        problems.append("quality.channels: missing must be in [0, 1)")
     return problems
 
 

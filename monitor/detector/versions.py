@@ -1,6 +1,7 @@
-"""What versions 2 and 3 of the format added to the manifest, so that earlier ones are read and written without it.
+"""What versions 2 to 4 of the format added to the manifest, so that earlier ones are read and written without it.
 
-Rules of this file: manifests as they stand in JSON, of `spec.Manifest`'s form. FORMAT.md marks the same with (2), (3).
+Rules of this file: manifests as they stand in JSON, of `spec.Manifest`'s form. FORMAT.md marks the same with (2), (3),
+(4).
 """
 
 from __future__ import annotations
@@ -36,13 +37,14 @@ def check(document: dict[str, Any], version: int) -> None:
     Raises:
         ArtifactFormatError: all such fields and values at once.
     """
-    newer = _newer_than_1(document) if version == 1 else []
-    if version < 3 and any("level" in channel for channel in document["channels"]):
-        newer.append("channels.level")
-    if newer:
-        first = 3 if newer[-1] == "channels.level" else 2
+    newer = {2: _newer_than_1(document) if version == 1 else []}
+    newer[3] = ["channels.level"] if version < 3 and any("level" in each for each in document["channels"]) else []
+    newer[4] = ["quality"] if version < 4 and "quality" in document else []
+    found = [name for names in newer.values() for name in names]
+    if found:
+        first = max(needed for needed, names in newer.items() if names)
         raise ArtifactFormatError(
-            f"format version {version} has no {', no '.join(newer)}; export it again, as version {first}"
+            f"format version {version} has no {', no '.join(found)}; export it again, as version {first}"
         )
 
 
@@ -69,6 +71,8 @@ def written(document: dict[str, Any], version: int) -> dict[str, Any]:
             for channel in made["channels"]
         ]
         made = made | {"channels": channels}
+    if version < 4 and made["quality"] is None:
+        made = {name: content for name, content in made.items() if name != "quality"}
     check(made, version)
     return made
 

@@ -47,11 +47,13 @@ def streams(root: Path) -> Iterator[Stream]:
 
 
 def _regular(count: int, period_s: float) -> Int64Array:
-    return np.rint(1_600_000_000e6 + np.arange(count) * period_s * 1e6).astype(np.int64)
+    times: Int64Array = np.rint(1_600_000_000e6 + np.arange(count) * period_s * 1e6).astype(np.int64)
+    return times
 
 
 def _stamps_us(texts: list[str], form: str) -> Int64Array:
-    return np.array([round(datetime.strptime(text + "+0000", form + "%z").timestamp() * 1e6) for text in texts])
+    seconds = [datetime.strptime(text + "+0000", form + "%z").timestamp() for text in texts]
+    return np.rint(np.array(seconds) * 1e6).astype(np.int64)
 
 
 def _skab(root: Path) -> Iterator[Stream]:

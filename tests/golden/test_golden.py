@@ -14,7 +14,7 @@ from monitor.detector import levels, storage
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("name", ["v1", "v1.zip", "v2", "v2.zip", "v3", "v3.zip"])
+@pytest.mark.parametrize("name", ["v1", "v1.zip", "v2", "v2.zip", "v3", "v3.zip", "v4", "v4.zip"])
 def test_an_artifact_of_each_version_loads_and_scores(name: str) -> None:
     version = name.removesuffix(".zip")
     expected = json.loads((HERE / f"{version}-scores.json").read_text())
@@ -31,7 +31,7 @@ def test_an_artifact_of_each_version_loads_and_scores(name: str) -> None:
     np.testing.assert_allclose(scores, expected["scores"], rtol=form.SELF_CHECK_RELATIVE)
 
 
-@pytest.mark.parametrize("version", ["v1", "v2", "v3"])
+@pytest.mark.parametrize("version", ["v1", "v2", "v3", "v4"])
 def test_what_is_loaded_is_written_again_byte_for_byte(version: str) -> None:
     loaded = storage.load(HERE / version)
     assert storage.pack(loaded) == (HERE / f"{version}.zip").read_bytes()
@@ -50,6 +50,17 @@ def test_version_2_keeps_thresholds_and_quantiles_of_series() -> None:
 def test_version_3_keeps_levels() -> None:
     loaded = storage.load(HERE / "v3")
     assert [channel.level for channel in loaded.manifest.channels] == [18_228_934.0, 0.0]
+
+
+def test_version_4_keeps_what_is_known_of_channels() -> None:
+    quality = storage.load(HERE / "v4").manifest.quality
+    assert quality is not None
+    assert quality.samples == 800
+    pressure, flow = quality.channels
+    assert (pressure.longest_missing, pressure.missing, flow.longest_missing, flow.missing) == (3, 0.005, 0, 0.0)
+    assert 18_228_933 < pressure.lowest < pressure.highest < 18_228_935
+    assert (round(flow.lowest, 6), round(flow.highest, 6), flow.longest_run) == (1.9, 4.1, 6)
+    assert all(storage.load(HERE / older).manifest.quality is None for older in ("v1", "v2", "v3"))
 
 
 def test_the_example_of_the_specification_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from monitor.detector import artifact as form
 from monitor.detector import storage
+from monitor.detector.spec import ChannelQuality, QualitySpec
 from monitor.errors import ArtifactError, ArtifactFormatError
 from monitor.inspection import describe
 from tests.helpers import make_artifact
@@ -34,6 +35,18 @@ def test_in_words(path: Path) -> None:
     assert lines["threshold"] == "0.25 (given)"
     assert lines["quantiles"] == "0: 0.1, 0.5: 0.4, 1: 2"
     assert "4 known answers; sha256 " + storage.load(path).digest in lines["verified"]
+
+
+def test_what_is_known_of_channels(tmp_path: Path) -> None:
+    flow = ChannelQuality(lowest=-1.5, highest=2.0, longest_run=3, longest_missing=2, missing=0.0125)
+    pressure = ChannelQuality(lowest=0.0, highest=1e6, longest_run=1)
+    quality = QualitySpec(samples=1600, channels=(flow, pressure))
+    manifest = msgspec.structs.replace(ARTIFACT.manifest, quality=quality)
+    storage.save(replace(ARTIFACT, manifest=manifest, format_version=4), tmp_path)
+    assert (
+        "normal data 1,600 samples; flow: -1.5 to 2, up to 3 equal in a row, 0.0125 missing, up to 2 in a row; "
+        "pressure: 0 to 1e+06"
+    ) in describe(tmp_path).splitlines()
 
 
 def test_lines_of_series_are_counted_and_their_range_is_told(tmp_path: Path) -> None:

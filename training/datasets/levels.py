@@ -77,8 +77,8 @@ def _notes(name: str, level: float, found: Sequence[Digits], at: int) -> Iterato
     about += f"spread is {worst.spread[at]:.3g}"
     if level:
         yield (
-            f"{about}: {level:.12g} is taken off in float64, here and by the daemon (artifact format 3); send JSON "
-            "numbers, since f32 records have lost these digits"
+            f"{about}: {level:.12g} is taken off in float64, here and by the daemon (artifact format 3 or later); send "
+            "JSON numbers, since f32 records have lost these digits"
         )
     if any(not each.lost[at] for each in coarse):
         yield f"{about}: what it moved by less was lost before it was read; store and send float64, or JSON"

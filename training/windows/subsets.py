@@ -24,7 +24,7 @@ from monitor.errors import DataError
 from training.datasets import missing, timestamps
 from training.fitting import score_tensors
 from training.recipes.schema import Recipe, WindowPart
-from training.windows import splits
+from training.windows import channel_quality, splits
 
 Table = SeriesTable | WindowTable
 NormalClass = int | Literal["all"]
@@ -41,6 +41,7 @@ class Subsets:
     series, `calibration_series` (m,) says whose each calibration window is, `test_series` (n,) names each test
     window's. `timeline` lists what of which series went
     where: (series, subset, first row, end row), of series in time. `left_out` normal windows were too incomplete.
+    `normal` are the samples of the normal windows or rows outside the test, in intervals (n, channels) without a break.
     """
 
     window: WindowSpec
@@ -56,6 +57,7 @@ class Subsets:
     test_series: NDArray[np.str_] | None = None
     timeline: tuple[tuple[str, str, int, int], ...] = ()
     left_out: int = 0
+    normal: tuple[Float32Array, ...] = ()
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -316,6 +318,7 @@ def _divide_records(
         test=served(windows[split.test], window),
         anomalous=anomalous[split.test] if labelled(tables, recipe.normal_class) else None,
         left_out=len(split.fit) + len(split.validation) + len(split.calibration) - sum(map(len, learnt)),
+        normal=tuple(windows[np.concatenate([split.fit, split.validation, split.calibration])]),
     )
 
 
@@ -325,6 +328,7 @@ def _divide_series(
     names = tuple(table.series or f"series {number}" for number, table in enumerate(tables))
     scaled_on, tested, truths, timeline = [], [], [], []
     learnt: list[list[Float32Array]] = [[], [], []]
+    normal: list[Float32Array] = []
     for number, (table, slices) in enumerate(zip(tables, _slices(recipe, tables, seed), strict=True)):
         anomalous = abnormal(table, recipe.normal_class)
         cuts = [splits.cut(table.samples, table.time_us, part, window) for part in slices]
@@ -335,6 +339,7 @@ def _divide_series(
         scaled_on.append(table.samples[slices[0]][keep])
         for part in range(3):
             learnt[part].append(cuts[part].values[~marked[part]])
+            normal += channel_quality.unbroken(table.samples[slices[part]], ~anomalous[slices[part]])
         tested.append(cuts[3].values)
         truths.append(marked[3])
         timeline += [
@@ -357,6 +362,7 @@ def _divide_series(
         test_series=np.repeat(np.array(names), [len(each) for each in tested]),
         timeline=tuple(timeline),
         left_out=sum(map(len, itertools.chain(*learnt))) - sum(map(len, itertools.chain(*complete))),
+        normal=tuple(normal),
     )
 
 

@@ -153,8 +153,8 @@ $(VENV)-lock/bin/uv: | $(made)/venv
 	$(VENV)-lock/bin/python -m pip --disable-pip-version-check install --quiet uv==0.13.8
 
 lock: $(UV) ## resolve and pin deploy/requirements*.txt again
-	$(compile) --extra train --extra broker --extra test --extra bench pyproject.toml -o deploy/requirements-bench.txt
-	$(compile) $(with) --extra train --extra broker --extra test -o deploy/requirements-dev.txt
+	$(compile) --extra train --extra broker --extra avro --extra test --extra bench pyproject.toml -o deploy/requirements-bench.txt
+	$(compile) $(with) --extra train --extra broker --extra avro --extra test -o deploy/requirements-dev.txt
 	$(compile) $(with) --extra train --extra broker -o deploy/requirements-demo.txt
 	$(compile) $(with) -o deploy/requirements.txt
 	printf '%s\n' 'tsb-ad==1.5' | $(compile) --no-deps - -o deploy/requirements-peers.txt

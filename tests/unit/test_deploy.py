@@ -76,7 +76,12 @@ def test_locks_hold_what_the_project_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = project["dependencies"]
-    sets = [("", ()), ("-demo", ("train", "broker")), ("-dev", ("train", "broker", "test")), ("-bench", tuple(extras))]
+    sets = [
+        ("", ()),
+        ("-demo", ("train", "broker")),
+        ("-dev", ("train", "broker", "avro", "test")),
+        ("-bench", tuple(extras)),
+    ]
     for name, chosen in sets:
         pinned = pins(f"requirements{name}.txt")
         for requirement in wanted + [line for extra in chosen for line in extras[extra]]:

@@ -32,8 +32,7 @@ from monitor.errors import BackendError, PartitionError
 from monitor.messages import alerts, dead_letters
 from monitor.processing import snapshots
 from monitor.processing.processor import Outputs, Processor
-from monitor.processing.resuming import How, Resumed
-from monitor.serving import damage, holds, memory
+from monitor.serving import arrivals, damage, holds, memory
 from monitor.serving.backlog import Pace, Workload
 from monitor.serving.checkpointing import SEND_BYTES_PER_S, CheckpointSchedule
 from monitor.serving.complaints import Complaints
@@ -60,17 +59,6 @@ GC_INTERVAL_S = 30.0
 VITALS_INTERVAL_S = 1.0
 FORGOTTEN_INTERVAL_S = 60.0
 SPARE = "set input.max_series lower, the same for every member of the group, or run more members."
-
-
-# What is logged when a partition is not taken over where it was left, and what an operator can do.
-RESUMED_TEXTS = {
-    How.TOPIC_RECREATED: "The input topic was deleted and recreated; it is read from its beginning, and open incidents "
-    "are resolved. Records of the old topic that were not processed are lost.",
-    How.OFFSET_MISSING: "The group's offset expired or was deleted; continuing from the last checkpoint in the state "
-    "topic; records after it are processed again. Raise the brokers' offsets.retention.minutes, or use another group "
-    "to start over.",
-    How.BEYOND_END: "The log ends before the group's offset; continuing as input.beyond_end says.",
-}
 
 
 class Daemon:
@@ -261,7 +249,7 @@ class Daemon:
         resumed = self._processor.assign(partition, restored, start)
         retry = self._holds.had(partition) and not resumed.irregular
         self._vitals.resumed[resumed.how.value] += not retry
-        self._say_how(partition, resumed, restored)
+        arrivals.say_how(partition, resumed, restored, self._vitals)
         # Committed at once if it begins elsewhere than at the last commit, so that after a crash it begins there too.
         self._checkpoints.begin(partition, self._clock(), at_once=resumed.irregular)
         self._backend.begin(partition, resumed.begin)
@@ -279,28 +267,6 @@ class Daemon:
                 "The last checkpoint is of another artifact.",
                 partition=str(partition),
                 sha256=resumed.other_artifact[:12],
-            )
-
-    def _say_how(self, partition: TopicPartition, resumed: Resumed, restored: Restored) -> None:
-        where = {"partition": str(partition), "offset": resumed.live_from}
-        if resumed.how in RESUMED_TEXTS:
-            log.error(RESUMED_TEXTS[resumed.how], **where, beginning=restored.beginning, end=restored.end)
-        elif resumed.how is How.PARTITION_ADDED:
-            log.info("A partition was added to the topic; it is read from its beginning.", **where)
-        if resumed.deleted:
-            self._vitals.records_lost += resumed.deleted
-            text = "Retention deleted records before they were read; raise retention.ms of the topic."
-            log.error(text, **where, records=resumed.deleted)
-        if resumed.state_lost:
-            self._vitals.starts_without_state += 1
-            log.error("Windows start empty.", partition=str(partition), reason=resumed.state_lost)
-        if resumed.unreadable:
-            log.error(
-                "Incidents in the state can't be read and were omitted: no alert will resolve them, and a series that "
-                "is still anomalous opens another one.",
-                partition=str(partition),
-                incidents=len(resumed.unreadable),
-                reason=resumed.unreadable[0],
             )
 
     def _start_offset(self, partition: TopicPartition, restored: Restored) -> int:

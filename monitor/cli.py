@@ -16,6 +16,7 @@ import typer
 
 from monitor import __version__, extras
 from monitor.broker.cli import app as kafka_app
+from monitor.deadletters.cli import app as deadletters_app
 from monitor.errors import EXIT_SOFTWARE, TelltaleError
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
 config_app = typer.Typer(help="Write, show and describe the configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(kafka_app, name="kafka")
+app.add_typer(deadletters_app, name="deadletters")
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="TOML file; see `telltale config init`.")]
 DEFAULT_CONFIG = Path("telltale.toml")

@@ -240,13 +240,17 @@ def orphans(partition: TopicPartition, partitions: int, state_partitions: int) -
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One record to publish. `partition` None leaves the choice to the key's hash. `value` None is a tombstone."""
+    """One record to publish. `partition` None leaves the choice to the key's hash. `value` None is a tombstone.
+
+    `timestamp_ms` None: the time of the commit.
+    """
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
     partition: int | None = None
+    timestamp_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

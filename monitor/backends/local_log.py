@@ -232,4 +232,6 @@ class LocalLog:
         """Appends a message, by its key where no partition is given, and returns its offset."""
         if partition is None:
             partition = sum(message.key or b"") % len(self.topics[message.topic])
-        return self.append(message.topic, partition, message.key, message.value, 0, message.headers)
+        return self.append(
+            message.topic, partition, message.key, message.value, message.timestamp_ms or 0, message.headers
+        )

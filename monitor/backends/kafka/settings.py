@@ -228,6 +228,19 @@ def transactional(config: Config) -> dict[str, Any]:
     }
 
 
+def redriving(config: Config) -> dict[str, Any]:
+    """Settings of the transactional `KafkaProducer` that writes rejected records to their topics again.
+
+    The id is no member's (IDENTITY), so that no member ends its transactions; the group's prefix grants its use.
+    """
+    return transactional(config) | {
+        "client_id": TOOL_CLIENT_ID,
+        "transactional_id": f"{transactional_id_prefix(config)}:redrive",
+        # A record may have been rejected because it is large.
+        "max_request_size": 16 * MEBIBYTE,
+    }
+
+
 def feed(kafka: KafkaOptions, client_id: str) -> dict[str, Any]:
     """Settings of a plain idempotent `KafkaProducer` made for throughput."""
     return connection(kafka, client_id) | {

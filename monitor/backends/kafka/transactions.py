@@ -82,11 +82,14 @@ class _Producer(KafkaProducer):  # type: ignore[misc] # the client has no types
 class Transactions:
     """One transaction after another; a new producer after every unknown outcome."""
 
-    def __init__(self, config: Config, fences: Fences, clock: BrokerClock) -> None:
+    def __init__(
+        self, config: Config, fences: Fences, clock: BrokerClock, producer_settings: dict[str, Any] | None = None
+    ) -> None:
+        """`producer_settings` of the client's producer; None: those of the daemon."""
         self._config = config
         self._fences = fences
         self._clock = clock
-        self._settings = settings.transactional(config)
+        self._settings = settings.transactional(config) if producer_settings is None else producer_settings
         self._producer: Any = None
         self._sent_twice = False  # requests of the producer's last transaction were
         self._watchdog = Watchdog()
@@ -262,7 +265,7 @@ def _send(producer: Any, message: Message, partition: int | None, now_ms: int) -
         key=message.key,
         headers=list(message.headers),
         partition=partition,
-        timestamp_ms=now_ms,
+        timestamp_ms=now_ms if message.timestamp_ms is None else message.timestamp_ms,
     )
 
 

@@ -1,0 +1,1 @@
+"""`telltale deadletters`: what is in the dead-letter topic, and writing rejected records to their topics again."""

@@ -342,6 +342,12 @@ class AlertingOptions(Options):
         return Policy(**{name: getattr(self, name) for name in Policy.__struct_fields__})
 
 
+class QualityOptions(Options):
+    """Data quality: what is watched besides the score. Each check raises alerts of its own."""
+
+    no_data: bool = Field(True, description="Report series that have stopped sending.")
+
+
 class HttpOptions(Options):
     """HTTP server of health checks and metrics."""
 
@@ -408,6 +414,7 @@ class Config(Options):
     output: OutputOptions = OutputOptions()
     model: ModelOptions = ModelOptions()
     alerting: AlertingOptions = AlertingOptions()
+    quality: QualityOptions = QualityOptions()
     http: HttpOptions = HttpOptions()
     limits: LimitsOptions = LimitsOptions()
     log: LogOptions = LogOptions()

@@ -104,16 +104,16 @@ class EventTime:
             grouped, position = self._settled(grouped, position)
         firsts = _firsts(grouped.series)
         accepted = self._accepted(grouped, firsts)
-        late, late_at = 0, None
+        late, late_at, dropped = 0, None, None
         if accepted is not None:
             late, row = int(len(accepted) - accepted.sum()), int(accepted.argmin())
             late_at = int(grouped.series[row]), int(grouped.offset[row])
-            grouped, position = grouped[accepted], position[accepted]
+            dropped, grouped, position = grouped[~accepted], grouped[accepted], position[accepted]
             firsts = _firsts(grouped.series)
         lasts = np.append(firsts, len(grouped))[1:] - 1
         after_gap = self._after_gap(grouped, firsts)
         self._advance(grouped, lasts)
-        return Ordered(grouped, position, firsts, lasts, after_gap, late, late_at)
+        return Ordered(grouped, position, firsts, lasts, after_gap, late, late_at, dropped)
 
     def _settled(self, grouped: Samples, position: Int64Array) -> tuple[Samples, Int64Array]:
         """`grouped` with its holes settled: rare, so only the series that have one are gone through."""

@@ -49,10 +49,19 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IncidentKey(NamedTuple):
-    """The series (its name in UTF-8) and the rule of an incident; each rule has incidents of its own."""
+    """The series (its name in UTF-8), the rule and the channel of an incident; each of these has incidents of its own.
+
+    `channel` is empty where an incident is of the whole series.
+    """
 
     series: bytes
     rule: str = SCORE_RULE
+    channel: str = ""
+
+    @property
+    def watched(self) -> tuple[str, str]:
+        """What is watched of the series: rule and channel."""
+        return self.rule, self.channel
 
 
 # µs since 1970, of the years 1 to 9999: what RFC 3339 can write

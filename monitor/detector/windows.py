@@ -93,7 +93,8 @@ class Ordered(NamedTuple):
 
     `position` (n,) is each one's index in log order. `firsts` and `lasts` (m,) are each series' first and last sample.
     `after_gap` (n,) marks those with which a series restarts after a gap; None where there are none. `late` counts the
-    dropped ones; `late_at` is series and offset of one of them.
+    dropped ones; `late_at` is series and offset of one of them; `dropped` are those (None: there are none), as they
+    arrived within each series.
     """
 
     samples: Samples
@@ -103,6 +104,7 @@ class Ordered(NamedTuple):
     after_gap: BoolArray | None
     late: int
     late_at: tuple[int, int] | None
+    dropped: Samples | None = None
 
     @property
     def at(self) -> Int64Array:

@@ -98,7 +98,7 @@ class Holes:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The readable records of one poll: k records, n samples; and what the others leave, where windows are cut.
+    """The readable records of one poll: k records, n samples; and what the others leave.
 
     `rows`, `counts`, `keys`, `start_us`, `period_us` and `stated` are per record: its row in the poll, its samples,
     its raw series, the time of its first sample, the time between its samples (0: unknown), and whether that time is
@@ -240,7 +240,7 @@ class Decoder:
             values=parsed.values,
             rejected=rejected,
             reached=reached,
-            holes=self._holes(columns, rejected, reached) if rejected and not self._whole_records else None,
+            holes=self._holes(columns, rejected, reached) if rejected else None,
         )
 
     def _holes(self, columns: RecordColumns, rejected: list[Rejected], reached: Reached) -> Holes:

@@ -161,6 +161,7 @@ class Finding:
     partition: TopicPartition
     series: str
     rule: str
+    channel: str
     start_us: int
     end_us: int
     last_offset: int
@@ -177,6 +178,7 @@ class Ending:
     partition: TopicPartition
     series: str
     rule: str
+    channel: str = ""
     offset: int
     at_us: int
     reason: EndReason

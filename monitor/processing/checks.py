@@ -1,55 +1,72 @@
-"""What is watched besides the score: checks of a series' samples, whose incidents live beside those of the score.
+"""What is watched besides the score: checks of a series' data, whose incidents live beside those of the score.
 
 A check is a class in a file of its own, and a row of `CHECKS` (`monitor/extensions.py`) under the name of its rule. It
-says of samples what a score says of windows, a value over a threshold or not, and a policy makes incidents of that:
+says of a series, or of one of its channels, what a score says of windows, a value over a threshold or not, and a policy
+makes incidents of that:
 
-    samples in order -> take -> findings -> policy -> incidents by (series, rule) -> alerts
+    a turn of the log -> take -> findings -> policy -> incidents by (series, rule, channel) -> quality alerts
 
-A row of `CHECKS` watches every artifact's series; a check that has nothing to say of one finds nothing. Limits that
-belong to the data come from the manifest that it is made with.
+A row of `CHECKS` watches every artifact's series, unless the operator switches it off; a check that has nothing to say
+of one finds nothing. Limits that belong to the data come from the manifest that it is made with, those that belong to
+the operator from `QualityRules`.
 
-Rules of this file: pure, and the log alone decides. A check is handed each sample once, those of a series in order of
-event time, and with each how far the time of the whole partition had come there, so that silence is found by the
-records of others. What it remembers of a series is in the partition's snapshot. Samples that are read again to refill
-windows go through it too; what it finds in them was decided before.
+Rules of this file: pure, and the log alone decides. A check is handed everything that arrives once, and how far the
+time of the whole partition had come at each record, so that silence is found by the records of others. What it
+remembers of a series is in the partition's snapshot. What is read again to refill windows goes through it too; what it
+finds there was decided before. However the log is cut into turns, the findings are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor import extensions
 from monitor.detector.arrays import Float64Array, Int64Array, StructOfArrays
-from monitor.detector.event_time import grouped
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
-from monitor.detector.windows import Appended, Ordered, Samples, Windows
+from monitor.detector.windows import Windows
+from monitor.processing.turns import Turn
 
 # What is remembered of series: a structured array, one row each.
 Memory = NDArray[np.void]
+WHOLE_SERIES = -1  # as a channel: none of them in particular
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QualityRules:
+    """What the configuration says of checks; `QualityOptions` (`monitor/config/options.py`) documents each.
+
+    A check is off where there is a field of its rule's name and it is false.
+    """
+
+    no_data: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Findings(StructOfArrays):
-    """What a check says at n of the samples that it was handed: a `value` over `threshold` is a problem of the series.
+    """What a check says at n places of the log that it was handed: a `value` over `threshold` is a problem of a series.
 
-    `series` (n,) are rows; `offset` and `index` are those of the sample at which it is found, which need not be one
-    of that series, and `at` the offset at which that took its place (None: its own). `start_us` to `end_us` is what it
-    is about. `value` is finite, or NaN where nothing can be said, and `threshold` is more than 0.
+    `series` (n,) are rows, `channel` indices of the artifact's channels, `WHOLE_SERIES` for none. `offset` and `index`
+    say at which record and at which sample in it this is found, which need not be one of that series; index -1 stands
+    for the record as a whole. `at` is the offset at which that sample took its place (None: its own). `start_us` to
+    `end_us` is what it is about. `value` is finite, or NaN where nothing can be said, and `threshold` is more than 0.
+    `usual` is what `value` is without a problem, for people: NaN, where nothing is.
     """
 
     series: Int64Array
+    channel: Int64Array
     offset: Int64Array
     index: Int64Array
     start_us: Int64Array
     end_us: Int64Array
     value: Float64Array
     threshold: Float64Array
+    usual: Float64Array
     at: Int64Array | None = None
 
     @property
@@ -58,35 +75,58 @@ class Findings(StructOfArrays):
         return self.offset if self.at is None else self.at
 
 
+class Problem(NamedTuple):
+    """A finding over its threshold, to be put in words; `channel` is its name, empty for the whole series."""
+
+    channel: str
+    value: float
+    threshold: float
+    usual: float
+    start_us: int
+    end_us: int
+
+
 class Check(Protocol):
-    """Watches the samples of many series by one rule. It keeps nothing itself."""
+    """Watches the data of many series by one rule. It keeps nothing itself."""
 
     @property
     def policy(self) -> Policy:
-        """When an incident opens, is reported again and closes: in findings of its series."""
+        """When an incident opens, is reported again and closes: in findings of its series and channel."""
+
+    @property
+    def severity(self) -> Literal["warning", "error"]:
+        """Of its alerts, while the incident is open."""
+
+    @property
+    def unit(self) -> str:
+        """The unit of values and thresholds, such as "s"; empty where they have none."""
 
     @property
     def nothing(self) -> np.void:
         """What is remembered of a new series; its dtype is the layout of `memory`."""
 
-    def take(self, ordered: Ordered, stream_us: Int64Array, memory: Memory) -> Findings:
-        """The findings in some samples, in any order; for a series without an incident none need say that it is well.
+    def take(self, turn: Turn, memory: Memory) -> Findings | None:
+        """The findings in a turn, in any order; for what has no incident none need say that it is well.
 
         Args:
-            ordered: the samples in time, those of a series together and in order; among them what refused records leave
-                (`hole`), whose values are NaN.
-            stream_us: (n,) the partition's time at each.
-            memory: of each series by row, updated in place by these samples; rows that no series has yet, or any more,
-                may be written and read, and what is found in them is ignored.
+            turn: what arrived, with rows of series as `memory` has them. What is found in a `damaged` one is ignored.
+            memory: of each series by row, updated in place by this turn; rows that no series has yet, or any more, may
+                be written and read, and what is found in them is ignored.
         """
 
-    def describe(self, value: float, threshold: float) -> str:
-        """A finding over the threshold in words, for a summary: what is wrong, and the limit."""
+    def describe(self, problem: Problem) -> str:
+        """A problem in words, for a summary that begins with series and channel: what is wrong, and what is usual."""
 
 
-def checks_of(manifest: Manifest) -> dict[str, Check]:
-    """The checks that go with an artifact, by rule."""
-    return {rule: make(manifest) for rule, make in extensions.load_rows(extensions.CHECKS).items()}
+def checks_of(manifest: Manifest, rules: QualityRules) -> dict[str, Check]:
+    """The checks that go with an artifact, by rule, without those that are switched off."""
+    rows = extensions.load_rows(extensions.CHECKS)
+    return {rule: make(manifest, rules) for rule, make in rows.items() if getattr(rules, rule, True)}
+
+
+def row_bytes(checks: Mapping[str, Check]) -> int:
+    """What is remembered of a series, in memory and in a snapshot."""
+    return sum(check.nothing.itemsize for check in checks.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +153,6 @@ class Checks:
         self._memory: dict[str, Memory] = {rule: np.empty(0, check.nothing.dtype) for rule, check in checks.items()}
         self._rows = 0  # so many are in use, or were; there is room for more
 
-    @property
-    def row_bytes(self) -> int:
-        """What a series takes, in memory and in a snapshot."""
-        return sum(memory.itemsize for memory in self._memory.values())
-
     def begin(self, rows: int, new: list[int]) -> None:
         """Makes room for `rows` rows, of which those of `new` go to new series."""
         self._rows = rows
@@ -128,19 +163,20 @@ class Checks:
                 self._memory[rule][: len(memory)] = memory
             self._memory[rule][new] = check.nothing
 
-    def take(
-        self, taken: Samples | Windows, appended: Appended, stream_at: Callable[[Int64Array], Int64Array]
-    ) -> Found | None:
-        """What the checks say of what the windower took in; `stream_at` is the partition's time at offsets."""
-        found = []
-        for ordered in appended.ordered or (grouped(_samples(taken)),):
-            stream_us = stream_at(ordered.at)
-            found += [
-                check.take(ordered, stream_us, self._memory[rule][: self._rows]) for rule, check in self._checks.items()
-            ]
-        counts = [len(findings) for findings in found]
-        rule = np.repeat(np.arange(len(found)) % len(self._checks), counts)
-        return _in_log_order(Findings.concatenate(found), rule, appended.windows) if any(counts) else None
+    def take(self, turn: Turn, windows: Windows) -> Found | None:
+        """What the checks say of a turn, placed among the windows that its samples closed."""
+        parts, rules = [], []
+        for number, (rule, check) in enumerate(self._checks.items()):
+            found = check.take(turn, self._memory[rule][: self._rows])
+            if found is not None and len(found):
+                parts.append(replace(found, at=found.placed_at))
+                rules.append(np.full(len(found), number))
+        return _in_log_order(Findings.concatenate(parts), np.concatenate(rules), windows) if parts else None
+
+    def note_damage(self, turn: Turn) -> None:
+        """Any series may have lost samples in a batch that can't be read: `turn` says so, and nothing else."""
+        for rule, check in self._checks.items():
+            check.take(turn, self._memory[rule][: self._rows])
 
     def snapshot(self, rows: Int64Array) -> dict[str, bytes]:
         """What each check remembers of the series `rows`, as many bytes for each, by rule, channels and layout."""
@@ -168,21 +204,3 @@ def _in_log_order(findings: Findings, rule: Int64Array, windows: Windows) -> Fou
     rows = order[found] - len(windows)
     before = np.maximum.accumulate(np.where(found, 0, order + 1))  # windows of one place are in order of time
     return Found(findings[rows], rule[rows], before[found])
-
-
-def _samples(taken: Any) -> Samples:
-    """The samples of records that are windows, each at its time; they stand alone, so that none is late."""
-    assert isinstance(taken, Windows)
-    count, length, channels = taken.values.shape
-    index = np.tile(np.arange(length), count)
-    period_us = np.repeat((taken.end_us - taken.start_us) / max(1, length - 1), length)
-    time_us = np.repeat(taken.start_us, length) + np.rint(index * period_us).astype(np.int64)
-    return Samples(
-        series=np.repeat(taken.series, length),
-        values=taken.values.reshape(-1, channels),
-        time_us=time_us,
-        clock_us=time_us,
-        ties=np.ones(count * length, dtype=np.bool_),
-        offset=np.repeat(taken.last_offset, length),
-        index=index,
-    )

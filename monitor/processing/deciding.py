@@ -24,7 +24,7 @@ from monitor.detector.incidents import SCORE_RULE, Incident, Policy, Status, ste
 from monitor.detector.windows import Windows
 from monitor.messages.alerts import Alert, AlertWriter, Cause, Finding
 from monitor.processing import gates
-from monitor.processing.checks import Check, Found
+from monitor.processing.checks import WHOLE_SERIES, Check, Found, Problem
 from monitor.processing.counts import Counts, Example
 from monitor.processing.partition import PartitionState
 
@@ -57,7 +57,7 @@ class _Step(NamedTuple):
     """
 
     series: int
-    rule: str
+    watched: tuple[str, str]  # rule and channel
     policy: Policy
     verdict: int
     ratio: float
@@ -81,11 +81,18 @@ _News = tuple[PartitionState, _Change | Alert]
 class Decider:
     """Moves the incidents of all partitions on, and puts the alerts into their outboxes."""
 
-    def __init__(self, writer: AlertWriter, policy: Policy, checks: Mapping[str, Check], counts: Counts) -> None:
-        """`policy` is that of the score's incidents."""
+    def __init__(
+        self,
+        writer: AlertWriter,
+        policy: Policy,
+        checks: Mapping[str, Check],
+        channels: Sequence[str],
+        counts: Counts,
+    ) -> None:
+        """`policy` is that of the score's incidents; `channels` are the artifact's, by name."""
         self._writer = writer
         self._policy = policy
-        self._checks = checks
+        self._channels = channels
         self._by_number = list(checks.items())
         self._counts = counts
         self._stages = gates.stages()
@@ -142,13 +149,14 @@ class Decider:
     ) -> Iterator[tuple[int, _Step]]:
         """What windows do to incidents, each with the number of windows that come before it."""
         windows, policy = piece.windows, self._policy
-        rows = _moving(piece.partition.incidents[rule], windows.series, verdicts)
+        watched = rule, ""
+        rows = _moving(piece.partition.incidents[watched], windows.series, verdicts)
         columns: list[NDArray[Any]] = [windows.series, verdicts, scores, piece.thresholds]
         columns += [windows.start_us, windows.end_us, windows.placed_at]
         listed = zip(rows, *(column[rows].tolist() for column in columns), strict=True)
         for row, series, verdict, score, threshold, start_us, end_us, offset in listed:
             cause = partial(self._cause, piece, row, score, rule)
-            yield row, _Step(series, rule, policy, verdict, score / threshold, start_us, end_us, offset, cause)
+            yield row, _Step(series, watched, policy, verdict, score / threshold, start_us, end_us, offset, cause)
 
     def _cause(self, piece: Piece, row: int, score: float, rule: str, name: str) -> Cause:
         windows = piece.windows
@@ -172,20 +180,35 @@ class Decider:
         findings = found.findings
         verdicts = np.where(findings.value > findings.threshold, Verdict.ANOMALY, Verdict.NORMAL).astype(np.int8)
         verdicts[np.isnan(findings.value)] = Verdict.UNSCORABLE
-        moving = np.zeros(len(findings), dtype=np.bool_)
-        for number, rule in enumerate(self._checks):
-            mine = np.flatnonzero(found.rule == number)
-            moving[mine[_moving(partition.incidents[rule], findings.series[mine], verdicts[mine])]] = True
-        for row in np.flatnonzero(moving).tolist():
+        moving: list[int] = []
+        watched = found.rule * (len(self._channels) + 1) + findings.channel + 1
+        for number in np.unique(watched).tolist():
+            mine = np.flatnonzero(watched == number)
+            incidents = partition.incidents[self._watched(found, int(mine[0]))]
+            moving += mine[_moving(incidents, findings.series[mine], verdicts[mine])].tolist()
+        for row in sorted(moving, key=partial(self._place, partition, found)):
             yield int(found.before[row]), self._of_finding(partition, found, row, int(verdicts[row]))
 
+    def _watched(self, found: Found, row: int) -> tuple[str, str]:
+        """The rule and the channel of a finding."""
+        channel = int(found.findings.channel[row])
+        return self._by_number[int(found.rule[row])][0], "" if channel == WHOLE_SERIES else self._channels[channel]
+
+    def _place(self, partition: PartitionState, found: Found, row: int) -> tuple[int, int, int, int, str, int, int]:
+        """Where a finding stands among all: numbers of series and rows would differ after a restore, names don't."""
+        findings = found.findings
+        name = partition.series.names.get(int(findings.series[row]), "")
+        at, offset, index = int(findings.placed_at[row]), int(findings.offset[row]), int(findings.index[row])
+        return int(found.before[row]), at, offset, index, name, int(found.rule[row]), int(findings.channel[row])
+
     def _of_finding(self, partition: PartitionState, found: Found, row: int, verdict: int) -> _Step:
-        findings, (rule, check) = found.findings, self._by_number[int(found.rule[row])]
-        value, threshold = float(findings.value[row]), float(findings.threshold[row])
+        findings, (_, check) = found.findings, self._by_number[int(found.rule[row])]
+        watched = rule, channel = self._watched(found, row)
+        value, threshold, usual = float(findings.value[row]), float(findings.threshold[row]), float(findings.usual[row])
         start_us, end_us = int(findings.start_us[row]), int(findings.end_us[row])
         return _Step(
             series=int(findings.series[row]),
-            rule=rule,
+            watched=watched,
             policy=check.policy,
             verdict=verdict,
             ratio=value / threshold,
@@ -196,19 +219,20 @@ class Decider:
                 partition=partition.name,
                 series=name,
                 rule=rule,
+                channel=channel,
                 start_us=start_us,
                 end_us=end_us,
                 last_offset=int(findings.offset[row]),
                 last_index=int(findings.index[row]),
                 value=value,
                 threshold=threshold,
-                text=check.describe(value, threshold),
+                text=check.describe(Problem(channel, value, threshold, usual, start_us, end_us)),
             ),
         )
 
     def _move(self, partition: PartitionState, at: _Step) -> _Change | None:
         """Moves one incident on; returns what is to be published of it."""
-        incidents = partition.incidents[at.rule]
+        incidents = partition.incidents[at.watched]
         incident, change = incidents.get(at.series), None
         name = partition.series.names.get(at.series)
         if name is None:  # forgotten at this record, or before; or never there
@@ -218,7 +242,7 @@ class Decider:
                 return None
             incident = incidents[at.series] = Incident()
         status = step(incident, at.verdict, at.ratio, at.start_us, at.end_us, at.policy)
-        partition.outbox.changed.add((name.encode(), at.rule))
+        partition.outbox.changed.add((name.encode(), *at.watched))
         if status is not None:
             cause = at.cause(name)
             if status is Status.FIRING:

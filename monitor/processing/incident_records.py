@@ -1,4 +1,4 @@
-"""Incidents in the state topic, as bytes: a record for each series and rule, and what they were at a checkpoint.
+"""Incidents in the state topic, as bytes: one record each by series, rule and channel; what they were at a checkpoint.
 
 Rules of this file: pure. One that can't be read spoils no other; fields that this version does not know are ignored.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from urllib.parse import quote, unquote
 
 import msgspec
 import numpy as np
@@ -23,13 +24,15 @@ from monitor.processing.snapshots import (
     partition_name,
 )
 
-# Keys of the score's rule, and of any other; a topic's name holds no slash, a series' may.
-_INCIDENT_KEY = re.compile(rb"incident(?::(\w+))?/([^/]+/[0-9]{1,10})/(.*)", re.DOTALL)
+# Keys of the score's rule, and of any other, with a channel or without, which is percent-encoded; a topic's name holds
+# no slash, a series' may.
+_INCIDENT_KEY = re.compile(rb"incident(?::(\w+)(?::([\w.~%-]+))?)?/([^/]+/[0-9]{1,10})/(.*)", re.DOTALL)
 
 
-def incident_key(partition: TopicPartition, series: bytes, rule: str = SCORE_RULE) -> bytes:
-    """Key of the record of a series' incident by a rule."""
+def incident_key(partition: TopicPartition, series: bytes, rule: str = SCORE_RULE, channel: str = "") -> bytes:
+    """Key of the record of a series' incident by a rule, in one channel or in all (empty)."""
     kind = "incident" if rule == SCORE_RULE else f"incident:{rule}"
+    kind += f":{quote(channel, safe='')}" if channel else ""
     return b"/".join((kind.encode(), partition_name(partition), series))
 
 
@@ -38,8 +41,9 @@ def _whose(key: bytes) -> tuple[bytes, IncidentKey] | None:
     found = _INCIDENT_KEY.fullmatch(key)
     if found is None:
         return None
-    rule, partition, series = found.groups()
-    return partition, IncidentKey(series, SCORE_RULE if rule is None else rule.decode())
+    rule, channel, partition, series = found.groups()
+    named = unquote((channel or b"").decode(), errors="replace")
+    return partition, IncidentKey(series, SCORE_RULE if rule is None else rule.decode(), named)
 
 
 def encode_incident(incident: Incident) -> bytes | None:
@@ -48,7 +52,7 @@ def encode_incident(incident: Incident) -> bytes | None:
 
 
 def decode_incidents(partition: TopicPartition, records: Iterable[StateRecord]) -> dict[IncidentKey, Incident]:
-    """The incidents of `partition` among `records`, by series and rule.
+    """The incidents of `partition` among `records`, by series, rule and channel.
 
     Raises:
         StateError: one of them can't be read.
@@ -68,7 +72,7 @@ def decode_incidents(partition: TopicPartition, records: Iterable[StateRecord]) 
 def readable_incidents(
     partition: TopicPartition, records: Iterable[StateRecord]
 ) -> tuple[dict[IncidentKey, Incident], list[str]]:
-    """The incidents of `partition` among `records`, by series and rule, and what is wrong with what can't be read.
+    """The incidents of `partition` among `records`, by series, rule and channel; what is wrong with what can't be read.
 
     Each incident is read alone: one that can't be read spoils no other.
     """

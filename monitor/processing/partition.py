@@ -15,14 +15,15 @@ from monitor.detector.arrays import Float64Array, grown
 from monitor.detector.incidents import Incident, IncidentKey
 from monitor.detector.served import ServedModel
 from monitor.detector.spec import Manifest
-from monitor.detector.windows import Appended, Samples, Windows
-from monitor.formats.decoder import InputRules, Reached, StreamTime
+from monitor.detector.windows import Windows
+from monitor.formats.decoder import InputRules, StreamTime
 from monitor.messages.alerts import Alert, Ending, EndReason
 from monitor.messages.dead_letters import DeadLetter
 from monitor.processing import incident_records, resuming, snapshots, time_records
-from monitor.processing.checks import Check, Checks, Found
+from monitor.processing.checks import Check, Checks, Found, row_bytes
 from monitor.processing.registry import Forgotten, Segment, SeriesRegistry
 from monitor.processing.resuming import How, Resumed
+from monitor.processing.turns import Turn
 from monitor.processing.withholding import Withholding
 
 
@@ -51,7 +52,7 @@ class Outbox:
 
     alerts: list[Alert] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    changed: set[tuple[bytes, str]] = field(default_factory=set)
+    changed: set[tuple[bytes, str, str]] = field(default_factory=set)
     orphans: list[tuple[TopicPartition, bytes]] = field(default_factory=list)
 
     @property
@@ -73,6 +74,7 @@ class PartitionState:
         self.series = SeriesRegistry(rules.max_series, rules.series_ttl * 1_000_000)
         self.windower = windowing.windower(manifest.window, len(manifest.channels))
         self.checks = Checks(checks, self._channels) if checks else None
+        self._checks_bytes = row_bytes(checks)
         self.time = StreamTime()
         # An input offset, and the time there, at the newest checkpoint; None where that is not known.
         self._time_at: tuple[int, StreamTime] | None = None
@@ -80,7 +82,8 @@ class PartitionState:
         self._threshold_of = model.thresholds.of_series
         self._serials = np.empty(0, dtype=np.int64)  # of the series that has a row, by row; -1: none had it yet
         self._thresholds = np.empty(0, dtype=np.float64)  # its threshold, by row
-        self.incidents: defaultdict[str, dict[int, Incident]] = defaultdict(dict)  # active ones: by rule, serial
+        # Active ones, by rule and channel, then by serial
+        self.incidents: defaultdict[tuple[str, str], dict[int, Incident]] = defaultdict(dict)
         # Those restored, by key until the first record is decided: series come and go while windows are refilled.
         self.restored: dict[IncidentKey, Incident] = {}
         self.leaving: deque[Forgotten] = deque()  # forgotten, but windows of theirs may still have to be decided
@@ -188,8 +191,15 @@ class PartitionState:
     ) -> None:
         """Ends an incident without a window, at an input offset and its event time; published only if it was open."""
         if incident.open:
-            series, rule = key.series.decode(), key.rule
-            ending = Ending(partition=partition, series=series, rule=rule, offset=offset, at_us=at_us, reason=reason)
+            ending = Ending(
+                partition=partition,
+                series=key.series.decode(),
+                rule=key.rule,
+                channel=key.channel,
+                offset=offset,
+                at_us=at_us,
+                reason=reason,
+            )
             self.ended.append((incident, ending))
 
     def _refill(self, position: Position, records: Sequence[StateRecord], manifest: Manifest) -> str:
@@ -231,8 +241,7 @@ class PartitionState:
 
     def checkpoint_bytes(self) -> int:
         """About the size of a checkpoint."""
-        checks_bytes = 0 if self.checks is None else self.checks.row_bytes
-        return len(self.series) * (self.windower.snapshot_bytes + checks_bytes + 72)
+        return len(self.series) * (self.windower.snapshot_bytes + self._checks_bytes + 72)
 
     @property
     def refilling(self) -> bool:
@@ -251,12 +260,12 @@ class PartitionState:
             The segment of those series that have incidents but no windows: the checkpoint lacks them.
         """
         self.live = True
-        unknown = {series for series, _ in self.restored if self.series.serial(series) is None}
+        unknown = {key.series for key in self.restored if self.series.serial(key.series) is None}
         segment = self.series.recall(unknown, time_us)
         for key, incident in self.restored.items():
             serial = self.series.serial(key.series)
             assert serial is not None
-            self.incidents[key.rule][serial] = incident
+            self.incidents[key.watched][serial] = incident
         self.restored = {}
         self.leaving.extend(self.series.shrink(offset, time_us))
         return segment
@@ -279,15 +288,18 @@ class PartitionState:
         """`windows` of rows as windows of serial numbers, which stay when rows go to others; and their thresholds."""
         return replace(windows, series=self._serials[windows.series]), self._thresholds[windows.series]
 
-    def check(self, taken: Samples | Windows, appended: Appended, reached: Reached | None) -> Found | None:
-        """What the checks find in what was taken in; `reached` is the partition's time by offset."""
-        if self.checks is None or reached is None:
-            return None
-        found = self.checks.take(taken, appended, reached.at)
+    def check(self, turn: Turn, windows: Windows) -> Found | None:
+        """What the checks find in a turn, among the windows that its samples closed."""
+        found = None if self.checks is None else self.checks.take(turn, windows)
         if found is None:
             return None
         findings = replace(found.findings, series=self._serials[found.findings.series])
         return replace(found, findings=findings)
+
+    def note_damage(self, turn: Turn) -> None:
+        """Any series may have lost samples in a batch that can't be read: `turn` says so, and nothing else."""
+        if self.checks is not None:
+            self.checks.note_damage(turn)
 
     def name_at(self, row: int) -> str:
         """The name of the series that has a row."""
@@ -298,10 +310,10 @@ class PartitionState:
         while self.leaving and self.leaving[0].offset <= until:
             gone = self.leaving.popleft()
             series = self.series.release(gone.serial).encode()
-            for rule, incidents in sorted(self.incidents.items()):
+            for watched, incidents in sorted(self.incidents.items()):
                 incident = incidents.pop(gone.serial, None)
                 if incident is not None:
-                    key = IncidentKey(series, rule)
+                    key = IncidentKey(series, *watched)
                     self.outbox.changed.add(key)
                     self.end(self.name, key, incident, gone.offset, gone.at_us, gone.reason)
 
@@ -314,14 +326,14 @@ class PartitionState:
     def _active_incidents(self) -> dict[IncidentKey, Incident]:
         names = self.series.names
         return self.restored | {
-            IncidentKey(names[serial].encode(), rule): incident
-            for rule, incidents in self.incidents.items()
+            IncidentKey(names[serial].encode(), *watched): incident
+            for watched, incidents in self.incidents.items()
             for serial, incident in incidents.items()
         }
 
     def _incident(self, key: IncidentKey) -> Incident | None:
         serial = self.series.serial(key.series)
-        return self.restored.get(key) if serial is None or not self.live else self.incidents[key.rule].get(serial)
+        return self.restored.get(key) if serial is None or not self.live else self.incidents[key.watched].get(serial)
 
     def take_outbox(self) -> tuple[Outbox, list[tuple[TopicPartition, bytes, bytes | None]]]:
         """Everything to publish since the last call, and the state records that go with it."""

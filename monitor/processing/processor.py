@@ -32,16 +32,17 @@ from monitor.detector.incidents import Policy
 from monitor.detector.served import ServedModel
 from monitor.detector.windows import Appended, Samples, Windows, impute_or_blank
 from monitor.errors import Reason
-from monitor.formats.decoder import Decoded, Decoder, Holes, InputRules, Reached
+from monitor.formats.decoder import Decoded, Decoder, InputRules
 from monitor.messages import alerts
 from monitor.messages.alerts import AlertWriter
 from monitor.messages.dead_letters import DeadLetter
-from monitor.processing.checks import Found, checks_of
+from monitor.processing.checks import Found, QualityRules, checks_of
 from monitor.processing.counts import Counts, Example
 from monitor.processing.deciding import Batch, Decider, Piece, Reconstruct
 from monitor.processing.partition import Halt, PartitionState
 from monitor.processing.registry import Forgotten, Segment, segments_of
 from monitor.processing.resuming import Resumed
+from monitor.processing.turns import NOTHING_REFUSED, Course, Refused, Turn
 
 # Gathered windows waiting for the scorer, at most: a slice of samples is as large as this allows in the worst case,
 # that every sample closes a window.
@@ -70,7 +71,7 @@ class _Cut(NamedTuple):
 class _Work(NamedTuple):
     """What waits to be cut or scored. `segment` is the one that begins with it; `broken`: after a damaged batch.
 
-    `reached` is the partition's time by offset; None, where nobody asks for it.
+    `course`: what lies around the samples that were taken in.
     """
 
     partition: PartitionState
@@ -78,7 +79,7 @@ class _Work(NamedTuple):
     live: bool
     segment: Segment | None = None
     broken: bool = False
-    reached: Reached | None = None
+    course: Course | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +101,20 @@ class Outputs:
 class Processor:
     """Decides on the records of any number of partitions by one model."""
 
-    def __init__(self, model: ServedModel, writer: AlertWriter, rules: InputRules, policy: Policy) -> None:
+    def __init__(
+        self,
+        model: ServedModel,
+        writer: AlertWriter,
+        rules: InputRules,
+        policy: Policy,
+        quality: QualityRules,
+    ) -> None:
         self.counts = Counts()
         self.model = model
         self._manifest = manifest = model.manifest
-        self._checks = checks_of(manifest)
-        self._decider = Decider(writer, policy, self._checks, self.counts)
+        self._checks = checks_of(manifest, quality)
+        channels = [channel.name for channel in manifest.channels]
+        self._decider = Decider(writer, policy, self._checks, channels, self.counts)
         self._decoder = Decoder(manifest, rules)
         self._rules = rules
         self._whole_records = windowing.whole_records(manifest.window.kind)
@@ -242,6 +251,7 @@ class Processor:
     def _restart(self, partition: PartitionState, *, live: bool) -> None:
         """Every series may have lost samples in a damaged batch: no window is cut across it as if it were whole."""
         restarted = partition.windower.restart()
+        partition.note_damage(Turn.of_damage(self._nothing_taken()))
         if live:
             self.counts.gaps += restarted
 
@@ -258,12 +268,11 @@ class Processor:
         if numbered.rejected:
             decoded, series = decoded.where(series >= 0), series[series >= 0]
         self._note_forgotten(partition, numbered.forgotten, live=live)
-        taken = self._taken(partition, decoded, series, columns)
-        reached = decoded.reached if self._checks else None
-        if reached is not None:
-            reached = replace(reached, positions=columns.offsets[reached.positions])
-        for part, begins in segments_of(numbered.segments, taken.offset):
-            self._queue.append(_Work(partition, taken[part], live, begins, reached=reached))
+        taken, refused = self._taken(partition, decoded, series, columns)
+        course = Course(replace(decoded.reached, positions=columns.offsets[decoded.reached.positions]), refused)
+        for part, begins, until in segments_of(numbered.segments, taken.offset):
+            own, course = course.split(until)
+            self._queue.append(_Work(partition, taken[part], live, begins, course=own))
         if live:
             rejected = sorted(decoded.rejected + numbered.rejected)
             partition.outbox.dead_letters += [DeadLetter.of(columns, *rejection) for rejection in rejected]
@@ -274,24 +283,33 @@ class Processor:
 
     def _taken(
         self, partition: PartitionState, decoded: Decoded, series: Int64Array, columns: RecordColumns
-    ) -> Samples | Windows:
-        """What the records hold, for the windower; `series` (k,) are the rows of those in `decoded`."""
-        offsets = columns.offsets[decoded.rows]
-        if self._whole_records:
-            return decoded.windows(series, offsets, self._manifest.window.length)
-        samples = decoded.samples(series, offsets)
-        return samples if decoded.holes is None else self._with_holes(partition, samples, decoded.holes, columns)
+    ) -> tuple[Samples | Windows, Refused]:
+        """What the records hold, for the windower, and which were refused, as far as their series is known.
 
-    def _with_holes(self, partition: PartitionState, samples: Samples, holes: Holes, columns: RecordColumns) -> Samples:
-        """`samples` and what records leave that were refused, as far as their series is known, in log order."""
-        offsets = columns.offsets[holes.rows]
-        left = holes.samples(partition.series.rows_before(holes.keys, offsets), offsets, len(self._manifest.channels))
-        return Samples.concatenate([samples, left]).in_log_order() if len(left) else samples
+        `series` (k,) are the rows of those in `decoded`. Among samples are those that refused records leave.
+        """
+        offsets = columns.offsets[decoded.rows]
+        whole, channels = self._whole_records, len(self._manifest.channels)
+        samples = None if whole else decoded.samples(series, offsets)
+        refused = NOTHING_REFUSED
+        if (holes := decoded.holes) is not None:
+            hole_offsets = columns.offsets[holes.rows]
+            rows = partition.series.rows_before(holes.keys, hole_offsets)
+            refused = Refused.of(decoded.rejected, rows, hole_offsets)
+            if samples is not None and len(left := holes.samples(rows, hole_offsets, channels)):
+                samples = Samples.concatenate([samples, left]).in_log_order()
+        if samples is None:
+            return decoded.windows(series, offsets, self._manifest.window.length), refused
+        return samples, refused
 
     def _nothing(self) -> Windows:
         none = np.empty(0, dtype=np.int64)
         values = np.empty((0, *self._manifest.window_shape), dtype=np.float32)
         return Windows(none, values, none, none, none, none, none)
+
+    def _nothing_taken(self) -> Samples | Windows:
+        none, values = np.empty(0, dtype=np.int64), np.empty((0, len(self._manifest.channels)), dtype=np.float32)
+        return self._nothing() if self._whole_records else Samples(none, values, none, none, none > 0, none, none)
 
     def _note_forgotten(self, partition: PartitionState, forgotten: list[Forgotten], *, live: bool) -> None:
         if live:
@@ -327,7 +345,7 @@ class Processor:
 
     def _next_cut(self) -> tuple[PartitionState, _Cut, bool]:
         """The windows of the next that waits, as much of it as one slice holds."""
-        partition, taken, live, segment, broken, reached = self._queue.popleft()
+        partition, taken, live, segment, broken, course = self._queue.popleft()
         if segment is not None:
             partition.begin_segment(segment)
         if isinstance(taken, _Cut):
@@ -336,11 +354,13 @@ class Processor:
             self._restart(partition, live=live)
         if taken is None:
             return partition, _Cut(*partition.known(self._nothing())), live
+        assert course is not None
         if len(taken) > self._slice:
-            self._queue.appendleft(_Work(partition, taken[self._slice :], live, reached=reached))
+            course, later = course.split(int(taken.offset[self._slice - 1]) + 1)
+            self._queue.appendleft(_Work(partition, taken[self._slice :], live, course=later))
             taken = taken[: self._slice]
         appended = self._append(partition, taken, live=live)
-        found = partition.check(taken, appended, reached)
+        found = partition.check(Turn.of(taken, appended, course), appended.windows) if self._checks else None
         return partition, _Cut(*partition.known(appended.windows), found if live else None), live
 
     def _settle(self) -> None:

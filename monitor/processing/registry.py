@@ -26,6 +26,7 @@ from monitor.processing.snapshots import UNKNOWN_US
 
 # A row without a series; the positions of series that are restored are negative, but far from it.
 _VACANT = np.iinfo(np.int64).min
+_LAST_OFFSET = np.iinfo(np.int64).max
 # Rows beside those of `limit` series: so many may be forgotten within one segment.
 SPARE_ROWS = 1024
 
@@ -259,11 +260,13 @@ class SeriesRegistry:
         return Segment(0, rows, [self._serials[row] for row in rows])
 
 
-def segments_of(segments: Sequence[Segment], offsets: Int64Array) -> Iterator[tuple[slice, Segment | None]]:
-    """Where each segment lies among samples of these offsets (n,), and what begins with it."""
+def segments_of(segments: Sequence[Segment], offsets: Int64Array) -> Iterator[tuple[slice, Segment | None, int]]:
+    """Where each segment lies among samples of these offsets (n,), what begins with it, and at which offset it ends."""
     if not segments:
-        yield slice(None), None
+        yield slice(None), None, _LAST_OFFSET
         return
-    bounds = np.searchsorted(offsets, [segment.offset for segment in segments[1:]]).tolist()
-    for first, end, segment in zip([0, *bounds], [*bounds, len(offsets)], segments, strict=True):
-        yield slice(first, end), segment
+    ends = [segment.offset for segment in segments[1:]]
+    bounds = np.searchsorted(offsets, ends).tolist()
+    spans = zip([0, *bounds], [*bounds, len(offsets)], [*ends, _LAST_OFFSET], segments, strict=True)
+    for first, end, until, segment in spans:
+        yield slice(first, end), segment, until

@@ -16,6 +16,7 @@ from monitor.detector.windowing import Windower
 from monitor.errors import ConfigError
 from monitor.formats.decoder import InputRules
 from monitor.messages.alerts import AlertWriter, Severity
+from monitor.processing.checks import QualityRules, checks_of, row_bytes
 from monitor.processing.processor import Processor
 
 # A series' state must fit into one Kafka message, of 1 MiB at most by Kafka's default.
@@ -67,14 +68,23 @@ def make_processor(config: Config, model: ServedModel) -> Processor:
     )
     named = {each.name: getattr(source, each.name) for each in fields(InputRules)}
     rules = InputRules(**named | {"max_series": most_series(config, artifact)})
-    processor = Processor(model, writer, rules, alerting.policy)
-    processor.partition_bytes = rules.max_series * bytes_of_series(artifact)
+    processor = Processor(model, writer, rules, alerting.policy, quality_rules(config))
+    processor.partition_bytes = rules.max_series * bytes_of_series(config, artifact)
     return processor
 
 
-def bytes_of_series(artifact: Artifact) -> int:
+def quality_rules(config: Config) -> QualityRules:
+    """What the checks of data quality are told of the configuration."""
+    return QualityRules(**{each.name: getattr(config.quality, each.name) for each in fields(QualityRules)})
+
+
+def bytes_of_series(config: Config, artifact: Artifact) -> int:
     """Memory of one series."""
-    return NAME_BYTES + _windower(artifact).row_bytes
+    return NAME_BYTES + _windower(artifact).row_bytes + _checks_bytes(config, artifact)
+
+
+def _checks_bytes(config: Config, artifact: Artifact) -> int:
+    return row_bytes(checks_of(artifact.manifest, quality_rules(config)))
 
 
 def _windower(artifact: Artifact) -> Windower:
@@ -83,20 +93,20 @@ def _windower(artifact: Artifact) -> Windower:
 
 def most_series(config: Config, artifact: Artifact) -> int:
     """How many series a partition keeps: as configured, else as many as fit into `PARTITION_BYTES`."""
-    affordable = max(1, min(MOST_SERIES, PARTITION_BYTES // bytes_of_series(artifact)))
+    affordable = max(1, min(MOST_SERIES, PARTITION_BYTES // bytes_of_series(config, artifact)))
     return config.input.max_series or affordable
 
 
 def _check_sizes(config: Config, artifact: Artifact) -> None:
     length, channels = artifact.manifest.window_shape
-    series_bytes = bytes_of_series(artifact)
+    series_bytes = bytes_of_series(config, artifact)
     if (config.input.max_series or 0) * series_bytes > MAX_PARTITION_BYTES:
         raise ConfigError(
             f"input.max_series: {config.input.max_series} series of {length} x {channels} windows could take "
             f"{(config.input.max_series or 0) * series_bytes / 2**30:.1f} GiB in one partition; set it to "
             f"{MAX_PARTITION_BYTES // series_bytes} or less"
         )
-    if _windower(artifact).snapshot_bytes > MAX_STATE_BYTES:
+    if _windower(artifact).snapshot_bytes + _checks_bytes(config, artifact) > MAX_STATE_BYTES:
         raise ConfigError(
             f"artifact {artifact.manifest.name}: a {artifact.manifest.window.kind} window of {length} x {channels} "
             f"needs more state than fits one Kafka message ({MAX_STATE_BYTES} bytes); train on a shorter window, or on "

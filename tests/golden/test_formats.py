@@ -44,6 +44,7 @@ TAILS = Tails(
     time_us=np.array([NOW_US, NOW_US + 250, NOW_US + 500, NOW_US - 2, NOW_US - 1], dtype=np.int64),
     offset=np.array([1_000_000, 1_000_002, 1_000_004, 1_000_005, 1_000_006], dtype=np.int64),
 )
+CHECKS = {"no_data ['flow', 'tank less 18228934.0'] [('last_us', '<i8')]": bytes(range(24)), "other": b"abc"}
 OPEN = Incident(
     over=2, under=1, quiet=7, fingerprint="0123456789abcdef", started_us=NOW_US, ended_us=NOW_US + 1_500_001,
     windows=9, peak_ratio=3.3125,
@@ -96,6 +97,7 @@ WRITTEN: dict[str, Callable[[], bytes | None]] = {
     "snapshot-of-nothing-with-artifact-v2.msgpack": lambda: shard(
         Checkpoint([], SEEN_US[:0], Tails.nothing(0, len(CHANNELS)))
     ),
+    "snapshot-with-checks-v2.msgpack": lambda: shard(Checkpoint(SERIES, SEEN_US, TAILS, CHECKS)),
     "incident-open-v1.json": lambda: incident_records.encode_incident(OPEN),
     "incident-opening-v1.json": lambda: incident_records.encode_incident(OPENING),
     "time-v1.json": time_record,
@@ -132,6 +134,12 @@ def test_a_snapshot_is_read(name: str, mark: Mark) -> None:
     assert found.seen_us.tolist() == SEEN_US.tolist()
     check_tails(found.tails, TAILS)
     assert snapshots.newest_mark(ME, [StateRecord(SHARD_KEY, golden(name))]) == mark
+
+
+def test_what_checks_remember_is_read() -> None:
+    found = read("snapshot-with-checks-v2.msgpack", CHANNELS)
+    assert (found.series, found.checks) == (SERIES, CHECKS)
+    check_tails(found.tails, TAILS)
 
 
 def test_a_snapshot_of_version_1_is_read() -> None:
@@ -178,6 +186,14 @@ def test_an_incident_of_another_rule_has_a_key_of_its_own() -> None:
     assert incident_records.incident_key(ME, SERIES[1], "no_data") == key
     found = incident_records.decode_incidents(ME, [StateRecord(key, golden("incident-open-v1.json"))])
     assert found == {IncidentKey(SERIES[1], "no_data"): OPEN}
+
+
+def test_an_incident_of_one_channel_has_a_key_of_its_own() -> None:
+    """Its name is percent-encoded: it may hold what separates parts of a key."""
+    key = b"incident:flatline:tank%2F2%20%C2%B0C%3Ain/plant.pumps/3/" + SERIES[1]
+    assert incident_records.incident_key(ME, SERIES[1], "flatline", "tank/2 °C:in") == key
+    found = incident_records.decode_incidents(ME, [StateRecord(key, golden("incident-open-v1.json"))])
+    assert found == {IncidentKey(SERIES[1], "flatline", "tank/2 °C:in"): OPEN}
 
 
 def test_an_incident_that_is_over_is_a_tombstone() -> None:

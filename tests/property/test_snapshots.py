@@ -103,7 +103,9 @@ rules = st.just(SCORE_RULE) | st.text("abcdefghijklmnopqrstuvwxyz0123456789_", m
 
 @given(
     st.dictionaries(
-        st.builds(IncidentKey, st.text(min_size=1, max_size=12).map(str.encode), rules),
+        st.tuples(st.text(min_size=1, max_size=12).map(str.encode), rules, st.text(max_size=9)).map(
+            lambda each: IncidentKey(*each) if each[1] != SCORE_RULE else IncidentKey(each[0])
+        ),
         st.builds(
             Incident,
             over=st.integers(1, 9),
@@ -146,15 +148,16 @@ def test_a_topic_may_have_many_partitions(number: int) -> None:
 
 
 def test_series_names_may_hold_slashes() -> None:
-    for rule in (SCORE_RULE, "no_data"):
-        key = incident_records.incident_key(ME, b"a/b/0/c", rule)
+    for watched in ((SCORE_RULE, ""), ("no_data", ""), ("flatline", "tank/2 °C")):
+        key = incident_records.incident_key(ME, b"a/b/0/c", *watched)
         found = incident_records.decode_incidents(ME, [StateRecord(key, b'{"over":2}')])
-        assert found == {IncidentKey(b"a/b/0/c", rule): Incident(over=2)}
+        assert found == {IncidentKey(b"a/b/0/c", *watched): Incident(over=2)}
 
 
 def test_keys_of_other_records_are_no_incidents() -> None:
     """Nor are those of a rule that could not be: they are left alone, whoever wrote them."""
-    heads = (b"incidents", b"incident:", b"incident:no data", b"incident:\xff", b"incident:a:b", b"Incident", b"")
+    heads = [b"incidents", b"incident:", b"incident:no data", b"incident:\xff", b"Incident", b""]
+    heads += [b"incident:a:b:c", b"incident:a:", b"incident:a:b c"]
     keys = [head + b"/ecg.ward-3/1/a" for head in heads]
     keys += [
         b"incident/ecg.ward-3/01/a",

@@ -18,14 +18,13 @@ from hypothesis import strategies as st
 from monitor import extensions
 from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord
 from monitor.config.options import Config
-from monitor.detector.arrays import Int64Array
 from monitor.detector.artifact import Artifact
 from monitor.detector.incidents import SCORE_RULE
-from monitor.detector.windows import Ordered
 from monitor.messages import alerts
 from monitor.messages.alerts import Alert
-from monitor.processing.checks import Findings, Memory
+from monitor.processing.checks import WHOLE_SERIES, Findings, Memory
 from monitor.processing.processor import Outputs, Processor
+from monitor.processing.turns import Turn
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero
 from tests.property.test_processor import Life, Rows, Supervisor, lives, policies, streams
 from tests.toys.flatline import Flatline
@@ -188,11 +187,12 @@ def test_crashes_and_chunks_change_nothing(rows: Rows, config: Config, several: 
 def test_what_is_found_in_rows_of_no_series_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is room for more series than there are, and a poll that waits may have given rows to some more."""
 
-    def absent(_check: Flatline, ordered: Ordered, _stream_us: Int64Array, memory: Memory) -> Findings:
-        memory["count"][ordered.samples.series] = 1
-        rows, last = np.flatnonzero(memory["count"] == 0), ordered.samples[-1:]
-        offset, index, at_us = (np.repeat(each, len(rows)) for each in (last.offset, last.index, last.time_us))
-        return Findings(rows, offset, index, at_us, at_us, np.full(len(rows), 2.0), np.ones(len(rows)))
+    def absent(_check: Flatline, turn: Turn, memory: Memory) -> Findings:
+        memory["count"][turn.taken.series] = 1
+        rows = np.flatnonzero(memory["count"] == 0)
+        offset, at_us = (np.repeat(each, len(rows)) for each in (turn.taken.offset[-1:], turn.at_us[-1:]))
+        whole, ones = np.full(len(rows), WHOLE_SERIES), np.ones(len(rows))
+        return Findings(rows, whole, offset, whole, at_us, at_us, 2 * ones, ones, ones)
 
     monkeypatch.delitem(extensions.CHECKS, "silence")
     monkeypatch.setattr(Flatline, "take", absent)

@@ -39,7 +39,7 @@ def test_a_row_has_one_owner_in_each_segment() -> None:
     assert registry.rows <= registry.most_rows == 4
     offsets = np.arange(200)
     owners: dict[int, bytes] = {}
-    for part, segment in segments_of(found.segments, offsets):
+    for part, segment, _ in segments_of(found.segments, offsets):
         assert segment is not None
         for row in segment.rows:
             owners.pop(row, None)
@@ -96,11 +96,11 @@ def test_the_row_before_a_record() -> None:
 def test_the_default_limit_follows_memory(length: int, channels: int) -> None:
     artifact = make_artifact(length=length, channels=[f"c{each}" for each in range(channels)], widths=(1,))
     limit = most_series(make_config(), artifact)
-    assert limit == min(100_000, PARTITION_BYTES // bytes_of_series(artifact)) > 0
+    assert limit == min(100_000, PARTITION_BYTES // bytes_of_series(make_config(), artifact)) > 0
     assert most_series(make_config(input={"max_series": 7}), artifact) == 7
 
 
 def test_windows_of_a_series_take_what_is_said() -> None:
-    registry_bytes = bytes_of_series(make_artifact(length=140))
+    registry_bytes = bytes_of_series(make_config(), make_artifact(length=140))
     assert registry_bytes == 512 + 512 * (4 + 16)
-    assert bytes_of_series(make_artifact(kind="record", length=140)) == 512
+    assert bytes_of_series(make_config(), make_artifact(kind="record", length=140)) == 512

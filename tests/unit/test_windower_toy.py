@@ -87,7 +87,7 @@ def scored(processor: Processor, samples: np.ndarray, first: int, end: int) -> l
 def test_its_artifact_is_written_and_read(toy: form.Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     files = form.encode(replace(toy, digest=""))
     assert form.decode(files).manifest == toy.manifest
-    assert bytes_of_series(toy) > bytes_of_series(make_artifact(kind="record"))
+    assert bytes_of_series(make_config(), toy) > bytes_of_series(make_config(), make_artifact(kind="record"))
     monkeypatch.delitem(windowing.KINDS, "triggered")
     with pytest.raises(ArtifactFormatError, match=r"window\.kind is 'triggered', must be one of record, sliding"):
         form.decode(files)

@@ -1,0 +1,119 @@
+"""What one partition's log held between two of its points, as the checks of data quality look at it.
+
+Rules of this file: pure. A turn is as long as it happened to be read; what a check makes of a log may not depend on
+where turns end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor.detector.arrays import Int64Array, StructOfArrays
+from monitor.detector.event_time import Reached, grouped
+from monitor.detector.times import NO_TIME
+from monitor.detector.windows import Appended, Ordered, Samples, Windows
+from monitor.errors import Reason
+from monitor.formats.decoder import Rejected
+
+REASONS = tuple(Reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(StructOfArrays):
+    """Records of known series (r of them, in log order) that were refused: `reason` (r,) is an index of `REASONS`."""
+
+    series: Int64Array
+    offset: Int64Array
+    reason: Int64Array
+
+    @classmethod
+    def of(cls, rejected: Sequence[Rejected], series: Int64Array, offset: Int64Array) -> Refused:
+        """The `rejected` whose `series` is one: not negative."""
+        reason = np.fromiter((REASONS.index(each.reason) for each in rejected), np.int64, len(rejected))
+        return cls(series, offset, reason)[series >= 0]
+
+
+NOTHING_REFUSED = Refused(*[np.empty(0, dtype=np.int64)] * 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How far the partition's time came, by offset, and which records were refused on the way."""
+
+    reached: Reached
+    refused: Refused = NOTHING_REFUSED
+
+    def split(self, offset: int) -> tuple[Course, Course]:
+        """What lies before `offset`, and from there on."""
+        before, after = self.reached.split(offset)
+        row = int(np.searchsorted(self.refused.offset, offset))
+        return Course(before, self.refused[:row]), Course(after, self.refused[row:])
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn of one partition: n samples that arrived, or m windows where records are windows.
+
+    `taken` is what arrived, in log order, each with the row of its series and its record's offset; among samples are
+    the late ones, and those that refused records left (`hole`), whose values are NaN. `at_us` (n,), or (m,), is the
+    partition's time after the record of each. `ordered` are the samples in time, those of a series together and in
+    order; None, where records are windows. `late` are samples that were dropped, as late or as duplicates: None, where
+    none was. `course` holds each step of the partition's time, also by records without samples, and what was refused.
+    `damaged`: nothing arrived but a batch that can't be read, in which any series may have lost samples.
+    """
+
+    taken: Samples | Windows
+    at_us: Int64Array
+    ordered: Ordered | None
+    late: Samples | None
+    course: Course
+    damaged: bool = False
+
+    @classmethod
+    def of(cls, taken: Samples | Windows, appended: Appended, course: Course) -> Turn:
+        """The turn in which the windower made `appended` of `taken`."""
+        ordered = _together(appended.ordered) if appended.ordered else None
+        late = [each.dropped for each in appended.ordered if each.dropped is not None]
+        dropped = Samples.concatenate(late) if late else None
+        return cls(taken, course.reached.at(taken.offset), ordered, dropped, course)
+
+    @classmethod
+    def of_damage(cls, nothing: Samples | Windows) -> Turn:
+        """The turn in which a batch was passed that can't be read; `nothing` is what was taken in of it."""
+        none = np.empty(0, dtype=np.int64)
+        ordered = grouped(nothing) if isinstance(nothing, Samples) else None
+        course = Course(Reached(none, np.full(1, NO_TIME, dtype=np.int64)))
+        return cls(nothing, none, ordered, None, course, damaged=True)
+
+    @property
+    def windows(self) -> Windows | None:
+        """The windows that arrived; None, where records hold samples."""
+        return self.taken if isinstance(self.taken, Windows) else None
+
+
+def _together(parts: Sequence[Ordered]) -> Ordered:
+    """What was put in order chunk by chunk, as one: a series' samples of all chunks together."""
+    if len(parts) == 1:
+        return parts[0]
+    samples = Samples.concatenate([part.samples for part in parts])
+    after_gap = [
+        np.zeros(len(part.samples), dtype=np.bool_) if part.after_gap is None else part.after_gap for part in parts
+    ]
+    order = np.argsort(samples.series, kind="stable")
+    firsts = np.flatnonzero(np.diff(samples.series[order], prepend=-1))
+    ends = np.cumsum([int(part.position.max(initial=-1)) + 1 for part in parts])
+    position = np.concatenate(
+        [part.position + start for part, start in zip(parts, [0, *ends[:-1].tolist()], strict=True)]
+    )
+    return Ordered(
+        samples[order],
+        position[order],
+        firsts,
+        np.append(firsts, len(order))[1:] - 1,
+        np.concatenate(after_gap)[order] if any(part.gaps for part in parts) else None,
+        sum(part.late for part in parts),
+        next((part.late_at for part in reversed(parts) if part.late_at is not None), None),
+    )

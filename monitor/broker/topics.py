@@ -13,7 +13,8 @@ import typer
 from monitor.errors import ConfigError
 
 if TYPE_CHECKING:
-    from monitor.config.options import Config, KafkaOptions
+    from monitor.config.connections import KafkaOptions
+    from monitor.config.options import Config
 
 app = typer.Typer(
     help="Create, change and list topics.",
@@ -132,8 +133,8 @@ def pairs(settings: list[str] | None) -> dict[str, str]:
 def _cluster(config: Path | None, servers: str | None, data: Path | None) -> tuple[KafkaOptions, Config | None]:
     """The cluster that the options name, else the running local broker."""
     from monitor.broker.cluster import LocalKafka
+    from monitor.config.connections import KafkaOptions
     from monitor.config.file import load
-    from monitor.config.options import KafkaOptions
 
     if sum(given is not None for given in (config, servers, data)) > 1:
         raise ConfigError("--config, --bootstrap-server and --data each name a cluster; give one of them")

@@ -11,10 +11,12 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr, ValidationError
 
-from monitor.config.options import Config, FilePath, ModelOptions
+from monitor.config.options import Config, ModelOptions
+from monitor.config.sections import FilePath
 from monitor.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "TELLTALE__"
+SECTIONS_WITH_PASSWORD = ("kafka",)
 
 
 def load(path: Path, environment: Mapping[str, str] | None = None, *, artifact_needed: bool = True) -> Config:
@@ -38,11 +40,12 @@ def load(path: Path, environment: Mapping[str, str] | None = None, *, artifact_n
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     problems = []
-    if isinstance(document.get("kafka"), dict) and "password" in document["kafka"]:
-        problems.append(
-            "kafka.password: secrets don't belong in this file; use password_file or TELLTALE__KAFKA__PASSWORD"
-        )
-        document["kafka"]["password"] = ""
+    for section in SECTIONS_WITH_PASSWORD:
+        options = document.get(section)
+        if isinstance(options, dict) and "password" in options:
+            variable = f"{ENVIRONMENT_PREFIX}{section.upper()}__PASSWORD"
+            problems.append(f"{section}.password: secrets don't belong in this file; use password_file or {variable}")
+            options["password"] = ""
     problems += _override(document, environment)
     config, found = parse(document)
     problems += found

@@ -29,7 +29,7 @@ from monitor.backends.abstract import (
 from monitor.backends.kafka import FeedProducer, KafkaBackend, end_offsets, read_topic
 from monitor.backends.kafka.clocks import wall_ms
 from monitor.backends.kafka.succession import end_transactions_of_former_members
-from monitor.config.options import KafkaOptions
+from monitor.config.connections import KafkaOptions
 from monitor.errors import BackendError, ConfigError, FencedError
 from tests.contract.backend_contract import BackendContract
 from tests.contract.kafka_cluster import KafkaCluster

@@ -25,7 +25,8 @@ from monitor.broker.certificates import Authority
 from monitor.broker.cluster import LocalKafka
 from monitor.broker.security import USER, directory, password
 from monitor.broker.state import load
-from monitor.config.options import Config, KafkaOptions
+from monitor.config.connections import KafkaOptions
+from monitor.config.options import Config
 from monitor.detector import storage
 from monitor.errors import BrokerError, ConfigError
 from tests.acceptance.daemon_process import TELLTALE, DaemonProcess, toml

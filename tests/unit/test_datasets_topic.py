@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.backends.kafka.ranges import Bound
-from monitor.config.options import KafkaOptions
+from monitor.config.connections import KafkaOptions
 from monitor.detector.spec import WindowSpec
 from monitor.detector.windowing import Sliding
 from monitor.detector.windows import Samples

@@ -25,7 +25,8 @@ from monitor.backends.kafka.faults import explain, unreachable
 from monitor.backends.kafka.greeting import RefusedError, Server, greet
 from monitor.backends.kafka.position import decode_position, encode_position
 from monitor.backends.kafka.topics import STATE, creation_command
-from monitor.config.options import Config, KafkaOptions
+from monitor.config.connections import KafkaOptions
+from monitor.config.options import Config
 from monitor.errors import BackendError, ConfigError, FencedError
 
 CONFIG = Config.model_validate(

@@ -28,8 +28,10 @@ from pydantic import ValidationError
 
 from monitor.backends.abstract import RecordColumns, TopicPartition
 from monitor.backends.kafka.ranges import Bound, TopicRange
+from monitor.config.connections import KafkaOptions
 from monitor.config.file import load
-from monitor.config.options import NAME, Config, KafkaOptions
+from monitor.config.options import Config
+from monitor.config.sections import NAME
 from monitor.datafiles import SeriesTable, WindowTable, digits
 from monitor.datafiles.columns import Columns, times, unnamed
 from monitor.datafiles.content import MAX_BYTES

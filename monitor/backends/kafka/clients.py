@@ -20,7 +20,7 @@ from monitor.backends.abstract import Damaged, Headers, RecordColumns, TopicPart
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.batches import columns, return_runs
 from monitor.backends.kafka.connecting import connect, probe
-from monitor.config.options import KafkaOptions
+from monitor.config.connections import KafkaOptions
 from monitor.errors import BackendError, ConfigError, DataError, TelltaleError
 
 Isolation = Literal["read_committed", "read_uncommitted"]

@@ -23,7 +23,7 @@ from monitor.backends.abstract import AbortedError
 from monitor.backends.kafka.faults import unreachable
 from monitor.backends.kafka.greeting import RefusedError, Server, greet
 from monitor.backends.kafka.settings import PROBE_TIMEOUT_MS
-from monitor.config.options import KafkaOptions
+from monitor.config.connections import KafkaOptions
 from monitor.errors import BackendError, ConfigError
 
 Client = TypeVar("Client")

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from kafka import errors
 
 from monitor.backends.abstract import AbortedError, TopicPartition
-from monitor.config.options import Config, KafkaOptions
+from monitor.config.connections import KafkaOptions
+from monitor.config.options import Config
 from monitor.errors import BackendError, ConfigError, FencedError, PartitionError, TelltaleError
 
 # kafka-python wraps TLS failures into connection errors; only their text is left.

@@ -12,7 +12,7 @@ from kafka.partitioner.default import murmur2
 from monitor.backends.abstract import Headers
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import connect, discard_producer, probe
-from monitor.config.options import KafkaOptions
+from monitor.config.connections import KafkaOptions
 from monitor.errors import BackendError
 
 # D15: kafka-python 3 has no bound on what waits in a producer's memory.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from kafka.net.sasl import get_sasl_mechanism
 
 from monitor.backends.kafka.settings import read_password
-from monitor.config.options import KafkaOptions
+from monitor.config.connections import KafkaOptions
 from monitor.errors import ConfigError
 
 _METADATA, _SASL_HANDSHAKE, _API_VERSIONS, _SASL_AUTHENTICATE = 3, 17, 18, 36

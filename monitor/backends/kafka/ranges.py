@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 
 from monitor.backends.abstract import RecordColumns, TopicPartition
 from monitor.backends.kafka.clients import TopicReader, damaged_error
-from monitor.config.options import KafkaOptions
+from monitor.config.connections import KafkaOptions
 from monitor.errors import BackendError
 
 # Longer than a leader's election and a broker's restart; we do not wait for open transactions.

@@ -24,7 +24,8 @@ from monitor.backends.kafka.connecting import connect, probe
 from monitor.backends.kafka.faults import acl, explain, principal
 from monitor.backends.kafka.fences import Fences, elapsed_s
 from monitor.backends.kafka.transactions import Transactions
-from monitor.config.options import Config, KafkaOptions
+from monitor.config.connections import KafkaOptions
+from monitor.config.options import Config
 from monitor.errors import BackendError, ConfigError, FencedError
 
 # Offsets between two wanted records that are read rather than jumped over: about a fetch of small records.

@@ -7,14 +7,14 @@ its reason beside it. Secrets enter here and leave only inside the returned dict
 from __future__ import annotations
 
 import logging
-import os
 import re
-import stat
 from typing import Any
 
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from monitor.config.options import Config, KafkaOptions
+from monitor.config import secrets
+from monitor.config.connections import KafkaOptions
+from monitor.config.options import Config
 from monitor.errors import ConfigError
 
 MEBIBYTE = 1024 * 1024
@@ -82,35 +82,8 @@ def transactional_id_prefix(config: Config) -> str:
 
 
 def read_password(kafka: KafkaOptions) -> str:
-    """The SASL password, from the environment or from its file.
-
-    Raises:
-        ConfigError: the file can't be read, others may read it, or it is empty.
-    """
-    password = kafka.password.get_secret_value()
-    if password or kafka.password_file is None:
-        return password
-    path = kafka.password_file
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        # A supervisor protects what it hands out by the directory, whatever the file's own mode.
-        handed_out = any(path.is_relative_to(directory) for directory in _credential_directories())
-        if mode & 0o077 and not handed_out:
-            raise ConfigError(
-                f"kafka.password_file: {path} has mode {mode:04o}, so others may read it; expected 0600 or less: "
-                f"chmod 600 {path}"
-            )
-        password = path.read_text(encoding="utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"kafka.password_file: {path} can't be read: {error}") from None
-    if not password:
-        raise ConfigError(f"kafka.password_file: {path} is empty; expected the SASL password on its first line")
-    return password
-
-
-def _credential_directories() -> list[str]:
-    """Where systemd puts credentials, and containers their secrets."""
-    return [directory for directory in (os.environ.get("CREDENTIALS_DIRECTORY"), "/run/secrets") if directory]
+    """The SASL password. Raises `ConfigError` as `secrets.read_password` does."""
+    return secrets.read_password("kafka", kafka.password, kafka.password_file)
 
 
 def connection(kafka: KafkaOptions, client_id: str) -> dict[str, Any]:

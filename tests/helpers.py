@@ -17,9 +17,9 @@ from monitor.detector.architectures import DenseSpec, ModelSpec
 from monitor.detector.artifact import Artifact
 from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.served import ServedModel
-from monitor.messages import alerts
+from monitor.messages import alerts, quality
 from monitor.processing.counts import Counts
-from monitor.processing.processor import Processor
+from monitor.processing.processor import Outputs, Processor
 from monitor.serving import assembly
 
 Written = Callable[[str | bytes], Path]  # a file with this content
@@ -169,14 +169,24 @@ def counts_of(processor: Processor) -> Callable[[], Counts]:
 
 
 def work(processor: Processor, scorer: Scorer, *polls: RecordColumns, now_us: int | None = None) -> list[alerts.Alert]:
-    """Takes polls in, one after the other, and returns the alerts; dead letters stay in the processor's outputs."""
+    """Takes polls in, one after the other, and returns the score's alerts; all else in its outputs is dropped."""
     told = []
     for columns in polls:
         processor.receive(columns, now_us)
         while (batch := processor.next_batch()) is not None:
             processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
-        told += processor.take_outputs().alerts
+        told += of_score(processor.take_outputs())
     return told
+
+
+def of_score(outputs: Outputs) -> list[alerts.Alert]:
+    """The alerts of the score among all."""
+    return [each for each in outputs.alerts if isinstance(each, alerts.Alert)]
+
+
+def of_quality(outputs: Outputs) -> list[quality.QualityAlert]:
+    """The alerts of data quality among all."""
+    return [each for each in outputs.alerts if isinstance(each, quality.QualityAlert)]
 
 
 def npy(values: Any) -> bytes:

@@ -10,8 +10,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import msgspec
-
 from monitor.backends.kafka.clients import TopicReader
 from monitor.broker.cluster import LocalKafka
 from monitor.demo.alert_text import clock, describe
@@ -20,6 +18,7 @@ from monitor.demo.findings import Incidents, Outcome, covered_share, match, micr
 from monitor.demo.processes import DaemonProcess, PartError, check_broker, metric
 from monitor.demo.screen import Screen
 from monitor.demo.stream import Scenario
+from monitor.messages import quality
 from monitor.messages.alerts import Alert
 
 POLL_S = 0.05
@@ -121,7 +120,6 @@ class _Watcher:
         self._incidents = Incidents()
         self._latencies_s: list[float] = []
         self._shown = _Shown()
-        self._decoder = msgspec.json.Decoder(Alert)
         self._started_s = time.monotonic()
 
     def turn(self) -> None:
@@ -129,7 +127,9 @@ class _Watcher:
         records = self.reader.poll(POLL_S)
         now = time.monotonic()
         for record in records:
-            alert = self._decoder.decode(record.value or b"")
+            alert = quality.decode(record.value or b"")
+            if not isinstance(alert, Alert):
+                continue  # the demo is about what the score finds
             incident = self._incidents.take(alert)
             window_end_us = microseconds(alert.data.window.end)
             self._latencies_s.append(now - self._feeder.sent_s(alert.data.series, window_end_us))

@@ -18,7 +18,7 @@ import numpy as np
 from monitor.backends.abstract import TopicPartition
 from monitor.detector import levels
 from monitor.detector.arrays import Float32Array
-from monitor.detector.incidents import SCORE_RULE, Incident, Status
+from monitor.detector.incidents import Incident, Status
 
 if TYPE_CHECKING:  # it needs JAX, and telemetry, which is there before, needs only the names in this file
     from monitor.detector.served import ServedModel
@@ -90,11 +90,13 @@ class Kafka(_Struct, frozen=True):
     group: str
 
 
-EndReason = Literal["recovered", "forgotten", "silent", "topic_recreated"]
+ScoreEndReason = Literal["recovered", "forgotten", "silent", "topic_recreated"]
+EndReason = Literal[ScoreEndReason, "not_watched"]
 ENDINGS: dict[EndReason, str] = {
     "forgotten": "resolved without a verdict: more series came than are remembered, and this one was silent longest",
     "silent": "resolved without a verdict: the series was silent for longer than input.series_ttl",
     "topic_recreated": "resolved without a verdict: the input topic was deleted and made again",
+    "not_watched": "resolved without a verdict: its check is switched off, or the artifact lacks its channel",
 }
 
 
@@ -115,7 +117,7 @@ class Data(_Struct, frozen=True, omit_defaults=True):
     contributors: list[Contributor]
     model: Model
     kafka: Kafka
-    reason: EndReason | None = None
+    reason: ScoreEndReason | None = None
 
 
 class Alert(_Struct, frozen=True):
@@ -152,23 +154,6 @@ class Cause:
     threshold: float
     missing_ratio: float
     values: Float32Array
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What a check found at one sample of the log, in `text` for people; see `checks.Findings`."""
-
-    partition: TopicPartition
-    series: str
-    rule: str
-    channel: str
-    start_us: int
-    end_us: int
-    last_offset: int
-    last_index: int
-    value: float
-    threshold: float
-    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,8 +206,8 @@ class AlertWriter:
         self._rate_hz = manifest.window.sampling_rate_hz
         self._levels = levels.of(manifest.channels)
 
-    def fingerprint(self, cause: Cause | Finding) -> str:
-        """The incident's name for life, taken from the window or the finding that opened it."""
+    def fingerprint(self, cause: Cause) -> str:
+        """The incident's name for life, taken from the window that opened it."""
         return self._hash(cause, "incident")[:16]
 
     def write(self, status: Status, incident: Incident, cause: Cause, reconstruction: Float32Array) -> Alert:
@@ -267,39 +252,6 @@ class AlertWriter:
             ),
         )
 
-    def write_finding(self, status: Status, incident: Incident, finding: Finding) -> Alert:
-        """The alert that reports `incident` after `finding`. There is no window: its numbers are those of the rule.
-
-        Nothing that a check finds occurs among the windows of the calibration, so the quantile is 1.
-        """
-        resolved = status is Status.RESOLVED
-        lasted = _duration((incident.ended_us - incident.started_us) / 1e6)
-        text = finding.text + (f", for {lasted}" if status is Status.UPDATE else "")
-        ratio = finding.value / finding.threshold
-        return Alert(
-            id=self._hash(finding, status.value)[:32],
-            source=self.source,
-            subject=finding.series,
-            partitionkey=finding.series,
-            time=rfc3339(finding.end_us),
-            data=Data(
-                status=status.value,
-                severity="info" if resolved else self._severity.of(incident.peak_ratio),
-                fingerprint=incident.fingerprint,
-                summary=f"{finding.series}: " + (f"{finding.rule} is over after {lasted}" if resolved else text),
-                series=finding.series,
-                score=Score(
-                    kind=finding.rule, value=finding.value, threshold=finding.threshold, ratio=ratio, quantile=1.0
-                ),
-                episode=self._episode(incident, resolved=resolved),
-                window=Window(start=rfc3339(finding.start_us), end=rfc3339(finding.end_us), length=0),
-                contributors=[],
-                model=self._model,
-                kafka=self._kafka(finding.partition, finding.last_offset, finding.last_offset),
-                reason="recovered" if resolved else None,
-            ),
-        )
-
     def _episode(self, incident: Incident, *, resolved: bool) -> Episode:
         return Episode(
             started_at=rfc3339(incident.started_us),
@@ -310,15 +262,15 @@ class AlertWriter:
 
     def end(self, incident: Incident, ending: Ending) -> Alert:
         """The alert that ends `incident` although no window is normal again. Its id is the incident's own."""
-        by_score = ending.rule == SCORE_RULE
-        threshold = self._served.thresholds.of_series(ending.series) if by_score else 1.0
+        assert ending.reason != "not_watched", "the score always is"
+        threshold = self._served.thresholds.of_series(ending.series)
         value = incident.peak_ratio * threshold
         started_at, ended_at = rfc3339(incident.started_us), rfc3339(incident.ended_us)
         peak = _times(incident.peak_ratio)
-        quantile = self._served.quantiles.share_under(value, ending.series) if by_score else 1.0
+        quantile = self._served.quantiles.share_under(value, ending.series)
         parts = (self.source, *ending.partition, ending.series, incident.fingerprint, ending.rule, ending.reason)
         return Alert(
-            id=_digest(parts)[:32],
+            id=digest(parts)[:32],
             source=self.source,
             subject=ending.series,
             partitionkey=ending.series,
@@ -330,14 +282,14 @@ class AlertWriter:
                 summary=f"{ending.series}: {ENDINGS[ending.reason]} ({_windows(incident)}, peak {peak} threshold)",
                 series=ending.series,
                 score=Score(
-                    kind=self._kind if by_score else ending.rule,
+                    kind=self._kind,
                     value=value,
                     threshold=threshold,
                     ratio=incident.peak_ratio,
                     quantile=quantile,
                 ),
                 episode=self._episode(incident, resolved=True),
-                window=Window(start=started_at, end=ended_at, length=self._length if by_score else 0),
+                window=Window(start=started_at, end=ended_at, length=self._length),
                 contributors=[],
                 model=self._model,
                 kafka=self._kafka(ending.partition, ending.offset, ending.offset),
@@ -358,7 +310,7 @@ class AlertWriter:
         return levels.put_back(numbers, self._levels).tolist() if self._include_window else None
 
     def _summary(self, status: Status, incident: Incident, cause: Cause, contributors: list[Contributor]) -> str:
-        lasted = _duration((incident.ended_us - incident.started_us) / 1e6)
+        lasted = duration((incident.ended_us - incident.started_us) / 1e6)
         windows = _windows(incident)
         if status is Status.RESOLVED:
             peak = _times(incident.peak_ratio)
@@ -379,14 +331,15 @@ class AlertWriter:
             )
         return text
 
-    def _hash(self, cause: Cause | Finding, status: str) -> str:
+    def _hash(self, cause: Cause, status: str) -> str:
         topic, partition = cause.partition
         # The window's end, for offsets repeat where a topic is deleted and recreated.
         origin = (topic, partition, cause.last_offset, cause.last_index, cause.end_us)
-        return _digest((self.source, *origin, cause.series, cause.rule, status))
+        return digest((self.source, *origin, cause.series, cause.rule, status))
 
 
-def _digest(parts: tuple[object, ...]) -> str:
+def digest(parts: tuple[object, ...]) -> str:
+    """What ids are made of."""
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
 
 
@@ -405,7 +358,8 @@ def _times(ratio: float) -> str:
     return f"{ratio:.2f}x" if ratio < 1e4 else f"{ratio:.3g}x"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time span in words: 12.3 s, 45 min, 3 h 20 min."""
     if seconds < 100:
         return f"{seconds:.3g} s"
     minutes = round(seconds / 60)
@@ -419,12 +373,12 @@ def rfc3339(time_us: int) -> str:
     return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
-def encode(alert: Alert) -> bytes:
+def encode(alert: msgspec.Struct) -> bytes:
     """The record's value."""
     return msgspec.json.encode(alert)
 
 
-def headers(alert: Alert) -> tuple[tuple[str, bytes], ...]:
+def headers(alert: msgspec.Struct) -> tuple[tuple[str, bytes], ...]:
     """The record's headers: the content type, and the event's attributes for those who filter without parsing."""
     attributes = ("specversion", "id", "source", "type", "subject", "time")
     return (

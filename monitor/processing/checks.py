@@ -98,6 +98,10 @@ class Check(Protocol):
         """Of its alerts, while the incident is open."""
 
     @property
+    def recovered(self) -> str:
+        """What is published when all is well again, such as "sends again"."""
+
+    @property
     def unit(self) -> str:
         """The unit of values and thresholds, such as "s"; empty where they have none."""
 

@@ -14,6 +14,7 @@ from monitor.detector.arrays import Float32Array
 from monitor.detector.decision import Verdict
 from monitor.formats.decoder import Rejected
 from monitor.messages.alerts import ENDINGS, Alert
+from monitor.messages.quality import Event
 
 # Score over threshold; 1.0 is the threshold
 RATIO_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0, 8.0)
@@ -46,6 +47,7 @@ class Counts:
     windows_unscorable: int = 0
     batches_damaged: Counter[tuple[str, str]] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
+    quality: Counter[tuple[str, str]] = field(default_factory=Counter)  # alerts of data quality, by rule and status
     suppressed: Counter[tuple[str, str]] = field(default_factory=Counter)  # alerts, by stage and reason
     abandoned: Counter[str] = field(default_factory=Counter)
     forgotten: Counter[str] = field(default_factory=Counter)
@@ -68,10 +70,12 @@ class Counts:
         self.samples += len(values)
         self.samples_missing += int(np.isnan(values).any(axis=1).sum())
 
-    def published(self, alerts: Sequence[Alert]) -> None:
+    def published(self, events: Sequence[Event]) -> None:
         """Alerts that became durable."""
+        alerts = [event for event in events if isinstance(event, Alert)]
         self.alerts.update(alert.data.status for alert in alerts)
         self.abandoned.update(alert.data.reason for alert in alerts if alert.data.reason in ENDINGS)
+        self.quality.update((each.data.rule, each.data.status) for each in events if not isinstance(each, Alert))
 
     def scored(self, scores: Float32Array, verdicts: NDArray[np.int8], thresholds: Float32Array) -> None:
         """One batch of windows; `thresholds` (n,) are theirs, as `decide` reads them."""

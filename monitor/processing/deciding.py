@@ -22,7 +22,8 @@ from monitor.detector.arrays import Float32Array, Float64Array, Int64Array
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import SCORE_RULE, Incident, Policy, Status, step
 from monitor.detector.windows import Windows
-from monitor.messages.alerts import Alert, AlertWriter, Cause, Finding
+from monitor.messages.alerts import AlertWriter, Cause
+from monitor.messages.quality import Event, Finding, QualityWriter
 from monitor.processing import gates
 from monitor.processing.checks import WHOLE_SERIES, Check, Found, Problem
 from monitor.processing.counts import Counts, Example
@@ -75,7 +76,7 @@ class _Change(NamedTuple):
     cause: Cause | Finding
 
 
-_News = tuple[PartitionState, _Change | Alert]
+_News = tuple[PartitionState, _Change | Event]
 
 
 class Decider:
@@ -84,6 +85,7 @@ class Decider:
     def __init__(
         self,
         writer: AlertWriter,
+        quality: QualityWriter,
         policy: Policy,
         checks: Mapping[str, Check],
         channels: Sequence[str],
@@ -91,6 +93,7 @@ class Decider:
     ) -> None:
         """`policy` is that of the score's incidents; `channels` are the artifact's, by name."""
         self._writer = writer
+        self._quality = quality
         self._policy = policy
         self._channels = channels
         self._by_number = list(checks.items())
@@ -116,8 +119,11 @@ class Decider:
         """Publishes incidents of a partition that ended without a window."""
         self._put(partition, self._take_ends(partition))
 
-    def _take_ends(self, partition: PartitionState) -> list[Alert]:
-        ended = [self._writer.end(*each) for each in partition.ended]
+    def _take_ends(self, partition: PartitionState) -> list[Event]:
+        ended = [
+            (self._writer if ending.rule == SCORE_RULE else self._quality).end(incident, ending)
+            for incident, ending in partition.ended
+        ]
         partition.ended.clear()
         return ended
 
@@ -130,7 +136,7 @@ class Decider:
             offset = int(piece.windows.last_offset[row])
             self._counts.examples["unscorable"] = Example(piece.partition.name, offset, detail)
 
-    def _decide(self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8]) -> Iterator[_Change | Alert]:
+    def _decide(self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8]) -> Iterator[_Change | Event]:
         """Moves the incidents of a piece's series on, in the order of the log; what is to be published of it."""
         partition = piece.partition
         steps: Iterable[tuple[int, _Step]] = self._of_windows(piece, scores, verdicts)
@@ -220,6 +226,8 @@ class Decider:
                 series=name,
                 rule=rule,
                 channel=channel,
+                severity=check.severity,
+                unit=check.unit,
                 start_us=start_us,
                 end_us=end_us,
                 last_offset=int(findings.offset[row]),
@@ -227,6 +235,7 @@ class Decider:
                 value=value,
                 threshold=threshold,
                 text=check.describe(Problem(channel, value, threshold, usual, start_us, end_us)),
+                recovered=check.recovered,
             ),
         )
 
@@ -246,11 +255,16 @@ class Decider:
         if status is not None:
             cause = at.cause(name)
             if status is Status.FIRING:
-                incident.fingerprint = self._writer.fingerprint(cause)
+                incident.fingerprint = self._fingerprint(cause)
             change = _Change(status, msgspec.structs.replace(incident), cause)
         if status is Status.RESOLVED or not incident.active:
             del incidents[at.series]
         return change
+
+    def _fingerprint(self, cause: Cause | Finding) -> str:
+        if isinstance(cause, Finding):
+            return self._quality.fingerprint(cause)
+        return self._writer.fingerprint(cause)
 
     def _publish(self, news: Sequence[_News], reconstruct: Reconstruct) -> None:
         """Writes the alerts of what changed; all are reconstructed at once, for a call of the model may take long."""
@@ -260,13 +274,13 @@ class Decider:
         for partition, item in news:
             self._put(partition, [self._written(item, expected) if isinstance(item, _Change) else item])
 
-    def _put(self, partition: PartitionState, made: list[Alert]) -> None:
+    def _put(self, partition: PartitionState, made: list[Event]) -> None:
         partition.outbox.alerts += gates.admitted(made, self._stages, self._counts.suppressed)
 
-    def _written(self, change: _Change, expected: Iterator[Float32Array]) -> Alert:
+    def _written(self, change: _Change, expected: Iterator[Float32Array]) -> Event:
         status, incident, cause = change
         if isinstance(cause, Finding):
-            return self._writer.write_finding(status, incident, cause)
+            return self._quality.write(status, incident, cause)
         return self._writer.write(status, incident, cause, next(expected))
 
 

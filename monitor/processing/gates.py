@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from monitor import extensions
-from monitor.messages.alerts import Alert
+from monitor.messages.quality import Event
 
 
 class Suppressed(NamedTuple):
@@ -28,7 +28,7 @@ class Suppressed(NamedTuple):
 class Stage(Protocol):
     """Looks at an alert that is about to be published: returns it, with more in it or not, or holds it back."""
 
-    def __call__(self, alert: Alert, /) -> Alert | Suppressed: ...
+    def __call__(self, alert: Event, /) -> Event | Suppressed: ...
 
 
 def stages() -> dict[str, Stage]:
@@ -36,14 +36,14 @@ def stages() -> dict[str, Stage]:
     return extensions.load_rows(extensions.STAGES)
 
 
-def admitted(alerts: Iterable[Alert], chain: Mapping[str, Stage], suppressed: Counter[tuple[str, str]]) -> list[Alert]:
+def admitted(alerts: Iterable[Event], chain: Mapping[str, Stage], suppressed: Counter[tuple[str, str]]) -> list[Event]:
     """The alerts that `chain` lets through, as they are published; the others are counted, by stage and reason."""
     if not chain:
         return [*alerts]
     return [found for alert in alerts if (found := _through(alert, chain, suppressed)) is not None]
 
 
-def _through(alert: Alert, chain: Mapping[str, Stage], suppressed: Counter[tuple[str, str]]) -> Alert | None:
+def _through(alert: Event, chain: Mapping[str, Stage], suppressed: Counter[tuple[str, str]]) -> Event | None:
     for name, stage in chain.items():
         found = stage(alert)
         if isinstance(found, Suppressed):

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 
 import numpy as np
 
 from monitor.backends.abstract import Damaged, Position, Restored, StateRecord, TopicPartition
 from monitor.detector import windowing
 from monitor.detector.arrays import Float64Array, grown
-from monitor.detector.incidents import Incident, IncidentKey
+from monitor.detector.incidents import SCORE_RULE, Incident, IncidentKey
 from monitor.detector.served import ServedModel
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Windows
 from monitor.formats.decoder import InputRules, StreamTime
-from monitor.messages.alerts import Alert, Ending, EndReason
+from monitor.messages.alerts import Ending, EndReason
 from monitor.messages.dead_letters import DeadLetter
+from monitor.messages.quality import Event
 from monitor.processing import incident_records, resuming, snapshots, time_records
 from monitor.processing.checks import Check, Checks, Found, row_bytes
 from monitor.processing.registry import Forgotten, Segment, SeriesRegistry
@@ -50,7 +50,7 @@ class Outbox:
     keys of incident records of partitions that are gone, which have to be deleted.
     """
 
-    alerts: list[Alert] = field(default_factory=list)
+    alerts: list[Event] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     changed: set[tuple[bytes, str, str]] = field(default_factory=set)
     orphans: list[tuple[TopicPartition, bytes]] = field(default_factory=list)
@@ -71,6 +71,8 @@ class PartitionState:
         self.name = name
         self._artifact = model.artifact.digest
         self._channels = [channel.scored for channel in manifest.channels]  # other levels are other samples
+        self._channel_names = {channel.name for channel in manifest.channels}
+        self._watched_rules = {SCORE_RULE, *checks}
         self.series = SeriesRegistry(rules.max_series, rules.series_ttl * 1_000_000)
         self.windower = windowing.windower(manifest.window, len(manifest.channels))
         self.checks = Checks(checks, self._channels) if checks else None
@@ -154,6 +156,7 @@ class PartitionState:
             if resumed.how is How.OFFSET_MISSING:
                 undecided_us = incident_records.undecided_us(self.name, records, self._channels)
                 self._go_back(incident_records.at_checkpoint(self.name, restored.history, found, undecided_us))
+            self._end_unwatched(resumed.live_from)
             return unreadable
         for key, incident in found.items():
             self.outbox.changed.add(key)
@@ -162,6 +165,17 @@ class PartitionState:
             self.outbox.orphans.append((partition, incident_records.incident_key(partition, *key)))
             self.end(partition, key, incident, 0, incident.ended_us, "topic_recreated")
         return unreadable
+
+    def _end_unwatched(self, offset: int) -> None:
+        """Ends the incidents of rules that are switched off now, and of channels that the artifact does not have."""
+        for key, incident in self.restored.items():
+            if not self._watches(key):
+                self.outbox.changed.add(key)
+                self.end(self.name, key, incident, offset, incident.ended_us, "not_watched")
+        self.restored = {key: incident for key, incident in self.restored.items() if self._watches(key)}
+
+    def _watches(self, key: IncidentKey) -> bool:
+        return key.rule in self._watched_rules and (not key.channel or key.channel in self._channel_names)
 
     def _go_back(self, incidents: dict[IncidentKey, Incident]) -> None:
         """What was decided since the checkpoint is decided again, so that incidents are what they were there."""
@@ -317,11 +331,12 @@ class PartitionState:
                     self.outbox.changed.add(key)
                     self.end(self.name, key, incident, gone.offset, gone.at_us, gone.reason)
 
-    @property
-    def open_incidents(self) -> int:
-        """How many incidents are open."""
-        found = chain(self.restored.values(), *(each.values() for each in self.incidents.values()))
-        return sum(incident.open for incident in found)
+    def open_by_rule(self) -> Counter[str]:
+        """How many incidents are open, by rule."""
+        found = Counter(key.rule for key, incident in self.restored.items() if incident.open)
+        for (rule, _), incidents in self.incidents.items():
+            found[rule] += sum(incident.open for incident in incidents.values())
+        return found
 
     def _active_incidents(self) -> dict[IncidentKey, Incident]:
         names = self.series.names

@@ -18,7 +18,7 @@ samples there. Where the rules say not to pass it, nothing after it is read, and
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -28,14 +28,14 @@ import numpy as np
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, TopicPartition
 from monitor.detector import windowing
 from monitor.detector.arrays import Float32Array, Float64Array, Int64Array, aligned_empty
-from monitor.detector.incidents import Policy
+from monitor.detector.incidents import SCORE_RULE, Policy
 from monitor.detector.served import ServedModel
 from monitor.detector.windows import Appended, Samples, Windows, impute_or_blank
 from monitor.errors import Reason
 from monitor.formats.decoder import Decoded, Decoder, InputRules
-from monitor.messages import alerts
 from monitor.messages.alerts import AlertWriter
 from monitor.messages.dead_letters import DeadLetter
+from monitor.messages.quality import Event, QualityWriter
 from monitor.processing.checks import Found, QualityRules, checks_of
 from monitor.processing.counts import Counts, Example
 from monitor.processing.deciding import Batch, Decider, Piece, Reconstruct
@@ -86,7 +86,7 @@ class _Work(NamedTuple):
 class Outputs:
     """What there is to publish, of each partition in the order of its log, with the positions that it belongs to."""
 
-    alerts: list[alerts.Alert]
+    alerts: list[Event]
     dead_letters: list[DeadLetter]
     state: list[tuple[TopicPartition, bytes, bytes | None]]
     checkpoints: dict[TopicPartition, list[tuple[bytes, bytes]]]
@@ -105,6 +105,7 @@ class Processor:
         self,
         model: ServedModel,
         writer: AlertWriter,
+        quality_writer: QualityWriter,
         rules: InputRules,
         policy: Policy,
         quality: QualityRules,
@@ -114,7 +115,7 @@ class Processor:
         self._manifest = manifest = model.manifest
         self._checks = checks_of(manifest, quality)
         channels = [channel.name for channel in manifest.channels]
-        self._decider = Decider(writer, policy, self._checks, channels, self.counts)
+        self._decider = Decider(writer, quality_writer, policy, self._checks, channels, self.counts)
         self._decoder = Decoder(manifest, rules)
         self._rules = rules
         self._whole_records = windowing.whole_records(manifest.window.kind)
@@ -188,7 +189,14 @@ class Processor:
 
     def open_incidents(self) -> int:
         """Incidents open in all assigned partitions."""
-        return sum(partition.open_incidents for partition in self._partitions.values())
+        return sum(self.open_by_rule().values())
+
+    def open_by_rule(self) -> Counter[str]:
+        """Incidents open in all assigned partitions, by rule; 0 for those of which none is."""
+        found = Counter(dict.fromkeys([SCORE_RULE, *self._checks], 0))
+        for partition in self._partitions.values():
+            found.update(partition.open_by_rule())
+        return found
 
     def assign(self, partition: TopicPartition, restored: Restored, start: int) -> Resumed:
         """Takes a partition over as `restored` remembers it; `start` is where to begin if it remembers nothing.
@@ -413,7 +421,7 @@ class Processor:
             },
         )
 
-    def committed(self, positions: Mapping[TopicPartition, Position], published: Sequence[alerts.Alert] = ()) -> None:
+    def committed(self, positions: Mapping[TopicPartition, Position], published: Sequence[Event] = ()) -> None:
         """Notes what became durable: how far, and which alerts."""
         self.counts.published(published)
         for name, position in positions.items():

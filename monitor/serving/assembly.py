@@ -16,6 +16,7 @@ from monitor.detector.windowing import Windower
 from monitor.errors import ConfigError
 from monitor.formats.decoder import InputRules
 from monitor.messages.alerts import AlertWriter, Severity
+from monitor.messages.quality import QualityWriter
 from monitor.processing.checks import QualityRules, checks_of, row_bytes
 from monitor.processing.processor import Processor
 
@@ -68,7 +69,8 @@ def make_processor(config: Config, model: ServedModel) -> Processor:
     )
     named = {each.name: getattr(source, each.name) for each in fields(InputRules)}
     rules = InputRules(**named | {"max_series": most_series(config, artifact)})
-    processor = Processor(model, writer, rules, alerting.policy, quality_rules(config))
+    quality_writer = QualityWriter(model, service=config.service.name, group=config.kafka.group_id)
+    processor = Processor(model, writer, quality_writer, rules, alerting.policy, quality_rules(config))
     processor.partition_bytes = rules.max_series * bytes_of_series(config, artifact)
     return processor
 

@@ -439,7 +439,7 @@ class Daemon:
             waiting = self._workload.waiting()
             self._vitals.lag = {name: lag + waiting[name] for name, lag in self._backend.lag().items()}
             self._vitals.series = self._processor.series_count()
-            self._vitals.incidents = self._processor.open_incidents()
+            self._vitals.incidents = self._processor.open_by_rule()
             self._vitals.compilations = self._scorer.compilations
             self._vitals.clock_ahead_s = self._backend.clock_ahead_s()
             self._vitals.partitions = partitions

@@ -23,6 +23,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from monitor import __version__
 from monitor.backends.abstract import TopicPartition
 from monitor.config.options import LogOptions
+from monitor.detector.incidents import SCORE_RULE
 from monitor.processing.counts import RATIO_BUCKETS, Counts
 from monitor.serving.clientlog import Collapsed
 from monitor.serving.health import Health
@@ -43,7 +44,7 @@ class Vitals:
     health: Health = field(default_factory=Health)
     partitions: int = 0
     series: int = 0
-    incidents: int = 0
+    incidents: Counter[str] = field(default_factory=Counter)  # that are open, by rule
     held: int = 0
     lag: dict[TopicPartition, int] = field(default_factory=dict)
     commits: int = 0
@@ -120,6 +121,12 @@ class Telemetry:
         )
         yield _counter("alerts_published", "Alerts published, by status.", dict(counts.alerts), ["status"])
         yield _counter(
+            "quality_alerts_published",
+            "Data quality alerts published, by rule and status.",
+            dict(counts.quality),
+            ["rule", "status"],
+        )
+        yield _counter(
             "alerts_suppressed",
             "Alerts that a stage suppressed, by stage and reason.",
             dict(counts.suppressed),
@@ -180,7 +187,14 @@ class Telemetry:
         yield _gauge("assigned_partitions", "Input partitions assigned to this daemon.", vitals.partitions)
         yield _gauge("held_partitions", "Partitions on hold until somebody acts; the log says why.", vitals.held)
         yield _gauge("series_active", "Series in memory.", vitals.series)
-        yield _gauge("incidents_open", "Open incidents.", vitals.incidents)
+        yield _gauge("incidents_open", "Open incidents of the score.", vitals.incidents[SCORE_RULE])
+        quality = GaugeMetricFamily(
+            "telltale_quality_incidents_open", "Open incidents of data quality, by rule.", labels=["rule"]
+        )
+        for rule, count in vitals.incidents.items():
+            if rule != SCORE_RULE:
+                quality.add_metric([rule], count)
+        yield quality
         yield _gauge("uptime_seconds", "Time since the start.", now - vitals.started_s)
         yield _gauge("last_progress_seconds", "Time since the loop's last turn ended.", now - vitals.progressed_s)
         newest_s = self._counts().newest_ms / 1e3

@@ -20,7 +20,7 @@ from monitor.detector.times import NEVER_US
 from monitor.detector.windows import Tails
 from monitor.errors import Reason
 from monitor.formats.decoder import StreamTime
-from monitor.messages import alerts, dead_letters
+from monitor.messages import alerts, dead_letters, quality
 from monitor.messages.dead_letters import DeadLetter
 from monitor.processing import incident_records, snapshots, time_records
 from monitor.processing.snapshots import UNKNOWN_US, Checkpoint, Mark
@@ -281,3 +281,8 @@ def without_descriptions(schema: Any) -> Any:
 
 def test_the_alert_schema_demands_what_it_did() -> None:
     assert without_descriptions(json.loads(json.dumps(alerts.schema()))) == json.loads(golden("alert-schema-v1.json"))
+
+
+def test_the_schema_of_quality_alerts_demands_what_it_did() -> None:
+    found = without_descriptions(json.loads(json.dumps(quality.schema())))
+    assert found == json.loads(golden("quality-alert-schema-v1.json"))

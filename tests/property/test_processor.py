@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 
-import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +18,7 @@ from monitor.backends.local import LocalBackend, LocalLog
 from monitor.backends.local_log import Failure
 from monitor.config.options import Config
 from monitor.detector.artifact import Artifact
-from monitor.messages import alerts
+from monitor.messages import alerts, quality
 from monitor.serving.daemon import Daemon
 from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import make_artifact, make_columns, make_config, make_processor, make_processor_at_zero, work
@@ -237,9 +236,13 @@ class Supervisor:
             assert position.replay_from <= position.offset >= self.reached.get(partition, 0)
             self.reached[partition] = position.offset
 
-    def told(self) -> list[alerts.Alert]:
+    def events(self) -> list[quality.Event]:
         raw = [self.log.read("telltale.alerts", p).values for p in range(len(self.log.partitions("telltale.alerts")))]
-        return [msgspec.json.decode(value or b"", type=alerts.Alert) for values in raw for value in values]
+        return [quality.decode(value or b"") for values in raw for value in values]
+
+    def told(self) -> list[alerts.Alert]:
+        """Those of the score."""
+        return [event for event in self.events() if isinstance(event, alerts.Alert)]
 
 
 lives = st.tuples(

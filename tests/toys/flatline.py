@@ -18,13 +18,14 @@ LIMIT, MOVES = 3, 0.05
 class Flatline:
     policy = Policy(open_after=1, close_after=2, update_every=3)
     severity: Literal["warning"] = "warning"
+    recovered = "moves again"
     unit = "samples"
     nothing = np.array((np.nan, 0), [("value", "<f4"), ("count", "<i8")])[()]
 
     def __init__(self, _manifest: Manifest, _rules: QualityRules) -> None:
         pass
 
-    def take(self, turn: Turn, memory: Memory) -> Findings:
+    def take(self, turn: Turn, memory: Memory) -> Findings | None:
         series, values, offset, index, time_us, at = _sample_by_sample(turn)
         count = np.full(len(series), np.nan)  # of a missing number, which says nothing
         for number, (row, value) in enumerate(zip(series, values, strict=True)):

@@ -18,6 +18,7 @@ LIMIT_US = 5_000
 class Silence:
     policy = Policy(open_after=1, close_after=1, update_every=0)
     severity: Literal["error"] = "error"
+    recovered = "sends again"
     unit = "s"
     nothing = np.array((NEVER_US, False), [("last_us", "<i8"), ("silent", "?")])[()]
 

@@ -22,10 +22,19 @@ from monitor.detector.artifact import Artifact
 from monitor.detector.incidents import SCORE_RULE
 from monitor.messages import alerts
 from monitor.messages.alerts import Alert
+from monitor.messages.quality import Event, QualityAlert, decode
 from monitor.processing.checks import WHOLE_SERIES, Findings, Memory
 from monitor.processing.processor import Outputs, Processor
 from monitor.processing.turns import Turn
-from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero
+from tests.helpers import (
+    INPUT,
+    make_artifact,
+    make_columns,
+    make_config,
+    make_processor,
+    make_processor_at_zero,
+    of_quality,
+)
 from tests.property.test_processor import Life, Rows, Supervisor, lives, policies, streams
 from tests.toys.flatline import Flatline
 
@@ -65,9 +74,9 @@ def decide(processor: Processor, *polls: RecordColumns) -> Outputs:
 
 def told(outputs: Outputs) -> list[tuple[str, str, str, int]]:
     """Of each alert the series, the rule, the status and the offset."""
-    return [
-        (each.subject, each.data.score.kind, each.data.status, each.data.kafka.last_offset) for each in outputs.alerts
-    ]
+    found = of_quality(outputs)
+    assert len(found) == len(outputs.alerts)
+    return [(each.subject, each.data.rule, each.data.status, each.data.kafka.offset) for each in found]
 
 
 def begun(artifact: Artifact = ARTIFACT, **source: int) -> Processor:
@@ -81,21 +90,23 @@ def test_it_opens_updates_and_closes_incidents_of_its_own() -> None:
         ("a", "flatline", "update", 6),
         ("a", "flatline", "resolved", 9),
     ]
-    firing, update, resolved = outputs.alerts
-    assert firing.data.summary == "a: hardly moves for 4 samples, at most 3"
-    assert update.data.summary == "a: hardly moves for 7 samples, at most 3, for 0.003 s"
-    assert resolved.data.summary == "a: flatline is over after 0.004 s"
-    assert (firing.data.score.value, firing.data.score.threshold, update.data.episode.peak_ratio) == (4, 3, 7 / 3)
-    assert (resolved.data.reason, firing.data.severity) == ("recovered", "warning")
-    assert [alerts.encode(each).count(b"null") for each in (firing, update)] == [1, 1], "ended_at, and nothing else"
+    firing, update, resolved = (each.data for each in of_quality(outputs))
+    assert firing.summary == "a, value: hardly moves for 4 samples, at most 3"
+    assert update.summary == "a, value: hardly moves for 7 samples, at most 3, for 0.003 s now"
+    assert resolved.summary == "a, value: moves again, after 0.006 s"
+    assert (firing.value, firing.threshold, firing.unit, firing.channel) == (4, 3, "samples", "value")
+    assert (resolved.reason, resolved.severity, firing.severity) == ("recovered", "info", "warning")
+    ends = [firing.episode.ended_at, resolved.episode.started_at, resolved.episode.ended_at]
+    assert ends == [None, "1970-01-01T00:00:00.003Z", "1970-01-01T00:00:00.009Z"]
 
 
 def test_silence_is_found_by_the_records_of_others_and_ends_with_its_own() -> None:
     polls = records(("a", 1.0, 0), ("b", 0.1, 0), ("b", 0.3, 5), ("b", 0.1, 6), ("b", 0.3, 11), ("a", 0.4, 12))
     outputs = decide(begun(), polls)
     assert told(outputs) == [("a", "silence", "firing", 3), ("a", "silence", "resolved", 5)]
-    assert outputs.alerts[0].data.summary == "a: no data for 0.0060 s, at most 0.005 s"
-    assert outputs.alerts[0].data.window.start == "1970-01-01T00:00:00.000Z"
+    firing, _ = (each.data for each in of_quality(outputs))
+    assert (firing.summary, firing.channel) == ("a: no data for 0.0060 s, at most 0.005 s", None)
+    assert (firing.episode.started_at, firing.severity) == ("1970-01-01T00:00:00.000Z", "error")
 
 
 def test_it_sees_the_samples_of_whole_records_too() -> None:
@@ -162,10 +173,11 @@ def test_what_is_remembered_of_other_channels_is_not_taken_over() -> None:
 def test_a_series_that_is_forgotten_takes_its_incidents_along() -> None:
     processor = begun(max_series=1)
     outputs = decide(processor, of_one(FLAT), records(("b", 0.1, 30), ("b", 0.3, 60), first_offset=7))
-    ends = [(each.subject, each.data.score.kind, each.data.reason) for each in outputs.alerts[2:]]
+    ends = [(each.subject, each.data.rule, each.data.reason) for each in of_quality(outputs)[2:]]
     assert ends == [("a", "flatline", "forgotten"), ("b", "silence", None), ("b", "silence", "recovered")]
-    assert outputs.alerts[2].data.summary.startswith("a: resolved without a verdict: more series came")
-    assert outputs.alerts[2].data.window.length == outputs.alerts[0].data.window.length == 0
+    ended = of_quality(outputs)[2].data
+    assert ended.summary.startswith("a, value: flatline resolved without a verdict: more series came")
+    assert (ended.value, ended.threshold, ended.unit, ended.channel) == (None, None, None, "value")
     assert not any(processor._partitions[INPUT].incidents.values())
 
 
@@ -180,8 +192,8 @@ def test_crashes_and_chunks_change_nothing(rows: Rows, config: Config, several: 
         supervisor.life(turns, crash=crash, fails=fails, checkpoint_every=checkpoint)
     supervisor.life(None, crash=False, fails=[], checkpoint_every=2)
     undisturbed.life(None, crash=False, fails=[], checkpoint_every=100)
-    assert sorted(map(alerts.encode, supervisor.told())) == sorted(map(alerts.encode, undisturbed.told()))
-    assert len({each.id for each in undisturbed.told()}) == len(undisturbed.told())
+    assert sorted(map(alerts.encode, supervisor.events())) == sorted(map(alerts.encode, undisturbed.events()))
+    assert len({each.id for each in undisturbed.events()}) == len(undisturbed.events())
 
 
 def test_what_is_found_in_rows_of_no_series_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,13 +219,13 @@ def test_what_is_found_is_published_in_the_order_of_the_log() -> None:
     rng = np.random.default_rng(5)
     values = np.where(np.arange(120) % 30 < 15, 0.0, 3.0 * rng.normal(size=120)).tolist()
     expected = decide(begun(), of_one(values)).alerts
-    assert {each.data.score.kind for each in expected} == {"mae", "flatline"}
-    places = [each.data.kafka.last_offset for each in expected]
+    assert {type(each) for each in expected} == {Alert, QualityAlert}
+    places = [each.data.kafka.last_offset if isinstance(each, Alert) else each.data.kafka.offset for each in expected]
     assert places == sorted(places)
     for slice_, cut in ((1, 50), (7, 120), (65_536, 33)):
         processor = begun()
         processor._slice = slice_
-        found: list[Alert] = []
+        found: list[Event] = []
         for first in range(0, len(values), cut):
             found += decide(processor, of_one(values[first : first + cut], first)).alerts
         assert found == expected
@@ -221,3 +233,43 @@ def test_what_is_found_is_published_in_the_order_of_the_log() -> None:
 
 def test_names_of_rules_can_stand_in_keys() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9_]+", rule) and rule != SCORE_RULE for rule in extensions.CHECKS)
+
+
+def taken_over(artifact: Artifact) -> tuple[Processor, list[QualityAlert], list[tuple[bytes, bytes | None]]]:
+    """`artifact`'s processor after one that watched ARTIFACT left an incident of the toy open."""
+    state = tuple(StateRecord(*each) for each in decide(begun(), of_one(FLAT)).checkpoints[INPUT])
+    processor = make_processor(make_config(input={"start": "earliest"}), artifact)
+    processor.assign(INPUT, Restored(Position(7, 7, 0), state, beginning=0, end=10), 0)
+    outputs = processor.take_outputs()
+    return processor, of_quality(outputs), [(key, value) for _, key, value in outputs.state]
+
+
+KEY = b"incident:flatline:value/telltale.input/0/a"
+
+
+def test_what_is_not_watched_any_more_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Because the check is gone, or its channel: nobody else would ever close the incident."""
+    processor, ended, records = taken_over(ARTIFACT)
+    assert (ended, records, processor.open_by_rule()["flatline"]) == ([], [], 1)
+    other = make_artifact(length=6, hop=2, threshold=0.8, channels=("flow",))
+    _, renamed, records = taken_over(other)
+    assert records == [(KEY, None)]
+    found = decide(begun(), of_one(FLAT)).checkpoints[INPUT]
+    monkeypatch.delitem(extensions.CHECKS, "flatline")
+    processor = make_processor(make_config(input={"start": "earliest"}), ARTIFACT)
+    processor.assign(INPUT, Restored(Position(7, 7, 0), tuple(StateRecord(*r) for r in found), beginning=0, end=10), 0)
+    outputs = processor.take_outputs()
+    assert ([*of_quality(outputs)], outputs.state) == (renamed, [(INPUT, KEY, None)])
+    assert processor.open_incidents() == 0
+    (alert,) = renamed
+    assert (alert.data.status, alert.data.reason, alert.data.channel) == ("resolved", "not_watched", "value")
+    assert alert.data.summary == (
+        "a, value: flatline resolved without a verdict: its check is switched off, or the artifact lacks its channel"
+    )
+
+
+def test_both_types_of_alerts_are_read_by_their_type() -> None:
+    values = [*FLAT, *(9.0, -9.0) * 4]
+    found = decide(begun(), of_one(values)).alerts
+    assert {type(each) for each in found} == {Alert, QualityAlert}
+    assert [decode(alerts.encode(each)) for each in found] == found

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import cycle, islice
 
 import numpy as np
 import pytest
 
+from monitor import extensions
 from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import SCORE_RULE
-from monitor.messages.alerts import Alert
+from monitor.messages.quality import Event, Source
+from monitor.processing.checks import Memory
 from monitor.processing.deciding import Batch
 from monitor.processing.processor import Outputs, Processor
+from monitor.processing.turns import Turn
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor
+from tests.toys import flatline as toy
 
 ARTIFACT = make_artifact(length=6, hop=2, threshold=0.8)
 SCORER = ARTIFACT.scorer()
@@ -24,6 +29,20 @@ BY_SCORE, BY_FLATNESS = b"incident/telltale.input/0/a", b"incident:flatline/tell
 FLAT = [9.0] * 6  # far over the threshold, and flat
 UNEVEN = list(islice(cycle([9.0, 8.0]), 12))  # over it too, but not flat; as many windows as close an incident
 WELL = list(islice(cycle([0.01, 0.02]), 14))
+
+
+class Flatline(toy.Flatline):
+    """The daemon knows the rule; what it finds is up to `flatline`."""
+
+    def take(self, _turn: Turn, _memory: Memory) -> None:
+        return None
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _registered() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(extensions.CHECKS, "flatline", f"{__name__}:Flatline")
+        yield
 
 
 def flatline(processor: Processor, batch: Batch) -> None:
@@ -68,13 +87,18 @@ def statuses(outputs: Outputs) -> list[tuple[str, str]]:
     return [(RULE_OF[alert.data.fingerprint], alert.data.status) for alert in outputs.alerts]
 
 
-def by_rule(found: list[Alert]) -> dict[str, str]:
+def by_rule(found: list[Event]) -> dict[str, str]:
     first, second = found
     assert (first.subject, second.subject) == ("a", "a")
     return {first.data.fingerprint: SCORE_RULE, second.data.fingerprint: "flatline"}
 
 
 RULE_OF = by_rule(opened()[1].alerts)
+
+
+def offset_of(event: Event) -> int:
+    kafka = event.data.kafka
+    return kafka.offset if isinstance(kafka, Source) else kafka.first_offset
 
 
 def test_both_open_in_the_same_window() -> None:
@@ -124,10 +148,8 @@ def test_a_series_that_is_forgotten_is_forgotten_by_every_rule_at_once() -> None
     processor.committed(processor.take_outputs().positions)
     decide(processor, samples([0.01, 0.02], 6, b"b"))
     outputs = processor.take_outputs([INPUT])
-    assert [(alert.data.reason, alert.subject, alert.data.kafka.first_offset) for alert in outputs.alerts] == [
-        ("forgotten", "a", 6),
-        ("forgotten", "a", 6),
-    ]
+    ended = [(each.data.reason, each.subject, offset_of(each)) for each in outputs.alerts]
+    assert ended == [("forgotten", "a", 6), ("forgotten", "a", 6)]
     assert statuses(outputs) == [("flatline", "resolved"), (SCORE_RULE, "resolved")], "by name, as after a restart"
     assert len({alert.id for alert in outputs.alerts}) == 2
     assert sorted(outputs.state) == [(INPUT, BY_SCORE, None), (INPUT, BY_FLATNESS, None)]

@@ -23,7 +23,16 @@ from monitor.processing import incident_records, snapshots
 from monitor.processing.processor import Processor
 from monitor.processing.resuming import How, Resumed
 from monitor.serving import holds
-from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero, work
+from tests.helpers import (
+    INPUT,
+    make_artifact,
+    make_columns,
+    make_config,
+    make_processor,
+    make_processor_at_zero,
+    of_score,
+    work,
+)
 
 LENGTH, HOP = 6, 2
 SLIDING = make_artifact(length=LENGTH, hop=HOP, threshold=0.8)
@@ -275,7 +284,7 @@ def test_all_alerts_of_a_batch_are_reconstructed_at_once(max_series: int) -> Non
         batches += 1
     assert sum(asked) == firing
     assert len(asked) <= batches < firing
-    found = [alert.data for alert in processor.take_outputs().alerts]
+    found = [alert.data for alert in of_score(processor.take_outputs())]
     told = [data.status for data in found]
     assert told.count("firing") == firing
     assert told.count("resolved") == (0 if max_series == 40 else firing - max_series)

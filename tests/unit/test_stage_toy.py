@@ -13,7 +13,7 @@ from monitor.messages import alerts
 from monitor.messages.alerts import Alert
 from monitor.processing.processor import Outputs, Processor
 from monitor.serving.telemetry import Telemetry, Vitals
-from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero
+from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero, of_score
 
 ARTIFACT = make_artifact(length=2, hop=2, threshold=1.0)
 HOUR_MS = 3_600_000
@@ -53,7 +53,7 @@ LOG = windows(3.0, 3.0, 3.0, 3.0, 0.1, first_hour=5)
 
 def test_without_a_stage_every_alert_is_published() -> None:
     _, outputs = decided(LOG)
-    assert said(outputs.alerts) == [
+    assert said(of_score(outputs)) == [
         ("firing", "warning", "05:15"),
         ("update", "warning", "06:15"),
         ("resolved", "info", "07:15"),
@@ -62,7 +62,7 @@ def test_without_a_stage_every_alert_is_published() -> None:
 
 def test_an_alert_that_is_held_back_is_counted_and_its_incident_lives_on(registered: None) -> None:
     processor, outputs = decided(LOG)
-    assert said(outputs.alerts) == [("update", "warning", "06:15"), ("resolved", "info", "07:15")]
+    assert said(of_score(outputs)) == [("update", "warning", "06:15"), ("resolved", "info", "07:15")]
     assert dict(processor.counts.suppressed) == {("night", "asleep"): 1}
     telemetry = Telemetry(Vitals(), lambda: processor.counts, {}, 1.0)
     sample = b'telltale_alerts_suppressed_total{reason="asleep",stage="night"} 1.0'
@@ -88,7 +88,7 @@ def test_alerts_without_a_window_go_through_it(registered: None) -> None:
     """Series `a` is forgotten for `b`, at night."""
     other = make_columns([b'{"value": 0.1}'], keys=[b"b"], timestamps_ms=[3 * HOUR_MS], first_offset=4)
     processor, outputs = decided(windows(9.0, 9.0, first_hour=2), other, max_series=1)
-    assert said(outputs.alerts) == [("firing", "critical", "02:15")]
+    assert said(of_score(outputs)) == [("firing", "critical", "02:15")]
     assert processor.counts.suppressed["night", "asleep"] == 1
 
 

@@ -31,8 +31,13 @@ INFO = {"name": "ecg", "version": "1", "sha256": "00ff"}
 UNITS = ("_seconds", "_bytes", "_ratio", "_records", "_info", "_partitions")
 # Dimensionless, or in the score's own unit
 NO_UNIT = {"telltale_ready", "telltale_broker_connected", "telltale_series_active", "telltale_incidents_open"}
-NO_UNIT |= {"telltale_threshold", "telltale_threshold_lowest", "telltale_threshold_highest"}
-LABELS = {"topic", "partition", "reason", "status", "stage", "le", "name", "version", "sha256", "telltale"}
+NO_UNIT |= {
+    "telltale_quality_incidents_open",
+    "telltale_threshold",
+    "telltale_threshold_lowest",
+    "telltale_threshold_highest",
+}
+LABELS = {"topic", "partition", "reason", "rule", "status", "stage", "le", "name", "version", "sha256", "telltale"}
 
 
 def families(vitals: Vitals, counts: Counts) -> dict[str, Metric]:
@@ -62,7 +67,7 @@ def busy() -> tuple[Vitals, Counts]:
         restoring=0,
     )
     vitals = Vitals(
-        health=health, partitions=2, series=7, incidents=1,
+        health=health, partitions=2, series=7, incidents=Counter({"reconstruction": 1, "no_data": 4}),
         lag={TopicPartition("in", 0): 5, TopicPartition("in", 1): 0},
         stalls=1, commits=11, aborts=1, checkpoints=3, records_lost=4, starts_without_state=2, compilations=1,
         resumed=Counter({"position": 2, "offset_missing": 1}),
@@ -71,7 +76,7 @@ def busy() -> tuple[Vitals, Counts]:
         records=Counter({"in": 100, "more": 1}), bytes=1234, replayed=9, newest_ms=1_795_248_000_250,
         rejected=Counter({("in", Reason.MALFORMED.value): 3}), samples=97, samples_missing=2, samples_late=1, gaps=6,
         alerts=Counter({"firing": 2, "resolved": 1}), abandoned=Counter({"forgotten": 1}),
-        suppressed=Counter({("maintenance", "planned"): 3}),
+        suppressed=Counter({("maintenance", "planned"): 3}), quality=Counter({("no_data", "firing"): 2}),
         batches_damaged=Counter({("in", Reason.CORRUPT_BATCH.value): 1}),
         forgotten=Counter({"silent": 5}),
     )  # fmt: skip

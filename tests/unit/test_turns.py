@@ -20,7 +20,7 @@ SEEN: list[Turn] = []
 class Watcher(Flatline):
     """Remembers what it is handed."""
 
-    def take(self, turn: Turn, memory: Memory) -> Findings:
+    def take(self, turn: Turn, memory: Memory) -> Findings | None:
         SEEN.append(turn)
         return super().take(turn, memory)
 

@@ -60,6 +60,17 @@ def _joined(columns: Sequence[NDArray[Any] | None], parts: Sequence[Sized], full
     )
 
 
+def stable_order(numbers: Int64Array) -> Int64Array:
+    """The order (n,) in which `numbers`, from 0 up to 2**32, do not fall; equal ones stay in their order.
+
+    It is that of a stable `np.argsort`, and found many times faster: 16 bits are sorted by their digits.
+    """
+    order = np.argsort(numbers.astype(np.uint16), kind="stable")
+    if numbers.max(initial=0) >= 1 << 16:
+        order = order[np.argsort((numbers >> 16).astype(np.uint16)[order], kind="stable")]
+    return order
+
+
 def grown(column: NDArray[Any], size: int, fill: int = 0) -> NDArray[Any]:
     """`column` (n, ...) padded with `fill`, up to `size` rows."""
     room = np.full((size - len(column), *column.shape[1:]), fill, dtype=column.dtype)

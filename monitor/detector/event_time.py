@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from monitor.detector.arrays import BoolArray, Int64Array, grown
+from monitor.detector.arrays import BoolArray, Int64Array, grown, stable_order
 from monitor.detector.times import NEVER_US, NO_TIME
 from monitor.detector.windows import Ordered, Samples
 
@@ -72,7 +72,7 @@ def settle_holes(samples: Samples, last_time_us: int = NEVER_US, last_clock_us: 
 
 def grouped(samples: Samples) -> Ordered:
     """Samples put together by series where none is late, and none follows a gap."""
-    position = np.argsort(samples.series, kind="stable")
+    position = stable_order(samples.series)
     together = samples[position]
     firsts = _firsts(together.series)
     return Ordered(together, position, firsts, np.append(firsts, len(together))[1:] - 1, None, 0, None)
@@ -98,7 +98,7 @@ class EventTime:
 
     def order(self, samples: Samples) -> Ordered:
         """`samples`, in log order, put in order by series; event time moves on to the last of each."""
-        position = np.argsort(samples.series, kind="stable")
+        position = stable_order(samples.series)
         grouped = samples[position]
         if grouped.hole is not None:
             grouped, position = self._settled(grouped, position)

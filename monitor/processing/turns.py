@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.detector.arrays import Int64Array, StructOfArrays
+from monitor.detector.arrays import Int64Array, StructOfArrays, stable_order
 from monitor.detector.event_time import Reached, grouped
 from monitor.detector.times import NO_TIME
 from monitor.detector.windows import Appended, Ordered, Samples, Windows
@@ -102,7 +102,7 @@ def _together(parts: Sequence[Ordered]) -> Ordered:
     after_gap = [
         np.zeros(len(part.samples), dtype=np.bool_) if part.after_gap is None else part.after_gap for part in parts
     ]
-    order = np.argsort(samples.series, kind="stable")
+    order = stable_order(samples.series)
     firsts = np.flatnonzero(np.diff(samples.series[order], prepend=-1))
     ends = np.cumsum([int(part.position.max(initial=-1)) + 1 for part in parts])
     position = np.concatenate(

@@ -19,6 +19,7 @@ from monitor.detector.arrays import (
     aligned_empty,
     grown,
     is_aligned,
+    stable_order,
 )
 from monitor.detector.windows import Samples, Tails
 
@@ -115,3 +116,11 @@ def test_the_tails_of_some_series_bring_their_samples(counts: list[int], random:
         [at + 100 for at in expected],
         [at + 200 for at in expected],
     )
+
+
+@given(
+    st.lists(st.integers(0, 3) | st.integers(0, 2**32 - 1), max_size=40), st.sampled_from([1, 1 << 16, (1 << 16) + 1])
+)
+def test_a_stable_order_is_that_of_a_stable_sort(numbers: list[int], factor: int) -> None:
+    found = np.array(numbers, dtype=np.int64) * factor % 2**32
+    assert stable_order(found).tolist() == np.argsort(found, kind="stable").tolist()

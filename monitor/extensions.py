@@ -26,7 +26,9 @@ FORMAT_GROUP = "telltale.formats"
 # The checks, by the name of their rule (letters, digits and "_", for ever: it is part of alerts' ids and of the keys of
 # state records): each makes a `Check` of `monitor.processing.checks` from an artifact's manifest and the operator's
 # `QualityRules`.
-CHECKS: dict[str, str] = {}
+CHECKS: dict[str, str] = {
+    "flatline": "monitor.processing.quality.flatline:Flatline",
+}
 # The stages that alerts go through, in this order; the name labels a metric: each is a `Stage` of
 # `monitor.processing.gates`.
 STAGES: dict[str, str] = {}

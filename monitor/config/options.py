@@ -248,6 +248,7 @@ class QualityOptions(Options):
     """Data quality: what is watched besides the score. Each check raises alerts of its own."""
 
     no_data: bool = Field(True, description="Report series that have stopped sending.")
+    flatline: bool = Field(True, description="Report channels that stay at one value far longer than usual.")
 
 
 class HttpOptions(Options):

@@ -18,6 +18,7 @@ finds there was decided before. However the log is cut into turns, the findings 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
@@ -45,6 +46,7 @@ class QualityRules:
     """
 
     no_data: bool = True
+    flatline: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ class Findings(StructOfArrays):
     say at which record and at which sample in it this is found, which need not be one of that series; index -1 stands
     for the record as a whole. `at` is the offset at which that sample took its place (None: its own). `start_us` to
     `end_us` is what it is about. `value` is finite, or NaN where nothing can be said, and `threshold` is more than 0.
-    `usual` is what `value` is without a problem, for people: NaN, where nothing is.
+    `usual` is what `value` is without a problem, for people: NaN, where nothing is. `observed` is what the channel
+    reads there, for people too (None: of no channel is it said).
     """
 
     series: Int64Array
@@ -68,6 +71,7 @@ class Findings(StructOfArrays):
     threshold: Float64Array
     usual: Float64Array
     at: Int64Array | None = None
+    observed: Float64Array | None = None
 
     @property
     def placed_at(self) -> Int64Array:
@@ -84,6 +88,7 @@ class Problem(NamedTuple):
     usual: float
     start_us: int
     end_us: int
+    observed: float = math.nan
 
 
 class Check(Protocol):

@@ -7,6 +7,7 @@ forgotten before that record's windows are looked at, however many wait for thei
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -212,6 +213,7 @@ class Decider:
         watched = rule, channel = self._watched(found, row)
         value, threshold, usual = float(findings.value[row]), float(findings.threshold[row]), float(findings.usual[row])
         start_us, end_us = int(findings.start_us[row]), int(findings.end_us[row])
+        observed = math.nan if findings.observed is None else float(findings.observed[row])
         return _Step(
             series=int(findings.series[row]),
             watched=watched,
@@ -234,7 +236,7 @@ class Decider:
                 last_index=int(findings.index[row]),
                 value=value,
                 threshold=threshold,
-                text=check.describe(Problem(channel, value, threshold, usual, start_us, end_us)),
+                text=check.describe(Problem(channel, value, threshold, usual, start_us, end_us, observed)),
                 recovered=check.recovered,
             ),
         )

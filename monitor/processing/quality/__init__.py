@@ -1,0 +1,1 @@
+"""The checks of data quality: one file each, and what they share."""

@@ -1,0 +1,125 @@
+"""What a turn brings of each series, sample by sample, for the checks that look at numbers.
+
+Rules of this file: what most checks never ask for, such as the time of a sample, is found for the samples asked about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from monitor.detector.arrays import Float32Array, Float64Array, Int64Array
+from monitor.detector.windows import Samples, Windows
+from monitor.processing.checks import Findings
+from monitor.processing.turns import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What k findings say, as `Findings` has it, but not where they are made."""
+
+    channel: Int64Array
+    start_us: Int64Array
+    value: Float64Array
+    threshold: Float64Array
+    usual: Float64Array
+    observed: Float64Array
+
+    def findings(
+        self, series: Int64Array, offset: Int64Array, index: Int64Array, end_us: Int64Array, at: Int64Array
+    ) -> Findings:
+        """The findings, made at samples of these series."""
+        return Findings(
+            series,
+            self.channel,
+            offset,
+            index,
+            self.start_us,
+            end_us,
+            self.value,
+            self.threshold,
+            self.usual,
+            at,
+            self.observed,
+        )
+
+
+class Readings(Protocol):
+    """n samples of m series in time, those of a series together and in order.
+
+    `series` (m,) are rows, `firsts` (m,) is each one's first sample, `values` (n, channels) NaN where nothing was read.
+    """
+
+    series: Int64Array
+    firsts: Int64Array
+    values: Float32Array
+
+    def times_us(self, samples: Int64Array) -> Int64Array:
+        """When some of the samples (k,) were taken."""
+
+    def findings(self, samples: Int64Array, about: About) -> Findings:
+        """What is found at some of the samples (k,); each ends there."""
+
+
+def readings(turn: Turn) -> Readings | None:
+    """Those of a turn; None where it brings none."""
+    if turn.ordered is None:
+        assert isinstance(turn.taken, Windows)
+        return _OfWindows(turn.taken) if len(turn.taken) else None
+    return _OfSamples(turn.ordered.samples, turn.ordered.firsts) if len(turn.ordered.samples) else None
+
+
+def without_holes(read: Readings) -> Readings | None:
+    """Those without what refused records left, about which nothing is known."""
+    if not isinstance(read, _OfSamples) or read.samples.hole is None:
+        return read
+    samples = read.samples[~read.samples.hole]
+    return _OfSamples(samples, firsts_of(samples.series)) if len(samples) else None
+
+
+def firsts_of(groups: Int64Array) -> Int64Array:
+    """Where each group begins among numbers of groups (n,), those of a group together."""
+    starts = np.ones(len(groups), dtype=np.bool_)
+    np.not_equal(groups[1:], groups[:-1], out=starts[1:])
+    return np.flatnonzero(starts)
+
+
+class _OfSamples:
+    def __init__(self, samples: Samples, firsts: Int64Array) -> None:
+        self.samples = samples
+        self.series = samples.series[firsts]
+        self.firsts = firsts
+        self.values = samples.values
+
+    def times_us(self, samples: Int64Array) -> Int64Array:
+        return self.samples.time_us[samples]
+
+    def findings(self, samples: Int64Array, about: About) -> Findings:
+        at = self.samples[samples]
+        return about.findings(at.series, at.offset, at.index, at.time_us, at.placed_at)
+
+
+class _OfWindows:
+    """Records that are windows, their samples as if they followed each other."""
+
+    def __init__(self, windows: Windows) -> None:
+        order = np.argsort(windows.series, kind="stable")
+        self._windows = windows if (np.diff(order) == 1).all() else windows[order]
+        self._length = windows.values.shape[1]
+        firsts = firsts_of(self._windows.series)
+        self.series = self._windows.series[firsts]
+        self.firsts = firsts * self._length
+        self.values = self._windows.values.reshape(-1, windows.values.shape[2])
+
+    def times_us(self, samples: Int64Array) -> Int64Array:
+        windows, index = self._windows[samples // self._length], samples % self._length
+        period_us = (windows.end_us - windows.start_us) / max(1, self._length - 1)
+        times: Int64Array = windows.start_us + np.rint(index * period_us).astype(np.int64)
+        return times
+
+    def findings(self, samples: Int64Array, about: About) -> Findings:
+        windows, index = self._windows[samples // self._length], samples % self._length
+        end_us = self.times_us(samples)
+        return about.findings(windows.series, windows.last_offset, index, end_us, windows.placed_at)

@@ -10,7 +10,7 @@ import sys
 import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -93,6 +93,18 @@ def replay(
     label_column: Annotated[
         str, typer.Option(help="Column of labels, which is ignored: a name, none, or for windows first or last.")
     ] = "",
+    time_unit: Annotated[
+        Literal["auto", "s", "ms", "us", "ns"],
+        typer.Option(help="Unit of times that are numbers; auto: by their size."),
+    ] = "auto",
+    day_first: Annotated[
+        bool | None,
+        typer.Option("--day-first/--month-first", help="Whether 1/2/2026 is in February or in January, if unclear."),
+    ] = None,
+    missing: Annotated[
+        str | None,
+        typer.Option(help="What means a missing number, as in `telltale train`; default: what did in the training."),
+    ] = None,
     threshold: Annotated[float | None, typer.Option(help="Threshold of all series, instead of the artifact's.")] = None,
 ) -> None:
     """Run the daemon on a file instead of a topic: alerts as JSON lines, a summary on stderr.
@@ -109,6 +121,9 @@ def replay(
         series_column=series_column,
         time_column=time_column or None,
         label_column=label_column or None,
+        missing=missing,
+        time_unit=time_unit,
+        day_first=day_first,
         partitions=partitions,
     )
     replay_file(artifact, origin, config=config, alerts=alerts, service=source, topic=topic, threshold=threshold)

@@ -28,9 +28,12 @@ from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config.file import load, parse
 from monitor.config.options import Config
 from monitor.datafiles import SeriesTable, WindowTable, by_series, read_text_column, read_windows
+from monitor.datafiles.cells import Markers
+from monitor.datafiles.clocks import Reading
 from monitor.datafiles.reading import series_columns, series_table
 from monitor.detector import windowing
 from monitor.detector.spec import Manifest
+from monitor.detector.times import Unit
 from monitor.errors import ConfigError, DataError
 from monitor.processing.counts import Counts
 from monitor.serving.assembly import load_model, make_processor
@@ -40,13 +43,19 @@ from monitor.serving.telemetry import Telemetry, Vitals, configure_logging
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSource:
-    """A file, and how its rows become records; see the module's docstring. `series` empty: as the file says."""
+    """A file, and how its rows become records; see the module's docstring. `series` empty: as the file says.
+
+    `missing` is what means a missing number, separated by commas; None: what did in the artifact's training.
+    """
 
     path: Path
     series: str = ""
     series_column: str = ""
     time_column: str | None = None
     label_column: str | None = None
+    missing: str | None = None
+    time_unit: Unit = "auto"
+    day_first: bool | None = None
     partitions: int = 1
 
 
@@ -183,22 +192,49 @@ def _tables(source: FileSource, manifest: Manifest) -> list[SeriesTable | Window
         time_column=source.time_column,
         series_column=None if windows else source.series_column or None,
         note=lambda text: typer.echo(f"note: {text}", err=True),
+        missing=source.missing,
+        time_unit=source.time_unit,
+        day_first=source.day_first,
     )
     return tables
 
 
 def _windows(source: FileSource, manifest: Manifest) -> WindowTable:
     exact = any(channel.level for channel in manifest.channels)
-    return read_windows(source.path, label_column=source.label_column, exact=exact)
+    missing = _missing(source, manifest)
+    return read_windows(source.path, label_column=source.label_column, missing=missing, exact=exact)
+
+
+def _missing(source: FileSource, manifest: Manifest) -> list[str]:
+    """What means a missing number, besides the usual words."""
+    if source.missing is not None:
+        return source.missing.split(",")
+    return [*map(str, manifest.training.get("recipe", {}).get("missing_values", ()))]
 
 
 def _plain_series(source: FileSource, manifest: Manifest) -> list[SeriesTable]:
     names, column = [channel.name for channel in manifest.channels], source.series_column or None
     time, label = source.time_column, source.label_column
-    columns = series_columns(source.path, channels=names, time_column=time, label_column=label, series_column=column)
+    markers = Markers.of(_missing(source, manifest))
+    columns = series_columns(
+        source.path,
+        channels=names,
+        time_column=time,
+        label_column=label,
+        series_column=column,
+        markers=markers,
+    )
     exact = any(channel.level for channel in manifest.channels)
     table = series_table(
-        source.path, columns, channels=names, time_column=time, label_column=label, series_column=column, exact=exact
+        source.path,
+        columns,
+        channels=names,
+        time_column=time,
+        label_column=label,
+        series_column=column,
+        markers=markers,
+        reading=Reading(source.time_unit, source.day_first),
+        exact=exact,
     )
     if column is not None:
         return by_series(table, read_text_column(source.path, column))

@@ -6,13 +6,14 @@ unpickled.
 
 A file holds one series (`read_series`: rows are samples) or windows (`read_windows`: rows are windows), in one of
 
-    text    cells separated by comma, semicolon, tab or spaces, with or without a header line; gzipped or not
+    text    cells separated by comma, semicolon, tab, bar or spaces, with or without a header line; gzipped or not
     .npy    one array; gzipped or not
     .npz    arrays by name: channels of a series, or `windows` and `labels`
 The content decides which, never the file name. `training.datasets` reads further formats into the same tables.
 """
 
-from monitor.datafiles.columns import LABEL_NAMES, TIME_NAMES
+from monitor.datafiles.clocks import TIME_NAMES
+from monitor.datafiles.columns import LABEL_NAMES
 from monitor.datafiles.reading import read_arrays, read_series, read_text_column, read_windows
 from monitor.datafiles.tables import SeriesTable, WindowTable, by_series
 

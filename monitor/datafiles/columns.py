@@ -1,7 +1,7 @@
 """A table of numbers with names, whatever file it came from: its channels, its times, its labels.
 
-Rules of this file: pure. Every error names file, row or line, and column. Empty cells and `nan` are missing numbers
-(NaN); other numbers that are not finite in float32 are rejected, as the daemon rejects them.
+Rules of this file: pure. Every error names file, row or line, and column. Missing numbers are NaN; other numbers that
+are not finite in float32 are rejected, as the daemon rejects them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.datafiles.cells import Markers, advice, is_number
 from monitor.detector.arrays import Float32Array, Int64Array
-from monitor.detector.times import NO_TIME, compact_dates, texts_us, unit_of
+from monitor.detector.missing import is_missing
 from monitor.errors import DataError
 
 Array = NDArray[Any]  # of any numeric type
 
-# Names of time and label columns, unless they are given. To take a label for a channel would be the worst mistake.
-TIME_NAMES = ("timestamp", "@timestamp", "datetime", "time", "date", "ts")
+# Names of label columns, unless they are given. To take a label for a channel would be the worst mistake.
 LABEL_NAMES = ("label", "labels", "anomaly", "is_anomaly", "class", "target")
 # Pandas' names of a nameless index in Arrow's formats, and of one that was read back from text.
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+")
@@ -34,7 +34,8 @@ class Columns:
     """The contents of a file: numbers (n, columns), and if known the columns' names and each row's line number.
 
     `texts` has columns kept as text (names, times), `times_us` columns that are µs since 1970 already, by column
-    index; their numbers mean nothing. `nameless`: the first column has no name, although others have.
+    index; their numbers mean nothing. `nameless`: the first column has no name, although others have. `units` are the
+    columns', if the file says them; `notes` what a person should know of how it was read.
     """
 
     numbers: Array
@@ -43,6 +44,8 @@ class Columns:
     texts: Mapping[int, Sequence[str]] = field(default_factory=dict)
     times_us: Mapping[int, Int64Array] = field(default_factory=dict)
     nameless: bool = False
+    units: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def location(self, row: int, at: int) -> str:
         """Where a cell is, for a message."""
@@ -155,10 +158,7 @@ def float32(path: Path, columns: Columns, chosen: Sequence[int]) -> Float32Array
     """The chosen columns as float32; rejects text, and what is infinite in float32."""
     for at in chosen:
         if at in columns.texts or at in columns.times_us:
-            kind = "text" if at in columns.texts else "times"
-            what = f"column {columns.called[at]} holds {kind}, not numbers"
-            means = "name it with --time-column, or " if at in columns.times_us else ""
-            raise DataError(f"{path}: {what}; {means}choose columns with --channels")
+            raise _no_numbers(path, columns, at)
     with np.errstate(all="ignore"):
         narrow = columns.numbers[:, chosen].astype(np.float32)
     if np.isinf(narrow).any():
@@ -168,62 +168,28 @@ def float32(path: Path, columns: Columns, chosen: Sequence[int]) -> Float32Array
     return narrow
 
 
-def times(path: Path, columns: Columns, at: int) -> Int64Array:
-    """A column as µs since 1970: ISO 8601, or numbers in one unit, inferred from the largest.
-
-    Numbers that mostly look like dates, 20260131, 202601312359 or 20260131235959, are dates.
-    """
+def _no_numbers(path: Path, columns: Columns, at: int) -> DataError:
+    """What a chosen column holds instead of numbers."""
     if at in columns.times_us:
-        return columns.times_us[at]
-    values: list[float] | Array = columns.numbers[:, at]
-    if texts := columns.texts.get(at):
-        if not is_number(texts[0]):
-            found = texts_us(texts)
-            if (found == NO_TIME).any():
-                raise _no_time(path, columns, int(np.argmax(found == NO_TIME)), at)
-            return found
-        values = []
-        for row, text in enumerate(texts):
-            try:
-                values.append(as_number(text))
-            except ValueError:
-                raise _no_time(path, columns, row, at) from None
-    numbers = np.asarray(values, dtype=np.float64)
-    if not (known := np.abs(numbers) < 9e18).all():
-        row = int(np.argmin(known))
-        raise DataError(
-            f"{path}, {columns.location(row, at)}: {numbers[row]} is not a time; correct it or drop the row"
-        )
-    if (dates := compact_dates(numbers)) is not None:
-        found, there_are = dates
-        if not there_are.all():
-            row = int(np.argmin(there_are))
-            raise DataError(
-                f"{path}, {columns.location(row, at)}: {numbers[row]:.0f} is not a date, although most are dates "
-                "written without separators; correct it or drop the row"
-            )
-        return found
-    return np.rint(numbers * unit_of(float(np.abs(numbers).max()))).astype(np.int64)
+        what = f"column {columns.called[at]} holds times, not numbers"
+        return DataError(f"{path}: {what}; name it with --time-column, or choose columns with --channels")
+    cells = columns.texts[at]
+    row = next((row for row, cell in enumerate(cells) if not (is_number(cell) or is_missing(cell))), 0)
+    where = f"row {row + 1}" if columns.lines is None else f"line {columns.lines[row]}"
+    what = f"column {columns.called[at]} holds text, not numbers ({cells[row][:40]!r} in {where})"
+    return DataError(f"{path}: {what}; {advice(cells[row])}")
 
 
-def _no_time(path: Path, columns: Columns, row: int, at: int) -> DataError:
-    return DataError(
-        f"{path}, {columns.location(row, at)}: {columns.texts[at][row][:40]!r} is not a time; expected ISO 8601 "
-        "(2026-01-31T12:00:00Z) or a number since 1970, the same form in the whole column"
-    )
-
-
-def as_number(cell: str) -> float:
-    """A cell as a number. Raises ValueError, also for Python's 1_000: nobody else reads it as a thousand."""
-    if "_" in cell:
-        raise ValueError(f"could not convert string to float: {cell!r}")
-    return float(cell)
-
-
-def is_number(cell: str, read: Callable[[str], float] = as_number) -> bool:
-    """Whether `read` accepts a cell as a number; an empty one is a missing number."""
-    try:
-        read(cell or "nan")
-    except ValueError:
-        return not cell.strip()
-    return True
+def without_declared(numbers: Array, markers: Markers) -> Array:
+    """Numbers with NaN instead of those that are declared to mean that one is missing."""
+    if not markers.numbers or not numbers.size:
+        return numbers
+    declared = np.array(markers.numbers)
+    found = np.isin(numbers, declared)
+    if numbers.dtype == np.float32:  # 999.9 is another number there
+        with np.errstate(over="ignore"):
+            found |= np.isin(numbers, declared.astype(np.float32))
+    if not found.any():
+        return numbers
+    kind = numbers.dtype if numbers.dtype.kind == "f" else np.float64
+    return np.where(found, np.nan, numbers).astype(kind)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from monitor.datafiles import digits
 from monitor.datafiles.arrays import NPY, NPZ, npy, npz, npz_columns
+from monitor.datafiles.cells import Markers
+from monitor.datafiles.clocks import AS_FOUND, TIME_NAMES, Reading, clock_us, find_clock
 from monitor.datafiles.columns import (
     LABEL_NAMES,
-    TIME_NAMES,
     Array,
     Columns,
     choose,
@@ -21,14 +22,17 @@ from monitor.datafiles.columns import (
     labels,
     row_numbers,
     tells_apart,
-    times,
     whole,
+    without_declared,
 )
 from monitor.datafiles.content import content as read_content
+from monitor.datafiles.head import Wanted
 from monitor.datafiles.tables import SeriesTable, WindowTable
 from monitor.datafiles.text import text_columns
 from monitor.detector.arrays import Int64Array
 from monitor.errors import DataError
+
+_NONE = Markers()
 
 
 def read_series(
@@ -37,6 +41,7 @@ def read_series(
     channels: Sequence[str] | None = None,
     time_column: str | None = None,
     label_column: str | None = None,
+    missing: Sequence[str] = (),
 ) -> SeriesTable:
     """Reads one series, a row per sample.
 
@@ -44,15 +49,22 @@ def read_series(
         path: text, .npy (n,) or (n, channels), or .npz with an array per channel.
         channels: which columns, in this order; by default all but time, label and `row_numbers`. Columns without names
             are called "0", "1", ..., or "value" if there is only one.
-        time_column: default: a column whose name is in `TIME_NAMES`. ISO 8601 (UTC without a zone), or a number.
+        time_column: default: a column whose name is in `TIME_NAMES`, or the only one that holds nothing but times. UTC
+            without a zone, or a number; "DATE,TIME" names two columns.
         label_column: default: a column whose name is in `LABEL_NAMES` and that is no channel. Integers. For both,
             "none" means no column, unless one has that name.
+        missing: what means a missing number, besides the usual words: texts, and numbers such as -9999.
 
     Raises:
         DataError: names file, line and column, what was expected, what to do.
     """
-    columns = series_columns(path, channels=channels, time_column=time_column, label_column=label_column)
-    return series_table(path, columns, channels=channels, time_column=time_column, label_column=label_column)
+    markers = Markers.of(missing)
+    columns = series_columns(
+        path, channels=channels, time_column=time_column, label_column=label_column, markers=markers
+    )
+    return series_table(
+        path, columns, channels=channels, time_column=time_column, label_column=label_column, markers=markers
+    )
 
 
 def series_columns(
@@ -62,6 +74,7 @@ def series_columns(
     time_column: str | None = None,
     label_column: str | None = None,
     series_column: str | None = None,
+    markers: Markers = _NONE,
 ) -> Columns:
     """The columns of a file whose rows are samples; `series_column` stays text. Raises as `read_series` does."""
     content = read_content(path)
@@ -79,7 +92,7 @@ def series_columns(
         keep.append((series_column,))
     named = [name for name in (time_column, label_column) if name != "none"]
     required = [*(channels or ()), *named, series_column]
-    columns = text_columns(path, content, keep, select, required)
+    columns = text_columns(path, content, Wanted(keep, select, required, markers))
     if columns.names is None and len(columns.numbers) == 1:
         return Columns(numbers=columns.numbers.T)  # a series in one line, as some in the UCR archive
     return columns
@@ -93,42 +106,51 @@ def series_table(
     time_column: str | None = None,
     label_column: str | None = None,
     series_column: str | None = None,
+    dropped: Sequence[str] = (),
+    markers: Markers = _NONE,
+    reading: Reading = AS_FOUND,
     exact: bool = False,
 ) -> SeriesTable:
     """The rows of `columns` as one series; see `read_series`, and `read_windows` for `exact`.
 
-    `series_column` is no channel.
+    `series_column` is no channel, nor are those `dropped`. `reading` says how times are read.
     """
     names = columns.called
-    time_at = find_unless_none(path, names, time_column, TIME_NAMES)
     label_at = find_unless_none(path, names, label_column, LABEL_NAMES)
     if label_column is None and label_at is not None and names[label_at] in (channels or ()):
         label_at = None
     series_at = None if series_column is None else find(path, names, series_column, ())
     owners = None if series_at is None else columns.texts.get(series_at)
-    taken = [time_at, label_at, series_at]
+    others = [label_at, series_at, *(find(path, names, name, ()) for name in dropped)]
+    clock = find_clock(path, columns, time_column, others, channels or ())
+    taken = [*clock.columns, *others]
     if channels is None:
         advice = "name it with --time-column if it holds times, or choose with --channels"
         taken += row_numbers(path, columns, taken, lambda column: counts(column, owners), advice)
     chosen = choose(path, names, channels, taken)
     if not chosen or not len(columns.numbers):
         raise DataError(f"{path}: nothing to read: {len(columns.numbers)} rows, {len(chosen)} of {len(names)} columns")
+    columns = replace(columns, numbers=without_declared(columns.numbers, markers))
+    samples = float32(path, columns, chosen)
+    time_us, note = clock_us(path, columns, clock, reading)
     return SeriesTable(
-        samples=float32(path, columns, chosen),
+        samples=samples,
         channels=tuple(names[at] for at in chosen),
-        time_us=None if time_at is None else times(path, columns, time_at),
+        time_us=time_us,
         labels=None if label_at is None else labels(path, columns, label_at),
         source=str(path),
+        units=tuple(columns.units[at] for at in chosen) if columns.units else (),
         exact=digits.exact(columns.numbers, chosen, always=exact),
+        notes=tuple(filter(None, (*columns.notes, note and f"{path}: {note}"))),
     )
 
 
 def read_text_column(path: Path, name: str) -> list[str]:
     """One column of a text file with a header line, as text, such as each row's series. Raises `DataError`."""
-    columns = text_columns(path, read_content(path), [(name,)], frozenset())
-    if not columns.texts:
+    columns = text_columns(path, read_content(path), Wanted([(name,)], frozenset()))
+    if name not in columns.called or columns.called.index(name) not in columns.texts:
         raise DataError(f"{path}: no column {name!r}; the columns are {', '.join(columns.called)}")
-    return list(next(iter(columns.texts.values())))
+    return list(columns.texts[columns.called.index(name)])
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
@@ -140,7 +162,12 @@ def read_arrays(path: Path) -> dict[str, Array]:
 
 
 def read_windows(
-    path: Path, *, channels: Sequence[str] | None = None, label_column: str | None = None, exact: bool = False
+    path: Path,
+    *,
+    channels: Sequence[str] | None = None,
+    label_column: str | None = None,
+    missing: Sequence[str] = (),
+    exact: bool = False,
 ) -> WindowTable:
     """Reads windows, a row each. Raises `DataError` as `read_series` does.
 
@@ -150,11 +177,13 @@ def read_windows(
         channels: names for the channels; by default "value" if there is one, else "0", "1", ...
         label_column: text only: "first" (the UCR archive's form), "last" (TensorFlow's ecg.csv), "none", or a header's
             name. By default the first or last column, if it holds integers only.
+        missing: as in `read_series`.
         exact: whether to keep all numbers in float64 too, not only those of which float32 loses digits.
     """
-    content = read_content(path)
+    content, markers = read_content(path), Markers.of(missing)
     if content.startswith(NPY):
-        return window_table(path, npy(path, content), None, channels=channels, exact=exact)
+        values = without_declared(npy(path, content), markers)
+        return window_table(path, values, None, channels=channels, exact=exact)
     if content.startswith(NPZ):
         arrays = npz(path, content)
         named = [name for name in arrays if name.lower() in LABEL_NAMES]
@@ -162,9 +191,10 @@ def read_windows(
         if len(rest) != 1 or len(named) > 1 or any(arrays[name].ndim != 1 for name in named):
             raise DataError(f"{path}: holds {sorted(arrays)}; expected one array of windows and at most one of labels")
         found = labels(path, Columns(numbers=arrays[named[0]][:, None], names=(named[0],)), 0) if named else None
-        return window_table(path, arrays[rest[0]], found, channels=channels, exact=exact)
-    columns = text_columns(path, content)
-    return windows_of_rows(path, columns, channels=channels, label_column=label_column, exact=exact)
+        values = without_declared(arrays[rest[0]], markers)
+        return window_table(path, values, found, channels=channels, exact=exact)
+    columns = text_columns(path, content, Wanted(markers=markers))
+    return windows_of_rows(path, columns, channels=channels, label_column=label_column, markers=markers, exact=exact)
 
 
 def windows_of_rows(
@@ -173,9 +203,11 @@ def windows_of_rows(
     *,
     channels: Sequence[str] | None = None,
     label_column: str | None = None,
+    markers: Markers = _NONE,
     exact: bool = False,
 ) -> WindowTable:
     """The rows of `columns` as windows of one channel; see `read_windows`."""
+    columns = replace(columns, numbers=without_declared(columns.numbers, markers))
     label_at = _label_side(path, columns, label_column)
     taken = (label_at, *row_numbers(path, columns, (label_at,), tells_apart, "or give it a name"))
     rest = [at for at in range(columns.numbers.shape[1]) if at not in taken]

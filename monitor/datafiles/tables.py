@@ -17,7 +17,8 @@ class SeriesTable:
     `series` is its name, `source` where it was read, for messages; `units` and `sampling_rate_hz` are set if the source
     has them, as the header of a WFDB record does. Labels that are names in the source are indices into `classes`.
     `rows` (n,) are the samples' row numbers in a source that mixes several series; None: the source holds only these,
-    in this order. `exact` is `samples` in float64, if float32 has too few digits (see `digits`) or on request.
+    in this order. `exact` is `samples` in float64, if float32 has too few digits (see `digits`) or on request. `notes`
+    say what a person should know of how it was read.
     """
 
     samples: Float32Array
@@ -31,6 +32,7 @@ class SeriesTable:
     sampling_rate_hz: float | None = None
     rows: Int64Array | None = None
     exact: Float64Array | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -295,11 +295,11 @@ def test_text_and_workbooks_that_begin_like_an_npz(written: Written) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("a;b\n1,5;2\n", "write numbers with a point"),
+        ("a;b\n1,5;2.5\n", "write numbers with a point"),
         ('a,b\n"1,234.5",2\n', "thousands without a separator"),
-        (",a\n2026-01-01 00:00:00,1\n", "name the column of times with --time-column"),
-        ("2026-01-01,1\n2026-01-02,1\n", "where the first line holds no names, put them there"),
-        ("a\nn/a\n", "leave missing cells empty"),
+        ("a,b,c\n2026-01-01 00:00:00,2026-01-01,1\n", "name the column of times with --time-column"),
+        ("2026-01-01,2026-01-02,1\n2026-01-02,2026-01-03,1\n", "where the first line holds no names, put them there"),
+        ("a\nBad\n", "leave missing cells empty, or declare what means that, --missing='Bad'"),
         ("a,b\n1_000,2\n", "line 2, column a: '1_000' is not a number; .*thousands without a separator"),
         ("1_000,2\n1,2\n", "line 1, column 1: '1_000' is not a number; .* names of columns with a letter"),
         ("a\r1_000\r2_000\n", "line 2, column a: '1_000' is not a number"),
@@ -308,7 +308,7 @@ def test_text_and_workbooks_that_begin_like_an_npz(written: Written) -> None:
         ("date,b\n20260131,1\n20260132,2\n20260201,3\n", "line 3, column date: 20260132 is not a date"),
         ("date,b\n202601312300,1\n202601312400,2\n202602010100,3\n", "line 3, column date: 202601312400 is not a date"),
         ("a\n°".encode("latin1"), "save text as UTF-8"),
-        ("a,b\n1,2\n".encode("utf-16"), "save text as UTF-8"),
+        ("a,b\n1,2\n".encode("utf-32"), "save text as UTF-8"),
     ],
 )
 def test_what_to_do_about_a_cell_is_said(written: Written, content: str | bytes, told: str) -> None:

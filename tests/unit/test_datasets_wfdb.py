@@ -167,6 +167,26 @@ def test_refusals_of_headers(tmp_path: Path, header: str, told: str) -> None:
         only(tmp_path / "r.hea")
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        "11:39:16 05/02/2020",
+        "05-Feb-2020 11:39:16",
+        "11:39:16 05-Feb-2020",
+        "11:39:16.000 5/2/2020",
+        "2020-02-05 11:39:16",
+        "05.02.2020 11:39:16",
+        "05/02/2020 11:39:16",
+    ],
+)
+def test_base_times_as_challenges_write_them(tmp_path: Path, start: str) -> None:
+    (tmp_path / "r.dat").write_bytes(bytes(10))
+    (tmp_path / "r.hea").write_text(f"r 1 100 5 {start}\nr.dat 16\n")
+    times_us = only(tmp_path / "r.hea").time_us
+    assert times_us is not None
+    assert int(times_us[0]) == 1_580_902_756_000_000
+
+
 def test_a_record_is_no_set_of_windows(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="one long series"):
         read(str(write(tmp_path, VALUES, 16)), kind="record")

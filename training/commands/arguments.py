@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from monitor.datafiles.clocks import Reading
+from monitor.detector.times import Unit
 from monitor.errors import DataError
 from training.datasets.options import Note, ReadOptions, Table
 
@@ -32,7 +35,25 @@ Labels = Annotated[
     Path | None, typer.Option(help="File of labels: one a row, intervals [series,] start, end, or NAB's windows JSON.")
 ]
 TimeColumn = Annotated[
-    str | None, typer.Option(help="Column of timestamps, or none; default: one called timestamp, time, date, ...")
+    str | None,
+    typer.Option(
+        help="Column of timestamps, none, or DATE,TIME; default: one called timestamp, time, date, ..., or the only "
+        "one that holds nothing but times."
+    ),
+]
+TimeUnit = Annotated[
+    Unit, typer.Option(help="Unit of times that are numbers; auto: by their size, as input.timestamp_unit.")
+]
+DayFirst = Annotated[
+    bool | None,
+    typer.Option("--day-first/--month-first", help="Whether 1/2/2026 is in February or in January, if unclear."),
+]
+Missing = Annotated[
+    str | None,
+    typer.Option(
+        help="What means a missing number, besides empty cells, null, NA, No Data and the like: numbers and texts "
+        "separated by commas, such as --missing=-9999,Bad; default: what the recipe says, or the artifact's did."
+    ),
 ]
 SeriesColumn = Annotated[str | None, typer.Option(help="Long form: the column that names each row's series.")]
 ImageShape = Annotated[str | None, typer.Option(help="Windows are images of this height and width, such as 28x28.")]
@@ -71,8 +92,13 @@ def read_options(
     window_length: int | None = None,
     sampling_rate_hz: float | None = None,
     levels: tuple[float, ...] | None = None,
+    missing: tuple[str, ...] = (),
+    drop: str | None = None,
+    time_unit: Unit = "auto",
+    day_first: bool | None = None,
 ) -> ReadOptions:
-    """The options as `training.datasets` takes them; `channels` in one text are separated by commas.
+    """The options as `training.datasets` takes them; in one text `channels`, and those to `drop`, are separated by
+    commas.
 
     Raises:
         DataError: one can't be meant.
@@ -89,6 +115,9 @@ def read_options(
         window_length=window_length,
         sampling_rate_hz=sampling_rate_hz,
         levels=levels,
+        missing=missing,
+        dropped=_listed(drop),
+        times=Reading(time_unit, day_first),
     )
 
 
@@ -100,8 +129,13 @@ def artifact_options(
     series_column: str | None,
     config: Path | None,
     labels: Path | None = None,
+    missing: str | None = None,
+    time_unit: Unit = "auto",
+    day_first: bool | None = None,
 ) -> ReadOptions:
-    """How data for an artifact is read: its channels, by name and less their levels, in its windows."""
+    """How data for an artifact is read: its channels, by name and less their levels, in its windows; what means a
+    missing number there is what meant one in its training, unless `missing` says it.
+    """
     levels = tuple(channel.level for channel in manifest.channels)
     return read_options(
         channels=tuple(channel.name for channel in manifest.channels),
@@ -113,7 +147,19 @@ def artifact_options(
         window_length=manifest.window.length,
         sampling_rate_hz=manifest.window.sampling_rate_hz,
         levels=levels if any(levels) else None,
+        missing=missing_values(missing, manifest.training.get("recipe", {}).get("missing_values", ())),
+        time_unit=time_unit,
+        day_first=day_first,
     )
+
+
+def missing_values(given: str | None, otherwise: Sequence[str | float]) -> tuple[str, ...]:
+    """What is declared to mean a missing number: `given` in one text, separated by commas, or `otherwise`."""
+    return tuple(map(str, otherwise)) if given is None else _listed(given)
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    return tuple(word for word in map(str.strip, (text or "").split(",")) if word)
 
 
 def tables_for(
@@ -124,6 +170,9 @@ def tables_for(
     time_column: str | None,
     series_column: str | None,
     note: Note,
+    missing: str | None = None,
+    time_unit: Unit = "auto",
+    day_first: bool | None = None,
 ) -> list[Table]:
     """The tables of a file, read as an artifact's training would: what `telltale replay` asks for, by entry point.
 
@@ -136,7 +185,14 @@ def tables_for(
     if source.startswith((TOPIC_SCHEME, TOPIC_SCHEME.replace("//", "/"))):
         raise DataError(f"{source}: replay reads files; `telltale evaluate` reads ranges of topics")
     options = artifact_options(
-        manifest, label_column=label_column, time_column=time_column, series_column=series_column, config=None
+        manifest,
+        label_column=label_column,
+        time_column=time_column,
+        series_column=series_column,
+        config=None,
+        missing=missing,
+        time_unit=time_unit,
+        day_first=day_first,
     )
     # With their levels: as records, whose numbers the daemon takes them off.
     options = replace(options, levels=None, exact=options.levels is not None)

@@ -54,6 +54,9 @@ def calibrate(
     labels: reading.Labels = None,
     time_column: reading.TimeColumn = None,
     series_column: reading.SeriesColumn = None,
+    time_unit: reading.TimeUnit = "auto",
+    day_first: reading.DayFirst = None,
+    missing: reading.Missing = None,
     config: reading.DaemonConfig = None,
     normal_class: Annotated[int | None, typer.Option(help="The label of normal rows; default: the training's.")] = None,
 ) -> None:
@@ -81,6 +84,9 @@ def calibrate(
             time_column=time_column,
             series_column=series_column,
             config=config,
+            missing=missing,
+            time_unit=time_unit,
+            day_first=day_first,
         )
         tables, origins = sources.read(data, manifest.window.kind, options, reading.note)
         seen = {source["sha256"] for source in manifest.training.get("data", [])}

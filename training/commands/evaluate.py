@@ -23,6 +23,9 @@ def evaluate(
     labels: reading.Labels = None,
     time_column: reading.TimeColumn = None,
     series_column: reading.SeriesColumn = None,
+    time_unit: reading.TimeUnit = "auto",
+    day_first: reading.DayFirst = None,
+    missing: reading.Missing = None,
     config: reading.DaemonConfig = None,
     normal_class: reading.NormalClass = None,
     baselines_from: Annotated[
@@ -56,6 +59,9 @@ def evaluate(
         time_column=time_column,
         series_column=series_column,
         config=config,
+        missing=missing,
+        time_unit=time_unit,
+        day_first=day_first,
     )
     tables, origins = sources.read(data, manifest.window.kind, options, reading.note)
     trained_on = {source["sha256"]: source["file"] for source in manifest.training.get("data", [])}

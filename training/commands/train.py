@@ -24,10 +24,14 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     name: Annotated[str | None, typer.Option(help="The artifact's name; default: that of OUT.")] = None,
     channels: reading.Channels = None,
+    drop: Annotated[str | None, typer.Option(help="Columns not to watch, separated by commas.")] = None,
     label_column: reading.LabelColumn = None,
     labels: reading.Labels = None,
     time_column: reading.TimeColumn = None,
     series_column: reading.SeriesColumn = None,
+    time_unit: reading.TimeUnit = "auto",
+    day_first: reading.DayFirst = None,
+    missing: reading.Missing = None,
     image_shape: reading.ImageShape = None,
     config: reading.DaemonConfig = None,
     normal_class: reading.NormalClass = None,
@@ -69,6 +73,7 @@ def train(
         quantile=quantile,
         alarms_per_day=alarms_per_day,
         normal_class=normal_class,
+        missing_values=None if missing is None else reading.missing_values(missing, ()),
     )
     options = reading.read_options(
         channels=channels,
@@ -80,6 +85,10 @@ def train(
         config=config,
         window_length=chosen.window.length or None,
         sampling_rate_hz=chosen.window.sampling_rate_hz,
+        missing=reading.missing_values(None, chosen.missing_values),
+        drop=drop,
+        time_unit=time_unit,
+        day_first=day_first,
     )
     # What is odd about times is in the report too, so the pipeline says it.
     tables, origins = sources.read(data, chosen.window.kind, options, reading.note, about_times=False)

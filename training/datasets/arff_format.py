@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.datafiles import LABEL_NAMES
-from monitor.datafiles.columns import as_number
+from monitor.datafiles.cells import as_number
 from monitor.errors import DataError
 from training.datasets.cases import Cases, lines_of, one_length, samples_of
 

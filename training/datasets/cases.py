@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from monitor.datafiles import SeriesTable, digits
-from monitor.datafiles.columns import Columns, as_number, float32, unnamed
+from monitor.datafiles.cells import as_number
+from monitor.datafiles.columns import Columns, float32, unnamed
 from monitor.datafiles.content import MAX_BYTES
 from monitor.detector.arrays import Float64Array, Int64Array
 from monitor.errors import DataError

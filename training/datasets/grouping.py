@@ -32,7 +32,12 @@ def tables_of(path: Path, columns: Columns, kind: Kind, options: ReadOptions) ->
             exact = options.keeps_digits
             return [
                 windows_of_rows(
-                    path, columns, channels=options.channels, label_column=options.label_column, exact=exact
+                    path,
+                    columns,
+                    channels=options.channels,
+                    label_column=options.label_column,
+                    markers=options.markers,
+                    exact=exact,
                 )
             ]
         return [_series(path, columns, options)]
@@ -103,5 +108,8 @@ def _series(path: Path, columns: Columns, options: ReadOptions) -> SeriesTable:
         time_column=options.time_column,
         label_column=options.label_column,
         series_column=options.series_column,
+        dropped=options.dropped,
+        markers=options.markers,
+        reading=options.times,
         exact=options.keeps_digits,
     )

@@ -27,7 +27,9 @@ import numpy as np
 
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.datafiles.arrays import NPY, npy
-from monitor.datafiles.columns import Columns, is_number, labels, times
+from monitor.datafiles.cells import is_number
+from monitor.datafiles.clocks import times
+from monitor.datafiles.columns import Columns, labels
 from monitor.datafiles.content import content
 from monitor.datafiles.text import cells_by_line, decoded
 from monitor.detector.arrays import Int64Array
@@ -135,7 +137,7 @@ def _bound(place: str, bound: Any) -> tuple[int, bool]:
     if number.is_integer() and 0 <= number < _FIRST_TIME:
         return int(number), False
     if _FIRST_TIME <= number < _LAST_TIME:
-        return int(times(Path(place), Columns(numbers=np.array([[number]])), 0)[0]), True
+        return int(times(Path(place), Columns(numbers=np.array([[number]])), 0)[0][0]), True
     raise DataError(f"{place}: {str(bound)[:40]!r} is neither a time nor a row; expected ISO 8601, or a number from 0")
 
 

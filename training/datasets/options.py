@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from monitor.datafiles import SeriesTable, WindowTable
+from monitor.datafiles.cells import Markers
+from monitor.datafiles.clocks import AS_FOUND, Reading
 from monitor.errors import DataError
 
 Table = SeriesTable | WindowTable
@@ -25,8 +27,9 @@ class ReadOptions:
     `annotator` and `beat_margin_s` are for WFDB records: the annotation file's extension, and how many seconds on both
     sides of an abnormal beat's annotation belong to it. For Kafka topics: `config`, a daemon's configuration, whose
     sections `kafka` and `input` say how to connect and how records are written; `window_length` of records that are
-    windows, and `sampling_rate_hz` of samples inside a record that says none. `levels` of an artifact's channels are
-    taken off; `exact`: numbers are kept in float64 too.
+    windows, and `sampling_rate_hz` of samples inside a record that says none. `missing` are texts and numbers that mean
+    a missing number, besides the usual words; columns `dropped` are no channels; `times` says how times are read.
+    `levels` of an artifact's channels are taken off; `exact`: numbers are kept in float64 too.
     """
 
     channels: tuple[str, ...] | None = None
@@ -42,6 +45,14 @@ class ReadOptions:
     sampling_rate_hz: float | None = None
     levels: tuple[float, ...] | None = None
     exact: bool = False
+    missing: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    times: Reading = AS_FOUND
+
+    @property
+    def markers(self) -> Markers:
+        """What means a missing number, besides the usual words."""
+        return Markers.of(self.missing)
 
     @property
     def keeps_digits(self) -> bool:
@@ -51,6 +62,8 @@ class ReadOptions:
     def __post_init__(self) -> None:
         if self.channels is not None and (not self.channels or len(set(self.channels)) < len(self.channels)):
             raise DataError(f"channels {', '.join(self.channels) or '(none)'}: name at least one, and each once")
+        if both := sorted({*(self.channels or ())} & {*self.dropped}):
+            raise DataError(f"channel {both[0]!r} is to be watched and to be dropped? say one of them")
         if self.image_shape is not None and min(self.image_shape) < 1:
             raise DataError(f"image shape {self.image_shape}: expected (height, width), both 1 or more")
         if self.labels is not None and self.label_column not in (None, "none"):

@@ -9,7 +9,9 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from monitor.datafiles import WindowTable, read_windows
+from monitor.datafiles import SeriesTable, WindowTable, read_windows
+from monitor.datafiles.cells import Markers
+from monitor.datafiles.columns import without_declared
 from monitor.datafiles.content import beginning, content
 from monitor.datafiles.reading import series_columns
 from monitor.datafiles.text import decoded
@@ -49,6 +51,9 @@ def read(source: str, *, kind: str, options: ReadOptions = _AS_FOUND, note: Note
         path = Path(source)
         holds: Kind = "windows" if windowing.whole_records(kind) else "series"
         tables = [_named(table, path) for table in _of_file(path, holds, options)]
+    for text in dict.fromkeys(text for table in tables if isinstance(table, SeriesTable) for text in table.notes):
+        note(text)
+    tables = [without_markers(table, options.markers) for table in tables]
     if options.labels is not None:
         tables = intervals.apply(tables, options.labels, note)
     tables = [_shaped(table, options.image_shape) for table in tables]
@@ -82,15 +87,28 @@ def _of_rows(path: Path, kind: Kind, options: ReadOptions) -> list[Table]:
     """Text and NumPy's formats, by the daemon's own reader."""
     if kind == "windows" and options.series_column is None:
         exact = options.keeps_digits
-        return [read_windows(path, channels=options.channels, label_column=options.label_column, exact=exact)]
+        label = options.label_column
+        table = read_windows(path, channels=options.channels, label_column=label, missing=options.missing, exact=exact)
+        return [table]
     columns = series_columns(
         path,
         channels=options.channels,
         time_column=options.time_column,
         label_column=options.label_column,
         series_column=options.series_column,
+        markers=options.markers,
     )
     return tables_of(path, columns, kind, options)
+
+
+def without_markers(table: Table, markers: Markers) -> Table:
+    """`table` without the numbers that are declared to mean that one is missing."""
+    if not markers.numbers:
+        return table
+    exact = None if table.exact is None else without_declared(table.exact, markers)
+    if isinstance(table, WindowTable):
+        return replace(table, windows=without_declared(table.windows, markers), exact=exact)
+    return replace(table, samples=without_declared(table.samples, markers), exact=exact)
 
 
 def _named(table: Table, path: Path) -> Table:

@@ -33,7 +33,8 @@ from monitor.config.file import load
 from monitor.config.options import Config
 from monitor.config.sections import NAME
 from monitor.datafiles import SeriesTable, WindowTable, digits
-from monitor.datafiles.columns import Columns, times, unnamed
+from monitor.datafiles.clocks import times
+from monitor.datafiles.columns import Columns, unnamed
 from monitor.datafiles.content import MAX_BYTES
 from monitor.detector import windowing
 from monitor.detector.arrays import Int64Array
@@ -102,7 +103,7 @@ def _bound(source: str, name: str, value: str) -> Bound:
     if offset := re.fullmatch(r"offset:(\d{1,18})", value):
         return Bound("offset", int(offset[1]))
     if re.fullmatch(r"[0-9]{9,19}", value):  # its unit by its size, as in files
-        return Bound("time", -(-int(times(Path(source), Columns(numbers=np.array([[int(value)]])), 0)[0]) // 1000))
+        return Bound("time", -(-int(times(Path(source), Columns(numbers=np.array([[int(value)]])), 0)[0][0]) // 1000))
     try:
         return Bound("time", max(0, -(-iso_us(value) // 1000)))
     except (ValueError, OverflowError):

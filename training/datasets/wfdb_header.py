@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from monitor.datafiles.dates import column_us
+from monitor.detector.times import NO_TIME
 from monitor.errors import DataError
 
 _DEFAULT_GAIN = 200.0  # per physical unit, where a header gives none or 0
@@ -131,9 +133,16 @@ def _distinct(signals: Sequence[Signal]) -> list[Signal]:
 
 
 def _start_us(path: Path, line: int, words: Sequence[str]) -> int:
-    """Of a base time and date; a time without a date says nothing about the year, so the record starts in 1970."""
+    """Of a base time and date; a time without a date says nothing about the year, so the record starts in 1970.
+
+    PhysioNet's Challenges write the date first, and its month by name: 05-Feb-2020 11:39:16.
+    """
     if len(words) < 2:
         return 0
+    for said in (f"{words[0]} {words[1]}", f"{words[1]} {words[0]}") if "/" not in words[1] else ():
+        found, _ = column_us([said], day_first=True)
+        if found[0] != NO_TIME:
+            return int(found[0])
     try:
         day = datetime.strptime(words[1], "%d/%m/%Y").replace(tzinfo=UTC)
         *rest, seconds = map(float, words[0].split(":"))
@@ -142,7 +151,9 @@ def _start_us(path: Path, line: int, words: Sequence[str]) -> int:
         clock = math.nan
     if not 0 <= clock < 86_400:
         said = " ".join(words)[:40]
-        raise DataError(f"{path}, line {line}: base time {said!r}; expected HH:MM:SS DD/MM/YYYY")
+        raise DataError(
+            f"{path}, line {line}: base time {said!r}; expected HH:MM:SS DD/MM/YYYY, or DD-Mon-YYYY HH:MM:SS"
+        )
     return round(1e6 * (day.timestamp() + clock))
 
 

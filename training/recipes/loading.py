@@ -58,6 +58,7 @@ def override(
     quantile: float | None = None,
     alarms_per_day: float | None = None,
     normal_class: int | Literal["all"] | None = None,
+    missing_values: tuple[str, ...] | None = None,
 ) -> Recipe:
     """`recipe` with what was given on the command line instead; None leaves it.
 
@@ -79,6 +80,8 @@ def override(
         recipe = change(recipe, threshold=rules.ThresholdPart(method="budget", alarms_per_day=alarms_per_day))
     if normal_class is not None:
         recipe = change(recipe, normal_class=normal_class)
+    if missing_values is not None:
+        recipe = change(recipe, missing_values=missing_values)
     return check(recipe, recipe.name)
 
 

@@ -111,7 +111,10 @@ class ScorePart(RecipeTable, frozen=True):
 
 
 class Recipe(RecipeTable, frozen=True):
-    """One way to train; `normal_class` is the label of normal rows, all others are anomalies; or `all` are normal."""
+    """One way to train; `normal_class` is the label of normal rows, all others are anomalies; or `all` are normal.
+
+    `missing_values` are texts and numbers that mean a missing number, such as -9999, besides the usual words.
+    """
 
     name: str
     window: WindowPart
@@ -124,3 +127,4 @@ class Recipe(RecipeTable, frozen=True):
     score: ScorePart = ScorePart()
     description: str = ""
     normal_class: int | Literal["all"] = 0
+    missing_values: tuple[str | int | float, ...] = ()

@@ -1,0 +1,109 @@
+"""One cell of text: whether it is a number, a missing number or a time, and what to do about one that is none.
+
+A decimal comma is read where it can be nothing else: between other separators, or in quotes, and only if the whole file
+agrees. `1,234` alone may be one and a bit or a thousand.
+
+Rules of this file: pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from monitor.datafiles.dates import looks_like_time
+from monitor.detector.missing import is_missing
+
+Convert = Callable[[str], float]
+
+COMMA = re.compile(r"[-+]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+(?:[eE][-+]?\d+)?")  # 3,14 or 1.234,5
+POINT = re.compile(r"[-+]?(?:\d+|\d{1,3}(?:,\d{3})+)\.\d+(?:[eE][-+]?\d+)?")  # 3.14 or 1,234.5
+THOUSANDS = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?:\.\d{3})+)")  # 1,234 or 1.234, which may be either
+_WORD = re.compile(r"[A-Za-z*!#][\w /.*!#+-]{0,23}")  # what may be a marker, and is no document
+NUMBER_LIKE = re.compile(r"[-+]?\d[\d.,_]*(?:[eE][-+]?\d+)?")
+
+
+def as_number(cell: str) -> float:
+    """A cell as a number. Raises ValueError, also for Python's 1_000: nobody else reads it as a thousand."""
+    if "_" in cell:
+        raise ValueError(f"could not convert string to float: {cell!r}")
+    return float(cell)
+
+
+def is_number(cell: str, read: Convert = as_number) -> bool:
+    """Whether `read` accepts a cell as a number; an empty one is a missing number."""
+    try:
+        read(cell or "nan")
+    except ValueError:
+        return not cell.strip()
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Markers:
+    """What is declared to mean that a number is missing, besides the usual words: texts in lower case, and numbers."""
+
+    texts: frozenset[str] = frozenset()
+    numbers: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, declared: Sequence[str]) -> Markers:
+        """Those of a list such as `-9999`, `Bad`, `1e30`."""
+        words = [word.strip() for word in declared]
+        numbers = tuple(dict.fromkeys(float(word) for word in words if word and is_number(word)))
+        return cls(frozenset(word.lower() for word in words if not is_number(word)), numbers)
+
+    def mark(self, cell: str) -> bool:
+        """Whether a cell that is no number says that one is missing."""
+        return is_missing(cell) or (bool(self.texts) and cell.strip().lower() in self.texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """How the cells of a file are read: with a decimal comma or not, and what is missing."""
+
+    markers: Markers = field(default_factory=Markers)
+    decimal_comma: bool = False
+
+    def number(self, cell: str) -> float | None:
+        """A cell's number, NaN where it is missing; None for any other text."""
+        try:
+            return self.comma_number(cell) if self.decimal_comma else as_number(cell)
+        except ValueError:
+            return float("nan") if self.markers.mark(cell) else None
+
+    def comma_number(self, cell: str) -> float:
+        """A cell as a number with a decimal comma, and points, if any, between thousands. Raises ValueError."""
+        if "," not in cell and "." not in cell:
+            return as_number(cell)
+        text = cell.strip()
+        if COMMA.fullmatch(text) or THOUSANDS.fullmatch(text):
+            return float(text.replace(".", "").replace(",", "."))
+        raise ValueError(f"could not convert string to float: {cell!r}")
+
+    def is_text(self, cell: str) -> bool:
+        """Whether a cell is neither a number nor a missing one, nor a number in another notation."""
+        if self.number(cell) is not None:
+            return False
+        return looks_like_time(cell) or NUMBER_LIKE.fullmatch(cell.strip()) is None
+
+    def is_name(self, cell: str) -> bool:
+        """Whether a cell of the first line can only be a column's name. By Python's syntax 1_000 is none."""
+        return not is_number(cell, float) and self.is_text(cell) and not looks_like_time(cell)
+
+
+def has_comma(cell: str) -> bool:
+    """Whether a cell that is no number may be one with a decimal comma."""
+    return COMMA.fullmatch(cell.strip()) is not None
+
+
+def advice(cell: str) -> str:
+    """What to do about a cell that is not a number."""
+    word = cell.strip()
+    if re.fullmatch(r"[-+]?[0-9]+([.,_][0-9]+)+", word):
+        return "write numbers with a point, thousands without a separator, and names of columns with a letter"
+    if looks_like_time(word):
+        return "name the column of times with --time-column; where the first line holds no names, put them there"
+    declared = f", or declare what means that, --missing={word!r}" if _WORD.fullmatch(word) else ""
+    return f"leave missing cells empty{declared}; or choose columns with --channels"

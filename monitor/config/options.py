@@ -7,6 +7,7 @@ descriptions. Secrets come from the environment or from files, never from the TO
 
 from __future__ import annotations
 
+import re
 import socket
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,16 @@ from pydantic import Field, field_validator, model_validator
 
 from monitor import extensions
 from monitor.config.connections import KafkaOptions
-from monitor.config.sections import NAME_LENGTH, FilePath, Options, TopicName, is_loopback
+from monitor.config.sections import (
+    NAME_LENGTH,
+    PATH,
+    FieldPath,
+    FilePath,
+    OptionalPath,
+    Options,
+    TopicName,
+    is_loopback,
+)
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import MAX_FLOAT32, MIN_FLOAT32
 from monitor.detector.times import OLDEST_TIME, iso_us
@@ -53,16 +63,60 @@ class InputOptions(Options):
     series: str = Field(
         "key",
         pattern=r"^(key|header:.+|field:.+)$",
-        description="Where a record's series is named: key, header:NAME, or field:NAME (json).",
+        description="Where a record's series is named: key, header:NAME, or field:PATH, such as field:tags.host.",
     )
-    timestamp_field: str = Field(
+    timestamp_field: OptionalPath = Field(
         "ts",
-        description="JSON field with the time: a number since 1970, or RFC 3339. If absent, the record's own "
+        description="Path of the field with the time: a number since 1970, or RFC 3339. If absent, the record's own "
         "timestamp.",
     )
     timestamp_unit: Literal["auto", "s", "ms", "us", "ns"] = Field(
         "auto",
         description="Unit of numbers in that field; auto: inferred from each number's magnitude, as the trainer does.",
+    )
+    channels: dict[str, FieldPath] = Field(
+        {},
+        description="Where a channel stands, if not in a field of its name: its path, as in "
+        '{flow = "fields.flow"}; "*" says it for all others, as in {"*" = "fields.*"}. With channel_field: what the '
+        "channel is called there.",
+    )
+    entries: OptionalPath = Field(
+        "",
+        description="Path of the part of a record that holds the sample, or of a list of such parts; all other paths "
+        'are looked for in there, and those of time, series and quality in the whole record too. "$": records are '
+        "lists. A record without that part is read as one itself.",
+    )
+    channel_field: OptionalPath = Field(
+        "",
+        description="Path of the field that names the channel, if each entry is one reading (long form). Readings of "
+        "other channels are ignored, and counted.",
+    )
+    value_field: FieldPath = Field("value", description="With channel_field: path of the field with the number.")
+    quality_field: OptionalPath = Field(
+        "",
+        description="Path of the field with the quality of an entry: unless it is one of good_quality, or absent, its "
+        "numbers are missing.",
+    )
+    good_quality: list[str | bool | int | float] = Field(
+        ["Good", 192, True], description="Qualities to believe; text in any case."
+    )
+    partial_records: bool = Field(
+        False,
+        description="Records may hold some of the channels only (report by exception): the others are not missing but "
+        "come in other records. Records without any are ignored, and counted.",
+    )
+    text_numbers: bool = Field(
+        False, description='Read numbers that are written as text, such as "3.1"; with a decimal point, never a comma.'
+    )
+    missing_values: list[str | int | float] = Field(
+        [],
+        description='Numbers and texts that stand for a missing number, as in [-9999, "Bad"], besides null, NaN, and '
+        'the usual texts ("N/A", "-").',
+    )
+    connect_envelope: bool = Field(
+        False,
+        description="Records and keys may be in the envelope of Kafka Connect's JsonConverter, with schema and "
+        "payload; quotes are removed from keys, and a key with one field is its value.",
     )
     oldest_time: str = Field(
         OLDEST_TIME,
@@ -169,8 +223,14 @@ class InputOptions(Options):
     @model_validator(mode="after")
     def _fields(self) -> InputOptions:
         field = self.series.removeprefix("field:") if self.series.startswith("field:") else None
-        if field is not None and not extensions.load_format(self.format).names_fields:
-            raise ValueError(f"series field:NAME needs format json; {self.format} records hold numbers only")
+        named = {"series": field, **{name: getattr(self, name) for name in ("channels", "entries", "channel_field")}}
+        named |= {"quality_field": self.quality_field, "partial_records": self.partial_records}
+        asked = [name for name, value in named.items() if value]
+        if asked and not extensions.load_format(self.format).names_fields:
+            text = "series field:NAME" if asked[0] == "series" else asked[0]
+            raise ValueError(f"{text} needs format json; {self.format} records hold numbers only")
+        if field is not None and not re.fullmatch(PATH, field, re.DOTALL):
+            raise ValueError(f"series {self.series!r} holds no path, such as field:tags.host")
         if field in {"values", "rate_hz", self.timestamp_field} or self.timestamp_field in {"values", "rate_hz"}:
             raise ValueError("series, timestamp_field, values and rate_hz must be four different fields")
         return self

@@ -13,6 +13,10 @@ NAME = r"^\.*[a-zA-Z0-9_-][a-zA-Z0-9._-]*$"
 NAME_LENGTH = 249
 TopicName = Annotated[str, Field(pattern=NAME, max_length=NAME_LENGTH)]
 FilePath = Annotated[Path, Field(strict=False)]  # TOML has no paths, only strings
+# Names with dots between them; a backslash makes a dot part of a name (`monitor.formats.paths`).
+PATH = r"(?:[^.\\]|\\.)+(?:\.(?:[^.\\]|\\.)+)*"
+FieldPath = Annotated[str, Field(pattern=f"^{PATH}$")]
+OptionalPath = Annotated[str, Field(pattern=f"^(?:{PATH})?$")]
 
 
 def is_loopback(host: str) -> bool:

@@ -7,32 +7,53 @@ has no options of its own: what else it needs, a schema say, it finds when it is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from monitor.detector.times import Unit
+from monitor.formats.numbers import Numbers
 from monitor.formats.parsed import Narrow, Outlines, Parsed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fields:
+    """Where things stand in records that name their fields: options of `input`, as `InputOptions` documents them.
+
+    The `series` is None where it does not stand in a field; `labels` are those that do, by name.
+    """
+
+    timestamp: str = "ts"
+    series: str | None = None
+    entries: str = ""
+    channels: Mapping[str, str] = field(default_factory=dict)
+    channel: str = ""
+    value: str = "value"
+    quality: str = ""
+    good_quality: Sequence[float | str | bool] = ()
+    partial_records: bool = False
+    connect_envelope: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordSpec:
     """What records are expected to hold: samples of `channels`, whose values keep that order.
 
-    Where `window_length` is not None each record is a window of so many samples; it holds `max_samples` at most
-    otherwise. `timestamp_field`, `timestamp_unit` and `series_field` (None: the series stands elsewhere) are the
-    options of `input`, for formats whose records name fields. Every number goes through `narrow`, in float64;
-    `keeps_float32` says that it changes none that was float32 from the start.
+    Where `window_length` is not None each entry is a window of so many samples; a record holds `max_samples` at most
+    otherwise. `fields` and `timestamp_unit` are for formats whose records name fields. `numbers` says which of the
+    values are missing. Every number goes through `narrow`, in float64; `keeps_float32` says that it changes none that
+    was float32 from the start.
     """
 
     channels: Sequence[str]
     window_length: int | None
     max_samples: int
-    timestamp_field: str
     timestamp_unit: Unit
-    series_field: str | None
     narrow: Narrow
     keeps_float32: bool
+    fields: Fields = field(default_factory=Fields)
+    numbers: Numbers = field(default_factory=Numbers)
 
 
 class Format(Protocol):

@@ -9,9 +9,10 @@ Rules of this file: pure. Rejected records register no series, and move time no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import compress
 from typing import Literal, Protocol, cast
 
 import numpy as np
@@ -20,18 +21,31 @@ from numpy.typing import NDArray
 from monitor import extensions
 from monitor.backends.abstract import Headers, RecordColumns
 from monitor.detector import levels, windowing
-from monitor.detector.arrays import Float32Array, Float64Array, Int64Array
+from monitor.detector.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from monitor.detector.event_time import Reached
 from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.times import NO_TIME, OLDEST_TIME, Unit, iso_us
 from monitor.detector.windows import Samples, Windows
 from monitor.errors import Reason
-from monitor.formats.abstract import Format, FormatKind, RecordSpec
-from monitor.formats.parsed import Parsed, Rejected, select, without
+from monitor.formats.abstract import Fields, Format, FormatKind, RecordSpec
+from monitor.formats.keys import unwrapped
+from monitor.formats.numbers import Numbers
+from monitor.formats.parsed import NOTHING_IGNORED, Ignored, Parsed, Rejected, refused, without
 from monitor.formats.stream_time import StreamTime
 from monitor.formats.timestamps import Times
 
-__all__ = ["Decoded", "Decoder", "Holes", "InputRules", "Layout", "Reached", "Rejected", "StreamTime"]
+__all__ = [
+    "NOTHING_IGNORED",
+    "Decoded",
+    "Decoder",
+    "Holes",
+    "Ignored",
+    "InputRules",
+    "Layout",
+    "Reached",
+    "Rejected",
+    "StreamTime",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +67,32 @@ class InputRules:
     max_rejected_run: int = 0
     on_rejected: Literal["hold", "stop"] = "hold"
     max_future_ms: int = 3_600_000
+    entries: str = ""
+    channels: Mapping[str, str] = field(default_factory=dict)
+    channel_field: str = ""
+    value_field: str = "value"
+    quality_field: str = ""
+    good_quality: Sequence[float | str | bool] = ("Good", 192, True)
+    text_numbers: bool = False
+    missing_values: Sequence[float | str] = ()
+    partial_records: bool = False
+    connect_envelope: bool = False
+
+    @property
+    def fields(self) -> Fields:
+        """Where things stand in records that name their fields."""
+        return Fields(
+            timestamp=self.timestamp_field,
+            series=self.series.removeprefix("field:") if self.series.startswith("field:") else None,
+            entries=self.entries,
+            channels=self.channels,
+            channel=self.channel_field,
+            value=self.value_field,
+            quality=self.quality_field,
+            good_quality=self.good_quality,
+            partial_records=self.partial_records,
+            connect_envelope=self.connect_envelope,
+        )
 
 
 class Layout(Protocol):
@@ -67,42 +107,59 @@ class Layout(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Holes:
-    """What the rejected records of one poll leave behind: as in `Decoded`, with `NO_TIME` where a time is not known."""
+    """What the rejected records of one poll leave behind: as in `Decoded`, with `NO_TIME` where a time is not known.
+
+    `carried` (k, channels; None: all) marks the channels that a rejected entry spoke of.
+    """
 
     rows: Int64Array
     counts: Int64Array
     keys: list[bytes | None]
     start_us: Int64Array
     period_us: NDArray[np.float64]
+    carried: BoolArray | None = None
 
     def samples(self, series: Int64Array, offsets: Int64Array, channels: int) -> Samples:
         """Missing numbers for the records whose `series` is one; `offsets` are per record too."""
-        kept = np.flatnonzero(series >= 0)
-        record = np.repeat(kept, self.counts[kept])
-        index = np.concatenate([np.arange(count) for count in self.counts[kept]] or [np.empty(0, dtype=np.int64)])
-        start_us = self.start_us[record]
+        entry, number, index = _numbered(self.rows, self.counts)
+        kept = series[entry] >= 0
+        entry, number, index = entry[kept], number[kept], index[kept]
+        start_us = self.start_us[entry]
         untimed = start_us == NO_TIME
-        period_us = np.where(untimed, 0.0, self.period_us[record])  # it may be infinite
-        time_us = start_us + np.rint(index * period_us).astype(np.int64)
+        period_us = np.where(untimed, 0.0, self.period_us[entry])  # it may be infinite
+        time_us = start_us + np.rint(number * period_us).astype(np.int64)
         return Samples(
-            series=series[record],
-            values=np.full((len(record), channels), np.nan, dtype=np.float32),
+            series=series[entry],
+            values=np.full((len(entry), channels), np.nan, dtype=np.float32),
             time_us=time_us,
             clock_us=time_us,
-            ties=untimed | ((index > 0) & (period_us < 1)),
-            offset=offsets[record],
+            ties=untimed | ((number > 0) & (period_us < 1)),
+            offset=offsets[entry],
             index=index,
-            hole=np.ones(len(record), dtype=np.bool_),
+            hole=np.ones(len(entry), dtype=np.bool_),
+            carried=None if self.carried is None else self.carried[entry],
         )
+
+
+def _numbered(rows: Int64Array, counts: Int64Array) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """For each sample of k entries its entry, its number in that, and its index in the whole record.
+
+    `rows` (k,) are the entries' records, never falling; `counts` (k,) their samples.
+    """
+    entry = np.repeat(np.arange(len(rows)), counts)
+    first = np.cumsum(counts) - counts
+    at = np.arange(len(entry))
+    return entry, at - first[entry], at - first[np.searchsorted(rows, rows)[entry]]
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The readable records of one poll: k records, n samples; and what the others leave.
+    """The readable records of one poll: k entries, n samples; and what the others leave.
 
-    `rows`, `counts`, `keys`, `start_us`, `period_us` and `stated` are per record: its row in the poll, its samples,
-    its raw series, the time of its first sample, the time between its samples (0: unknown), and whether that time is
-    the record's own statement. `values` is (n, channels), less the channels' levels. `reached` is the partition's time.
+    `rows`, `counts`, `keys`, `start_us`, `period_us` and `stated` are per entry: its record's row in the poll, its
+    samples, its raw series, the time of its first sample, the time between its samples (0: unknown), and whether that
+    time is the record's own statement. `values` is (n, channels), less the channels' levels, `carried` (n, channels)
+    as in `Samples`. `reached` is the partition's time. `ignored` is what was left out because it is of no channel.
     """
 
     rows: Int64Array
@@ -115,49 +172,51 @@ class Decoded:
     rejected: list[Rejected]
     reached: Reached
     holes: Holes | None = None
+    carried: BoolArray | None = None
+    ignored: Ignored = NOTHING_IGNORED
 
-    def where(self, good: NDArray[np.bool_]) -> Decoded:
-        """The records where `good` (k,) is true."""
-        return Decoded(
+    def where(self, good: BoolArray) -> Decoded:
+        """The entries where `good` (k,) is true."""
+        samples = np.repeat(good, self.counts)
+        return replace(
+            self,
             rows=self.rows[good],
             counts=self.counts[good],
-            keys=[key for key, keep in zip(self.keys, good, strict=True) if keep],
+            keys=list(compress(self.keys, good)),
             start_us=self.start_us[good],
             period_us=self.period_us[good],
             stated=self.stated[good],
-            values=self.values[np.repeat(good, self.counts)],
-            rejected=self.rejected,
-            reached=self.reached,
-            holes=self.holes,
+            values=self.values[samples],
+            carried=None if self.carried is None else self.carried[samples],
         )
 
     def samples(self, series: Int64Array, offsets: Int64Array) -> Samples:
-        """The samples one by one, for cutting windows; `series` and `offsets` are per record.
+        """The samples one by one, for cutting windows; `series` and `offsets` are per entry.
 
         A sample's order is judged by its own time where the record states one. Else by the record's timestamp, the
         same for its whole chunk and allowed to tie, because producers' clocks tick in milliseconds, and jitter by more
         than a sample.
         """
-        if len(self.values) == len(self.rows):  # one sample a record
-            zeros = np.zeros(len(self.rows), dtype=np.int64)
-            return Samples(series, self.values, self.start_us, self.start_us, ~self.stated, offsets, zeros)
-        record = np.repeat(np.arange(len(self.rows)), self.counts)
-        first = np.cumsum(self.counts) - self.counts
-        index = np.arange(len(self.values)) - first[record]
-        start_us, period_us, stated = self.start_us[record], self.period_us[record], self.stated[record]
-        time_us = start_us + np.rint(index * period_us).astype(np.int64)
+        if len(self.values) == len(self.rows) and _increasing(self.rows):  # one sample a record
+            zeros, times_us = np.zeros(len(self.rows), dtype=np.int64), self.start_us
+            return Samples(series, self.values, times_us, times_us, ~self.stated, offsets, zeros, carried=self.carried)
+        entry, number, index = _numbered(self.rows, self.counts)
+        start_us, period_us, stated = self.start_us[entry], self.period_us[entry], self.stated[entry]
+        time_us = start_us + np.rint(number * period_us).astype(np.int64)
         return Samples(
-            series=series[record],
+            series=series[entry],
             values=self.values,
             time_us=time_us,
             clock_us=np.where(stated, time_us, start_us),
-            ties=~stated | ((index > 0) & (period_us < 1)),  # faster than the clock ticks
-            offset=offsets[record],
+            ties=~stated | ((number > 0) & (period_us < 1)),  # faster than the clock ticks
+            offset=offsets[entry],
             index=index,
+            carried=self.carried,
         )
 
     def windows(self, series: Int64Array, offsets: Int64Array, length: int) -> Windows:
-        """The records as windows, for artifacts whose records are windows. They stand alone: none is too late."""
+        """The entries as windows, for artifacts whose records are windows. They stand alone: none is too late."""
+        last = np.cumsum(self.counts) - 1
         return Windows(
             series=series,
             values=self.values.reshape(-1, length, self.values.shape[1]),
@@ -165,7 +224,7 @@ class Decoded:
             end_us=self.start_us + np.rint((length - 1) * self.period_us).astype(np.int64),
             first_offset=offsets,
             last_offset=offsets,
-            last_index=np.full(len(series), length - 1, dtype=np.int64),
+            last_index=_numbered(self.rows, self.counts)[2][last],
         )
 
 
@@ -185,7 +244,6 @@ class Decoder:
         self._whole_records = windowing.whole_records(layout.window.kind)
         window_length = layout.window.length if self._whole_records else None
         max_samples = max(rules.max_samples_per_record, window_length or 0)
-        series_field = rules.series.removeprefix("field:") if rules.series.startswith("field:") else None
         self._header = rules.series.removeprefix("header:") if rules.series.startswith("header:") else None
         self.wants_headers = self._header is not None
         taken_off = levels.of(layout.channels)
@@ -195,9 +253,9 @@ class Decoder:
                 channels=[channel.name for channel in layout.channels],
                 window_length=window_length,
                 max_samples=max_samples,
-                timestamp_field=rules.timestamp_field,
                 timestamp_unit=rules.timestamp_unit,
-                series_field=series_field,
+                fields=rules.fields,
+                numbers=Numbers(rules.missing_values, text_numbers=rules.text_numbers),
                 narrow=_as_it_is if exact else partial(levels.take_off, levels=taken_off),
                 keeps_float32=taken_off is None,
             )
@@ -212,24 +270,22 @@ class Decoder:
         """
         stream = StreamTime() if stream is None else stream
         rows, rejected = self._sized(columns.values)
-        parsed = self._format.parse(columns.values, rows)
-        rejected += parsed.rejected
-        times = Times.of(columns, parsed, self._rate_hz, self._oldest_us)
-        bad = times.impossible(self._oldest_us)
-        if bad.any():
-            rejected += [times.rejected(record, self._oldest_us) for record in np.flatnonzero(bad).tolist()]
-            parsed, times = select(parsed, ~bad), times[~bad]
+        parsed, times = self._possible(columns, self._format.parse(columns.values, rows))
         before_us, ends_us = stream.newest_us, np.rint(times.end_us).astype(np.int64)
+        record, firsts = _records(parsed.rows)
+        last_us = np.maximum.reduceat(ends_us, firsts) if len(firsts) < len(ends_us) else ends_us
+        there = parsed.rows[firsts]
         judged = stream.judge(
-            columns.offsets[parsed.rows], ends_us, times.own_us, self._max_future_us, now_us, live=live
+            columns.offsets[there], last_us, times.own_us[firsts], self._max_future_us, now_us, live=live
         )
-        reached = Reached(parsed.rows, np.concatenate([[before_us], judged.newest_us]))
+        reached = Reached(there, np.concatenate([[before_us], judged.newest_us]))
         if judged.refused.any():
-            future = self._rules.max_future_ms
-            for record in np.flatnonzero(judged.refused).tolist():
-                rejected.append(times.from_future(record, int(judged.newest_us[record]), future))
-            parsed, times = select(parsed, ~judged.refused), times[~judged.refused]
-        rejected.sort()
+            too_far = judged.refused[record] & (ends_us == last_us[record])
+            newest_us, future = judged.newest_us[record], self._rules.max_future_ms
+            good = ~judged.refused[record]
+            parsed = refused(parsed, too_far, lambda at: times.from_future(at, int(newest_us[at]), future))
+            times = times[good]
+        rejected = sorted(rejected + parsed.rejected)
         return Decoded(
             rows=parsed.rows,
             counts=parsed.counts,
@@ -241,21 +297,33 @@ class Decoder:
             rejected=rejected,
             reached=reached,
             holes=self._holes(columns, rejected, reached) if rejected else None,
+            carried=parsed.carried,
+            ignored=parsed.ignored,
         )
+
+    def _possible(self, columns: RecordColumns, parsed: Parsed) -> tuple[Parsed, Times]:
+        """`parsed` without records whose times are impossible, and the times of the others."""
+        times = Times.of(columns, parsed, self._rate_hz, self._oldest_us)
+        bad = times.impossible(self._oldest_us)
+        if bad.any():
+            parsed = refused(parsed, bad, lambda entry: times.problem(entry, self._oldest_us))
+            times = Times.of(columns, parsed, self._rate_hz, self._oldest_us)
+        return parsed, times
 
     def _holes(self, columns: RecordColumns, rejected: list[Rejected], reached: Reached) -> Holes:
         """What the `rejected`, in the order of the poll, leave behind."""
         rows = np.fromiter((each.row for each in rejected), np.int64, len(rejected))
         values = [b"" if each.reason is Reason.TOO_LARGE else columns.values[each.row] or b"" for each in rejected]
         known = self._format.outlines(values)
+        rows = rows if known.records is None else rows[known.records]
         nothing = np.empty((0, 0), dtype=np.float32)
         parsed = Parsed(rows, known.counts, nothing, known.stamps_us, known.rates_hz, rejected, known.series)
         times = Times.of(columns, parsed, self._rate_hz, self._oldest_us)
         # A record that can't be read proves no time: its own counts only as far as the log has come without it.
         untrusted = ~times.stated | times.impossible(self._oldest_us)
         untrusted |= times.end_us > reached.before(rows) + float(self._max_future_us)
-        keys = self._keys(columns, parsed)
-        return Holes(rows, parsed.counts, keys, np.where(untrusted, NO_TIME, times.start_us), times.period_us)
+        start_us = np.where(untrusted, NO_TIME, times.start_us)
+        return Holes(rows, parsed.counts, self._keys(columns, parsed), start_us, times.period_us, known.carried)
 
     def _sized(self, values: list[bytes | None]) -> tuple[list[int], list[Rejected]]:
         limit = self._rules.max_record_bytes
@@ -275,18 +343,35 @@ class Decoder:
         return rows, rejected
 
     def _keys(self, columns: RecordColumns, parsed: Parsed) -> list[bytes | None]:
+        """The series of each entry, as far as it is named."""
+        keys = self._raw_keys(columns, parsed)
+        return [*map(unwrapped, keys)] if self._rules.connect_envelope and parsed.series is None else keys
+
+    def _raw_keys(self, columns: RecordColumns, parsed: Parsed) -> list[bytes | None]:
         if parsed.series is not None:
             return [*parsed.series]
         if self._header is not None:
             headers = columns.headers or [()] * len(columns.values)
             return [_header(headers[row], self._header) for row in parsed.rows]
-        if len(parsed.rows) == len(columns.keys):
+        once = _increasing(parsed.rows)
+        if once and len(parsed.rows) == len(columns.keys):
             return columns.keys
-        if 2 * len(parsed.rows) < len(columns.keys):
+        if not once or 2 * len(parsed.rows) < len(columns.keys):
             return [columns.keys[row] for row in parsed.rows.tolist()]
         absent = np.ones(len(columns.keys), dtype=np.bool_)
         absent[parsed.rows] = False
         return without(columns.keys, np.flatnonzero(absent).tolist())
+
+
+def _increasing(rows: Int64Array) -> bool:
+    """Whether no row comes twice."""
+    return bool((rows[1:] > rows[:-1]).all())
+
+
+def _records(rows: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Which record each of k entries is of, counting from 0, and each record's first entry."""
+    new = np.append(np.ones(min(1, len(rows)), dtype=np.bool_), rows[1:] > rows[:-1])
+    return np.cumsum(new) - 1, np.flatnonzero(new)
 
 
 def _as_it_is(numbers: Float64Array) -> Float32Array:

@@ -24,6 +24,7 @@ class F32Format:
         self._window_length = expected.window_length
         self._max_samples = expected.max_samples
         self._narrow = None if expected.keeps_float32 else expected.narrow
+        self._numbers = expected.numbers
 
     def parse(self, values: list[bytes | None], rows: list[int]) -> Parsed:
         """Reads the values at `rows` (none of them empty)."""
@@ -38,6 +39,7 @@ class F32Format:
         taken = values if len(good) == len(values) else [values[row] for row in good]
         # join copies once; the array is aligned and ours
         samples = np.frombuffer(b"".join(taken), dtype="<f4").reshape(-1, self._channels)  # type: ignore[arg-type]
+        samples = self._numbers.settle_float32(samples)
         if self._narrow is not None:
             samples = self._narrow(samples.astype(np.float64))
         counts = np.fromiter(map(len, taken), np.int64, len(taken)) // self._sample_bytes  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from monitor.backends.abstract import RecordColumns
 from monitor.detector.arrays import BoolArray, Float64Array, Int64Array, StructOfArrays
 from monitor.detector.times import NEWEST_US, NO_TIME, written
 from monitor.errors import Reason
-from monitor.formats.parsed import Parsed, Rejected
+from monitor.formats.parsed import Parsed
 
 
 def own_times_us(timestamps_ms: Int64Array, oldest_us: int) -> Int64Array:
@@ -28,8 +28,8 @@ def own_times_us(timestamps_ms: Int64Array, oldest_us: int) -> Int64Array:
 
 @dataclass(frozen=True, slots=True)
 class Times(StructOfArrays):
-    """Per record of a poll, (k,): its row; Kafka's timestamp as it is, in ms, and as a time (`NO_TIME`: it is none);
-    the time of its first and last sample and the time between its samples (0 where there is one, or the rate is not
+    """Per entry of a poll, (k,): its record's row; Kafka's timestamp as it is, in ms, and as a time, if it is one; the
+    time of its first and last sample and the time between its samples (0 where there is one, or the rate is not
     known), in µs; and whether the time is its own statement.
     """
 
@@ -59,9 +59,9 @@ class Times(StructOfArrays):
         possible = (self.start_us >= oldest_us) & (self.start_us < NEWEST_US) & (self.end_us < NEWEST_US)
         return np.asarray(~possible)
 
-    def rejected(self, record: int, oldest_us: int) -> Rejected:
+    def problem(self, record: int, oldest_us: int) -> tuple[Reason, str]:
         """Why a record with an impossible time is rejected."""
-        row, start_us = int(self.rows[record]), int(self.start_us[record])
+        start_us = int(self.start_us[record])
         spans = f"{written(oldest_us)} (input.oldest_time) to the year 2200"
         if not oldest_us <= start_us < NEWEST_US:
             if self.stated[record]:
@@ -69,12 +69,12 @@ class Times(StructOfArrays):
             else:
                 own = f"the record's Kafka timestamp {self.record_ms[record]} is no time in ms"
                 text = f"the value states no time, and {own}, expected {spans}"
-            return Rejected(row, Reason.BAD_TIMESTAMP, text)
-        return Rejected(row, Reason.BAD_TIMESTAMP, "rate_hz is so low that the chunk ends after the year 2200")
+            return Reason.BAD_TIMESTAMP, text
+        return Reason.BAD_TIMESTAMP, "rate_hz is so low that the chunk ends after the year 2200"
 
-    def from_future(self, record: int, newest_us: int, max_future_ms: int) -> Rejected:
+    def from_future(self, record: int, newest_us: int, max_future_ms: int) -> tuple[Reason, str]:
         """Why a record is refused that is not believed, where `newest_us` is the newest time that is."""
-        row, end_us, own_us = int(self.rows[record]), float(self.end_us[record]), int(self.own_us[record])
+        end_us, own_us = float(self.end_us[record]), int(self.own_us[record])
         if own_us != NO_TIME and end_us - own_us > max_future_ms * 1000:
             ahead = f"{(end_us - own_us) / 1e6:.0f} s ahead of the record's own timestamp"
         elif newest_us != NO_TIME:
@@ -83,4 +83,4 @@ class Times(StructOfArrays):
             )
         else:
             ahead = f"{written(int(end_us))} is ahead of the clock here"
-        return Rejected(row, Reason.FUTURE_TIMESTAMP, f"{ahead} (input.max_future_ms)")
+        return Reason.FUTURE_TIMESTAMP, f"{ahead} (input.max_future_ms)"

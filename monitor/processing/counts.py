@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from monitor.backends.abstract import RecordColumns, TopicPartition
 from monitor.detector.arrays import Float32Array
 from monitor.detector.decision import Verdict
-from monitor.formats.decoder import Rejected
+from monitor.formats.decoder import Decoded, Rejected
 from monitor.messages.alerts import ENDINGS, Alert
 from monitor.messages.quality import Event
 
@@ -38,6 +38,8 @@ class Counts:
     replayed: int = 0
     newest_ms: int = 0
     rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)  # records of no channel, by topic
+    readings_ignored: int = 0
     samples: int = 0
     samples_missing: int = 0
     samples_late: int = 0
@@ -51,12 +53,12 @@ class Counts:
     suppressed: Counter[tuple[str, str]] = field(default_factory=Counter)  # alerts, by stage and reason
     abandoned: Counter[str] = field(default_factory=Counter)
     forgotten: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, Example] = field(default_factory=dict)  # by reason (or late, unscorable): the newest
+    examples: dict[str, Example] = field(default_factory=dict)  # by reason (or late, unscorable, ignored): the newest
     ratio_sum: float = 0.0
     ratios: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(RATIO_BUCKETS) + 1, dtype=np.int64))
 
-    def received(self, columns: RecordColumns, rejected: Sequence[Rejected], values: Float32Array) -> None:
-        """One poll's records of one partition, of which `rejected` were refused; `values` are the samples kept."""
+    def received(self, columns: RecordColumns, rejected: Sequence[Rejected], decoded: Decoded) -> None:
+        """One poll's records of one partition, of which `rejected` were refused; `decoded` are those kept."""
         topic = columns.partition.topic
         self.records[topic] += len(columns.values)
         self.bytes += sum(map(len, filter(None, columns.values)))
@@ -67,8 +69,18 @@ class Counts:
         for rejection in {rejection.reason: rejection for rejection in rejected}.values():
             offset = int(columns.offsets[rejection.row])
             self.examples[rejection.reason.value] = Example(columns.partition, offset, rejection.detail)
-        self.samples += len(values)
-        self.samples_missing += int(np.isnan(values).any(axis=1).sum())
+        self.samples += len(decoded.values)
+        missing = np.isnan(decoded.values)
+        if decoded.carried is not None:
+            missing &= decoded.carried
+        self.samples_missing += int(missing.any(axis=1).sum())
+        ignored = decoded.ignored
+        self.readings_ignored += ignored.readings
+        if ignored.rows:
+            self.ignored[topic] += len(ignored.rows)
+            self.examples["ignored"] = Example(
+                columns.partition, int(columns.offsets[ignored.rows[0]]), ignored.example
+            )
 
     def published(self, events: Sequence[Event]) -> None:
         """Alerts that became durable."""

@@ -271,10 +271,12 @@ class Processor:
             self._queue.append(_Work(partition, None, live, segment))
             self.counts.forgotten.update(gone.reason for gone in partition.leaving)
         offsets = columns.offsets[decoded.rows]
+        known = len(partition.series) > 0
         numbered = partition.series.number(decoded.keys, decoded.rows, offsets, decoded.start_us)
         series = numbered.rows
         if numbered.rejected:
-            decoded, series = decoded.where(series >= 0), series[series >= 0]
+            good = ~np.isin(decoded.rows, [each.row for each in numbered.rejected])  # whole records
+            decoded, series = decoded.where(good), series[good]
         self._note_forgotten(partition, numbered.forgotten, live=live)
         taken, refused = self._taken(partition, decoded, series, columns)
         course = Course(replace(decoded.reached, positions=columns.offsets[decoded.reached.positions]), refused)
@@ -282,10 +284,11 @@ class Processor:
             own, course = course.split(until)
             self._queue.append(_Work(partition, taken[part], live, begins, course=own))
         if live:
-            rejected = sorted(decoded.rejected + numbered.rejected)
+            unnamed = {each.row: each for each in reversed(numbered.rejected)}  # one for each record
+            rejected = sorted([*decoded.rejected, *unnamed.values()])
             partition.outbox.dead_letters += [DeadLetter.of(columns, *rejection) for rejection in rejected]
-            self.counts.received(columns, rejected, decoded.values)
-            partition.withholding.received(columns, rejected)
+            self.counts.received(columns, rejected, decoded)
+            partition.withholding.received(columns, rejected, decoded.ignored, known=known)
             if partition.withholding.why:
                 self._unqueue(partition)
 

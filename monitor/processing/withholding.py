@@ -5,6 +5,9 @@ A wrong artifact, format or field would turn a whole stream into dead letters. S
 `BLOCK` in a row, or a run of more than `input.max_rejected_run`: nothing of it is committed from then on. Nothing is
 committed before a record was accepted either, so that a trickle of rejected records does not pass one commit at a time.
 
+Records may rightly be of no channel and be ignored, but not all of them: a partition is held as well when `BLOCK`
+records were ignored and not one was accepted, in this life or, as its series say, in one before.
+
 Rules of this file: pure. Counts decide, never a clock, so that two runs over the same records agree.
 """
 
@@ -17,7 +20,7 @@ import numpy as np
 
 from monitor.backends.abstract import RecordColumns
 from monitor.detector.arrays import Int64Array
-from monitor.formats.decoder import Rejected
+from monitor.formats.decoder import NOTHING_IGNORED, Ignored, Rejected
 
 FIRST = 20
 BLOCK = 1_000
@@ -34,6 +37,9 @@ class Withholding:
         self._run_since = 0  # offset of the first of them
         self._accepted = False
         self._leading = 0  # refused before anything was accepted
+        self._known = False  # a record was accepted, or one was in an earlier life
+        self._ignored = 0  # records that were ignored before that
+        self._ignored_since = 0  # offset of the first of them
         self._seen = self._refused = 0  # in the present block
         self._reasons: Counter[str] = Counter()
         self._examples: dict[str, tuple[int, str]] = {}
@@ -54,8 +60,15 @@ class Withholding:
             self._example()
         )
 
-    def received(self, columns: RecordColumns, rejected: Sequence[Rejected]) -> None:
-        """Counts live records, of which `rejected`, in order, were refused."""
+    def received(
+        self,
+        columns: RecordColumns,
+        rejected: Sequence[Rejected],
+        ignored: Ignored = NOTHING_IGNORED,
+        *,
+        known: bool = True,
+    ) -> None:
+        """Counts live records, of which `rejected`, in order, were refused; `known`: it had series before them."""
         count = len(columns.offsets)
         if self._off or not count:
             return
@@ -73,6 +86,26 @@ class Withholding:
         self._count(columns.offsets, rows)
         if self._max_run and not self.why:
             self._count_run(columns.offsets, rows)
+        self._known |= known
+        if not self._known and not self.why:
+            self._count_ignored(columns.offsets, rows, ignored)
+
+    def _count_ignored(self, offsets: Int64Array, rows: Int64Array, ignored: Ignored) -> None:
+        """Follows records that are of no channel, as long as none was accepted."""
+        left_out = np.array(ignored.rows, dtype=np.int64)
+        others = np.setdiff1d(np.arange(len(offsets)), np.concatenate([rows, left_out]))
+        before = left_out if not len(others) else left_out[left_out < others[0]]
+        if len(before) and not self._ignored:
+            self._ignored_since = int(offsets[before[0]])
+        self._ignored += len(before)
+        self._known = len(others) > 0
+        if self._ignored >= BLOCK:
+            self.since = self._ignored_since
+            self.why = (
+                f"{BLOCK} records were ignored before any was accepted: they hold no channel of the artifact; "
+                f"{ignored.example}; see input.channels, entries and channel_field, or, if this partition rightly "
+                "holds none, set input.max_rejected_ratio = 1"
+            )
 
     def _count_run(self, offsets: Int64Array, rows: Int64Array) -> None:
         """Follows runs of refused records, which may go on from poll to poll."""

@@ -17,7 +17,9 @@ EVERY_S = 60.0
 _LATE = "late"
 _UNSCORABLE = "unscorable"
 _GAPS = "gaps"
+_IGNORED = "ignored"
 _EVENTS = {
+    _IGNORED: "Records were ignored: they hold no channel of the artifact.",
     _LATE: "Samples were dropped: not newer than the newest of their series.",
     _UNSCORABLE: "Windows were not scored: too many of their samples are missing.",
     _GAPS: "Windows were started again after a gap in their series' times.",
@@ -57,7 +59,13 @@ def _counted(counts: Counts) -> Iterator[tuple[str, str, int]]:
         rejected[reason] += count
     for reason, count in rejected.items():
         yield reason, _REJECTED, count
-    for reason, count in ((_LATE, counts.samples_late), (_UNSCORABLE, counts.windows_unscorable), (_GAPS, counts.gaps)):
+    others = {
+        _LATE: counts.samples_late,
+        _UNSCORABLE: counts.windows_unscorable,
+        _GAPS: counts.gaps,
+        _IGNORED: counts.ignored.total(),
+    }
+    for reason, count in others.items():
         yield reason, _EVENTS[reason], count
 
 

@@ -105,6 +105,13 @@ class Telemetry:
             ["topic", "reason"],
         )
         yield _counter(
+            "records_ignored",
+            "Records ignored because they hold no channel of the artifact, by topic.",
+            dict(counts.ignored),
+            ["topic"],
+        )
+        yield _counter("readings_ignored", "Readings ignored because they are of no channel.", counts.readings_ignored)
+        yield _counter(
             "batches_damaged",
             "Record batches that can't be read and were skipped, each with a dead letter.",
             dict(counts.batches_damaged),

@@ -13,7 +13,7 @@ from monitor.backends.abstract import Restored, TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config.options import Config
 from monitor.errors import DamagedError, Reason
-from monitor.formats.decoder import Rejected
+from monitor.formats.decoder import Ignored, Rejected
 from monitor.processing.withholding import BLOCK, FIRST, Withholding
 from monitor.serving.daemon import Daemon
 from monitor.serving.telemetry import Telemetry, Vitals
@@ -70,6 +70,36 @@ def test_a_run_is_found_at_its_first_offset_in_any_cuts(refused: list[bool], cut
             text = "".join("x" if bad else "." for bad in refused)
             assert withholding.since == text.index("x" * (run + 1))
             return
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("irxi"), st.sampled_from([1, 5, 499, BLOCK - 1, BLOCK])), max_size=5),
+    st.lists(st.integers(0, 4_000), max_size=6),
+    st.booleans(),
+)
+def test_a_partition_that_never_holds_a_channel_is_held(
+    runs: list[tuple[str, int]], cuts: list[int], restored: bool
+) -> None:
+    """i: ignored, r: rejected, x: accepted."""
+    records = "".join(kind * count for kind, count in runs)
+    before = records[: records.index("x")] if "x" in records else records
+    expected = before.count("i") >= BLOCK and not restored
+    withholding, known = Withholding(0.9999), restored
+    for begin, end in pairwise([0, *sorted(min(cut, len(records)) for cut in cuts), len(records)]):
+        part = records[begin:end]
+        rejected = [Rejected(row, Reason.MALFORMED, "junk") for row, kind in enumerate(part) if kind == "r"]
+        rows = [row for row, kind in enumerate(part) if kind == "i"]
+        ignored = Ignored(len(rows), rows, "it has 'disk', expected one of 'flow'")
+        columns = make_columns([b"x"] * len(part), first_offset=begin)
+        withholding.received(columns, rejected, ignored, known=known)
+        if withholding.why:
+            break
+        known = known or "x" in part
+    if "refused" not in withholding.why:
+        assert bool(withholding.why) == expected
+    if "ignored" in withholding.why:
+        assert withholding.since == records.index("i")
+        assert "it has 'disk', expected one of 'flow'" in withholding.why
 
 
 def test_it_can_be_switched_off() -> None:

@@ -78,7 +78,7 @@ def busy() -> tuple[Vitals, Counts]:
         alerts=Counter({"firing": 2, "resolved": 1}), abandoned=Counter({"forgotten": 1}),
         suppressed=Counter({("maintenance", "planned"): 3}), quality=Counter({("no_data", "firing"): 2}),
         batches_damaged=Counter({("in", Reason.CORRUPT_BATCH.value): 1}),
-        forgotten=Counter({"silent": 5}),
+        forgotten=Counter({"silent": 5}), ignored=Counter({"in": 2}), readings_ignored=4,
     )  # fmt: skip
     verdicts = np.array([Verdict.NORMAL, Verdict.ANOMALY, Verdict.UNSCORABLE, Verdict.ANOMALY], np.int8)
     counts.scored(np.array([0.05, 0.3, math.nan, 25.0], np.float32), verdicts, np.full(4, 0.25, np.float32))

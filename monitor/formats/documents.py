@@ -1,0 +1,446 @@
+"""What a record says that was read into dictionaries and lists: every form, one record at a time.
+
+    {"ts": 1732177327310, "pressure": 3.1, "flow": null}                      one sample; null is a missing number
+    {"ts": "2026-11-21T08:22:07.310Z", "rate_hz": 250, "values": [[..], ..]}  a chunk, (n, channels); (n,) for one
+    [0.12, 0.14, null, 0.11]                                                  a chunk and nothing else
+    {"sensor": "pump-7", "metric": "flow", "value": 3.1, "ts": ...}           one reading (`input.channel_field`)
+    {"timestamp": ..., "values": [{"id": "flow", "v": 3.1, "t": ...}, ..]}    several entries (`input.entries`)
+
+An entry is what has one series and one time. It stands where `input.entries` says, alone or in a list; a record where
+nothing stands there is itself one. What an entry does not say of its series, time, quality and labels, the record
+around it may. `records.py` reads whole polls of the usual forms faster, and the same from each record.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from msgspec import UNSET, UnsetType
+
+from monitor.detector.arrays import BoolArray, Float64Array
+from monitor.errors import Reason, RecordError
+from monitor.formats import paths
+from monitor.formats.abstract import RecordSpec
+from monitor.formats.numbers import as_float, is_number, shown
+from monitor.formats.paths import Place
+
+# The `input.entries` of records that are lists of entries
+LIST = "$"
+VALUES, RATE = paths.named("values"), paths.named("rate_hz")
+SCHEMA, PAYLOAD = "schema", "payload"
+_OBJECTS = 'the list holds objects, expected numbers; input.entries = "$" reads records that are lists of entries'
+_SHOWN_NAMES, _SHOWN_LETTERS = 5, 60
+
+Stamp = float | str | UnsetType
+
+
+class Entry(NamedTuple):
+    """What has one series and one time: samples (n, channels), which channels they carry (channels,), None for all."""
+
+    values: Float64Array
+    carried: BoolArray | None
+    rate_hz: float
+    stamp: Stamp
+    series: bytes
+    labels: tuple[str | None, ...]
+
+
+class Outline(NamedTuple):
+    """What is known of an entry of a record that is refused: how many samples, and the rest as in `Entry`."""
+
+    samples: int
+    carried: BoolArray | None
+    rate_hz: float
+    stamp: Stamp
+    series: bytes
+
+    def and_of(self, other: Outline) -> Outline:
+        """Both entries, of one series and time, as one."""
+        carried = None if self.carried is None or other.carried is None else self.carried | other.carried
+        return self._replace(samples=max(self.samples, other.samples), carried=carried)
+
+
+class Layout:
+    """Where things stand, from the options of `input`: `Place`s, None for what is not asked for."""
+
+    def __init__(self, expected: RecordSpec) -> None:
+        """Raises `ValueError` where a path is none."""
+        fields, names = expected.fields, [*expected.channels]
+        self.stamp = paths.place(fields.timestamp) if fields.timestamp else None
+        self.series = None if fields.series is None else paths.place(fields.series)
+        self.quality = paths.place(fields.quality) if fields.quality else None
+        self.good_quality = frozenset(map(quality_key, fields.good_quality))
+        self.labels = [paths.place(path) for path in fields.labels.values()]
+        self.of_lists = fields.entries == LIST
+        self.entries = None if self.of_lists or not fields.entries else paths.place(fields.entries)
+        self.envelope = fields.connect_envelope
+        self.partial = fields.partial_records or bool(fields.channel)
+        self.may_ignore = self.partial or self.of_lists or self.entries is not None or self.envelope
+        self.channel = self.value = None
+        self.channels: list[Place] = []
+        self.index_of: dict[str, int] = {}
+        template = fields.channels.get("*")
+        if fields.channel:
+            self.channel, self.value = paths.place(fields.channel), paths.place(fields.value)
+            named = [fields.channels.get(name, (template or "*").replace("*", name)) for name in names]
+            self.index_of = {name: index for index, name in enumerate(named)}
+        else:
+            self.channels = [_channel(name, fields.channels.get(name), template) for name in names]
+        # The artifact's own channel names win over ours.
+        taken = {where.whole for where in self.channels}
+        if self.stamp is not None and self.stamp.whole in taken:
+            self.stamp = None
+        if self.series is not None and self.series.whole in taken:
+            self.series = None
+        self.values = None if self.channel or VALUES.whole in taken else VALUES
+        self.rate = None if self.channel or RATE.whole in taken else RATE
+
+    def body(self) -> Iterator[tuple[str, Place]]:
+        """All that an entry may say, by name."""
+        yield from ((f"channel_{index}", where) for index, where in enumerate(self.channels))
+        others = {"channel": self.channel, "value": self.value, "values": self.values, "rate": self.rate}
+        yield from ((name, where) for name, where in others.items() if where is not None)
+        yield from self.around()
+
+    def around(self) -> Iterator[tuple[str, Place]]:
+        """All that the record around an entry may say of it, by name."""
+        named = {"stamp": self.stamp, "series": self.series, "quality": self.quality}
+        yield from ((name, where) for name, where in named.items() if where is not None)
+        yield from ((f"label_{index}", where) for index, where in enumerate(self.labels))
+
+
+def _channel(name: str, path: str | None, template: str | None) -> Place:
+    if path is not None:
+        return paths.place(path)
+    return paths.named(name) if template is None else paths.with_name(template, name)
+
+
+def quality_key(quality: Any) -> tuple[str, Any]:
+    """What makes two qualities the same: text in any case; and true is not 1, as it is in Python."""
+    if isinstance(quality, str):
+        return "text", quality.strip().lower()
+    if isinstance(quality, bool):
+        return "bool", quality
+    return ("number", float(quality)) if is_number(quality) and abs(quality) < 1e300 else ("other", None)
+
+
+class Documents:
+    """Reads records that are dictionaries and lists, with what `Layout` names in them at least."""
+
+    def __init__(self, expected: RecordSpec, layout: Layout) -> None:
+        self._names = [*expected.channels]
+        self._layout = layout
+        self._numbers = expected.numbers
+        self._window_length = expected.window_length
+        self._max_samples = expected.max_samples
+
+    def read(self, record: Any) -> tuple[list[Entry], int]:
+        """The entries of a record, and how many of its readings are of no channel.
+
+        Raises:
+            RecordError: it can't be read.
+        """
+        found: list[Entry] = []
+        ignored = samples = 0
+        root = self._unwrapped(record)
+        bodies = self._bodies(root, empty=root is None and record is not None)
+        for number, body in enumerate(bodies):
+            try:
+                entry = self._entry(body, root)
+            except RecordError as error:
+                if body is root:
+                    raise
+                raise RecordError(error.reason, f"entry {number + 1} of {len(bodies)}: {error.detail}") from None
+            if entry is None:
+                ignored += 1
+                continue
+            found.append(entry)
+            samples += len(entry.values)
+        self._check_size(samples)
+        return found, ignored
+
+    def _unwrapped(self, record: Any) -> Any:
+        """The record without Kafka Connect's envelope, where it is in one."""
+        if self._layout.envelope and isinstance(record, dict) and SCHEMA in record and PAYLOAD in record:
+            return record[PAYLOAD]
+        return record
+
+    def _bodies(self, root: Any, *, empty: bool = False) -> list[Any]:
+        """The entries as they stand in a record; `empty`: it is an envelope with none."""
+        layout = self._layout
+        if isinstance(root, list):
+            if not layout.of_lists:
+                return [root]
+            bodies = root
+        elif not isinstance(root, dict):
+            if empty:
+                return []
+            raise RecordError(Reason.WRONG_TYPE, f"the record is {shown(root)}, expected an object or a list")
+        elif layout.entries is None or (found := layout.entries.find(root)) is UNSET:
+            return [root]
+        elif found is None or isinstance(found, dict):
+            return [] if found is None else [found]
+        elif isinstance(found, list):
+            bodies = found
+        else:
+            where = layout.entries.whole
+            raise RecordError(Reason.WRONG_TYPE, f"{where} is {shown(found)}, expected entries (input.entries)")
+        self._check_size(len(bodies))
+        return bodies
+
+    def _check_size(self, samples: int) -> None:
+        if samples > self._max_samples:
+            raise RecordError(
+                Reason.WRONG_SHAPE,
+                f"{samples} samples, at most {self._max_samples} a record (input.max_samples_per_record)",
+            )
+
+    def _entry(self, body: Any, root: Any) -> Entry | None:
+        """One entry; None where it is of no channel."""
+        layout = self._layout
+        if isinstance(body, list) and not layout.channel and body is root:
+            return Entry(self.chunk(body), None, math.nan, UNSET, b"", (None,) * len(layout.labels))
+        if not isinstance(body, dict):
+            raise RecordError(Reason.WRONG_TYPE, f"an entry is {shown(body)}, expected an object")
+        bad = layout.quality is not None and self.is_bad(_either(layout.quality, body, root))
+        found = self._reading(body, bad=bad) if layout.channel else self._wide(body, bad=bad)
+        if found is None:
+            return None
+        values, carried, rate_hz = found
+        return Entry(
+            values=self._numbers.settle(values),
+            carried=carried,
+            rate_hz=rate_hz,
+            stamp=self._stamp(body, root),
+            series=self._series(body, root),
+            labels=tuple(label_of(_either(where, body, root)) for where in layout.labels),
+        )
+
+    def is_bad(self, quality: Any) -> bool:
+        """Whether a quality says that a reading is not to be believed; one that is not there says nothing."""
+        return quality is not UNSET and quality is not None and quality_key(quality) not in self._layout.good_quality
+
+    def _reading(self, body: dict[str, Any], *, bad: bool) -> tuple[Float64Array, BoolArray | None, float] | None:
+        """One reading of one channel, in long form."""
+        layout = self._layout
+        assert layout.channel is not None
+        assert layout.value is not None
+        name = layout.channel.find(body)
+        index = layout.index_of.get(name if isinstance(name, str) else str(name)) if is_name(name) else None
+        if index is None:
+            return None
+        values = np.full((1, len(self._names)), np.nan)
+        carried = np.zeros(len(self._names), dtype=np.bool_)
+        carried[index] = True
+        if not bad:
+            value = layout.value.find(body)
+            if value is UNSET:
+                where = layout.value.whole
+                raise RecordError(
+                    Reason.MISSING_CHANNEL, f"no field {where!r} with the value of {name!r} (input.value_field)"
+                )
+            values[0, index] = self._numbers.one(value, layout.value.whole)
+        self._check_window(1)
+        return values, None if carried.all() else carried, math.nan
+
+    def _wide(self, body: dict[str, Any], *, bad: bool) -> tuple[Float64Array, BoolArray | None, float] | None:
+        """A sample with its channels by name, or a chunk of samples."""
+        layout = self._layout
+        found = [where.find(body) for where in layout.channels]
+        chunk = UNSET if layout.values is None else layout.values.find(body)
+        rate = self._rate(body)
+        if chunk is not UNSET:
+            if any(value is not UNSET for value in found):
+                raise RecordError(Reason.WRONG_SHAPE, "both values and channels; a record is one sample or one chunk")
+            if not isinstance(chunk, list):
+                raise RecordError(Reason.WRONG_TYPE, f"values is {shown(chunk)}, expected a list of numbers")
+            if rate <= 0:
+                raise RecordError(Reason.WRONG_TYPE, f"rate_hz is {rate}, must be positive")
+            values = self.chunk(chunk)
+            return np.full_like(values, np.nan) if bad else values, None, rate
+        carried = np.array([value is not UNSET for value in found])
+        if not carried.all():
+            if not layout.partial:
+                raise RecordError(Reason.MISSING_CHANNEL, self._missing(found))
+            if not carried.any():
+                return None
+        self._check_window(1)
+        if bad:
+            return np.full((1, len(found)), np.nan), None if carried.all() else carried, math.nan
+        numbers = [
+            math.nan if value is UNSET else self._numbers.one(value, where.whole)
+            for value, where in zip(found, layout.channels, strict=True)
+        ]
+        return np.array([numbers]), None if carried.all() else carried, math.nan
+
+    def _missing(self, found: list[Any]) -> str:
+        """Which channels are not there, and where they were looked for if that is not their name."""
+        absent = [
+            repr(name) if where.whole == name else f"{name!r} (at {where.whole})"
+            for name, where, value in zip(self._names, self._layout.channels, found, strict=True)
+            if value is UNSET
+        ]
+        return f"no channel {', '.join(absent)}, and no values"
+
+    def _rate(self, body: dict[str, Any]) -> float:
+        rate = UNSET if self._layout.rate is None else self._layout.rate.find(body)
+        if rate is UNSET:
+            return math.nan
+        if rate is None or (isinstance(rate, str) and not self._numbers.texts):
+            raise RecordError(Reason.WRONG_TYPE, f"rate_hz is {shown(rate)}, expected a number")
+        return self._numbers.one(rate, "rate_hz")
+
+    def _check_window(self, samples: int) -> None:
+        if self._window_length not in (None, samples):
+            said = f"{samples} samples" if samples != 1 else "one sample"
+            raise RecordError(Reason.WRONG_SHAPE, f"{said}, a window has {self._window_length}")
+
+    def chunk(self, values: list[Any], *, typed: bool = False) -> Float64Array:
+        """The samples of a chunk, (n, channels); `typed`: it holds numbers and null, and lists of those, only.
+
+        Raises:
+            RecordError: it can't be read.
+        """
+        channels = len(self._names)
+        if not values:
+            raise RecordError(Reason.WRONG_SHAPE, "no samples")
+        self._check_window(len(values))
+        self._check_size(len(values))
+        if channels == 1 and not isinstance(values[0], list):
+            if any(isinstance(sample, dict) for sample in values):
+                raise RecordError(Reason.WRONG_TYPE, _OBJECTS)
+            if any(isinstance(sample, list) for sample in values):
+                raise RecordError(Reason.WRONG_SHAPE, "samples are numbers and lists by turns")
+            return self._read(values, typed=typed)[:, None]
+        if any(isinstance(sample, dict) for sample in values):
+            raise RecordError(Reason.WRONG_TYPE, _OBJECTS)
+        if {len(sample) if isinstance(sample, list) else -1 for sample in values} != {channels}:
+            raise RecordError(Reason.WRONG_SHAPE, f"not every sample has {channels} numbers")
+        if typed:
+            return np.array(values, dtype=np.float64)
+        return self._read([number for sample in values for number in sample]).reshape(-1, channels)
+
+    def _read(self, values: list[Any], *, typed: bool = False) -> Float64Array:
+        if typed or set(map(type, values)) <= {float, type(None)}:
+            return np.array(values, dtype=np.float64)
+        return np.array([self._numbers.one(value, "a number of values") for value in values], dtype=np.float64)
+
+    def _stamp(self, body: dict[str, Any], root: Any) -> Stamp:
+        where = self._layout.stamp
+        stamp = UNSET if where is None else _either(where, body, root)
+        if where is None or stamp is UNSET or isinstance(stamp, str):
+            return stamp
+        if not is_number(stamp):
+            expected = "expected a number since 1970, or RFC 3339"
+            raise RecordError(Reason.WRONG_TYPE, f"the time {where.whole} is {shown(stamp)}, {expected}")
+        return as_float(stamp)
+
+    def _series(self, body: dict[str, Any], root: Any) -> bytes:
+        where = self._layout.series
+        name = UNSET if where is None else _either(where, body, root)
+        if where is None or name is UNSET:
+            return b""
+        if not is_name(name):
+            raise RecordError(Reason.WRONG_TYPE, f"the series {where.whole} is {shown(name)}, expected a text")
+        return str(name).encode("utf-8", "replace")
+
+    def described(self, record: Any) -> str:
+        """What a record holds that is of no channel, and what was expected."""
+        where = self._layout.channel
+        try:
+            root = self._unwrapped(record)
+            bodies = self._bodies(root, empty=root is None and record is not None)
+        except RecordError as error:
+            return error.detail
+        if where is not None:
+            names = [name for body in bodies if is_name(name := where.find(body))]
+            return f"{where.whole} is {_listed(names)}, expected one of {_listed([*self._layout.index_of])}"
+        names = [name for body in bodies if isinstance(body, dict) for name in body]
+        return f"it has {_listed(names)}, expected one of {_listed([place.whole for place in self._layout.channels])}"
+
+    def outline(self, record: Any) -> list[Outline]:
+        """What is known of the entries of a record that is refused; readings of other channels are none of them."""
+        try:
+            root = self._unwrapped(record)
+            bodies = self._bodies(root) or [None]
+        except RecordError:
+            return [_NOTHING]
+        found: dict[tuple[bytes, Stamp], Outline] = {}
+        for body in bodies:
+            each = self._outline(body, root)
+            if each is not None:
+                before = found.get((each.series, each.stamp))
+                found[each.series, each.stamp] = each if before is None else before.and_of(each)
+        return [*found.values()]
+
+    def _outline(self, body: Any, root: Any) -> Outline | None:
+        layout = self._layout
+        if (
+            layout.channel is not None
+            and is_name(name := layout.channel.find(body))
+            and str(name) not in layout.index_of
+        ):
+            return None
+        if isinstance(body, list):
+            return _NOTHING._replace(samples=self._count(body))
+        if not isinstance(body, dict):
+            return _NOTHING
+        stamp = UNSET if layout.stamp is None else _either(layout.stamp, body, root)
+        rate = UNSET if layout.rate is None else layout.rate.find(body)
+        series = UNSET if layout.series is None else _either(layout.series, body, root)
+        return Outline(
+            samples=self._count(UNSET if layout.values is None else layout.values.find(body)),
+            carried=self._named(body),
+            rate_hz=float(rate) if is_number(rate) and 0 < rate < 1e300 else math.nan,
+            stamp=stamp
+            if isinstance(stamp, str)
+            else float(stamp)
+            if is_number(stamp) and abs(stamp) < 1e30
+            else UNSET,
+            series=str(series).encode("utf-8", "replace") if is_name(series) else b"",
+        )
+
+    def _named(self, body: dict[str, Any]) -> BoolArray | None:
+        """The channels that an entry speaks of, as far as that can be told and is not all of them."""
+        layout = self._layout
+        if not layout.partial:
+            return None
+        if layout.channel is not None:
+            index = layout.index_of.get(str(layout.channel.find(body)))
+            carried = np.arange(len(self._names)) == (-1 if index is None else index)
+        else:
+            carried = np.array([where.find(body) is not UNSET for where in layout.channels])
+        return carried if carried.any() else None
+
+    def _count(self, values: Any) -> int:
+        return max(1, min(len(values), self._max_samples)) if isinstance(values, list) else 1
+
+
+_NOTHING = Outline(1, None, math.nan, UNSET, b"")
+
+
+def _either(where: Place, body: Any, root: Any) -> Any:
+    """What an entry says, or the record around it."""
+    found = where.find(body)
+    return where.find(root) if found is UNSET and body is not root else found
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value can name something: a text, or a whole number."""
+    return isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
+
+
+def label_of(value: Any) -> str | None:
+    """A label's text; None where there is none."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, str | int | float) else None
+
+
+def _listed(names: list[Any]) -> str:
+    few = [*dict.fromkeys(names)]
+    text = ", ".join(repr(str(name)[:_SHOWN_LETTERS]) for name in few[:_SHOWN_NAMES]) or "nothing"
+    return text + (", ..." if len(few) > _SHOWN_NAMES else "")

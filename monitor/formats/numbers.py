@@ -1,0 +1,98 @@
+"""What is a number in a record, and what says that there is none.
+
+A missing number is null, or what producers make of one: NaN as C, Python, R and JavaScript print it, bare or as text,
+and texts that say that there is none (`monitor.detector.missing`). `input.missing_values` declares others, such as
+-9999, and `input.text_numbers` has numbers read that are written as text. Infinity is refused; so is any other text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from monitor.detector.arrays import Float32Array, Float64Array
+from monitor.detector.missing import is_missing
+from monitor.errors import Reason, RecordError
+
+_NUMBER_TEXT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", re.ASCII)
+_KINDS: dict[type, str] = {dict: "an object", list: "a list", tuple: "a list", bytes: "binary"}
+_SHOWN = 40  # characters of a value in a message
+
+
+class Numbers:
+    """Reads single numbers, and settles columns of them, by the options of `input`."""
+
+    def __init__(self, missing_values: Sequence[float | str] = (), *, text_numbers: bool = False) -> None:
+        self._words = {value.strip().lower() for value in missing_values if isinstance(value, str)}
+        self._missing = np.array([value for value in missing_values if not isinstance(value, str)], dtype=np.float64)
+        self.texts = text_numbers
+
+    def one(self, value: Any, name: str) -> float:
+        """A number, NaN where it is missing; `name` is the field that holds it.
+
+        Raises:
+            RecordError: it is none.
+        """
+        if value is None:
+            return math.nan
+        if is_number(value):
+            return as_float(value)
+        if isinstance(value, str):
+            text = value.strip()
+            if text.lower() in self._words or is_missing(text):
+                return math.nan
+            if self.texts and _NUMBER_TEXT.fullmatch(text) is not None:
+                return float(text)
+        raise RecordError(Reason.WRONG_TYPE, f"{name} is {shown(value)}, expected a number{self._hint(value)}")
+
+    def _hint(self, value: Any) -> str:
+        if not isinstance(value, str):
+            return ""
+        if _DECIMAL_COMMA.fullmatch(value.strip()) is not None:
+            return " with a decimal point, not a comma"
+        if not self.texts and _NUMBER_TEXT.fullmatch(value.strip()) is not None:
+            return "; input.text_numbers = true reads numbers that are written as text"
+        return "; input.missing_values lists what stands for a missing number"
+
+    def settle(self, numbers: Float64Array) -> Float64Array:
+        """`numbers` of any shape with NaN for those that mean missing, in place."""
+        if len(self._missing):
+            numbers[np.isin(numbers, self._missing)] = np.nan
+        return numbers
+
+    def settle_float32(self, numbers: Float32Array) -> Float32Array:
+        """Likewise, for numbers that were float32 when they were written; `numbers` is left as it is."""
+        if not len(self._missing):
+            return numbers
+        with np.errstate(over="ignore"):
+            missing = np.isin(numbers, self._missing.astype(np.float32))
+        return np.where(missing, np.float32(np.nan), numbers)
+
+
+def as_float(number: float) -> float:
+    """A number of any size as a float; one that is too large is infinite."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """A number, and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def shown(value: Any) -> str:
+    """A value in a message: what kind it is, and its beginning."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return f"the text {value[:_SHOWN]!r}" + ("..." if len(value) > _SHOWN else "")
+    if is_number(value):
+        return f"the number {str(value)[:_SHOWN]}"
+    return _KINDS.get(type(value), f"of type {type(value).__name__}")

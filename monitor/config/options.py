@@ -177,6 +177,13 @@ class InputOptions(Options):
         description="What to do at these limits. hold: the partition waits, the daemon is not ready and logs it once a "
         "minute, and the other partitions continue; stop: commit all others and exit with 78.",
     )
+    grace_ms: int = Field(
+        0,
+        ge=0,
+        le=86_400_000,
+        description="How far behind the newest of its series a sample may come and still be put in order of time; each "
+        "waits for so long. 0: samples must come in order, and none waits.",
+    )
     max_future_ms: int = Field(
         3_600_000,
         ge=0,

@@ -46,11 +46,22 @@ class StructOfArrays:
             *[_joined([getattr(part, name) for part in parts], parts, name in cls.full) for name in cls.__slots__]
         )
 
+    def put(self, first: int, other: Self) -> None:
+        """Overwrites the rows from `first` on; no field of either is None."""
+        for name in self.__slots__:
+            column, new = getattr(self, name), getattr(other, name)
+            if isinstance(column, StructOfArrays):
+                column.put(first, new)
+            elif column is not None:
+                column[first : first + len(new)] = new
 
-def _joined(columns: Sequence[NDArray[Any] | None], parts: Sequence[Sized], full: bool) -> NDArray[Any] | None:
+
+def _joined(columns: Sequence[Any], parts: Sequence[Sized], full: bool) -> Any:
     there_are = [column for column in columns if column is not None]
     if not there_are:
         return None
+    if isinstance(there_are[0], StructOfArrays):
+        return type(there_are[0]).concatenate(there_are)
     shape, dtype = there_are[0].shape[1:], there_are[0].dtype
     return np.concatenate(
         [

@@ -72,10 +72,15 @@ def settle_holes(samples: Samples, last_time_us: int = NEVER_US, last_clock_us: 
 
 def grouped(samples: Samples) -> Ordered:
     """Samples put together by series where none is late, and none follows a gap."""
-    position = stable_order(samples.series)
-    together = samples[position]
-    firsts = _firsts(together.series)
+    together, position = by_series(samples)
+    firsts = firsts_of(together.series)
     return Ordered(together, position, firsts, np.append(firsts, len(together))[1:] - 1, None, 0, None)
+
+
+def by_series(samples: Samples) -> tuple[Samples, Int64Array]:
+    """Samples put together by series, those of each as they stand, and where each stood."""
+    position = stable_order(samples.series)
+    return samples[position], position
 
 
 class EventTime:
@@ -98,27 +103,25 @@ class EventTime:
 
     def order(self, samples: Samples) -> Ordered:
         """`samples`, in log order, put in order by series; event time moves on to the last of each."""
-        position = stable_order(samples.series)
-        grouped = samples[position]
-        if grouped.hole is not None:
-            grouped, position = self._settled(grouped, position)
-        firsts = _firsts(grouped.series)
+        grouped, position = self.settled(*by_series(samples))
+        firsts = firsts_of(grouped.series)
         accepted = self._accepted(grouped, firsts)
         late, late_at, dropped = 0, None, None
         if accepted is not None:
             late, row = int(len(accepted) - accepted.sum()), int(accepted.argmin())
             late_at = int(grouped.series[row]), int(grouped.offset[row])
             dropped, grouped, position = grouped[~accepted], grouped[accepted], position[accepted]
-            firsts = _firsts(grouped.series)
+            firsts = firsts_of(grouped.series)
         lasts = np.append(firsts, len(grouped))[1:] - 1
         after_gap = self._after_gap(grouped, firsts)
         self._advance(grouped, lasts)
         return Ordered(grouped, position, firsts, lasts, after_gap, late, late_at, dropped)
 
-    def _settled(self, grouped: Samples, position: Int64Array) -> tuple[Samples, Int64Array]:
+    def settled(self, grouped: Samples, position: Int64Array) -> tuple[Samples, Int64Array]:
         """`grouped` with its holes settled: rare, so only the series that have one are gone through."""
-        assert grouped.hole is not None
-        bounds = np.append(_firsts(grouped.series), len(grouped))
+        if grouped.hole is None or not grouped.hole.any():
+            return grouped, position
+        bounds = np.append(firsts_of(grouped.series), len(grouped))
         time_us, clock_us = grouped.time_us.copy(), grouped.clock_us.copy()
         keep = np.ones(len(grouped), dtype=np.bool_)
         for group in np.unique(np.searchsorted(bounds, np.flatnonzero(grouped.hole), side="right") - 1):
@@ -166,7 +169,7 @@ def _before(times: Int64Array, firsts: Int64Array, last: Int64Array) -> Int64Arr
     return before
 
 
-def _firsts(series: Int64Array) -> Int64Array:
+def firsts_of(series: Int64Array) -> Int64Array:
     """Where each series begins among samples grouped by series."""
     starts = np.empty(len(series), dtype=np.bool_)
     starts[:1] = True

@@ -14,19 +14,22 @@ import numpy as np
 from monitor.detector.arrays import Int64Array, grown
 from monitor.detector.event_time import EventTime, Reached
 from monitor.detector.spec import WindowSpec
-from monitor.detector.windows import Appended, Ordered, Samples, Tails, Windows, from_end
+from monitor.detector.waiting import AS_THEY_COME, Order, Queue, waiting_bytes
+from monitor.detector.windows import Appended, Ordered, Samples, Tails, Waiting, Windows, from_end
 
 
 class RingWindower(ABC):
     """Keeps the last samples of many series in rings and cuts windows as their closing samples arrive."""
 
-    def __init__(self, window: WindowSpec, channels: int) -> None:
+    def __init__(self, window: WindowSpec, channels: int, order: Order = AS_THEY_COME) -> None:
         self.length = window.length
         self.hop = window.hop
         self.channels = channels
         self.capacity = ring_capacity(window.length)
         self._round = self.capacity - window.length + 1
         self._rows = 0
+        self._order = order
+        self._queue = Queue(order, channels) if order != AS_THEY_COME else None
         self._time = EventTime(None if window.max_gap_ms is None else round(window.max_gap_ms * 1000))
         self._values = np.empty((0, self.capacity, channels), dtype=np.float32)
         self._time_us = np.empty((0, self.capacity), dtype=np.int64)
@@ -53,6 +56,11 @@ class RingWindower(ABC):
         return self.length * self._sample_bytes
 
     @property
+    def waiting_bytes(self) -> int:
+        """About what waits takes in a snapshot, of all series."""
+        return 0 if self._queue is None else len(self._queue) * waiting_bytes(self.channels)
+
+    @property
     def _sample_bytes(self) -> int:
         return 4 * self.channels + 16
 
@@ -64,12 +72,16 @@ class RingWindower(ABC):
             for name in ("_values", "_time_us", "_offset", "_written", "_origin"):
                 setattr(self, name, grown(getattr(self, name), size))
             self._time.grow(size)
+            if self._queue is not None:
+                self._queue.grow(size)
         self._rows = max(self._rows, rows)
 
     def clear(self, rows: Int64Array) -> None:
         """Empties rows, for new series."""
         self._written[rows] = self._origin[rows] = 0
         self._time.clear(rows)
+        if self._queue is not None:
+            self._queue.clear(rows)
 
     def restart(self) -> int:
         """Restarts every series, as after a gap; returns how many had begun."""
@@ -77,9 +89,10 @@ class RingWindower(ABC):
         self._origin = self._written.copy()
         return begun
 
-    def let_out(self, taken: Samples | Windows, _reached: Reached, /) -> Samples | Windows:
-        """The samples whose turn has come, in order: here none waits."""
-        return taken
+    def let_out(self, taken: Samples | Windows, reached: Reached, /) -> Samples | Windows:
+        """The samples whose turn has come, in order."""
+        assert isinstance(taken, Samples)
+        return taken if self._queue is None else self._queue.let_out(taken, reached, self._time)
 
     def append(self, taken: Samples | Windows, *, cut: bool = True) -> Appended:
         """Takes samples in; returns the windows that they close (none, where `cut` is false).
@@ -153,14 +166,18 @@ class RingWindower(ABC):
             offset=self._offset[series, slots],
         )
 
+    def waiting(self, rows: Int64Array) -> Waiting | None:
+        """What waits of the series `rows`, by their numbers there; None where nothing does."""
+        return None if self._queue is None else self._queue.snapshot(rows)
+
     def problem(self, tails: Tails, /) -> str:
         """Why `tails` are no snapshot of such windows; empty where they are."""
         if (tails.index < 0).any() or (tails.kept != np.minimum(tails.index, self.length - 1)).any():
             return f"made with another window than {self.length} samples"
         return ""
 
-    def restore(self, rows: Int64Array, tails: Tails) -> None:
-        """Puts back what `snapshot` returned."""
+    def restore(self, rows: Int64Array, tails: Tails, waiting: Waiting | None = None) -> None:
+        """Puts back what `snapshot` and `waiting` returned."""
         self.grow(int(rows.max(initial=-1)) + 1)
         series, slots = self._slots(rows, tails.index, tails.kept)
         self._values[series, slots] = tails.values
@@ -168,6 +185,11 @@ class RingWindower(ABC):
         self._offset[series, slots] = tails.offset
         self._written[rows], self._origin[rows] = tails.index, 0
         self._time.last_time_us[rows], self._time.last_clock_us[rows] = tails.last_time_us, tails.last_clock_us
+        if waiting is not None:
+            if self._queue is None:  # samples waited by another configuration: they leave at the next record
+                self._queue = Queue(self._order, self.channels)
+                self._queue.grow(len(self._written))
+            self._queue.restore(rows, waiting)
 
     def _slots(self, rows: Int64Array, written: Int64Array, kept: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Series and ring slot of the last `kept` samples of each row, oldest first."""

@@ -19,7 +19,8 @@ from monitor.detector.arrays import Int64Array
 from monitor.detector.event_time import Reached
 from monitor.detector.rings import RingWindower
 from monitor.detector.spec import WindowSpec
-from monitor.detector.windows import Appended, Ordered, Samples, Tails, Windows
+from monitor.detector.waiting import AS_THEY_COME, Order
+from monitor.detector.windows import Appended, Ordered, Samples, Tails, Waiting, Windows
 from monitor.errors import ArtifactFormatError
 
 
@@ -33,6 +34,10 @@ class Windower(Protocol):
     @property
     def snapshot_bytes(self) -> int:
         """What a series takes in a snapshot, at most."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """About what waits takes in a snapshot, of all series."""
 
     def grow(self, rows: int, most: int | None = None) -> None:
         """Makes room for series 0 to `rows - 1`; for some more, but not beyond `most`, where that saves time."""
@@ -57,21 +62,24 @@ class Windower(Protocol):
         """
 
     def snapshot(self, rows: Int64Array) -> Tails:
-        """All that the next windows of the series `rows` need."""
+        """All that the next windows of the series `rows` need, but what waits."""
+
+    def waiting(self, rows: Int64Array) -> Waiting | None:
+        """What waits of the series `rows`, whose numbers there are its `series`; None where nothing does."""
 
     def problem(self, tails: Tails, /) -> str:
         """Why `tails` are no snapshot of such windows; empty where they are."""
 
-    def restore(self, rows: Int64Array, tails: Tails) -> None:
-        """Puts back what `snapshot` returned, where there is no `problem` with it."""
+    def restore(self, rows: Int64Array, tails: Tails, waiting: Waiting | None = None) -> None:
+        """Puts back what `snapshot` and `waiting` returned, where there is no `problem` with it."""
 
 
 class Record:
     """Each record is a window and stands alone: nothing is remembered, nothing is late."""
 
-    row_bytes = snapshot_bytes = 0
+    row_bytes = snapshot_bytes = waiting_bytes = 0
 
-    def __init__(self, _window: WindowSpec, channels: int) -> None:
+    def __init__(self, _window: WindowSpec, channels: int, _order: Order) -> None:
         self._channels = channels
 
     def grow(self, rows: int, most: int | None = None) -> None:
@@ -97,11 +105,14 @@ class Record:
         """No samples."""
         return Tails.nothing(len(rows), self._channels)
 
+    def waiting(self, _rows: Int64Array) -> None:
+        """None does."""
+
     def problem(self, _tails: Tails, /) -> str:
         """Any will do: they are not looked at."""
         return ""
 
-    def restore(self, rows: Int64Array, tails: Tails) -> None:
+    def restore(self, rows: Int64Array, tails: Tails, waiting: Waiting | None = None) -> None:
         """There is nothing to put back."""
 
 
@@ -115,13 +126,15 @@ class Sliding(RingWindower):
 
 
 class WindowKind(NamedTuple):
-    """A kind of window: its windower for windows of an artifact and a number of channels, and what its records hold.
+    """A kind of window: its windower, and what its records hold.
+
+    It is made for windows of an artifact, a number of channels, and what is allowed for samples out of order.
 
     `whole_records`: each record is one window of `length` samples. Else a record holds any number of samples, which
     continue its series; one that is refused leaves a hole there.
     """
 
-    windower: Callable[[WindowSpec, int], Windower]
+    windower: Callable[[WindowSpec, int, Order], Windower]
     whole_records: bool = False
 
 
@@ -131,9 +144,9 @@ KINDS = {
 }
 
 
-def windower(window: WindowSpec, channels: int) -> Windower:
+def windower(window: WindowSpec, channels: int, order: Order = AS_THEY_COME) -> Windower:
     """What cuts such windows; it has room for no series yet."""
-    return KINDS[window.kind].windower(window, channels)
+    return KINDS[window.kind].windower(window, channels, order)
 
 
 def whole_records(kind: str) -> bool:

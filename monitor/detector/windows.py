@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -83,9 +83,38 @@ class Samples(StructOfArrays):
         """The offset at which each took its place in its series."""
         return self.offset if self.at is None else self.at
 
+    def in_full(self) -> Samples:
+        """The same samples, with a column for whatever some samples have."""
+        hole = np.zeros(len(self), dtype=np.bool_) if self.hole is None else self.hole
+        carried = np.ones(self.values.shape, dtype=np.bool_) if self.carried is None else self.carried
+        return replace(self, hole=hole, carried=carried)
+
+    def slim(self) -> Samples:
+        """The same samples, without the columns that say nothing of any."""
+        hole = self.hole if self.hole is not None and self.hole.any() else None
+        carried = self.carried if self.carried is not None and not self.carried.all() else None
+        return replace(self, hole=hole, carried=carried)
+
     def in_log_order(self) -> Samples:
         """The same samples, by the offset of their record."""
         return self[np.argsort(self.offset, kind="stable")]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting(StructOfArrays):
+    """Samples that wait, in log order: the partition's time when each came, and how many came before it in all."""
+
+    samples: Samples
+    came_us: Int64Array
+    number: Int64Array
+
+    @classmethod
+    def room(cls, count: int, channels: int) -> Waiting:
+        """Room for `count` samples; what it holds is not set."""
+        series, time_us, clock_us, offset, index, came_us, number = np.zeros((7, count), dtype=np.int64)
+        values, ties = np.empty((count, channels), dtype=np.float32), np.zeros(count, dtype=np.bool_)
+        samples = Samples(series, values, time_us, clock_us, ties, offset, index)
+        return cls(samples.in_full(), came_us, number)
 
 
 class Ordered(NamedTuple):

@@ -25,6 +25,7 @@ from monitor.detector.arrays import BoolArray, Float32Array, Float64Array, Int64
 from monitor.detector.event_time import Reached
 from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.times import NO_TIME, OLDEST_TIME, Unit, iso_us
+from monitor.detector.waiting import Order
 from monitor.detector.windows import Samples, Windows
 from monitor.errors import Reason
 from monitor.formats.abstract import Fields, Format, FormatKind, RecordSpec
@@ -77,6 +78,7 @@ class InputRules:
     missing_values: Sequence[float | str] = ()
     partial_records: bool = False
     connect_envelope: bool = False
+    grace_ms: int = 0
 
     @property
     def fields(self) -> Fields:
@@ -93,6 +95,11 @@ class InputRules:
             partial_records=self.partial_records,
             connect_envelope=self.connect_envelope,
         )
+
+    @property
+    def order(self) -> Order:
+        """What is allowed for samples out of order."""
+        return Order(self.grace_ms * 1000)
 
 
 class Layout(Protocol):

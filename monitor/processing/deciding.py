@@ -132,7 +132,7 @@ class Decider:
         found = np.flatnonzero(verdicts == Verdict.UNSCORABLE)
         if len(found):
             row = found[-1]
-            name = piece.partition.series.names[int(piece.windows.series[row])]
+            name = piece.partition.series.names.get(int(piece.windows.series[row]), "")  # forgotten meanwhile
             detail = f"series {name!r}: {piece.missing_ratio[row]:.0%} of the window ending here is missing"
             offset = int(piece.windows.last_offset[row])
             self._counts.examples["unscorable"] = Example(piece.partition.name, offset, detail)

@@ -74,7 +74,7 @@ class PartitionState:
         self._channel_names = {channel.name for channel in manifest.channels}
         self._watched_rules = {SCORE_RULE, *checks}
         self.series = SeriesRegistry(rules.max_series, rules.series_ttl * 1_000_000)
-        self.windower = windowing.windower(manifest.window, len(manifest.channels))
+        self.windower = windowing.windower(manifest.window, len(manifest.channels), rules.order)
         self.checks = Checks(checks, self._channels) if checks else None
         self._checks_bytes = row_bytes(checks)
         self.time = StreamTime()
@@ -228,7 +228,7 @@ class PartitionState:
         segment = self.series.restore(found.series, found.seen_us)
         self.begin_segment(segment)
         rows = np.array(segment.rows, dtype=np.int64)
-        self.windower.restore(rows, found.tails)
+        self.windower.restore(rows, found.tails, found.waiting)
         if self.checks is not None:
             self.checks.restore(rows, found.checks)
         self.read_to = self._checkpointed_at = position.replay_from
@@ -255,7 +255,7 @@ class PartitionState:
 
     def checkpoint_bytes(self) -> int:
         """About the size of a checkpoint."""
-        return len(self.series) * (self.windower.snapshot_bytes + self._checks_bytes + 72)
+        return len(self.series) * (self.windower.snapshot_bytes + self._checks_bytes + 72) + self.windower.waiting_bytes
 
     @property
     def refilling(self) -> bool:
@@ -316,8 +316,8 @@ class PartitionState:
             self.checks.note_damage(turn)
 
     def name_at(self, row: int) -> str:
-        """The name of the series that has a row."""
-        return self.series.names[int(self._serials[row])]
+        """The name of the series that has a row, or had it last; empty where nobody knows it any more."""
+        return self.series.names.get(int(self._serials[row]), "")
 
     def let_go(self, until: float) -> None:
         """Ends what is left of series that were forgotten up to offset `until`; all windows before it are decided."""
@@ -384,7 +384,8 @@ class PartitionState:
         ]
         rows, keys, seen_us = self.series.by_age()
         checks = {} if self.checks is None else self.checks.snapshot(rows)
-        checkpoint = snapshots.Checkpoint(keys, seen_us, self.windower.snapshot(rows), checks)
+        tails, waiting = self.windower.snapshot(rows), self.windower.waiting(rows)
+        checkpoint = snapshots.Checkpoint(keys, seen_us, tails, checks, waiting)
         mark = snapshots.Mark(self.offset, self._topic_id, self._artifact)
         shards = snapshots.encode_checkpoint(self.name, mark, self._channels, checkpoint)
         return [*shards, *incidents, *self._checkpoint_time()]

@@ -28,8 +28,10 @@ import numpy as np
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, TopicPartition
 from monitor.detector import windowing
 from monitor.detector.arrays import Float32Array, Float64Array, Int64Array, aligned_empty
+from monitor.detector.event_time import Reached
 from monitor.detector.incidents import SCORE_RULE, Policy
 from monitor.detector.served import ServedModel
+from monitor.detector.times import NEWEST_US
 from monitor.detector.windows import Appended, Samples, Windows, impute_or_blank
 from monitor.errors import Reason
 from monitor.formats.decoder import Decoded, Decoder, InputRules
@@ -71,7 +73,8 @@ class _Cut(NamedTuple):
 class _Work(NamedTuple):
     """What waits to be cut or scored. `segment` is the one that begins with it; `broken`: after a damaged batch.
 
-    `course`: what lies around the samples that were taken in.
+    `course`: what lies around the samples that were taken in. `out` is what was let out of those and of what waited;
+    None: that was not asked for yet; from `emptied_at` on nothing waits any more that waited.
     """
 
     partition: PartitionState
@@ -80,6 +83,8 @@ class _Work(NamedTuple):
     segment: Segment | None = None
     broken: bool = False
     course: Course | None = None
+    out: Samples | Windows | None = None
+    emptied_at: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +247,10 @@ class Processor:
         if live and self._halts_at(damaged):
             partition.stopped_at = damaged
             return
+        course = Course(Reached(np.empty(0, dtype=np.int64), np.array([partition.time.newest_us])))
+        self._queue.append(
+            _Work(partition, self._nothing_taken(), live, course=course, emptied_at=damaged.first_offset)
+        )
         self._queue.append(_Work(partition, None, live, broken=True))
         if live:
             first = max(damaged.first_offset, partition.live_from)  # what lies before was decided when it was whole
@@ -356,7 +365,7 @@ class Processor:
 
     def _next_cut(self) -> tuple[PartitionState, _Cut, bool]:
         """The windows of the next that waits, as much of it as one slice holds."""
-        partition, taken, live, segment, broken, course = self._queue.popleft()
+        partition, taken, live, segment, broken, course, out, emptied_at = self._queue.popleft()
         if segment is not None:
             partition.begin_segment(segment)
         if isinstance(taken, _Cut):
@@ -366,11 +375,18 @@ class Processor:
         if taken is None:
             return partition, _Cut(*partition.known(self._nothing())), live
         assert course is not None
-        if len(taken) > self._slice:
-            course, later = course.split(int(taken.offset[self._slice - 1]) + 1)
-            self._queue.appendleft(_Work(partition, taken[self._slice :], live, course=later))
-            taken = taken[: self._slice]
-        appended = self._append(partition, taken, live=live)
+        if out is None:
+            everything = Reached(np.array([emptied_at]), np.array([course.reached.newest_us[0], NEWEST_US]))
+            out = partition.windower.let_out(taken, course.reached if emptied_at < 0 else everything)
+        if len(out) > self._slice:
+            until = int(out.placed_at[self._slice - 1]) + 1
+            course, later = course.split(until)
+            rest = later_taken = out[self._slice :]
+            if out is not taken:
+                later_taken = taken[int(np.searchsorted(taken.offset, until)) :]
+            self._queue.appendleft(_Work(partition, later_taken, live, course=later, out=rest))
+            taken, out = taken[: len(taken) - len(later_taken)], out[: self._slice]
+        appended = self._append(partition, out, live=live)
         found = partition.check(Turn.of(taken, appended, course), appended.windows) if self._checks else None
         return partition, _Cut(*partition.known(appended.windows), found if live else None), live
 

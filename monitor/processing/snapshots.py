@@ -19,14 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.backends.abstract import StateRecord, TopicPartition
-from monitor.detector.windows import Tails
+from monitor.detector.windows import Samples, Tails, Waiting
 
-VERSION = 2
-_READABLE = (1, VERSION)
+VERSION = 2  # what is written, unless samples wait: who does not know of those must refuse
+WAITING_VERSION = 3
+_READABLE = (1, VERSION, WAITING_VERSION)
 # When the partition's event time at a series' last record is not known.
 UNKNOWN_US = -(1 << 62)
 SHARD_BYTES = 512 * 1024
 _WINDOWS = b"windows"
+# Columns of samples that wait, beside `values` and `carried`; `series` is the number of the series in the checkpoint.
+_WAITING = {
+    "series": "<i8", "time_us": "<i8", "clock_us": "<i8", "ties": "|u1", "offset": "<i8", "index": "<i8", "hole": "|u1",
+    "came_us": "<i8", "number": "<i8",
+}  # fmt: skip
 
 
 class StateError(Exception):
@@ -53,6 +59,8 @@ class _Shard(msgspec.Struct, frozen=True, kw_only=True):
     seen_us: bytes = b""
     checks: dict[str, bytes] = {}
     checksum: int = 0
+    # Since version 3: samples that wait, in shards of their own after those of the series, by the names of `_WAITING`
+    waiting: dict[str, bytes] = {}
 
 
 class Mark(NamedTuple):
@@ -71,13 +79,15 @@ class Checkpoint:
     """The m series of a partition, the one whose last record is oldest first, and what their windows need.
 
     `seen_us` (m,) is the partition's event time at the last record of each, `UNKNOWN_US` where it is not known.
-    `checks` is what each check remembers of them, by its name, channels and layout: as many bytes for each.
+    `checks` is what each check remembers of them, by its name, channels and layout: as many bytes for each. `waiting`
+    are samples of theirs that wait (None: none does), whose `series` is the number of one here.
     """
 
     series: list[bytes]
     seen_us: NDArray[np.int64]
     tails: Tails
     checks: Mapping[str, bytes] = field(default_factory=dict)
+    waiting: Waiting | None = None
 
 
 def partition_name(partition: TopicPartition) -> bytes:
@@ -93,44 +103,57 @@ def encode_checkpoint(
     sample_bytes = 4 * tails.values.shape[1] + 16
     widths = {name: len(kept) // max(1, len(series)) for name, kept in checkpoint.checks.items()}
     sizes = tails.kept * sample_bytes + 40 + sum(widths.values()) + np.fromiter(map(len, series), np.int64, len(series))
-    until = np.concatenate([[0], np.cumsum(sizes)])
-    starts = [0]
-    while len(starts) == 1 or starts[-1] < len(series):
-        # As many series as fit, one at least.
-        fit = int(np.searchsorted(until, until[starts[-1]] + SHARD_BYTES, side="right")) - 1
-        starts.append(min(len(series), max(fit, starts[-1] + 1)))
+    bounds, waiting = _shards_of(sizes), checkpoint.waiting
+    waits = 0 if waiting is None else len(waiting)
+    waiting_bounds = _shards_of(np.full(waits, _waiting_bytes(tails.values.shape[1]))) if waits else []
     ends = np.concatenate([[0], np.cumsum(tails.kept)])
-    for shard, (first, end) in enumerate(pairwise(starts)):
+    for shard, (first, end) in enumerate(bounds + [(len(series), len(series))] * len(waiting_bounds)):
         samples = slice(int(ends[first]), int(ends[end]))
-        yield (
-            _shard_key(partition, shard),
-            _sealed(
-                msgspec.structs.asdict(
-                    _Shard(
-                        version=VERSION,
-                        offset=mark.offset,
-                        topic_id=mark.topic_id,
-                        artifact=mark.artifact,
-                        seen_us=_bytes(checkpoint.seen_us[first:end], "<i8"),
-                        shard=shard,
-                        shards=len(starts) - 1,
-                        channels=list(channels),
-                        series=list(series[first:end]),
-                        index=_bytes(tails.index[first:end], "<i8"),
-                        last_time_us=_bytes(tails.last_time_us[first:end], "<i8"),
-                        last_clock_us=_bytes(tails.last_clock_us[first:end], "<i8"),
-                        kept=_bytes(tails.kept[first:end], "<i8"),
-                        values=_bytes(tails.values[samples], "<f4"),
-                        time_us=_bytes(tails.time_us[samples], "<i8"),
-                        offsets=_bytes(tails.offset[samples], "<i8"),
-                        checks={
-                            name: kept[first * widths[name] : end * widths[name]]
-                            for name, kept in checkpoint.checks.items()
-                        },
-                    )
-                )
-            ),
+        made = _Shard(
+            version=WAITING_VERSION if waits else VERSION,
+            offset=mark.offset,
+            topic_id=mark.topic_id,
+            artifact=mark.artifact,
+            seen_us=_bytes(checkpoint.seen_us[first:end], "<i8"),
+            shard=shard,
+            shards=len(bounds) + len(waiting_bounds),
+            channels=list(channels),
+            series=list(series[first:end]),
+            index=_bytes(tails.index[first:end], "<i8"),
+            last_time_us=_bytes(tails.last_time_us[first:end], "<i8"),
+            last_clock_us=_bytes(tails.last_clock_us[first:end], "<i8"),
+            kept=_bytes(tails.kept[first:end], "<i8"),
+            values=_bytes(tails.values[samples], "<f4"),
+            time_us=_bytes(tails.time_us[samples], "<i8"),
+            offsets=_bytes(tails.offset[samples], "<i8"),
+            checks={name: kept[first * widths[name] : end * widths[name]] for name, kept in checkpoint.checks.items()},
+            waiting={}
+            if waiting is None or shard < len(bounds)
+            else _encoded(waiting[slice(*waiting_bounds[shard - len(bounds)])]),
         )
+        yield _shard_key(partition, shard), _sealed(msgspec.structs.asdict(made))
+
+
+def _shards_of(sizes: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Which of so many bytes lie in each shard, (first, end): as many as fit, one at least; one shard at least."""
+    until, starts = np.concatenate([[0], np.cumsum(sizes)]), [0]
+    while len(starts) == 1 or starts[-1] < len(sizes):
+        fit = int(np.searchsorted(until, until[starts[-1]] + SHARD_BYTES, side="right")) - 1
+        starts.append(min(len(sizes), max(fit, starts[-1] + 1)))
+    return list(pairwise(starts))
+
+
+def _waiting_bytes(channels: int) -> int:
+    return 5 * channels + sum(int(dtype[2:]) for dtype in _WAITING.values())
+
+
+def _encoded(waiting: Waiting) -> dict[str, bytes]:
+    samples = waiting.samples.in_full()
+    columns = {"came_us": waiting.came_us, "number": waiting.number}
+    columns |= {name: getattr(samples, name) for name in _WAITING if name not in columns}
+    made = {name: _bytes(column, _WAITING[name]) for name, column in columns.items()}
+    assert samples.carried is not None
+    return made | {"values": _bytes(samples.values, "<f4"), "carried": _bytes(samples.carried, "|u1")}
 
 
 def first_key(partition: TopicPartition) -> bytes:
@@ -144,7 +167,7 @@ def _shard_key(partition: TopicPartition, shard: int | str) -> bytes:
 
 def _sealed(fields: Mapping[str, object]) -> bytes:
     """A shard as bytes, with their checksum instead of the one that `fields` hold; their order is kept."""
-    fields = {name: value for name, value in fields.items() if name != "checks" or value}
+    fields = {name: value for name, value in fields.items() if name not in ("checks", "waiting") or value}
     checksum = zlib.crc32(msgspec.msgpack.encode({**fields, "checksum": 0}))
     return msgspec.msgpack.encode({**fields, "checksum": checksum})
 
@@ -215,7 +238,32 @@ def decode_checkpoint(
     checks = {
         name: b"".join(shards[number].checks.get(name, b"") for number in range(wanted)) for name in shards[0].checks
     }
-    return Checkpoint(series, seen_us, tails, checks) if shards[0].version > 1 else _by_last_sample(series, tails)
+    if shards[0].version == 1:
+        return _by_last_sample(series, tails)
+    held = [shards[number].waiting for number in range(wanted) if shards[number].waiting]
+    if channels is None or not held:
+        return Checkpoint(series, seen_us, tails, checks)
+    waiting = Waiting.concatenate([_decoded(partition, each, len(channels)) for each in held])
+    if not 0 <= int(waiting.samples.series.min()) <= int(waiting.samples.series.max()) < len(series):
+        raise StateError(f"checkpoint of {partition}: a sample waits of a series that it does not hold")
+    return Checkpoint(series, seen_us, tails, checks, waiting)
+
+
+def _decoded(partition: TopicPartition, columns: Mapping[str, bytes], channels: int) -> Waiting:
+    count = len(columns.get("number", b"")) // 8
+    widths = _WAITING | {"values": f"<f{4 * channels}", "carried": f"|u{channels}"}
+    for name, dtype in widths.items():
+        if not count or len(columns.get(name, b"")) != count * int(dtype[2:]):
+            raise StateError(f"checkpoint of {partition}: column {name!r} is not of {count} samples that wait")
+    made = {name: np.frombuffer(columns[name], dtype) for name, dtype in _WAITING.items()}
+    samples = Samples(
+        **{name: made[name].astype(np.int64) for name in ("series", "time_us", "clock_us", "offset", "index")},
+        values=np.frombuffer(columns["values"], "<f4").astype(np.float32).reshape(count, channels),
+        ties=made["ties"] != 0,
+        hole=made["hole"] != 0,
+        carried=np.frombuffer(columns["carried"], "|u1").reshape(count, channels) != 0,
+    )
+    return Waiting(samples, made["came_us"].astype(np.int64), made["number"].astype(np.int64))
 
 
 def _by_last_sample(series: list[bytes], tails: Tails) -> Checkpoint:

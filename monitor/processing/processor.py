@@ -315,7 +315,7 @@ class Processor:
         if (holes := decoded.holes) is not None:
             hole_offsets = columns.offsets[holes.rows]
             rows = partition.series.rows_before(holes.keys, hole_offsets)
-            refused = Refused.of(decoded.rejected, rows, hole_offsets)
+            refused = Refused.of(decoded.rejected, holes.rows, rows, hole_offsets)
             if samples is not None and len(left := holes.samples(rows, hole_offsets, channels)):
                 samples = Samples.concatenate([samples, left]).in_log_order()
         if samples is None:

@@ -23,17 +23,26 @@ REASONS = tuple(Reason)
 
 @dataclass(frozen=True, slots=True)
 class Refused(StructOfArrays):
-    """Records of known series (r of them, in log order) that were refused: `reason` (r,) is an index of `REASONS`."""
+    """Records of known series (r of them, in log order) that were refused: `reason` (r,) is an index of `REASONS`.
+
+    A record that was to hold entries of several series is there once for each.
+    """
 
     series: Int64Array
     offset: Int64Array
     reason: Int64Array
 
     @classmethod
-    def of(cls, rejected: Sequence[Rejected], series: Int64Array, offset: Int64Array) -> Refused:
-        """The `rejected` whose `series` is one: not negative."""
-        reason = np.fromiter((REASONS.index(each.reason) for each in rejected), np.int64, len(rejected))
-        return cls(series, offset, reason)[series >= 0]
+    def of(cls, rejected: Sequence[Rejected], rows: Int64Array, series: Int64Array, offset: Int64Array) -> Refused:
+        """The `rejected`, by what is known of their k entries, whose `series` (k,) is one: not negative.
+
+        `rows` (k,) are the records' rows in the poll, never falling, and `offset` (k,) their offsets.
+        """
+        reason_of = {each.row: REASONS.index(each.reason) for each in rejected}
+        reason = np.fromiter((reason_of[row] for row in rows.tolist()), np.int64, len(rows))
+        _, first = np.unique(np.stack([rows, series]), axis=1, return_index=True)
+        known = np.sort(first[series[first] >= 0])
+        return cls(series, offset, reason)[known]
 
 
 NOTHING_REFUSED = Refused(*[np.empty(0, dtype=np.int64)] * 3)

@@ -80,6 +80,17 @@ class PartitionError(ConfigError):
         self.remedy = remedy
 
 
+class SchemaRegistryError(BackendError):
+    """The schema registry does not answer, or not as one does. It is asked again."""
+
+    def __init__(self, reason: str, remedy: str, *, refused: bool = False) -> None:
+        """`refused`: it did answer, and somebody must correct a configuration, its own or ours."""
+        super().__init__(f"{reason}; {remedy}")
+        self.reason = reason
+        self.remedy = remedy
+        self.refused = refused
+
+
 class FencedError(ConfigError):
     """Another daemon uses this one's `transactional.id`; they would fence each other forever."""
 

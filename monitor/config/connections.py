@@ -1,4 +1,4 @@
-"""The options of connections that leave this machine.
+"""The options of connections that leave this machine: to the Kafka cluster, and to a schema registry.
 
 Rules of this file: a password is sent unencrypted to no other machine unless an option allows it.
 """
@@ -6,6 +6,7 @@ Rules of this file: a password is sent unencrypted to no other machine unless an
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -91,3 +92,81 @@ class KafkaOptions(Options):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+class SchemaRegistryOptions(Options):
+    """Where the schemas of Avro records are: a registry that speaks Confluent's REST protocol."""
+
+    urls: list[str] = Field(
+        [],
+        description="URLs of the registry, http:// or https://, with the path where there is one; the next is asked "
+        "where one does not answer. Needed for `input.format` avro.",
+    )
+    username: str = Field("", description="User name of HTTP basic authentication, or API key.")
+    password: SecretStr = Field(
+        SecretStr(""),
+        description="Password, or API secret; only from TELLTALE__SCHEMA_REGISTRY__PASSWORD, never from this file.",
+    )
+    password_file: FilePath | None = Field(
+        None, examples=["/run/secrets/registry"], description="File with the password; mode 0600 or less."
+    )
+    allow_plaintext: bool = Field(
+        False,
+        description="Allow to send the password over http:// to another machine.",
+    )
+    ssl_cafile: FilePath | None = Field(
+        None,
+        examples=["/etc/telltale/ca.pem"],
+        description="Certificate authorities (PEM) for the registry's certificate; absent: the system's.",
+    )
+    ssl_certfile: FilePath | None = Field(
+        None, examples=["/etc/telltale/client.pem"], description="Client certificate (PEM), for mutual TLS."
+    )
+    ssl_keyfile: FilePath | None = Field(
+        None, examples=["/etc/telltale/client.key"], description="Private key of the client certificate (PEM)."
+    )
+    timeout_ms: int = Field(
+        5_000,
+        ge=100,
+        le=60_000,
+        description="Maximum time of an answer; partitions that need it wait, the others continue.",
+    )
+
+    @field_validator("urls")
+    @classmethod
+    def _urls(cls, urls: list[str]) -> list[str]:
+        for url in urls:
+            _check_url(url)
+        return urls
+
+    @model_validator(mode="after")
+    def _security(self) -> SchemaRegistryOptions:
+        problems = []
+        secret = bool(self.password.get_secret_value()) or self.password_file is not None
+        if self.username and not secret:
+            problems.append(
+                "a password is needed: password_file, or TELLTALE__SCHEMA_REGISTRY__PASSWORD in the environment"
+            )
+        for url in map(urlsplit, self.urls):
+            if secret and url.scheme == "http" and not is_loopback(url.hostname or "") and not self.allow_plaintext:
+                problems.append(
+                    f"{url.geturl()} would be sent the password unencrypted; use https, or set allow_plaintext = true"
+                )
+        if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
+            problems.append("ssl_certfile and ssl_keyfile go together")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def _check_url(url: str) -> None:
+    """Raises ValueError where a URL is not one of a registry."""
+    if "@" in url:  # not shown: it may hold a password
+        raise ValueError("a URL here holds no user and no password; use username and password_file")
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or parts.query or parts.fragment:
+        raise ValueError(f"{url!r} is not http://HOST:PORT or https://HOST:PORT, with or without a path")

@@ -16,7 +16,7 @@ from monitor.config.sections import FilePath
 from monitor.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "TELLTALE__"
-SECTIONS_WITH_PASSWORD = ("kafka",)
+SECTIONS_WITH_PASSWORD = ("kafka", "schema_registry")
 
 
 def load(path: Path, environment: Mapping[str, str] | None = None, *, artifact_needed: bool = True) -> Config:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from monitor import extensions
-from monitor.config.connections import KafkaOptions
+from monitor.config.connections import KafkaOptions, SchemaRegistryOptions
 from monitor.config.sections import (
     NAME_LENGTH,
     PATH,
@@ -385,9 +385,21 @@ class Config(Options):
     model: ModelOptions = ModelOptions()
     alerting: AlertingOptions = AlertingOptions()
     quality: QualityOptions = QualityOptions()
+    schema_registry: SchemaRegistryOptions = SchemaRegistryOptions()
     http: HttpOptions = HttpOptions()
     limits: LimitsOptions = LimitsOptions()
     log: LogOptions = LogOptions()
+
+    @property
+    def needs_schemas(self) -> bool:
+        """Whether records are read by schemas of the registry."""
+        return bool(getattr(extensions.load_format(self.input.format), "needs_schemas", False))
+
+    @model_validator(mode="after")
+    def _registry_is_named(self) -> Config:
+        if self.needs_schemas and not self.schema_registry.urls:
+            raise ValueError(f"input.format {self.input.format} needs schema_registry.urls, where the schemas are")
+        return self
 
     @property
     def state_topic(self) -> str:

@@ -2,7 +2,7 @@
 
 `monitor/formats/f32.py` is the shortest example, `json_format.py` the one whose records name their fields. A format is
 pure, and raises nothing over a record: what it can't read it refuses with a `Reason`, which becomes a dead letter. It
-has no options of its own: what else it needs, a schema say, it finds when it is made, not for each record.
+has no options of its own. The schemas that records were written with are fetched before they are parsed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Protocol
 from monitor.detector.times import Unit
 from monitor.formats.numbers import Numbers
 from monitor.formats.parsed import Narrow, Outlines, Parsed
+from monitor.formats.schemas import Schemas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,8 @@ class RecordSpec:
     Where `window_length` is not None each entry is a window of so many samples; a record holds `max_samples` at most
     otherwise. `fields` and `timestamp_unit` are for formats whose records name fields. `numbers` says which of the
     values are missing. Every number goes through `narrow`, in float64; `keeps_float32` says that it changes none that
-    was float32 from the start.
+    was float32 from the start. `schemas` holds those of the values that are parsed, where the class of the format says
+    that it `needs_schemas = True`.
     """
 
     channels: Sequence[str]
@@ -54,6 +56,7 @@ class RecordSpec:
     keeps_float32: bool
     fields: Fields = field(default_factory=Fields)
     numbers: Numbers = field(default_factory=Numbers)
+    schemas: Schemas = field(default_factory=Schemas)
 
 
 class Format(Protocol):

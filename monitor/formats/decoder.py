@@ -32,6 +32,7 @@ from monitor.formats.abstract import Fields, Format, FormatKind, RecordSpec
 from monitor.formats.keys import unwrapped
 from monitor.formats.numbers import Numbers
 from monitor.formats.parsed import NOTHING_IGNORED, Ignored, Parsed, Rejected, refused, without
+from monitor.formats.schemas import Schemas
 from monitor.formats.stream_time import StreamTime
 from monitor.formats.timestamps import Times
 
@@ -253,6 +254,7 @@ class Decoder:
         max_samples = max(rules.max_samples_per_record, window_length or 0)
         self._header = rules.series.removeprefix("header:") if rules.series.startswith("header:") else None
         self.wants_headers = self._header is not None
+        self.schemas = Schemas()  # what the records to come were written with, where their format needs that
         taken_off = levels.of(layout.channels)
         kind: FormatKind = extensions.load_format(rules.format)
         self._format: Format = kind(
@@ -265,6 +267,7 @@ class Decoder:
                 numbers=Numbers(rules.missing_values, text_numbers=rules.text_numbers),
                 narrow=_as_it_is if exact else partial(levels.take_off, levels=taken_off),
                 keeps_float32=taken_off is None,
+                schemas=self.schemas,
             )
         )
 

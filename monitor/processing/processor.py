@@ -131,6 +131,7 @@ class Processor:
         window_bytes = 4 * manifest.window.length * len(manifest.channels)
         self._slice = max(1, min(MAX_SLICE, PENDING_BYTES // window_bytes))
         self.wants_headers = self._decoder.wants_headers
+        self.schemas = self._decoder.schemas
         self.max_series = rules.max_series
         self.partition_bytes = 0  # what the series of one partition may come to take; 0: not known
 

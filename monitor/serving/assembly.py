@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from monitor.detector.served import ServedModel, load_verified
 from monitor.detector.windowing import Windower
 from monitor.errors import ConfigError
 from monitor.formats.decoder import InputRules
+from monitor.formats.schemas import Schemas
 from monitor.messages.alerts import AlertWriter, Severity
 from monitor.messages.quality import QualityWriter
 from monitor.processing.checks import QualityRules, checks_of, row_bytes
 from monitor.processing.processor import Processor
+from monitor.serving.schema_registry import SchemaRegistry
+from monitor.serving.schemas import Fetcher, SchemaGate
 
 # A series' state must fit into one Kafka message, of 1 MiB at most by Kafka's default.
 MAX_STATE_BYTES = 900_000
@@ -91,6 +95,18 @@ def _checks_bytes(config: Config, artifact: Artifact) -> int:
 
 def _windower(artifact: Artifact) -> Windower:
     return windowing.windower(artifact.manifest.window, len(artifact.manifest.channels))
+
+
+def make_schema_gate(config: Config, schemas: Schemas) -> SchemaGate | None:
+    """What fetches `schemas` from the registry, before records need them; None where records have none.
+
+    Raises:
+        ConfigError: a file that `schema_registry` names can't be used.
+    """
+    if not config.needs_schemas:
+        return None
+    fetcher = Fetcher(SchemaRegistry(config.schema_registry).schema)
+    return SchemaGate(schemas, fetcher, time.monotonic)
 
 
 def most_series(config: Config, artifact: Artifact) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,6 +125,23 @@ class Pace:
             self.bytes = min((4 if seconds < SLICE_S / 8 else 2) * self.bytes, self._largest)
 
 
+class Gate(Protocol):
+    """Where records wait before the backlog, until there is what they are decoded with."""
+
+    def admit(self, columns: Iterable[RecordColumns]) -> Iterable[RecordColumns]:
+        """Of these records and of those that wait already, those that can be decoded now."""
+
+    @property
+    def waiting(self) -> Counter[TopicPartition]:
+        """How many records wait, by partition."""
+
+    def drop(self, partition: TopicPartition) -> None:
+        """Drops a partition's records."""
+
+    def clear(self) -> None:
+        """Drops all records."""
+
+
 class Workload:
     """The backlog and the current slice: processor and scorer at work, slice by slice.
 
@@ -139,6 +157,7 @@ class Workload:
         pace: Pace | None = None,
         *,
         today_us: Callable[[], int] | None = None,
+        gate: Gate | None = None,
     ) -> None:
         """`clock` measures durations in seconds; `today_us` returns the time of day in µs since 1970."""
         self.records = 0
@@ -149,6 +168,7 @@ class Workload:
         self._clock = clock
         self._today_us = today_us
         self._pace = pace or Pace()
+        self._gate = gate
         self._backlog = Backlog()
         self._slice: list[RecordColumns] = []  # being processed
         self._slice_bytes = 0
@@ -164,7 +184,7 @@ class Workload:
     def add(self, columns: Iterable[RecordColumns]) -> None:
         """Queues the records of one poll."""
         before, records = self._backlog.bytes, 0
-        for one in columns:
+        for one in columns if self._gate is None else self._gate.admit(columns):
             records += len(one.offsets)
             replayed = int(np.searchsorted(one.offsets, self._processor.live_from(one.partition)))
             if replayed:
@@ -222,23 +242,27 @@ class Workload:
 
     def drop(self, partition: TopicPartition) -> None:
         """Drops the records of a revoked partition; the processor has dropped it already."""
-        self._backlog.drop(partition)
+        self.leave(partition)
         self._slice = [columns for columns in self._slice if columns.partition != partition]
 
     def leave(self, partition: TopicPartition) -> None:
         """Drops the backlog of a partition that stays assigned."""
         self._backlog.drop(partition)
+        if self._gate is not None:
+            self._gate.drop(partition)
 
     def drop_waiting(self) -> None:
         """Drops the whole backlog, but not the current slice."""
         self._backlog.clear()
+        if self._gate is not None:
+            self._gate.clear()
 
     def clear(self) -> None:
         """Drops everything: it will be read again. The processor must drop it too.
 
         An unfinished slice is measured by the time that it has taken so far.
         """
-        self._backlog.clear()
+        self.drop_waiting()
         if self._slice and self._slice_s > SLICE_S:
             self._end()
         self._slice, self._slice_s = [], 0.0
@@ -247,6 +271,8 @@ class Workload:
     def waiting(self) -> Counter[TopicPartition]:
         """Records that are not processed, by partition."""
         found = self._backlog.records()
+        if self._gate is not None:
+            found.update(self._gate.waiting)
         for columns in self._slice:
             found[columns.partition] += len(columns.offsets)
         return found

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 import structlog
 
@@ -38,11 +39,13 @@ from monitor.serving.checkpointing import SEND_BYTES_PER_S, CheckpointSchedule
 from monitor.serving.complaints import Complaints
 from monitor.serving.health import STUCK_S
 from monitor.serving.holds import Hold, Holds
+from monitor.serving.schemas import SchemaGate
 from monitor.serving.telemetry import Telemetry, Vitals
 
 log = structlog.get_logger("telltale")
 
 POLL_TIMEOUT_S = 0.5
+SCHEMA_POLL_TIMEOUT_S = 0.02  # while records wait for the registry's answer
 MOST_FAILURES = 8  # in a row: with the pauses between them longer than Kafka takes to elect new leaders
 # Between recoveries: three times as long after each that failed, so that a short fault costs little, and a broker in
 # trouble is left in peace.
@@ -75,6 +78,7 @@ class Daemon:
         *,
         clock: Callable[[], float] = time.monotonic,
         pace: Pace | None = None,
+        schemas: SchemaGate | None = None,
         wait: Callable[[float], object] | None = None,
     ) -> None:
         """`wait` sleeps between recoveries, in seconds; the default returns early on `stop`."""
@@ -83,7 +87,8 @@ class Daemon:
         self._processor = processor
         self._scorer = scorer
         self._clock = clock
-        self._workload = Workload(processor, scorer, clock, pace, today_us=_today_us)
+        self._workload = Workload(processor, scorer, clock, pace, today_us=_today_us, gate=schemas)
+        self._schemas = schemas
         self._telemetry = telemetry
         self._vitals = vitals
         self._vitals.health.ready_age_s = config.limits.ready_age_ms / 1000
@@ -171,10 +176,11 @@ class Daemon:
         """How long to wait for records: not past the time of the next commit, and not at all while there is work."""
         if self._arriving or self._workload.busy:
             return 0.0
+        longest = SCHEMA_POLL_TIMEOUT_S if self._schemas is not None and self._schemas.asking else POLL_TIMEOUT_S
         if self._workload.since_s is None:
-            return POLL_TIMEOUT_S
+            return longest
         due = self._workload.since_s + self._config.limits.idle_commit_interval_ms / 1000
-        return min(POLL_TIMEOUT_S, max(0.0, due - now))
+        return min(longest, max(0.0, due - now))
 
     def _pause_while_busy(self) -> None:
         """Pauses all partitions while there is a backlog: polls go on, so that the group keeps this member."""
@@ -182,14 +188,30 @@ class Daemon:
             more = [partition for partition in self._processor.partitions if partition not in self._paused]
             self._backend.pause(more)
             self._paused.update(more)
-        elif more := sorted(each for each in self._paused if not self._holds.standing(each)):
+        elif more := sorted(each for each in self._paused - self._waiting() if not self._holds.standing(each)):
             self._backend.resume(more)
             self._paused.difference_update(more)
+
+    def _waiting(self) -> AbstractSet[TopicPartition]:
+        """The partitions whose next records wait for their schemas."""
+        return set() if self._schemas is None else self._schemas.waiting.keys()
+
+    def _hold_for_schemas(self, gate: SchemaGate) -> None:
+        """Reads no further where records wait for schemas; holds partitions that the registry gave no answer for."""
+        more = self._waiting() - self._paused
+        self._backend.pause(sorted(more))
+        self._paused |= more
+        for partition in gate.take_released():
+            self._holds.remove(partition)
+        for partition, hold in gate.holds().items():
+            self._holds.put(partition, hold)
 
     def _hold(self) -> None:
         """Holds partitions that need somebody to act: pauses and logs them, and is not ready meanwhile; see `holds`."""
         if self._processor.stopped is not None:
             return  # the daemon exits with the reason
+        if self._schemas is not None:
+            self._hold_for_schemas(self._schemas)
         for partition, halt in self._processor.held.items():
             if not self._holds.standing(partition):
                 self._backend.pause([partition])
@@ -325,7 +347,9 @@ class Daemon:
     def caught_up(self) -> bool:
         """Whether all records up to the last known end offsets are processed."""
         lag = self._backend.lag()
-        return not self._workload.busy and not any(lag[each] for each in lag if not self._holds.standing(each))
+        waits = any(not self._holds.standing(each) for each in self._waiting())
+        behind = any(lag[each] for each in lag if not self._holds.standing(each))
+        return not (self._workload.busy or waits or behind)
 
     def _commit(self, checkpoints: set[TopicPartition]) -> None:
         started = self._clock()

@@ -10,6 +10,7 @@ import structlog
 from monitor import __version__
 from monitor.config.file import load
 from monitor.config.options import Config
+from monitor.serving import schema_registry
 from monitor.serving.telemetry import Telemetry, Vitals, configure_logging
 
 if TYPE_CHECKING:
@@ -31,8 +32,10 @@ def run_daemon(path: Path) -> None:
     from monitor.backends.kafka import check_access
 
     check_access(config.kafka)
+    if config.needs_schemas:
+        schema_registry.check_access(config.schema_registry)
     from monitor.backends.kafka import KafkaBackend
-    from monitor.serving.assembly import load_model, make_processor
+    from monitor.serving.assembly import load_model, make_processor, make_schema_gate
     from monitor.serving.daemon import Daemon
     from monitor.serving.http import HttpServer
     from monitor.serving.stopping import stop_on_signals
@@ -44,7 +47,8 @@ def run_daemon(path: Path) -> None:
     info = {"name": manifest.name, "version": manifest.version, "sha256": model.artifact.digest}
     telemetry = Telemetry(vitals, lambda: processor.counts, info, thresholds.value, thresholds.chosen.series.values())
     server = HttpServer(config.http, telemetry, vitals)
-    daemon = Daemon(config, KafkaBackend(config), processor, model.scorer, telemetry, vitals)
+    schemas = make_schema_gate(config, processor.schemas)
+    daemon = Daemon(config, KafkaBackend(config), processor, model.scorer, telemetry, vitals, schemas=schemas)
     with stop_on_signals(daemon.stop, config.limits.shutdown_timeout_ms / 1000):
         try:
             server.start()

@@ -21,7 +21,7 @@ from monitor.detector.spec import Manifest, ScalingSpec, ScoreSpec
 from monitor.detector.thresholds import Thresholds
 from monitor.errors import DataError
 from training import export
-from training.datasets import levels, timestamps
+from training.datasets import levels, plausibility, timestamps
 from training.datasets.sources import Source
 from training.evaluation.baselines import baselines
 from training.evaluation.scored import calibrated_on, calibration_of
@@ -124,6 +124,7 @@ def train(
     Raises:
         DataError: the data does not allow it; says why.
     """
+    odd = list(plausibility.notes(tables))
     taken = levels.choose(tables) if len({table.channels for table in tables}) == 1 else levels.NONE
     if taken.needed:
         tables = [levels.without(table, taken.values) for table in tables]
@@ -139,7 +140,7 @@ def train(
     calibration = calibration_of(recipe, subsets, tables, scorer(chosen_by), alerting.policy)
     scores = scorer(subsets.test)
     chosen = _choose(recipe, calibration, subsets.anomalous, scores)
-    notes = [*taken.notes, *_notes(recipe, tables, subsets), *chosen.notes]
+    notes = [*taken.notes, *odd, *_notes(recipe, tables, subsets), *chosen.notes]
     owners = np.full(len(scores), "") if subsets.test_series is None else subsets.test_series
     flagged = decide(scores, Thresholds(chosen.threshold).of_each(owners.tolist())) == Verdict.ANOMALY
     counted_by = None if calibration.policy is None else alerting

@@ -38,10 +38,9 @@ def test_what_is_odd_about_times_is_told_of_a_dozen_series_at_most(tmp_path: Pat
     notes.clear()
     options = ReadOptions(series_column="pump")
     sources.read([str(tmp_path / "pumps.csv")], "sliding", options, notes.append)
-    assert [note.split(":")[0] for note in notes] == [*map(str, range(10)), "times"]
-    assert notes[-1] == "times: 2 more notes like these"
+    assert [note.split(":")[0] for note in notes] == [*map(str, range(10)), "2 more notes like these"]
     notes.clear()
-    sources.read([str(tmp_path / "pumps.csv")], "sliding", options, notes.append, about_times=False)
+    sources.read([str(tmp_path / "pumps.csv")], "sliding", options, notes.append, about_contents=False)
     assert not notes
 
 

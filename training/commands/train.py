@@ -90,8 +90,8 @@ def train(
         time_unit=time_unit,
         day_first=day_first,
     )
-    # What is odd about times is in the report too, so the pipeline says it.
-    tables, origins = sources.read(data, chosen.window.kind, options, reading.note, about_times=False)
+    # What is odd about times and numbers is in the report too, so the pipeline says it.
+    tables, origins = sources.read(data, chosen.window.kind, options, reading.note, about_contents=False)
     saved_at = None
     if checkpoint is not None:
         saved_at = Checkpoints(checkpoint, identity(chosen, tables, seed), checkpoint_every, reading.note)

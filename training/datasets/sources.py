@@ -15,7 +15,7 @@ from monitor.datafiles import SeriesTable, WindowTable
 from monitor.datafiles.content import is_file
 from monitor.errors import DataError
 from training import datasets
-from training.datasets import timestamps, wfdb_record
+from training.datasets import plausibility, timestamps, wfdb_record
 from training.datasets.options import ReadOptions, Table
 
 _MOST_NOTES = 10
@@ -35,9 +35,9 @@ class Source:
 
 
 def read(
-    names: Sequence[str], kind: str, options: ReadOptions, note: Callable[[str], None], *, about_times: bool = True
+    names: Sequence[str], kind: str, options: ReadOptions, note: Callable[[str], None], *, about_contents: bool = True
 ) -> tuple[list[Table], list[Source]]:
-    """Tables and fingerprints of all sources; `about_times`: what is odd about them is noted too.
+    """Tables and fingerprints of all sources; `about_contents`: what is odd about them and the numbers is noted too.
 
     Raises:
         DataError: one can't be read, or is given twice; says where and what to do.
@@ -53,12 +53,13 @@ def read(
         if twin := next((each.file for each in sources if each.sha256 == source.sha256), None):
             note(f"{source.file} is the same as {twin}; where one is learnt from and the other tests, metrics flatter")
         sources.append(source)
-    if about_times:
+    if about_contents:
         said = list(timestamps.notes([table for table in tables if isinstance(table, SeriesTable)]))
+        said += plausibility.markers(tables)
         for text in said[:_MOST_NOTES]:
             note(text)
         if len(said) > _MOST_NOTES:
-            note(f"times: {len(said) - _MOST_NOTES} more notes like these")
+            note(f"{len(said) - _MOST_NOTES} more notes like these")
     found_in = {(table.series, table.source) for table in tables if isinstance(table, SeriesTable)}
     counts = Counter(series for series, _ in found_in)
     if several := sorted(name for name, count in counts.items() if count > 1):

@@ -28,6 +28,8 @@ FORMAT_GROUP = "telltale.formats"
 # `QualityRules`.
 CHECKS: dict[str, str] = {
     "flatline": "monitor.processing.quality.flatline:Flatline",
+    "nan_ratio": "monitor.processing.quality.nan_ratio:NanRatio",
+    "out_of_range": "monitor.processing.quality.out_of_range:OutOfRange",
 }
 # The stages that alerts go through, in this order; the name labels a metric: each is a `Stage` of
 # `monitor.processing.gates`.

@@ -316,6 +316,10 @@ class QualityOptions(Options):
 
     no_data: bool = Field(True, description="Report series that have stopped sending.")
     flatline: bool = Field(True, description="Report channels that stay at one value far longer than usual.")
+    nan_ratio: bool = Field(True, description="Report channels that are missing far more than usual.")
+    out_of_range: bool = Field(
+        True, description="Report channels whose numbers are far from all training data: other units, or codes."
+    )
 
 
 class HttpOptions(Options):

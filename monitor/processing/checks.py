@@ -47,6 +47,8 @@ class QualityRules:
 
     no_data: bool = True
     flatline: bool = True
+    nan_ratio: bool = True
+    out_of_range: bool = True
 
 
 @dataclass(frozen=True, slots=True)

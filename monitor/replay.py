@@ -283,10 +283,11 @@ def summary(counts: Counts, seconds: float) -> str:
     for (_, reason), count in counts.rejected.items():
         rejected[reason] += count
     reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items()) or "none"
+    unmatched = f"series without a threshold of their own: {len(counts.unmatched)}; " if counts.unmatched else ""
     return (
         f"{records} records, {counts.windows} windows ({counts.windows_anomalous} over the threshold, "
         f"{counts.windows_unscorable} unscorable), alerts: {alerts}; rejected: {reasons}; "
-        f"late: {counts.samples_late}; {records / max(seconds, 1e-9):,.0f} records/s"
+        f"late: {counts.samples_late}; {unmatched}{records / max(seconds, 1e-9):,.0f} records/s"
     )
 
 

@@ -30,6 +30,11 @@ class Thresholds:
         """The threshold of one series."""
         return self.chosen.series.get(name, self.chosen.value)
 
+    def unmatched(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that have no threshold of their own, though other series have."""
+        own = self.chosen.series
+        return [name for name in names if name not in own] if own else []
+
     def of_each(self, names: Iterable[str]) -> Float32Array:
         """The thresholds of series, (n,), in the type in which `decide` compares them."""
         return np.array([self.of_series(name) for name in names], dtype=np.float32)

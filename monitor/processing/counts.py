@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +19,11 @@ from monitor.messages.quality import Event
 
 # Score over threshold; 1.0 is the threshold
 RATIO_BUCKETS = (0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0, 8.0)
+
+
+# Series that are remembered as unmatched; those after them are not counted.
+MOST_UNMATCHED = 100_000
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class Counts:
     suppressed: Counter[tuple[str, str]] = field(default_factory=Counter)  # alerts, by stage and reason
     abandoned: Counter[str] = field(default_factory=Counter)
     forgotten: Counter[str] = field(default_factory=Counter)
+    unmatched: set[str] = field(default_factory=set)  # series without a threshold of their own, though others have one
     examples: dict[str, Example] = field(default_factory=dict)  # by reason (or late, unscorable, ignored): the newest
     ratio_sum: float = 0.0
     ratios: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(RATIO_BUCKETS) + 1, dtype=np.int64))
@@ -81,6 +88,17 @@ class Counts:
             self.examples["ignored"] = Example(
                 columns.partition, int(columns.offsets[ignored.rows[0]]), ignored.example
             )
+
+    def begun(self, partition: TopicPartition, offset: int, names: Sequence[str], own: Collection[str]) -> None:
+        """Series at an offset, of which `names` have no threshold of their own, though the series `own` have."""
+        new = [name for name in names if name not in self.unmatched]
+        if not new or len(self.unmatched) >= MOST_UNMATCHED:
+            return
+        self.unmatched.update(new)
+        listed = ", ".join(map(repr, new[:_NAMED]))
+        known = ", ".join(map(repr, itertools.islice(own, _NAMED)))
+        detail = f"series {listed}; the artifact has thresholds of {len(own)} series: {known}"
+        self.examples["unmatched"] = Example(partition, offset, detail)
 
     def published(self, events: Sequence[Event]) -> None:
         """Alerts that became durable."""

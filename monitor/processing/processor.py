@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -212,8 +212,15 @@ class Processor:
         """
         made, resumed = PartitionState.resume(partition, restored, start, self.model, self._rules, self._checks)
         self._partitions[partition] = made
+        self._count_unmatched(made, made.series.names.values())
         self._decider.publish_ends(made)
         return resumed
+
+    def _count_unmatched(self, partition: PartitionState, names: Iterable[str]) -> None:
+        """Counts those of a partition's series that have no threshold of their own, though others have."""
+        thresholds = self.model.thresholds
+        if unmatched := thresholds.unmatched(names):
+            self.counts.begun(partition.name, partition.read_to, unmatched, thresholds.chosen.series)
 
     def revoke(self, partition: TopicPartition) -> None:
         """Forgets a partition, and everything about it that was not taken yet."""
@@ -369,6 +376,8 @@ class Processor:
         partition, taken, live, segment, broken, course, out, emptied_at = self._queue.popleft()
         if segment is not None:
             partition.begin_segment(segment)
+            names = partition.series.names
+            self._count_unmatched(partition, [names.get(serial, "") for serial in segment.serials])
         if isinstance(taken, _Cut):
             return partition, taken, live
         if broken:

@@ -18,11 +18,14 @@ _LATE = "late"
 _UNSCORABLE = "unscorable"
 _GAPS = "gaps"
 _IGNORED = "ignored"
+_UNMATCHED = "unmatched"
 _EVENTS = {
     _IGNORED: "Records were ignored: they hold no channel of the artifact.",
     _LATE: "Samples were dropped: not newer than the newest of their series.",
     _UNSCORABLE: "Windows were not scored: too many of their samples are missing.",
     _GAPS: "Windows were started again after a gap in their series' times.",
+    _UNMATCHED: "Series have no threshold of their own, though others have, and are judged by the common one: new ones "
+    "(telltale calibrate --per series), or keys that are written in another way (input.series).",
 }
 _REJECTED = "Records were rejected; each goes to the dead-letter topic with the next commit."
 
@@ -63,6 +66,7 @@ def _counted(counts: Counts) -> Iterator[tuple[str, str, int]]:
         _LATE: counts.samples_late,
         _UNSCORABLE: counts.windows_unscorable,
         _GAPS: counts.gaps,
+        _UNMATCHED: len(counts.unmatched),
         _IGNORED: counts.ignored.total(),
     }
     for reason, count in others.items():

@@ -145,6 +145,11 @@ class Telemetry:
             dict(counts.abandoned),
             ["reason"],
         )
+        yield _counter(
+            "series_unmatched",
+            "Series without a threshold of their own, though the artifact has thresholds per series.",
+            len(counts.unmatched),
+        )
         yield _counter("series_forgotten", "Series forgotten, by reason.", dict(counts.forgotten), ["reason"])
         yield _counter("commits", "Transactions committed.", vitals.commits)
         yield _counter("aborts", "Times that all state was discarded and restored from the last commit.", vitals.aborts)

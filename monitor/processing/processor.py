@@ -31,7 +31,7 @@ from monitor.detector.arrays import Float32Array, Float64Array, Int64Array, alig
 from monitor.detector.event_time import Reached
 from monitor.detector.incidents import SCORE_RULE, Policy
 from monitor.detector.served import ServedModel
-from monitor.detector.times import NEWEST_US
+from monitor.detector.times import NEWEST_US, NO_TIME
 from monitor.detector.windows import Appended, Samples, Windows, impute_or_blank
 from monitor.errors import Reason
 from monitor.formats.decoder import Decoded, Decoder, InputRules
@@ -282,9 +282,8 @@ class Processor:
 
     def _enqueue(self, partition: PartitionState, columns: RecordColumns, now_us: int | None, *, live: bool) -> None:
         decoded = self._decoder.decode(columns, partition.time, now_us, live=live)
-        if live and not partition.live and len(decoded.rows):
-            first_offset = int(columns.offsets[decoded.rows[0]])
-            segment = partition.go_live(first_offset, int(decoded.start_us[0]))
+        if live and not partition.live and (first := _first_decided(decoded)) is not None:
+            segment = partition.go_live(int(columns.offsets[first[0]]), first[1])
             self._queue.append(_Work(partition, None, live, segment))
             self.counts.forgotten.update(gone.reason for gone in partition.leaving)
         offsets = columns.offsets[decoded.rows]
@@ -456,3 +455,16 @@ class Processor:
         for name, position in positions.items():
             if name in self._partitions:
                 self._partitions[name].committed(position)
+
+
+def _first_decided(decoded: Decoded) -> tuple[int, int] | None:
+    """Row in its poll and time of the first record that may decide anything; None where there is none.
+
+    That is any record: what a refused one leaves may close a window. Its time is then that of its partition; where that
+    has none, no series is known, and nothing can be decided before a record that can be read.
+    """
+    newest_us = int(decoded.reached.newest_us[0])
+    read = int(decoded.rows[0]) if len(decoded.rows) else None
+    if read == 0 or newest_us == NO_TIME:
+        return None if read is None else (read, int(decoded.start_us[0]))
+    return 0, newest_us

@@ -255,7 +255,9 @@ lives = st.tuples(
 
 @settings(max_examples=120)
 @given(
-    st.sampled_from(["sliding", "sliding", "records"]).flatmap(lambda name: st.tuples(st.just(name), streams(name))),
+    st.sampled_from(["sliding", "two channels, filled", "records"]).flatmap(
+        lambda name: st.tuples(st.just(name), streams(name))
+    ),
     policies,
     st.lists(lives, max_size=5),
     st.integers(1, 12),
@@ -284,7 +286,9 @@ def test_crashes_and_stops_change_nothing(
 
 @settings(max_examples=60)
 @given(
-    st.sampled_from(["sliding", "sliding", "records"]).flatmap(lambda name: st.tuples(st.just(name), streams(name))),
+    st.sampled_from(["sliding", "two channels, filled", "records"]).flatmap(
+        lambda name: st.tuples(st.just(name), streams(name))
+    ),
     policies,
     st.lists(lives, min_size=1, max_size=4),
     st.integers(1, 12),
@@ -308,3 +312,24 @@ def test_offsets_that_are_lost_cost_repeats_and_nothing_else(
     once = {alert.id: alert for alert in reversed(supervisor.told())}
     assert brief([once[alert.id] for alert in undisturbed.told()]) == oracle(rows, config, name)
     assert set(map(alerts.encode, supervisor.told())) == set(map(alerts.encode, undisturbed.told()))
+
+
+def test_what_a_refused_record_leaves_counts_in_the_incident_that_was_open_before_a_crash() -> None:
+    """Though it is the first record after the crash, and nothing that can be read comes with it."""
+    name, far = "two channels, filled", value_of(FILLED, np.array([[5.0, -5.0]]))
+    rows = [(0, b"s0", value) for value in (*[far] * 7, b"junk", far, b"junk", far, far)]
+    config = policy(1, 3, 1)
+    limits = {"max_poll_records": 1, "commit_interval_ms": 1, "idle_commit_interval_ms": 0}
+    config = config.model_copy(update={"limits": config.limits.model_copy(update=limits)})
+    expected = oracle(rows, config, name)
+    assert [(status, offset) for _, status, offset, _ in expected] == [
+        ("firing", 5),
+        ("update", 7),
+        ("update", 9),
+        ("update", 11),
+    ]
+    for turns in range(5, 16):
+        supervisor = Supervisor(rows, config, name)
+        supervisor.life(turns, crash=True, fails=[], checkpoint_every=2)
+        supervisor.life(None, crash=False, fails=[], checkpoint_every=100)
+        assert brief(supervisor.told()) == expected, f"crashed after turn {turns}"

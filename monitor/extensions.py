@@ -27,6 +27,7 @@ FORMAT_GROUP = "telltale.formats"
 # state records): each makes a `Check` of `monitor.processing.checks` from an artifact's manifest and the operator's
 # `QualityRules`.
 CHECKS: dict[str, str] = {
+    "no_data": "monitor.processing.quality.no_data:NoData",
     "flatline": "monitor.processing.quality.flatline:Flatline",
     "nan_ratio": "monitor.processing.quality.nan_ratio:NanRatio",
     "out_of_range": "monitor.processing.quality.out_of_range:OutOfRange",

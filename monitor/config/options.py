@@ -314,7 +314,16 @@ class AlertingOptions(Options):
 class QualityOptions(Options):
     """Data quality: what is watched besides the score. Each check raises alerts of its own."""
 
-    no_data: bool = Field(True, description="Report series that have stopped sending.")
+    no_data: bool = Field(
+        True, description="Report series that have stopped sending: after ten of their own usual intervals."
+    )
+    no_data_after_ms: int | None = Field(
+        None,
+        ge=1,
+        examples=[600_000],
+        description="Report a series after this time if it has sent too few records (9) to know how often it does.",
+    )
+    no_data_least_ms: int = Field(1_000, ge=1, description="Silence that is not longer is never reported.")
     flatline: bool = Field(True, description="Report channels that stay at one value far longer than usual.")
     nan_ratio: bool = Field(True, description="Report channels that are missing far more than usual.")
     out_of_range: bool = Field(

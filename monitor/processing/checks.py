@@ -46,6 +46,8 @@ class QualityRules:
     """
 
     no_data: bool = True
+    no_data_after_ms: int | None = None
+    no_data_least_ms: int = 1_000
     flatline: bool = True
     nan_ratio: bool = True
     out_of_range: bool = True

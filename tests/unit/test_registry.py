@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from monitor import extensions
+from monitor.processing.checks import checks_of, row_bytes
 from monitor.processing.registry import Numbered, SeriesRegistry, segments_of
 from monitor.processing.snapshots import UNKNOWN_US
-from monitor.serving.assembly import PARTITION_BYTES, bytes_of_series, most_series
+from monitor.serving.assembly import PARTITION_BYTES, bytes_of_series, most_series, quality_rules
 from tests.helpers import make_artifact, make_config
 
 
@@ -100,7 +102,11 @@ def test_the_default_limit_follows_memory(length: int, channels: int) -> None:
     assert most_series(make_config(input={"max_series": 7}), artifact) == 7
 
 
-def test_windows_of_a_series_take_what_is_said() -> None:
-    registry_bytes = bytes_of_series(make_config(), make_artifact(length=140))
-    assert registry_bytes == 512 + 512 * (4 + 16)
-    assert bytes_of_series(make_config(), make_artifact(kind="record", length=140)) == 512
+def test_windows_of_a_series_take_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, record = make_artifact(length=140), make_artifact(kind="record", length=140)
+    config = make_config()
+    remembered = row_bytes(checks_of(record.manifest, quality_rules(config)))
+    assert bytes_of_series(config, record) == 512 + remembered > 512
+    monkeypatch.setattr(extensions, "CHECKS", {})
+    assert bytes_of_series(config, whole) == 512 + 512 * (4 + 16)
+    assert bytes_of_series(config, record) == 512

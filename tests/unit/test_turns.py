@@ -88,7 +88,8 @@ def test_a_damaged_batch_is_a_turn_of_its_own() -> None:
         first_offset=1, next_offset=3, size=99, records=2, reason=Reason.CORRUPT_BATCH, detail="CRC differs"
     )
     work(processor, processor.model.scorer, RecordColumns.skipping(INPUT, damaged))
-    assert [(turn.damaged, len(turn.taken)) for turn in SEEN] == [(False, 1), (True, 0)]
+    first, *_, last = [(turn.damaged, len(turn.taken)) for turn in SEEN]  # between them, what waited is let out
+    assert (first, last) == ((False, 1), (True, 0))
 
 
 def test_records_that_are_windows_are_handed_over_as_they_are() -> None:

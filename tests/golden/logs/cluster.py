@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from monitor import extensions
 from monitor.backends.abstract import AbortedError, Commit, Headers, Poll, Position, TopicPartition
 from monitor.backends.kafka.position import decode_position
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.config.options import Config, QualityOptions
+from monitor.config.options import Config
 from monitor.detector.served import ServedModel, load_verified
 from monitor.errors import TelltaleError
 from monitor.serving.assembly import make_processor
@@ -70,7 +71,7 @@ class Cluster:
             "kafka": {"group_id": "golden"},
             "input": {"topics": [INPUT], "start": "earliest"},
             # What a check remembers is in every checkpoint: the score's logs go without.
-            "quality": dict.fromkeys(QualityOptions.model_fields, False),
+            "quality": dict.fromkeys(extensions.CHECKS, False),
         }
         self.configure(**sections)
         loaded = load(HERE / f"{artifact}.zip")

@@ -1,0 +1,260 @@
+"""`no_data`: a series that has stopped sending, by how often it used to send.
+
+How often that is, is learned from the partition's time between the series' own records, in blocks of them: a series is
+known after `FIRST` pauses, and goes by the last 128 to 256 from then on.
+
+    usual pause    the mean, without the two longest
+    limit          `PERIODS` usual pauses; at least four times the second longest of all, and `no_data_least_ms`
+
+So one long pause, such as an outage, changes nothing, and two of a kind are not reported a third time. Who sends in
+bursts, in chunks, or only what has changed, is measured by the pauses between. While little is known, more is asked
+for: eight times the second longest after eight pauses, and `YOUNG` times `no_data_least_ms` until a series is as old.
+
+Silence is found by the records of others in the partition, at the first that moves its time past the limit. But where
+one record moves it by far more, the whole partition was silent, which says nothing of any one series: three quarters of
+the limit have to pass after the record that moves time past its first quarter. Where nothing comes at all, the daemon's
+ticks move time on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.detector.arrays import Float64Array, Int64Array, StructOfArrays, stable_order
+from monitor.detector.event_time import Reached
+from monitor.detector.incidents import Policy
+from monitor.detector.spec import Manifest
+from monitor.detector.times import NEVER_US
+from monitor.messages.alerts import duration, rfc3339
+from monitor.processing.checks import WHOLE_SERIES, Findings, Memory, Problem, QualityRules
+from monitor.processing.turns import Turn
+
+PERIODS = 10
+FIRST, SECOND, BLOCK = 8, 32, 128  # pauses after which the limit is learned anew: the third again and again
+LONGEST, FEW = 4, 32  # the limit is (LONGEST + FEW / pauses) times the second longest pause, at least
+YOUNG = 30
+FOREVER_US = 1 << 60
+# Of some pauses: how many, their sum, the longest and the second longest
+Pauses = Int64Array
+
+
+class _Learned(NamedTuple):
+    """The limit and the usual pause of m series, (m,)."""
+
+    limit_us: Int64Array
+    usual_us: Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Quiet(StructOfArrays):
+    """Series that may be silent, k of them: since when, and when a quarter of the limit had passed.
+
+    `suspect_us` is `NEVER_US` where that is not yet.
+    """
+
+    series: Int64Array
+    last_us: Int64Array
+    suspect_us: Int64Array
+    limit_us: Int64Array
+    usual_us: Int64Array
+
+    @property
+    def doubtful_us(self) -> Int64Array:
+        """When a quarter of the limit has passed."""
+        return self.last_us + (self.limit_us >> 2)
+
+    def silent_us(self, suspect_us: Int64Array) -> Int64Array:
+        """The last time at which they are not silent yet, where a quarter had passed at `suspect_us`."""
+        until_us: Int64Array = np.maximum(self.last_us, suspect_us - (self.limit_us >> 2)) + self.limit_us
+        return until_us
+
+
+class NoData:
+    """Watches for series that have stopped sending."""
+
+    policy = Policy(open_after=1, close_after=1, update_every=0)
+    severity: Literal["error"] = "error"
+    recovered = "sends again"
+    unit = "s"
+
+    def __init__(self, _manifest: Manifest, rules: QualityRules) -> None:
+        self._least_us = rules.no_data_least_ms * 1000
+        after_us = FOREVER_US if rules.no_data_after_ms is None else rules.no_data_after_ms * 1000
+        layout = [
+            ("last_us", "<i8"),  # the partition's time at its last record
+            ("suspect_us", "<i8"),  # the first such time at which a quarter of its limit had passed without one
+            ("silent", "?"),
+            ("limit_us", "<i8"),
+            ("usual_us", "<i8"),
+            ("pauses", "<i8"),  # how many there were, and how long in all
+            ("age_us", "<i8"),
+            ("block", "<i8", 4),  # those of the present block, and of the one before
+            ("before", "<i8", 4),
+        ]
+        self.nothing = np.array((NEVER_US, NEVER_US, False, after_us, 0, 0, 0, 0, 0), layout)[()]
+
+    def take(self, turn: Turn, memory: Memory) -> Findings | None:
+        """Series that have fallen silent in a turn, and those that send again."""
+        if turn.damaged:  # what it held may have been theirs
+            memory["suspect_us"] = NEVER_US
+            return None
+        parts = self._arrived(turn, memory) if len(turn.taken) else []
+        if len(turn.course.reached.positions):
+            parts.append(_fallen(turn.course.reached, memory))
+        parts = [part for part in parts if len(part)]
+        return Findings.concatenate(parts) if parts else None
+
+    def describe(self, problem: Problem) -> str:
+        """Since when there is no record, and what is usual."""
+        text = f"no record since {rfc3339(problem.start_us)}, for {duration(problem.value)}"
+        if math.isnan(problem.usual):
+            return f"{text}; reported after {duration(problem.threshold)} (quality.no_data_after_ms)"
+        return f"{text}; usually one every {duration(problem.usual)}"
+
+    def due_us(self, memory: Memory) -> int:
+        """The partition's time from which on something is found where no record comes; `FOREVER_US`: nothing is."""
+        waiting = memory[(memory["last_us"] != NEVER_US) & ~memory["silent"]]
+        names = "limit_us", "usual_us"
+        quiet = _Quiet(np.arange(len(waiting)), *(waiting[name] for name in ("last_us", "suspect_us", *names)))
+        due_us = np.where(quiet.suspect_us == NEVER_US, quiet.doubtful_us, quiet.silent_us(quiet.suspect_us) + 1)
+        return min(int(due_us.min(initial=FOREVER_US)), FOREVER_US)
+
+    def _arrived(self, turn: Turn, memory: Memory) -> list[Findings]:
+        """What the records of a turn say of their own series; each is remembered as of its last one."""
+        reached, order = turn.course.reached, stable_order(turn.taken.series)
+        series, at_us, offset = turn.taken.series[order], turn.at_us[order], turn.taken.offset[order]
+        firsts = np.flatnonzero(np.diff(series, prepend=-1))
+        rows, counts = series[firsts], np.diff(np.append(firsts, len(series)))
+        known_us = memory["last_us"][rows]
+        before_us = np.concatenate([known_us[:1], at_us[:-1]])
+        before_us[firsts] = np.where(known_us == NEVER_US, at_us[firsts], known_us)
+        pauses_us = at_us - before_us
+        own = np.flatnonzero(pauses_us)  # records at one time are one
+        in_force = self._learn(memory, rows, np.repeat(np.arange(len(rows)), counts)[own], pauses_us[own])
+        long = pauses_us[own] > in_force.limit_us
+        ends = own[long]  # the records that end a long pause, in which silence may have been found
+        first = np.isin(ends, firsts)
+        suspect_us = np.where(first, memory["suspect_us"][series[ends]], NEVER_US)
+        quiet = _Quiet(series[ends], before_us[ends], suspect_us, *(column[long] for column in in_force))
+        step = _step(reached, quiet)
+        found = step <= np.searchsorted(reached.positions, offset[ends])
+        found &= ~(first & memory["silent"][quiet.series])
+        silent = memory["silent"][rows]
+        back = np.concatenate([firsts[silent], ends[found]])
+        limit_us = np.concatenate([memory["limit_us"][rows[silent]], quiet.limit_us[found]])
+        memory["last_us"][rows] = at_us[firsts + counts - 1]
+        memory["suspect_us"][rows], memory["silent"][rows] = NEVER_US, False
+        again = _findings(series[back], offset[back], at_us[back], at_us[back], limit_us)
+        return [_silences(reached, quiet[found], step[found]), again]
+
+    def _learn(self, memory: Memory, rows: Int64Array, group: Int64Array, pauses_us: Int64Array) -> _Learned:
+        """Learns from pauses (n,) of the series `rows[group]`, in order; what was known before each."""
+        first = np.searchsorted(group, np.arange(len(rows)))
+        number = memory["pauses"][rows][group] + np.arange(len(group)) - first[group]
+        block = _block(number)
+        begins = np.flatnonzero((np.diff(group, prepend=-1) != 0) | (np.diff(block, prepend=-1) != 0))
+        of, seen = rows[group[begins]], _summed(pauses_us, begins)
+        opening = np.flatnonzero(np.diff(group[begins], prepend=-1))
+        seen[opening] = _merged(seen[opening], memory["block"][of[opening]])
+        before = np.concatenate([seen[:1], seen[:-1]])
+        before[opening] = memory["before"][of[opening]]
+        counts = np.diff(np.append(begins, len(group)))
+        passed_us = np.concatenate([[0], np.cumsum(pauses_us)])
+        age_us = memory["age_us"][of] + passed_us[begins + counts] - passed_us[first[group[begins]]]
+        after = self._limits(_merged(before, seen), age_us)
+        limit_us, usual_us = (np.concatenate([column[:1], column[:-1]]) for column in after)
+        limit_us[opening], usual_us[opening] = memory["limit_us"][of[opening]], memory["usual_us"][of[opening]]
+        in_force = _Learned(np.repeat(limit_us, counts), np.repeat(usual_us, counts))
+        ends = np.append(opening, len(begins))[1:] - 1
+        of, last = of[ends], number[begins[ends] + counts[ends] - 1]
+        whole = _block(last + 1) != _block(last)
+        memory["pauses"][of], memory["age_us"][of] = last + 1, age_us[ends]
+        memory["limit_us"][of] = np.where(whole, after.limit_us[ends], limit_us[ends])
+        memory["usual_us"][of] = np.where(whole, after.usual_us[ends], usual_us[ends])
+        memory["before"][of] = np.where(whole[:, None], seen[ends], before[ends])
+        memory["block"][of] = np.where(whole[:, None], 0, seen[ends])
+        return in_force
+
+    def _limits(self, pauses: Pauses, age_us: Int64Array) -> _Learned:
+        """What follows from m blocks of pauses, for series as old as `age_us` (m,)."""
+        count, total, longest, second = pauses.T
+        usual_us = (total - longest - second) // np.maximum(count - 2, 1)
+        factor = LONGEST + FEW / np.maximum(count, 1)
+        limit_us = np.maximum(PERIODS * usual_us, np.rint(factor * second).astype(np.int64))
+        least_us = np.where(age_us < YOUNG * self._least_us, YOUNG * self._least_us, self._least_us)
+        return _Learned(np.maximum(limit_us, least_us), usual_us)
+
+
+def _block(number: Int64Array) -> Int64Array:
+    """The block of a series' pauses, by their numbers from 0 on."""
+    return np.searchsorted([FIRST, SECOND], number, side="right") + number // BLOCK
+
+
+def _summed(pauses_us: Int64Array, begins: Int64Array) -> Pauses:
+    """Of pauses (n,), of which some follow each of `begins` (m,): (m, 4)."""
+    if not len(begins):
+        return np.empty((0, 4), dtype=np.int64)
+    counts = np.diff(np.append(begins, len(pauses_us)))
+    longest = np.maximum.reduceat(pauses_us, begins)
+    is_longest = pauses_us == np.repeat(longest, counts)
+    several = np.add.reduceat(is_longest.astype(np.int64), begins) > 1
+    second = np.maximum.reduceat(np.where(is_longest, 0, pauses_us), begins)
+    return np.stack([counts, np.add.reduceat(pauses_us, begins), longest, np.where(several, longest, second)], axis=1)
+
+
+def _merged(some: Pauses, others: Pauses) -> Pauses:
+    """Of both, row by row."""
+    count, total, longest, second = (some[:, column] for column in range(4))
+    highest = np.maximum(longest, others[:, 2])
+    next_highest = np.maximum(np.minimum(longest, others[:, 2]), np.maximum(second, others[:, 3]))
+    return np.stack([count + others[:, 0], total + others[:, 1], highest, next_highest], axis=1)
+
+
+def _fallen(reached: Reached, memory: Memory) -> Findings:
+    """The series that have fallen silent after their last record; notes them, and those that may have."""
+    quiet = reached.newest_us[-1] - memory["last_us"] >= memory["limit_us"] >> 2
+    rows = np.flatnonzero(quiet & (memory["last_us"] != NEVER_US) & ~memory["silent"])
+    found = _Quiet(rows, *(memory[name][rows] for name in ("last_us", "suspect_us", "limit_us", "usual_us")))
+    memory["suspect_us"][rows] = _suspected(reached, found)
+    step = _step(reached, found)
+    silent = step < len(reached.newest_us)
+    memory["silent"][rows[silent]] = True
+    return _silences(reached, found[silent], step[silent])
+
+
+def _suspected(reached: Reached, quiet: _Quiet) -> Int64Array:
+    """The partition's first time at which a quarter of the limit has passed; `NEVER_US`, where that is not yet."""
+    step = np.searchsorted(reached.newest_us, quiet.doubtful_us)
+    return np.where(quiet.suspect_us != NEVER_US, quiet.suspect_us, np.append(reached.newest_us, NEVER_US)[step])
+
+
+def _step(reached: Reached, quiet: _Quiet) -> Int64Array:
+    """The first step of time, 1 to k, at which each is found silent; k + 1 where it is not."""
+    suspect_us = _suspected(reached, quiet)
+    step = np.maximum(np.searchsorted(reached.newest_us, quiet.silent_us(suspect_us), side="right"), 1)
+    return np.where(suspect_us == NEVER_US, len(reached.newest_us), step)
+
+
+def _silences(reached: Reached, quiet: _Quiet, step: Int64Array) -> Findings:
+    usual_s = np.where(quiet.usual_us > 0, quiet.usual_us / 1e6, np.nan)
+    offset, now_us = reached.positions[step - 1], reached.newest_us[step]
+    return _findings(quiet.series, offset, quiet.last_us, now_us, quiet.limit_us, usual_s)
+
+
+def _findings(
+    series: Int64Array,
+    offset: Int64Array,
+    since_us: Int64Array,
+    now_us: Int64Array,
+    limit_us: Int64Array,
+    usual_s: Float64Array | None = None,
+) -> Findings:
+    whole: NDArray[np.int64] = np.full(len(series), WHOLE_SERIES)
+    usual_s = np.full(len(series), np.nan) if usual_s is None else usual_s
+    value = (now_us - since_us) / 1e6
+    return Findings(series, whole, offset, whole, since_us, now_us, value, limit_us / 1e6, usual_s)

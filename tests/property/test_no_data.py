@@ -1,0 +1,202 @@
+"""`no_data` through the processor, however a log is cut and restored, against an oracle that goes record by record."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from monitor import extensions
+from monitor.backends.abstract import Position, Restored, StateRecord
+from monitor.processing.processor import Outputs, Processor
+from monitor.processing.quality.no_data import BLOCK, FIRST, SECOND
+from tests.helpers import (
+    INPUT,
+    make_artifact,
+    make_columns,
+    make_config,
+    make_processor,
+    make_processor_at_zero,
+    of_quality,
+)
+
+ARTIFACTS = {
+    "sliding": make_artifact(length=4, hop=2, threshold=1e6),
+    "record": make_artifact(kind="record", length=2, threshold=1e6),
+}
+VALUES = {"sliding": b'{"value": 0.5}', "record": b"[0.5, 0.25]"}
+NOW_US = 1_764_600_000_000_000
+Log = list[tuple[int, int]]  # time in ms and series of each record
+Told = tuple[str, str, int, float]  # series, status, offset, seconds
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _alone() -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extensions, "CHECKS", {"no_data": extensions.CHECKS["no_data"]})
+        yield
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> Log:
+    """Series that send regularly, in bursts, or when something changes; with outages of one and of all."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    found = []
+    for series in range(draw(st.integers(1, 4))):
+        count, period = int(rng.integers(1, 200)), int(rng.integers(1, 30))
+        kind = rng.integers(4)
+        pauses = np.full(count, period) if kind < 2 else rng.exponential(period, count)
+        if kind == 3:
+            pauses = np.where(np.arange(count) % 7 == 6, 20 * period, 0)
+        pauses = np.where(rng.random(count) < 0.02, pauses * rng.integers(5, 60, count), pauses)
+        found += [(int(at), series) for at in np.cumsum(pauses) + rng.integers(100)]
+    found = [(at + (2_000 if at > 1_500 and rng.integers(2) else 0), series) for at, series in found]
+    order = sorted(range(len(found)), key=lambda at: found[at][0] + int(rng.integers(-20, 20)))
+    return [found[at] for at in order]
+
+
+def limit(pauses: list[int], after: int | None, least: int) -> Fraction | None:
+    """Of the pauses that a series is known by, in ms."""
+    bounds = [0, 0, *(bound for bound in [FIRST, SECOND, *range(BLOCK, 10_000, BLOCK)] if bound <= len(pauses))]
+    if len(bounds) == 2:
+        return None if after is None else Fraction(after)
+    known: list[int] = sorted(pauses[bounds[-3] : bounds[-1]])
+    second, usual = known[-2], sum(known[:-2]) * 1000 // (len(known) - 2)
+    longest = round((4 + 32 / len(known)) * second * 1000)
+    young = sum(pauses[: bounds[-1]]) < 30 * least
+    found = Fraction(max(10 * usual, longest), 1000)
+    return max(found, Fraction(30 * least if young else least))
+
+
+def oracle(log: Log, after: int | None, least: int) -> list[Told]:
+    told: list[Told] = []
+    now = -1
+    last: dict[int, int] = {}
+    pauses: dict[int, list[int]] = {}
+    suspect: dict[int, int] = {}
+    silent: set[int] = set()
+    for offset, (time, own) in enumerate(log):
+        now = max(now, time)
+        for series in sorted(last):
+            allowed = limit(pauses[series], after, least)
+            if series == own or series in silent or allowed is None:
+                continue
+            quarter = Fraction(int(allowed * 1000) // 4, 1000)
+            if series not in suspect and now - last[series] >= quarter:
+                suspect[series] = now
+            if series in suspect and now > max(last[series] + allowed, suspect[series] + allowed - quarter):
+                silent.add(series)
+                told.append((f"s{series}", "firing", offset, (now - last[series]) / 1000))
+        if own in silent:
+            silent.discard(own)
+            told.append((f"s{own}", "resolved", offset, 0.0))
+        if own in last and now > last[own]:
+            pauses[own].append(now - last[own])
+        pauses.setdefault(own, [])
+        last[own] = now
+        suspect.pop(own, None)
+    return sorted(told, key=lambda each: (each[2], each[0]))
+
+
+def read(processor: Processor, log: Log, kind: str, first: int, end: int) -> None:
+    columns = make_columns(
+        [VALUES[kind]] * (end - first),
+        keys=[b"s%d" % series for _, series in log[first:end]],
+        timestamps_ms=[at for at, _ in log[first:end]],
+        first_offset=first,
+    )
+    processor.receive(columns, NOW_US)
+    scorer = processor.model.scorer
+    while (batch := processor.next_batch()) is not None:
+        processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
+
+
+def told(outputs: Outputs) -> list[Told]:
+    found = [each.data for each in of_quality(outputs)]
+    return [(data.series, data.status, data.kafka.offset, data.value or 0.0) for data in found]
+
+
+# A log comes from one number, which does not shrink.
+@settings(max_examples=100, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(
+    logs(),
+    st.sampled_from(sorted(ARTIFACTS)),
+    st.lists(st.integers(0, 600), max_size=6),
+    st.integers(1, 9) | st.just(65_536),
+    st.sampled_from([None, 40]),
+    st.integers(0, 600),
+)
+def test_any_chunking_and_a_restore_give_the_oracles_alerts(
+    log: Log, kind: str, cuts: list[int], slice_: int, after: int | None, restore: int
+) -> None:
+    quality = {"no_data_after_ms": after, "no_data_least_ms": 3}
+    config = make_config(input={"start": "earliest", "max_future_ms": 1 << 40}, quality=quality)
+    processor = make_processor_at_zero(config, ARTIFACTS[kind])
+    found: list[Told] = []
+    bounds = [0, *sorted(min(cut, len(log)) for cut in {*cuts, restore}), len(log)]
+    for first, end in pairwise(bounds):
+        if first == restore and first:
+            outputs = processor.take_outputs([INPUT])
+            found += told(outputs)
+            state = tuple(StateRecord(*each) for each in outputs.checkpoints[INPUT])
+            processor = make_processor(config, ARTIFACTS[kind])
+            processor.assign(INPUT, Restored(Position(first, first, 0), state, 0, len(log)), 0)
+        processor._slice = slice_
+        read(processor, log, kind, first, end)
+    found += told(processor.take_outputs())
+    assert found == oracle(log, after, 3)
+
+
+def regular(count: int, period: int, start: int = 0, series: int = 0) -> Log:
+    return [(start + at * period, series) for at in range(count)]
+
+
+def decided(log: Log, **quality: int) -> list[Told]:
+    config = make_config(input={"start": "earliest", "max_future_ms": 1 << 40}, quality=quality)
+    processor = make_processor_at_zero(config, ARTIFACTS["sliding"])
+    read(processor, sorted(log), "sliding", 0, len(log))
+    return told(processor.take_outputs())
+
+
+@pytest.mark.parametrize("period", [1_000, 60_000])
+def test_a_regular_sensor_is_missed_after_ten_of_its_periods(period: int) -> None:
+    dies = regular(50, period)
+    ((series, status, _, seconds),) = decided(dies + regular(300, period // 4, 1, series=1))
+    assert (series, status) == ("s0", "firing")
+    assert 10 * period / 1000 < seconds <= 10.26 * period / 1000
+
+
+def test_nobody_is_missed_when_all_were_silent() -> None:
+    """Nor does an outage of all, or one of its own, make anybody's silence longer that is reported later."""
+    after = 50_000 + 3_600_000
+    both = [*regular(50, 1_000), *regular(50, 1_000, 7, series=1)]
+    both += [*regular(50, 1_000, after), *regular(90, 1_000, after + 4_000, series=1)]
+    ((series, status, _, seconds),) = decided(both)
+    assert (series, status) == ("s0", "firing")
+    assert 10 < seconds <= 11
+
+
+def test_who_sends_in_bursts_is_measured_by_the_pauses_between_them() -> None:
+    bursts = [(10_000 * burst + at, 0) for burst in range(30) for at in range(40)]
+    clock = regular(600, 1_000, series=1)
+    ((_, status, _, seconds),) = decided(bursts + clock)
+    assert (status, 40 < seconds < 60) == ("firing", True)
+
+
+def test_a_series_that_is_hardly_known_is_missed_after_a_time_that_is_set() -> None:
+    log = [*regular(5, 1_000), *regular(100, 1_000, series=1)]
+    assert decided(log) == []
+    ((series, _, _, seconds),) = decided(log, no_data_after_ms=20_000)
+    assert (series, 20 < seconds <= 21) == ("s0", True)
+
+
+def test_a_fast_sensor_is_not_missed_within_a_second() -> None:
+    log = [*regular(5000, 10), *regular(200, 100, 49_000, series=1)]
+    ((_, _, _, seconds),) = decided(log)
+    assert 1 < seconds <= 1.2
+    ((_, _, _, seconds),) = decided(log, no_data_least_ms=300)
+    assert 0.3 < seconds <= 0.5

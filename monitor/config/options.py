@@ -184,6 +184,14 @@ class InputOptions(Options):
         description="How far behind the newest of its series a sample may come and still be put in order of time; each "
         "waits for so long. 0: samples must come in order, and none waits.",
     )
+    join_tolerance_ms: int = Field(
+        0,
+        ge=0,
+        le=3_600_000,
+        description="Readings of one series with some channels each (channel_field, partial_records) are one sample if "
+        "they are at most so much later than its first. It must be less than the time between two readings of a "
+        "channel.",
+    )
     max_future_ms: int = Field(
         3_600_000,
         ge=0,

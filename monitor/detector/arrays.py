@@ -46,14 +46,14 @@ class StructOfArrays:
             *[_joined([getattr(part, name) for part in parts], parts, name in cls.full) for name in cls.__slots__]
         )
 
-    def put(self, first: int, other: Self) -> None:
-        """Overwrites the rows from `first` on; no field of either is None."""
+    def put(self, rows: slice | Int64Array, other: Self) -> None:
+        """Overwrites some rows, but for fields that are None here."""
         for name in self.__slots__:
             column, new = getattr(self, name), getattr(other, name)
             if isinstance(column, StructOfArrays):
-                column.put(first, new)
+                column.put(rows, new)
             elif column is not None:
-                column[first : first + len(new)] = new
+                column[rows] = new
 
 
 def _joined(columns: Sequence[Any], parts: Sequence[Sized], full: bool) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 
 from monitor.detector.arrays import BoolArray, Int64Array, grown, stable_order
 from monitor.detector.times import NEVER_US, NO_TIME
-from monitor.detector.windows import Ordered, Samples
+from monitor.detector.windows import Dropped, Ordered, Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def grouped(samples: Samples) -> Ordered:
     """Samples put together by series where none is late, and none follows a gap."""
     together, position = by_series(samples)
     firsts = firsts_of(together.series)
-    return Ordered(together, position, firsts, np.append(firsts, len(together))[1:] - 1, None, 0, None)
+    return Ordered(together, position, firsts, np.append(firsts, len(together))[1:] - 1, None)
 
 
 def by_series(samples: Samples) -> tuple[Samples, Int64Array]:
@@ -106,16 +106,15 @@ class EventTime:
         grouped, position = self.settled(*by_series(samples))
         firsts = firsts_of(grouped.series)
         accepted = self._accepted(grouped, firsts)
-        late, late_at, dropped = 0, None, None
+        dropped = None
         if accepted is not None:
-            late, row = int(len(accepted) - accepted.sum()), int(accepted.argmin())
-            late_at = int(grouped.series[row]), int(grouped.offset[row])
-            dropped, grouped, position = grouped[~accepted], grouped[accepted], position[accepted]
+            dropped = self._dropped(grouped, accepted)
+            grouped, position = grouped[accepted], position[accepted]
             firsts = firsts_of(grouped.series)
         lasts = np.append(firsts, len(grouped))[1:] - 1
         after_gap = self._after_gap(grouped, firsts)
         self._advance(grouped, lasts)
-        return Ordered(grouped, position, firsts, lasts, after_gap, late, late_at, dropped)
+        return Ordered(grouped, position, firsts, lasts, after_gap, dropped)
 
     def settled(self, grouped: Samples, position: Int64Array) -> tuple[Samples, Int64Array]:
         """`grouped` with its holes settled: rare, so only the series that have one are gone through."""
@@ -131,6 +130,15 @@ class EventTime:
             keep[first : end - len(settled)] = False
             time_us[end - len(settled) : end], clock_us[end - len(settled) : end] = settled.time_us, settled.clock_us
         return replace(grouped, time_us=time_us, clock_us=clock_us)[keep], position[keep]
+
+    def _dropped(self, grouped: Samples, accepted: BoolArray) -> Dropped:
+        """Those that are not `accepted`, and after which of the others."""
+        samples, kept = grouped[~accepted], grouped[accepted]
+        after = np.cumsum(accepted)[~accepted] - 1
+        after[np.append(kept.series, -1)[after] != samples.series] = -1
+        last_us = np.append(kept.time_us, NEVER_US)[after]
+        last_us[after < 0] = self.last_time_us[samples.series[after < 0]]
+        return Dropped(samples, after, last_us)
 
     def _accepted(self, grouped: Samples, firsts: Int64Array) -> BoolArray | None:
         """Which samples are in time; None where all are."""

@@ -11,11 +11,14 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from monitor.detector.arrays import Int64Array, grown
+from monitor.detector.arrays import BoolArray, Int64Array, grown
+from monitor.detector.arrivals import AS_THEY_COME, Arrivals, Order
 from monitor.detector.event_time import EventTime, Reached
 from monitor.detector.spec import WindowSpec
-from monitor.detector.waiting import AS_THEY_COME, Order, Queue, waiting_bytes
-from monitor.detector.windows import Appended, Ordered, Samples, Tails, Waiting, Windows, from_end
+from monitor.detector.windows import Appended, Dropped, Ordered, Samples, Tails, Waiting, Windows, from_end
+
+# Numbers looked at as one, where samples are searched for.
+_LOOKED_AT = 1 << 20
 
 
 class RingWindower(ABC):
@@ -28,8 +31,7 @@ class RingWindower(ABC):
         self.capacity = ring_capacity(window.length)
         self._round = self.capacity - window.length + 1
         self._rows = 0
-        self._order = order
-        self._queue = Queue(order, channels) if order != AS_THEY_COME else None
+        self._arrivals = Arrivals(order, channels)
         self._time = EventTime(None if window.max_gap_ms is None else round(window.max_gap_ms * 1000))
         self._values = np.empty((0, self.capacity, channels), dtype=np.float32)
         self._time_us = np.empty((0, self.capacity), dtype=np.int64)
@@ -48,7 +50,7 @@ class RingWindower(ABC):
     @property
     def row_bytes(self) -> int:
         """What a series takes in memory: its ring holds two to four windows."""
-        return self.capacity * self._sample_bytes
+        return self.capacity * self._sample_bytes + self._arrivals.row_bytes
 
     @property
     def snapshot_bytes(self) -> int:
@@ -58,7 +60,7 @@ class RingWindower(ABC):
     @property
     def waiting_bytes(self) -> int:
         """About what waits takes in a snapshot, of all series."""
-        return 0 if self._queue is None else len(self._queue) * waiting_bytes(self.channels)
+        return self._arrivals.waiting_bytes
 
     @property
     def _sample_bytes(self) -> int:
@@ -72,16 +74,14 @@ class RingWindower(ABC):
             for name in ("_values", "_time_us", "_offset", "_written", "_origin"):
                 setattr(self, name, grown(getattr(self, name), size))
             self._time.grow(size)
-            if self._queue is not None:
-                self._queue.grow(size)
+            self._arrivals.grow(size)
         self._rows = max(self._rows, rows)
 
     def clear(self, rows: Int64Array) -> None:
         """Empties rows, for new series."""
         self._written[rows] = self._origin[rows] = 0
         self._time.clear(rows)
-        if self._queue is not None:
-            self._queue.clear(rows)
+        self._arrivals.clear(rows)
 
     def restart(self) -> int:
         """Restarts every series, as after a gap; returns how many had begun."""
@@ -92,7 +92,7 @@ class RingWindower(ABC):
     def let_out(self, taken: Samples | Windows, reached: Reached, /) -> Samples | Windows:
         """The samples whose turn has come, in order."""
         assert isinstance(taken, Samples)
-        return taken if self._queue is None else self._queue.let_out(taken, reached, self._time)
+        return self._arrivals.let_out(taken, reached, self._time)
 
     def append(self, taken: Samples | Windows, *, cut: bool = True) -> Appended:
         """Takes samples in; returns the windows that they close (none, where `cut` is false).
@@ -105,11 +105,42 @@ class RingWindower(ABC):
             first, second = self.append(taken[:half], cut=cut), self.append(taken[half:], cut=cut)
             return first.followed_by(second)
         ordered = self._time.order(taken)
+        behind = None if ordered.dropped is None else self._ring_ends(ordered.dropped.samples.series)
         position, index = self._add(ordered)
+        late, duplicates = self._arrivals.take_dropped()
+        if ordered.dropped is not None and behind is not None:
+            again = self._came_before(ordered.dropped, position, index, *behind)
+            late.append(ordered.dropped.samples[~again])
+            duplicates += int(np.count_nonzero(again))
         closing = self.closing(ordered, index)[: None if cut else 0]
         closing = closing[np.argsort(ordered.position[closing])]
         windows = self._read(ordered.samples, position, closing)
-        return Appended(windows, ordered.late, ordered.gaps, ordered.late_at, (ordered,))
+        return Appended(
+            windows, ordered.gaps, Samples.concatenate(late) if sum(map(len, late)) else None, duplicates, (ordered,)
+        )
+
+    def _ring_ends(self, rows: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """Where in their rings series go on, and where index 0 is."""
+        return self._written[rows], self._origin[rows]
+
+    def _came_before(
+        self, dropped: Dropped, position: Int64Array, index: Int64Array, ends: Int64Array, origins: Int64Array
+    ) -> BoolArray:
+        """Which of the dropped have the time of one of the `length - 1` samples before them, or of the last.
+
+        `position` and `index` are those of the samples in time; `ends` and `origins` the rings' before those came.
+        """
+        after, series = dropped.after, dropped.samples.series
+        is_new = after >= 0
+        ends = np.where(is_new, np.append(position, 0)[after] + 1, ends)
+        origins = np.where(is_new, np.append(position - index, 0)[after], origins)
+        found: BoolArray = dropped.samples.time_us == dropped.last_us
+        for first in range(0, len(series), step := max(1, _LOOKED_AT // self.length)):
+            rows = slice(first, first + step)
+            at = ends[rows, None] - np.arange(1, self.length)
+            same = self._time_us[series[rows, None], at & (self.capacity - 1)] == dropped.samples.time_us[rows, None]
+            found[rows] |= (same & (at >= origins[rows, None])).any(axis=1)
+        return found
 
     def _add(self, ordered: Ordered) -> tuple[Int64Array, Int64Array]:
         """Writes samples into their rings: the position of each there, and its index in its series."""
@@ -168,7 +199,7 @@ class RingWindower(ABC):
 
     def waiting(self, rows: Int64Array) -> Waiting | None:
         """What waits of the series `rows`, by their numbers there; None where nothing does."""
-        return None if self._queue is None else self._queue.snapshot(rows)
+        return self._arrivals.snapshot(rows)
 
     def problem(self, tails: Tails, /) -> str:
         """Why `tails` are no snapshot of such windows; empty where they are."""
@@ -186,10 +217,7 @@ class RingWindower(ABC):
         self._written[rows], self._origin[rows] = tails.index, 0
         self._time.last_time_us[rows], self._time.last_clock_us[rows] = tails.last_time_us, tails.last_clock_us
         if waiting is not None:
-            if self._queue is None:  # samples waited by another configuration: they leave at the next record
-                self._queue = Queue(self._order, self.channels)
-                self._queue.grow(len(self._written))
-            self._queue.restore(rows, waiting)
+            self._arrivals.restore(rows, waiting)
 
     def _slots(self, rows: Int64Array, written: Int64Array, kept: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Series and ring slot of the last `kept` samples of each row, oldest first."""

@@ -15,7 +15,6 @@ has left; one that is not later than what has left does not wait.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
@@ -33,20 +32,11 @@ def waiting_bytes(channels: int) -> int:
     return 64 + 5 * channels
 
 
-class Order(NamedTuple):
-    """What is allowed for samples that come out of order: how far behind the newest of their series."""
-
-    grace_us: int = 0
-
-
-AS_THEY_COME = Order()
-
-
 class Queue:
     """The samples of many series that wait, in the order in which they came."""
 
-    def __init__(self, order: Order, channels: int) -> None:
-        self._grace_us = order.grace_us
+    def __init__(self, grace_us: int, channels: int) -> None:
+        self._grace_us = grace_us
         self._most = max(1, WAITING_BYTES // waiting_bytes(channels))
         self._came = 0  # so many samples came in all
         self._pool = Waiting.room(0, channels)  # in log order: what waits, what has left since, and room for more
@@ -156,7 +146,7 @@ class Queue:
             self._pool = Waiting.concatenate([self._pool[kept], new, Waiting.room(end, new.samples.values.shape[1])])
             self._waits = np.arange(len(self._pool)) < end
         else:
-            self._pool.put(self._count, new)
+            self._pool.put(slice(self._count, end), new)
             self._waits[self._count : end] = True
         self._count = end
 

@@ -16,10 +16,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from monitor.detector.arrays import Int64Array
+from monitor.detector.arrivals import AS_THEY_COME, Order
 from monitor.detector.event_time import Reached
 from monitor.detector.rings import RingWindower
 from monitor.detector.spec import WindowSpec
-from monitor.detector.waiting import AS_THEY_COME, Order
 from monitor.detector.windows import Appended, Ordered, Samples, Tails, Waiting, Windows
 from monitor.errors import ArtifactFormatError
 
@@ -99,7 +99,7 @@ class Record:
     def append(self, taken: Samples | Windows, *, cut: bool = True) -> Appended:
         """The records' windows, as they are."""
         assert isinstance(taken, Windows)
-        return Appended(taken if cut else taken[:0], late=0, gaps=0)
+        return Appended(taken if cut else taken[:0])
 
     def snapshot(self, rows: Int64Array) -> Tails:
         """No samples."""

@@ -102,7 +102,10 @@ class Samples(StructOfArrays):
 
 @dataclass(frozen=True, slots=True)
 class Waiting(StructOfArrays):
-    """Samples that wait, in log order: the partition's time when each came, and how many came before it in all."""
+    """Samples that wait: the partition's time when each came, and what number it has among all that came.
+
+    In a snapshot they are numbered from its end, -1 and less, in log order; 0 are those that wait for more readings.
+    """
 
     samples: Samples
     came_us: Int64Array
@@ -117,13 +120,24 @@ class Waiting(StructOfArrays):
         return cls(samples.in_full(), came_us, number)
 
 
+class Dropped(NamedTuple):
+    """Samples (n,) that are not in time, by series, those of each as they came.
+
+    `after` (n,) is the row of the one in time that each came after, -1 where that came before all these; `last_us` (n,)
+    is the time of that.
+    """
+
+    samples: Samples
+    after: Int64Array
+    last_us: Int64Array
+
+
 class Ordered(NamedTuple):
     """Samples grouped by series, each series' in order, without the late ones: n samples of m series.
 
     `position` (n,) is each one's index in log order. `firsts` and `lasts` (m,) are each series' first and last sample.
-    `after_gap` (n,) marks those with which a series restarts after a gap; None where there are none. `late` counts the
-    dropped ones; `late_at` is series and offset of one of them; `dropped` are those (None: there are none), as they
-    arrived within each series.
+    `after_gap` (n,) marks those with which a series restarts after a gap; None where there are none. `dropped` are the
+    late ones and the duplicates; None where there are none.
     """
 
     samples: Samples
@@ -131,9 +145,7 @@ class Ordered(NamedTuple):
     firsts: Int64Array
     lasts: Int64Array
     after_gap: BoolArray | None
-    late: int
-    late_at: tuple[int, int] | None
-    dropped: Samples | None = None
+    dropped: Dropped | None = None
 
     @property
     def at(self) -> Int64Array:
@@ -176,22 +188,33 @@ class Windows(StructOfArrays):
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of some samples. `late_at`: series and offset of one that was too late.
+    """What became of some samples: those `too_late` (None: there are none), and how many came twice.
 
     `ordered` are the samples in time, chunk by chunk; none, where records are windows.
     """
 
     windows: Windows
-    late: int
-    gaps: int
-    late_at: tuple[int, int] | None = None
+    gaps: int = 0
+    too_late: Samples | None = None
+    duplicates: int = 0
     ordered: tuple[Ordered, ...] = ()
+
+    @property
+    def late(self) -> int:
+        """How many came too late."""
+        return 0 if self.too_late is None else len(self.too_late)
 
     def followed_by(self, later: Appended) -> Appended:
         """What became of these samples and of those after them."""
         windows = Windows.concatenate([self.windows, later.windows])
-        late_at, ordered = later.late_at or self.late_at, self.ordered + later.ordered
-        return Appended(windows, self.late + later.late, self.gaps + later.gaps, late_at, ordered)
+        late = [each.too_late for each in (self, later) if each.too_late is not None]
+        return Appended(
+            windows,
+            self.gaps + later.gaps,
+            Samples.concatenate(late) if late else None,
+            self.duplicates + later.duplicates,
+            self.ordered + later.ordered,
+        )
 
 
 @dataclass(frozen=True, slots=True)

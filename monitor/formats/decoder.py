@@ -22,10 +22,10 @@ from monitor import extensions
 from monitor.backends.abstract import Headers, RecordColumns
 from monitor.detector import levels, windowing
 from monitor.detector.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from monitor.detector.arrivals import Order
 from monitor.detector.event_time import Reached
 from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.times import NO_TIME, OLDEST_TIME, Unit, iso_us
-from monitor.detector.waiting import Order
 from monitor.detector.windows import Samples, Windows
 from monitor.errors import Reason
 from monitor.formats.abstract import Fields, Format, FormatKind, RecordSpec
@@ -80,6 +80,7 @@ class InputRules:
     partial_records: bool = False
     connect_envelope: bool = False
     grace_ms: int = 0
+    join_tolerance_ms: int = 0
 
     @property
     def fields(self) -> Fields:
@@ -99,8 +100,9 @@ class InputRules:
 
     @property
     def order(self) -> Order:
-        """What is allowed for samples out of order."""
-        return Order(self.grace_ms * 1000)
+        """How samples may come."""
+        in_parts = self.partial_records or bool(self.channel_field)
+        return Order(self.grace_ms * 1000, in_parts, self.join_tolerance_ms * 1000)
 
 
 class Layout(Protocol):

@@ -49,6 +49,7 @@ class Counts:
     samples: int = 0
     samples_missing: int = 0
     samples_late: int = 0
+    samples_duplicate: int = 0
     gaps: int = 0
     windows: int = 0
     windows_anomalous: int = 0

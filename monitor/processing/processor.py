@@ -387,6 +387,8 @@ class Processor:
         if out is None:
             everything = Reached(np.array([emptied_at]), np.array([course.reached.newest_us[0], NEWEST_US]))
             out = partition.windower.let_out(taken, course.reached if emptied_at < 0 else everything)
+            if emptied_at >= 0 and not len(out):
+                return partition, _Cut(*partition.known(self._nothing())), live
         if len(out) > self._slice:
             until = int(out.placed_at[self._slice - 1]) + 1
             course, later = course.split(until)
@@ -409,12 +411,12 @@ class Processor:
     def _append(self, partition: PartitionState, taken: Samples | Windows, *, live: bool) -> Appended:
         appended = partition.windower.append(taken, cut=live)
         if live:
-            self.counts.samples_late += appended.late
+            self.counts.samples_duplicate += appended.duplicates
             self.counts.gaps += appended.gaps
-            if appended.late_at is not None:
-                row, offset = appended.late_at
-                detail = f"series {partition.name_at(row)!r}"
-                self.counts.examples["late"] = Example(partition.name, offset, detail)
+            if (late := appended.too_late) is not None:
+                self.counts.samples_late += len(late)
+                detail = f"series {partition.name_at(int(late.series[0]))!r}"
+                self.counts.examples["late"] = Example(partition.name, int(late.offset[0]), detail)
         return appended
 
     def receive_scores(self, batch: Batch, scores: Float32Array, reconstruct: Reconstruct) -> None:

@@ -69,8 +69,8 @@ class Turn:
     `taken` is what arrived, in log order, each with the row of its series and its record's offset; among samples are
     the late ones, and those that refused records left (`hole`), whose values are NaN. `at_us` (n,), or (m,), is the
     partition's time after the record of each. `ordered` are the samples in time, those of a series together and in
-    order; None, where records are windows. `late` are samples that were dropped, as late or as duplicates: None, where
-    none was. `course` holds each step of the partition's time, also by records without samples, and what was refused.
+    order; None, where records are windows. `late` are samples that came too late, and were dropped: None, where none
+    was. `course` holds each step of the partition's time, also by records without samples, and what was refused.
     `damaged`: nothing arrived but a batch that can't be read, in which any series may have lost samples.
     """
 
@@ -85,9 +85,7 @@ class Turn:
     def of(cls, taken: Samples | Windows, appended: Appended, course: Course) -> Turn:
         """The turn in which the windower made `appended` of `taken`."""
         ordered = _together(appended.ordered) if appended.ordered else None
-        late = [each.dropped for each in appended.ordered if each.dropped is not None]
-        dropped = Samples.concatenate(late) if late else None
-        return cls(taken, course.reached.at(taken.offset), ordered, dropped, course)
+        return cls(taken, course.reached.at(taken.offset), ordered, appended.too_late, course)
 
     @classmethod
     def of_damage(cls, nothing: Samples | Windows) -> Turn:
@@ -123,6 +121,4 @@ def _together(parts: Sequence[Ordered]) -> Ordered:
         firsts,
         np.append(firsts, len(order))[1:] - 1,
         np.concatenate(after_gap)[order] if any(part.gaps for part in parts) else None,
-        sum(part.late for part in parts),
-        next((part.late_at for part in reversed(parts) if part.late_at is not None), None),
     )

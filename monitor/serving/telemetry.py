@@ -119,7 +119,12 @@ class Telemetry:
         )
         yield _counter("samples_processed", "Samples that went into windows.", counts.samples)
         yield _counter("samples_missing", "Samples with a missing number (null or NaN).", counts.samples_missing)
-        yield _counter("samples_late", "Samples dropped because they were late or duplicates.", counts.samples_late)
+        yield _counter("samples_late", "Samples dropped because they were late.", counts.samples_late)
+        yield _counter(
+            "samples_duplicate",
+            "Samples dropped because their series had one of the same time within its window.",
+            counts.samples_duplicate,
+        )
         yield _counter("series_gaps", "Gaps in a series' event time; its windows start again after each.", counts.gaps)
         yield _counter("windows_scored", "Windows scored.", counts.windows)
         yield _counter("windows_anomalous", "Windows over the threshold.", counts.windows_anomalous)

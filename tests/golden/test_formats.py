@@ -17,7 +17,7 @@ from monitor.backends.abstract import NO_STATE, Damaged, Position, RecordColumns
 from monitor.backends.kafka.position import decode_position, encode_position
 from monitor.detector.incidents import Incident, IncidentKey
 from monitor.detector.times import NEVER_US
-from monitor.detector.windows import Tails
+from monitor.detector.windows import Samples, Tails, Waiting
 from monitor.errors import Reason
 from monitor.formats.decoder import StreamTime
 from monitor.messages import alerts, dead_letters, quality
@@ -65,6 +65,24 @@ def shard(checkpoint: Checkpoint) -> bytes:
     return record[1]
 
 
+def shards_that_wait() -> list[bytes]:
+    """The shards of a checkpoint while samples wait: one of the series, and one of the samples."""
+    samples = Samples(
+        series=np.array([0, 2, 0], dtype=np.int64),
+        values=np.array([[1.25, np.nan], [7, 8], [np.nan, -3]], dtype=np.float32),
+        time_us=np.array([NOW_US + 750, NOW_US, NOW_US + 1000], dtype=np.int64),
+        clock_us=np.array([NOW_US + 700, NOW_US, NOW_US + 1000], dtype=np.int64),
+        ties=np.array([True, False, False]),
+        offset=np.array([1_000_004, 1_000_005, 1_000_006], dtype=np.int64),
+        index=np.array([1, 0, 2], dtype=np.int64),
+        hole=np.array([False, False, True]),
+        carried=np.array([[True, True], [True, True], [False, True]]),
+    )
+    waiting = Waiting(samples, np.array([NOW_US, NOW_US, NOW_US + 1]), np.array([-2, -1, 0]))
+    records = snapshots.encode_checkpoint(ME, MARK, CHANNELS, Checkpoint(SERIES, SEEN_US, TAILS, {}, waiting))
+    return [value for _, value in records]
+
+
 def time_record() -> bytes:
     key, value = time_records.encode_time(ME, MARK.offset, TIME, TICKS)
     assert key == TIME_KEY
@@ -98,6 +116,8 @@ WRITTEN: dict[str, Callable[[], bytes | None]] = {
         Checkpoint([], SEEN_US[:0], Tails.nothing(0, len(CHANNELS)))
     ),
     "snapshot-with-checks-v2.msgpack": lambda: shard(Checkpoint(SERIES, SEEN_US, TAILS, CHECKS)),
+    "snapshot-that-waits-v3.msgpack": lambda: shards_that_wait()[0],
+    "snapshot-of-what-waits-v3.msgpack": lambda: shards_that_wait()[1],
     "incident-open-v1.json": lambda: incident_records.encode_incident(OPEN),
     "incident-opening-v1.json": lambda: incident_records.encode_incident(OPENING),
     "time-v1.json": time_record,
@@ -116,6 +136,17 @@ def test_what_is_written_is_what_was(name: str) -> None:
 def read(name: str, channels: list[str] | None) -> Checkpoint:
     records = [StateRecord(b"windows/plant.pumps/31/0", b"another's"), StateRecord(SHARD_KEY, golden(name))]
     return snapshots.decode_checkpoint(ME, MARK.offset, records, channels)
+
+
+def test_what_waits_is_read() -> None:
+    names = "snapshot-that-waits-v3.msgpack", "snapshot-of-what-waits-v3.msgpack"
+    records = [StateRecord(SHARD_KEY[:-1] + b"%d" % shard, golden(name)) for shard, name in enumerate(names)]
+    found = snapshots.decode_checkpoint(ME, MARK.offset, records, CHANNELS)
+    check_tails(found.tails, TAILS)
+    assert found.waiting is not None
+    again = Checkpoint(SERIES, SEEN_US, TAILS, {}, found.waiting)
+    assert [value for _, value in snapshots.encode_checkpoint(ME, MARK, CHANNELS, again)] == shards_that_wait()
+    assert found.waiting.number.tolist() == [-2, -1, 0]
 
 
 def check_tails(found: Tails, expected: Tails) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +63,16 @@ def shuffled(stream: list[Sample], seed: int) -> list[Sample]:
     return [sample for _, sample in sorted(coming + again, key=lambda each: each[0])]
 
 
+def in_parts(stream: list[Sample]) -> list[Sample]:
+    """A reading of each channel for each sample."""
+    found = []
+    for time_ms, key, value in stream:
+        document = json.loads(value)
+        for name in ("x", "y"):
+            found.append(Sample(time_ms, key, json.dumps({"ts": time_ms, name: document[name]}).encode()))
+    return found
+
+
 def config_of(grace_ms: int, poll: int = 500, **more: int) -> Config:
     limits = {"max_poll_records": poll, "commit_interval_ms": 1, "idle_commit_interval_ms": 1}
     return make_config(input={"start": "earliest", "grace_ms": grace_ms} | more, limits=limits)
@@ -89,13 +100,23 @@ def _brief(alert: alerts.Alert) -> Said:
     samples(),
     st.integers(0, 2**32 - 1),
     st.sampled_from([1, 2]),
+    st.booleans(),
     st.lists(lives, max_size=3),
     st.integers(1, 12),
 )
-def test_messy_equals_clean(stream: list[Sample], seed: int, partitions: int, several: list[Life], poll: int) -> None:
+def test_messy_equals_clean(
+    stream: list[Sample], seed: int, partitions: int, parts: bool, several: list[Life], poll: int
+) -> None:
     clean = said(ended(stream, 1), config_of(0), [])
-    messy = ended(shuffled(stream, seed), partitions)
-    assert said(messy, config_of(GRACE_MS, poll), several) == clean
+    messy = ended(shuffled(in_parts(stream) if parts else stream, seed), partitions)
+    assert said(messy, config_of(GRACE_MS, poll, partial_records=parts), several) == clean
+
+
+@settings(max_examples=30)
+@given(samples(), st.lists(lives, max_size=3), st.integers(1, 12))
+def test_readings_in_order_need_no_grace(stream: list[Sample], several: list[Life], poll: int) -> None:
+    clean = said(ended(stream, 1), config_of(0), [])
+    assert said(ended(in_parts(stream), 1), config_of(0, poll, partial_records=True), several) == clean
 
 
 @settings(max_examples=60)

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.backends.abstract import StateRecord, TopicPartition
+from monitor.detector.arrivals import Order
 from monitor.detector.event_time import Reached
 from monitor.detector.spec import WindowSpec
 from monitor.detector.times import NEVER_US, NO_TIME
-from monitor.detector.waiting import Order
 from monitor.detector.windowing import Sliding
 from monitor.detector.windows import Samples
 from monitor.processing import snapshots
@@ -114,23 +114,22 @@ def oracle(log: list[Record], grace: int, most: int) -> tuple[list[Placed], int]
 
 def windower_of(grace: int, most: int) -> Sliding:
     windower = Sliding(WindowSpec(kind="sliding", length=1, hop=1), 1, Order(grace))
-    assert windower._queue is not None
-    windower._queue._most = most
+    assert windower._arrivals._queue is not None
+    windower._arrivals._queue._most = most
     windower.grow(SERIES)
     return windower
 
 
-def restored(windower: Sliding, grace: int, most: int) -> Sliding:
-    """One that continues where another stood, by its checkpoint."""
-    rows = np.array([2, 0, 1])
-    names = [b"a", b"b", b"c"]
-    found = Checkpoint(names, np.zeros(3, dtype=np.int64), windower.snapshot(rows), {}, windower.waiting(rows))
+def checkpointed(windower: Sliding, fresh: Sliding, channels: int = 1) -> Sliding:
+    """`fresh`, so that it continues where `windower` stood, by its checkpoint."""
+    rows, names = np.array([2, 0, 1]), [f"c{channel}" for channel in range(channels)]
+    tails, waiting = windower.snapshot(rows), windower.waiting(rows)
+    found = Checkpoint([b"a", b"b", b"c"], np.zeros(3, dtype=np.int64), tails, {}, waiting)
     partition = TopicPartition("t", 0)
-    records = [StateRecord(*each) for each in snapshots.encode_checkpoint(partition, Mark(7, ""), ["x"], found)]
-    again = snapshots.decode_checkpoint(partition, 7, records, ["x"])
-    made = windower_of(grace, most)
-    made.restore(rows, again.tails, again.waiting)
-    return made
+    records = [StateRecord(*each) for each in snapshots.encode_checkpoint(partition, Mark(7, ""), names, found)]
+    again = snapshots.decode_checkpoint(partition, 7, records, names)
+    fresh.restore(rows, again.tails, again.waiting)
+    return fresh
 
 
 @settings(max_examples=300)
@@ -151,13 +150,13 @@ def test_samples_leave_as_from_a_heap(
     bounds = sorted((min(cut, len(log)), crash) for cut, crash in cuts)
     for (begin, crash), (end, _) in pairwise([(0, False), *bounds, (len(log), False)]):
         if crash:
-            windower = restored(windower, grace, most)
+            windower = checkpointed(windower, windower_of(grace, most))
         own, reached = reached.split(end)
         out = windower.let_out(samples_of(log[begin:end], begin), own)
         assert isinstance(out, Samples)
         for first in range(0, len(out), slice_):
             appended = windower.append(out[first : first + slice_])
-            windows, dropped = appended.windows, dropped + appended.late
+            windows, dropped = appended.windows, dropped + appended.late + appended.duplicates
             columns = windows.placed_at, windows.last_offset, windows.last_index, windows.end_us
             found += [tuple(map(int, place)) for place in zip(*columns, strict=True)]
     assert (found, dropped) == oracle(log, grace, most)

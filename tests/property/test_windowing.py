@@ -96,25 +96,34 @@ def test_a_restart_from_tails_cuts_the_same_windows(log: Log, crash: int) -> Non
     assert online([first, second]) == offline(length, hop, order, values)
 
 
-@given(st.lists(st.integers(0, 12), max_size=60), st.booleans(), st.lists(st.integers(0, 60), max_size=4))
-def test_late_samples_are_dropped_and_counted(clock: list[int], ties: bool, cuts: list[int]) -> None:
-    windower = sliding(1, 1, 1)
+@given(
+    st.lists(st.integers(0, 12), max_size=60),
+    st.booleans(),
+    st.lists(st.integers(0, 60), max_size=4),
+    st.integers(1, 5),
+)
+def test_late_samples_are_dropped_and_counted(clock: list[int], ties: bool, cuts: list[int], length: int) -> None:
+    """And those that came before, as far as the window reaches back: there a restart forgets them."""
+    windower = sliding(length, 1, 1)
     windower.grow(1)
     kept: list[int] = []
+    duplicates = 0
     for place, time in enumerate(clock):
         newest = max((clock[k] for k in kept), default=-1)
         if time > newest or (ties and time == newest):
             kept.append(place)
+        else:
+            duplicates += time in [clock[k] for k in kept[-max(1, length - 1) :]]
     times, zeros = np.array(clock, dtype=np.int64), np.zeros(len(clock), dtype=np.int64)
-    seen, late = [], 0
+    seen, late, again = [], 0, 0
     bounds = sorted(min(cut, len(clock)) for cut in cuts)
     for begin, end in zip([0, *bounds], [*bounds, len(clock)], strict=True):
         chunk = samples(zeros[begin:end], np.zeros((end - begin, 1)), times[begin:end], begin, ties=ties)
         appended = windower.append(chunk)
         seen += appended.windows.last_offset.tolist()
-        late += appended.late
-    assert seen == kept
-    assert late == len(clock) - len(kept)
+        late, again = late + appended.late, again + appended.duplicates
+    assert seen == kept[length - 1 :]
+    assert (late, again) == (len(clock) - len(kept) - duplicates, duplicates)
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=60), st.integers(1, 4), st.integers(1, 3), st.integers(0, 60))
@@ -172,7 +181,7 @@ def test_holes_keep_their_position_and_move_no_time(
     found = [part.windows for part in parts]
     starts = [int(time) for part in found for time in part.start_us]
     assert sorted((*window, start) for window, start in zip(online(found), starts, strict=True)) == sorted(expected)
-    assert (sum(part.late for part in parts), sum(part.gaps for part in parts)) == (late, 0)
+    assert (sum(part.late + part.duplicates for part in parts), sum(part.gaps for part in parts)) == (late, 0)
 
 
 @given(st.lists(st.integers(0, 12), max_size=4))

@@ -127,7 +127,7 @@ def test_a_refused_chunk_leaves_a_hole_of_its_length_and_time(flaw: str) -> None
     chunk = f'{{"ts": 1000010, "rate_hz": 1000, "values": [1, 2, {flaw}, 4, 5]}}'
     values = [timed(place) for place in range(10)] + [chunk.encode()] + [timed(place) for place in (14, 15, 16, 17)]
     processor, windows = fed(values=values, timestamps_ms=[1_000_050] * 15)
-    assert processor.counts.samples_late == 1, "the hole reaches to 14"
+    assert processor.counts.samples_duplicate == 1, "the hole reaches to 14"
     # 0-5, 2-7, 4-9 are whole; then 6-11, 8-13, 10-15, 12-17 hold some of 10 to 14
     assert [bool(np.isnan(window).any()) for window in windows] == [False] * 3 + [True] * 4
 
@@ -225,7 +225,7 @@ def test_late_and_duplicate_samples_consume_no_index() -> None:
     times = [0, 1, 2, 2, 1, 3, 4, 0, 5, 6, 7]
     values = [json.dumps({"ts": t, "value": place}).encode() for place, t in enumerate(times)]
     processor, windows = fed(values=values, timestamps_ms=[9] * len(times))
-    assert processor.counts.samples_late == 3
+    assert (processor.counts.samples_late, processor.counts.samples_duplicate) == (0, 3)
     assert [window[:, 0].tolist() for window in windows] == [[0, 1, 2, 5, 6, 8], [2, 5, 6, 8, 9, 10]]
 
 

@@ -175,6 +175,7 @@ class Cluster:
     def _end(self, how: str) -> None:
         counts = self._processor.counts
         named = {name: getattr(counts, name) for name in COUNTED}
+        named["samples_late"] += counts.samples_duplicate  # they were counted together
         named |= {"rejected": counts.rejected.total(), "forgotten": counts.forgotten.total()}
         self.note(", ".join([f"It {how}", *(f"{name} {count}" for name, count in named.items() if count)]))
 

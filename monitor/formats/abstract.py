@@ -29,7 +29,7 @@ class Fields:
     entries: str = ""
     channels: Mapping[str, str] = field(default_factory=dict)
     channel: str = ""
-    value: str = "value"
+    values: Sequence[str] = ("value",)
     quality: str = ""
     good_quality: Sequence[float | str | bool] = ()
     partial_records: bool = False

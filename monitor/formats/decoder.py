@@ -25,16 +25,18 @@ from monitor.detector.arrays import BoolArray, Float32Array, Float64Array, Int64
 from monitor.detector.arrivals import Order
 from monitor.detector.event_time import Reached
 from monitor.detector.spec import Channel, WindowSpec
-from monitor.detector.times import NO_TIME, OLDEST_TIME, Unit, iso_us
+from monitor.detector.times import NO_TIME, OLDEST_TIME, Unit, iso_us, texts_us
 from monitor.detector.windows import Samples, Windows
 from monitor.errors import Reason
 from monitor.formats.abstract import Fields, Format, FormatKind, RecordSpec
 from monitor.formats.keys import unwrapped
-from monitor.formats.numbers import Numbers
+from monitor.formats.numbers import Numbers, shown
 from monitor.formats.parsed import NOTHING_IGNORED, Ignored, Parsed, Rejected, refused, without
 from monitor.formats.schemas import Schemas
 from monitor.formats.stream_time import StreamTime
 from monitor.formats.timestamps import Times
+
+_EXPECTED_TIME = "expected a number since 1970, or RFC 3339"
 
 __all__ = [
     "NOTHING_IGNORED",
@@ -52,11 +54,13 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputRules:
-    """What the configuration says of input records; `InputOptions` (`monitor/config/options.py`) documents each."""
+    """What the configuration says of input records; `InputOptions` (`monitor/config/input.py`) documents each."""
 
     format: str = "json"
     series: str = "key"
     timestamp_field: str = "ts"
+    series_header: str = ""
+    timestamp_header: str = ""
     timestamp_unit: Unit = "auto"
     oldest_time: str = OLDEST_TIME
     max_record_bytes: int = 1_048_576
@@ -72,7 +76,7 @@ class InputRules:
     entries: str = ""
     channels: Mapping[str, str] = field(default_factory=dict)
     channel_field: str = ""
-    value_field: str = "value"
+    value_field: str | Sequence[str] = "value"
     quality_field: str = ""
     good_quality: Sequence[float | str | bool] = ("Good", 192, True)
     text_numbers: bool = False
@@ -83,6 +87,11 @@ class InputRules:
     join_tolerance_ms: int = 0
 
     @property
+    def wants_headers(self) -> bool:
+        """Whether something of a record stands in its headers."""
+        return self.series.startswith("header:") or bool(self.series_header or self.timestamp_header)
+
+    @property
     def fields(self) -> Fields:
         """Where things stand in records that name their fields."""
         return Fields(
@@ -91,7 +100,7 @@ class InputRules:
             entries=self.entries,
             channels=self.channels,
             channel=self.channel_field,
-            value=self.value_field,
+            values=[self.value_field] if isinstance(self.value_field, str) else self.value_field,
             quality=self.quality_field,
             good_quality=self.good_quality,
             partial_records=self.partial_records,
@@ -255,7 +264,7 @@ class Decoder:
         window_length = layout.window.length if self._whole_records else None
         max_samples = max(rules.max_samples_per_record, window_length or 0)
         self._header = rules.series.removeprefix("header:") if rules.series.startswith("header:") else None
-        self.wants_headers = self._header is not None
+        self.wants_headers = rules.wants_headers
         self.schemas = Schemas()  # what the records to come were written with, where their format needs that
         taken_off = levels.of(layout.channels)
         kind: FormatKind = extensions.load_format(rules.format)
@@ -282,7 +291,10 @@ class Decoder:
         """
         stream = StreamTime() if stream is None else stream
         rows, rejected = self._sized(columns.values)
-        parsed, times = self._possible(columns, self._format.parse(columns.values, rows))
+        parsed = self._format.parse(columns.values, rows)
+        if self._rules.timestamp_header:
+            parsed = self._timed_by_header(columns, parsed)
+        parsed, times = self._possible(columns, parsed)
         before_us, ends_us = stream.newest_us, np.rint(times.end_us).astype(np.int64)
         record, firsts = _records(parsed.rows)
         last_us = np.maximum.reduceat(ends_us, firsts) if len(firsts) < len(ends_us) else ends_us
@@ -311,6 +323,23 @@ class Decoder:
             holes=self._holes(columns, rejected, reached) if rejected else None,
             carried=parsed.carried,
             ignored=parsed.ignored,
+        )
+
+    def _timed_by_header(self, columns: RecordColumns, parsed: Parsed) -> Parsed:
+        """`parsed` with the time of a header, for entries that state none."""
+        stamps_us, name, unit = parsed.stamps_us.copy(), self._rules.timestamp_header, self._rules.timestamp_unit
+        untimed = np.flatnonzero(stamps_us == NO_TIME)
+        texts = [_text_of(columns, row, name) for row in parsed.rows[untimed].tolist()]
+        there_are = np.array([text is not None for text in texts], dtype=np.bool_)
+        texts_of = dict(zip(untimed.tolist(), texts, strict=True))
+        found = texts_us([text or "" for text in texts], unit)
+        stamps_us[untimed] = np.where(there_are, found, NO_TIME)
+        bad = np.zeros(len(stamps_us), dtype=np.bool_)
+        bad[untimed] = there_are & (found == NO_TIME)
+        return refused(
+            replace(parsed, stamps_us=stamps_us),
+            bad,
+            lambda entry: (Reason.BAD_TIMESTAMP, f"header {name} is {shown(texts_of[entry])}, {_EXPECTED_TIME}"),
         )
 
     def _possible(self, columns: RecordColumns, parsed: Parsed) -> tuple[Parsed, Times]:
@@ -360,6 +389,10 @@ class Decoder:
         return [*map(unwrapped, keys)] if self._rules.connect_envelope and parsed.series is None else keys
 
     def _raw_keys(self, columns: RecordColumns, parsed: Parsed) -> list[bytes | None]:
+        if parsed.series is not None and self._rules.series_header:
+            headers = columns.headers or [()] * len(columns.values)
+            rows, name = parsed.rows.tolist(), self._rules.series_header
+            return [key or _header(headers[row], name) for key, row in zip(parsed.series, rows, strict=True)]
         if parsed.series is not None:
             return [*parsed.series]
         if self._header is not None:
@@ -388,6 +421,12 @@ def _records(rows: Int64Array) -> tuple[Int64Array, Int64Array]:
 
 def _as_it_is(numbers: Float64Array) -> Float32Array:
     return cast(Float32Array, numbers)
+
+
+def _text_of(columns: RecordColumns, row: int, name: str) -> str | None:
+    """The header of a record, as text."""
+    found = None if columns.headers is None else _header(columns.headers[row], name)
+    return None if found is None else found.decode("utf-8", "replace")
 
 
 def _header(headers: Headers, name: str) -> bytes | None:

@@ -79,12 +79,14 @@ class Layout:
         self.envelope = fields.connect_envelope
         self.partial = fields.partial_records or bool(fields.channel)
         self.may_ignore = self.partial or self.of_lists or self.entries is not None or self.envelope
-        self.channel = self.value = None
+        self.channel = None
+        self.readings: list[Place] = []  # where the number of a reading stands: the first that is there
         self.channels: list[Place] = []
         self.index_of: dict[str, int] = {}
         template = fields.channels.get("*")
         if fields.channel:
-            self.channel, self.value = paths.place(fields.channel), paths.place(fields.value)
+            self.channel = paths.place(fields.channel)
+            self.readings = [*map(paths.place, fields.values)]
             named = [fields.channels.get(name, (template or "*").replace("*", name)) for name in names]
             self.index_of = {name: index for index, name in enumerate(named)}
         else:
@@ -101,7 +103,8 @@ class Layout:
     def body(self) -> Iterator[tuple[str, Place]]:
         """All that an entry may say, by name."""
         yield from ((f"channel_{index}", where) for index, where in enumerate(self.channels))
-        others = {"channel": self.channel, "value": self.value, "values": self.values, "rate": self.rate}
+        yield from ((f"value_{index}", where) for index, where in enumerate(self.readings))
+        others = {"channel": self.channel, "values": self.values, "rate": self.rate}
         yield from ((name, where) for name, where in others.items() if where is not None)
         yield from self.around()
 
@@ -227,7 +230,6 @@ class Documents:
         """One reading of one channel, in long form."""
         layout = self._layout
         assert layout.channel is not None
-        assert layout.value is not None
         name = layout.channel.find(body)
         index = layout.index_of.get(name if isinstance(name, str) else str(name)) if is_name(name) else None
         if index is None:
@@ -236,13 +238,13 @@ class Documents:
         carried = np.zeros(len(self._names), dtype=np.bool_)
         carried[index] = True
         if not bad:
-            value = layout.value.find(body)
-            if value is UNSET:
-                where = layout.value.whole
-                raise RecordError(
-                    Reason.MISSING_CHANNEL, f"no field {where!r} with the value of {name!r} (input.value_field)"
-                )
-            values[0, index] = self._numbers.one(value, layout.value.whole)
+            there_are = [(where, value) for where in layout.readings if (value := where.find(body)) is not UNSET]
+            if not there_are:
+                fields = " or ".join(repr(where.whole) for where in layout.readings)
+                detail = f"no field {fields} with the value of {name!r} (input.value_field)"
+                raise RecordError(Reason.MISSING_CHANNEL, detail)
+            where, value = there_are[0]
+            values[0, index] = self._numbers.one(value, where.whole)
         self._check_window(1)
         return values, None if carried.all() else carried, math.nan
 

@@ -7,18 +7,18 @@ from dataclasses import replace
 import numpy as np
 
 from monitor.detector.arrays import Int64Array
-from monitor.formats.parsed import Parsed, select
+from monitor.formats.parsed import Parsed, carried_of, select
 
 
 def together(parsed: Parsed) -> Parsed:
-    """`parsed` with one sample for all partial ones of a record, a series and a time.
+    """`parsed`, whose samples may be partial, with one sample for all of a record, a series and a time.
 
     It stands where the first of them stood; of two readings of one channel the later counts.
     """
-    if parsed.carried is None:
+    known = carried_of(parsed)
+    parsed = replace(parsed, carried=None if known.all() else known)
+    if (parsed.rows[1:] > parsed.rows[:-1]).all():
         return parsed
-    if parsed.carried.all():
-        return replace(parsed, carried=None)
     first = _first_alike(parsed)
     kept = first == np.arange(len(first))
     if kept.all():
@@ -28,7 +28,7 @@ def together(parsed: Parsed) -> Parsed:
     target += np.arange(len(parsed.values)) - np.repeat(sample, parsed.counts)
     found = select(parsed, kept)
     values, carried = np.full_like(found.values, np.nan), np.zeros(found.values.shape, dtype=np.bool_)
-    at, channel = np.nonzero(parsed.carried)
+    at, channel = np.nonzero(known)
     values[target[at], channel], carried[target[at], channel] = parsed.values[at, channel], True
     return replace(found, values=values, carried=None if carried.all() else carried)
 

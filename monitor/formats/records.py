@@ -94,7 +94,8 @@ class Records:
         if parsed.ignored.rows:
             example = self._documents.described(self._codec.anyhow(values[parsed.ignored.rows[0]] or b""))
             parsed = replace(parsed, ignored=replace(parsed.ignored, example=example))
-        return together(drop_infinite(parsed))
+        parsed = drop_infinite(parsed)
+        return together(parsed) if self._layout.partial else parsed
 
     def _form_of(self, taken: list[bytes | None]) -> Form | None:
         """The form that a poll is read in; None where no usual one reads any of the first records."""
@@ -149,17 +150,23 @@ class Records:
 
     def _readings(self, columns: _Columns) -> _Found:
         """One channel an entry, in long form."""
-        names, texts = columns["channel"], columns["value"]
+        names, values = columns["channel"], columns["value_0"]
+        for index in range(1, len(self._layout.readings)):
+            if UNSET in values:
+                values = [
+                    other if each is UNSET else each
+                    for each, other in zip(values, columns[f"value_{index}"], strict=True)
+                ]
         if set(map(type, names)) != {str}:
             names = [str(name) if is_name(name) else None for name in names]
         index_of = self._layout.index_of
         channel = np.fromiter((index_of.get(name, -1) for name in names), np.int64, len(names))
         known = channel >= 0
-        numbers, odd = self._numbers_of(texts, known)
-        values = np.full((len(names), self._channels), np.nan)
-        values[known, channel[known]] = numbers[known]
+        numbers, odd = self._numbers_of(values, known)
+        found = np.full((len(names), self._channels), np.nan)
+        found[known, channel[known]] = numbers[known]
         carried = np.equal(np.arange(self._channels), channel[:, None])
-        return _Found(values, carried, known, odd)
+        return _Found(found, carried, known, odd)
 
     def _numbers_of(self, values: list[Any], known: BoolArray) -> tuple[Float64Array, BoolArray]:
         """Values of any kind as numbers, as far as they are `known`; and which of those are none."""

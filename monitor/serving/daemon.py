@@ -27,7 +27,8 @@ from monitor.backends.abstract import (
     StalledError,
     TopicPartition,
 )
-from monitor.config.options import Config, start_timestamp_ms
+from monitor.config.input import start_timestamp_ms
+from monitor.config.options import Config
 from monitor.detector.scoring import Scorer
 from monitor.errors import BackendError, PartitionError
 from monitor.messages import alerts, dead_letters

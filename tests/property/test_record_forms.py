@@ -63,7 +63,7 @@ def entry_of(body: Any, root: Any, rules: InputRules) -> Sample | None:
         name = find(body, "m")
         if isinstance(name, bool) or not isinstance(name, str | int) or str(name) not in CHANNELS:
             return None
-        value: Any = math.nan if bad else find(body, rules.value_field)
+        value: Any = math.nan if bad else find(body, str(rules.value_field))
         if value is ABSENT:
             raise RefusedError
         numbers[CHANNELS.index(str(name))] = number(value, rules)
@@ -109,9 +109,7 @@ def naive(record: Any, rules: InputRules) -> list[Sample]:
     entries = [entry for body in bodies if (entry := entry_of(body, record, rules)) is not None]
     joined: dict[Any, Sample] = {}
     for place, (time, series, numbers) in enumerate(entries):
-        before = joined.setdefault(
-            (time, series, place if None not in numbers and not partial(rules) else ""), (time, series, [None] * 2)
-        )
+        before = joined.setdefault((time, series, "" if partial(rules) else place), (time, series, [None] * 2))
         before[2][:] = [old if new is None else new for old, new in zip(before[2], numbers, strict=True)]
     return [*joined.values()]
 

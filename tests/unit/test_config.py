@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.config import file as configfile
-from monitor.config.options import Config, start_timestamp_ms
+from monitor.config.input import start_timestamp_ms
+from monitor.config.options import Config
 from monitor.config.sections import is_loopback
 from monitor.errors import EXIT_CONFIG, ConfigError
 

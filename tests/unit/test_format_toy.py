@@ -14,7 +14,8 @@ import pytest
 from monitor import extensions
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config import file as configfile
-from monitor.config.options import Config, InputOptions
+from monitor.config.input import InputOptions
+from monitor.config.options import Config
 from monitor.errors import ConfigError
 from monitor.formats.abstract import FormatKind
 from monitor.formats.decoder import Decoder, InputRules

@@ -126,9 +126,8 @@ def read(source: str, kind: str, options: ReadOptions, note: Note) -> list[Table
     config = Config() if options.config is None else load(options.config, artifact_needed=False)
     rules = InputRules(**{name: getattr(config.input, name) for name in InputRules.__slots__})
     reader = _Reading(f"kafka://{address.topic}", rules, kind, options)
-    wants_headers = rules.series.startswith("header:")
     with TopicRange(
-        cluster_of(config.kafka, address), address.topic, address.start, address.end, want_headers=wants_headers
+        cluster_of(config.kafka, address), address.topic, address.start, address.end, want_headers=rules.wants_headers
     ) as topic:
         for bound, name in ((address.start, "from"), (address.end, "to")):
             for partition, limits in topic.partitions.items():

@@ -26,7 +26,8 @@ from pydantic.fields import FieldInfo
 from monitor import extensions
 from monitor.backends.abstract import RecordColumns, TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
-from monitor.config.options import AlertingOptions, Config, InputOptions
+from monitor.config.input import InputOptions
+from monitor.config.options import AlertingOptions, Config
 from monitor.detector.artifact import Artifact
 from monitor.errors import ConfigError, Reason
 from monitor.formats.decoder import Decoded, Decoder, StreamTime

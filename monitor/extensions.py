@@ -1,10 +1,10 @@
 """Tables to which a file, or a package, adds something: formats, checks, and stages that alerts go through.
 
 A row has the form of an entry point, so that the table imports nothing and only what is in use is imported. A package
-adds `input.format = "avro"` with this in its pyproject.toml:
+adds `input.format = "protobuf"` with this in its pyproject.toml:
 
     [project.entry-points."telltale.formats"]
-    avro = "telltale_avro:AvroFormat"
+    protobuf = "telltale_protobuf:ProtobufFormat"
 
 Entry points are only searched for names that are not ours.
 """
@@ -21,6 +21,7 @@ from monitor.errors import ConfigError
 FORMATS = {
     "json": "monitor.formats.json_format:JsonFormat",
     "f32": "monitor.formats.f32:F32Format",
+    "avro": "monitor.formats.avro:AvroFormat",
 }
 FORMAT_GROUP = "telltale.formats"
 # The checks, by the name of their rule (letters, digits and "_", for ever: it is part of alerts' ids and of the keys of

@@ -24,7 +24,9 @@ class InputOptions(Options):
         ["telltale.input"], min_length=1, description="Input topics, all with the same kind of signal."
     )
     format: str = Field(
-        "json", description="Format of record values: json, f32, or a format that an installed package adds."
+        "json",
+        description="Format of record values: json, f32, avro (with a schema registry), or a format that an installed "
+        "package adds.",
     )
     mapping: Literal["", "telegraf", "debezium", "connect", "cloudevents", "sparkplug-json", "kepserverex"] = Field(
         "",

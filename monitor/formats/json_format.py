@@ -17,9 +17,11 @@ import msgspec
 from monitor.detector.missing import NAN
 from monitor.errors import Reason, RecordError
 from monitor.formats.abstract import RecordSpec
+from monitor.formats.encodings import recognised
 from monitor.formats.forms import UNREADABLE
 from monitor.formats.parsed import Outlines, Parsed
 from monitor.formats.records import Records
+from monitor.formats.schemas import HEAD
 
 # Whole strings, closed or not, so that nothing inside one is taken for a number; or a bare NaN.
 _STRING_OR_NAN = re.compile(
@@ -63,6 +65,8 @@ class JsonCodec:
             raise RecordError(Reason.MALFORMED, "the record is UTF-16, expected JSON in UTF-8")
         elif value.startswith(b"\0"):
             value = _without_magic(value)
+        if value[:1] not in b"{[ " and (what := recognised(value)):
+            raise RecordError(Reason.MALFORMED, f"{what}; expected JSON")
         if _MAY_BE_NAN.search(value) is None:
             return value
         return _STRING_OR_NAN.sub(_null_for_nan, value)
@@ -82,14 +86,7 @@ class JsonCodec:
 
 def _without_magic(value: bytes) -> bytes:
     """A value without the magic byte and the schema's id that Confluent's serializers write before it."""
-    if value[5:].lstrip()[:1] in (b"{", b"["):
-        return value[5:]
-    schema = f" and the id of schema {int.from_bytes(value[1:5], 'big')}" if len(value) > 5 else ""
-    raise RecordError(
-        Reason.MALFORMED,
-        f"the record begins with byte 0{schema}, as Confluent's serializers for Avro and Protobuf write it, expected "
-        "JSON; set input.format to a format that reads it, or have the producer write JSON",
-    )
+    return value[HEAD:] if value[HEAD:].lstrip()[:1] in (b"{", b"[") else value
 
 
 def _null_for_nan(found: re.Match[bytes]) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import time
 from collections.abc import Callable
 
@@ -15,13 +16,15 @@ import numpy as np
 
 from monitor.backends.abstract import RecordColumns
 from monitor.formats.decoder import Decoder, InputRules
+from monitor.formats.schemas import Schema
 from monitor.processing.series_keys import SeriesNumbers
 from tests.benchmarks import report
 from tests.helpers import make_artifact, make_columns
+from tests.schema_registry import framed
 
 RECORDS, SERIES = 20_000, 100
 START_MS = 1_764_600_000_000
-PACKAGES = ("numpy", "msgspec")
+PACKAGES = ("numpy", "msgspec", "fastavro")
 
 
 def every_hundredth(value: bytes) -> Callable[[int], bytes]:
@@ -46,6 +49,21 @@ def three(at: int) -> bytes:
     return b'{"ts": %d, "value": %.4f, "flow": 3.25, "pressure": 12.5, %s}' % (START_MS + at, at * 0.001, tags)
 
 
+AVRO = {
+    "type": "record",
+    "name": "Sample",
+    "fields": [
+        {"name": "ts", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        *({"name": name, "type": ["null", "double"]} for name in ("value", "flow", "pressure")),
+        {"name": "tags", "type": {"type": "map", "values": "string"}},
+    ],
+}
+
+
+def avro(at: int) -> bytes:
+    return framed(1, AVRO, json.loads(three(at)))
+
+
 Channels = tuple[str, ...]
 ONE: Channels = ("value",)
 THREE: Channels = ("value", "flow", "pressure")
@@ -57,6 +75,7 @@ SHAPES: dict[str, tuple[Callable[[int], bytes], Channels]] = {
     "1 % malformed": (every_hundredth(b'{"ts": 1764600000000, "value": '), ONE),
     "1 % bare NaN": (every_hundredth(b'{"ts": 1764600000000, "value": NaN}'), ONE),
     "three channels and tags": (three, THREE),
+    "the same in Avro": (avro, THREE),
 }
 
 
@@ -64,9 +83,12 @@ def polls() -> dict[str, tuple[RecordColumns, Decoder]]:
     """A poll of each shape, and its decoder."""
     keys: list[bytes | None] = [b"s%04d" % (at % SERIES) for at in range(RECORDS)]
     stamps = range(START_MS, START_MS + RECORDS)
-    decoders = {names: Decoder(make_artifact(channels=names).manifest, InputRules()) for names in (ONE, THREE)}
+    manifests = {names: make_artifact(channels=names).manifest for names in (ONE, THREE)}
     return {
-        name: (make_columns([make(at) for at in range(RECORDS)], keys=keys, timestamps_ms=stamps), decoders[channels])
+        name: (
+            make_columns([make(at) for at in range(RECORDS)], keys=keys, timestamps_ms=stamps),
+            Decoder(manifests[channels], InputRules(format="avro" if make is avro else "json")),
+        )
         for name, (make, channels) in SHAPES.items()
     }
 
@@ -76,6 +98,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
     made = polls()
+    made["the same in Avro"][1].schemas.add(1, Schema("AVRO", json.dumps(AVRO)))
     table = SeriesNumbers()
     times: dict[str, list[float]] = {name: [] for name in made}
     gc.disable()  # as the daemon does

@@ -104,28 +104,28 @@ def test_a_package_that_is_installed_adds_it(packages: Packages, tmp_path: Path)
 
 
 def test_a_name_that_is_not_known_is_refused_with_those_that_are(packages: Packages, tmp_path: Path) -> None:
-    expected = "input.format: input should be 'json' or 'f32' (found 'semicolon')"
+    expected = "input.format: input should be 'json', 'f32' or 'avro' (found 'semicolon')"
     assert problem(tmp_path, 'format = "semicolon"') == expected
     packages.add("telltale-semicolons", semicolons=TOY, json="nowhere:Format")
-    expected = "input.format: input should be 'json', 'f32' or 'semicolons' (found 'semicolon')"
+    expected = "input.format: input should be 'json', 'f32', 'avro' or 'semicolons' (found 'semicolon')"
     assert problem(tmp_path, 'format = "semicolon"') == expected
-    with pytest.raises(ConfigError, match="'json', 'f32' or 'semicolons'"):
+    with pytest.raises(ConfigError, match="'json', 'f32', 'avro' or 'semicolons'"):
         Decoder(ARTIFACT.manifest, InputRules(format="semicolon"))
 
 
 def test_who_is_to_blame_is_named(packages: Packages, tmp_path: Path) -> None:
-    packages.add("telltale-avro", avro="nowhere_at_all:AvroFormat", words="json:dumps", twice=TOY)
+    packages.add("telltale-protobuf", protobuf="nowhere_at_all:ProtobufFormat", words="json:dumps", twice=TOY)
     packages.add("telltale-other", twice=TOY)
-    assert problem(tmp_path, 'format = "avro"') == (
-        "input.format: telltale-avro 1.2 adds it, and can't be loaded: ModuleNotFoundError: No module named "
-        "'nowhere_at_all'; fix that package, or remove it (found 'avro')"
+    assert problem(tmp_path, 'format = "protobuf"') == (
+        "input.format: telltale-protobuf 1.2 adds it, and can't be loaded: ModuleNotFoundError: No module named "
+        "'nowhere_at_all'; fix that package, or remove it (found 'protobuf')"
     )
     assert problem(tmp_path, 'format = "words"') == (
-        "input.format: telltale-avro 1.2 adds it, but json:dumps is no format (monitor.formats.abstract) "
+        "input.format: telltale-protobuf 1.2 adds it, but json:dumps is no format (monitor.formats.abstract) "
         "(found 'words')"
     )
     named, _, remedy = problem(tmp_path, 'format = "twice"').removeprefix("input.format: ").partition(" all add it; ")
-    assert sorted(named.split(", ")) == ["telltale-avro 1.2", "telltale-other 1.2"]
+    assert sorted(named.split(", ")) == ["telltale-other 1.2", "telltale-protobuf 1.2"]
     assert remedy == "keep one of them (found 'twice')"
 
 

@@ -237,8 +237,8 @@ COMMA = "with a decimal point, not a comma"
 WORDS = "input.missing_values lists what stands for a missing number"
 LISTS = 'input.entries = "$" reads records that are lists of entries'
 CONFLUENT = (
-    "as Confluent's serializers for Avro and Protobuf write it, expected JSON; set input.format to a format that reads "
-    "it, or have the producer write JSON"
+    'as Confluent\'s serializers for Avro and Protobuf write it; for Avro set input.format = "avro" and '
+    "schema_registry.urls; expected JSON"
 )
 
 

@@ -21,6 +21,7 @@ from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config.options import Config
 from monitor.detector.served import ServedModel, load_verified
 from monitor.errors import TelltaleError
+from monitor.formats.schemas import Schema
 from monitor.serving.assembly import make_processor
 from monitor.serving.backlog import Pace
 from monitor.serving.daemon import Daemon
@@ -77,6 +78,7 @@ class Cluster:
         loaded = load(HERE / f"{artifact}.zip")
         self.artifact, self.scorer = loaded.artifact, loaded.scorer
         self.log = LocalLog({INPUT: partitions})
+        self.schemas: dict[int, Schema | str] = {}  # that were fetched before records need them
         self.now_s = 0.0
         self._committed: dict[TopicPartition, Position] = {}
         self._noted: list[str] = []
@@ -115,6 +117,8 @@ class Cluster:
         """A daemon that is about to join the group."""
         model = ServedModel.of(self.artifact, self.scorer, self.config.model.threshold)
         self._processor = make_processor(self.config, model)
+        for number, schema in self.schemas.items():
+            self._processor.schemas.add(number, schema)
         vitals = Vitals()
         telemetry = Telemetry(vitals, lambda: self._processor.counts, {}, 1.0)
         self._backend = _Member(self)

@@ -6,12 +6,16 @@ is that number.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from monitor.errors import Reason
+from monitor.formats.schemas import Schema
 from tests.golden.logs.cluster import INPUT, Cluster, ms
+from tests.schema_registry import framed
 
 QUIET, OVER, HIGH, HIGHER = 0.25, 0.625, 1.25, 4.0  # ratios 0.5, 1.25 (warning), 2.5 (error), 8 (critical)
 SCENARIOS: dict[str, Callable[[], Cluster]] = {}
@@ -353,3 +357,47 @@ def records_that_are_all_refused() -> Cluster:
     cluster.samples("pump-1", 5, [QUIET] * 5, 1)
     cluster.turns(lambda: None, cluster.lose_partitions)
     return cluster
+
+
+@scenario
+def records_in_avro() -> Cluster:
+    """Sliding windows of Avro samples, `mae`: a new schema in mid-stream, whose fields stand in another order, times of
+    another unit; a schema that the registry does not have, and records that are not what they say."""
+    registry = {"schema_registry": {"urls": ["http://registry.plant:8081"]}}
+    cluster = Cluster("mae", input={"format": "avro", "series": "field:pump"}, alerting={"close_after": 1}, **registry)
+    number: list[Any] = ["null", "double"]
+    fields = {"ts": ("long", "timestamp-millis"), "flow": number, "pressure": number, "pump": "string"}
+    older = _record(fields)
+    newer = _record({"pump": "string", **fields, "ts": ("long", "timestamp-micros"), "note": "string"})
+    cluster.schemas = {1: Schema("AVRO", json.dumps(older)), 9: Schema("AVRO", json.dumps(newer)), 4: NO_SCHEMA}
+    for second in range(16):
+        flow = HIGH if second < 12 else QUIET
+        document = {"ts": ms(second), "flow": flow, "pressure": flow, "pump": f"pump-{second % 2}", "note": "x"}
+        of_newer = framed(9, newer, document | {"ts": 1000 * ms(second)})
+        good = of_newer if second % 3 == 2 else framed(1, older, document)
+        cluster.send(good, None, at_s=second)
+        if second == 7:
+            for value in (
+                b"\0\0\0\0\4" + good[5:],
+                good[5:],
+                good + b"x",
+                good[:-1],
+                b"\xc3\x01" + bytes(8) + good[5:],
+            ):
+                cluster.send(value, None, at_s=second)
+            cluster.send({"flow": 1, "pressure": 2}, None, at_s=second)
+            cluster.work()
+    cluster.work()
+    return cluster
+
+
+NO_SCHEMA = "the schema registry has no schema with id 4"
+
+
+def _record(fields: dict[str, Any]) -> dict[str, Any]:
+    """A schema with these fields; a pair is a type and its logical type."""
+    types = {
+        name: {"type": kind[0], "logicalType": kind[1]} if isinstance(kind, tuple) else kind
+        for name, kind in fields.items()
+    }
+    return {"type": "record", "name": "Sample", "fields": [{"name": name, "type": types[name]} for name in types]}

@@ -1,0 +1,29 @@
+"""What encodes a record, by its first bytes: for whoever expected something else, and must say what to do."""
+
+from __future__ import annotations
+
+from monitor.formats.schemas import HEAD, id_of
+
+_BY_ID = "have the producer use a serializer that writes the schema's id before the record (Confluent's wire format)"
+# The first bytes, and what has them
+_KNOWN = (
+    (b"\xc3\x01", f"in Avro's single-object encoding, which names no schema by an id; {_BY_ID}"),
+    (b"Obj\x01", f"an Avro container file; {_BY_ID}"),
+    (b"\x03\x00", f"written as for AWS Glue's schema registry; {_BY_ID}"),
+    (b"\x03\x05", f"written as for AWS Glue's schema registry; {_BY_ID}"),
+    (b"\x1f\x8b", "compressed with gzip; have the producer compress batches instead (compression.type)"),
+    (b"{", 'JSON; set input.format = "json", or have the producer write another format'),
+    (b"[", 'JSON; set input.format = "json", or have the producer write another format'),
+)
+
+
+def recognised(value: bytes) -> str:
+    """What a record is, and what to do where something else is expected; empty where its first bytes don't tell."""
+    if value.startswith(b"\0"):
+        schema = f" and the id of schema {id_of(value)}" if len(value) > HEAD else ""
+        return (
+            f"the record begins with byte 0{schema}, as Confluent's serializers for Avro and Protobuf write it; "
+            'for Avro set input.format = "avro" and schema_registry.urls'
+        )
+    start = value.lstrip()
+    return next((f"the record is {what}" for first, what in _KNOWN if start.startswith(first)), "")

@@ -106,7 +106,7 @@ def make_schema_gate(config: Config, schemas: Schemas) -> SchemaGate | None:
     if not config.needs_schemas:
         return None
     fetcher = Fetcher(SchemaRegistry(config.schema_registry).schema)
-    return SchemaGate(schemas, fetcher, time.monotonic)
+    return SchemaGate(schemas, fetcher, time.monotonic, timeout_s=config.schema_registry.timeout_ms / 1000)
 
 
 def most_series(config: Config, artifact: Artifact) -> int:

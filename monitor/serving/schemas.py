@@ -25,7 +25,6 @@ from monitor.serving.holds import Hold
 RETRY_S = 5.0  # between two questions that had no answer
 CONFIRM_S = 2.0  # until a schema is asked for again that the registry did not have
 ABSENT_S = 60.0  # likewise, from the second time on, while records come that need it
-CONTINUES = "No record is lost: the partition continues by itself, within 10 seconds after the registry answers"
 
 
 class Fetcher:
@@ -74,8 +73,11 @@ class _Queue:
 class SchemaGate:
     """Lets records pass whose schemas are known, in the order of their partitions."""
 
-    def __init__(self, schemas: Schemas, fetcher: Fetcher, clock: Callable[[], float]) -> None:
-        """`clock` tells when to ask again, in seconds."""
+    def __init__(
+        self, schemas: Schemas, fetcher: Fetcher, clock: Callable[[], float], *, timeout_s: float = RETRY_S
+    ) -> None:
+        """`clock` tells when to ask again, in seconds; an answer takes `timeout_s` at most."""
+        self._continues_s = RETRY_S + timeout_s
         self._schemas = schemas
         self._fetcher = fetcher
         self._clock = clock
@@ -170,7 +172,11 @@ class SchemaGate:
             if number is not None:
                 offset, failure = int(queue.columns[0].offsets[0]), self._failures[number]
                 reason = f"records from offset {offset} on are written by schema {number}, and {failure.reason}"
-                found[partition] = Hold(reason, f"{failure.remedy}. {CONTINUES}", offset, again=False)
+                remedy = (
+                    f"{failure.remedy}. No record is lost: the partition continues by itself, within "
+                    f"{self._continues_s:g} s after the registry answers"
+                )
+                found[partition] = Hold(reason, remedy, offset, again=False)
         return found
 
     def take_released(self) -> set[TopicPartition]:

@@ -363,8 +363,12 @@ def records_that_are_all_refused() -> Cluster:
 def records_in_avro() -> Cluster:
     """Sliding windows of Avro samples, `mae`: a new schema in mid-stream, whose fields stand in another order, times of
     another unit; a schema that the registry does not have, and records that are not what they say."""
-    registry = {"schema_registry": {"urls": ["http://registry.plant:8081"]}}
-    cluster = Cluster("mae", input={"format": "avro", "series": "field:pump"}, alerting={"close_after": 1}, **registry)
+    cluster = Cluster(
+        "mae",
+        input={"format": "avro", "series": "field:pump"},
+        alerting={"close_after": 1},
+        schema_registry={"urls": ["http://registry.plant:8081"]},
+    )
     number: list[Any] = ["null", "double"]
     fields = {"ts": ("long", "timestamp-millis"), "flow": number, "pressure": number, "pump": "string"}
     older = _record(fields)

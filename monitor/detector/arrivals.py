@@ -10,6 +10,7 @@ from typing import NamedTuple
 from monitor.detector.arrays import Int64Array
 from monitor.detector.event_time import EventTime, Reached
 from monitor.detector.joining import Joiner
+from monitor.detector.times import FOREVER_US
 from monitor.detector.waiting import Queue, waiting_bytes
 from monitor.detector.windows import Samples, Waiting
 
@@ -57,6 +58,11 @@ class Arrivals:
         """About what waits takes in a snapshot."""
         parts = [part for part in (self._queue, self._joiner) if part is not None]
         return sum(map(len, parts)) * waiting_bytes(self._channels)
+
+    @property
+    def due_us(self) -> int:
+        """The partition's time from which on a sample leaves that waits for its turn; `FOREVER_US`: none waits."""
+        return FOREVER_US if self._queue is None else self._queue.due_us
 
     def grow(self, rows: int) -> None:
         """Makes room for series 0 to `rows - 1`."""

@@ -89,6 +89,11 @@ class RingWindower(ABC):
         self._origin = self._written.copy()
         return begun
 
+    @property
+    def due_us(self) -> int:
+        """The partition's time from which on a sample that waits leaves."""
+        return self._arrivals.due_us
+
     def let_out(self, taken: Samples | Windows, reached: Reached, /) -> Samples | Windows:
         """The samples whose turn has come, in order."""
         assert isinstance(taken, Samples)

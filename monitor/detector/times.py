@@ -30,6 +30,7 @@ Unit = Literal["auto", "s", "ms", "us", "ns"]
 NO_TIME = -(1 << 63)
 # Before any event time: far enough from the int64's end that differences can't overflow.
 NEVER_US = -(1 << 61)
+FOREVER_US = 1 << 60  # after any event time
 # No sensor reported to Kafka before it was there (2011), and numbers of other kinds would be taken for times of the
 # nineties: of a clock never set (1970, 1980), the ticks of .NET (as ns, 1990), Apple's seconds since 2001 (1994).
 OLDEST_TIME = "2000-01-01T00:00:00Z"

@@ -20,7 +20,7 @@ import numpy as np
 
 from monitor.detector.arrays import BoolArray, Int64Array, grown
 from monitor.detector.event_time import EventTime, Reached, by_series, firsts_of
-from monitor.detector.times import NEVER_US
+from monitor.detector.times import FOREVER_US, NEVER_US
 from monitor.detector.windows import Samples, Waiting
 
 # What waits in one partition takes about so much, at most; a poll's records come on top.
@@ -51,6 +51,12 @@ class Queue:
     def __len__(self) -> int:
         """How many wait."""
         return int(np.count_nonzero(self._waits))
+
+    @property
+    def due_us(self) -> int:
+        """The partition's time from which on one leaves, whatever comes."""
+        came_us = self._pool.came_us[: self._count][self._waits[: self._count]]
+        return min(int(came_us.min(initial=FOREVER_US)) + self._grace_us, FOREVER_US)
 
     def clear(self, rows: Int64Array) -> None:
         """Forgets what waits in some rows."""

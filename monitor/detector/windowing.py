@@ -20,6 +20,7 @@ from monitor.detector.arrivals import AS_THEY_COME, Order
 from monitor.detector.event_time import Reached
 from monitor.detector.rings import RingWindower
 from monitor.detector.spec import WindowSpec
+from monitor.detector.times import FOREVER_US
 from monitor.detector.windows import Appended, Ordered, Samples, Tails, Waiting, Windows
 from monitor.errors import ArtifactFormatError
 
@@ -47,6 +48,10 @@ class Windower(Protocol):
 
     def restart(self) -> int:
         """Cuts no window across this point, at which any series may have lost samples; returns how many had begun."""
+
+    @property
+    def due_us(self) -> int:
+        """The partition's time from which on a sample that waits leaves, whatever comes; `FOREVER_US`: none waits."""
 
     def let_out(self, taken: Samples | Windows, reached: Reached, /) -> Samples | Windows:
         """Of what records hold, and of what waited, that whose turn has come, in the order in which to append it.
@@ -78,6 +83,7 @@ class Record:
     """Each record is a window and stands alone: nothing is remembered, nothing is late."""
 
     row_bytes = snapshot_bytes = waiting_bytes = 0
+    due_us = FOREVER_US
 
     def __init__(self, _window: WindowSpec, channels: int, _order: Order) -> None:
         self._channels = channels

@@ -48,6 +48,9 @@ class StreamTime:
     `clock_us` is the reader's clock as far as it decided anything, `NO_TIME` where it never did. `ahead` records were
     refused in a row, the last of them at `ahead_us`. Where there never was a clock (`clocked`), every jump is believed
     that the record's own timestamp follows.
+
+    Where nothing comes, time is moved on to `idle_us` (`NO_TIME`: it never was). `idle` says at which input offsets
+    that was, and to when, since the checkpoint. It is no evidence of what records say: jumps are judged without it.
     """
 
     newest_us: int = NO_TIME
@@ -56,6 +59,13 @@ class StreamTime:
     ahead_us: int = NO_TIME
     ticks: dict[int, int] = field(default_factory=dict)
     clocked: bool = False
+    idle_us: int = NO_TIME
+    idle: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def reached_us(self) -> int:
+        """How far time has come, by records or without."""
+        return max(self.newest_us, self.idle_us)
 
     def judge(
         self,

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from monitor import extensions
 from monitor.detector.arrays import Float64Array, Int64Array, StructOfArrays
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
+from monitor.detector.times import FOREVER_US
 from monitor.detector.windows import Windows
 from monitor.processing.turns import Turn
 
@@ -131,6 +132,14 @@ class Check(Protocol):
         """A problem in words, for a summary that begins with series and channel: what is wrong, and what is usual."""
 
 
+@runtime_checkable
+class Timed(Protocol):
+    """A check that finds something where no record comes, by the partition's time alone."""
+
+    def due_us(self, memory: Memory) -> int:
+        """The time from which on it does, `FOREVER_US` for never."""
+
+
 def checks_of(manifest: Manifest, rules: QualityRules) -> dict[str, Check]:
     """The checks that go with an artifact, by rule, without those that are switched off."""
     rows = extensions.load_rows(extensions.CHECKS)
@@ -185,6 +194,11 @@ class Checks:
                 parts.append(replace(found, at=found.placed_at))
                 rules.append(np.full(len(found), number))
         return _in_log_order(Findings.concatenate(parts), np.concatenate(rules), windows) if parts else None
+
+    def due_us(self) -> int:
+        """The partition's time from which on one of the checks finds something, if no record comes before."""
+        timed = ((check, self._memory[rule]) for rule, check in self._checks.items() if isinstance(check, Timed))
+        return min((check.due_us(memory[: self._rows]) for check, memory in timed), default=FOREVER_US)
 
     def note_damage(self, turn: Turn) -> None:
         """Any series may have lost samples in a batch that can't be read: `turn` says so, and nothing else."""

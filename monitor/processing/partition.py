@@ -14,6 +14,7 @@ from monitor.detector.arrays import Float64Array, grown
 from monitor.detector.incidents import SCORE_RULE, Incident, IncidentKey
 from monitor.detector.served import ServedModel
 from monitor.detector.spec import Manifest
+from monitor.detector.times import FOREVER_US
 from monitor.detector.windows import Windows
 from monitor.formats.decoder import InputRules, StreamTime
 from monitor.messages.alerts import Ending, EndReason
@@ -81,6 +82,8 @@ class PartitionState:
         # An input offset, and the time there, at the newest checkpoint; None where that is not known.
         self._time_at: tuple[int, StreamTime] | None = None
         self._ticks_written = -1  # -1: not even that there is a clock
+        self._ticked = False  # since the last commit
+        self.ticks_to_come: deque[tuple[int, int]] = deque()  # made before, to be made again at their input offsets
         self._threshold_of = model.thresholds.of_series
         self._serials = np.empty(0, dtype=np.int64)  # of the series that has a row, by row; -1: none had it yet
         self._thresholds = np.empty(0, dtype=np.float64)  # its threshold, by row
@@ -192,7 +195,8 @@ class PartitionState:
         if found is not None:
             self.time = found
             self._time_at = (position.replay_from, replace(found))
-            self._ticks_written = len(found.ticks)
+            self._ticks_written = self._ticks_made
+            self.ticks_to_come.extend(found.idle)
 
     def end(
         self,
@@ -266,6 +270,26 @@ class PartitionState:
         """Notes how far the input was read."""
         self.read_to = next_offset
         self.offset = max(next_offset, self.live_from)
+
+    @property
+    def _ticks_made(self) -> int:
+        return len(self.time.ticks) + len(self.time.idle)
+
+    def tick(self, time_us: int) -> None:
+        """Notes that no record has come up to `time_us`."""
+        self.time.idle.append((self.offset, time_us))
+        self._ticked = True
+
+    @property
+    def due_us(self) -> int:
+        """The partition's time from which on something is to be decided, if no record comes before."""
+        due_us = FOREVER_US if self.checks is None else self.checks.due_us()
+        return min(due_us, self.windower.due_us)
+
+    @property
+    def moved(self) -> bool:
+        """There is something to commit: an offset, or a tick."""
+        return self.offset != self.committed_offset or self._ticked
 
     def go_live(self, offset: int, time_us: int) -> Segment:
         """Before the first record is decided: every series gets its incidents back, and who is over the limit goes.
@@ -369,9 +393,9 @@ class PartitionState:
                 self.stored.discard(key)
             else:
                 self.stored.add(key)
-        if self.time.clocked and self._time_at is not None and len(self.time.ticks) > self._ticks_written:
-            self._ticks_written = len(self.time.ticks)
-            changes.append((self.name, *time_records.encode_time(self.name, *self._time_at, self.time.ticks)))
+        if self.time.clocked and self._time_at is not None and self._ticks_made > self._ticks_written:
+            self._ticks_written, time = self._ticks_made, self.time
+            changes.append((self.name, *time_records.encode_time(self.name, *self._time_at, time.ticks, time.idle)))
         return changes
 
     def checkpoint(self) -> list[tuple[bytes, bytes]]:
@@ -392,7 +416,7 @@ class PartitionState:
 
     def _checkpoint_time(self) -> list[tuple[bytes, bytes]]:
         """Time as it is now; nothing is to be remembered of it where there was no clock."""
-        self.time.ticks = {}
+        self.time.ticks, self.time.idle = {}, []
         self._ticks_written = 0 if self.time.clocked else -1
         self._time_at = (self.offset, replace(self.time))
         return [time_records.encode_time(self.name, *self._time_at, {})] if self.time.clocked else []
@@ -404,5 +428,6 @@ class PartitionState:
 
     def committed(self, position: Position) -> None:
         """Notes what became durable."""
+        self._ticked = False
         self.committed_offset = position.offset
         self._replay_from, self._state_from = position.replay_from, position.state_from

@@ -21,30 +21,30 @@ import math
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
 from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored, TopicPartition
 from monitor.detector import windowing
-from monitor.detector.arrays import Float32Array, Float64Array, Int64Array, aligned_empty
+from monitor.detector.arrays import Float32Array, Int64Array, aligned_empty
 from monitor.detector.event_time import Reached
 from monitor.detector.incidents import SCORE_RULE, Policy
 from monitor.detector.served import ServedModel
-from monitor.detector.times import NEWEST_US, NO_TIME
+from monitor.detector.times import FOREVER_US, NEWEST_US, NO_TIME
 from monitor.detector.windows import Appended, Samples, Windows, impute_or_blank
 from monitor.errors import Reason
 from monitor.formats.decoder import Decoded, Decoder, InputRules
 from monitor.messages.alerts import AlertWriter
 from monitor.messages.dead_letters import DeadLetter
 from monitor.messages.quality import Event, QualityWriter
-from monitor.processing.checks import Found, QualityRules, checks_of
+from monitor.processing.checks import QualityRules, checks_of
 from monitor.processing.counts import Counts, Example
 from monitor.processing.deciding import Batch, Decider, Piece, Reconstruct
 from monitor.processing.partition import Halt, PartitionState
-from monitor.processing.registry import Forgotten, Segment, segments_of
+from monitor.processing.registry import Forgotten, segments_of
 from monitor.processing.resuming import Resumed
 from monitor.processing.turns import NOTHING_REFUSED, Course, Refused, Turn
+from monitor.processing.work import Cut, Work
 
 # Gathered windows waiting for the scorer, at most: a slice of samples is as large as this allows in the worst case,
 # that every sample closes a window.
@@ -52,39 +52,6 @@ PENDING_BYTES = 64 * 1024 * 1024
 MAX_SLICE = 65_536
 # One call of the scorer takes about 10 ms (the artifact's `batch_rows` is chosen so), and the caller watches the clock.
 MOST_CALLS = 16
-
-
-class _Cut(NamedTuple):
-    """Windows of series by their serial numbers, their thresholds (n,), and what the checks found among them."""
-
-    windows: Windows
-    thresholds: Float64Array
-    found: Found | None = None
-
-    def split(self, count: int) -> tuple[_Cut, _Cut]:
-        """The first `count` windows, and the rest."""
-        first, rest = (None, None) if self.found is None else self.found.split(count)
-        return (
-            _Cut(self.windows[:count], self.thresholds[:count], first),
-            _Cut(self.windows[count:], self.thresholds[count:], rest),
-        )
-
-
-class _Work(NamedTuple):
-    """What waits to be cut or scored. `segment` is the one that begins with it; `broken`: after a damaged batch.
-
-    `course`: what lies around the samples that were taken in. `out` is what was let out of those and of what waited;
-    None: that was not asked for yet; from `emptied_at` on nothing waits any more that waited.
-    """
-
-    partition: PartitionState
-    taken: Samples | Windows | _Cut | None
-    live: bool
-    segment: Segment | None = None
-    broken: bool = False
-    course: Course | None = None
-    out: Samples | Windows | None = None
-    emptied_at: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +93,7 @@ class Processor:
         self._whole_records = windowing.whole_records(manifest.window.kind)
         self._damaged_batches = rules.damaged_batches
         self._partitions: dict[TopicPartition, PartitionState] = {}
-        self._queue: deque[_Work] = deque()
+        self._queue: deque[Work] = deque()
         self._passed: list[tuple[TopicPartition, Damaged, bool]] = []
         window_bytes = 4 * manifest.window.length * len(manifest.channels)
         self._slice = max(1, min(MAX_SLICE, PENDING_BYTES // window_bytes))
@@ -213,6 +180,7 @@ class Processor:
         made, resumed = PartitionState.resume(partition, restored, start, self.model, self._rules, self._checks)
         self._partitions[partition] = made
         self._count_unmatched(made, made.series.names.values())
+        self._tick_again(made)
         self._decider.publish_ends(made)
         return resumed
 
@@ -245,21 +213,70 @@ class Processor:
         replayed = int(np.searchsorted(columns.offsets, partition.live_from))
         if replayed:
             self.counts.replayed += replayed
-            self._enqueue(partition, columns.rows(0, replayed), now_us, live=False)
+        until = partition.live_from if replayed < len(columns.offsets) else columns.next_offset
+        self._read_again(partition, columns.rows(0, replayed), until, now_us)
         if replayed < len(columns.offsets):
             self._enqueue(partition, columns.rows(replayed, len(columns.offsets)), now_us, live=True)
         partition.advance(columns.next_offset)
+
+    def _tick_again(self, partition: PartitionState) -> None:
+        """Makes the ticks again that came right after the checkpoint, before any record."""
+        nothing = np.empty(0, dtype=np.int64)
+        others, self._queue = self._queue, deque()
+        self._read_again(
+            partition, RecordColumns(partition.name, nothing, nothing, [], [], 0), partition.read_to, now_us=None
+        )
+        while self._queue:
+            self._next_cut()
+        self._queue = others
+
+    def _read_again(self, partition: PartitionState, columns: RecordColumns, until: int, now_us: int | None) -> None:
+        """Takes in records up to offset `until` that were decided before, and ticks where they came among them."""
+        row = 0
+        while partition.ticks_to_come and partition.ticks_to_come[0][0] <= until:
+            offset, time_us = partition.ticks_to_come.popleft()
+            first, row = row, int(np.searchsorted(columns.offsets, offset))
+            if row > first:
+                self._enqueue(partition, columns.rows(first, row), now_us, live=False)
+            self._enqueue_tick(partition, offset, time_us, live=False)
+        if row < len(columns.offsets):
+            self._enqueue(partition, columns.rows(row, len(columns.offsets)), now_us, live=False)
+
+    def time_us(self, name: TopicPartition) -> int:
+        """How far a partition's time has come."""
+        return self._partitions[name].time.reached_us
+
+    def due_us(self, name: TopicPartition) -> int:
+        """The time from which on there is something to decide in a partition, if no record comes before."""
+        partition = self._partitions[name]
+        idle = not (partition.refilling or partition.halt or partition.ticks_to_come or self._queue)
+        return partition.due_us if idle and partition.time.newest_us != NO_TIME else FOREVER_US
+
+    def advance(self, name: TopicPartition, time_us: int) -> None:
+        """Moves a partition's time on, as no record has come up to `time_us`: a tick. Next, call `next_batch`."""
+        partition = self._partitions[name]
+        if not partition.live:
+            self._go_live(partition, partition.offset, time_us)
+        partition.tick(time_us)
+        self._enqueue_tick(partition, partition.offset, time_us, live=True)
+
+    def _enqueue_tick(self, partition: PartitionState, offset: int, time_us: int, *, live: bool) -> None:
+        reached = Reached(np.array([offset]), np.array([partition.time.reached_us, time_us]))
+        partition.time.idle_us = time_us
+        self._queue.append(Work(partition, self._nothing_taken(), live, course=Course(reached)))
+
+    def _go_live(self, partition: PartitionState, offset: int, time_us: int) -> None:
+        self._queue.append(Work(partition, None, live=True, segment=partition.go_live(offset, time_us)))
+        self.counts.forgotten.update(gone.reason for gone in partition.leaving)
 
     def _pass(self, partition: PartitionState, damaged: Damaged) -> None:
         live = damaged.next_offset > partition.live_from or not damaged.passable
         if live and self._halts_at(damaged):
             partition.stopped_at = damaged
             return
-        course = Course(Reached(np.empty(0, dtype=np.int64), np.array([partition.time.newest_us])))
-        self._queue.append(
-            _Work(partition, self._nothing_taken(), live, course=course, emptied_at=damaged.first_offset)
-        )
-        self._queue.append(_Work(partition, None, live, broken=True))
+        course = Course(Reached(np.empty(0, dtype=np.int64), np.array([partition.time.reached_us])))
+        self._queue.append(Work(partition, self._nothing_taken(), live, course=course, emptied_at=damaged.first_offset))
+        self._queue.append(Work(partition, None, live, broken=True))
         if live:
             first = max(damaged.first_offset, partition.live_from)  # what lies before was decided when it was whole
             letter = DeadLetter.of_batch(partition.name, replace(damaged, first_offset=first))
@@ -283,9 +300,7 @@ class Processor:
     def _enqueue(self, partition: PartitionState, columns: RecordColumns, now_us: int | None, *, live: bool) -> None:
         decoded = self._decoder.decode(columns, partition.time, now_us, live=live)
         if live and not partition.live and (first := _first_decided(decoded)) is not None:
-            segment = partition.go_live(int(columns.offsets[first[0]]), first[1])
-            self._queue.append(_Work(partition, None, live, segment))
-            self.counts.forgotten.update(gone.reason for gone in partition.leaving)
+            self._go_live(partition, int(columns.offsets[first[0]]), first[1])
         offsets = columns.offsets[decoded.rows]
         known = len(partition.series) > 0
         numbered = partition.series.number(decoded.keys, decoded.rows, offsets, decoded.start_us)
@@ -295,10 +310,11 @@ class Processor:
             decoded, series = decoded.where(good), series[good]
         self._note_forgotten(partition, numbered.forgotten, live=live)
         taken, refused = self._taken(partition, decoded, series, columns)
-        course = Course(replace(decoded.reached, positions=columns.offsets[decoded.reached.positions]), refused)
+        newest_us = np.maximum(decoded.reached.newest_us, partition.time.idle_us)
+        course = Course(Reached(columns.offsets[decoded.reached.positions], newest_us), refused)
         for part, begins, until in segments_of(numbered.segments, taken.offset):
             own, course = course.split(until)
-            self._queue.append(_Work(partition, taken[part], live, begins, course=own))
+            self._queue.append(Work(partition, taken[part], live, begins, course=own))
         if live:
             unnamed = {each.row: each for each in reversed(numbered.rejected)}  # one for each record
             rejected = sorted([*decoded.rejected, *unnamed.values()])
@@ -355,7 +371,7 @@ class Processor:
             whole = min((rows + len(cut.windows)) // batch_rows, MOST_CALLS) * batch_rows - rows
             if 0 < whole < len(cut.windows):  # the rest waits for the next batch, rather than be padded
                 cut, rest = cut.split(whole)
-                self._queue.appendleft(_Work(partition, rest, live))
+                self._queue.appendleft(Work(partition, rest, live))
             if len(cut.windows) or cut.found is not None:
                 values, missing_ratio = impute_or_blank(cut.windows.values, self._manifest.window.max_missing_ratio)
                 windows = replace(cut.windows, values=values)
@@ -370,36 +386,36 @@ class Processor:
             np.concatenate([piece.windows.values for piece in pieces], out=values)
         return Batch(values, pieces)
 
-    def _next_cut(self) -> tuple[PartitionState, _Cut, bool]:
+    def _next_cut(self) -> tuple[PartitionState, Cut, bool]:
         """The windows of the next that waits, as much of it as one slice holds."""
         partition, taken, live, segment, broken, course, out, emptied_at = self._queue.popleft()
         if segment is not None:
             partition.begin_segment(segment)
             names = partition.series.names
             self._count_unmatched(partition, [names.get(serial, "") for serial in segment.serials])
-        if isinstance(taken, _Cut):
+        if isinstance(taken, Cut):
             return partition, taken, live
         if broken:
             self._restart(partition, live=live)
         if taken is None:
-            return partition, _Cut(*partition.known(self._nothing())), live
+            return partition, Cut(*partition.known(self._nothing())), live
         assert course is not None
         if out is None:
             everything = Reached(np.array([emptied_at]), np.array([course.reached.newest_us[0], NEWEST_US]))
             out = partition.windower.let_out(taken, course.reached if emptied_at < 0 else everything)
             if emptied_at >= 0 and not len(out):
-                return partition, _Cut(*partition.known(self._nothing())), live
+                return partition, Cut(*partition.known(self._nothing())), live
         if len(out) > self._slice:
             until = int(out.placed_at[self._slice - 1]) + 1
             course, later = course.split(until)
             rest = later_taken = out[self._slice :]
             if out is not taken:
                 later_taken = taken[int(np.searchsorted(taken.offset, until)) :]
-            self._queue.appendleft(_Work(partition, later_taken, live, course=later, out=rest))
+            self._queue.appendleft(Work(partition, later_taken, live, course=later, out=rest))
             taken, out = taken[: len(taken) - len(later_taken)], out[: self._slice]
         appended = self._append(partition, out, live=live)
         found = partition.check(Turn.of(taken, appended, course), appended.windows) if self._checks else None
-        return partition, _Cut(*partition.known(appended.windows), found if live else None), live
+        return partition, Cut(*partition.known(appended.windows), found if live else None), live
 
     def _settle(self) -> None:
         """Everything is decided: nothing refers to the series any more that were forgotten on the way."""
@@ -447,7 +463,7 @@ class Processor:
             positions={
                 name: partition.position(checkpointed=name in checkpoints)
                 for name, partition in published.items()
-                if partition.offset != partition.committed_offset or name in checkpoints
+                if partition.moved or name in checkpoints
             },
         )
 

@@ -6,17 +6,21 @@ ignored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from monitor.backends.abstract import StateRecord, TopicPartition
+from monitor.detector.times import NO_TIME
 from monitor.formats.decoder import StreamTime
 from monitor.processing.snapshots import partition_name
 
 
-class _Time(msgspec.Struct, frozen=True, kw_only=True):
-    """`StreamTime` as it was at a checkpoint's `offset`, and the clock's ticks since: (input offset, µs)."""
+class _Time(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`StreamTime` as it was at a checkpoint's `offset`, and the clock's ticks since: (input offset, µs).
+
+    Those of `idle` moved the time on where no record came, each before the record at its offset.
+    """
 
     version: int
     offset: int
@@ -25,10 +29,16 @@ class _Time(msgspec.Struct, frozen=True, kw_only=True):
     ahead: int
     ahead_us: int
     ticks: list[tuple[int, int]]
+    idle_us: int = NO_TIME
+    idle: list[tuple[int, int]] = []
 
 
 def encode_time(
-    partition: TopicPartition, offset: int, time: StreamTime, ticks: Mapping[int, int]
+    partition: TopicPartition,
+    offset: int,
+    time: StreamTime,
+    ticks: Mapping[int, int],
+    idle: Sequence[tuple[int, int]] = (),
 ) -> tuple[bytes, bytes]:
     """The record (key, value) that says what `time` was at a checkpoint, at `offset`, and what the clock said since."""
     record = _Time(
@@ -39,6 +49,8 @@ def encode_time(
         ahead=time.ahead,
         ahead_us=time.ahead_us,
         ticks=sorted(ticks.items()),
+        idle_us=time.idle_us,
+        idle=[*idle],
     )
     return _time_key(partition), msgspec.json.encode(record)
 
@@ -61,6 +73,8 @@ def decode_time(partition: TopicPartition, offset: int, records: Iterable[StateR
                 ahead_us=found.ahead_us,
                 ticks=dict(found.ticks),
                 clocked=True,
+                idle_us=found.idle_us,
+                idle=found.idle,
             )
     return None
 

@@ -146,7 +146,7 @@ class Workload:
     """The backlog and the current slice: processor and scorer at work, slice by slice.
 
     `records` are those that went into the processor since `committed` was last called, `since_s` is the time of the
-    first of them (None: there are none).
+    first of them, or of what else is to be committed (None: there is nothing).
     """
 
     def __init__(
@@ -235,6 +235,10 @@ class Workload:
         if self._slice_live:
             self._pace.measured(self._slice_bytes, self._slice_s)
         self._slice, self._slice_s = [], 0.0
+
+    def stir(self) -> None:
+        """There is something to process and to commit that is no record."""
+        self.since_s = self._clock() if self.since_s is None else self.since_s
 
     def committed(self) -> None:
         """Resets the counts: everything that went into the processor is committed."""

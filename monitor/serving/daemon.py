@@ -40,6 +40,7 @@ from monitor.serving.checkpointing import SEND_BYTES_PER_S, CheckpointSchedule
 from monitor.serving.complaints import Complaints
 from monitor.serving.health import STUCK_S
 from monitor.serving.holds import Hold, Holds
+from monitor.serving.idle import Ticker
 from monitor.serving.schemas import SchemaGate
 from monitor.serving.telemetry import Telemetry, Vitals
 
@@ -102,6 +103,7 @@ class Daemon:
         self._arriving: deque[TopicPartition] = deque()  # assigned, to be restored
         self._paused: set[TopicPartition] = set()
         self._holds = Holds()
+        self._ticker: Ticker | None = Ticker(processor)
         self._checkpoints = CheckpointSchedule(config.limits.checkpoint_interval_ms / 1000)
         self._aborted: AbortedError | None = None
         self._damage_log = damage.DamageLog()
@@ -135,6 +137,7 @@ class Daemon:
         try:
             self._backend.start()
             log.info("Joined the group.", group=self._config.kafka.group_id, topics=self._config.input.topics)
+            self._ticker = None if until_caught_up else self._ticker  # what is silent after the end is not asked
             while not self._stop.is_set():
                 self.turn()
                 if self._processor.stopped is not None and self._processor.settled:
@@ -167,6 +170,8 @@ class Daemon:
             self._apply(poll)
             self._take_over_next()
             self._workload.add(c for c in poll.columns if c.partition in self._processor.partitions)
+            if self._ticker and not self._workload.busy and self._ticker.tick(self._backend.progress()):
+                self._workload.stir()
             self._work()
             self._hold()
         except AbortedError as error:

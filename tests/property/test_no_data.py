@@ -30,7 +30,8 @@ ARTIFACTS = {
 }
 VALUES = {"sliding": b'{"value": 0.5}', "record": b"[0.5, 0.25]"}
 NOW_US = 1_764_600_000_000_000
-Log = list[tuple[int, int]]  # time in ms and series of each record
+Log = list[tuple[int, int]]  # time in ms and series of each record; a tick has none
+TICK = -1
 Told = tuple[str, str, int, float]  # series, status, offset, seconds
 
 
@@ -56,7 +57,11 @@ def logs(draw: st.DrawFn) -> Log:
         found += [(int(at), series) for at in np.cumsum(pauses) + rng.integers(100)]
     found = [(at + (2_000 if at > 1_500 and rng.integers(2) else 0), series) for at, series in found]
     order = sorted(range(len(found)), key=lambda at: found[at][0] + int(rng.integers(-20, 20)))
-    return [found[at] for at in order]
+    log = [found[at] for at in order]
+    for at in sorted(rng.integers(0, len(log), draw(st.integers(0, 6))).tolist(), reverse=True):
+        newest = max(time for time, _ in log[: at + 1])
+        log.insert(at + 1, (newest + int(rng.integers(1, 400)), TICK))
+    return log
 
 
 def limit(pauses: list[int], after: int | None, least: int) -> Fraction | None:
@@ -79,8 +84,10 @@ def oracle(log: Log, after: int | None, least: int) -> list[Told]:
     pauses: dict[int, list[int]] = {}
     suspect: dict[int, int] = {}
     silent: set[int] = set()
-    for offset, (time, own) in enumerate(log):
-        now = max(now, time)
+    ticks = 0
+    for place, (time, own) in enumerate(log):
+        now, offset = max(now, time), place - ticks
+        ticks += own == TICK
         for series in sorted(last):
             allowed = limit(pauses[series], after, least)
             if series == own or series in silent or allowed is None:
@@ -96,23 +103,39 @@ def oracle(log: Log, after: int | None, least: int) -> list[Told]:
             told.append((f"s{own}", "resolved", offset, 0.0))
         if own in last and now > last[own]:
             pauses[own].append(now - last[own])
+        if own == TICK:
+            continue
         pauses.setdefault(own, [])
         last[own] = now
         suspect.pop(own, None)
     return sorted(told, key=lambda each: (each[2], each[0]))
 
 
-def read(processor: Processor, log: Log, kind: str, first: int, end: int) -> None:
-    columns = make_columns(
-        [VALUES[kind]] * (end - first),
-        keys=[b"s%d" % series for _, series in log[first:end]],
-        timestamps_ms=[at for at, _ in log[first:end]],
-        first_offset=first,
-    )
-    processor.receive(columns, NOW_US)
+def read(processor: Processor, log: Log, kind: str, first: int, end: int, ticks_too: bool = True) -> None:
+    """Takes in what lies in `log[first:end]`, in polls between the ticks."""
+    bounds = [first, *(at + side for at in range(first, end) if log[at][1] == TICK for side in (0, 1)), end]
+    for begin, until in pairwise(bounds):
+        part = log[begin:until]
+        if not part:
+            continue
+        if part[0][1] == TICK:
+            if ticks_too and part[0][0] * 1000 > processor.time_us(INPUT):
+                processor.advance(INPUT, part[0][0] * 1000)
+        else:
+            columns = make_columns(
+                [VALUES[kind]] * len(part),
+                keys=[b"s%d" % series for _, series in part],
+                timestamps_ms=[at for at, _ in part],
+                first_offset=offset_at(log, begin),
+            )
+            processor.receive(columns, NOW_US)
     scorer = processor.model.scorer
     while (batch := processor.next_batch()) is not None:
         processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
+
+
+def offset_at(log: Log, place: int) -> int:
+    return sum(series != TICK for _, series in log[:place])
 
 
 def told(outputs: Outputs) -> list[Told]:
@@ -129,22 +152,35 @@ def told(outputs: Outputs) -> list[Told]:
     st.integers(1, 9) | st.just(65_536),
     st.sampled_from([None, 40]),
     st.integers(0, 600),
+    st.integers(0, 30),
 )
 def test_any_chunking_and_a_restore_give_the_oracles_alerts(
-    log: Log, kind: str, cuts: list[int], slice_: int, after: int | None, restore: int
+    log: Log, kind: str, cuts: list[int], slice_: int, after: int | None, restore: int, since: int
 ) -> None:
+    """The restore comes `since` records and ticks after the checkpoint."""
     quality = {"no_data_after_ms": after, "no_data_least_ms": 3}
     config = make_config(input={"start": "earliest", "max_future_ms": 1 << 40}, quality=quality)
     processor = make_processor_at_zero(config, ARTIFACTS[kind])
     found: list[Told] = []
-    bounds = [0, *sorted(min(cut, len(log)) for cut in {*cuts, restore}), len(log)]
+    crash = restore + since
+    bounds = [0, *sorted(min(cut, len(log)) for cut in {*cuts, restore, crash}), len(log)]
+    state: dict[bytes, bytes | None] = {}
     for first, end in pairwise(bounds):
         if first == restore and first:
             outputs = processor.take_outputs([INPUT])
             found += told(outputs)
-            state = tuple(StateRecord(*each) for each in outputs.checkpoints[INPUT])
+            state = dict(outputs.checkpoints[INPUT])
+        if first == crash and state:
+            outputs = processor.take_outputs()
+            found += told(outputs)
+            state |= {key: value for _, key, value in outputs.state}
+            kept = tuple(StateRecord(key, value) for key, value in state.items() if value is not None)
+            replay_from, position = offset_at(log, restore), offset_at(log, first)
             processor = make_processor(config, ARTIFACTS[kind])
-            processor.assign(INPUT, Restored(Position(first, first, 0), state, 0, len(log)), 0)
+            processor.assign(INPUT, Restored(Position(position, replay_from, 0), kept, 0, len(log)), 0)
+            processor._slice = slice_
+            for begin, until in pairwise([restore, *sorted(c for c in cuts if restore < c < first), first]):
+                read(processor, log, kind, begin, until, ticks_too=False)
         processor._slice = slice_
         read(processor, log, kind, first, end)
     found += told(processor.take_outputs())

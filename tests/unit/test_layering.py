@@ -68,6 +68,7 @@ PURE = [
     "serving.complaints",
     "serving.health",
     "serving.holds",
+    "serving.idle",
 ]
 # What the trainer may use of the daemon, and where: it is a client of the shared core.
 SHARED = {"monitor.detector", "monitor.errors", "monitor.extras", "monitor.datafiles"}

@@ -29,7 +29,7 @@ from monitor.detector.arrays import Float64Array, Int64Array, StructOfArrays, st
 from monitor.detector.event_time import Reached
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
-from monitor.detector.times import NEVER_US
+from monitor.detector.times import FOREVER_US, NEVER_US
 from monitor.messages.alerts import duration, rfc3339
 from monitor.processing.checks import WHOLE_SERIES, Findings, Memory, Problem, QualityRules
 from monitor.processing.turns import Turn
@@ -38,7 +38,6 @@ PERIODS = 10
 FIRST, SECOND, BLOCK = 8, 32, 128  # pauses after which the limit is learned anew: the third again and again
 LONGEST, FEW = 4, 32  # the limit is (LONGEST + FEW / pauses) times the second longest pause, at least
 YOUNG = 30
-FOREVER_US = 1 << 60
 # Of some pauses: how many, their sum, the longest and the second longest
 Pauses = Int64Array
 

@@ -1,0 +1,45 @@
+"""What waits in the processor, in the order of each partition's log: to be cut into windows, or to be scored."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from monitor.detector.arrays import Float64Array
+from monitor.detector.windows import Samples, Windows
+from monitor.processing.checks import Found
+from monitor.processing.partition import PartitionState
+from monitor.processing.registry import Segment
+from monitor.processing.turns import Course
+
+
+class Cut(NamedTuple):
+    """Windows of series by their serial numbers, their thresholds (n,), and what the checks found among them."""
+
+    windows: Windows
+    thresholds: Float64Array
+    found: Found | None = None
+
+    def split(self, count: int) -> tuple[Cut, Cut]:
+        """The first `count` windows, and the rest."""
+        first, rest = (None, None) if self.found is None else self.found.split(count)
+        return (
+            Cut(self.windows[:count], self.thresholds[:count], first),
+            Cut(self.windows[count:], self.thresholds[count:], rest),
+        )
+
+
+class Work(NamedTuple):
+    """What waits to be cut or scored. `segment` is the one that begins with it; `broken`: after a damaged batch.
+
+    `course`: what lies around the samples that were taken in. `out` is what was let out of those and of what waited;
+    None: that was not asked for yet; from `emptied_at` on nothing waits any more that waited.
+    """
+
+    partition: PartitionState
+    taken: Samples | Windows | Cut | None
+    live: bool
+    segment: Segment | None = None
+    broken: bool = False
+    course: Course | None = None
+    out: Samples | Windows | None = None
+    emptied_at: int = -1

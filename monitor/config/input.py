@@ -164,6 +164,14 @@ class InputOptions(Options):
         description="How far behind the newest of its series a sample may come and still be put in order of time; each "
         "waits for so long. 0: samples must come in order, and none waits.",
     )
+    max_missing_ratio: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        examples=[0.2],
+        description="Share of a window's numbers that may be missing; what is missing is filled in, and the alert says "
+        "so. A window with more is not scored. Absent: what the artifact allows, 0.1 at least.",
+    )
     join_tolerance_ms: int = Field(
         0,
         ge=0,

@@ -54,8 +54,8 @@ class WindowSpec(Spec, frozen=True):
     """How a series is cut; `kind` is a row of `windowing.KINDS`.
 
     `record`: each record is one window of `length` samples. `sliding`: `length` samples every `hop` samples, aligned
-    to the series' own sample index. A gap of event time over `max_gap_ms` restarts the series. A window with a
-    share of missing numbers over `max_missing_ratio` is unscorable; under it they are filled along time, linearly.
+    to the series' own sample index. A gap of event time over `max_gap_ms` restarts the series. Windows
+    with a share of missing numbers up to `max_missing_ratio` were trained on, filled along time; see `imputing`.
     `image_shape` (height, width): the window is an image, read row by row, with the channels as its colours.
     """
 

@@ -42,10 +42,9 @@ def fill_missing(windows: Float32Array) -> Float32Array:
     missing = np.isnan(windows)
     filled = windows.copy()
     times = np.arange(windows.shape[1])
-    for row, channel in np.argwhere(missing.any(axis=1)):
+    for row, channel in np.argwhere(missing.any(axis=1) & ~missing.all(axis=1)):
         gaps = missing[row, :, channel]
-        if not gaps.all():
-            filled[row, gaps, channel] = np.interp(times[gaps], times[~gaps], windows[row, ~gaps, channel])
+        filled[row, gaps, channel] = np.interp(times[gaps], times[~gaps], windows[row, ~gaps, channel])
     return filled
 
 

@@ -85,6 +85,7 @@ class InputRules:
     connect_envelope: bool = False
     grace_ms: int = 0
     join_tolerance_ms: int = 0
+    max_missing_ratio: float | None = None
 
     @property
     def wants_headers(self) -> bool:

@@ -59,6 +59,7 @@ class Window(_Struct, frozen=True, omit_defaults=True):
     end: str
     length: int
     missing_ratio: float = msgspec.field(default=0.0)
+    imputed: list[str] = msgspec.field(default_factory=list)
     values: list[list[float]] | None = None
     reconstruction: list[list[float]] | None = None
 
@@ -154,6 +155,7 @@ class Cause:
     threshold: float
     missing_ratio: float
     values: Float32Array
+    imputed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +207,7 @@ class AlertWriter:
         self._length = manifest.window.length
         self._rate_hz = manifest.window.sampling_rate_hz
         self._levels = levels.of(manifest.channels)
+        self._channels = [channel.name for channel in manifest.channels]
 
     def fingerprint(self, cause: Cause) -> str:
         """The incident's name for life, taken from the window that opened it."""
@@ -242,6 +245,7 @@ class AlertWriter:
                     end=rfc3339(cause.end_us),
                     length=self._length,
                     missing_ratio=cause.missing_ratio,
+                    imputed=[self._channels[channel] for channel in cause.imputed],
                     values=self._shown(cause.values),
                     reconstruction=self._shown(reconstruction),
                 ),

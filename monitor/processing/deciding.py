@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from monitor.detector import decision
 from monitor.detector.arrays import Float32Array, Float64Array, Int64Array
 from monitor.detector.decision import Verdict
+from monitor.detector.imputing import Imputed
 from monitor.detector.incidents import SCORE_RULE, Incident, Policy, Status, step
 from monitor.detector.windows import Windows
 from monitor.messages.alerts import AlertWriter, Cause
@@ -35,12 +36,12 @@ Reconstruct = Callable[[Float32Array], Float32Array]
 
 
 class Piece(NamedTuple):
-    """Windows of one partition, their thresholds and shares of missing numbers, and what checks found among them."""
+    """Windows of one partition, their thresholds, what was missing of them, and what checks found among them."""
 
     partition: PartitionState
     windows: Windows
     thresholds: Float64Array
-    missing_ratio: Float32Array
+    imputed: Imputed
     found: Found | None = None
 
 
@@ -111,7 +112,7 @@ class Decider:
         for piece in batch.pieces:
             rows = slice(first, first + len(piece.windows))
             first += len(piece.windows)
-            if piece.missing_ratio.any():
+            if piece.imputed.missing_ratio.any():
                 self._note_unscorable(piece, verdicts[rows])
             news += [(piece.partition, each) for each in self._decide(piece, scores[rows], verdicts[rows])]
         self._publish(news, reconstruct)
@@ -133,7 +134,7 @@ class Decider:
         if len(found):
             row = found[-1]
             name = piece.partition.series.names.get(int(piece.windows.series[row]), "")  # forgotten meanwhile
-            detail = f"series {name!r}: {piece.missing_ratio[row]:.0%} of the window ending here is missing"
+            detail = f"series {name!r}: {piece.imputed.missing_ratio[row]:.0%} of the window ending here is missing"
             offset = int(piece.windows.last_offset[row])
             self._counts.examples["unscorable"] = Example(piece.partition.name, offset, detail)
 
@@ -166,7 +167,7 @@ class Decider:
             yield row, _Step(series, watched, policy, verdict, score / threshold, start_us, end_us, offset, cause)
 
     def _cause(self, piece: Piece, row: int, score: float, rule: str, name: str) -> Cause:
-        windows = piece.windows
+        windows, throughout = piece.windows, piece.imputed.throughout
         return Cause(
             partition=piece.partition.name,
             series=name,
@@ -178,7 +179,8 @@ class Decider:
             last_index=int(windows.last_index[row]),
             score=score,
             threshold=float(piece.thresholds[row]),
-            missing_ratio=float(piece.missing_ratio[row]),
+            missing_ratio=float(piece.imputed.missing_ratio[row]),
+            imputed=() if throughout is None else tuple(np.flatnonzero(throughout[row]).tolist()),
             values=windows.values[row],
         )
 

@@ -28,10 +28,11 @@ from monitor.backends.abstract import Damaged, Position, RecordColumns, Restored
 from monitor.detector import windowing
 from monitor.detector.arrays import Float32Array, Int64Array, aligned_empty
 from monitor.detector.event_time import Reached
+from monitor.detector.imputing import Imputer
 from monitor.detector.incidents import SCORE_RULE, Policy
 from monitor.detector.served import ServedModel
 from monitor.detector.times import FOREVER_US, NEWEST_US, NO_TIME
-from monitor.detector.windows import Appended, Samples, Windows, impute_or_blank
+from monitor.detector.windows import Appended, Samples, Windows
 from monitor.errors import Reason
 from monitor.formats.decoder import Decoded, Decoder, InputRules
 from monitor.messages.alerts import AlertWriter
@@ -89,6 +90,7 @@ class Processor:
         channels = [channel.name for channel in manifest.channels]
         self._decider = Decider(writer, quality_writer, policy, self._checks, channels, self.counts)
         self._decoder = Decoder(manifest, rules)
+        self._impute = Imputer(model.artifact, model.scorer.reconstruct, rules.max_missing_ratio)
         self._rules = rules
         self._whole_records = windowing.whole_records(manifest.window.kind)
         self._damaged_batches = rules.damaged_batches
@@ -373,9 +375,9 @@ class Processor:
                 cut, rest = cut.split(whole)
                 self._queue.appendleft(Work(partition, rest, live))
             if len(cut.windows) or cut.found is not None:
-                values, missing_ratio = impute_or_blank(cut.windows.values, self._manifest.window.max_missing_ratio)
-                windows = replace(cut.windows, values=values)
-                pieces.append(Piece(partition, windows, cut.thresholds, missing_ratio, cut.found))
+                imputed = self._impute(cut.windows.values)
+                windows = replace(cut.windows, values=imputed.windows)
+                pieces.append(Piece(partition, windows, cut.thresholds, imputed, cut.found))
                 rows += len(cut.windows)
         if not pieces:
             self._settle()

@@ -17,6 +17,7 @@ from monitor.detector import thresholds
 from monitor.detector.arrays import BoolArray
 from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Verdict, decide
+from monitor.detector.imputing import Imputer
 from monitor.detector.incidents import Policy
 from monitor.detector.scoring import Scorer
 from monitor.detector.spec import Manifest, ThresholdSpec
@@ -101,7 +102,7 @@ def evaluate_artifact(
     """
     manifest = artifact.manifest
     normal_class = for_artifact(manifest, tables, normal_class)
-    found = all_windows(tables, manifest.window, normal_class)
+    found = all_windows(tables, manifest.window, normal_class, Imputer(artifact, scorer.reconstruct))
     scores = scorer(found.windows)
     served, alerting = thresholds.of(manifest, assumed.threshold), assumed.alerting
     judged = FlaggedScores(

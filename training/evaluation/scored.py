@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from monitor.datafiles import SeriesTable
 from monitor.detector import windowing
 from monitor.detector.artifact import Artifact
+from monitor.detector.imputing import Imputer
 from monitor.detector.incidents import Policy
 from monitor.detector.scoring import Scorer
 from monitor.errors import DataError
@@ -81,10 +82,11 @@ def scored(
     manifest = artifact.manifest
     window = manifest.window
     normal_class = for_artifact(manifest, tables, normal_class)
+    impute = Imputer(artifact, scorer.reconstruct)
     names: dict[str, int] = {}
     scores, truths, series, has_labels = [], [], [], False
     for number, table in enumerate(tables):
-        found = all_windows([table], window, normal_class)
+        found = all_windows([table], window, normal_class, impute)
         count = len(found.windows)
         has_labels |= found.anomalous is not None
         scores.append(scorer(found.windows) if count else np.zeros(0, np.float32))

@@ -18,6 +18,7 @@ from monitor.datafiles import SeriesTable, WindowTable
 from monitor.datafiles.columns import unnamed
 from monitor.detector import architectures, scores, windowing
 from monitor.detector.arrays import Float32Array
+from monitor.detector.imputing import Imputer
 from monitor.detector.spec import Manifest, WindowSpec
 from monitor.detector.windows import impute_or_blank
 from monitor.errors import DataError
@@ -218,8 +219,10 @@ def apart_for_score(recipe: Recipe, subsets: Subsets) -> tuple[Subsets, NDArray[
     ]
 
 
-def all_windows(tables: Sequence[Table], window: WindowSpec, normal_class: NormalClass) -> LabelledWindows:
-    """Every window there is, for evaluation."""
+def all_windows(
+    tables: Sequence[Table], window: WindowSpec, normal_class: NormalClass, impute: Imputer | None = None
+) -> LabelledWindows:
+    """Every window there is, for evaluation; `impute` is the artifact's, None: numbers are filled along time alone."""
     cuts, truths = [], []
     for table in tables:
         marked = abnormal(table, normal_class)
@@ -231,7 +234,9 @@ def all_windows(tables: Sequence[Table], window: WindowSpec, normal_class: Norma
         truths.append(splits.touched(cuts[-1], marked))
     sizes = [len(cut.values) for cut in cuts]
     return LabelledWindows(
-        windows=np.concatenate([served(cut.values, window) for cut in cuts]),
+        windows=np.concatenate(
+            [served(cut.values, window) if impute is None else impute(cut.values).windows for cut in cuts]
+        ),
         anomalous=np.concatenate(truths) if labelled(tables, normal_class) else None,
         series=np.repeat(np.array([table.series for table in tables]), sizes),
         table=np.repeat(np.arange(len(tables)), sizes),

@@ -1,0 +1,79 @@
+"""What stands for the missing numbers of a window when it is scored.
+
+    a channel that has numbers in the window     filled along time, linearly, ends held
+    one that has none                            what the model expects of it, given the others
+    too much is missing                          nothing: the window is all NaN, and unscorable
+
+The model is asked again with its own answer in place, `ROUNDS` times, from what the channel was in training on: it then
+differs little from what is expected of it, and the score is that of the channels that are there.
+
+Rules of this file: windows without missing numbers are left as they are, to the bit. Daemon, `replay` and the trainer's
+evaluation fill in here and nowhere else; training itself leaves out what would take a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from monitor.detector.arrays import BoolArray, Float32Array
+from monitor.detector.artifact import Artifact
+from monitor.detector.windows import fill_missing
+
+# The share of a window's numbers that may be missing where neither the operator nor the artifact says more.
+MAX_MISSING_RATIO = 0.1
+ROUNDS = 3
+
+
+class Imputed(NamedTuple):
+    """Windows (n, length, channels) as they are scored, and of each the share of its numbers that is missing, (n,).
+
+    `throughout` (n, channels) marks channels that have no number in a window; None where all have some.
+    """
+
+    windows: Float32Array
+    missing_ratio: Float32Array
+    throughout: BoolArray | None = None
+
+
+class Imputer:
+    """Fills in the windows of one artifact."""
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        reconstruct: Callable[[Float32Array], Float32Array],
+        max_missing_ratio: float | None = None,
+    ) -> None:
+        """`max_missing_ratio` None: as much as the artifact allows, `MAX_MISSING_RATIO` at least."""
+        own = max(artifact.manifest.window.max_missing_ratio, MAX_MISSING_RATIO)
+        self._most = np.float32(own if max_missing_ratio is None else max_missing_ratio)
+        self._reconstruct = reconstruct
+        self._usual = artifact.known_windows.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)  # by channel
+
+    def __call__(self, windows: Float32Array) -> Imputed:
+        """`windows` are left as they are; the same array is returned where nothing is missing."""
+        missing = np.isnan(windows)
+        if not missing.any():
+            return Imputed(windows, np.zeros(len(windows), dtype=np.float32))
+        ratio = missing.mean(axis=(1, 2), dtype=np.float32)
+        filled = windows.copy()
+        filled[ratio > self._most] = np.nan
+        some = (ratio > 0) & (ratio <= self._most)
+        filled[some] = fill_missing(windows[some])
+        throughout = missing.all(axis=1) & some[:, None]
+        rows = np.flatnonzero(throughout.any(axis=1))
+        if not len(rows):
+            return Imputed(filled, ratio)
+        filled[rows] = self._expected(filled[rows])
+        return Imputed(filled, ratio, throughout)
+
+    def _expected(self, windows: Float32Array) -> Float32Array:
+        """`windows` with what the model expects where they have no number."""
+        missing = np.isnan(windows)
+        made = np.where(missing, self._usual, windows)
+        for _ in range(ROUNDS):
+            made[missing] = self._reconstruct(made)[missing]
+        return made

@@ -83,7 +83,8 @@ class Progress:
     not who reads. `assured_s` is the last time at which nothing is known to have been overdue: a commit that moved,
     or an answer by which the committed offset was the end. `waiting_s` is since when records have been waiting to be
     read, times of `pause` in between included; None where none are, or where `pause` was there first. `stalls` counts
-    how often, in a row, they were waiting so long at this offset that the client was replaced.
+    how often, in a row, they were waiting so long at this offset that the client was replaced. `held_back` counts the
+    offsets behind `end` that an open transaction keeps from being read.
     """
 
     read: int | None = None
@@ -94,6 +95,7 @@ class Progress:
     waiting_s: float | None = None
     paused: bool = False
     stalls: int = 0
+    held_back: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +332,10 @@ class Backend(Protocol):
         """When the log last answered a question (monotonic clock, seconds); None: never. From any thread."""
 
     def troubles(self) -> Sequence[str]:
-        """What our input lacks though the log answers, in words: topics, leaders. From any thread."""
+        """What our input lacks though the log answers, in words: topics, leaders, the end of a transaction.
+
+        From any thread.
+        """
 
     def clock_ahead_s(self) -> float | None:
         """This machine's clock minus the log's, in seconds, at least; None where it is not known. Never blocks."""

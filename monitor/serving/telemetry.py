@@ -235,6 +235,14 @@ class Telemetry:
         for (topic, partition), records in vitals.health.lag(vitals.lag, now).items():
             lag.add_metric([topic, str(partition)], records)
         yield lag
+        held = GaugeMetricFamily(
+            "telltale_held_back_records",
+            "Offsets behind an open transaction, which can't be read before it ends.",
+            labels=["topic", "partition"],
+        )
+        for (topic, partition), progress in vitals.health.progress.items():
+            held.add_metric([topic, str(partition)], progress.held_back)
+        yield held
         info = GaugeMetricFamily("telltale_artifact_info", "The artifact in service.", labels=[*self._info, "telltale"])
         info.add_metric([*self._info.values(), __version__], 1)
         yield info

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +29,7 @@ from monitor.backends.abstract import (
     StalledError,
     TopicPartition,
 )
-from monitor.backends.kafka import FeedProducer, KafkaBackend, end_offsets, read_topic
+from monitor.backends.kafka import FeedProducer, KafkaBackend, end_offsets, open_transactions, read_topic
 from monitor.backends.kafka.clocks import wall_ms
 from monitor.backends.kafka.succession import end_transactions_of_former_members
 from monitor.config.connections import KafkaOptions
@@ -223,6 +226,45 @@ class TestKafkaBackend(BackendContract):
         turns.until(lambda: turns.next[partition] == end)
         assert [row[3] for row in turns.rows[partition]] == [b"1", b"3"]
         assert turns.backend.lag() == {partition: 0}
+
+    def test_a_transaction_that_hangs_is_named_with_its_offset(
+        self,
+        cluster: KafkaCluster,
+        start: Callable[..., Turns],
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Five records of one, 295 behind it: to a reader of what is committed the partition ends before them all."""
+        monkeypatch.setattr(open_transactions, "HELD_S", 1.0)
+        cluster.create(cluster.input, 1)
+        partition = TopicPartition(cluster.input, 0)
+        cluster.feed(0, [(None, b"before", 1)])
+        turns = start()
+        turns.until(lambda: turns.count() == 1)
+        producer = KafkaProducer(
+            bootstrap_servers=cluster.bootstrap, transactional_id=f"{cluster.name}.hangs", metrics_enabled=False
+        )
+        try:
+            producer.init_transactions()
+            producer.begin_transaction()
+            for _ in range(5):
+                producer.send(cluster.input, b"open", partition=0)
+            producer.flush()
+            cluster.feed(0, [(None, b"behind", at) for at in range(295)])
+            turns.until(lambda: bool(turns.backend.troubles()))
+            assert turns.count() == 1
+            (trouble,) = turns.backend.troubles()
+            assert trouble.startswith(f"an open transaction at offset 1 of {partition} holds back 300 offsets since 20")
+            assert turns.backend.progress()[partition].held_back == 300
+            (said,) = [vars(record) for record in caplog.records if "open transaction" in record.message]
+            assert (said["offset"], said["behind"]) == (1, 300)
+            _follow(said["remedy"])
+            turns.until(lambda: turns.count() == 296)
+            turns.until(lambda: not turns.backend.troubles())
+        finally:
+            producer.close(timeout=0)
+        assert turns.backend.progress()[partition].held_back == 0
+        assert "The transaction has ended." in caplog.messages
 
     def test_retention_is_not_silent(self, cluster: KafkaCluster, start: Callable[..., Turns]) -> None:
         cluster.create(cluster.input, 1)
@@ -591,3 +633,14 @@ def unused_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+def _follow(remedy: str) -> None:
+    """Does what the log says about a transaction whose producer is gone."""
+    describe, abort = (found.split() for found in re.findall(r"python (-m kafka\.admin .*? -p \d+(?: --.*)?)", remedy))
+    as_json = [*describe[:2], "--format", "json", *describe[2:]]
+    said = subprocess.run([sys.executable, *as_json], capture_output=True, text=True, check=True)
+    ((producers,),) = (found.values() for found in json.loads(said.stdout).values())
+    (owner,) = [each for each in producers if each["current_transaction_start_offset"] >= 0]
+    given = {"ID": str(owner["producer_id"]), "EPOCH": str(owner["producer_epoch"])}
+    subprocess.run([sys.executable, *(given.get(word, word) for word in abort)], check=True, capture_output=True)

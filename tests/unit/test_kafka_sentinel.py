@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from kafka.errors import KafkaTimeoutError
+from kafka.protocol.consumer import IsolationLevel
 
 from monitor.backends.abstract import TopicPartition
 from monitor.backends.kafka import KafkaBackend, sentinel
+from monitor.backends.kafka.open_transactions import HELD_S
 from monitor.backends.kafka.sentinel import REFUSED_S, Sentinel
 from monitor.config.options import Config
 from monitor.errors import ConfigError
@@ -24,8 +26,11 @@ class Brokers:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
         self.answering = True
+        self.stable = 7
         self.leaders: dict[str, dict[int, int]] = {"telltale.input": {0: 1, 1: 1}}
-        self._cluster = self
+        self._cluster = self._fetcher = self
+        self._isolation_level = IsolationLevel.READ_COMMITTED
+        self.high = {ONE: 7, TWO: 7}  # where what is not committed ends
         monkeypatch.setattr(sentinel, "time", self)
         monkeypatch.setattr(sentinel, "connect", lambda *_: self)
         monkeypatch.setattr(sentinel, "check_access", self.check_access)
@@ -50,7 +55,9 @@ class Brokers:
     def end_offsets(self, partitions: list[Any], **_: Any) -> dict[Any, int]:
         self.refresh()
         assert all(self.leader_for_partition(each) == 1 for each in partitions), "that would only time out"
-        return dict.fromkeys(partitions, 7)
+        if self._isolation_level == IsolationLevel.READ_UNCOMMITTED:
+            return {each: self.high[TopicPartition(*each)] for each in partitions}
+        return dict.fromkeys(partitions, self.stable)
 
     def check_access(self, _: Any) -> str:
         raise REFUSAL
@@ -129,3 +136,49 @@ def test_who_is_refused_stops_restoring_too() -> None:
         backend.recover()
     with pytest.raises(ConfigError, match="refused"):
         backend.poll(0.0, 1)
+
+
+def test_an_open_transaction_that_lasts_is_said_once_with_its_offset(
+    brokers: Brokers, caplog: pytest.LogCaptureFixture
+) -> None:
+    brokers.high[ONE] = 302
+    brokers.rounds(HELD_S, answering=True)
+    assert brokers.sentinel.troubles() == [], "a producer has a minute to commit, by default"
+    assert brokers.sentinel.held_back() == {ONE: 295}
+    brokers.rounds(60, answering=True)
+    (trouble,) = brokers.sentinel.troubles()
+    assert trouble.startswith("an open transaction at offset 7 of telltale.input-0 holds back 295 offsets since 20")
+    (record,) = caplog.records
+    assert (record.message, record.levelname) == (
+        "An open transaction holds input back: what is behind it is not read before it ends.",
+        "ERROR",
+    )
+    said = vars(record)
+    assert (said["partition"], said["offset"], said["behind"]) == ("telltale.input-0", 7, 295)
+    assert "transactions describe-producers -t telltale.input -p 0" in said["remedy"]
+    brokers.stable = brokers.high[ONE] = brokers.high[TWO] = 303
+    brokers.rounds(ROUND_S, answering=True)
+    assert brokers.sentinel.troubles() == []
+    assert brokers.sentinel.held_back() == {}
+    assert [each.message for each in caplog.records[1:]] == ["The transaction has ended."]
+
+
+def test_transactions_that_end_hold_nothing_back(brokers: Brokers, caplog: pytest.LogCaptureFixture) -> None:
+    """A producer that always has one open: the last stable offset goes on."""
+    for _ in range(60):
+        brokers.stable += 10
+        brokers.high = {ONE: brokers.stable + 5, TWO: brokers.stable}
+        brokers.rounds(ROUND_S, answering=True)
+    assert brokers.sentinel.troubles() == []
+    assert not caplog.records
+
+
+def test_a_broker_that_is_away_ends_no_transaction(brokers: Brokers, caplog: pytest.LogCaptureFixture) -> None:
+    brokers.high[TWO] = 9
+    brokers.rounds(HELD_S - 10, answering=True)
+    brokers.rounds(5, answering=False)
+    brokers.rounds(20, answering=True)
+    assert len(brokers.sentinel.troubles()) == 1
+    brokers.sentinel.watch([ONE])
+    brokers.rounds(ROUND_S, answering=True)
+    assert brokers.sentinel.troubles() == [], "whose partition it is now says it"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from kafka import TopicPartition as KafkaPartition
@@ -357,14 +358,18 @@ class KafkaBackend:
 
     def progress(self) -> dict[TopicPartition, Progress]:
         """How far each owned partition has come. Never blocks."""
-        return self._tracker.snapshot()
+        progress = self._tracker.snapshot()
+        for partition, behind in self._sentinel.held_back().items():
+            if partition in progress:
+                progress[partition] = replace(progress[partition], held_back=behind)
+        return progress
 
     def answered_s(self) -> float | None:
         """When a broker last answered a question of the sentinel's. Never blocks, from any thread."""
         return self._sentinel.answered_s
 
     def troubles(self) -> list[str]:
-        """Input topics that are not there, and partitions without a leader. Never blocks, from any thread."""
+        """What is missing of our input, or held back by an open transaction. Never blocks, from any thread."""
         return self._sentinel.troubles()
 
     def clock_ahead_s(self) -> float | None:

@@ -1,8 +1,8 @@
 """Asks the brokers where our partitions end, independently of the consumer that reads them.
 
 Rules of this file: a thread and a client of its own, so that what it says can't be wrong together with what it is
-compared with. It answers three questions: where does each partition end, does anybody answer at all, and if so, what
-of our input is missing.
+compared with. It answers four questions: where does each partition end, does anybody answer at all, and if so, what
+of our input is missing, or held back by an open transaction.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from typing import Any
 from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
 from kafka.errors import KafkaError
+from kafka.protocol.consumer import IsolationLevel
 
 from monitor.backends.abstract import TopicPartition
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import check_access, connect
 from monitor.backends.kafka.faults import named
+from monitor.backends.kafka.open_transactions import OpenTransactions
 from monitor.config.options import Config
 from monitor.errors import ConfigError, TelltaleError
 
@@ -76,6 +78,7 @@ class Sentinel:
         self._reason = ""
         self._troubles = _Troubles(self._silence_s)
         self._refused_since_s: float | None = None
+        self._transactions = OpenTransactions(config)
         self.leaderless: frozenset[TopicPartition] = frozenset()  # of those that are watched, at the last look
         self.answered_s: float | None = None
         self.refused: ConfigError | None = None  # why no broker accepts us any more
@@ -101,7 +104,11 @@ class Sentinel:
 
     def troubles(self) -> list[str]:
         """What our input lacks, though brokers answer. Never blocks, from any thread."""
-        return list(self._troubles.reported.values())
+        return [*self._troubles.reported.values(), *self._transactions.troubles()]
+
+    def held_back(self) -> dict[TopicPartition, int]:
+        """How many offsets of each partition are behind an open transaction. Never blocks, from any thread."""
+        return self._transactions.behind()
 
     def close(self) -> None:
         """Stops asking. Waits a second at most: a question under way ends by itself, with its client."""
@@ -149,19 +156,24 @@ class Sentinel:
             _refresh(consumer, self._config.input.topics)
             self._answered(asked_s)
             self._troubles.found(self._missing(consumer._cluster), asked_s)
+        stable, high = dict[TopicPartition, int](), dict[TopicPartition, int]()
         leaders: dict[Any, list[Any]] = defaultdict(list)
         for partition in map(KafkaPartition._make, self._watched):
             leaders[consumer._cluster.leader_for_partition(partition)].append(partition)
         for leader in leaders.keys() - _NOBODY:
             asked_s = time.monotonic()
             try:
-                ends = consumer.end_offsets(leaders[leader], timeout_ms=_ASK_TIMEOUT_MS)
+                ends = _ends(consumer, leaders[leader])
             except KafkaError as error:
                 self._reason = named(error)
                 continue
             self._answered(asked_s)
+            stable |= ends
             with self._lock:
-                self._answers |= {TopicPartition(*partition): (int(end), asked_s) for partition, end in ends.items()}
+                self._answers |= {partition: (end, asked_s) for partition, end in ends.items()}
+            with suppress(KafkaError):  # after them: what is written in between is no longer open at the next look
+                high |= _ends(consumer, leaders[leader], IsolationLevel.READ_UNCOMMITTED)
+        self._transactions.seen(self._watched, stable, high, asked_s)
 
     def _answered(self, asked_s: float) -> None:
         self.answered_s = asked_s
@@ -224,6 +236,18 @@ def _refresh(consumer: Any, topics: Collection[str]) -> None:
         await manager.wait_for(manager.call_soon(cluster.refresh_metadata), _METADATA_TIMEOUT_MS)
 
     manager.run(ask)
+
+
+def _ends(
+    consumer: Any, partitions: Collection[Any], isolation: IsolationLevel = IsolationLevel.READ_COMMITTED
+) -> dict[TopicPartition, int]:
+    """Where partitions of one leader end for readers of some isolation: committed, the last stable offset.
+
+    The client's own level is only read where a request is made (consumer/fetcher.py), and nobody else uses this client.
+    """
+    consumer._fetcher._isolation_level = isolation
+    found = consumer.end_offsets(partitions, timeout_ms=_ASK_TIMEOUT_MS)
+    return {TopicPartition(*partition): int(end) for partition, end in found.items()}
 
 
 def _close(consumer: Any) -> None:

@@ -51,7 +51,7 @@ class LocalBackend:
         self.topics = tuple(config.input.topics)
         self._log = log
         self._config = config
-        self._want_headers = config.input.series.startswith("header:")
+        self._want_headers = config.input.wants_headers
         self.owned: set[TopicPartition] = set()
         self._reading: dict[TopicPartition, int] = {}  # begun partitions, and where reading continues
         self._paused: set[TopicPartition] = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,6 +14,12 @@ from monitor.config.sections import PATH, FieldPath, OptionalPath, Options, Topi
 from monitor.detector.times import OLDEST_TIME, iso_us
 from monitor.errors import ConfigError
 
+# CloudEvents' rule for the names of attributes
+ATTRIBUTES = {
+    "data", "datacontenttype", "dataschema", "id", "partitionkey", "source", "specversion", "subject", "time", "type",
+}  # fmt: skip
+LabelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,19}$")]
+LabelPlace = Annotated[str, Field(pattern=rf"^(header:.+|field:{PATH})$")]
 _FORM = ("entries", "channels", "channel_field", "quality_field", "partial_records")
 
 
@@ -97,6 +103,11 @@ class InputOptions(Options):
         False,
         description="Records and keys may be in the envelope of Kafka Connect's JsonConverter, with schema and "
         "payload; quotes are removed from keys, and a key with one field is its value.",
+    )
+    labels: dict[LabelName, LabelPlace] = Field(
+        {},
+        description="Labels of series, which alerts carry: names with header:NAME or field:PATH each, as in "
+        '{site = "header:site", line = "field:tags.line"}. They hold until a record says others.',
     )
     oldest_time: str = Field(
         OLDEST_TIME,
@@ -186,6 +197,12 @@ class InputOptions(Options):
         description="How far a record's time may be ahead of its partition's newest time, unless a silent period ends.",
     )
 
+    @property
+    def wants_headers(self) -> bool:
+        """Whether something of a record stands in its headers."""
+        places = [self.series, *self.labels.values()]
+        return any(each.startswith("header:") for each in places) or bool(self.series_header or self.timestamp_header)
+
     @model_validator(mode="before")
     @classmethod
     def _mapped(cls, said: Any) -> Any:
@@ -204,6 +221,13 @@ class InputOptions(Options):
             except ConfigError as error:
                 raise ValueError(str(error)) from None
         return name
+
+    @field_validator("labels")
+    @classmethod
+    def _no_attribute(cls, labels: dict[str, str]) -> dict[str, str]:
+        if taken := sorted(labels.keys() & ATTRIBUTES):
+            raise ValueError(f"{taken[0]!r} is an attribute of CloudEvents; call the label something else")
+        return labels
 
     @field_validator("start", "oldest_time", mode="before")
     @classmethod

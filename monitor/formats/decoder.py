@@ -29,6 +29,7 @@ from monitor.detector.times import NO_TIME, OLDEST_TIME, Unit, iso_us, texts_us
 from monitor.detector.windows import Samples, Windows
 from monitor.errors import Reason
 from monitor.formats.abstract import Fields, Format, FormatKind, RecordSpec
+from monitor.formats.documents import MAX_LABEL
 from monitor.formats.keys import unwrapped
 from monitor.formats.numbers import Numbers, shown
 from monitor.formats.parsed import NOTHING_IGNORED, Ignored, Parsed, Rejected, refused, without
@@ -83,14 +84,10 @@ class InputRules:
     missing_values: Sequence[float | str] = ()
     partial_records: bool = False
     connect_envelope: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
     grace_ms: int = 0
     join_tolerance_ms: int = 0
     max_missing_ratio: float | None = None
-
-    @property
-    def wants_headers(self) -> bool:
-        """Whether something of a record stands in its headers."""
-        return self.series.startswith("header:") or bool(self.series_header or self.timestamp_header)
 
     @property
     def fields(self) -> Fields:
@@ -106,6 +103,9 @@ class InputRules:
             good_quality=self.good_quality,
             partial_records=self.partial_records,
             connect_envelope=self.connect_envelope,
+            labels={
+                name: path.removeprefix("field:") for name, path in self.labels.items() if path.startswith("field:")
+            },
         )
 
     @property
@@ -180,6 +180,7 @@ class Decoded:
     samples, its raw series, the time of its first sample, the time between its samples (0: unknown), and whether that
     time is the record's own statement. `values` is (n, channels), less the channels' levels, `carried` (n, channels)
     as in `Samples`. `reached` is the partition's time. `ignored` is what was left out because it is of no channel.
+    `labels` holds k texts for each label of the rules (None: the rules have none), None where a record does not say it.
     """
 
     rows: Int64Array
@@ -194,6 +195,7 @@ class Decoded:
     holes: Holes | None = None
     carried: BoolArray | None = None
     ignored: Ignored = NOTHING_IGNORED
+    labels: list[list[str | None]] | None = None
 
     def where(self, good: BoolArray) -> Decoded:
         """The entries where `good` (k,) is true."""
@@ -208,6 +210,7 @@ class Decoded:
             stated=self.stated[good],
             values=self.values[samples],
             carried=None if self.carried is None else self.carried[samples],
+            labels=None if self.labels is None else [list(compress(texts, good)) for texts in self.labels],
         )
 
     def samples(self, series: Int64Array, offsets: Int64Array) -> Samples:
@@ -265,7 +268,6 @@ class Decoder:
         window_length = layout.window.length if self._whole_records else None
         max_samples = max(rules.max_samples_per_record, window_length or 0)
         self._header = rules.series.removeprefix("header:") if rules.series.startswith("header:") else None
-        self.wants_headers = rules.wants_headers
         self.schemas = Schemas()  # what the records to come were written with, where their format needs that
         taken_off = levels.of(layout.channels)
         kind: FormatKind = extensions.load_format(rules.format)
@@ -324,6 +326,7 @@ class Decoder:
             holes=self._holes(columns, rejected, reached) if rejected else None,
             carried=parsed.carried,
             ignored=parsed.ignored,
+            labels=self._labels(columns, parsed) if self._rules.labels else None,
         )
 
     def _timed_by_header(self, columns: RecordColumns, parsed: Parsed) -> Parsed:
@@ -408,6 +411,17 @@ class Decoder:
         absent[parsed.rows] = False
         return without(columns.keys, np.flatnonzero(absent).tolist())
 
+    def _labels(self, columns: RecordColumns, parsed: Parsed) -> list[list[str | None]]:
+        """What each entry says of each label."""
+        of_fields = iter(parsed.labels or ())
+        rows, found = parsed.rows.tolist(), []
+        for path in self._rules.labels.values():
+            if path.startswith("header:"):
+                found.append([_text_of(columns, row, path.removeprefix("header:")) for row in rows])
+            else:
+                found.append(next(of_fields, [None] * len(rows)))
+        return found
+
 
 def _increasing(rows: Int64Array) -> bool:
     """Whether no row comes twice."""
@@ -427,7 +441,7 @@ def _as_it_is(numbers: Float64Array) -> Float32Array:
 def _text_of(columns: RecordColumns, row: int, name: str) -> str | None:
     """The header of a record, as text."""
     found = None if columns.headers is None else _header(columns.headers[row], name)
-    return None if found is None else found.decode("utf-8", "replace")
+    return None if found is None else found.decode("utf-8", "replace")[:MAX_LABEL]
 
 
 def _header(headers: Headers, name: str) -> bytes | None:

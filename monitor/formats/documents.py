@@ -32,6 +32,7 @@ LIST = "$"
 VALUES, RATE = paths.named("values"), paths.named("rate_hz")
 SCHEMA, PAYLOAD = "schema", "payload"
 _OBJECTS = 'the list holds objects, expected numbers; input.entries = "$" reads records that are lists of entries'
+MAX_LABEL = 256  # characters; the rest is cut off
 _SHOWN_NAMES, _SHOWN_LETTERS = 5, 60
 
 Stamp = float | str | UnsetType
@@ -439,7 +440,7 @@ def label_of(value: Any) -> str | None:
     """A label's text; None where there is none."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, str | int | float) else None
+    return str(value)[:MAX_LABEL] if isinstance(value, str | int | float) else None
 
 
 def _listed(names: list[Any]) -> str:

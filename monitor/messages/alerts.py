@@ -10,10 +10,11 @@ import hashlib
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from monitor.backends.abstract import TopicPartition
 from monitor.detector import levels
@@ -104,7 +105,8 @@ ENDINGS: dict[EndReason, str] = {
 class Data(_Struct, frozen=True, omit_defaults=True):
     """`reason` says why an incident is resolved. All but `recovered` end it without a window: `score` is then the
     incident's highest, `window` its span from the first window over the threshold to the last, and `kafka` holds the
-    offset at which it was given up.
+    offset at which it was given up. `labels` are those of the series at this record, where `input.labels` asks for
+    some; they are attributes of the event, too.
     """
 
     status: Literal["firing", "update", "resolved"]
@@ -119,6 +121,7 @@ class Data(_Struct, frozen=True, omit_defaults=True):
     model: Model
     kafka: Kafka
     reason: ScoreEndReason | None = None
+    labels: dict[str, str] | UnsetType = UNSET
 
 
 class Alert(_Struct, frozen=True):
@@ -378,17 +381,21 @@ def rfc3339(time_us: int) -> str:
 
 
 def encode(alert: msgspec.Struct) -> bytes:
-    """The record's value."""
-    return msgspec.json.encode(alert)
+    """The record's value; labels are attributes of the event, too."""
+    labels = _labels(alert)
+    return msgspec.json.encode({**msgspec.to_builtins(alert), **labels} if labels else alert)
 
 
 def headers(alert: msgspec.Struct) -> tuple[tuple[str, bytes], ...]:
     """The record's headers: the content type, and the event's attributes for those who filter without parsing."""
     attributes = ("specversion", "id", "source", "type", "subject", "time")
-    return (
-        ("content-type", CONTENT_TYPE),
-        *((f"ce_{name}", str(getattr(alert, name)).encode()) for name in attributes),
-    )
+    named = {name: str(getattr(alert, name)) for name in attributes} | _labels(alert)
+    return (("content-type", CONTENT_TYPE), *((f"ce_{name}", text.encode()) for name, text in named.items()))
+
+
+def _labels(alert: Any) -> dict[str, str]:
+    labels = getattr(getattr(alert, "data", None), "labels", UNSET)
+    return {} if labels is UNSET else dict(labels)
 
 
 def schema() -> dict[str, object]:

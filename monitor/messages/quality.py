@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from monitor.backends.abstract import TopicPartition
 from monitor.detector.incidents import Incident, Status
@@ -48,7 +49,8 @@ class Source(_Struct, frozen=True):
 class QualityData(_Struct, frozen=True):
     """`value` is over `threshold` while the incident is open, both in `unit`; null where it ends without a value.
 
-    `channel` is null where the whole series is meant. `reason` says why an incident is resolved.
+    `channel` is null where the whole series is meant. `reason` says why an incident is resolved. `labels` are as in an
+    alert of the score.
     """
 
     status: Literal["firing", "update", "resolved"]
@@ -65,6 +67,7 @@ class QualityData(_Struct, frozen=True):
     model: Model
     kafka: Source
     reason: EndReason | None = None
+    labels: dict[str, str] | UnsetType = UNSET
 
 
 class QualityAlert(_Struct, frozen=True):

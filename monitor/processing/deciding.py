@@ -25,10 +25,11 @@ from monitor.detector.imputing import Imputed
 from monitor.detector.incidents import SCORE_RULE, Incident, Policy, Status, step
 from monitor.detector.windows import Windows
 from monitor.messages.alerts import AlertWriter, Cause
-from monitor.messages.quality import Event, Finding, QualityWriter
+from monitor.messages.quality import Event, Finding, QualityWriter, Source
 from monitor.processing import gates
 from monitor.processing.checks import WHOLE_SERIES, Check, Found, Problem
 from monitor.processing.counts import Counts, Example
+from monitor.processing.labels import Labels
 from monitor.processing.partition import PartitionState
 
 # Windows (n, length, channels) to what the model expected instead.
@@ -279,6 +280,8 @@ class Decider:
             self._put(partition, [self._written(item, expected) if isinstance(item, _Change) else item])
 
     def _put(self, partition: PartitionState, made: list[Event]) -> None:
+        if partition.labels is not None:
+            made = [_labelled(each, partition.labels) for each in made]
         partition.outbox.alerts += gates.admitted(made, self._stages, self._counts.suppressed)
 
     def _written(self, change: _Change, expected: Iterator[Float32Array]) -> Event:
@@ -286,6 +289,15 @@ class Decider:
         if isinstance(cause, Finding):
             return self._quality.write(status, incident, cause)
         return self._writer.write(status, incident, cause, next(expected))
+
+
+def _labelled(event: Event, known: Labels) -> Event:
+    """The event with the labels of its series at its record; as it is, where there are none."""
+    kafka = event.data.kafka
+    labels = known.at(event.data.series, kafka.offset if isinstance(kafka, Source) else kafka.last_offset)
+    if not labels:
+        return event
+    return msgspec.structs.replace(event, data=msgspec.structs.replace(event.data, labels=labels))
 
 
 def _moving(incidents: Mapping[int, Incident], series: Int64Array, verdicts: NDArray[np.int8]) -> list[int]:

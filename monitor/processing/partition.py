@@ -22,6 +22,7 @@ from monitor.messages.dead_letters import DeadLetter
 from monitor.messages.quality import Event
 from monitor.processing import incident_records, resuming, snapshots, time_records
 from monitor.processing.checks import Check, Checks, Found, row_bytes
+from monitor.processing.labels import Labels
 from monitor.processing.registry import Forgotten, Segment, SeriesRegistry
 from monitor.processing.resuming import How, Resumed
 from monitor.processing.turns import Turn
@@ -78,6 +79,7 @@ class PartitionState:
         self.windower = windowing.windower(manifest.window, len(manifest.channels), rules.order)
         self.checks = Checks(checks, self._channels) if checks else None
         self._checks_bytes = row_bytes(checks)
+        self.labels = Labels([*rules.labels]) if rules.labels else None
         self.time = StreamTime()
         # An input offset, and the time there, at the newest checkpoint; None where that is not known.
         self._time_at: tuple[int, StreamTime] | None = None
@@ -235,6 +237,8 @@ class PartitionState:
         self.windower.restore(rows, found.tails, found.waiting)
         if self.checks is not None:
             self.checks.restore(rows, found.checks)
+        if self.labels is not None:
+            self.labels.restore(dict(zip(found.series, found.labels, strict=False)))
         self.read_to = self._checkpointed_at = position.replay_from
         return ""
 
@@ -305,7 +309,11 @@ class PartitionState:
             assert serial is not None
             self.incidents[key.watched][serial] = incident
         self.restored = {}
-        self.leaving.extend(self.series.shrink(offset, time_us))
+        gone = self.series.shrink(offset, time_us)
+        if self.labels is not None:
+            names = [self.series.names[each.serial].encode() for each in gone]
+            self.labels.forget([(name, offset) for name in names])
+        self.leaving.extend(gone)
         return segment
 
     def begin_segment(self, segment: Segment) -> None:
@@ -409,7 +417,9 @@ class PartitionState:
         rows, keys, seen_us = self.series.by_age()
         checks = {} if self.checks is None else self.checks.snapshot(rows)
         tails, waiting = self.windower.snapshot(rows), self.windower.waiting(rows)
-        checkpoint = snapshots.Checkpoint(keys, seen_us, tails, checks, waiting)
+        first = self.offset if waiting is None or not len(waiting) else int(waiting.samples.offset.min())
+        labels = [] if self.labels is None else self.labels.snapshot(keys, first)
+        checkpoint = snapshots.Checkpoint(keys, seen_us, tails, checks, waiting, labels)
         mark = snapshots.Mark(self.offset, self._topic_id, self._artifact)
         shards = snapshots.encode_checkpoint(self.name, mark, self._channels, checkpoint)
         return [*shards, *incidents, *self._checkpoint_time()]

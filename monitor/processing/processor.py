@@ -99,7 +99,6 @@ class Processor:
         self._passed: list[tuple[TopicPartition, Damaged, bool]] = []
         window_bytes = 4 * manifest.window.length * len(manifest.channels)
         self._slice = max(1, min(MAX_SLICE, PENDING_BYTES // window_bytes))
-        self.wants_headers = self._decoder.wants_headers
         self.schemas = self._decoder.schemas
         self.max_series = rules.max_series
         self.partition_bytes = 0  # what the series of one partition may come to take; 0: not known
@@ -310,6 +309,10 @@ class Processor:
         if numbered.rejected:
             good = ~np.isin(decoded.rows, [each.row for each in numbered.rejected])  # whole records
             decoded, series = decoded.where(good), series[good]
+        if partition.labels is not None and decoded.labels is not None:
+            names = partition.series.names
+            gone = [(names[each.serial].encode(), each.offset) for each in numbered.forgotten]
+            partition.labels.note(decoded.keys, columns.offsets[decoded.rows], decoded.labels, gone)
         self._note_forgotten(partition, numbered.forgotten, live=live)
         taken, refused = self._taken(partition, decoded, series, columns)
         newest_us = np.maximum(decoded.reached.newest_us, partition.time.idle_us)

@@ -58,6 +58,7 @@ class _Shard(msgspec.Struct, frozen=True, kw_only=True):
     artifact: str = ""
     seen_us: bytes = b""
     checks: dict[str, bytes] = {}
+    labels: list[bytes] = []  # of each series, as `Labels` remembers them; empty where none are asked for
     checksum: int = 0
     # Since version 3: samples that wait, in shards of their own after those of the series, by the names of `_WAITING`
     waiting: dict[str, bytes] = {}
@@ -80,7 +81,8 @@ class Checkpoint:
 
     `seen_us` (m,) is the partition's event time at the last record of each, `UNKNOWN_US` where it is not known.
     `checks` is what each check remembers of them, by its name, channels and layout: as many bytes for each. `waiting`
-    are samples of theirs that wait (None: none does), whose `series` is the number of one here.
+    are samples of theirs that wait (None: none does), whose `series` is the number of one here. `labels` is what is
+    remembered of theirs, one for each, or empty.
     """
 
     series: list[bytes]
@@ -88,6 +90,7 @@ class Checkpoint:
     tails: Tails
     checks: Mapping[str, bytes] = field(default_factory=dict)
     waiting: Waiting | None = None
+    labels: Sequence[bytes] = ()
 
 
 def partition_name(partition: TopicPartition) -> bytes:
@@ -103,6 +106,8 @@ def encode_checkpoint(
     sample_bytes = 4 * tails.values.shape[1] + 16
     widths = {name: len(kept) // max(1, len(series)) for name, kept in checkpoint.checks.items()}
     sizes = tails.kept * sample_bytes + 40 + sum(widths.values()) + np.fromiter(map(len, series), np.int64, len(series))
+    if checkpoint.labels:
+        sizes += np.fromiter(map(len, checkpoint.labels), np.int64, len(series))
     bounds, waiting = _shards_of(sizes), checkpoint.waiting
     waits = 0 if waiting is None else len(waiting)
     waiting_bounds = _shards_of(np.full(waits, _waiting_bytes(tails.values.shape[1]))) if waits else []
@@ -127,6 +132,7 @@ def encode_checkpoint(
             time_us=_bytes(tails.time_us[samples], "<i8"),
             offsets=_bytes(tails.offset[samples], "<i8"),
             checks={name: kept[first * widths[name] : end * widths[name]] for name, kept in checkpoint.checks.items()},
+            labels=list(checkpoint.labels[first:end]),
             waiting={}
             if waiting is None or shard < len(bounds)
             else _encoded(waiting[slice(*waiting_bounds[shard - len(bounds)])]),
@@ -167,7 +173,7 @@ def _shard_key(partition: TopicPartition, shard: int | str) -> bytes:
 
 def _sealed(fields: Mapping[str, object]) -> bytes:
     """A shard as bytes, with their checksum instead of the one that `fields` hold; their order is kept."""
-    fields = {name: value for name, value in fields.items() if name not in ("checks", "waiting") or value}
+    fields = {name: value for name, value in fields.items() if name not in ("checks", "labels", "waiting") or value}
     checksum = zlib.crc32(msgspec.msgpack.encode({**fields, "checksum": 0}))
     return msgspec.msgpack.encode({**fields, "checksum": checksum})
 
@@ -238,15 +244,18 @@ def decode_checkpoint(
     checks = {
         name: b"".join(shards[number].checks.get(name, b"") for number in range(wanted)) for name in shards[0].checks
     }
+    labels = [each for number in range(wanted) for each in shards[number].labels]
+    if labels and len(labels) != len(series):
+        raise StateError(f"checkpoint of {partition}: labels of {len(labels)} series, and {len(series)} series")
     if shards[0].version == 1:
         return _by_last_sample(series, tails)
     held = [shards[number].waiting for number in range(wanted) if shards[number].waiting]
     if channels is None or not held:
-        return Checkpoint(series, seen_us, tails, checks)
+        return Checkpoint(series, seen_us, tails, checks, None, labels)
     waiting = Waiting.concatenate([_decoded(partition, each, len(channels)) for each in held])
     if not 0 <= int(waiting.samples.series.min()) <= int(waiting.samples.series.max()) < len(series):
         raise StateError(f"checkpoint of {partition}: a sample waits of a series that it does not hold")
-    return Checkpoint(series, seen_us, tails, checks, waiting)
+    return Checkpoint(series, seen_us, tails, checks, waiting, labels)
 
 
 def _decoded(partition: TopicPartition, columns: Mapping[str, bytes], channels: int) -> Waiting:

@@ -138,7 +138,7 @@ def test_every_mapping_has_an_example_and_is_one_of_the_options_values() -> None
 
 def test_a_cloud_event_may_be_binary(tmp_path: Path) -> None:
     rules = configured(tmp_path, 'mapping = "cloudevents"')
-    assert rules.wants_headers
+    assert InputOptions(mapping="cloudevents").wants_headers
     value = json.dumps(CLOUDEVENT["data"]).encode()
     assert read(rules, value, headers=BINARY) == [(b"pump-7", 1522949460_000, [3, 12])]
     untimed = [header for header in BINARY if header[0] != "ce_time"]

@@ -127,7 +127,11 @@ def read(source: str, kind: str, options: ReadOptions, note: Note) -> list[Table
     rules = InputRules(**{name: getattr(config.input, name) for name in InputRules.__slots__})
     reader = _Reading(f"kafka://{address.topic}", rules, kind, options)
     with TopicRange(
-        cluster_of(config.kafka, address), address.topic, address.start, address.end, want_headers=rules.wants_headers
+        cluster_of(config.kafka, address),
+        address.topic,
+        address.start,
+        address.end,
+        want_headers=config.input.wants_headers,
     ) as topic:
         for bound, name in ((address.start, "from"), (address.end, "to")):
             for partition, limits in topic.partitions.items():

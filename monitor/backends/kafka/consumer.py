@@ -102,7 +102,7 @@ class Member:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._want_headers = config.input.series.startswith("header:")
+        self._want_headers = config.input.wants_headers
         self._events: deque[Event] = deque()
         self._owned: set[TopicPartition] = set()
         self._begun: dict[TopicPartition, int] = {}  # -> the client's position that the caller knows of

@@ -130,6 +130,35 @@ def replay(
 
 
 @app.command()
+def doctor(
+    source: Annotated[
+        str, typer.Argument(metavar="TOPIC|FILE", help="A topic, kafka://HOST:PORT/TOPIC, or a file that train reads.")
+    ],
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="A daemon's configuration, for its connection.")
+    ] = None,
+    bootstrap_server: Annotated[
+        str | None,
+        typer.Option("--bootstrap-server", "-b", metavar="HOST:PORT", help="A cluster without authentication."),
+    ] = None,
+    records: Annotated[int, typer.Option(min=20, max=100_000, help="Records to look at, the newest.")] = 1_000,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    config_out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the configuration to this new file, too.")
+    ] = None,
+) -> None:
+    """Look at a topic or a file: what it holds, what is odd about it, and the configuration to use.
+
+    Without --config or --bootstrap-server topics are those of the local broker. Nothing is written to the cluster.
+    """
+    from monitor.doctor.command import diagnose
+
+    typer.echo(
+        diagnose(source, config=config, servers=bootstrap_server, records=records, as_json=json, config_out=config_out)
+    )
+
+
+@app.command()
 def demo(
     seed: Annotated[int, typer.Option(help="Seed of patients, noise and planted beats.")] = 1,
     patients: Annotated[int, typer.Option(min=1, max=64, help="Series in the stream.")] = 4,

@@ -66,7 +66,7 @@ def create(
     from monitor.backends.kafka import create_topic, list_topics
     from monitor.backends.kafka.topics import outputs
 
-    cluster, found = _cluster(config, bootstrap_server, data)
+    cluster, found = named_cluster(config, bootstrap_server, data)
     wanted: dict[str, dict[str, str]] = {name: {} for name in names or ()}
     if not names:
         if found is None:
@@ -100,7 +100,7 @@ def alter(
 
     if partitions is None and not settings:
         raise ConfigError("nothing to change; give --partitions, --set KEY=VALUE, or both")
-    cluster, _ = _cluster(config, bootstrap_server, data)
+    cluster, _ = named_cluster(config, bootstrap_server, data)
     alter_topic(cluster, name, partitions=partitions, topic_settings=pairs(settings))
     typer.echo(f"topic {name}: changed")
 
@@ -110,7 +110,7 @@ def list_all(config: ConfigFile = None, bootstrap_server: Servers = None, data: 
     """List topics and their numbers of partitions."""
     from monitor.backends.kafka import list_topics
 
-    cluster, _ = _cluster(config, bootstrap_server, data)
+    cluster, _ = named_cluster(config, bootstrap_server, data)
     for name, count in sorted(list_topics(cluster).items()):
         typer.echo(f"{name}  partitions: {count}")
 
@@ -130,7 +130,7 @@ def pairs(settings: list[str] | None) -> dict[str, str]:
     return found
 
 
-def _cluster(config: Path | None, servers: str | None, data: Path | None) -> tuple[KafkaOptions, Config | None]:
+def named_cluster(config: Path | None, servers: str | None, data: Path | None) -> tuple[KafkaOptions, Config | None]:
     """The cluster that the options name, else the running local broker."""
     from monitor.broker.cluster import LocalKafka
     from monitor.config.connections import KafkaOptions

@@ -1,0 +1,187 @@
+"""What `telltale doctor` prints about a topic: what its records are, and the configuration to use.
+
+Rules of this file: words only. Bytes of records are shown so that no terminal obeys them.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from monitor.doctor.configuration import toml
+from monitor.doctor.diagnosis import Diagnosis, known_options, usual_step_us
+from monitor.doctor.words import (
+    fact,
+    fields,
+    gaps,
+    indented,
+    missing_share,
+    moment,
+    notes,
+    order,
+    rate,
+    recipe_for,
+    safe,
+    span,
+)
+
+_SHOWN = 160
+_FORMS = {"json": "JSON", "msgpack": "MessagePack", "csv": "separated text", "f32": "little-endian float32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The topic that was looked at, and how the commands that follow reach it."""
+
+    topic: str
+    partitions: int
+    held: int
+    sections: Mapping[str, Mapping[str, Any]]  # the configuration but for `input`
+    artifact: str
+    config: str  # the file that the commands name
+
+
+def of_topic(found: Diagnosis, place: Place) -> str:
+    """The whole report."""
+    parts = [_headline(found, place), *_facts(found), "", *fields(found.fields), *_rejected(found), *notes(found.notes)]
+    if found.works:
+        parts += ["", "The configuration to use:", "", indented(configuration(found, place))]
+        parts += ["Then:", "", *(f"  {line}" for line in commands(found, place))]
+    else:
+        parts += ["", "There is no configuration with which most of these records could be read; see above why."]
+    return "\n".join(parts)
+
+
+def configuration(found: Diagnosis, place: Place) -> str:
+    """The configuration as TOML."""
+    options = {"topics": [place.topic], **known_options(found.options)}
+    defaults = {"format": "json", "series": "key", "timestamp_field": "ts"}
+    shown = {name: value for name, value in options.items() if defaults.get(name) != value or name == "series"}
+    sections = {**place.sections, "input": shown, "model": {"artifact": place.artifact}}
+    ordered = {name: sections[name] for name in ("service", "kafka", "input", "output", "model") if name in sections}
+    return toml(ordered | sections, _comments(found))
+
+
+def _comments(found: Diagnosis) -> dict[str, str]:
+    series = len(found.trial.names)
+    said = {"input.series": f"{series} series among these records" if series else ""}
+    lines = {each.path: each for each in found.fields}
+    if found.shape.time in lines:
+        said["input.timestamp_field"] = lines[found.shape.time].seen
+    late_us = max((each.late_us for each in found.trial.series.values()), default=0)
+    said["input.grace_ms"] = f"samples came up to {span(late_us)} late"
+    said["model.artifact"] = "made by the command below"
+    return said
+
+
+def commands(found: Diagnosis, place: Place) -> list[str]:
+    """What to type next."""
+    names = ",".join(found.channels)
+    words = ["telltale", "train", f"kafka://{place.topic}", "--config", place.config, "--channels", names]
+    words += [*recipe(found, place), "--out", place.artifact]
+    return [shlex.join(words), shlex.join(["telltale", "run", "--config", place.config])]
+
+
+def recipe(found: Diagnosis, place: Place) -> list[str]:
+    """Options of `telltale train` that suit as many samples as the topic may hold."""
+    per_record = len(found.trial.values) / max(1, found.trial.accepted)
+    samples = place.held * per_record / max(1, len(found.trial.series))
+    if found.shape.length and not found.shape.fields and found.shape.length > 1:
+        return ["--recipe", "beats-dense", "--window", str(found.shape.length)]
+    return recipe_for(samples, len(found.channels), usual_step_us(found.trial))
+
+
+def _headline(found: Diagnosis, place: Place) -> str:
+    records, partitions = found.trial.records, place.partitions
+    which = "all" if records >= place.held else "the newest"
+    many = f"{partitions} partitions" if partitions != 1 else "1 partition"
+    return f"{place.topic}: {which} {records:,} of about {place.held:,} records in {many}\n"
+
+
+def _facts(found: Diagnosis) -> Iterable[str]:
+    yield fact("format", _format(found))
+    if found.mapping:
+        yield fact("mapping", f'input.mapping = "{found.mapping}" is made for these records')
+    yield fact("series", _series(found))
+    yield fact("time", _time(found))
+    orders = [*found.trial.series.values()]
+    if orders:
+        yield fact("rate", rate(orders))
+        yield fact("order", order(orders))
+        yield fact("gaps", gaps(orders))
+        yield fact("missing", missing(found))
+
+
+def _format(found: Diagnosis) -> str:
+    shape = found.shape
+    if not shape.format:
+        return "none that is known"
+    form = "samples"
+    if shape.entries:
+        form = f"several entries a record, in {'a list' if shape.entries == '$' else repr(shape.entries)}"
+    elif shape.channel_field:
+        form = "one reading a record"
+    elif shape.length:
+        form = f"chunks of {shape.length} samples"
+    elif shape.fields:
+        form = "one sample a record"
+    envelope = ", in Kafka Connect's envelope" if shape.connect else ""
+    return f"{_FORMS.get(shape.format, shape.format)}, {form}{envelope}; {found.mean_bytes:,.0f} bytes a record"
+
+
+def _series(found: Diagnosis) -> str:
+    names = found.trial.names
+    kind, _, name = found.shape.series.partition(":")
+    where = {"key": "the record's key", "field": f"the field {name}", "header": f"the header {name}"}.get(
+        kind, "nothing"
+    )
+    if not names:
+        return f"named by {where}" if kind else "named by nothing"
+    shown = ", ".join(safe(each, 30) for each in names[:4]) + (", ..." if len(names) > 4 else "")
+    keys = ""
+    if kind != "key" and found.keys:
+        keys = f"; the keys are {found.keys} others"
+    return f"{len(names)}, named by {where}: {shown}{keys}"
+
+
+def _time(found: Diagnosis) -> str:
+    said = next((each.seen for each in found.fields if each.path == found.shape.time), "")
+    where = f"{found.shape.time} ({said})" if found.shape.time else "Kafka's own timestamp; the values state none"
+    orders = found.trial.series.values()
+    if not orders:
+        return where
+    first, last = min(each.first_us for each in orders), max(each.last_us for each in orders)
+    behind = found.trial.behind_us
+    delay = f"; written {span(abs(behind))} {'later' if behind >= 0 else 'earlier'}" if behind else ""
+    return f"{where}; {moment(first)} to {moment(last)} UTC{delay}"
+
+
+def missing(found: Diagnosis) -> str:
+    """Which share of each channel's numbers is missing."""
+    trial = found.trial
+    share = {}
+    for at, name in enumerate(trial.channels):
+        carried = trial.carried[:, at]
+        if carried.any() and (ratio := float(np.isnan(trial.values[carried, at]).mean())):
+            share[name] = ratio
+    return missing_share(share)
+
+
+def _rejected(found: Diagnosis) -> list[str]:
+    trial = found.trial
+    total = sum(trial.rejected.values())
+    if not total:
+        return ["", f"With the configuration below none of the {trial.records:,} records is rejected."]
+    lines = ["", f"With this configuration {total:,} of {trial.records:,} records are rejected:"]
+    for reason, count in trial.rejected.most_common():
+        example = trial.examples[reason]
+        value = "null" if example.value is None else safe(example.value.decode("utf-8", "backslashreplace"), _SHOWN)
+        lines.append(
+            f"  {count:,} {reason}, as {example.partition} at offset {example.offset}: {safe(example.detail, 200)}"
+        )
+        lines.append(f"      {value}")
+    return lines

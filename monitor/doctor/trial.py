@@ -1,0 +1,216 @@
+"""Decodes records as the daemon would, by options that are proposed, and measures what comes of it.
+
+Rules of this file: pure, and the daemon's own decoder: what is said of rejected records, times and samples is what the
+daemon will do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from monitor.backends.abstract import RecordColumns, TopicPartition
+from monitor.detector.arrays import BoolArray, Float64Array, Int64Array
+from monitor.detector.spec import Channel, WindowSpec
+from monitor.formats.decoder import Decoder, InputRules, Rejected, StreamTime
+from monitor.processing.series_keys import SeriesNumbers
+
+GAP_STEPS = 2.5  # a step over so many usual ones is a gap
+_ODD_STEPS = 0.1  # steps that differ from the usual one by more than this share of it are irregular
+_KNOWN_SENTINELS = (-9999.0, 9999.0, -999.0, 999.9, -999.9, 99999.0, -99999.0, -32768.0, 32767.0, 65535.0, 1e20, -1e30)
+
+
+class Example(NamedTuple):
+    """A rejected record: where it lies, and what is wrong."""
+
+    partition: TopicPartition
+    offset: int
+    detail: str
+    value: bytes | None
+
+
+@dataclass(slots=True, kw_only=True)
+class Order:
+    """The times of one series, in the order of the log.
+
+    `late_us` is how much older than the newest before it a sample is at most, `late` how many are older, `twice` how
+    many are of a time that was there before; `step_us` the usual step from one time to the next (0: there is one time
+    only), `odd` the share of steps that are others, `gaps` how many are over 2.5 usual ones, `gap_us` the longest.
+    """
+
+    samples: int
+    first_us: int
+    last_us: int
+    late: int
+    late_us: int
+    twice: int
+    step_us: float
+    odd: float
+    gaps: int
+    gap_us: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Trial:
+    """What decoding brought: `values` (n, channels) of all samples, `carried` which of them records carry.
+
+    `series` are by name and partition: what is in two partitions is two series to the daemon.
+    """
+
+    records: int
+    rejected: Counter[str]
+    examples: dict[str, Example]
+    channels: list[str]
+    values: Float64Array
+    carried: BoolArray
+    series: dict[tuple[str, TopicPartition], Order]
+    stated: float  # share of the records whose value says when it was
+    behind_us: float | None  # Kafka's timestamp minus the stated time, usually
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the series."""
+        return sorted({name for name, _ in self.series})
+
+    @property
+    def spread(self) -> list[str]:
+        """The names that are in several partitions."""
+        counts = Counter(name for name, _ in self.series)
+        return sorted(name for name, count in counts.items() if count > 1)
+
+    @property
+    def accepted(self) -> int:
+        """How many records are not rejected."""
+        return self.records - sum(self.rejected.values())
+
+    @property
+    def usable(self) -> int:
+        """How many numbers would go into windows: those of samples that are neither late nor of a time that was."""
+        lost = sum(max(each.late, each.twice) for each in self.series.values())
+        samples = len(self.values)
+        numbers = int((np.isfinite(self.values) & self.carried).sum())
+        return round(numbers * (1 - lost / samples)) if samples else 0
+
+
+class _Layout(NamedTuple):
+    window: WindowSpec
+    channels: tuple[Channel, ...]
+
+
+def run(
+    polls: Sequence[RecordColumns], rules: InputRules, channels: Sequence[str], now_us: int, *, length: int = 0
+) -> Trial:
+    """Decodes records, of each partition in the order of its log. `length` of records that are windows, else 0.
+
+    Raises:
+        ConfigError: the rules can't be kept, such as a format that can't be loaded.
+    """
+    kind = "record" if length else "sliding"
+    window = WindowSpec(kind=kind, length=length or 1, hop=length or 1)
+    decoder = Decoder(_Layout(window, tuple(Channel(name=name) for name in channels)), rules, exact=True)
+    return _Run(decoder, [*channels]).of(polls, now_us)
+
+
+class _Run:
+    def __init__(self, decoder: Decoder, channels: list[str]) -> None:
+        self._decoder = decoder
+        self._channels = channels
+        self._rejected: Counter[str] = Counter()
+        self._examples: dict[str, Example] = {}
+        self._times: dict[tuple[str, TopicPartition], list[Int64Array]] = {}
+        self._values: list[Float64Array] = []
+        self._carried: list[BoolArray] = []
+        self._stated: list[BoolArray] = []
+        self._behind_us: list[Int64Array] = []
+
+    def of(self, polls: Sequence[RecordColumns], now_us: int) -> Trial:
+        streams: dict[TopicPartition, tuple[StreamTime, SeriesNumbers]] = {}
+        for columns in polls:
+            stream, numbers = streams.setdefault(columns.partition, (StreamTime(), SeriesNumbers()))
+            self._take(columns, stream, numbers, now_us)
+        width = len(self._channels)
+        stated = np.concatenate(self._stated) if self._stated else np.empty(0, dtype=np.bool_)
+        behind_us = np.concatenate(self._behind_us) if self._behind_us else np.empty(0, dtype=np.int64)
+        return Trial(
+            records=sum(len(columns.values) for columns in polls),
+            rejected=self._rejected,
+            examples=self._examples,
+            channels=self._channels,
+            values=np.concatenate(self._values) if self._values else np.empty((0, width)),
+            carried=np.concatenate(self._carried) if self._carried else np.empty((0, width), dtype=np.bool_),
+            series={place: order_of(np.concatenate(parts)) for place, parts in self._times.items()},
+            stated=float(stated.mean()) if len(stated) else 0.0,
+            behind_us=float(np.median(behind_us)) if len(behind_us) else None,
+        )
+
+    def _take(self, columns: RecordColumns, stream: StreamTime, numbers: SeriesNumbers, now_us: int) -> None:
+        decoded = self._decoder.decode(columns, stream, now_us)
+        series, refused = numbers.number(decoded.keys, decoded.rows)
+        first: dict[int, Rejected] = {}  # why each record is rejected; those of several series may be for several
+        for each in sorted(decoded.rejected + refused):
+            first.setdefault(each.row, each)
+        for row, reason, detail in first.values():
+            self._rejected[reason.value] += 1
+            where = columns.partition, int(columns.offsets[row])
+            self._examples.setdefault(reason.value, Example(*where, detail, columns.values[row]))
+        if refused:
+            decoded, series = decoded.where(series >= 0), series[series >= 0]
+        if not len(decoded.rows):
+            return
+        samples = decoded.samples(series, columns.offsets[decoded.rows])
+        carried = getattr(samples, "carried", None)
+        self._values.append(samples.values.astype(np.float64))
+        self._carried.append(np.ones(samples.values.shape, dtype=np.bool_) if carried is None else carried)
+        self._stated.append(decoded.stated)
+        own_us = columns.timestamps_ms[decoded.rows] * 1000
+        self._behind_us.append((own_us - decoded.start_us)[decoded.stated])
+        for number in np.unique(samples.series).tolist():
+            place = numbers.names[number], columns.partition
+            self._times.setdefault(place, []).append(samples.time_us[samples.series == number])
+
+
+def order_of(time_us: Int64Array) -> Order:
+    """The order of one series' times (n,), n at least 1."""
+    newest = np.maximum.accumulate(time_us)
+    lateness = newest[:-1] - time_us[1:]
+    distinct = np.unique(time_us)
+    steps = np.diff(distinct).astype(np.float64)
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    gaps = steps[steps > GAP_STEPS * usual]
+    even = steps[steps <= GAP_STEPS * usual]
+    return Order(
+        samples=len(time_us),
+        first_us=int(distinct[0]),
+        last_us=int(distinct[-1]),
+        late=int((lateness > 0).sum()),
+        late_us=int(max(0, lateness.max(initial=0))),
+        twice=len(time_us) - len(distinct),
+        step_us=usual,
+        odd=float((np.abs(even - usual) > _ODD_STEPS * usual).mean()) if len(even) else 0.0,
+        gaps=len(gaps),
+        gap_us=int(gaps.max(initial=0)),
+    )
+
+
+def sentinels(values: Float64Array) -> list[float]:
+    """Numbers (n,) that may mean that there is none: one far beyond all others, and there more than once.
+
+    One that is usual for this need only be outside the range of the others, and half as far again as that is wide.
+    """
+    finite = values[np.isfinite(values)]
+    numbers, counts = np.unique(finite, return_counts=True)
+    found = []
+    for at in (0, -1):
+        if len(numbers) < 3 or counts[at] < 2 or 2 * counts[at] > len(finite):
+            continue
+        rest = np.delete(numbers, at)
+        distance, width = abs(numbers[at] - rest[at]), max(rest[-1] - rest[0], 1e-12)
+        known = any(np.isclose(numbers[at], each) for each in _KNOWN_SENTINELS)
+        whole_nines = set(str(abs(int(numbers[at])))) == {"9"} and numbers[at] == np.rint(numbers[at])
+        if distance > (0.5 if known or whole_nines else 10.0) * width:
+            found.append(float(numbers[at]))
+    return found

@@ -1,0 +1,127 @@
+"""Words that reports on topics and on files share: facts, durations, tables of fields.
+
+Rules of this file: pure. Text of others is shown so that no terminal obeys it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from monitor.detector.times import written
+from monitor.doctor.diagnosis import FieldLine
+from monitor.doctor.trial import Order
+
+WIDTH = 118
+_HEAD = 12
+_MOST_FIELDS = 40
+
+
+def recipe_for(samples: float, channels: int, step_us: float) -> list[str]:
+    """Options of `telltale train` for series of so many samples: short windows where there is little to learn from."""
+    if samples >= 2_000:
+        return []
+    if channels == 1 and step_us >= 30_000_000:
+        return ["--recipe", "metrics"]
+    return ["--recipe", "plant"]
+
+
+def rate(orders: Sequence[Order]) -> str:
+    """How far apart the samples of a series are."""
+    steps = sorted(each.step_us for each in orders if each.step_us)
+    if not steps:
+        return "not known: no series has two times"
+    low, middle, high = steps[0], steps[len(steps) // 2], steps[-1]
+    hertz = f" ({1e6 / middle:.4g} Hz)" if middle < 1_000_000 else ""
+    each = "" if high <= 1.05 * low else f"; from {span(low)} to {span(high)}, by series"
+    odd = float(np.mean([one.odd for one in orders]))
+    irregular = f"; irregular: {odd:.0%} of the steps differ from the usual one" if odd > 0.05 else ""
+    return f"a sample each {span(middle)}{hertz} and series{each}{irregular}"
+
+
+def order(orders: Sequence[Order]) -> str:
+    """How much is out of order, and of a time that was there before."""
+    late, twice = sum(each.late for each in orders), sum(each.twice for each in orders)
+    worst, samples = max(each.late_us for each in orders), sum(each.samples for each in orders)
+    text = "in order" if not late else f"{late:,} of {samples:,} samples out of order, by up to {span(worst)}"
+    return f"{text}; {twice:,} of a time that was there before" if twice else text
+
+
+def gaps(orders: Sequence[Order]) -> str:
+    """Where samples are missing in time."""
+    count, worst = sum(each.gaps for each in orders), max(each.gap_us for each in orders)
+    if not count:
+        return "none"
+    series = sum(each.gaps > 0 for each in orders)
+    return f"{count:,} in {series} of {len(orders)} series, the longest {span(worst)}"
+
+
+def fields(lines: Sequence[FieldLine]) -> list[str]:
+    """The table of fields."""
+    if not lines:
+        return []
+    shown = [*lines[:_MOST_FIELDS]]
+    width = min(44, max(len(each.path) for each in shown))
+    kinds = max(len(each.role) for each in shown)
+    found = [f"{'field'.ljust(width)}  {'what'.ljust(kinds)}  values"]
+    for each in shown:
+        absent = f"; {each.missing:.1%} missing" if each.missing else ""
+        found.append(f"{safe(each.path, width).ljust(width)}  {each.role.ljust(kinds)}  {safe(each.seen, 90)}{absent}")
+    if len(lines) > len(shown):
+        found.append(f"... and {len(lines) - len(shown)} fields more")
+    return found
+
+
+def missing_share(share: Mapping[str, float]) -> str:
+    """Which share of each channel's numbers is missing."""
+    if not share:
+        return "no number"
+    worst = sorted(share.items(), key=lambda each: -each[1])
+    text = ", ".join(f"{safe(name, 40)} {ratio:.2%}" for name, ratio in worst[:4])
+    return text + (f", and {len(worst) - 4} channels more" if len(worst) > 4 else "")
+
+
+def notes(said: Sequence[str]) -> list[str]:
+    """What a person should know, as a list."""
+    if not said:
+        return []
+    lines = ["", "To know:"]
+    for note in said:
+        lines += textwrap.wrap(safe(note, 600), WIDTH, initial_indent="  - ", subsequent_indent="    ")
+    return lines
+
+
+def fact(name: str, text: str) -> str:
+    """A line of facts, wrapped beside its name."""
+    return textwrap.fill(
+        safe(text, 1_000),
+        WIDTH,
+        initial_indent=name.ljust(_HEAD),
+        subsequent_indent=" " * _HEAD,
+        break_long_words=False,
+    )
+
+
+def indented(text: str) -> str:
+    """Text as a block."""
+    return textwrap.indent(text, "  ")
+
+
+def safe(text: str, most: int) -> str:
+    """Text on one line, cut, and what can't be printed as escapes."""
+    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text[: most + 1])
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+
+
+def span(span_us: float) -> str:
+    """A duration in the unit in which it is read easily."""
+    units = ((86_400e6, "d"), (3_600e6, "h"), (60e6, "min"), (1e6, "s"), (1e3, "ms"))
+    size, unit = next((each for each in units if span_us >= each[0]), (1.0, "us"))
+    return f"{span_us / size:.4g} {unit}"
+
+
+def moment(time_us: int) -> str:
+    """A time to the second, without its zone."""
+    return written(time_us // 1_000_000 * 1_000_000)[:19].replace("T", " ")

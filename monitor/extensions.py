@@ -32,6 +32,8 @@ CHECKS: dict[str, str] = {
     "flatline": "monitor.processing.quality.flatline:Flatline",
     "nan_ratio": "monitor.processing.quality.nan_ratio:NanRatio",
     "out_of_range": "monitor.processing.quality.out_of_range:OutOfRange",
+    "late_burst": "monitor.processing.quality.late_burst:LateBurst",
+    "schema_mismatch": "monitor.processing.quality.schema_mismatch:SchemaMismatch",
 }
 # The stages that alerts go through, in this order; the name labels a metric: each is a `Stage` of
 # `monitor.processing.gates`.

@@ -131,6 +131,8 @@ class QualityOptions(Options):
     out_of_range: bool = Field(
         True, description="Report channels whose numbers are far from all training data: other units, or codes."
     )
+    late_burst: bool = Field(True, description="Report series of which many samples come too late.")
+    schema_mismatch: bool = Field(True, description="Report series whose records are rejected for their form.")
 
 
 class HttpOptions(Options):

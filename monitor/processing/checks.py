@@ -52,6 +52,8 @@ class QualityRules:
     flatline: bool = True
     nan_ratio: bool = True
     out_of_range: bool = True
+    late_burst: bool = True
+    schema_mismatch: bool = True
 
 
 @dataclass(frozen=True, slots=True)

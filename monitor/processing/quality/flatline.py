@@ -28,7 +28,7 @@ LEAST = 30  # samples; no shorter run is reported
 LONGER = 3  # times the longest run known
 LEARNT = 10  # times the limit that it broke, at most, is what a run counts for
 FEWEST = 300  # samples, that must be known before anything is said
-OFTEN = 50  # times its longest run must a channel have been seen
+OFTEN = 100  # times its longest run must a channel have been seen
 MOST = 2**32 - 1  # is counted
 BLOCK = 32_768  # numbers that are looked at together: as many as the processor's cache holds with what is made of them
 

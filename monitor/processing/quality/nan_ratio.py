@@ -3,6 +3,7 @@
 What counts is missing samples of an episode: twenty, or three times the most in a row that training saw, with so few
 others between two that it is no coincidence by the share of missing numbers in training. A channel that is missing
 throughout is named after twenty of its samples. What refused records leave is not meant: nothing is known about it.
+Nor are channels that a partial sample does not carry, unless it carries most others: they come with other samples.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class NanRatio:
         read = read and without_holes(read)
         if read is None:
             return None
-        said = numbers.watch(read, np.isnan(read.values), memory, self._limits)
+        said = numbers.watch(read, read.missing(), memory, self._limits)
         if said is None or not len(said.samples):
             return None
         enough = self._limits.enough[said.channel].astype(np.float64)

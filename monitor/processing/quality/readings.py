@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from monitor.detector.arrays import Float32Array, Float64Array, Int64Array
+from monitor.detector.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from monitor.detector.windows import Samples, Windows
 from monitor.processing.checks import Findings
 from monitor.processing.turns import Turn
@@ -59,6 +59,9 @@ class Readings(Protocol):
     def times_us(self, samples: Int64Array) -> Int64Array:
         """When some of the samples (k,) were taken."""
 
+    def missing(self) -> BoolArray:
+        """Which numbers (n, channels) should be there and are not: also those that a sample lacks, but not most do."""
+
     def findings(self, samples: Int64Array, about: About) -> Findings:
         """What is found at some of the samples (k,); each ends there."""
 
@@ -96,6 +99,10 @@ class _OfSamples:
     def times_us(self, samples: Int64Array) -> Int64Array:
         return self.samples.time_us[samples]
 
+    def missing(self) -> BoolArray:
+        found, carried = np.isnan(self.values), self.samples.carried
+        return found if carried is None else found & (carried | (carried.mean(axis=1) > 0.5)[:, None])
+
     def findings(self, samples: Int64Array, about: About) -> Findings:
         at = self.samples[samples]
         return about.findings(at.series, at.offset, at.index, at.time_us, at.placed_at)
@@ -118,6 +125,9 @@ class _OfWindows:
         period_us = (windows.end_us - windows.start_us) / max(1, self._length - 1)
         times: Int64Array = windows.start_us + np.rint(index * period_us).astype(np.int64)
         return times
+
+    def missing(self) -> BoolArray:
+        return np.isnan(self.values)
 
     def findings(self, samples: Int64Array, about: About) -> Findings:
         windows, index = self._windows[samples // self._length], samples % self._length

@@ -4,8 +4,9 @@
     one that has none                            what the model expects of it, given the others
     too much is missing                          nothing: the window is all NaN, and unscorable
 
-The model is asked again with its own answer in place, `ROUNDS` times, from what the channel was in training on: it then
-differs little from what is expected of it, and the score is that of the channels that are there.
+The model is asked with what the channel was in training on in its place; its answer differs little from what it would
+expect with that in place, and the score is that of the channels that are there. To ask again (`ROUNDS`) changes little:
+`tests/benchmarks/missing_channels.py`.
 
 Rules of this file: windows without missing numbers are left as they are, to the bit. Daemon, `replay` and the trainer's
 evaluation fill in here and nowhere else; training itself leaves out what would take a model.
@@ -24,7 +25,7 @@ from monitor.detector.windows import fill_missing
 
 # The share of a window's numbers that may be missing where neither the operator nor the artifact says more.
 MAX_MISSING_RATIO = 0.1
-ROUNDS = 3
+ROUNDS = 1
 
 
 class Imputed(NamedTuple):

@@ -14,6 +14,7 @@ import numpy as np
 from monitor.detector.arrays import BoolArray, Int64Array, grown
 from monitor.detector.arrivals import AS_THEY_COME, Arrivals, Order
 from monitor.detector.event_time import EventTime, Reached
+from monitor.detector.filling import Holder, fill_gaps, gap_periods, record_of
 from monitor.detector.spec import WindowSpec
 from monitor.detector.windows import Appended, Dropped, Ordered, Samples, Tails, Waiting, Windows, from_end
 
@@ -32,6 +33,10 @@ class RingWindower(ABC):
         self._round = self.capacity - window.length + 1
         self._rows = 0
         self._arrivals = Arrivals(order, channels)
+        self._holder = None if window.max_hold_ms is None else Holder(window.max_hold_ms, channels)
+        periods = gap_periods(window)
+        self._window = window if periods is not None else None  # where gaps are filled
+        self._at_once = self._round if periods is None else max(1, int(self._round // (periods + 1)))
         self._time = EventTime(None if window.max_gap_ms is None else round(window.max_gap_ms * 1000))
         self._values = np.empty((0, self.capacity, channels), dtype=np.float32)
         self._time_us = np.empty((0, self.capacity), dtype=np.int64)
@@ -50,17 +55,21 @@ class RingWindower(ABC):
     @property
     def row_bytes(self) -> int:
         """What a series takes in memory: its ring holds two to four windows."""
-        return self.capacity * self._sample_bytes + self._arrivals.row_bytes
+        return self.capacity * self._sample_bytes + self._arrivals.row_bytes + self._held_bytes
 
     @property
     def snapshot_bytes(self) -> int:
         """What a series takes in a snapshot, at most."""
-        return self.length * self._sample_bytes
+        return self.length * self._sample_bytes + self._held_bytes
 
     @property
     def waiting_bytes(self) -> int:
         """About what waits takes in a snapshot, of all series."""
         return self._arrivals.waiting_bytes
+
+    @property
+    def _held_bytes(self) -> int:
+        return 0 if self._holder is None else self._holder.row_bytes
 
     @property
     def _sample_bytes(self) -> int:
@@ -75,6 +84,8 @@ class RingWindower(ABC):
                 setattr(self, name, grown(getattr(self, name), size))
             self._time.grow(size)
             self._arrivals.grow(size)
+            if self._holder is not None:
+                self._holder.grow(size)
         self._rows = max(self._rows, rows)
 
     def clear(self, rows: Int64Array) -> None:
@@ -82,6 +93,8 @@ class RingWindower(ABC):
         self._written[rows] = self._origin[rows] = 0
         self._time.clear(rows)
         self._arrivals.clear(rows)
+        if self._holder is not None:
+            self._holder.clear(rows)
 
     def restart(self) -> int:
         """Restarts every series, as after a gap; returns how many had begun."""
@@ -105,24 +118,45 @@ class RingWindower(ABC):
         A sample at or before its series' last one is late or a duplicate: dropped, counted, moves nothing.
         """
         assert isinstance(taken, Samples)
-        if len(taken) > self._round and np.bincount(taken.series).max() > self._round:
+        if len(taken) > self._at_once and np.bincount(taken.series).max() > self._at_once:
             half = len(taken) // 2
             first, second = self.append(taken[:half], cut=cut), self.append(taken[half:], cut=cut)
             return first.followed_by(second)
         ordered = self._time.order(taken)
         behind = None if ordered.dropped is None else self._ring_ends(ordered.dropped.samples.series)
-        position, index = self._add(ordered)
+        whole, real = self._made_whole(ordered)
+        position, index = self._add(whole)
         late, duplicates = self._arrivals.take_dropped()
         if ordered.dropped is not None and behind is not None:
-            again = self._came_before(ordered.dropped, position, index, *behind)
+            again = self._came_before(ordered.dropped, position[real], index[real], *behind)
             late.append(ordered.dropped.samples[~again])
             duplicates += int(np.count_nonzero(again))
-        closing = self.closing(ordered, index)[: None if cut else 0]
-        closing = closing[np.argsort(ordered.position[closing])]
-        windows = self._read(ordered.samples, position, closing)
+        closing = self.closing(whole, index)[: None if cut else 0]
+        closing = closing[np.argsort(whole.position[closing])]
+        windows = self._read(whole.samples, position, closing)
         return Appended(
             windows, ordered.gaps, Samples.concatenate(late) if sum(map(len, late)) else None, duplicates, (ordered,)
         )
+
+    def _made_whole(self, ordered: Ordered) -> tuple[Ordered, slice | Int64Array]:
+        """The samples with what is held and filled, and which rows of them are those that came."""
+        if self._holder is not None:
+            ordered = self._holder.hold(ordered)
+        if self._window is None:
+            return ordered, slice(None)
+        rows = ordered.samples.series[ordered.firsts]
+        last = (self._written[rows] - 1) & (self.capacity - 1)
+        begun = self._written[rows] - self._origin[rows]
+        return fill_gaps(ordered, self._window, self._time_us[rows, last], self._values[rows, last], begun)
+
+    def held(self, rows: Int64Array) -> bytes:
+        """What is remembered of the channels of the series `rows` that are held, as many bytes of each."""
+        return b"" if self._holder is None else self._holder.snapshot(rows)
+
+    def hold_again(self, rows: Int64Array, kept: bytes) -> None:
+        """Puts back what `held` returned; other bytes are ignored."""
+        if self._holder is not None:
+            self._holder.restore(rows, kept)
 
     def _ring_ends(self, rows: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Where in their rings series go on, and where index 0 is."""
@@ -176,15 +210,19 @@ class RingWindower(ABC):
         series, slot = samples.series[closing], position[closing]
         first = (slot - self.length + 1) & (self.capacity - 1)
         slots = (slot[:, None] + np.arange(1 - self.length, 1)) & (self.capacity - 1)
+        filled_ratio = None
+        if self._window is not None:
+            filled_ratio = (self._offset[series[:, None], slots] < 0).mean(axis=1, dtype=np.float32)
         return Windows(
             series=series,
             values=self._values[series[:, None], slots],
             start_us=self._time_us[series, first],
             end_us=samples.time_us[closing],
-            first_offset=self._offset[series, first],
-            last_offset=samples.offset[closing],
+            first_offset=record_of(self._offset[series, first]),
+            last_offset=record_of(samples.offset[closing]),
             last_index=samples.index[closing],
             at=None if samples.at is None else samples.at[closing],
+            filled_ratio=filled_ratio,
         )
 
     def snapshot(self, rows: Int64Array) -> Tails:

@@ -17,11 +17,12 @@ from monitor.detector.architectures import ModelSpec
 from monitor.errors import ArtifactFormatError
 
 FORMAT = "telltale-artifact"
-KNOWN_VERSIONS = (1, 2, 3, 4)
+KNOWN_VERSIONS = (1, 2, 3, 4, 5)
 # What is written, unless the manifest holds what came later: who does not know that must refuse.
 FORMAT_VERSION = 2
 LEVELS_VERSION = 3
 QUALITY_VERSION = 4
+FILLING_VERSION = 5
 
 # Bounds checked before anything is allocated. A window of 1 M numbers in a batch of one row is 4 MiB.
 MAX_WINDOW_LENGTH = 100_000
@@ -56,6 +57,8 @@ class WindowSpec(Spec, frozen=True):
     `record`: each record is one window of `length` samples. `sliding`: `length` samples every `hop` samples, aligned
     to the series' own sample index. A gap of event time over `max_gap_ms` restarts the series. Windows
     with a share of missing numbers up to `max_missing_ratio` were trained on, filled along time; see `imputing`.
+    `max_hold_ms`: a number that is missing is the channel's last one, if that is no older. `gap_fill`: what stands for
+    the samples of a gap up to `max_gap_ms` in a series of `sampling_rate_hz`; see `filling`.
     `image_shape` (height, width): the window is an image, read row by row, with the channels as its colours.
     """
 
@@ -67,6 +70,8 @@ class WindowSpec(Spec, frozen=True):
     max_missing_ratio: float = 0.0
     fill: Literal["linear"] = "linear"
     image_shape: tuple[int, int] | None = None
+    max_hold_ms: float | None = None
+    gap_fill: Literal["none", "previous", "interpolate"] = "none"
 
 
 class ScalingSpec(Spec, frozen=True):
@@ -183,6 +188,8 @@ class Manifest(Spec, frozen=True):
     @property
     def format_version(self) -> int:
         """The version that an artifact with this manifest is written in."""
+        if self.window.max_hold_ms is not None or self.window.gap_fill != "none":
+            return FILLING_VERSION
         if self.quality is not None:
             return QUALITY_VERSION
         return LEVELS_VERSION if any(channel.level for channel in self.channels) else FORMAT_VERSION
@@ -212,7 +219,8 @@ def _window_problems(manifest: Manifest) -> list[str]:
         problems.append(f"window.hop is {window.hop}, must be 1 to {MAX_WINDOW_LENGTH}")
     if not 0 <= window.max_missing_ratio < 1:
         problems.append(f"window.max_missing_ratio is {window.max_missing_ratio}, must be in [0, 1)")
-    for name in ("sampling_rate_hz", "max_gap_ms"):
+    problems += filling_problems(window)
+    for name in ("sampling_rate_hz", "max_gap_ms", "max_hold_ms"):
         number = getattr(window, name)
         if number is not None and not (math.isfinite(number) and number > 0):
             problems.append(f"window.{name} is {number}, must be positive")
@@ -227,6 +235,17 @@ def _window_problems(manifest: Manifest) -> list[str]:
         if len(part) != channels:
             problems.append(f"scaling holds {len(part)} numbers for {channels} channels")
     return problems
+
+
+def filling_problems(window: WindowSpec) -> list[str]:
+    """What keeps the gaps from being filled that are to be filled."""
+    rate_hz, gap_ms = window.sampling_rate_hz, window.max_gap_ms
+    if window.gap_fill == "none" or (
+        rate_hz and gap_ms and rate_hz * gap_ms / 1000 <= window.length and window.length > 1
+    ):
+        return []
+    needs = "window.sampling_rate_hz and window.max_gap_ms, of at most as many samples as a window has, two at least"
+    return [f'window.gap_fill "{window.gap_fill}" needs {needs}']
 
 
 def _model_problems(manifest: Manifest) -> list[str]:

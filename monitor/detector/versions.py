@@ -1,7 +1,7 @@
-"""What versions 2 to 4 of the format added to the manifest, so that earlier ones are read and written without it.
+"""What versions 2 to 5 of the format added to the manifest, so that earlier ones are read and written without it.
 
-Rules of this file: manifests as they stand in JSON, of `spec.Manifest`'s form. FORMAT.md marks the same with (2), (3),
-(4).
+Rules of this file: manifests as they stand in JSON, of `spec.Manifest`'s form. FORMAT.md marks the same with (2) to
+(5).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "threshold": {"series": {}},
     "calibration": {"windows_per_day": None, "tail": None, "series": ()},
 }
+# Fields of the window since version 5, with what they are in earlier ones.
+_FILLING: dict[str, Any] = {"max_hold_ms": None, "gap_fill": "none"}
 # The values that version 1 had, of fields that got more.
 _VALUES: dict[str, dict[str, set[str]]] = {
     "scaling": {"kind": {"none", "minmax_global", "minmax", "standard"}},
@@ -40,6 +42,7 @@ def check(document: dict[str, Any], version: int) -> None:
     newer = {2: _newer_than_1(document) if version == 1 else []}
     newer[3] = ["channels.level"] if version < 3 and any("level" in each for each in document["channels"]) else []
     newer[4] = ["quality"] if version < 4 and "quality" in document else []
+    newer[5] = [f"window.{name}" for name in _FILLING if version < 5 and name in document["window"]]
     found = [name for names in newer.values() for name in names]
     if found:
         first = max(needed for needed, names in newer.items() if names)
@@ -73,6 +76,9 @@ def written(document: dict[str, Any], version: int) -> dict[str, Any]:
         made = made | {"channels": channels}
     if version < 4 and made["quality"] is None:
         made = {name: content for name, content in made.items() if name != "quality"}
+    if version < 5:
+        window = {name: value for name, value in made["window"].items() if _FILLING.get(name, made) != value}
+        made = made | {"window": window}
     check(made, version)
     return made
 

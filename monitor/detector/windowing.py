@@ -72,6 +72,12 @@ class Windower(Protocol):
     def waiting(self, rows: Int64Array) -> Waiting | None:
         """What waits of the series `rows`, whose numbers there are its `series`; None where nothing does."""
 
+    def held(self, rows: Int64Array) -> bytes:
+        """What the next windows need of numbers that are held, of the series `rows`, as many bytes of each."""
+
+    def hold_again(self, rows: Int64Array, kept: bytes) -> None:
+        """Puts back what `held` returned."""
+
     def problem(self, tails: Tails, /) -> str:
         """Why `tails` are no snapshot of such windows; empty where they are."""
 
@@ -113,6 +119,13 @@ class Record:
 
     def waiting(self, _rows: Int64Array) -> None:
         """None does."""
+
+    def held(self, _rows: Int64Array) -> bytes:
+        """No numbers are."""
+        return b""
+
+    def hold_again(self, rows: Int64Array, kept: bytes) -> None:
+        """There is nothing to put back."""
 
     def problem(self, _tails: Tails, /) -> str:
         """Any will do: they are not looked at."""

@@ -162,7 +162,7 @@ class Windows(StructOfArrays):
     """Windows in the order in which their closing samples took their places, as columns of length m.
 
     `values` is (m, length, channels). `last_offset` and `last_index` name the closing sample's own record, `at` the
-    offset at which it took its place (None: there).
+    offset at which it took its place (None: there). `filled_ratio` is the share of samples that fill gaps (None: 0).
     """
 
     series: Int64Array
@@ -173,6 +173,7 @@ class Windows(StructOfArrays):
     last_offset: Int64Array
     last_index: Int64Array
     at: Int64Array | None = None
+    filled_ratio: Float32Array | None = None
 
     @property
     def placed_at(self) -> Int64Array:

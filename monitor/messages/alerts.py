@@ -61,6 +61,7 @@ class Window(_Struct, frozen=True, omit_defaults=True):
     length: int
     missing_ratio: float = msgspec.field(default=0.0)
     imputed: list[str] = msgspec.field(default_factory=list)
+    filled_ratio: float | None = None
     values: list[list[float]] | None = None
     reconstruction: list[list[float]] | None = None
 
@@ -159,6 +160,7 @@ class Cause:
     missing_ratio: float
     values: Float32Array
     imputed: tuple[int, ...] = ()
+    filled_ratio: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +251,7 @@ class AlertWriter:
                     length=self._length,
                     missing_ratio=cause.missing_ratio,
                     imputed=[self._channels[channel] for channel in cause.imputed],
+                    filled_ratio=cause.filled_ratio or None,
                     values=self._shown(cause.values),
                     reconstruction=self._shown(reconstruction),
                 ),

@@ -181,6 +181,7 @@ class Decider:
             score=score,
             threshold=float(piece.thresholds[row]),
             missing_ratio=float(piece.imputed.missing_ratio[row]),
+            filled_ratio=0.0 if windows.filled_ratio is None else float(windows.filled_ratio[row]),
             imputed=() if throughout is None else tuple(np.flatnonzero(throughout[row]).tolist()),
             values=windows.values[row],
         )

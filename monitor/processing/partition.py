@@ -73,6 +73,7 @@ class PartitionState:
         self.name = name
         self._artifact = model.artifact.digest
         self._channels = [channel.scored for channel in manifest.channels]  # other levels are other samples
+        self._held = f"held {self._channels}"  # in snapshots, beside what checks remember
         self._channel_names = {channel.name for channel in manifest.channels}
         self._watched_rules = {SCORE_RULE, *checks}
         self.series = SeriesRegistry(rules.max_series, rules.series_ttl * 1_000_000)
@@ -239,6 +240,7 @@ class PartitionState:
             self.checks.restore(rows, found.checks)
         if self.labels is not None:
             self.labels.restore(dict(zip(found.series, found.labels, strict=False)))
+        self.windower.hold_again(rows, found.checks.get(self._held, b""))
         self.read_to = self._checkpointed_at = position.replay_from
         return ""
 
@@ -416,6 +418,8 @@ class PartitionState:
         ]
         rows, keys, seen_us = self.series.by_age()
         checks = {} if self.checks is None else self.checks.snapshot(rows)
+        if held := self.windower.held(rows):
+            checks = checks | {self._held: held}
         tails, waiting = self.windower.snapshot(rows), self.windower.waiting(rows)
         first = self.offset if waiting is None or not len(waiting) else int(waiting.samples.offset.min())
         labels = [] if self.labels is None else self.labels.snapshot(keys, first)

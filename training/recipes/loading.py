@@ -192,7 +192,7 @@ def _bounds(recipe: Recipe) -> list[tuple[str, float, bool, str]]:
         ("score.beta", score.beta),
     ]
     bounds += [(name, number, number == 0 or _positive(number), "0 or more") for name, number in weights]
-    for name in ("sampling_rate_hz", "max_gap_ms"):
+    for name in ("sampling_rate_hz", "max_gap_ms", "max_hold_ms"):
         number = getattr(window, name)
         bounds.append((f"window.{name}", number or 0.0, number is None or _positive(number), "positive"))
     return bounds

@@ -19,9 +19,9 @@ class RecipeTable(msgspec.Struct, frozen=True, kw_only=True):
 class WindowPart(RecipeTable, frozen=True):
     """How windows come about; `length` and `hop` in samples, 0 for the length of the data's own windows (`record`).
 
-    `kind`, `max_gap_ms`, `max_missing_ratio`: as in the artifact's `WindowSpec`. `missing` says what becomes of NaN:
-    `refuse` the data, `drop` windows that hold any, or `fill` along time up to `max_missing_ratio`. `image_shape`
-    (height, width) makes windows images; image files say it themselves.
+    `kind`, `max_gap_ms`, `max_missing_ratio`, `max_hold_ms`, `gap_fill`: as in the artifact's `WindowSpec`. `missing`
+    says what becomes of NaN: `refuse` the data, `drop` windows that hold any, or `fill` along time up to
+    `max_missing_ratio`. `image_shape` (height, width) makes windows images; image files say it themselves.
     """
 
     kind: str
@@ -32,6 +32,8 @@ class WindowPart(RecipeTable, frozen=True):
     max_missing_ratio: float = 0.0
     missing: Literal["refuse", "drop", "fill"] = "drop"
     image_shape: tuple[int, int] | None = None
+    max_hold_ms: float | None = None
+    gap_fill: Literal["none", "previous", "interpolate"] = "none"
 
 
 class ScalingPart(RecipeTable, frozen=True):

@@ -103,7 +103,7 @@ def cut(samples: Float32Array, time_us: Int64Array | None, part: slice, window: 
     """
     rows = np.arange(len(samples), dtype=np.int64)[part]
     if time_us is None:
-        window = msgspec.structs.replace(window, max_gap_ms=None)
+        window = msgspec.structs.replace(window, max_gap_ms=None, max_hold_ms=None, gap_fill="none")
     windower = windowing.windower(window, samples.shape[1])
     windower.grow(1)
     times = rows if time_us is None else time_us[part]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.datafiles.columns import unnamed
-from monitor.detector import architectures, scores, windowing
+from monitor.detector import architectures, scores, spec, windowing
 from monitor.detector.arrays import Float32Array
 from monitor.detector.imputing import Imputer
 from monitor.detector.spec import Manifest, WindowSpec
@@ -90,7 +90,7 @@ def window_spec(part: WindowPart, tables: Sequence[Table]) -> WindowSpec:
     """The artifact's form of windows: a recipe's, with the data's own length for records.
 
     Raises:
-        DataError: the data's windows have another length than the recipe's.
+        DataError: the data's windows have another length than the recipe's, or gaps can't be filled as it says.
     """
     length = part.length
     if windowing.whole_records(part.kind):
@@ -107,15 +107,20 @@ def window_spec(part: WindowPart, tables: Sequence[Table]) -> WindowSpec:
     for height, width in filter(None, images):
         if min(height, width) < 1 or height * width != length:
             raise DataError(f"images of {height} x {width}, but windows of {length} samples; say --image-shape anew")
-    return WindowSpec(
+    made = WindowSpec(
         image_shape=images.pop() if images else None,
         kind=part.kind,
         length=length,
         hop=part.hop or length,
         sampling_rate_hz=part.sampling_rate_hz or _stated_rate(tables),
         max_gap_ms=part.max_gap_ms,
+        max_hold_ms=part.max_hold_ms,
+        gap_fill=part.gap_fill,
         max_missing_ratio=part.max_missing_ratio if part.missing == "fill" else 0.0,
     )
+    if problems := spec.filling_problems(made):
+        raise DataError("; ".join(problems))
+    return made
 
 
 def _stated_rate(tables: Sequence[Table]) -> float | None:

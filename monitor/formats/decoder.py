@@ -167,9 +167,15 @@ def _numbered(rows: Int64Array, counts: Int64Array) -> tuple[Int64Array, Int64Ar
     `rows` (k,) are the entries' records, never falling; `counts` (k,) their samples.
     """
     entry = np.repeat(np.arange(len(rows)), counts)
+    number = np.arange(len(entry)) - (np.cumsum(counts) - counts)[entry]
+    return entry, number, number if _increasing(rows) else number + _before(rows, counts)[entry]
+
+
+def _before(rows: Int64Array, counts: Int64Array) -> Int64Array:
+    """How many samples (k,) each of k entries has before it in its record; `rows` and `counts` as in `_numbered`."""
     first = np.cumsum(counts) - counts
-    at = np.arange(len(entry))
-    return entry, at - first[entry], at - first[np.searchsorted(rows, rows)[entry]]
+    before: Int64Array = first - first[np.searchsorted(rows, rows)]
+    return before
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +245,6 @@ class Decoded:
 
     def windows(self, series: Int64Array, offsets: Int64Array, length: int) -> Windows:
         """The entries as windows, for artifacts whose records are windows. They stand alone: none is too late."""
-        last = np.cumsum(self.counts) - 1
         return Windows(
             series=series,
             values=self.values.reshape(-1, length, self.values.shape[1]),
@@ -247,7 +252,7 @@ class Decoded:
             end_us=self.start_us + np.rint((length - 1) * self.period_us).astype(np.int64),
             first_offset=offsets,
             last_offset=offsets,
-            last_index=_numbered(self.rows, self.counts)[2][last],
+            last_index=self.counts - 1 + _before(self.rows, self.counts),
         )
 
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from monitor.backends.abstract import Headers, RecordColumns
 from monitor.config.input import InputOptions
 from monitor.detector.times import NEWEST_US, OLDEST_US
-from monitor.doctor import documents, shapes, trial
+from monitor.doctor import documents, mappings, shapes, trial
 from monitor.doctor.fields import Content, Field
 from monitor.doctor.shapes import Shape
 from monitor.doctor.trial import Trial
@@ -90,6 +90,7 @@ def examine(polls: Sequence[RecordColumns], now_us: int) -> Diagnosis:
     if shape.series and chosen.options["series"] != shape.series:
         shape = shapes.of(looked, keys, headers, chosen.options["series"])
         chosen = replace(chosen, options=shapes.as_options(shape))
+    chosen, tried = _ready_made(polls, chosen, tried, shape, now_us)
     found = Diagnosis(
         shape=shape,
         options=chosen.options,
@@ -130,6 +131,19 @@ def _best(
         return candidates[0], trial.run(polls, InputRules(), ["value"], now_us)
     most = max(each.usable for _, each in tried)
     return next((candidate, each) for candidate, each in tried if each.usable >= _ABOUT * most)
+
+
+def _ready_made(
+    polls: Sequence[RecordColumns], chosen: _Candidate, tried: Trial, shape: Shape, now_us: int
+) -> tuple[_Candidate, Trial]:
+    """What was chosen, said by a ready-made mapping where one reads as much."""
+    for options in mappings.candidates(shape, chosen.options):
+        rules = as_rules(options)
+        if rules is not None and chosen.channels:
+            found = trial.run(polls, rules, chosen.channels, now_us)
+            if (found.usable, found.accepted) >= (tried.usable, tried.accepted):
+                return _Candidate(options, chosen.channels, str(options["mapping"])), found
+    return chosen, tried
 
 
 def known_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,7 +241,9 @@ def _of_series(found: Diagnosis) -> list[str]:
             f"{len(spread)} of {len(found.trial.names)} series are in several partitions, as {spread[0]}: each is a "
             "series of its own there, with a part of the samples; give the records a key that names the series"
         )
-    if not found.shape.series:
+    if found.shape.format and as_rules({"format": found.shape.format}) is None:
+        notes.append(f"records are {found.shape.format}, which no format that is installed reads (input.format)")
+    if not found.shape.series and found.shape.format:
         notes.append("nothing names a series: give the records a key, such as the device's name")
     return notes
 

@@ -14,11 +14,13 @@ from typing import Any
 from msgspec import UNSET
 
 from monitor.backends.abstract import Headers
+from monitor.config.input import ATTRIBUTES
 from monitor.doctor.documents import Documents
 from monitor.doctor.fields import PARTS, Content, Field, classify, flatten, good_values, name_rank, time_rank
 from monitor.formats.keys import unwrapped
 
 ITSELF = "$"
+USUAL_QUALITIES = ("Good", 192, True)
 _MOST_LABELS = 4
 _MOST_NAMES = 3  # fields that are tried as the series
 _SHARE = 0.9
@@ -82,6 +84,10 @@ def of(
         found.values = [found.values[owner] for owner in owners]
         inner.setdefault(path, found)
     shape.fields = inner
+    if "op" in inner and any(path.startswith("after.") for path in inner):
+        for path, found in inner.items():
+            if path.startswith("before"):
+                found.role, found.why = "other", "the row before the change"
     for path, found in inner.items():
         if not all(map(can_be_named, PARTS.split(path.replace("\\.", "_")))):
             found.role, found.why = (
@@ -320,7 +326,9 @@ def _choose_labels(shape: Shape, owners: Sequence[tuple[Any, ...]]) -> None:
             if value is not UNSET:
                 seen.setdefault(owner[0], set()).add(str(value))
         if all(len(values) == 1 for values in seen.values()) and len(shape.labels) < _MOST_LABELS:
-            shape.labels.setdefault(each.name, path)
+            name = re.sub(r"[^a-z0-9]|^[0-9]+", "", each.name.lower())[:20]
+            if name and name not in ATTRIBUTES:
+                shape.labels.setdefault(name, path)
             each.role = "label of its series"
     if shape.series.startswith("field:") and series in shape.fields:
         shape.fields[series].role = "series"
@@ -342,13 +350,15 @@ def as_options(shape: Shape) -> dict[str, Any]:
     elif shape.channels and (nested := _nested(shape.channels)):
         found["channels"] = nested
     if shape.quality and shape.good:
-        found |= {"quality_field": shape.quality, "good_quality": shape.good}
+        found["quality_field"] = shape.quality
+        if not all(each in USUAL_QUALITIES for each in shape.good):
+            found["good_quality"] = shape.good
     if shape.text_numbers:
         found["text_numbers"] = True
     if shape.partial:
         found["partial_records"] = True
     if shape.labels:
-        found["labels"] = dict(shape.labels)
+        found["labels"] = {name: f"field:{path}" for name, path in shape.labels.items()}
     return found
 
 

@@ -22,6 +22,7 @@ from monitor.doctor.report import Place
 from monitor.doctor.trial import order_of, sentinels
 from monitor.doctor.words import safe, span
 from tests.helpers import Written, make_columns
+from tests.unit.test_mappings import EXAMPLES
 
 NOW_MS = 1_764_600_000_000
 NOW_US = 1000 * NOW_MS + 3_600_000_000
@@ -92,7 +93,7 @@ def test_a_time_as_text_and_none_at_all() -> None:
 )
 def test_what_names_the_series(keys: list[bytes | None], series: str, note: str | None) -> None:
     found = look([plain(at, device=f"d{at % 3}") for at in range(90)], keys)
-    assert found.options["series"] == series
+    assert found.shape.series == series
     assert len(found.trial.series) == 3
     assert note is None or any(note in said for said in found.notes)
 
@@ -134,6 +135,30 @@ def test_nothing_names_the_series() -> None:
     assert not found.works
     assert any("nothing names a series" in note for note in found.notes)
     assert "There is no configuration" in report.of_topic(found, PLACE)
+
+
+@pytest.mark.parametrize(
+    ("name", "record"), [(name, record) for name, record, _ in EXAMPLES], ids=lambda each: str(each)[:20]
+)
+def test_the_nearest_mapping(name: str, record: Any) -> None:
+    """Of each mapping's documented examples, as far as one of them says anything."""
+    found = look([varied(record, at) for at in range(60)])
+    if found.mapping:
+        assert found.mapping == name
+    assert found.works or not found.channels or found.trial.usable == 0
+
+
+def varied(record: Any, at: int) -> Any:
+    """A record like another one, of another time: numbers that may be values move, and those that are times go on."""
+    if isinstance(record, dict):
+        return {name: varied(value, at) for name, value in record.items()}
+    if isinstance(record, list):
+        return [varied(each, at) for each in record]
+    if isinstance(record, str) and record[:4] == "2018":
+        return f"2018-04-05T17:{at:02d}:00Z"
+    if isinstance(record, bool) or not isinstance(record, int | float):
+        return record
+    return record + at * (1000 if record > 1e11 else 1) if record > 1e9 else record + RANDOM[at]
 
 
 def test_order_gaps_and_duplicates_are_measured_in_each_series() -> None:

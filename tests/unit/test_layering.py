@@ -68,6 +68,7 @@ PURE = [
     "doctor.diagnosis",
     "doctor.documents",
     "doctor.fields",
+    "doctor.mappings",
     "doctor.shapes",
     "doctor.trial",
     "doctor.words",

@@ -7,14 +7,17 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from monitor.backends.kafka import FeedProducer, create_topic, read_topic
+from monitor.datafiles import SeriesTable
 from monitor.detector import storage
-from monitor.errors import EXIT_CONFIG, EXIT_TEMPFAIL
-from tests.acceptance.daemon_process import DaemonProcess
+from monitor.errors import EXIT_CONFIG, EXIT_TEMPFAIL, SchemaRegistryError
+from tests.acceptance.daemon_process import DaemonProcess, toml
 from tests.helpers import make_artifact
 from tests.schema_registry import SchemaRegistryServer, framed
+from training.datasets import ReadOptions, read
 
 pytestmark = pytest.mark.kafka
 
@@ -100,6 +103,32 @@ def test_an_outage_of_the_registry_loses_nothing(tmp_path: Path, kafka_bootstrap
     (held,) = [line for line in daemon.events() if line["event"] == "Partition held; the others continue."]
     assert "Connection refused" in held["reason"]
     assert "continues by itself, within 7 s after the registry answers" in held["remedy"]
+
+
+def test_training_reads_what_the_daemon_reads(tmp_path: Path, kafka_bootstrap: str) -> None:
+    topic = f"avro.{uuid.uuid4().hex[:8]}"
+    create_topic(kafka_bootstrap, topic, 1, topic_settings={"retention.ms": "-1"})
+    registry = SchemaRegistryServer(credentials=CREDENTIALS)
+    for schema in (OLDER, NEWER):
+        registry.register(schema)
+    with FeedProducer(kafka_bootstrap) as producer:
+        for at in range(30):
+            number = 2 if at % 3 == 2 else 7 if at == 10 else 1
+            producer.send(topic, sample(number, NEWER if number == 2 else OLDER, at), b"pump", timestamp_ms=START_MS)
+        producer.flush(30)
+    notes: list[str] = []
+    config = tmp_path / "telltale.toml"
+    options = ReadOptions(config=config, channels=("flow", "pressure"))
+    source = f"kafka://{kafka_bootstrap}/{topic}"
+    with registry:
+        config.write_text(toml(document(tmp_path, kafka_bootstrap, registry, topic)))
+        (table,) = read(source, kind="sliding", options=options, note=notes.append)
+    assert isinstance(table, SeriesTable)
+    assert table.samples.shape == (30, 2)  # one of them missing
+    assert np.isnan(table.samples).all(axis=1).sum() == 1
+    assert "1 of 30 records can't be read: 1 unknown_schema" in notes[0]
+    with pytest.raises(SchemaRegistryError, match="can't be reached"):
+        read(source, kind="sliding", options=options)
 
 
 def test_a_registry_that_can_not_be_used_is_said_at_the_start(tmp_path: Path, kafka_bootstrap: str) -> None:

@@ -92,6 +92,7 @@ SHARED_BY = {
         "monitor.extensions",
         "monitor.formats",
         "monitor.processing.series_keys",
+        "monitor.serving.schema_registry",
     },
 }
 

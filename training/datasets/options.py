@@ -26,9 +26,10 @@ class ReadOptions:
     table per series. `labels` is a file, see `labels`. `image_shape` (height, width) of windows that are images.
     `annotator` and `beat_margin_s` are for WFDB records: the annotation file's extension, and how many seconds on both
     sides of an abnormal beat's annotation belong to it. For Kafka topics: `config`, a daemon's configuration, whose
-    sections `kafka` and `input` say how to connect and how records are written; `window_length` of records that are
-    windows, and `sampling_rate_hz` of samples inside a record that says none. `missing` are texts and numbers that mean
-    a missing number, besides the usual words; columns `dropped` are no channels; `times` says how times are read.
+    sections `kafka`, `input` and `schema_registry` say how to connect and how records are written; `window_length`
+    of records that are windows, and `sampling_rate_hz` of samples inside a record that says none. `missing` are
+    texts and numbers that mean a missing number, besides the usual words; columns `dropped` are no channels;
+    `times` says how times are read.
     `levels` of an artifact's channels are taken off; `exact`: numbers are kept in float64 too.
     """
 

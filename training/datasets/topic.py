@@ -45,7 +45,9 @@ from monitor.detector.windows import Samples, Windows
 from monitor.errors import ConfigError, DataError
 from monitor.extensions import load_format
 from monitor.formats.decoder import Decoder, InputRules, StreamTime
+from monitor.formats.schemas import ids_of
 from monitor.processing.series_keys import SeriesNumbers
+from monitor.serving.schema_registry import SchemaRegistry
 from training.datasets.options import Note, ReadOptions, Table
 
 _EXPECTED = "expected earliest, latest, a time like 2026-01-31T12:00:00Z, s or ms since 1970, or offset:N"
@@ -120,12 +122,13 @@ def read(source: str, kind: str, options: ReadOptions, note: Note) -> list[Table
     Raises:
         DataError: the address is wrong, no record could be read, or there are too many.
         ConfigError: the configuration is wrong, or the topic does not exist.
-        BackendError: the broker can't be reached.
+        BackendError: the broker can't be reached, or the schema registry of records that need one.
     """
     address = parse(source)
     config = Config() if options.config is None else load(options.config, artifact_needed=False)
     rules = InputRules(**{name: getattr(config.input, name) for name in InputRules.__slots__})
-    reader = _Reading(f"kafka://{address.topic}", rules, kind, options)
+    registry = SchemaRegistry(config.schema_registry) if config.needs_schemas else None
+    reader = _Reading(f"kafka://{address.topic}", rules, kind, options, registry)
     with TopicRange(
         cluster_of(config.kafka, address),
         address.topic,
@@ -157,8 +160,11 @@ def cluster_of(kafka: KafkaOptions, address: Address) -> KafkaOptions:
 class _Reading:
     """Decodes polls, and keeps what they hold by partition."""
 
-    def __init__(self, source: str, rules: InputRules, kind: str, options: ReadOptions) -> None:
+    def __init__(
+        self, source: str, rules: InputRules, kind: str, options: ReadOptions, registry: SchemaRegistry | None = None
+    ) -> None:
         self._source = source
+        self._registry = registry
         self._rules = rules
         self._kind = kind
         self._whole_records = windowing.whole_records(kind)
@@ -188,6 +194,9 @@ class _Reading:
 
     def _decode(self, columns: RecordColumns, decoder: Decoder, length: int) -> None:
         partition = self._partitions.setdefault(columns.partition, _Partition(SeriesNumbers()))
+        if self._registry is not None:
+            for number in sorted(decoder.schemas.unknown(ids_of(columns.values))):
+                decoder.schemas.add(number, self._registry.schema(number))
         decoded = decoder.decode(columns, partition.time, time.time_ns() // 1000)
         numbers, refused = partition.series.number(decoded.keys, decoded.rows)
         for row, reason, detail in sorted(decoded.rejected + refused):

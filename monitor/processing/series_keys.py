@@ -9,6 +9,7 @@ import numpy as np
 from monitor.detector.arrays import Int64Array
 from monitor.errors import Reason
 from monitor.formats.decoder import Rejected
+from monitor.formats.schemas import id_of, is_framed
 
 MAX_SERIES_BYTES = 256
 
@@ -17,6 +18,11 @@ def problem_of(key: bytes | None) -> tuple[Reason, str] | None:
     """Why `key` names no series; None where it does."""
     if not key:
         return Reason.BAD_SERIES, "the record names no series; give it a key, or set input.series"
+    if is_framed(key) and id_of(key):
+        return Reason.BAD_SERIES, (
+            f"the key begins like one of schema {id_of(key)} of a schema registry, and such keys are not read; name "
+            'a field of the value that holds the series: input.series = "field:NAME"'
+        )
     if len(key) > MAX_SERIES_BYTES:
         return Reason.BAD_SERIES, f"the series' name has {len(key)} bytes, at most {MAX_SERIES_BYTES}"
     try:

@@ -28,6 +28,8 @@ BAD = {
     "a surrogate": (b"\xed\xa0\x80", "not UTF-8"),
     "newline": (b"a\nb", "can't be printed"),
     "zero": (b"a\x00b", "can't be printed"),
+    "of a schema registry": (b"\0\0\0\0\7\x0cpump-7", "like one of schema 7 of a schema registry"),
+    "a whole number": (bytes(8), "can't be printed"),
     "escape": (b"\x1b[2J", "can't be printed"),
     "right to left override": ("a\u202eb".encode(), "can't be printed"),
     "line separator": ("a\u2028b".encode(), "can't be printed"),

@@ -1,0 +1,86 @@
+"""One dead channel of fifty, through the processor: it is named in time, nothing is said of the others, and windows go
+on being scored."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from monitor.detector.artifact import Artifact
+from monitor.messages import quality
+from monitor.processing.processor import Processor
+from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero
+from training.windows import channel_quality
+
+CHANNELS, SAMPLES, DIES, HEALS, DEAD = 50, 500, 200, 350, 17
+NAMES = [f"c{at}" for at in range(CHANNELS)]
+NOW_US = 1_764_600_000_000_000
+
+
+def normal(seed: int, samples: int) -> np.ndarray:
+    """Fifty channels of noise, each around a level of its own, as sensors write them: with three digits."""
+    noise = np.random.default_rng(seed).normal(size=(samples, CHANNELS))
+    return np.round(np.arange(CHANNELS) / 10 + noise, 3)
+
+
+@pytest.fixture(scope="module")
+def artifact() -> Artifact:
+    """Its threshold is over what normal numbers score, and under what one does that is none."""
+    made = make_artifact(length=8, hop=4, channels=NAMES, threshold=10.0)
+    known = channel_quality.measure([normal(0, 2_000).astype(np.float32)], NAMES, ())
+    return replace(made, manifest=msgspec.structs.replace(made.manifest, quality=known), format_version=4)
+
+
+def run(artifact: Artifact, values: list[list[float | str | None]]) -> tuple[Processor, list[quality.Event]]:
+    """The processor that read the records, of which a channel that is "absent" is left out, and its alerts."""
+    records = [{name: each for name, each in zip(NAMES, row, strict=True) if each != "absent"} for row in values]
+    raw = [json.dumps(record).encode() for record in records]
+    processor = make_processor_at_zero(make_config(input={"start": "earliest", "partial_records": True}), artifact)
+    alerts: list[quality.Event] = []
+    for first in range(0, len(raw), 70):
+        times = range(1_000 * first, 1_000 * (first + 70), 1_000)
+        part = raw[first : first + 70]
+        processor.receive(make_columns(part, timestamps_ms=times[: len(part)], first_offset=first), NOW_US)
+        while (batch := processor.next_batch()) is not None:
+            scorer = processor.model.scorer
+            processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
+        alerts += processor.take_outputs().alerts
+    return processor, alerts
+
+
+@pytest.mark.parametrize(
+    ("reads", "rule", "after"),
+    [
+        (None, "nan_ratio", 20),
+        ("absent", "nan_ratio", 20),
+        ("last", "flatline", 31),
+        ("mean", "flatline", 31),
+        (-9999.0, "out_of_range", 5),
+    ],
+)
+def test_a_dead_channel_of_fifty_is_named_and_no_other(
+    artifact: Artifact, reads: float | str | None, rule: str, after: int
+) -> None:
+    values: list[list[float | str | None]] = normal(1, SAMPLES).tolist()
+    stays = {"last": values[DIES - 1][DEAD], "mean": 1.7}.get(str(reads), reads)
+    for at in range(DIES, HEALS):
+        values[at][DEAD] = stays
+    processor, alerts = run(artifact, values)
+    found = [each.data for each in alerts if isinstance(each, quality.QualityAlert)]
+    named = [(each.rule, each.status, each.channel, each.kafka.offset) for each in found]
+    first = DIES + after - 1 - (reads == "last")  # which stays since the sample before
+    assert named[0] == (rule, "firing", f"c{DEAD}", first)
+    assert {channel for _, _, channel, _ in named} == {f"c{DEAD}"}
+    rules = {each[0] for each in named}
+    assert rules == ({rule, "flatline"} if reads == -9999.0 else {rule})  # it stays there, too
+    assert [each[1] for each in named].count("resolved") == len(rules), "it is well again"
+    assert processor.counts.windows == (SAMPLES - 8) // 4 + 1
+    assert processor.counts.windows_unscorable == 0, "the other 49 are scored"
+    scored = [each for each in alerts if not isinstance(each, quality.QualityAlert)]
+    assert bool(scored) == (reads == -9999.0)
+    blamed = {each.channel for alert in scored for each in alert.data.contributors if alert.data.status != "resolved"}
+    assert blamed <= {f"c{DEAD}"}

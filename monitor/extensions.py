@@ -34,6 +34,7 @@ CHECKS: dict[str, str] = {
     "out_of_range": "monitor.processing.quality.out_of_range:OutOfRange",
     "late_burst": "monitor.processing.quality.late_burst:LateBurst",
     "schema_mismatch": "monitor.processing.quality.schema_mismatch:SchemaMismatch",
+    "drift": "monitor.processing.quality.drift:Drift",
 }
 # The stages that alerts go through, in this order; the name labels a metric: each is a `Stage` of
 # `monitor.processing.gates`.

@@ -133,6 +133,7 @@ class QualityOptions(Options):
     )
     late_burst: bool = Field(True, description="Report series of which many samples come too late.")
     schema_mismatch: bool = Field(True, description="Report series whose records are rejected for their form.")
+    drift: bool = Field(True, description="Report series that differ from their training data for seven days.")
 
 
 class HttpOptions(Options):

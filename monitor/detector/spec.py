@@ -145,7 +145,8 @@ class CalibrationSpec(Spec, frozen=True):
 class ChannelQuality(Spec, frozen=True):
     """A channel in normal data, as it was learnt from.
 
-    `lowest` and `highest` are in its own unit. `longest_run` is the most equal values in a row, `longest_missing` the
+    `lowest` and `highest` are in its own unit, as are `low` and `high`, beyond which 5 % of its numbers lie each (None:
+    not known). `longest_run` is the most equal values in a row, `longest_missing` the
     most missing numbers in a row; `missing` is the share of those.
     """
 
@@ -154,6 +155,8 @@ class ChannelQuality(Spec, frozen=True):
     longest_run: int
     longest_missing: int = 0
     missing: float = 0.0
+    low: float | None = None
+    high: float | None = None
 
 
 class QualitySpec(Spec, frozen=True):
@@ -316,6 +319,10 @@ def _quality_problems(manifest: Manifest) -> list[str]:
         problems.append(f"quality.channels are {len(channels)}, must be one for each of {len(manifest.channels)}")
     if not all(math.isfinite(each.lowest) and each.lowest <= each.highest < math.inf for each in channels):
         problems.append("quality.channels: lowest and highest must be finite, the former at most the latter")
+    for each in channels:
+        low, high = each.lowest if each.low is None else each.low, each.highest if each.high is None else each.high
+        if not each.lowest <= low <= high <= each.highest:
+            problems.append("quality.channels: low and high must be in order, between lowest and highest")
     runs_fit = all(1 <= each.longest_run <= samples and 0 <= each.longest_missing <= samples for each in channels)
     if not runs_fit:
         problems.append("quality.channels: longest_run must be 1 to quality.samples, longest_missing 0 to it")

@@ -54,6 +54,7 @@ class QualityRules:
     out_of_range: bool = True
     late_burst: bool = True
     schema_mismatch: bool = True
+    drift: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ def test_version_4_keeps_what_is_known_of_channels() -> None:
     assert (pressure.longest_missing, pressure.missing, flow.longest_missing, flow.missing) == (3, 0.005, 0, 0.0)
     assert 18_228_933 < pressure.lowest < pressure.highest < 18_228_935
     assert (round(flow.lowest, 6), round(flow.highest, 6), flow.longest_run) == (1.9, 4.1, 6)
+    assert (flow.low, flow.high) == (2.0, 4.0)
     assert all(storage.load(HERE / older).manifest.quality is None for older in ("v1", "v2", "v3"))
 
 

@@ -54,6 +54,12 @@ def test_it_is_what_counting_finds(intervals: list[list[float]]) -> None:
     assert (found.lowest, found.highest) == (lowest + 10, highest + 10)
     assert (found.longest_run, found.longest_missing) == (run, gap)
     assert found.missing == pytest.approx(share)
+    there = [value for values in intervals for value in values if not math.isnan(value)]
+    assert found.low is not None
+    assert found.high is not None
+    assert lowest + 10 <= found.low <= found.high <= highest + 10
+    assert sum(value + 10 < found.low for value in there) <= 0.05 * len(there)
+    assert sum(value + 10 > found.high for value in there) <= 0.05 * len(there)
 
 
 def test_anomalous_rows_and_the_test_split_are_not_learnt_from() -> None:
@@ -63,7 +69,9 @@ def test_anomalous_rows_and_the_test_split_are_not_learnt_from() -> None:
     labels[40:50] = 1
     table = SeriesTable(samples=values, channels=("value",), labels=labels, series="a")
     found = channel_quality.measure(subsets.divide(recipe, [table], seed=0).normal, ["value"], ())
-    assert found == QualitySpec(samples=70, channels=(ChannelQuality(lowest=0.0, highest=79.0, longest_run=1),))
+    # 69 steps from the lowest of 70 numbers to the highest: 5 % are 3.45 of them
+    known = ChannelQuality(lowest=0.0, highest=79.0, longest_run=1, low=3.0, high=76.0)
+    assert found == QualitySpec(samples=70, channels=(known,))
 
 
 def test_versions_before_4_have_none_of_it() -> None:
@@ -89,6 +97,8 @@ def test_versions_before_4_have_none_of_it() -> None:
         ({"longest_run": 0}, "longest_run must be 1 to"),
         ({"longest_missing": -1}, "longest_missing 0 to it"),
         ({"missing": 1.0}, "missing must be in"),
+        ({"low": -2.0}, "low and high must be in order"),
+        ({"low": 1.0, "high": 0.5}, "low and high must be in order"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes: dict[str, float], said: str) -> None:

@@ -44,9 +44,14 @@ def _channel(values: Float32Array, starts: BoolArray, name: str, level: float) -
     begun = np.diff(np.cumsum(starts)[there], prepend=0) > 0
     runs, _ = _runs(np.diff(values[there]) == 0, begun)
     gaps, ends = _runs(missing[1:] == missing[:-1], starts)
+    # At numbers that there are, so that no more than 5 % lie beyond, however many are equal.
+    low = np.quantile(values[there], 0.05, method="lower")
+    high = np.quantile(values[there], 0.95, method="higher")
     return ChannelQuality(
         lowest=float(np.nanmin(values)) + level,
         highest=float(np.nanmax(values)) + level,
+        low=float(low) + level,
+        high=float(high) + level,
         longest_run=int(runs.max()),
         longest_missing=int((gaps * missing[ends]).max()),
         missing=float(missing.mean()),

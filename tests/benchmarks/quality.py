@@ -22,16 +22,17 @@ import numpy as np
 
 from monitor.detector.arrays import Float32Array, Float64Array
 from monitor.detector.event_time import EventTime
+from monitor.detector.incidents import Status, steps
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Samples
-from monitor.processing.checks import QualityRules, checks_of
+from monitor.processing.checks import Findings, QualityRules, checks_of
 from monitor.processing.turns import Turn
 from tests.benchmarks.streams import Stream, streams
 from tests.helpers import make_artifact
 from tests.turns import samples_of, turns_of
 from training.windows import channel_quality
 
-RULES = ("flatline", "nan_ratio", "out_of_range", "late_burst")
+RULES = ("flatline", "nan_ratio", "out_of_range", "late_burst", "drift")
 AFTER = 3_000  # samples, within which a dead channel is to be named
 TURN = 20_000  # samples
 
@@ -90,14 +91,13 @@ def openings(manifest: Manifest, samples: Samples) -> list[tuple[str, int, int]]
     found: list[tuple[str, int, int]] = []
     for rule, check in checks_of(manifest, QualityRules()).items():
         memory = np.full(1, check.nothing)
-        for turn in turns(samples) if rule in RULES else ():
-            made = check.take(turn, memory)
-            if made is not None:
-                over = made.value > made.threshold
-                found += [
-                    (rule, *at) for at in zip(made.channel[over].tolist(), made.offset[over].tolist(), strict=True)
-                ]
-    return found
+        made = [check.take(turn, memory) for turn in turns(samples)] if rule in RULES else []
+        for channel in {int(each) for part in made if part is not None for each in part.channel}:
+            said = Findings.concatenate([part[part.channel == channel] for part in made if part is not None])
+            said = said[np.argsort(said.offset, kind="stable")]
+            opens = steps((said.value > said.threshold).astype(np.int8), check.policy)[Status.FIRING]
+            found += [(rule, channel, at) for at in said.offset[opens].tolist()]
+    return sorted(found)
 
 
 def rest_of(stream: Stream, values: Float64Array) -> Samples:

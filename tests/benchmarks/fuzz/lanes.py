@@ -120,8 +120,10 @@ def mappings() -> list[str]:
 def configured(input_options: dict[str, Any], alerting: dict[str, Any], quality: dict[str, Any]) -> Config:
     """A configuration whose partition is never held. Raises ValidationError, ConfigError where options don't agree."""
     known = {name: value for name, value in input_options.items() if name in InputOptions.model_fields}
+    # Long chunks, as of the default of 10,000 samples, would take most of the time: some lanes have it.
+    given = {"start": "earliest", "max_rejected_ratio": 1.0, "max_rejected_run": 0, "max_samples_per_record": 300}
     sections: dict[str, Any] = {
-        "input": {"start": "earliest", "max_rejected_ratio": 1.0, "max_rejected_run": 0} | known,
+        "input": given | known,
         "alerting": alerting,
     }
     return Config.model_validate(sections | ({"quality": quality} if quality else {}))

@@ -31,9 +31,10 @@ from monitor.config.options import AlertingOptions, Config
 from monitor.detector.artifact import Artifact
 from monitor.errors import ConfigError, Reason
 from monitor.formats.decoder import Decoded, Decoder, StreamTime
+from monitor.formats.schemas import Schema
 from monitor.serving.daemon import Daemon
 from monitor.serving.telemetry import Telemetry, Vitals
-from tests.benchmarks.fuzz.records import SHAPES, Maker, Row
+from tests.benchmarks.fuzz.records import AVRO_SCHEMAS, SHAPES, Maker, Row
 from tests.helpers import counts_of, make_artifact, make_model, make_processor
 
 TOPIC, NOW_US = "telltale.input", 1_795_000_000_000_000
@@ -82,7 +83,7 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "exceptions": (("some channels", "text numbers"), {"partial_records": True, "text_numbers": True}),
     "lists": (("list of samples", "sample"), {"entries": "$"}),
 }
-ENCODING_OF = {"f32": "f32", "csv": "csv", "msgpack": "msgpack"}
+ENCODING_OF = {"f32": "f32", "csv": "csv", "msgpack": "msgpack", "avro": "avro"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ def configured(input_options: dict[str, Any], alerting: dict[str, Any], quality:
     sections: dict[str, Any] = {
         "input": given | known,
         "alerting": alerting,
+        "schema_registry": {"urls": ["http://127.0.0.1:9"]},  # nobody asks it: schemas are known, or there is none
     }
     return Config.model_validate(sections | ({"quality": quality} if quality else {}))
 
@@ -250,6 +252,8 @@ def daemon_on(
     steps = (0.001,) if rng is None else (0.0, 0.001, 0.02, 0.3)
     clock = itertools.accumulate(map((rng or random.Random(0)).choice, itertools.repeat(steps))).__next__
     processor = make_processor(config, artifact)
+    for number, schema in AVRO_SCHEMAS.items():
+        processor.schemas.add(number, Schema("AVRO", json.dumps(schema)))
     accounts = processor._decoder
     accounts.__class__ = Accounts
     assert isinstance(accounts, Accounts)
@@ -314,12 +318,10 @@ def outputs(config: Config, artifact: Artifact, rows: Sequence[Row], rng: random
 
 
 def lanes(seed: int, per_base: int) -> tuple[list[Lane], dict[str, str]]:
-    """For each format and mapping so many lanes, whose options are drawn; and what is left out, and why."""
-    made: list[Lane] = []
+    """For each format so many lanes, a seventh for each mapping; options are drawn. And what is left out, and why."""
     found, left_out = bases()
-    for number, (base, _) in enumerate(itertools.product(found, range(per_base))):
-        made.append(lane(base, random.Random(f"{seed} {number}"), number))
-    return made, left_out
+    chosen = [base for base in found for _ in range(-(-per_base // 7) if base.mapping else per_base)]
+    return [lane(base, random.Random(f"{seed} {at}"), at) for at, base in enumerate(chosen)], left_out
 
 
 def lane(base: Base, rng: random.Random, number: int) -> Lane:

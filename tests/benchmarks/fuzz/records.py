@@ -7,6 +7,7 @@ Nothing here knows a format's code: every record may come to every decoder.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
 import struct
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import fastavro
 import msgspec
 
 from monitor.backends.abstract import Headers
@@ -135,12 +137,46 @@ def as_csv(document: Document) -> bytes:
     return ",".join("" if leaf is None else str(leaf) for leaf in _leaves(document)).encode("utf-8", "replace")
 
 
+def as_avro(document: Document) -> bytes:
+    """By the schema of flat records where it fits, else by that of anything."""
+    for number, schema in _PARSED.items():
+        stream = io.BytesIO(b"\x00" + number.to_bytes(4, "big"))
+        stream.seek(0, io.SEEK_END)
+        try:
+            fastavro.schemaless_writer(stream, schema, document, strict=True)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, struct.error, UnicodeEncodeError):
+            continue
+        return stream.getvalue()
+    return b"\x00\x00\x00\x00\x63" + as_msgpack(document)
+
+
+def _any(depth: int) -> list[Any]:
+    inner = _any(depth - 1) if depth else []
+    several = [{"type": "array", "items": inner}, {"type": "map", "values": inner}] if depth else []
+    return ["null", "boolean", "long", "double", "string", *several]
+
+
+AVRO_SCHEMAS: dict[int, Any] = {
+    1: {
+        "type": "record",
+        "name": "Reading",
+        "fields": [
+            {"name": "ts", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+            {"name": "sensor", "type": "string"},
+            *({"name": name, "type": ["null", "double"]} for name in ("flow", "heat", "pressure")),
+        ],
+    },
+    2: _any(4),
+}
+_PARSED = {number: fastavro.parse_schema(schema) for number, schema in AVRO_SCHEMAS.items()}
+
+
 def as_f32(document: Document) -> bytes:
     numbers = [leaf for leaf in _leaves(document) if isinstance(leaf, float) and abs(leaf) < 1e38]
     return struct.pack(f"<{len(numbers)}f", *numbers)
 
 
-ENCODINGS: dict[str, Encode] = {"json": as_json, "msgpack": as_msgpack, "csv": as_csv, "f32": as_f32}
+ENCODINGS: dict[str, Encode] = {"json": as_json, "msgpack": as_msgpack, "csv": as_csv, "f32": as_f32, "avro": as_avro}
 
 
 def _leaves(document: Document) -> list[Any]:

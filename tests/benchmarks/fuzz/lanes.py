@@ -105,8 +105,8 @@ def bases() -> tuple[list[Base], dict[str, str]]:
         base = Base(name, mapping)
         try:
             configured(base.options, {}, {})
-        except (ValidationError, ConfigError) as error:
-            left_out[f"{name} {mapping}".strip()] = str(error).splitlines()[-2 if "\n" in str(error) else 0].strip()
+        except ValidationError as error:
+            left_out[f"{name} {mapping}".strip()] = error.errors()[0]["msg"].removeprefix("Value error, ")
         else:
             found.append(base)
     return found, left_out

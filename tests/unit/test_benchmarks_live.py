@@ -28,10 +28,9 @@ def table(labels: str, numbers: list[float] | None = None, series: str = "a") ->
     )
 
 
-def alert(status: str, hour: int, fingerprint: str, kind: str = "mae", **more: Any) -> dict[str, Any]:
-    score = {"kind": kind}
-    data = {"status": status, "series": "a", "fingerprint": fingerprint, "score": score} | more
-    return {"type": "io.telltale.alert.v1", "time": f"1970-01-01T{hour:02}:00:00Z", "data": data}
+def alert(status: str, hour: int, fingerprint: str, kind: str = "alert", **more: Any) -> dict[str, Any]:
+    data = {"status": status, "series": "a", "fingerprint": fingerprint} | more
+    return {"type": f"io.telltale.{kind}.v1", "time": f"1970-01-01T{hour:02}:00:00Z", "data": data}
 
 
 def hours(*spans: tuple[int, int]) -> counting.Spans:
@@ -41,13 +40,13 @@ def hours(*spans: tuple[int, int]) -> counting.Spans:
 def test_incidents_of_the_score_and_openings_of_other_rules() -> None:
     alerts = [
         alert("firing", 2, "x"),
-        alert("firing", 3, "q", kind="flatline", channel="flow"),
+        alert("firing", 3, "q", kind="quality", rule="flatline", channel="flow"),
         alert("update", 3, "x"),
         alert("resolved", 4, "x"),
-        alert("resolved", 5, "q", kind="flatline", channel="flow"),
+        alert("resolved", 5, "q", kind="quality", rule="flatline", channel="flow"),
         alert("firing", 6, "y"),
     ]
-    found, openings = counting.incidents(alerts, {"a": 9 * 3_600_000_000}, "mae")
+    found, openings = counting.incidents(alerts, {"a": 9 * 3_600_000_000})
     assert found == hours((2, 4), (6, 9)), "one that is never resolved is open to the end"
     assert openings == {("flatline", "flow"): 1}
 

@@ -137,7 +137,7 @@ def show(stream: Stream, artifact: Path, found: Run) -> None:
     manifest = storage.load(artifact).manifest
     length, policy = manifest.window.length, AlertingOptions(**stream.config.get("alerting", {})).policy
     ends = {table.series: int(table.time_us.max()) for table in stream.streamed if table.time_us is not None}
-    spans, quality = counting.incidents(found.alerts, ends, manifest.score.kind)
+    spans, quality = counting.incidents(found.alerts, ends)
     ranges = counting.out_of_learnt_range(stream.learnt, stream.streamed, policy)
     rows = {
         f"`{stream.recipe}`": counting.count(stream.streamed, spans, length),

@@ -43,17 +43,15 @@ class Counts:
     longest_delay_s: float | None = None
 
 
-def incidents(
-    alerts: Iterable[Mapping[str, Any]], ends_us: Mapping[str, int], score_kind: str
-) -> tuple[Spans, Counter[Quality]]:
-    """The score's incidents by series, which `ends_us` says the end of; and how many other rules opened."""
+def incidents(alerts: Iterable[Mapping[str, Any]], ends_us: Mapping[str, int]) -> tuple[Spans, Counter[Quality]]:
+    """The score's incidents by series, which `ends_us` says the end of; and how many those of data quality opened."""
     spans: dict[tuple[str, str], list[int]] = {}
     openings: Counter[Quality] = Counter()
     for alert in alerts:
         data, at_us = alert["data"], iso_us(alert["time"])
-        rule, incident = data["score"]["kind"], (data["series"], data["fingerprint"])
-        if alert["type"] != TYPE or rule != score_kind:
-            openings[data.get("rule", rule), data.get("channel") or ""] += data["status"] == "firing"
+        incident = data["series"], data["fingerprint"]
+        if alert["type"] != TYPE:
+            openings[data["rule"], data["channel"] or ""] += data["status"] == "firing"
         elif data["status"] == "firing":
             spans[incident] = [at_us, max(at_us, ends_us[data["series"]])]
         elif data["status"] == "resolved":

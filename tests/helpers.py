@@ -184,6 +184,11 @@ def of_score(outputs: Outputs) -> list[alerts.Alert]:
     return [each for each in outputs.alerts if isinstance(each, alerts.Alert)]
 
 
+def one_by_one(outputs: Outputs) -> list[alerts.Alert | quality.QualityAlert]:
+    """The alerts, without digests."""
+    return [each for each in outputs.alerts if not isinstance(each, quality.QualityDigest)]
+
+
 def of_quality(outputs: Outputs) -> list[quality.QualityAlert]:
     """The alerts of data quality among all."""
     return [each for each in outputs.alerts if isinstance(each, quality.QualityAlert)]

@@ -9,7 +9,7 @@ within `v1` fields are only added.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -23,7 +23,11 @@ if TYPE_CHECKING:  # as in alerts.py
 
 TYPE = "io.telltale.quality.v1"
 SCHEMA = "urn:telltale:schema:quality:1"
+DIGEST_TYPE = "io.telltale.quality.digest.v1"
+DIGEST_SCHEMA = "urn:telltale:schema:quality-digest:1"
 Severity = Literal["info", "warning", "error"]
+# How many series a summary names.
+_NAMED = 3
 
 
 class _Struct(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,8 +89,85 @@ class QualityAlert(_Struct, frozen=True):
     dataschema: str = SCHEMA
 
 
+class Member(_Struct, frozen=True):
+    """An incident that a digest names, as an alert of its own would; `ended_at` is null while it is open."""
+
+    series: str
+    channel: str | None
+    fingerprint: str
+    value: float | None
+    threshold: float | None
+    started_at: str
+    ended_at: str | None
+    reason: EndReason | None
+
+
+class DigestData(_Struct, frozen=True):
+    """Incidents of one rule in one partition, beside those with an alert of their own, all with the same status.
+
+    `span` is the minute of the partition's time in which that was found. `count` of them are named in `parts` messages,
+    of which this is number `part`.
+    """
+
+    status: Literal["firing", "update", "resolved"]
+    severity: Severity
+    summary: str
+    rule: str
+    unit: str | None
+    count: int
+    part: int
+    parts: int
+    incidents: list[Member]
+    span: Span
+    model: Model
+    kafka: Source
+
+
+class QualityDigest(_Struct, frozen=True):
+    """One CloudEvent for many incidents. `id` is the same whenever the same log is read again."""
+
+    id: str
+    source: str
+    subject: str
+    time: str
+    data: DigestData
+    partitionkey: str
+    specversion: Literal["1.0"] = "1.0"
+    type: str = DIGEST_TYPE
+    datacontenttype: Literal["application/json"] = "application/json"
+    dataschema: str = DIGEST_SCHEMA
+
+
 # What is published on the alerts' topic.
-Event = Alert | QualityAlert
+Event = Alert | QualityAlert | QualityDigest
+
+
+class Collected(NamedTuple):
+    """What a digest is about: `members` of `total`, as part `part` of `parts`, from `start_us` to `end_us`."""
+
+    rule: str
+    status: str
+    start_us: int
+    end_us: int
+    part: int
+    parts: int
+    total: int
+    members: list[Member]
+
+
+def member_of(alert: QualityAlert) -> Member:
+    """What a digest says instead of `alert`."""
+    data = alert.data
+    return Member(
+        series=data.series,
+        channel=data.channel,
+        fingerprint=data.fingerprint,
+        value=data.value,
+        threshold=data.threshold,
+        started_at=data.episode.started_at,
+        ended_at=data.episode.ended_at,
+        reason=data.reason,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +259,39 @@ class QualityWriter:
             ),
         )
 
+    def digest(
+        self, found: Collected, partition: TopicPartition, offset: int, severity: Severity, unit: str
+    ) -> QualityDigest:
+        """The alert that names incidents that were collected; it was complete at input offset `offset`."""
+        subject, span = str(partition), (rfc3339(found.start_us), rfc3339(found.end_us))
+        origin = (self._source, *partition, found.rule, found.status, found.start_us, found.part)
+        named = ", ".join(_where(each) for each in found.members[:_NAMED])
+        verb = "are over" if found.status == "resolved" else "began"
+        return QualityDigest(
+            id=digest((*origin, "digest"))[:32],
+            source=self._source,
+            subject=subject,
+            partitionkey=subject,
+            time=span[1],
+            data=DigestData(
+                status=found.status,  # type: ignore[arg-type]
+                severity="info" if found.status == "resolved" else severity,
+                summary=(
+                    f"{found.total} more incidents of {found.rule.replace('_', ' ')} {verb} in {subject} within a "
+                    f"minute from {span[0]}: {named}{', ...' if len(found.members) > _NAMED else ''}"
+                ),
+                rule=found.rule,
+                unit=unit or None,
+                count=found.total,
+                part=found.part,
+                parts=found.parts,
+                incidents=found.members,
+                span=Span(started_at=span[0], ended_at=span[1]),
+                model=self._model,
+                kafka=self._place(partition, offset),
+            ),
+        )
+
     def _alert(self, series: str, *, id: str, at_us: int, data: QualityData) -> QualityAlert:
         return QualityAlert(
             id=id, source=self._source, subject=series, partitionkey=series, time=rfc3339(at_us), data=data
@@ -193,7 +307,7 @@ class QualityWriter:
         return digest((self._source, *origin, finding.series, finding.rule, finding.channel, status))
 
 
-def _where(of: Finding | Ending) -> str:
+def _where(of: Finding | Ending | Member) -> str:
     return f"{of.series}, {of.channel}" if of.channel else of.series
 
 
@@ -214,11 +328,19 @@ def decode(value: bytes | str) -> Event:
     Raises:
         msgspec.DecodeError: it is none of ours.
     """
-    if msgspec.json.decode(value, type=_Typed).type == TYPE:
+    kind = msgspec.json.decode(value, type=_Typed).type
+    if kind == TYPE:
         return msgspec.json.decode(value, type=QualityAlert)
+    if kind == DIGEST_TYPE:
+        return msgspec.json.decode(value, type=QualityDigest)
     return msgspec.json.decode(value, type=Alert)
 
 
 def schema() -> dict[str, object]:
     """JSON Schema of an alert of data quality."""
     return msgspec.json.schema(QualityAlert)
+
+
+def digest_schema() -> dict[str, object]:
+    """JSON Schema of a digest of such alerts."""
+    return msgspec.json.schema(QualityDigest)

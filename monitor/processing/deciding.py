@@ -23,27 +23,53 @@ from monitor.detector.arrays import Float32Array, Float64Array, Int64Array
 from monitor.detector.decision import Verdict
 from monitor.detector.imputing import Imputed
 from monitor.detector.incidents import SCORE_RULE, Incident, Policy, Status, step
+from monitor.detector.times import FOREVER_US
 from monitor.detector.windows import Windows
 from monitor.messages.alerts import AlertWriter, Cause
-from monitor.messages.quality import Event, Finding, QualityWriter, Source
+from monitor.messages.quality import Event, Finding, QualityAlert, QualityDigest, QualityWriter, Source
 from monitor.processing import gates
 from monitor.processing.checks import WHOLE_SERIES, Check, Found, Problem
 from monitor.processing.counts import Counts, Example
 from monitor.processing.labels import Labels
 from monitor.processing.partition import PartitionState
+from monitor.processing.work import Cut
 
 # Windows (n, length, channels) to what the model expected instead.
 Reconstruct = Callable[[Float32Array], Float32Array]
 
 
 class Piece(NamedTuple):
-    """Windows of one partition, their thresholds, what was missing of them, and what checks found among them."""
+    """Windows of one partition, and what was missing of them."""
 
     partition: PartitionState
-    windows: Windows
-    thresholds: Float64Array
     imputed: Imputed
-    found: Found | None = None
+    cut: Cut
+
+    @property
+    def windows(self) -> Windows:
+        return self.cut.windows
+
+    @property
+    def thresholds(self) -> Float64Array:
+        return self.cut.thresholds
+
+    def now_us(self, offset: int) -> int:
+        """The partition's time after the record at an offset."""
+        reached = None if self.cut.course is None else self.cut.course.reached
+        return self.partition.time.reached_us if reached is None else int(reached.at(np.array([offset]))[0])
+
+    def first_at(self, time_us: int) -> int:
+        """The offset at which the partition's time came to `time_us`."""
+        assert self.cut.course is not None
+        reached = self.cut.course.reached
+        return int(reached.positions[max(0, int(np.searchsorted(reached.newest_us, time_us)) - 1)])
+
+    @property
+    def end(self) -> int | None:
+        """The offset of the last record, where this part of the log ends with these windows; None: it does not."""
+        course = self.cut.course
+        ends = self.cut.whole and course is not None and len(course.reached.positions)
+        return int(course.reached.positions[-1]) if course is not None and ends else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +105,7 @@ class _Change(NamedTuple):
     cause: Cause | Finding
 
 
-_News = tuple[PartitionState, _Change | Event]
+_News = tuple[Piece, int, _Change | Event | None]  # at an offset; None: time has come there
 
 
 class Decider:
@@ -105,7 +131,8 @@ class Decider:
 
     def decide(self, batch: Batch, scores: Float32Array, reconstruct: Reconstruct) -> None:
         """Decides on every window of `batch`; `reconstruct` is asked for those that are published, a few at a time."""
-        thresholds = np.concatenate([piece.thresholds for piece in batch.pieces]).astype(np.float32)  # as scores are
+        known = [np.empty(0), *(piece.thresholds for piece in batch.pieces)]
+        thresholds = np.concatenate(known).astype(np.float32)  # as scores are
         verdicts = decision.decide(scores, thresholds)
         self._counts.scored(scores, verdicts, thresholds)
         news: list[_News] = []
@@ -115,15 +142,16 @@ class Decider:
             first += len(piece.windows)
             if piece.imputed.missing_ratio.any():
                 self._note_unscorable(piece, verdicts[rows])
-            news += [(piece.partition, each) for each in self._decide(piece, scores[rows], verdicts[rows])]
+            news += [(piece, *each) for each in self._decide(piece, scores[rows], verdicts[rows])]
         self._publish(news, reconstruct)
 
     def publish_ends(self, partition: PartitionState) -> None:
         """Publishes incidents of a partition that ended without a window."""
-        self._put(partition, self._take_ends(partition))
+        for each in self._take_ends(partition):
+            self._put(partition, each, partition.time.reached_us)
 
     def _take_ends(self, partition: PartitionState) -> list[Event]:
-        ended = [
+        ended: list[Event] = [
             (self._writer if ending.rule == SCORE_RULE else self._quality).end(incident, ending)
             for incident, ending in partition.ended
         ]
@@ -139,19 +167,28 @@ class Decider:
             offset = int(piece.windows.last_offset[row])
             self._counts.examples["unscorable"] = Example(piece.partition.name, offset, detail)
 
-    def _decide(self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8]) -> Iterator[_Change | Event]:
+    def _decide(
+        self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8]
+    ) -> Iterator[tuple[int, _Change | Event | None]]:
         """Moves the incidents of a piece's series on, in the order of the log; what is to be published of it."""
         partition = piece.partition
         steps: Iterable[tuple[int, _Step]] = self._of_windows(piece, scores, verdicts)
-        if piece.found is not None:
-            steps = heapq.merge(self._of_findings(partition, piece.found), steps, key=itemgetter(0))
+        if piece.cut.found is not None:
+            steps = heapq.merge(self._of_findings(partition, piece.cut.found), steps, key=itemgetter(0))
         for _, each in steps:
-            if partition.leaving:
-                partition.let_go(each.offset)
-                yield from self._take_ends(partition)
+            yield from self._gone(partition, each.offset)
             change = self._move(partition, each)
             if change is not None:
-                yield change
+                yield each.offset, change
+        if piece.end is not None:
+            yield from self._gone(partition, piece.end)
+            yield piece.end, None
+
+    def _gone(self, partition: PartitionState, offset: int) -> Iterator[tuple[int, Event]]:
+        """Ends what is left of series that were forgotten up to an offset."""
+        if partition.leaving:
+            partition.let_go(offset)
+            yield from ((offset, each) for each in self._take_ends(partition))
 
     def _of_windows(
         self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8], rule: str = SCORE_RULE
@@ -274,16 +311,32 @@ class Decider:
 
     def _publish(self, news: Sequence[_News], reconstruct: Reconstruct) -> None:
         """Writes the alerts of what changed; all are reconstructed at once, for a call of the model may take long."""
-        causes = [item.cause for _, item in news if isinstance(item, _Change)]
+        causes = [item.cause for *_, item in news if isinstance(item, _Change)]
         values = [cause.values for cause in causes if isinstance(cause, Cause)]
         expected = iter(reconstruct(np.stack(values)) if values else ())
-        for partition, item in news:
-            self._put(partition, [self._written(item, expected) if isinstance(item, _Change) else item])
+        for piece, offset, item in news:
+            event = self._written(item, expected) if isinstance(item, _Change) else item
+            now_us = piece.now_us(offset) if piece.partition.digests.due_us < FOREVER_US or _is_quality(event) else 0
+            self._put_due(piece, now_us)
+            if event is not None:
+                self._put(piece.partition, event, now_us)
 
-    def _put(self, partition: PartitionState, made: list[Event]) -> None:
+    def _put_due(self, piece: Piece, now_us: int) -> None:
+        """Puts out what was collected until a time that is over."""
+        partition, due_us = piece.partition, piece.partition.digests.due_us
+        for found in partition.digests.take_due(now_us):
+            check = dict(self._by_number).get(found.rule)  # switched off meanwhile
+            severity = "warning" if check is None else check.severity
+            unit = "" if check is None else check.unit
+            made = self._quality.digest(found, partition.name, piece.first_at(due_us), severity, unit)
+            partition.outbox.alerts += gates.admitted([made], self._stages, self._counts.suppressed)
+
+    def _put(self, partition: PartitionState, event: Event, now_us: int) -> None:
         if partition.labels is not None:
-            made = [_labelled(each, partition.labels) for each in made]
-        partition.outbox.alerts += gates.admitted(made, self._stages, self._counts.suppressed)
+            event = _labelled(event, partition.labels)
+        for each in gates.admitted([event], self._stages, self._counts.suppressed):
+            if not isinstance(each, QualityAlert) or partition.digests.admits(each, now_us):
+                partition.outbox.alerts.append(each)
 
     def _written(self, change: _Change, expected: Iterator[Float32Array]) -> Event:
         status, incident, cause = change
@@ -294,11 +347,17 @@ class Decider:
 
 def _labelled(event: Event, known: Labels) -> Event:
     """The event with the labels of its series at its record; as it is, where there are none."""
+    if isinstance(event, QualityDigest):
+        return event
     kafka = event.data.kafka
     labels = known.at(event.data.series, kafka.offset if isinstance(kafka, Source) else kafka.last_offset)
     if not labels:
         return event
     return msgspec.structs.replace(event, data=msgspec.structs.replace(event.data, labels=labels))
+
+
+def _is_quality(event: Event | None) -> bool:
+    return isinstance(event, QualityAlert)
 
 
 def _moving(incidents: Mapping[int, Incident], series: Int64Array, verdicts: NDArray[np.int8]) -> list[int]:

@@ -22,6 +22,7 @@ from monitor.messages.dead_letters import DeadLetter
 from monitor.messages.quality import Event
 from monitor.processing import incident_records, resuming, snapshots, time_records
 from monitor.processing.checks import Check, Checks, Found, row_bytes
+from monitor.processing.digests import Digests
 from monitor.processing.labels import Labels
 from monitor.processing.registry import Forgotten, Segment, SeriesRegistry
 from monitor.processing.resuming import How, Resumed
@@ -96,6 +97,7 @@ class PartitionState:
         self.restored: dict[IncidentKey, Incident] = {}
         self.leaving: deque[Forgotten] = deque()  # forgotten, but windows of theirs may still have to be decided
         self.outbox = Outbox()
+        self.digests = Digests(name)
         self.stored: set[IncidentKey] = set()  # those whose record in the log is not a tombstone
         self.ended: list[tuple[Incident, Ending]] = []  # incidents that nobody can close any more, to be published
         self.live = False  # a record was decided
@@ -159,6 +161,7 @@ class PartitionState:
         self.stored.update(found)
         if resumed.how is not How.TOPIC_RECREATED:
             self.restored = found
+            self.digests.restore(records)
             if resumed.how is How.OFFSET_MISSING:
                 undecided_us = incident_records.undecided_us(self.name, records, self._channels)
                 self._go_back(incident_records.at_checkpoint(self.name, restored.history, found, undecided_us))
@@ -290,7 +293,7 @@ class PartitionState:
     def due_us(self) -> int:
         """The partition's time from which on something is to be decided, if no record comes before."""
         due_us = FOREVER_US if self.checks is None else self.checks.due_us()
-        return min(due_us, self.windower.due_us)
+        return min(due_us, self.windower.due_us, self.digests.due_us)
 
     @property
     def moved(self) -> bool:
@@ -406,7 +409,7 @@ class PartitionState:
         if self.time.clocked and self._time_at is not None and self._ticks_made > self._ticks_written:
             self._ticks_written, time = self._ticks_made, self.time
             changes.append((self.name, *time_records.encode_time(self.name, *self._time_at, time.ticks, time.idle)))
-        return changes
+        return changes + self.digests.changes()
 
     def checkpoint(self) -> list[tuple[bytes, bytes]]:
         """Records that stand for the whole state at `offset`: all windows, and every active incident."""
@@ -426,7 +429,7 @@ class PartitionState:
         checkpoint = snapshots.Checkpoint(keys, seen_us, tails, checks, waiting, labels)
         mark = snapshots.Mark(self.offset, self._topic_id, self._artifact)
         shards = snapshots.encode_checkpoint(self.name, mark, self._channels, checkpoint)
-        return [*shards, *incidents, *self._checkpoint_time()]
+        return [*shards, *incidents, *self.digests.checkpoint(), *self._checkpoint_time()]
 
     def _checkpoint_time(self) -> list[tuple[bytes, bytes]]:
         """Time as it is now; nothing is to be remembered of it where there was no clock."""

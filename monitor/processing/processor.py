@@ -377,18 +377,21 @@ class Processor:
             if 0 < whole < len(cut.windows):  # the rest waits for the next batch, rather than be padded
                 cut, rest = cut.split(whole)
                 self._queue.appendleft(Work(partition, rest, live))
-            if len(cut.windows) or cut.found is not None:
+            if len(cut.windows) or (live and self._checks and cut.course is not None):
                 imputed = self._impute(cut.windows.values)
-                windows = replace(cut.windows, values=imputed.windows)
-                pieces.append(Piece(partition, windows, cut.thresholds, imputed, cut.found))
+                pieces.append(
+                    Piece(partition, imputed, cut._replace(windows=replace(cut.windows, values=imputed.windows)))
+                )
                 rows += len(cut.windows)
-        if not pieces:
+        if not rows:  # what checks have found needs no scores
+            nothing = np.empty((0, *self._manifest.window_shape), dtype=np.float32)
+            self._decider.decide(Batch(nothing, pieces), nothing[:, 0, 0], np.copy)
             self._settle()
             return None
-        values = pieces[0].windows.values
+        values = pieces[0].cut.windows.values
         if len(pieces) > 1:
             values = aligned_empty((rows, *values.shape[1:]))
-            np.concatenate([piece.windows.values for piece in pieces], out=values)
+            np.concatenate([piece.cut.windows.values for piece in pieces], out=values)
         return Batch(values, pieces)
 
     def _next_cut(self) -> tuple[PartitionState, Cut, bool]:
@@ -420,7 +423,7 @@ class Processor:
             taken, out = taken[: len(taken) - len(later_taken)], out[: self._slice]
         appended = self._append(partition, out, live=live)
         found = partition.check(Turn.of(taken, appended, course), appended.windows) if self._checks else None
-        return partition, Cut(*partition.known(appended.windows), found if live else None), live
+        return partition, Cut(*partition.known(appended.windows), found if live else None, course), live
 
     def _settle(self) -> None:
         """Everything is decided: nothing refers to the series any more that were forgotten on the way."""

@@ -13,18 +13,23 @@ from monitor.processing.turns import Course
 
 
 class Cut(NamedTuple):
-    """Windows of series by their serial numbers, their thresholds (n,), and what the checks found among them."""
+    """Windows of series by their serial numbers, their thresholds (n,), and what the checks found among them.
+
+    `course` says how far the partition's time came meanwhile; `whole`: with these windows, that part of the log ends.
+    """
 
     windows: Windows
     thresholds: Float64Array
     found: Found | None = None
+    course: Course | None = None
+    whole: bool = True
 
     def split(self, count: int) -> tuple[Cut, Cut]:
         """The first `count` windows, and the rest."""
         first, rest = (None, None) if self.found is None else self.found.split(count)
         return (
-            Cut(self.windows[:count], self.thresholds[:count], first),
-            Cut(self.windows[count:], self.thresholds[count:], rest),
+            Cut(self.windows[:count], self.thresholds[:count], first, self.course, whole=False),
+            Cut(self.windows[count:], self.thresholds[count:], rest, self.course),
         )
 
 

@@ -317,3 +317,5 @@ def test_the_alert_schema_demands_what_it_did() -> None:
 def test_the_schema_of_quality_alerts_demands_what_it_did() -> None:
     found = without_descriptions(json.loads(json.dumps(quality.schema())))
     assert found == json.loads(golden("quality-alert-schema-v1.json"))
+    found = without_descriptions(json.loads(json.dumps(quality.digest_schema())))
+    assert found == json.loads(golden("quality-digest-schema-v1.json"))

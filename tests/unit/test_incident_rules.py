@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 from monitor import extensions
-from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord
+from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord, TopicPartition
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import SCORE_RULE
-from monitor.messages.quality import Event, Source
+from monitor.messages.alerts import Alert
+from monitor.messages.quality import QualityAlert, Source
 from monitor.processing.checks import Memory
 from monitor.processing.deciding import Batch
 from monitor.processing.processor import Outputs, Processor
 from monitor.processing.turns import Turn
-from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor
+from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, one_by_one
 from tests.toys import flatline as toy
 
 ARTIFACT = make_artifact(length=6, hop=2, threshold=0.8)
@@ -53,7 +54,7 @@ def flatline(processor: Processor, batch: Batch) -> None:
         verdicts = np.where(flat, Verdict.ANOMALY, Verdict.NORMAL).astype(np.int8)
         steps = decider._of_windows(piece, np.ones(len(flat), dtype=np.float32), verdicts, "flatline")
         moved = [decider._move(piece.partition, each) for _, each in steps]
-        news = [(piece.partition, change) for change in moved if change is not None]
+        news = [(piece, 0, change) for change in moved if change is not None]
         decider._publish(news, SCORER.reconstruct)
 
 
@@ -84,19 +85,24 @@ def opened() -> tuple[Processor, Outputs]:
 
 def statuses(outputs: Outputs) -> list[tuple[str, str]]:
     """Of each alert the rule, as its fingerprint gives it away, and the status."""
-    return [(RULE_OF[alert.data.fingerprint], alert.data.status) for alert in outputs.alerts]
+    return [(RULE_OF[alert.data.fingerprint], alert.data.status) for alert in one_by_one(outputs)]
 
 
-def by_rule(found: list[Event]) -> dict[str, str]:
+def by_rule(found: list[Alert | QualityAlert]) -> dict[str, str]:
     first, second = found
     assert (first.subject, second.subject) == ("a", "a")
     return {first.data.fingerprint: SCORE_RULE, second.data.fingerprint: "flatline"}
 
 
-RULE_OF = by_rule(opened()[1].alerts)
+RULE_OF = by_rule(one_by_one(opened()[1]))
 
 
-def offset_of(event: Event) -> int:
+def incidents_of(outputs: Outputs) -> list[tuple[TopicPartition, bytes, bytes | None]]:
+    """The state records of incidents."""
+    return [each for each in outputs.state if each[1].startswith(b"incident")]
+
+
+def offset_of(event: Alert | QualityAlert) -> int:
     kafka = event.data.kafka
     return kafka.offset if isinstance(kafka, Source) else kafka.first_offset
 
@@ -104,9 +110,9 @@ def offset_of(event: Event) -> int:
 def test_both_open_in_the_same_window() -> None:
     processor, outputs = opened()
     assert len(RULE_OF) == 2, "by the rule in it, a fingerprint is of one incident"
-    assert len({alert.id for alert in outputs.alerts}) == 2
+    assert len({alert.id for alert in one_by_one(outputs)}) == 2
     assert statuses(outputs) == [(SCORE_RULE, "firing"), ("flatline", "firing")]
-    assert [key for _, key, value in outputs.state if value is not None] == [BY_FLATNESS, BY_SCORE]
+    assert [key for _, key, value in incidents_of(outputs) if value is not None] == [BY_FLATNESS, BY_SCORE]
     assert processor.open_incidents() == 2
     assert processor.take_outputs().state == []
 
@@ -148,11 +154,11 @@ def test_a_series_that_is_forgotten_is_forgotten_by_every_rule_at_once() -> None
     processor.committed(processor.take_outputs().positions)
     decide(processor, samples([0.01, 0.02], 6, b"b"))
     outputs = processor.take_outputs([INPUT])
-    ended = [(each.data.reason, each.subject, offset_of(each)) for each in outputs.alerts]
+    ended = [(each.data.reason, each.subject, offset_of(each)) for each in one_by_one(outputs)]
     assert ended == [("forgotten", "a", 6), ("forgotten", "a", 6)]
     assert statuses(outputs) == [("flatline", "resolved"), (SCORE_RULE, "resolved")], "by name, as after a restart"
-    assert len({alert.id for alert in outputs.alerts}) == 2
-    assert sorted(outputs.state) == [(INPUT, BY_SCORE, None), (INPUT, BY_FLATNESS, None)]
+    assert len({alert.id for alert in one_by_one(outputs)}) == 2
+    assert sorted(incidents_of(outputs)) == [(INPUT, BY_SCORE, None), (INPUT, BY_FLATNESS, None)]
     assert [key for key, _ in outputs.checkpoints[INPUT] if key.startswith(b"incident")] == []
     partition = processor._partitions[INPUT]
     assert list(partition.series.names.values()) == ["b"]
@@ -165,7 +171,7 @@ def test_a_series_that_was_forgotten_opens_incidents_anew() -> None:
     decide(processor, samples(FLAT))
     decide(processor, samples([0.01], 6, b"b"))
     decide(processor, samples(FLAT, 7))
-    found = [(alert.data.status, alert.data.fingerprint in RULE_OF) for alert in processor.take_outputs().alerts]
+    found = [(alert.data.status, alert.data.fingerprint in RULE_OF) for alert in one_by_one(processor.take_outputs())]
     assert found == [("firing", True)] * 2 + [("resolved", True)] * 2 + [("firing", False)] * 2
 
 
@@ -175,9 +181,9 @@ def test_those_of_a_topic_that_was_made_again_end() -> None:
     gone = [replace_partition(record) for record in state if record.key.startswith(b"incident")]
     restored = Restored(Position(6, 6, 0, "old", 2), (*state, *gone), 0, 0, topic_id="new", partitions=1)
     ended = begun(restored).take_outputs()
-    assert {alert.data.reason for alert in ended.alerts} == {"topic_recreated"}
+    assert {alert.data.reason for alert in one_by_one(ended)} == {"topic_recreated"}
     assert sorted(statuses(ended)) == [("flatline", "resolved")] * 2 + [(SCORE_RULE, "resolved")] * 2
-    assert len({alert.id for alert in ended.alerts}) == 4
+    assert len({alert.id for alert in one_by_one(ended)}) == 4
     both = [BY_FLATNESS, BY_SCORE]
     assert [key for _, key, value in ended.state if value is None] == [
         key.replace(b"/0/", b"/1/") for key in both

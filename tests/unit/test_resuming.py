@@ -23,7 +23,7 @@ from monitor.processing.resuming import BeyondEnd, How, Resumed
 from monitor.processing.snapshots import Checkpoint, Mark, encode_checkpoint
 from monitor.serving.daemon import Daemon
 from monitor.serving.telemetry import Telemetry, Vitals
-from tests.helpers import INPUT, counts_of, make_artifact, make_columns, make_config, make_processor
+from tests.helpers import INPUT, counts_of, make_artifact, make_columns, make_config, make_processor, of_score
 
 LENGTH, HOP = 6, 2
 ARTIFACT = make_artifact(length=LENGTH, hop=HOP, threshold=0.8)
@@ -131,7 +131,7 @@ def test_an_offset_that_is_missing_is_found_in_the_state() -> None:
     outputs = processor.take_outputs([INPUT])
     assert outputs.positions == {INPUT: Position(C, C, 0, OLD, 4)}, "committed at once"
     decide(processor, make_columns([sample(0.01)] * 20, first_offset=C))
-    (end,) = processor.take_outputs().alerts
+    (end,) = of_score(processor.take_outputs())
     assert (end.data.status, end.data.reason) == ("resolved", "recovered"), "the incident was known, windows were whole"
 
 
@@ -191,9 +191,9 @@ def test_a_topic_that_was_made_again_is_read_from_its_beginning_and_ends_its_inc
     assert processor.has_news
     assert processor.open_incidents() == 0
     outputs = processor.take_outputs([INPUT])
-    (end,) = outputs.alerts
+    (end,) = of_score(outputs)
     assert (end.data.status, end.data.reason, end.data.severity) == ("resolved", "topic_recreated", "info")
-    assert end.data.fingerprint == LEFT.alerts[0].data.fingerprint
+    assert end.data.fingerprint == of_score(LEFT)[0].data.fingerprint
     assert "deleted and made again" in end.data.summary
     assert outputs.state == [(INPUT, b"incident/telltale.input/0/a", None)]
     assert outputs.positions == {INPUT: Position(0, 0, 0, NEW, 4)}
@@ -210,7 +210,7 @@ def test_an_offset_that_a_tool_set_is_kept_also_in_a_topic_that_was_made_again()
     position = decode_position(30, "")
     processor, resumed = take_over(position, (0, 50), topic_id=NEW)
     assert (resumed.begin, resumed.how) == (30, How.TOPIC_RECREATED)
-    assert [alert.data.reason for alert in processor.take_outputs().alerts] == ["topic_recreated"]
+    assert [alert.data.reason for alert in of_score(processor.take_outputs())] == ["topic_recreated"]
 
 
 def test_incidents_of_partitions_that_are_gone_are_given_back_with_the_partition_that_ended_them() -> None:
@@ -220,7 +220,7 @@ def test_incidents_of_partitions_that_are_gone_are_given_back_with_the_partition
     assert not processor.has_news
     # As after a commit that failed: the same again, once.
     processor.assign(INPUT, Restored(None, (*STATE, orphan), 0, 50, NEW, 4), 777)
-    assert [each.data.series for each in processor.take_outputs([INPUT]).alerts] == ["a", "b"]
+    assert [each.data.series for each in of_score(processor.take_outputs([INPUT]))] == ["a", "b"]
 
 
 def test_incidents_of_partitions_that_are_gone_wait_with_what_is_withheld() -> None:
@@ -276,7 +276,7 @@ def test_a_topic_that_was_made_again_with_fewer_partitions_ends_the_incidents_of
     gone = (of(4, b"b", raw), of(8, b"c", b"junk"), of(3, b"not ours", raw), of(12, b"quiet", b'{"over":1}'))
     processor, _ = take_over(None, (0, 50), state=STATE + gone, topic_id=NEW)
     outputs = processor.take_outputs([INPUT])
-    assert [(each.data.series, each.data.kafka.partition) for each in outputs.alerts] == [("a", 0), ("b", 4)]
+    assert [(each.data.series, each.data.kafka.partition) for each in of_score(outputs)] == [("a", 0), ("b", 4)]
     assert len({each.id for each in outputs.alerts}) == 2
     assert [(place.partition, key.rpartition(b"/")[2], value) for place, key, value in outputs.state] == [
         (4, b"b", None),

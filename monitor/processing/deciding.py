@@ -23,6 +23,7 @@ from monitor.detector.arrays import Float32Array, Float64Array, Int64Array
 from monitor.detector.decision import Verdict
 from monitor.detector.imputing import Imputed
 from monitor.detector.incidents import SCORE_RULE, Incident, Policy, Status, step
+from monitor.detector.spec import Manifest
 from monitor.detector.times import FOREVER_US
 from monitor.detector.windows import Windows
 from monitor.messages.alerts import AlertWriter, Cause
@@ -108,6 +109,9 @@ class _Change(NamedTuple):
 _News = tuple[Piece, int, _Change | Event | None]  # at an offset; None: time has come there
 
 
+BY_SCORE = (SCORE_RULE, "")
+
+
 class Decider:
     """Moves the incidents of all partitions on, and puts the alerts into their outboxes."""
 
@@ -117,14 +121,15 @@ class Decider:
         quality: QualityWriter,
         policy: Policy,
         checks: Mapping[str, Check],
-        channels: Sequence[str],
+        manifest: Manifest,
         counts: Counts,
     ) -> None:
-        """`policy` is that of the score's incidents; `channels` are the artifact's, by name."""
+        """`policy` is that of the score's incidents; `manifest` the artifact's."""
         self._writer = writer
         self._quality = quality
         self._policy = policy
-        self._channels = channels
+        self._channels = [channel.name for channel in manifest.channels]
+        self._longest_runs = _longest_runs(manifest)
         self._by_number = list(checks.items())
         self._counts = counts
         self._stages = gates.stages()
@@ -201,8 +206,17 @@ class Decider:
         columns += [windows.start_us, windows.end_us, windows.placed_at]
         listed = zip(rows, *(column[rows].tolist() for column in columns), strict=True)
         for row, series, verdict, score, threshold, start_us, end_us, offset in listed:
+            frozen = verdict == Verdict.NORMAL and self._is_frozen(windows.values[row])
+            said = Verdict.UNSCORABLE if frozen else verdict
             cause = partial(self._cause, piece, row, score, rule)
-            yield row, _Step(series, watched, policy, verdict, score / threshold, start_us, end_us, offset, cause)
+            yield row, _Step(series, watched, policy, said, score / threshold, start_us, end_us, offset, cause)
+
+    def _is_frozen(self, window: Float32Array) -> bool:
+        """Whether a channel stays at one value in a window (length, channels) for longer than it ever did in training.
+
+        A model may well reconstruct that; it says nothing of whether a fault is over.
+        """
+        return bool(((np.ptp(window, axis=0) == 0) & (len(window) > self._longest_runs)).any())
 
     def _cause(self, piece: Piece, row: int, score: float, rule: str, name: str) -> Cause:
         windows, throughout = piece.windows, piece.imputed.throughout
@@ -293,6 +307,8 @@ class Decider:
             if at.verdict != Verdict.ANOMALY:
                 return None
             incident = incidents[at.series] = Incident()
+        if at.watched == BY_SCORE and at.verdict == Verdict.NORMAL and partition.is_blind(at.series):
+            return None  # what is frozen or missing is no proof that a fault is over
         status = step(incident, at.verdict, at.ratio, at.start_us, at.end_us, at.policy)
         partition.outbox.changed.add((name.encode(), *at.watched))
         if status is not None:
@@ -354,6 +370,13 @@ def _labelled(event: Event, known: Labels) -> Event:
     if not labels:
         return event
     return msgspec.structs.replace(event, data=msgspec.structs.replace(event.data, labels=labels))
+
+
+def _longest_runs(manifest: Manifest) -> Float64Array:
+    """How many equal values in a row training saw of each channel; infinite, where it did not look."""
+    if manifest.quality is None:
+        return np.full(len(manifest.channels), np.inf)
+    return np.array([each.longest_run for each in manifest.quality.channels], dtype=np.float64)
 
 
 def _is_quality(event: Event | None) -> bool:

@@ -29,6 +29,9 @@ from monitor.processing.resuming import How, Resumed
 from monitor.processing.turns import Turn
 from monitor.processing.withholding import Withholding
 
+# Rules under whose open incidents a window under the threshold does not count towards closing the score's incident.
+_BLINDING = {"no_data", "flatline", "nan_ratio"}
+
 
 @dataclass(frozen=True, slots=True)
 class Halt:
@@ -367,6 +370,11 @@ class PartitionState:
                     key = IncidentKey(series, *watched)
                     self.outbox.changed.add(key)
                     self.end(self.name, key, incident, gone.offset, gone.at_us, gone.reason)
+
+    def is_blind(self, serial: int) -> bool:
+        """Whether an incident says of a series that it sends nothing, or that a channel is frozen or missing."""
+        found = (incidents.get(serial) for (rule, _), incidents in self.incidents.items() if rule in _BLINDING)
+        return any(incident is not None and incident.open for incident in found)
 
     def open_by_rule(self) -> Counter[str]:
         """How many incidents are open, by rule."""

@@ -87,8 +87,7 @@ class Processor:
         self.model = model
         self._manifest = manifest = model.manifest
         self._checks = checks_of(manifest, quality)
-        channels = [channel.name for channel in manifest.channels]
-        self._decider = Decider(writer, quality_writer, policy, self._checks, channels, self.counts)
+        self._decider = Decider(writer, quality_writer, policy, self._checks, manifest, self.counts)
         self._decoder = Decoder(manifest, rules)
         self._impute = Imputer(model.artifact, model.scorer.reconstruct, rules.max_missing_ratio)
         self._rules = rules

@@ -8,6 +8,7 @@ from typing import Any
 
 from monitor.config.options import Config
 
+_WHOLE = 1e15  # whole numbers below are written without a point
 _BARE = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
@@ -45,6 +46,8 @@ def _value(value: Any) -> str:
         return _text(value)
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE:
+        return str(int(value))
     return repr(value)
 
 

@@ -208,7 +208,8 @@ def _notes(found: Diagnosis, polls: Sequence[RecordColumns], now_us: int) -> lis
     for name, values in found.sentinels.items():
         listed = ", ".join(f"{value:g}" for value in values)
         notes.append(
-            f"{name}: {listed} lies far from all other values and is there more than once; does it mean missing?"
+            f"{name}: {listed} lies far from all other values and is there more than once, so missing_values below "
+            "declares that it means missing"
         )
     return notes
 

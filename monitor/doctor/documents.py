@@ -91,7 +91,7 @@ def _f32(value: bytes) -> Any:
     numbers = np.frombuffer(value, "<f4")
     size = np.abs(numbers)
     plausible = np.isnan(numbers) | (numbers == 0) | ((size > _LEAST) & (size < _MOST))
-    return numbers.astype(np.float64).tolist() if plausible.all() else UNSET
+    return numbers.tolist() if plausible.all() else UNSET
 
 
 def _is_number(cell: str) -> bool:

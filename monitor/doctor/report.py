@@ -176,7 +176,7 @@ def _rejected(found: Diagnosis) -> list[str]:
     total = sum(trial.rejected.values())
     if not total:
         return ["", f"With the configuration below none of the {trial.records:,} records is rejected."]
-    lines = ["", f"With this configuration {total:,} of {trial.records:,} records are rejected:"]
+    lines = ["", f"With the configuration below {total:,} of {trial.records:,} records are rejected:"]
     for reason, count in trial.rejected.most_common():
         example = trial.examples[reason]
         value = "null" if example.value is None else safe(example.value.decode("utf-8", "backslashreplace"), _SHOWN)

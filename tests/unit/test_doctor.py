@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from monitor.backends.abstract import TopicPartition
@@ -230,6 +230,7 @@ def test_formats(value: bytes, form: str) -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.binary(max_size=40), st.text(max_size=20).map(str.encode)), min_size=1))
+@example([b"\x00\x00\x81\x7f"])
 def test_any_bytes_are_looked_at_without_an_error(values: list[bytes | None]) -> None:
     found = look(values, [None] * len(values))
     assert found.trial.records == len(values)

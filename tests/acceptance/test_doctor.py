@@ -170,6 +170,18 @@ def sparkplug(step: int, flow: float, pressure: float) -> list[tuple[bytes | Non
     ]
 
 
+def long_form(step: int, flow: float, pressure: float) -> list[tuple[bytes | None, Any]]:
+    """One reading a record."""
+    return [
+        (
+            b"pump-%d" % pump,
+            {"device": f"pump-{pump}", "metric": name, "value": value, "ts": START_MS + 1000 * step},
+        )
+        for pump in (1, 2)
+        for name, value in (("flow", flow + pump), ("pressure", pressure))
+    ]
+
+
 def seconds_and_texts(step: int, flow: float, pressure: float) -> list[tuple[bytes | None, Any]]:
     """Nested, numbers as text, a number that means missing, out of order by a second."""
     step = step - 1 if step % 10 == 9 else step + 1 if step % 10 == 8 else step
@@ -188,7 +200,7 @@ def seconds_and_texts(step: int, flow: float, pressure: float) -> list[tuple[byt
 
 EXAMPLES: dict[str, Records] = {
     each.__name__: each
-    for each in (plain, telegraf, kepware, debezium, connect, cloudevents, sparkplug, seconds_and_texts)
+    for each in (plain, telegraf, kepware, debezium, connect, cloudevents, sparkplug, long_form, seconds_and_texts)
 }
 QUICKLY = {"plain", "telegraf"}
 

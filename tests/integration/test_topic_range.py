@@ -240,3 +240,24 @@ def test_many_records_in_many_polls(fed: Fed, kafka_bootstrap: str) -> None:
     assert sum(table.samples.sum(dtype=np.float64) for table in tables if isinstance(table, SeriesTable)) == (
         count * (count - 1) / 2
     )
+
+
+def test_samples_take_the_places_that_the_daemon_gives_them(fed: Fed, tmp_path: Path, kafka_bootstrap: str) -> None:
+    """Readings of single channels are put together by time, and what is out of order within the grace is in order."""
+    config = tmp_path / "telltale.toml"
+    config.write_text(
+        f'[kafka]\nbootstrap_servers = ["{kafka_bootstrap}"]\n'
+        '[input]\ntimestamp_unit = "ms"\nchannel_field = "metric"\ngrace_ms = 2000\n'
+    )
+    readings = [(at, name) for at in (0, 2, 1, 3, 4) for name in ("flow", "pressure")]
+    source = fed(
+        [
+            (0, "a", {"ts": START_MS + 1000 * at, "metric": name, "value": 10 * at + (name == "flow")}, 1000 * at)
+            for at, name in readings
+            if (at, name) != (3, "flow")
+        ]
+    )
+    topic = source.rpartition("/")[2]
+    found = series(f"kafka://{topic}", config=config, channels=("flow", "pressure"))["a"]
+    np.testing.assert_array_equal(found.samples, [[1, 0], [11, 10], [21, 20], [np.nan, 30], [41, 40]])
+    assert since_start_ms(found) == [0, 1000, 2000, 3000, 4000]

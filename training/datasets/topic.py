@@ -18,7 +18,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -38,9 +38,10 @@ from monitor.datafiles.columns import Columns, unnamed
 from monitor.datafiles.content import MAX_BYTES
 from monitor.detector import windowing
 from monitor.detector.arrays import Int64Array
-from monitor.detector.event_time import in_time, settle_holes
+from monitor.detector.arrivals import Arrivals
+from monitor.detector.event_time import EventTime, Reached, in_time, settle_holes
 from monitor.detector.spec import Channel, WindowSpec
-from monitor.detector.times import iso_us
+from monitor.detector.times import NEWEST_US, iso_us
 from monitor.detector.windows import Samples, Windows
 from monitor.errors import ConfigError, DataError
 from monitor.extensions import load_format
@@ -76,6 +77,7 @@ class _Partition:
     series: SeriesNumbers
     time: StreamTime = field(default_factory=StreamTime)
     parts: list[Samples | Windows] = field(default_factory=list)
+    reached: list[Reached] = field(default_factory=list)  # how far its time had come, by offset
 
 
 def parse(source: str) -> Address:
@@ -205,6 +207,8 @@ class _Reading:
             self._first_rejected = self._first_rejected or f"{columns.partition} offset {offset}: {detail[:200]}"
         if refused:
             decoded, numbers = decoded.where(numbers >= 0), numbers[numbers >= 0]
+        reached = decoded.reached
+        partition.reached.append(replace(reached, positions=columns.offsets[reached.positions]))
         offsets = columns.offsets[decoded.rows]
         if self._whole_records:
             partition.parts.append(decoded.windows(numbers, offsets, length))
@@ -264,9 +268,17 @@ class _Reading:
             exact=digits.exact(windows, always=self._options.keeps_digits),
         )
 
+    def _in_their_places(self, samples: Samples, partition: _Partition) -> Samples:
+        """`samples` in the order in which the daemon would take them, readings of some channels each put together."""
+        rows, channels = len(partition.series), samples.values.shape[1]
+        arrivals, clock = Arrivals(self._rules.order, channels), EventTime(None)
+        arrivals.grow(rows)
+        clock.grow(rows)
+        return arrivals.let_out(samples, _at_the_end(partition.reached), clock)
+
     def _series(self, partition: _Partition, names: tuple[str, ...]) -> list[SeriesTable]:
         parts = [part for part in partition.parts if isinstance(part, Samples)]
-        together = Samples.concatenate(parts)
+        together = self._in_their_places(Samples.concatenate(parts), partition)
         order = np.argsort(together.series, kind="stable")
         counts = np.bincount(together.series, minlength=len(partition.series))
         return [
@@ -281,6 +293,17 @@ class _Reading:
             for number, rows in enumerate(np.split(order, np.cumsum(counts)[:-1]))
             if len(samples := settle_holes(together[rows]))
         ]
+
+
+def _at_the_end(reached: Sequence[Reached]) -> Reached:
+    """How far a partition's time had come, poll after poll; and after the last so far that nothing waits on."""
+    positions = [each.positions for each in reached]
+    newest_us = [each.newest_us[1:] for each in reached]
+    last = max((int(each[-1]) for each in positions if len(each)), default=-1)
+    return Reached(
+        np.concatenate([*positions, [last + 1]]),
+        np.concatenate([reached[0].newest_us[:1], *newest_us, [NEWEST_US]]),
+    )
 
 
 def in_order(samples: Samples) -> Int64Array:

@@ -128,7 +128,7 @@ def replayed(artifact_path: Path, source: FileSource, config: Config) -> tuple[l
 
 def overridden(config: Path | None, *, service: str | None, topic: str | None, threshold: float | None) -> Config:
     """The daemon's configuration, to read from the beginning, overridden by the command line."""
-    base = Config() if config is None else load(config, artifact_needed=False)
+    base = Config() if config is None else load(config, artifact_needed=False, connects=False)
     document = base.model_dump()
     document["input"] |= {"start": "earliest", "format": "json", "series": "key", "timestamp_field": "ts"}
     document["input"] |= {"max_rejected_ratio": 1.0}  # there is no group that could hold a partition

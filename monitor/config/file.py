@@ -15,15 +15,24 @@ from monitor.config.options import Config, ModelOptions
 from monitor.config.sections import FilePath
 from monitor.errors import ConfigError
 
+# Of connections, what commands read that connect to nobody: alerts name the group, and a format needs a registry.
+_READ_OFFLINE = {"kafka": ("group_id",), "schema_registry": ("urls",)}
 ENVIRONMENT_PREFIX = "TELLTALE__"
 SECTIONS_WITH_PASSWORD = ("kafka", "schema_registry")
 
 
-def load(path: Path, environment: Mapping[str, str] | None = None, *, artifact_needed: bool = True) -> Config:
+def load(
+    path: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    artifact_needed: bool = True,
+    connects: bool = True,
+) -> Config:
     """Reads the file, applies the environment, validates. A relative artifact path starts at the file's directory.
 
     Args:
         artifact_needed: whether it is a problem that `model.artifact` does not exist.
+        connects: whether anybody will be connected to; else how is not read, and may lack a password.
 
     Raises:
         ConfigError: all problems at once, each with its option and, for a typo, the likely name.
@@ -47,7 +56,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None, *, artifact_n
             problems.append(f"{section}.password: secrets don't belong in this file; use password_file or {variable}")
             options["password"] = ""
     problems += _override(document, environment)
-    config, found = parse(document)
+    config, found = parse(document if connects else _without_connections(document))
     problems += found
     if artifact_needed and (absent := _absent_artifact(document, path.parent)):
         problems.append(absent)
@@ -56,6 +65,15 @@ def load(path: Path, environment: Mapping[str, str] | None = None, *, artifact_n
         raise ConfigError("\n".join([f"{path}: {count}", *(f"  {problem}" for problem in problems)]))
     artifact = path.parent / config.model.artifact
     return config.model_copy(update={"model": config.model.model_copy(update={"artifact": artifact})})
+
+
+def _without_connections(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A document with what is read of its connections where nobody is connected to."""
+    left = dict(document)
+    for section, names in _READ_OFFLINE.items():
+        if isinstance(options := left.get(section), dict):
+            left[section] = {name: value for name, value in options.items() if name in names}
+    return left
 
 
 def parse(document: Mapping[str, Any]) -> tuple[Config | None, list[str]]:

@@ -20,6 +20,8 @@ Convert = Callable[[str], float]
 COMMA = re.compile(r"[-+]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+(?:[eE][-+]?\d+)?")  # 3,14 or 1.234,5
 POINT = re.compile(r"[-+]?(?:\d+|\d{1,3}(?:,\d{3})+)\.\d+(?:[eE][-+]?\d+)?")  # 3.14 or 1,234.5
 THOUSANDS = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?:\.\d{3})+)")  # 1,234 or 1.234, which may be either
+_FORTRAN = re.compile(r"^([-+]?\d*\.?\d+|[-+]?\d+\.)[dD]([-+]?\d{1,3})$")
+_WITH_UNIT = re.compile(r"[-+]?\d[\d.,]*(?:[eE][-+]?\d+)? ?[%°A-Za-zµμΩ][\w/%°^.·-]{0,15}")
 _WORD = re.compile(r"[A-Za-z*!#][\w /.*!#+-]{0,23}")  # what may be a marker, and is no document
 NUMBER_LIKE = re.compile(r"[-+]?\d[\d.,_]*(?:[eE][-+]?\d+)?")
 
@@ -71,7 +73,7 @@ class Cells:
         try:
             return self.comma_number(cell) if self.decimal_comma else as_number(cell)
         except ValueError:
-            return float("nan") if self.markers.mark(cell) else None
+            return float("nan") if self.markers.mark(cell) else _otherwise(cell)
 
     def comma_number(self, cell: str) -> float:
         """A cell as a number with a decimal comma, and points, if any, between thousands. Raises ValueError."""
@@ -93,6 +95,17 @@ class Cells:
         return not is_number(cell, float) and self.is_text(cell) and not looks_like_time(cell)
 
 
+def _otherwise(cell: str) -> float | None:
+    """A number with a typographic minus, or Fortran's exponent of double precision."""
+    text = _FORTRAN.sub(r"\1e\2", cell.strip().replace("\u2212", "-"))
+    if text == cell.strip():
+        return None
+    try:
+        return as_number(text)
+    except ValueError:
+        return None
+
+
 def has_comma(cell: str) -> bool:
     """Whether a cell that is no number may be one with a decimal comma."""
     return COMMA.fullmatch(cell.strip()) is not None
@@ -105,5 +118,7 @@ def advice(cell: str) -> str:
         return "write numbers with a point, thousands without a separator, and names of columns with a letter"
     if looks_like_time(word):
         return "name the column of times with --time-column; where the first line holds no names, put them there"
+    if _WITH_UNIT.fullmatch(word):
+        return "write numbers without their units (in Grafana: export without formatting)"
     declared = f", or declare what means that, --missing={word!r}" if _WORD.fullmatch(word) else ""
     return f"leave missing cells empty{declared}; or choose columns with --channels"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from monitor.datafiles import dates
 from monitor.datafiles.cells import as_number, is_number
 from monitor.datafiles.columns import Array, Columns, find
 from monitor.detector.arrays import Float64Array, Int64Array
-from monitor.detector.times import NEWEST_US, NO_TIME, OLDEST_US, Unit, compact_dates, numbers_us, unit_of
+from monitor.detector.times import NEWEST_US, NO_TIME, OLDEST_US, UNIT_US, Unit, compact_dates, numbers_us, unit_of
 from monitor.errors import DataError
 
 # Names of time columns, unless they are given.
@@ -27,6 +27,16 @@ TIME_NAMES = ("timestamp", "@timestamp", "datetime", "time", "date", "ts", "_tim
 _LOOK_AT = 200  # cells
 # Words of names that speak of times; `_epoch_like` asks less of such columns.
 _SPEAKS_OF_TIME = re.compile(r"time|date|stamp|epoch|clock|utc|(?:^|[^a-z])(?:ts|t)(?:$|[^a-z])", re.IGNORECASE)
+# As instruments call the time since they began, with its unit.
+_COUNTED = re.compile(
+    r"(?:(?:elapsed|relative|rel|test|run|total)[ _.]*)?(?:time|elapsed|t)[ _.,]*[\[(/]? *"
+    r"(s|secs?|seconds?|ms|msecs?|milliseconds?|us|µs|μs|microseconds?|ns|nanoseconds?)[\])]?",
+    re.IGNORECASE,
+)
+_UNITS: tuple[tuple[str, Unit], ...] = (
+    ("ms", "ms"), ("mil", "ms"), ("us", "us"), ("µ", "us"), ("μ", "us"), ("mic", "us"), ("n", "ns"), ("s", "s"),
+)  # fmt: skip
+_SHORTEST_US = 0.99  # between samples: times are kept in whole µs
 _LAST_US = 4_102_444_800_000_000  # 2100: counters that happen to be as large as later times are no times
 _FIRST_EPOCH = OLDEST_US / 1e6  # in seconds
 _EVEN = 0.9  # of the steps of a clock, those that are the usual one
@@ -48,10 +58,15 @@ AS_FOUND = Reading()
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The columns that hold the times: one, or one of dates and one of times of day; none. `note` says why these."""
+    """The columns that hold the times: one, or one of dates and one of times of day; none.
+
+    `note` says why these, `unit` in which they count, where their name does. Columns `beside` only say the day again.
+    """
 
     columns: tuple[int, ...] = ()
     note: str = ""
+    unit: Unit = "auto"
+    beside: tuple[int, ...] = ()
 
 
 def find_clock(
@@ -69,9 +84,22 @@ def find_clock(
         both = [find(path, names, part.strip(), ()) for part in parts]
         return Clock(tuple(at for at in both if at is not None))
     named = find(path, names, wanted, TIME_NAMES)
-    if named is not None and named not in taken:
-        return Clock(_with_its_other_half(columns, named, taken) if wanted is None else (named,))
-    return _by_content(columns, {*taken, *(at for at, name in enumerate(names) if name in channels)})
+    chosen = {*taken, *(at for at, name in enumerate(names) if name in channels)}
+    if named is None or named in taken:
+        return _by_content(columns, chosen)
+    if wanted is not None:
+        return Clock((named,))
+    halves = _with_its_other_half(columns, named, taken)
+    if halves == (named,) and _repeats_days(columns, named):
+        other = _by_content(columns, chosen | {named})
+        return replace(other, beside=halves) if other.columns else Clock(halves)
+    return Clock(halves)
+
+
+def _repeats_days(columns: Columns, at: int) -> bool:
+    """Whether a column of dates alone has one several times: another may say the time of day too."""
+    texts = columns.texts.get(at, ())[:_LOOK_AT]
+    return _all(columns, at, dates.is_date) and len({*texts}) < len(texts)
 
 
 def _with_its_other_half(columns: Columns, named: int, taken: Collection[int | None]) -> tuple[int, ...]:
@@ -96,15 +124,35 @@ def _by_content(columns: Columns, taken: set[int | None]) -> Clock:
         clocks = [at for at in columns.texts if at not in taken and _all(columns, at, dates.is_time_of_day)]
         alone = len(clocks) == 1 and day in columns.texts and _all(columns, day, dates.is_date)
         return Clock((day, clocks[0]) if alone else (day,))
-    if found or columns.times_us or any(_all(columns, at, dates.looks_like_time) for at in columns.texts):
+    if (
+        found
+        or columns.times_us
+        or any(_all(columns, at, dates.looks_like_time) for at in columns.texts if at not in taken)
+    ):
         return Clock()
     rest = {*_candidates(columns, taken)}
     large = np.flatnonzero(columns.numbers[0] > _FIRST_EPOCH).tolist() if len(columns.numbers) else ()
     epochs = [at for at in large if at in rest and is_epoch(names[at], columns.numbers[:, at])]
+    if not epochs:
+        return _elapsed(columns, rest)
     if len(epochs) != 1:
         return Clock()
     told = f"column {names[epochs[0]]} holds times, so it is no channel; if it is a signal, use --time-column none"
     return Clock((epochs[0],), told)
+
+
+def _elapsed(columns: Columns, rest: Collection[int]) -> Clock:
+    """A column called `Time (s)`, `elapsed_ms` or the like that rises, as instruments count from 0."""
+    found = [(at, said) for at in rest if (said := _COUNTED.fullmatch(columns.called[at])) is not None]
+    if len(found) != 1 or not len(columns.numbers):
+        return Clock()
+    at, said = found[0]
+    column = columns.numbers[:, at].astype(np.float64)
+    unit = next(each for begins, each in _UNITS if said[1].lower().startswith(begins))
+    steps_us = np.diff(column) * UNIT_US[unit]
+    if at in columns.texts or not (column[0] >= 0 and np.isfinite(column).all() and (steps_us >= _SHORTEST_US).all()):
+        return Clock()
+    return Clock((at,), f"column {columns.called[at]} counts {unit}, and is taken as the time", unit)
 
 
 def _candidates(columns: Columns, taken: Collection[int | None]) -> list[int]:
@@ -156,6 +204,7 @@ def clock_us(path: Path, columns: Columns, clock: Clock, reading: Reading) -> tu
     if not clock.columns:
         return None, ""
     if len(clock.columns) == 1:
+        reading = reading if reading.unit != "auto" else replace(reading, unit=clock.unit)
         found, note = times(path, columns, clock.columns[0], reading)
         return found, "; ".join(filter(None, (clock.note, note)))
     day, hours = clock.columns

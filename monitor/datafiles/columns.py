@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles.cells import Markers, advice, is_number
+from monitor.datafiles.dates import looks_like_time
 from monitor.detector.arrays import Float32Array, Int64Array
 from monitor.detector.missing import is_missing
 from monitor.errors import DataError
@@ -177,7 +178,9 @@ def _no_numbers(path: Path, columns: Columns, at: int) -> DataError:
     row = next((row for row, cell in enumerate(cells) if not (is_number(cell) or is_missing(cell))), 0)
     where = f"row {row + 1}" if columns.lines is None else f"line {columns.lines[row]}"
     what = f"column {columns.called[at]} holds text, not numbers ({cells[row][:40]!r} in {where})"
-    return DataError(f"{path}: {what}; {advice(cells[row])}")
+    names_series = len({*cells}) < len(cells) and not looks_like_time(cells[row])
+    series = "; where it names series, use --series-column" if names_series else ""
+    return DataError(f"{path}: {what}; {advice(cells[row])}{series}")
 
 
 def without_declared(numbers: Array, markers: Markers) -> Array:

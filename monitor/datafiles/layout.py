@@ -150,8 +150,11 @@ def _named_by(comments: Sequence[Line], first: Line, separator: str | None, cell
     row = first.cells(separator)
     if not comments or any(map(cells.is_name, row)):
         return None
-    names = Line(0, 0, comments[-1].text.strip().lstrip("#").strip()).cells(separator)
-    return tuple(name.strip() for name in names) if len(names) == len(row) else None
+    names = Line(0, 0, comments[-1].text.strip()).cells(separator)
+    names = [names[0].lstrip("#").strip() or "#", *map(str.strip, names[1:])]
+    if separator is None and names[0] == "#" and len(names) == len(row) + 1:
+        names = names[1:]
+    return tuple(names) if len(names) == len(row) else None
 
 
 def _units(lines: Sequence[Line], separator: str | None, cells: Cells) -> int:

@@ -123,7 +123,7 @@ def series_table(
     owners = None if series_at is None else columns.texts.get(series_at)
     others = [label_at, series_at, *(find(path, names, name, ()) for name in dropped)]
     clock = find_clock(path, columns, time_column, others, channels or ())
-    taken = [*clock.columns, *others]
+    taken = [*clock.columns, *clock.beside, *others]
     if channels is None:
         advice = "name it with --time-column if it holds times, or choose with --channels"
         taken += row_numbers(path, columns, taken, lambda column: counts(column, owners), advice)

@@ -78,7 +78,10 @@ def _table(
     texts, numbers, lines = {at: list[str]() for at in head.kept}, array("d"), array("q")
     convert = as_number if "_" in text else float  # names often have one
     weight = _NUMBER_BYTES * head.width + _TEXT_BYTES * len(texts)
+    header = beginning[0][1] if head.rows else None
     for line, found in itertools.chain(beginning[head.rows :], rows):
+        if found == header or (texts and not any(map(str.strip, found))):
+            continue  # files that were joined, and rows that a spreadsheet did not fill
         row = _fitting(path, line, found, head, form)
         if len(lines) * weight > MAX_BYTES:
             raise DataError(f"{path}: over {len(lines)} rows of {head.width} columns are too many; split the file")

@@ -39,10 +39,10 @@ NEWEST_US = 7_258_118_400_000_000  # the year 2200
 # What `datetime`, and so an alert, can write: the years 1 and 9999.
 _FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 
-_UNIT_US = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+UNIT_US = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 # A number from here on is in the next unit: as s the year 5138, as ms 1973, and so on.
 _NEXT_UNIT = np.array([1e11, 1e14, 1e17])
-_FACTORS = np.array(list(_UNIT_US.values()))
+_FACTORS = np.array(list(UNIT_US.values()))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _EXPECTED = "expected RFC 3339, like 2026-11-21T08:22:07Z, or a number since 1970"
@@ -64,7 +64,7 @@ def numbers_us(numbers: Float64Array, unit: Unit = "auto") -> Int64Array:
         return np.empty(0, dtype=np.int64)
     factors: Float64Array | float
     if unit != "auto":
-        factors = _UNIT_US[unit]
+        factors = UNIT_US[unit]
     else:
         first, last = float(numbers.min()), float(numbers.max())
         factors = unit_of(last)

@@ -9,13 +9,16 @@ import msgspec
 import pytest
 
 from monitor.backends.abstract import Restored
+from monitor.config.file import load
 from monitor.detector import storage
 from monitor.detector.artifact import Artifact
 from monitor.detector.spec import ThresholdSpec
+from monitor.errors import ConfigError
 from monitor.replay import FileSource, overridden, replayed, summary
 from monitor.serving.complaints import Complaints
 from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import INPUT, counts_of, make_artifact, make_columns, make_config, make_processor_at_zero, work
+from training.thresholds import alert_policy
 
 PLAIN = make_artifact(length=4, hop=4)
 PUMPS = ThresholdSpec(value=0.5, method="quantile", series={f"pump-{at}": 0.1 * at for at in range(1, 6)})
@@ -81,3 +84,33 @@ def test_replay_says_it_too(tmp_path: Path) -> None:
     source = FileSource(path=tmp_path / "pumps.csv", series_column="pump")
     _, counts, seconds = replayed(tmp_path / "artifact", source, config)
     assert "series without a threshold of their own: 2; " in summary(counts, seconds)
+
+
+def test_a_command_that_connects_to_nobody_needs_no_password(tmp_path: Path) -> None:
+    """The daemon's configuration is given to `train`, `evaluate`, `calibrate` and `replay` for its alerting."""
+    path = tmp_path / "telltale.toml"
+    path.write_text(
+        '[kafka]\ngroup_id = "plant"\nbootstrap_servers = ["broker.example:9093"]\nsecurity_protocol = "SASL_SSL"\n'
+        'sasl_mechanism = "SCRAM-SHA-512"\nusername = "telltale"\nssl_cafile = "/no.pem"\n[alerting]\nopen_after = 2\n'
+    )
+    with pytest.raises(ConfigError, match="a password is needed"):
+        load(path, {}, artifact_needed=False)
+    assert load(path, {}, artifact_needed=False, connects=False).kafka.group_id == "plant"
+    assert alert_policy.assumed(path).alerting.policy.open_after == 2
+    assert overridden(path, service=None, topic=None, threshold=None).alerting.open_after == 2
+    path.write_text(path.read_text() + "close_aftre = 3\n")
+    with pytest.raises(ConfigError, match='did you mean "close_after"'):
+        alert_policy.assumed(path)
+
+
+def test_lists_from_the_environment_take_commas(tmp_path: Path) -> None:
+    path = tmp_path / "telltale.toml"
+    path.write_text("")
+    environment = {
+        "TELLTALE__KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:9092, localhost:9093",
+        "TELLTALE__LOG__LEVEL": "INFO",
+        "TELLTALE__INPUT__TOPICS": "a,b",
+    }
+    found = load(path, environment, artifact_needed=False)
+    assert found.kafka.bootstrap_servers == ["127.0.0.1:9092", "localhost:9093"]
+    assert (found.log.level, found.input.topics) == ("info", ["a", "b"])

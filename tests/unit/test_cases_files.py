@@ -23,6 +23,7 @@ PRESSURE = [10 - 0.5 * (at % 5) for at in range(ROWS)]
 SAMPLES = np.array([FLOW, PRESSURE], dtype=np.float32).T
 FIRST = np.datetime64("2025-12-01T14:00:00")
 TIMES_US = FIRST.astype("datetime64[us]").astype(np.int64) + 1_000_000 * np.arange(ROWS)
+EPOCH = TIMES_US // 1_000_000
 Row = Callable[[int], list[str]]
 
 
@@ -147,6 +148,17 @@ FORMS: dict[str, str | bytes] = {
     "AM and PM": table("when,flow,pressure", lambda at: [f"2025/12/01 2{clock(at)[2:]} PM", *numbers(at)]),
     "01-Dec-2025": table("Time,flow,pressure", lambda at: [f"01-Dec-2025 {clock(at)}", *numbers(at)]),
     "01-Dec-25 of a historian": table("Time,flow,pressure", lambda at: [f"01-Dec-25 {clock(at)}", *numbers(at)]),
+    "a date that another column says better": table(
+        "date,epoch,flow,pressure", lambda at: ["2025-12-01", str(EPOCH[at]), *numbers(at)]
+    ),
+    "files that were joined with their headers": "".join(
+        PLAIN.split("\n", 1)[0] + "\n" + part for part in PLAIN.split("\n", 1)[1].split("@")
+    ).replace("2025-12-01T14:00:20Z", "time,flow,pressure\n2025-12-01T14:00:20Z"),
+    "rows that a spreadsheet did not fill": PLAIN.replace("\n", "\n,,\n", 1) + ",,\n,,\n",
+    "typographic minus and Fortran's exponents": PLAIN.replace(",3.0000,", ",3.0D+00,").replace(",10.0", ",1.0d1"),
+    "hours without a leading zero": table(
+        "DATE,TIME,flow,pressure", lambda at: ["2025-12-01", f"2:{clock(at)[3:]} PM", *numbers(at)]
+    ),
     "dotted": table(",flow,pressure", lambda at: [f"2025.12.01.{clock(at).replace(':', '.')}", *numbers(at)]),
     "quoted commas of decimals": table("time,flow,pressure", lambda at: [iso(at), *(f'"{x}"' for x in commas(at))]),
     "semicolons and decimal commas": table("time;flow;pressure", lambda at: [iso(at), *commas(at)], ";"),
@@ -241,6 +253,14 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
         "line 42: 1 cells, expected 3 as in the first line; remove lines that are no rows",
     ),
     "a page": ("<!DOCTYPE html>\n<html>login</html>\n", "a page or a document, not rows"),
+    "numbers with units": (
+        table("time,flow", lambda at: [iso(at), numbers(at)[0] + " m3/s"]),
+        "'3.0000 m3/s' in line 2.; write numbers without their units",
+    ),
+    "the long form": (
+        table("sensor;time;value", lambda at: ["flow", iso(at), numbers(at)[0]], ";"),
+        "column sensor holds text.*; where it names series, use --series-column",
+    ),
     "JSON lines": ('{"time": 1, "flow": 2}\n' * 3, "JSON, not rows of cells; write it as CSV or Parquet"),
     "Latin-1": ("time,flow °C\n1,2\n".encode("latin-1"), "save text as UTF-8"),
     "UTF-32": (PLAIN.encode("utf-32"), "save text as UTF-8"),
@@ -322,7 +342,6 @@ def test_declared_markers_are_missing_numbers(written: Written, marker: str) -> 
 
 # clocks
 
-EPOCH = TIMES_US // 1_000_000
 CLOCKS: dict[str, tuple[str, list[str]]] = {
     "_time in s": ("_time", [str(time) for time in EPOCH]),
     "_time as text": ("_time", [iso(at) + "Z" for at in range(ROWS)]),
@@ -398,3 +417,40 @@ def test_the_unit_of_times_can_be_said(written: Written, unit: str, factor: int)
     assert isinstance(found, datafiles.SeriesTable)
     assert found.time_us is not None
     assert found.time_us.tolist() == [10 * at * factor for at in range(ROWS)]
+
+
+@pytest.mark.parametrize(
+    ("name", "step_us", "unit"),
+    [
+        ("Time (s)", 100_000, 1e6),
+        ("Time[ms]", 10_000, 1e3),
+        ("time_us", 50, 1.0),
+        ("Elapsed Time (sec)", 1_000_000, 1e6),
+        ("t [µs]", 7, 1.0),
+        ("elapsed_seconds", 2_000_000, 1e6),
+        ("Test Time/s", 500_000, 1e6),
+    ],
+)
+def test_time_counted_from_0_has_the_unit_of_its_name(written: Written, name: str, step_us: int, unit: float) -> None:
+    text = table(f"{name},flow", lambda at: [f"{at * step_us / unit:.6f}", numbers(at)[0]])
+    found = datafiles.read_series(written(text))
+    assert found.channels == ("flow",)
+    assert found.time_us is not None
+    assert found.time_us.tolist() == [at * step_us for at in range(ROWS)]
+    assert [name in note for note in found.notes] == [True]
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("Time (s)", [f"{at * 1e-9:.12f}" for at in range(ROWS)]),  # finer than times are kept
+        ("Time (s)", [f"{at - 5}" for at in range(ROWS)]),  # before 1970
+        ("Time (s)", [f"{at % 7}" for at in range(ROWS)]),
+        ("settling time", [f"{at}" for at in range(ROWS)]),
+        ("Time (GMT)", [f"{at}" for at in range(ROWS)]),
+    ],
+)
+def test_time_that_can_not_be_kept_stays_a_channel(written: Written, name: str, cells: list[str]) -> None:
+    found = datafiles.read_series(written(table(f"{name},flow", lambda at: [cells[at], numbers(at)[0]])))
+    assert found.channels == (name, "flow")
+    assert found.time_us is None

@@ -167,6 +167,15 @@ def test_refusals_of_headers(tmp_path: Path, header: str, told: str) -> None:
         only(tmp_path / "r.hea")
 
 
+def test_a_signal_can_be_dropped(tmp_path: Path) -> None:
+    (tmp_path / "r.dat").write_bytes(bytes(20))
+    (tmp_path / "r.hea").write_text("r 2 100 5\nr.dat 16 200 11 0 0 0 0 I\nr.dat 16 200 11 0 0 0 0 II\n")
+    (table,) = read(str(tmp_path / "r.hea"), kind="sliding", options=ReadOptions(dropped=("I",)))
+    assert (table.channels, table.samples.shape) == (("II",), (5, 1))  # type: ignore[union-attr]
+    with pytest.raises(DataError, match="no channel is left without I, II"):
+        read(str(tmp_path / "r.hea"), kind="sliding", options=ReadOptions(dropped=("I", "II")))
+
+
 @pytest.mark.parametrize(
     "start",
     [

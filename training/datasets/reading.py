@@ -6,6 +6,7 @@ Rules of this file: whatever the bytes are, the answer is tables or a `DataError
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def read(source: str, *, kind: str, options: ReadOptions = _AS_FOUND, note: Note
         tables = [_named(table, path) for table in _of_file(path, holds, options)]
     for text in dict.fromkeys(text for table in tables if isinstance(table, SeriesTable) for text in table.notes):
         note(text)
-    tables = [without_markers(table, options.markers) for table in tables]
+    tables = [_without(without_markers(table, options.markers), options.dropped) for table in tables]
     if options.labels is not None:
         tables = intervals.apply(tables, options.labels, note)
     tables = [_shaped(table, options.image_shape) for table in tables]
@@ -109,6 +110,21 @@ def without_markers(table: Table, markers: Markers) -> Table:
     if isinstance(table, WindowTable):
         return replace(table, windows=without_declared(table.windows, markers), exact=exact)
     return replace(table, samples=without_declared(table.samples, markers), exact=exact)
+
+
+def _without(table: Table, dropped: Sequence[str]) -> Table:
+    """`table` without these channels, where its reader has not left them out already: a topic's, a WFDB record's."""
+    kept = [at for at, name in enumerate(table.channels) if name not in dropped]
+    if len(kept) == len(table.channels):
+        return table
+    if not kept:
+        raise DataError(f"{table.source}: no channel is left without {', '.join(dropped)}; drop fewer")
+    names = tuple(table.channels[at] for at in kept)
+    exact = None if table.exact is None else table.exact[..., kept]
+    if isinstance(table, WindowTable):
+        return replace(table, windows=table.windows[..., kept], channels=names, exact=exact)
+    units = tuple(table.units[at] for at in kept) if table.units else ()
+    return replace(table, samples=table.samples[..., kept], channels=names, units=units, exact=exact)
 
 
 def _named(table: Table, path: Path) -> Table:

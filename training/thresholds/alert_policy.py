@@ -41,13 +41,13 @@ def assumed(config: Path | None) -> Assumed:
     """The section `alerting` and `model.threshold` of a daemon's configuration.
 
     Raises:
-        ConfigError: the file can't be read, or anything in it is wrong.
+        ConfigError: the file can't be read, or anything in it is wrong, but how to connect: a topic's reader says that.
     """
     if config is None:
         return NOTHING_SET
     from monitor.config.file import load  # most trainings have none to read
 
-    found = load(config, artifact_needed=False)
+    found = load(config, artifact_needed=False, connects=False)
     threshold = found.model.threshold
     return Assumed(
         alerting=AssumedPolicy(policy=found.alerting.policy, source=f"alerting of {config.name}"),

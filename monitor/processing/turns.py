@@ -6,8 +6,9 @@ where turns end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from monitor.errors import Reason
 from monitor.formats.decoder import Rejected
 
 REASONS = tuple(Reason)
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,14 @@ class Turn:
     late: Samples | None
     course: Course
     damaged: bool = False
+    _made: dict[Callable[[Turn], Any], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, make: Callable[[Turn], Made]) -> Made:
+        """What `make` makes of this turn, made once, however many checks ask for it."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: Made = self._made[make]
+        return made
 
     @classmethod
     def of(cls, taken: Samples | Windows, appended: Appended, course: Course) -> Turn:

@@ -58,6 +58,10 @@ class Flatline:
         if read is None:
             return None
         rows = memory[read.series]
+        if not read.any_missing and rows["run"].max(initial=0) <= LEAST and not read.repeats(rows["value"]):
+            _keep_moving(read, rows)  # as most sensors' numbers do
+            memory[read.series] = rows
+            return None
         count, channels = read.values.shape
         width = max(1, BLOCK // count)
         values = np.ascontiguousarray(read.values.T)
@@ -142,6 +146,15 @@ class Flatline:
             f"stays at {problem.observed:.7g} for {problem.value:.0f} samples; usual are {problem.usual:.0f} equal "
             "values in a row at most"
         )
+
+
+def _keep_moving(read: Readings, rows: Memory) -> None:
+    """Remembers that no value was that of the sample before; `rows` (m,) are the memories of the turn's series."""
+    count = read.counts()[:, None]
+    rows["ended"] = np.minimum(rows["ended"] + (rows["run"] + count - 1), MOST)
+    rows["longest"] = np.maximum(rows["longest"], np.maximum(rows["run"], count > 1))
+    rows["value"], rows["run"] = read.lasts(), 1
+    rows["since_us"] = read.times_us(read.firsts + count[:, 0] - 1)[:, None]
 
 
 class _There:

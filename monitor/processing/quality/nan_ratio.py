@@ -48,7 +48,7 @@ class NanRatio:
         """What there is to say of missing numbers."""
         read = readings(turn)
         read = read and without_holes(read)
-        if read is None:
+        if read is None or not (read.any_missing or numbers.are_followed(read, memory)):
             return None
         said = numbers.watch(read, read.missing(), memory, self._limits)
         if said is None or not len(said.samples):

@@ -32,6 +32,7 @@ from monitor.detector.spec import Manifest
 from monitor.detector.times import FOREVER_US, NEVER_US
 from monitor.messages.alerts import duration, rfc3339
 from monitor.processing.checks import WHOLE_SERIES, Findings, Memory, Problem, QualityRules
+from monitor.processing.quality.readings import firsts_of
 from monitor.processing.turns import Turn
 
 PERIODS = 10
@@ -127,19 +128,21 @@ class NoData:
         """What the records of a turn say of their own series; each is remembered as of its last one."""
         reached, order = turn.course.reached, stable_order(turn.taken.series)
         series, at_us, offset = turn.taken.series[order], turn.at_us[order], turn.taken.offset[order]
-        firsts = np.flatnonzero(np.diff(series, prepend=-1))
+        firsts = firsts_of(series)
         rows, counts = series[firsts], np.diff(np.append(firsts, len(series)))
         known_us = memory["last_us"][rows]
         before_us = np.concatenate([known_us[:1], at_us[:-1]])
         before_us[firsts] = np.where(known_us == NEVER_US, at_us[firsts], known_us)
         pauses_us = at_us - before_us
-        own = np.flatnonzero(pauses_us)  # records at one time are one
-        in_force = self._learn(memory, rows, np.repeat(np.arange(len(rows)), counts)[own], pauses_us[own])
-        long = pauses_us[own] > in_force.limit_us
+        own, pauses = np.flatnonzero(pauses_us), counts  # records at one time are one
+        if len(own) < len(pauses_us):
+            pauses = np.add.reduceat(pauses_us != 0, firsts, dtype=np.int64)
+            pauses_us = pauses_us[own]
+        long, in_force = self._learn(memory, rows, pauses, pauses_us)
         ends = own[long]  # the records that end a long pause, in which silence may have been found
         first = np.isin(ends, firsts)
         suspect_us = np.where(first, memory["suspect_us"][series[ends]], NEVER_US)
-        quiet = _Quiet(series[ends], before_us[ends], suspect_us, *(column[long] for column in in_force))
+        quiet = _Quiet(series[ends], before_us[ends], suspect_us, *in_force)
         step = _step(reached, quiet)
         found = step <= np.searchsorted(reached.positions, offset[ends])
         found &= ~(first & memory["silent"][quiet.series])
@@ -151,33 +154,39 @@ class NoData:
         again = _findings(series[back], offset[back], at_us[back], at_us[back], limit_us)
         return [_silences(reached, quiet[found], step[found]), again]
 
-    def _learn(self, memory: Memory, rows: Int64Array, group: Int64Array, pauses_us: Int64Array) -> _Learned:
-        """Learns from pauses (n,) of the series `rows[group]`, in order; what was known before each."""
-        first = np.searchsorted(group, np.arange(len(rows)))
-        number = memory["pauses"][rows][group] + np.arange(len(group)) - first[group]
-        block = _block(number)
-        begins = np.flatnonzero((np.diff(group, prepend=-1) != 0) | (np.diff(block, prepend=-1) != 0))
-        of, seen = rows[group[begins]], _summed(pauses_us, begins)
-        opening = np.flatnonzero(np.diff(group[begins], prepend=-1))
+    def _learn(
+        self, memory: Memory, rows: Int64Array, pauses: Int64Array, pauses_us: Int64Array
+    ) -> tuple[Int64Array, _Learned]:
+        """Learns from pauses (n,), in order, of which `pauses` (m,) are of each of the series `rows` (m,).
+
+        Returns those over the limit in force at each (k,), and what was known there.
+        """
+        known, first = memory["pauses"][rows], np.cumsum(pauses) - pauses
+        begins, group = _parts(known, pauses, first)
+        of, seen = rows[group], _summed(pauses_us, begins)
+        total_us, longest_us = seen[:, 1].copy(), seen[:, 2].copy()
+        opening = np.flatnonzero(np.diff(group, prepend=-1))
         seen[opening] = _merged(seen[opening], memory["block"][of[opening]])
         before = np.concatenate([seen[:1], seen[:-1]])
         before[opening] = memory["before"][of[opening]]
-        counts = np.diff(np.append(begins, len(group)))
-        passed_us = np.concatenate([[0], np.cumsum(pauses_us)])
-        age_us = memory["age_us"][of] + passed_us[begins + counts] - passed_us[first[group[begins]]]
+        counts = np.diff(np.append(begins, len(pauses_us)))
+        passed_us = np.cumsum(total_us)
+        since_us = (passed_us - total_us)[opening]
+        age_us = memory["age_us"][of] + passed_us - np.repeat(since_us, np.diff(np.append(opening, len(begins))))
         after = self._limits(_merged(before, seen), age_us)
         limit_us, usual_us = (np.concatenate([column[:1], column[:-1]]) for column in after)
         limit_us[opening], usual_us[opening] = memory["limit_us"][of[opening]], memory["usual_us"][of[opening]]
-        in_force = _Learned(np.repeat(limit_us, counts), np.repeat(usual_us, counts))
+        long, part = _over(pauses_us, begins, counts, limit_us, np.flatnonzero(longest_us > limit_us))
+        in_force = _Learned(limit_us[part], usual_us[part])
         ends = np.append(opening, len(begins))[1:] - 1
-        of, last = of[ends], number[begins[ends] + counts[ends] - 1]
-        whole = _block(last + 1) != _block(last)
-        memory["pauses"][of], memory["age_us"][of] = last + 1, age_us[ends]
+        of, until = of[ends], (known + pauses)[group[ends]]
+        whole = np.isin(until, (FIRST, SECOND)) | (until % BLOCK == 0)
+        memory["pauses"][of], memory["age_us"][of] = until, age_us[ends]
         memory["limit_us"][of] = np.where(whole, after.limit_us[ends], limit_us[ends])
         memory["usual_us"][of] = np.where(whole, after.usual_us[ends], usual_us[ends])
         memory["before"][of] = np.where(whole[:, None], seen[ends], before[ends])
         memory["block"][of] = np.where(whole[:, None], 0, seen[ends])
-        return in_force
+        return long, in_force
 
     def _limits(self, pauses: Pauses, age_us: Int64Array) -> _Learned:
         """What follows from m blocks of pauses, for series as old as `age_us` (m,)."""
@@ -189,9 +198,37 @@ class NoData:
         return _Learned(np.maximum(limit_us, least_us), usual_us)
 
 
-def _block(number: Int64Array) -> Int64Array:
-    """The block of a series' pauses, by their numbers from 0 on."""
-    return np.searchsorted([FIRST, SECOND], number, side="right") + number // BLOCK
+def _over(
+    pauses_us: Int64Array, begins: Int64Array, counts: Int64Array, limit_us: Int64Array, parts: Int64Array
+) -> tuple[Int64Array, Int64Array]:
+    """Which pauses (n,) of some `parts` are over the part's limit, (k,), and the part of each.
+
+    Part i of m is the `counts[i]` pauses from `begins[i]` on.
+    """
+    part = np.repeat(parts, counts[parts])
+    first = np.cumsum(counts[parts]) - counts[parts]
+    pause = np.arange(len(part)) + np.repeat(begins[parts] - first, counts[parts])
+    over = pauses_us[pause] > limit_us[part]
+    return pause[over], part[over]
+
+
+def _parts(known: Int64Array, pauses: Int64Array, first: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Where `pauses` (m,) of each of m groups, from `first` (m,) on, come into another block: their indices, and groups.
+
+    `known` (m,) are how many pauses came before, by which blocks are counted. A group's first pause begins a part too.
+    """
+    some = np.flatnonzero(pauses)
+    until = known + pauses
+    whole = known // BLOCK + 1  # the first block that begins within the group
+    count = np.maximum((until - 1) // BLOCK - whole + 1, 0)[some]
+    group = np.repeat(some, count)
+    number = (whole[group] + np.arange(len(group)) - np.repeat(np.cumsum(count) - count, count)) * BLOCK
+    early = [some[(known[some] < at) & (at < until[some])] for at in (FIRST, SECOND)]
+    numbers = [np.full(len(each), at) for each, at in zip(early, (FIRST, SECOND), strict=True)]
+    of, at = np.concatenate([some, group, *early]), np.concatenate([known[some], number, *numbers])
+    begins = first[of] + at - known[of]
+    order = np.argsort(begins)
+    return begins[order], of[order]
 
 
 def _summed(pauses_us: Int64Array, begins: Int64Array) -> Pauses:

@@ -27,6 +27,11 @@ def nothing(channels: int) -> np.void:
     return made
 
 
+def are_followed(read: Readings, memory: Memory) -> bool:
+    """Whether bad numbers of a turn's series are remembered."""
+    return bool(memory["marks"][read.series].any())
+
+
 def watch(read: Readings, marked: BoolArray, memory: Memory, limits: Limits) -> Said | None:
     """What there is to say where `marked` (n, channels) are the bad numbers, by each channel's limits (channels,).
 

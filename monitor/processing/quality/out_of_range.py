@@ -64,6 +64,10 @@ class OutOfRange:
         read = readings(turn)
         if read is None:
             return None
+        lowest, highest = read.extremes
+        near = not ((lowest < self._under) | (highest > self._over)).any()
+        if near and not numbers.are_followed(read, memory):
+            return None
         marked = (read.values < self._under) | (read.values > self._over)
         said = numbers.watch(read, marked, memory, self._limits)
         if said is None or not len(said.samples):

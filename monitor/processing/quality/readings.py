@@ -6,6 +6,7 @@ Rules of this file: what most checks never ask for, such as the time of a sample
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -49,12 +50,33 @@ class About:
 class Readings(Protocol):
     """n samples of m series in time, those of a series together and in order.
 
-    `series` (m,) are rows, `firsts` (m,) is each one's first sample, `values` (n, channels) NaN where nothing was read.
+    `series` (m,) are rows, `firsts` (m,) is each one's first sample, `values` NaN where nothing was read. Whether there
+    is anything to look at more closely can be asked without the `values`, which are copied where records are windows.
     """
 
     series: Int64Array
     firsts: Int64Array
-    values: Float32Array
+
+    @property
+    def values(self) -> Float32Array:
+        """(n, channels)"""
+
+    @cached_property
+    def any_missing(self) -> bool:
+        """Whether any number is missing."""
+
+    @cached_property
+    def extremes(self) -> tuple[Float32Array, Float32Array]:
+        """The lowest and the highest number of each channel, (channels,) each; NaN where it has none."""
+
+    def repeats(self, before: Float32Array) -> bool:
+        """Whether any number is that of the sample before; `before` (m, channels) come before the first ones."""
+
+    def lasts(self) -> Float32Array:
+        """The last number of each series and channel, (m, channels)."""
+
+    def counts(self) -> Int64Array:
+        """How many samples each series has, (m,)."""
 
     def times_us(self, samples: Int64Array) -> Int64Array:
         """When some of the samples (k,) were taken."""
@@ -68,6 +90,10 @@ class Readings(Protocol):
 
 def readings(turn: Turn) -> Readings | None:
     """Those of a turn; None where it brings none."""
+    return turn.once(_readings)
+
+
+def _readings(turn: Turn) -> Readings | None:
     if turn.ordered is None:
         assert isinstance(turn.taken, Windows)
         return _OfWindows(turn.taken) if len(turn.taken) else None
@@ -96,6 +122,27 @@ class _OfSamples:
         self.firsts = firsts
         self.values = samples.values
 
+    @cached_property
+    def any_missing(self) -> bool:
+        return bool(np.isnan(self.values).any())
+
+    @cached_property
+    def extremes(self) -> tuple[Float32Array, Float32Array]:
+        return _extremes(self.values)
+
+    def repeats(self, before: Float32Array) -> bool:
+        same = self.values[1:] == self.values[:-1]
+        same[self.firsts[1:] - 1] = False  # the last of a series, beside the first of the next
+        return bool(same.any() or (self.values[self.firsts] == before).any())
+
+    def lasts(self) -> Float32Array:
+        last: Float32Array = self.values[self.firsts + self.counts() - 1]
+        return last
+
+    def counts(self) -> Int64Array:
+        counts: Int64Array = np.diff(self.firsts, append=len(self.values))
+        return counts
+
     def times_us(self, samples: Int64Array) -> Int64Array:
         return self.samples.time_us[samples]
 
@@ -112,16 +159,45 @@ class _OfWindows:
     """Records that are windows, their samples as if they followed each other."""
 
     def __init__(self, windows: Windows) -> None:
-        order = np.argsort(windows.series, kind="stable")
-        self._windows = windows if (np.diff(order) == 1).all() else windows[order]
+        self._windows = windows
         self._length = windows.values.shape[1]
-        firsts = firsts_of(self._windows.series)
-        self.series = self._windows.series[firsts]
-        self.firsts = firsts * self._length
-        self.values = self._windows.values.reshape(-1, windows.values.shape[2])
+        self._order = np.argsort(windows.series, kind="stable")
+        series = windows.series[self._order]
+        self._firsts = firsts_of(series)
+        self.series = series[self._firsts]
+        self.firsts = self._firsts * self._length
+
+    @cached_property
+    def values(self) -> Float32Array:
+        together: Float32Array = self._windows.values[self._order]
+        return together.reshape(-1, together.shape[2])
+
+    @cached_property
+    def any_missing(self) -> bool:
+        return bool(np.isnan(self._windows.values).any())
+
+    @cached_property
+    def extremes(self) -> tuple[Float32Array, Float32Array]:
+        return _extremes(self._windows.values.reshape(-1, self._windows.values.shape[2]))
+
+    def repeats(self, before: Float32Array) -> bool:
+        values = self._windows.values
+        first, last = values[self._order, 0], values[self._order, -1]
+        previous = np.concatenate([before[:1], last[:-1]])
+        previous[self._firsts] = before
+        return bool((first == previous).any() or (values[:, 1:] == values[:, :-1]).any())
+
+    def lasts(self) -> Float32Array:
+        windows: Int64Array = self._order[np.append(self._firsts[1:], len(self._order)) - 1]
+        last: Float32Array = self._windows.values[windows, -1]
+        return last
+
+    def counts(self) -> Int64Array:
+        counts: Int64Array = np.diff(self._firsts, append=len(self._order)) * self._length
+        return counts
 
     def times_us(self, samples: Int64Array) -> Int64Array:
-        windows, index = self._windows[samples // self._length], samples % self._length
+        windows, index = self._windows[self._order[samples // self._length]], samples % self._length
         period_us = (windows.end_us - windows.start_us) / max(1, self._length - 1)
         times: Int64Array = windows.start_us + np.rint(index * period_us).astype(np.int64)
         return times
@@ -130,6 +206,11 @@ class _OfWindows:
         return np.isnan(self.values)
 
     def findings(self, samples: Int64Array, about: About) -> Findings:
-        windows, index = self._windows[samples // self._length], samples % self._length
+        windows, index = self._windows[self._order[samples // self._length]], samples % self._length
         end_us = self.times_us(samples)
         return about.findings(windows.series, windows.last_offset, index, end_us, windows.placed_at)
+
+
+def _extremes(values: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """The lowest and the highest of `values` (n, channels), n at least 1, by channel."""
+    return np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)

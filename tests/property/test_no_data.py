@@ -163,7 +163,7 @@ def test_any_chunking_and_a_restore_give_the_oracles_alerts(
     processor = make_processor_at_zero(config, ARTIFACTS[kind])
     found: list[Told] = []
     crash = restore + since
-    bounds = [0, *sorted(min(cut, len(log)) for cut in {*cuts, restore, crash}), len(log)]
+    bounds = [0, *sorted({min(cut, len(log)) for cut in (*cuts, restore, crash)}), len(log)]
     state: dict[bytes, bytes | None] = {}
     for first, end in pairwise(bounds):
         if first == restore and first:

@@ -213,7 +213,7 @@ def _over(
 
 
 def _parts(known: Int64Array, pauses: Int64Array, first: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Where `pauses` (m,) of each of m groups, from `first` (m,) on, come into another block: their indices, and groups.
+    """Where `pauses` (m,) of each of m groups, from `first` (m,) on, come into another block: indices, and groups.
 
     `known` (m,) are how many pauses came before, by which blocks are counted. A group's first pause begins a part too.
     """

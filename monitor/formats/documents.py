@@ -206,7 +206,8 @@ class Documents:
         """One entry; None where it is of no channel."""
         layout = self._layout
         if isinstance(body, list) and not layout.channel and body is root:
-            return Entry(self.chunk(body), None, math.nan, UNSET, b"", (None,) * len(layout.labels))
+            values = self._numbers.settle(self.chunk(body))
+            return Entry(values, None, math.nan, UNSET, b"", (None,) * len(layout.labels))
         if not isinstance(body, dict):
             raise RecordError(Reason.WRONG_TYPE, f"an entry is {shown(body)}, expected an object")
         bad = layout.quality is not None and self.is_bad(_either(layout.quality, body, root))

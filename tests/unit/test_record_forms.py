@@ -202,9 +202,13 @@ def test_report_by_exception_is_partial_and_only_where_it_is_declared() -> None:
 @pytest.mark.parametrize("number", [b"-9999", b"-9999.0", b'"Bad"', b'"bad"', b"1e30", b'"N/A"', b"null"])
 def test_numbers_that_mean_missing_are_declared(number: bytes) -> None:
     rules: dict[str, Any] = {"missing_values": [-9999, 1e30, "Bad"]}
-    for value in (b'{"flow": %s, "pressure": -9998}', b'{"values": [[%s, -9998]]}'):
+    for value in (b'{"flow": %s, "pressure": -9998}', b'{"values": [[%s, -9998]]}', b"[[%s, -9998]]"):
         ((_, _, _, numbers),) = read(value % number, **rules)
         assert numbers == [MISSING, -9998]
+        # Beside a sample, a chunk is read by itself; and the other way round.
+        for other in (b'{"flow": 1, "pressure": 2}', b'{"values": [[1, 2]]}', b"[[1, 2]]"):
+            decoded = decode(other, value % number, **rules)
+            np.testing.assert_array_equal(decoded.values, [[1, 2], [NAN, -9998]])
     assert refusal(b'{"flow": "Worse", "pressure": 1}', **rules)[0] is Reason.WRONG_TYPE
 
 

@@ -249,7 +249,7 @@ def daemon_on(
 
     Clocks decide how much is read, decided and committed at a time, and are to decide nothing else.
     """
-    steps = (0.001,) if rng is None else (0.0, 0.001, 0.02, 0.3)
+    steps = (0.001,) if rng is None else (0.0, 0.001, 0.02, 0.1)
     clock = itertools.accumulate(map((rng or random.Random(0)).choice, itertools.repeat(steps))).__next__
     processor = make_processor(config, artifact)
     for number, schema in AVRO_SCHEMAS.items():

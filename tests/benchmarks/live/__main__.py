@@ -113,7 +113,7 @@ def run(bootstrap: str, topic: str, stream: Stream, artifact: Path, directory: P
     with DaemonProcess(directory / "daemon", document) as daemon:
         daemon.start()
         began = _when(daemon, "Partition assigned.")
-        daemon.wait_until(lambda: daemon.metric("telltale_records_consumed_total") >= records, "every record read")
+        daemon.wait_until(lambda: daemon.metric("telltale_records_consumed_total") >= records, "every record read", 300)
         ended = time.time()
         daemon.wait_until(lambda: daemon.metric("telltale_consumer_lag_records") == 0, "caught up")
         late = round(daemon.metric("telltale_samples_late_total"))

@@ -102,7 +102,7 @@ def alerts_of(folder: Path, bootstrap: str, stream: list[Sample], partitions: in
     }
     daemon = DaemonProcess(folder / topic, document).start()
     started = time.perf_counter()
-    daemon.wait_until(lambda: daemon.metric("telltale_records_total") >= sent, "all is read", 300)
+    daemon.wait_until(lambda: daemon.metric("telltale_records_consumed_total") >= sent, "all is read", 120)
     took_s = time.perf_counter() - started
     late, twice = (daemon.metric(f"telltale_samples_{what}_total") for what in ("late", "duplicate"))
     assert daemon.stop() == 0
@@ -114,7 +114,7 @@ def alerts_of(folder: Path, bootstrap: str, stream: list[Sample], partitions: in
     print(
         f"{codec or 'no codec':9} {sent} records, {partitions} partitions, {took_s:.0f} s: {len(found)} alerts", end=""
     )
-    print(f", late {late:.0f}, duplicates {twice:.0f}")
+    print(f", late {late:.0f}, duplicates {twice:.0f}", flush=True)
     return Counter(map(said, found))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from monitor.config.options import Config
 from monitor.messages import alerts
-from tests.helpers import make_artifact, make_config
+from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero, work
 from tests.property.test_processor import ARTIFACTS, SCORERS, Life, Rows, Supervisor, lives
 
 GRACE_MS, PERIOD_MS = 5_000, 1_000
@@ -134,3 +134,13 @@ def test_what_waits_of_a_forgotten_series_is_not_decided(
         supervisor.life(None, crash=False, fails=[], checkpoint_every=2)
         told.append(sorted(map(alerts.encode, supervisor.told())))
     assert told[0] == told[1]
+
+
+def test_a_window_that_is_whole_after_its_series_was_forgotten_is_not_decided() -> None:
+    """All in one poll: a is forgotten for b before the partition's time lets its samples out."""
+    artifact = make_artifact(length=2, hop=1, threshold=1e-6)
+    config = make_config(input={"start": "earliest", "grace_ms": GRACE_MS, "max_series": 1})
+    processor = make_processor_at_zero(config, artifact)
+    values: list[bytes | None] = [b'{"ts": %d, "value": 5}' % ts for ts in (1_000, 2_000, 3_000, 8_000)]
+    assert work(processor, artifact.scorer(), make_columns(values, keys=[b"a", b"a", b"b", b"b"])) == []
+    assert processor.counts.windows == 1

@@ -87,7 +87,7 @@ def alerts_of(folder: Path, bootstrap: str, stream: list[Sample], partitions: in
 ):  # fmt: skip
     """What a daemon says of a stream."""
     topic = f"messy-{uuid.uuid4().hex[:8]}"
-    create_topic(bootstrap, topic, partitions)
+    create_topic(bootstrap, topic, partitions, topic_settings={"retention.ms": "-1"})  # the times are of last year
     sent = send(bootstrap, topic, stream, partitions, codec)
     document: dict[str, dict[str, Any]] = {
         "kafka": {"bootstrap_servers": [bootstrap], "group_id": topic},
@@ -102,10 +102,13 @@ def alerts_of(folder: Path, bootstrap: str, stream: list[Sample], partitions: in
     }
     daemon = DaemonProcess(folder / topic, document).start()
     started = time.perf_counter()
-    daemon.wait_until(lambda: daemon.metric("telltale_records_consumed_total") >= sent, "all is read", 120)
-    took_s = time.perf_counter() - started
-    late, twice = (daemon.metric(f"telltale_samples_{what}_total") for what in ("late", "duplicate"))
-    assert daemon.stop() == 0
+    try:
+        daemon.wait_until(lambda: daemon.metric("telltale_records_consumed_total") >= sent, "all is read", 120)
+        took_s = time.perf_counter() - started
+        late, twice = (daemon.metric(f"telltale_samples_{what}_total") for what in ("late", "duplicate"))
+    finally:
+        code = daemon.stop()
+    assert code == 0
     found = []
     for record in read_topic(bootstrap, f"{topic}.alerts"):
         value = record.value or b""

@@ -89,6 +89,7 @@ class NoData:
             ("last_us", "<i8"),  # the partition's time at its last record
             ("suspect_us", "<i8"),  # the first such time at which a quarter of its limit had passed without one
             ("silent", "?"),
+            ("unused", "<i1", 7),  # so that what follows is aligned: many times faster to read
             ("limit_us", "<i8"),
             ("usual_us", "<i8"),
             ("pauses", "<i8"),  # how many there were, and how long in all
@@ -96,7 +97,7 @@ class NoData:
             ("block", "<i8", 4),  # those of the present block, and of the one before
             ("before", "<i8", 4),
         ]
-        self.nothing = np.array((NEVER_US, NEVER_US, False, after_us, 0, 0, 0, 0, 0), layout)[()]
+        self.nothing = np.array((NEVER_US, NEVER_US, False, 0, after_us, 0, 0, 0, 0, 0), layout)[()]
 
     def take(self, turn: Turn, memory: Memory) -> Findings | None:
         """Series that have fallen silent in a turn, and those that send again."""

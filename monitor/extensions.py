@@ -21,6 +21,8 @@ from monitor.errors import ConfigError
 FORMATS = {
     "json": "monitor.formats.json_format:JsonFormat",
     "f32": "monitor.formats.f32:F32Format",
+    "msgpack": "monitor.formats.msgpack_format:MsgpackFormat",
+    "csv": "monitor.formats.csv_format:CsvFormat",
     "avro": "monitor.formats.avro:AvroFormat",
 }
 FORMAT_GROUP = "telltale.formats"

@@ -31,8 +31,8 @@ class InputOptions(Options):
     )
     format: str = Field(
         "json",
-        description="Format of record values: json, f32, avro (with a schema registry), or a format that an installed "
-        "package adds.",
+        description="Format of record values: json, msgpack, csv, f32, avro (with a schema registry), or a format that "
+        "an installed package adds.",
     )
     mapping: Literal["", "telegraf", "debezium", "connect", "cloudevents", "sparkplug-json", "kepserverex"] = Field(
         "",
@@ -94,6 +94,12 @@ class InputOptions(Options):
     text_numbers: bool = Field(
         False, description='Read numbers that are written as text, such as "3.1"; with a decimal point, never a comma.'
     )
+    csv_columns: list[str] = Field(
+        [],
+        description='With format csv: what the cells of a line are, such as ["ts", "flow", "pressure"]; "" is none. '
+        "Absent: the artifact's channels, in its order.",
+    )
+    csv_delimiter: str = Field(",", min_length=1, max_length=1, description="With format csv: what divides cells.")
     missing_values: list[str | int | float] = Field(
         [],
         description='Numbers and texts that stand for a missing number, as in [-9999, "Bad"], besides null, NaN, and '

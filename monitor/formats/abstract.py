@@ -56,6 +56,8 @@ class RecordSpec:
     keeps_float32: bool
     fields: Fields = field(default_factory=Fields)
     numbers: Numbers = field(default_factory=Numbers)
+    csv_columns: Sequence[str] = ()
+    csv_delimiter: str = ","
     schemas: Schemas = field(default_factory=Schemas)
 
 

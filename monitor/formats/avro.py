@@ -50,6 +50,8 @@ class AvroFormat:
 class AvroCodec:
     """Avro, by the schemas that are known."""
 
+    typed: ClassVar[bool] = True
+
     def __init__(self, expected: RecordSpec) -> None:
         self._schemas = expected.schemas
         self._unit = expected.timestamp_unit

@@ -81,6 +81,8 @@ class InputRules:
     quality_field: str = ""
     good_quality: Sequence[float | str | bool] = ("Good", 192, True)
     text_numbers: bool = False
+    csv_columns: Sequence[str] = ()
+    csv_delimiter: str = ","
     missing_values: Sequence[float | str] = ()
     partial_records: bool = False
     connect_envelope: bool = False
@@ -284,6 +286,8 @@ class Decoder:
                 timestamp_unit=rules.timestamp_unit,
                 fields=rules.fields,
                 numbers=Numbers(rules.missing_values, text_numbers=rules.text_numbers),
+                csv_columns=rules.csv_columns,
+                csv_delimiter=rules.csv_delimiter,
                 narrow=_as_it_is if exact else partial(levels.take_off, levels=taken_off),
                 keeps_float32=taken_off is None,
                 schemas=self.schemas,
@@ -305,7 +309,7 @@ class Decoder:
         parsed, times = self._possible(columns, parsed)
         before_us, ends_us = stream.newest_us, np.rint(times.end_us).astype(np.int64)
         record, firsts = _records(parsed.rows)
-        last_us = np.maximum.reduceat(ends_us, firsts) if len(firsts) < len(ends_us) else ends_us
+        last_us = ends_us if isinstance(firsts, slice) else np.maximum.reduceat(ends_us, firsts)
         there = parsed.rows[firsts]
         judged = stream.judge(
             columns.offsets[there], last_us, times.own_us[firsts], self._max_future_us, now_us, live=live
@@ -433,8 +437,10 @@ def _increasing(rows: Int64Array) -> bool:
     return bool((rows[1:] > rows[:-1]).all())
 
 
-def _records(rows: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Which record each of k entries is of, counting from 0, and each record's first entry."""
+def _records(rows: Int64Array) -> tuple[Int64Array, Int64Array | slice]:
+    """Which record each of k entries is of, counting from 0, and each record's first entry: all, of one entry each."""
+    if _increasing(rows):
+        return np.arange(len(rows)), slice(None)
     new = np.append(np.ones(min(1, len(rows)), dtype=np.bool_), rows[1:] > rows[:-1])
     return np.cumsum(new) - 1, np.flatnonzero(new)
 

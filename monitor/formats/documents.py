@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +30,17 @@ from monitor.formats.paths import Place
 
 # The `input.entries` of records that are lists of entries
 LIST = "$"
-VALUES, RATE = paths.named("values"), paths.named("rate_hz")
+VALUES, RATE, DTYPE = paths.named("values"), paths.named("rate_hz"), paths.named("dtype")
+# Types of numbers in binary `values`, little-endian, as NumPy and as its users write them
+_DTYPES = {
+    name: np.dtype(f"<{code}")
+    for code, long in zip(
+        ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"),
+        ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+        strict=True,
+    )
+    for name in (code, f"<{code}", long)
+}
 SCHEMA, PAYLOAD = "schema", "payload"
 _OBJECTS = 'the list holds objects, expected numbers; input.entries = "$" reads records that are lists of entries'
 MAX_LABEL = 256  # characters; the rest is cut off
@@ -259,26 +270,30 @@ class Documents:
         if chunk is not UNSET:
             if any(value is not UNSET for value in found):
                 raise RecordError(Reason.WRONG_SHAPE, "both values and channels; a record is one sample or one chunk")
+            if isinstance(chunk, bytes):
+                values = self._unpacked(chunk, DTYPE.find(body))
+                return np.full_like(values, np.nan) if bad else values, None, rate
             if not isinstance(chunk, list):
                 raise RecordError(Reason.WRONG_TYPE, f"values is {shown(chunk)}, expected a list of numbers")
             if rate <= 0:
                 raise RecordError(Reason.WRONG_TYPE, f"rate_hz is {rate}, must be positive")
             values = self.chunk(chunk)
             return np.full_like(values, np.nan) if bad else values, None, rate
-        carried = np.array([value is not UNSET for value in found])
-        if not carried.all():
+        carried = None
+        if UNSET in found:
             if not layout.partial:
                 raise RecordError(Reason.MISSING_CHANNEL, self._missing(found))
+            carried = np.array([value is not UNSET for value in found])
             if not carried.any():
                 return None
         self._check_window(1)
         if bad:
-            return np.full((1, len(found)), np.nan), None if carried.all() else carried, math.nan
+            return np.full((1, len(found)), np.nan), carried, math.nan
         numbers = [
             math.nan if value is UNSET else self._numbers.one(value, where.whole)
             for value, where in zip(found, layout.channels, strict=True)
         ]
-        return np.array([numbers]), None if carried.all() else carried, math.nan
+        return np.array([numbers]), carried, math.nan
 
     def _missing(self, found: list[Any]) -> str:
         """Which channels are not there, and where they were looked for if that is not their name."""
@@ -327,6 +342,22 @@ class Documents:
             return np.array(values, dtype=np.float64)
         return self._read([number for sample in values for number in sample]).reshape(-1, channels)
 
+    def _unpacked(self, raw: bytes, name: Any) -> Float64Array:
+        """The samples of a chunk in binary, (n, channels)."""
+        dtype = _DTYPES.get(name) if isinstance(name, str) else None
+        if name is UNSET:
+            dtype = _DTYPES["f4"]
+        if dtype is None:
+            raise RecordError(Reason.WRONG_TYPE, f"dtype is {shown(name)}, expected f4, f8, i2 or another of NumPy's")
+        channels = len(self._names)
+        if not raw or len(raw) % (dtype.itemsize * channels):
+            text = f"{len(raw)} bytes of values are not whole samples of {channels} {dtype.name}"
+            raise RecordError(Reason.WRONG_SHAPE, text)
+        values = np.frombuffer(raw, dtype).astype(np.float64).reshape(-1, channels)
+        self._check_window(len(values))
+        self._check_size(len(values))
+        return values
+
     def _read(self, values: list[Any], *, typed: bool = False) -> Float64Array:
         if typed or set(map(type, values)) <= {float, type(None)}:
             return np.array(values, dtype=np.float64)
@@ -337,6 +368,8 @@ class Documents:
         stamp = UNSET if where is None else _either(where, body, root)
         if where is None or stamp is UNSET or isinstance(stamp, str):
             return stamp
+        if isinstance(stamp, datetime):  # MessagePack's own timestamps
+            return stamp.isoformat()
         if not is_number(stamp):
             expected = "expected a number since 1970, or RFC 3339"
             raise RecordError(Reason.WRONG_TYPE, f"the time {where.whole} is {shown(stamp)}, {expected}")

@@ -15,7 +15,7 @@ import msgspec
 
 from monitor.formats import paths
 from monitor.formats.abstract import RecordSpec
-from monitor.formats.documents import PAYLOAD, SCHEMA, Layout
+from monitor.formats.documents import DTYPE, PAYLOAD, SCHEMA, Layout
 from monitor.formats.paths import NEVER, Leaf, Place
 
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
@@ -26,7 +26,10 @@ Getters = dict[str, Callable[[Any], Any]]
 
 
 class Codec(Protocol):
-    """What encodes records."""
+    """What encodes records. `typed`: it decodes values by their types, and sooner those of few fields."""
+
+    @property
+    def typed(self) -> bool: ...
 
     def decoder(self, kind: Any, *, lax: bool = False) -> Callable[[Any], Any]:
         """What decodes values of one type, and raises one of `UNREADABLE`; `lax`: numbers may be written as text."""
@@ -57,6 +60,7 @@ class Form:
     entries: Callable[[Any], Any] | None = None
     several: bool = False
     is_chunk: bool = False
+    stamp_on_top: bool = False  # an entry's `stamp` is an attribute of its own, and nothing around it says one
 
 
 def usual(expected: RecordSpec, layout: Layout, codec: Codec) -> list[Form]:
@@ -110,7 +114,8 @@ class _Makers:
             yield from self._inside(body, of_body, is_chunk=is_chunk)
         nothing = [] if entries is None else [Leaf("entries", entries, NEVER)]
         for decode, getters, root in self._enveloped([*self._body(chunk), *nothing]):
-            yield Form(decode=decode, body=getters, around={}, root=root, is_chunk=is_chunk)
+            on_top = self._layout.stamp is not None and len(self._layout.stamp.names) == 1
+            yield Form(decode=decode, body=getters, around={}, root=root, is_chunk=is_chunk, stamp_on_top=on_top)
 
     def _inside(self, kind: Any, body: Getters, *, several: bool = False, is_chunk: bool = False) -> Iterator[Form]:
         """Entries that stand in a record, as `kind`."""
@@ -171,7 +176,7 @@ def _schema(kind: Any, *, required: bool = False) -> Leaf:
 
 def loose(layout: Layout) -> Any:
     """The type of any record: dictionaries with what is needed of it, lists and single values."""
-    body = _at(layout.body())
+    body = [*_at(layout.body()), *([] if layout.values is None else [(DTYPE, Any)])]
     of_body: Any = paths.loose(body)
     several = list[of_body | list[Any] | _SCALAR]
     entries = [] if layout.entries is None else [(layout.entries, several | of_body | _SCALAR)]

@@ -53,6 +53,8 @@ class JsonFormat:
 class JsonCodec:
     """JSON, as producers write it."""
 
+    typed: ClassVar[bool] = True
+
     def decoder(self, kind: Any, *, lax: bool = False) -> Callable[[Any], Any]:
         """What decodes values of one type; `lax`: numbers may be written as text."""
         return msgspec.json.Decoder(kind, strict=not lax).decode

@@ -31,6 +31,11 @@ class Numbers:
         self._words = {value.strip().lower() for value in missing_values if isinstance(value, str)}
         self._missing = np.array([value for value in missing_values if not isinstance(value, str)], dtype=np.float64)
         self.texts = text_numbers
+        self._missing_values = missing_values
+
+    def of_texts(self) -> Numbers:
+        """The same, where all numbers are written as text."""
+        return Numbers(self._missing_values, text_numbers=True)
 
     def one(self, value: Any, name: str) -> float:
         """A number, NaN where it is missing; `name` is the field that holds it.

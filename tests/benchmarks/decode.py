@@ -11,10 +11,13 @@ import gc
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
+import msgspec
 import numpy as np
 
 from monitor.backends.abstract import RecordColumns
+from monitor.config.mappings import MAPPINGS
 from monitor.formats.decoder import Decoder, InputRules
 from monitor.formats.schemas import Schema
 from monitor.processing.series_keys import SeriesNumbers
@@ -64,9 +67,36 @@ def avro(at: int) -> bytes:
     return framed(1, AVRO, json.loads(three(at)))
 
 
+def telegraf(at: int) -> bytes:
+    fields = b'"fields": {"value": %.4f, "flow": 3.25, "pressure": 12.5}' % (at * 0.001)
+    tags = b'"tags": {"host": "node-%04d", "site": "north"}' % (at % SERIES)
+    return b'{%s, "name": "pump", %s, "timestamp": %d}' % (fields, tags, START_MS + at)
+
+
+def telegraf_batch(at: int) -> bytes:
+    return b'{"metrics": [%s]}' % b", ".join(telegraf(10 * at + number) for number in range(10))
+
+
+def reading(at: int) -> bytes:
+    return b'{"sensor": "node-%04d", "metric": "flow", "value": %.4f, "ts": %d}' % (
+        at % SERIES,
+        at * 0.001,
+        START_MS + at,
+    )
+
+
+def packed(at: int) -> bytes:
+    return msgspec.msgpack.encode({"ts": START_MS + at, "value": at * 0.001, "flow": 3.25, "pressure": 12.5})
+
+
+def line(at: int) -> bytes:
+    return b"%d,%.4f,3.25,12.5" % (START_MS + at, at * 0.001)
+
+
 Channels = tuple[str, ...]
 ONE: Channels = ("value",)
 THREE: Channels = ("value", "flow", "pressure")
+MAPPED = {**MAPPINGS["telegraf"], "partial_records": False}
 SHAPES: dict[str, tuple[Callable[[int], bytes], Channels]] = {
     "plain: time in ms, one channel": (plain, ONE),
     "text times (Z)": (text_time, ONE),
@@ -76,6 +106,19 @@ SHAPES: dict[str, tuple[Callable[[int], bytes], Channels]] = {
     "1 % bare NaN": (every_hundredth(b'{"ts": 1764600000000, "value": NaN}'), ONE),
     "three channels and tags": (three, THREE),
     "the same in Avro": (avro, THREE),
+    "the same in MessagePack": (packed, THREE),
+    "the same in CSV": (line, THREE),
+    "Telegraf, three channels": (telegraf, THREE),
+    "Telegraf, batches of ten": (telegraf_batch, THREE),
+    "long form, one reading of three": (reading, THREE),
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "the same in Avro": {"format": "avro"},
+    "the same in MessagePack": {"format": "msgpack"},
+    "the same in CSV": {"format": "csv", "csv_columns": ["ts", *THREE]},
+    "Telegraf, three channels": MAPPED,
+    "Telegraf, batches of ten": MAPPED,
+    "long form, one reading of three": {"channel_field": "metric", "series": "field:sensor"},
 }
 
 
@@ -87,7 +130,7 @@ def polls() -> dict[str, tuple[RecordColumns, Decoder]]:
     return {
         name: (
             make_columns([make(at) for at in range(RECORDS)], keys=keys, timestamps_ms=stamps),
-            Decoder(manifests[channels], InputRules(format="avro" if make is avro else "json")),
+            Decoder(manifests[channels], InputRules(**OPTIONS.get(name, {}))),
         )
         for name, (make, channels) in SHAPES.items()
     }

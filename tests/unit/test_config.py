@@ -107,7 +107,10 @@ def test_unknown_keys(directory: Path, text: str, said: str) -> None:
         ("[input]\ntopics = []", "input.topics: list should have at least 1 item"),
         ('[input]\ntopics = ["a", 1]', "input.topics.1: input should be a valid string (found 1)"),
         ('[input]\ntopics = ["a b"]', "input.topics.0: string should match pattern"),
-        ('[input]\nformat = "xml"', "input.format: input should be 'json', 'f32' or 'avro' (found 'xml')"),
+        (
+            '[input]\nformat = "xml"',
+            "input.format: input should be 'json', 'f32', 'msgpack', 'csv' or 'avro' (found 'xml')",
+        ),
         ("[model]\nthreshold = 0", "model.threshold: input should be greater than 0 (found 0)"),
         (
             "[model]\nthreshold = 1e39",

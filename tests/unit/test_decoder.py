@@ -322,9 +322,12 @@ json_like = st.recursive(
 )
 
 
+OTHERS = tuple((manifest, form) for form in ("msgpack", "csv") for manifest in (ONE, TWO, RECORD))
+
+
 @given(st.lists(st.binary(max_size=40) | json_like.map(lambda v: json.dumps(v).encode()) | st.none(), max_size=8))
 def test_any_bytes_are_read_or_refused(values: list[bytes | None]) -> None:
-    for manifest, form in ((ONE, "json"), (TWO, "json"), (RECORD, "json"), (ONE, "f32"), (RECORD, "f32")):
+    for manifest, form in ((ONE, "json"), (TWO, "json"), (RECORD, "json"), (ONE, "f32"), (RECORD, "f32"), *OTHERS):
         decoded = decode(*values, manifest=manifest, format=form)
         assert sorted([*decoded.rows.tolist(), *(r.row for r in decoded.rejected)]) == list(range(len(values)))
         assert decoded.counts.sum() == len(decoded.values) == len(samples(decoded))

@@ -104,12 +104,13 @@ def test_a_package_that_is_installed_adds_it(packages: Packages, tmp_path: Path)
 
 
 def test_a_name_that_is_not_known_is_refused_with_those_that_are(packages: Packages, tmp_path: Path) -> None:
-    expected = "input.format: input should be 'json', 'f32' or 'avro' (found 'semicolon')"
+    expected = "input.format: input should be 'json', 'f32', 'msgpack', 'csv' or 'avro' (found 'semicolon')"
     assert problem(tmp_path, 'format = "semicolon"') == expected
     packages.add("telltale-semicolons", semicolons=TOY, json="nowhere:Format")
-    expected = "input.format: input should be 'json', 'f32', 'avro' or 'semicolons' (found 'semicolon')"
+    known = "'json', 'f32', 'msgpack', 'csv', 'avro' or 'semicolons'"
+    expected = f"input.format: input should be {known} (found 'semicolon')"
     assert problem(tmp_path, 'format = "semicolon"') == expected
-    with pytest.raises(ConfigError, match="'json', 'f32', 'avro' or 'semicolons'"):
+    with pytest.raises(ConfigError, match=known):
         Decoder(ARTIFACT.manifest, InputRules(format="semicolon"))
 
 

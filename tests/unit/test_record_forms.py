@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -236,6 +238,7 @@ def test_numbers_as_text(text: str, number: float | None) -> None:
     assert numbers == [MISSING if math.isnan(number) else number, 2]
 
 
+TIME = "expected RFC 3339, like 2026-11-21T08:22:07Z, or a number since 1970"
 TEXTS = "input.text_numbers = true reads numbers that are written as text"
 COMMA = "with a decimal point, not a comma"
 WORDS = "input.missing_values lists what stands for a missing number"
@@ -298,6 +301,83 @@ def test_keys_of_a_json_converter_are_unwrapped(key: bytes | None, expected: byt
 def test_a_path_that_is_none_is_refused_when_it_is_configured(path: str) -> None:
     with pytest.raises(ConfigError, match="expected names with dots between them"):
         Decoder(MANIFEST, InputRules(channels={"flow": path}))
+
+
+PACK = msgspec.msgpack.encode
+FLAT = np.array([[3, 12], [4, np.nan]])
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"ts": AT, "flow": 3, "pressure": 12.5}, [[3, 12.5]]),
+        ({"ts": datetime.fromtimestamp(AT, UTC), "flow": NAN, "pressure": "N/A"}, [[MISSING, MISSING]]),
+        ({"ts": AT, "values": [[3, 12], [4, None]]}, [[3, 12], [4, MISSING]]),
+        ({"ts": AT, "values": FLAT.astype("<f4").tobytes()}, [[3, 12], [4, MISSING]]),
+        ({"ts": AT, "values": FLAT.astype("<f8").tobytes(), "dtype": "float64"}, [[3, 12], [4, MISSING]]),
+        ({"ts": AT, "values": np.array([[3, 12]], "<i2").tobytes(), "dtype": "<i2"}, [[3, 12]]),
+        ([[3, 12]], [[3, 12]]),
+    ],
+)
+def test_msgpack(record: Any, expected: list[Any]) -> None:
+    found = read(PACK(record), format="msgpack")
+    assert [numbers for *_, numbers in found] == expected
+    assert found[0][2] == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "expected"),
+    [
+        (PACK({"values": b"12345"}), Reason.WRONG_SHAPE, "5 bytes of values are not whole samples of 2 float32"),
+        (PACK({"values": b""}), Reason.WRONG_SHAPE, "0 bytes of values are not whole samples of 2 float32"),
+        (PACK({"values": b"1" * 8, "dtype": ">f4"}), Reason.WRONG_TYPE, "dtype is the text '>f4', expected f4, f8, i2"),
+        (PACK({"flow": float("inf"), "pressure": 1}), Reason.NOT_FINITE, "a number is infinite"),
+        (PACK({"flow": b"x", "pressure": 1}), Reason.WRONG_TYPE, "flow is binary, expected a number"),
+        (PACK({"flow": 1, "pressure": 1})[:-1], Reason.MALFORMED, "truncated"),
+        (b'{"flow": 1}', Reason.MALFORMED, 'JSON; set input.format = "json"'),
+    ],
+)
+def test_msgpack_that_can_not_be_read(value: bytes, reason: Reason, expected: str) -> None:
+    found, detail = refusal(value, format="msgpack")
+    assert (found, expected in detail) == (reason, True), detail
+
+
+TIMED: dict[str, Any] = {"format": "csv", "csv_columns": ["ts", "flow", "", "pressure"]}
+
+
+@pytest.mark.parametrize(
+    ("rules", "value", "expected"),
+    [
+        ({"format": "csv"}, b"3,12.5", [(0, [3, 12.5])]),
+        ({"format": "csv"}, b'flow,pressure\n" 3",\r\n4,NaN\n', [(0, [3, MISSING]), (0, [4, MISSING])]),
+        ({"format": "csv", "csv_delimiter": ";"}, b"\xef\xbb\xbf3; -1e3", [(0, [3, -1000])]),
+        (TIMED, b"%d,3,on,12\n%d,4,off,-" % (AT, AT + 1), [(0, [3, 12]), (1, [4, MISSING])]),
+        (TIMED, b"2025-12-01T14:40:05Z,3,,12", [(5, [3, 12])]),
+        (TIMED | {"missing_values": [-9999]}, b"%d,3,,-9999.0" % AT, [(0, [3, MISSING])]),
+        (
+            {"format": "csv", "csv_columns": ["m", "x", "ts"], "channel_field": "m", "value_field": "x"},
+            b"flow,3,%d\ndisk,full,%d\npressure,12,%d" % (AT, AT, AT),
+            [(0, [3, 12])],
+        ),
+    ],
+)
+def test_csv(rules: dict[str, Any], value: bytes, expected: list[Any]) -> None:
+    assert [(at, numbers) for _, _, at, numbers in read(value, **rules)] == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"3", "1 cells, expected 4: ts,flow,,pressure (input.csv_columns, csv_delimiter)"),
+        (b"%d,3,,x" % AT, f"pressure is the text 'x', expected a number; {WORDS}"),
+        (b'%d,"3,1",,1' % AT, f"flow is the text '3,1', expected a number {COMMA}"),
+        (b"\xff,3,,1", "the record is not UTF-8; expected comma-separated values"),
+        (b'1,"3,,1', "the line can't be split into cells: unexpected end of data"),
+        (b"yesterday,3,,1", f"'yesterday' is no time; {TIME}"),
+    ],
+)  # fmt: skip
+def test_csv_that_can_not_be_read(value: bytes, expected: str) -> None:
+    assert refusal(value, **TIMED)[1].removeprefix("entry 1 of 1: ") == expected
 
 
 @pytest.mark.parametrize("rules", [LONG, {"partial_records": True, "series": "field:sensor"}])

@@ -1,0 +1,59 @@
+"""MessagePack records, of the same forms as JSON's (`documents.py`).
+
+Besides lists, `values` may be the bytes of little-endian numbers, sample by sample, whose type `dtype` names: float32
+if it is absent. A time may be a timestamp of MessagePack's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from monitor.errors import Reason, RecordError
+from monitor.formats.abstract import RecordSpec
+from monitor.formats.encodings import recognised
+from monitor.formats.forms import UNREADABLE
+from monitor.formats.parsed import Outlines, Parsed
+from monitor.formats.records import Records
+
+
+class MsgpackFormat:
+    """Reads `msgpack` values against the artifact's channels."""
+
+    names_fields: ClassVar[bool] = True
+
+    def __init__(self, expected: RecordSpec) -> None:
+        self._records = Records(expected, MsgpackCodec())
+
+    def parse(self, values: list[bytes | None], rows: list[int]) -> Parsed:
+        """Reads the values at `rows` (none of them empty)."""
+        return self._records.parse(values, rows)
+
+    def outlines(self, values: Sequence[bytes]) -> Outlines:
+        """What is known of records that are refused."""
+        return self._records.outlines(values)
+
+
+class MsgpackCodec:
+    """MessagePack."""
+
+    typed: ClassVar[bool] = True
+
+    def decoder(self, kind: Any, *, lax: bool = False) -> Callable[[Any], Any]:
+        """What decodes values of one type; `lax`: numbers may be written as text."""
+        return msgspec.msgpack.Decoder(kind, strict=not lax).decode
+
+    def repaired(self, value: bytes) -> bytes:
+        """The value as it is: nothing is repaired. Raises `RecordError` where it is known to be of another encoding."""
+        if what := recognised(value):
+            raise RecordError(Reason.MALFORMED, f"{what}; expected MessagePack")
+        return value
+
+    def anyhow(self, value: bytes) -> Any:
+        """Whatever a value says, None if nothing."""
+        try:
+            return msgspec.msgpack.decode(value)
+        except (*UNREADABLE, ValueError, TypeError):
+            return None

@@ -84,6 +84,16 @@ def test_a_dead_channel_is_named_after_31_equal_samples_and_resolved_when_it_mov
     assert [(each[0], each[3], each[4] // 1_000_000, each[6]) for each in made] == [(129, 7, 99, 31), (160, 7, 160, 1)]
 
 
+def test_an_outage_is_learnt_from_but_does_not_blind() -> None:
+    """It counts for 300 samples, ten times the limit of 30, so that the next one is named after 901."""
+    moves = np.arange(500.0)
+    values = np.concatenate([moves, np.full(1000, -1.0), moves, np.full(950, -2.0), moves])
+    manifest = manifest_of(1, samples=100_000)
+    made = findings(Flatline(manifest, QualityRules()), turns_of(samples_of([0] * len(values), values), [700, 2500]))
+    assert [(at[0], at[6], at[7]) for at in made] == [(530, 31, 30), (1500, 1, 30), (2900, 901, 900), (2950, 1, 900)]
+    assert made == naive(manifest, np.zeros(len(values), dtype=np.int64), values[:, None])
+
+
 @pytest.mark.parametrize(
     ("longest", "samples", "found"),
     [(1, 10_000, True), (100, 10_000, True), (102, 10_000, False), (10_000, 10_000, False), (1, 0, False)],

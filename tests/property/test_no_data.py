@@ -90,6 +90,7 @@ def oracle(log: Log, after: int | None, least: int) -> list[Told]:
     for place, (time, own) in enumerate(log):
         now, offset = max(now, time), place - ticks
         ticks += own == TICK
+        news: list[Told] = []  # at one record in order of the series, and after those of a tick before it
         for series in sorted(last):
             allowed = limit(pauses[series], after, least)
             if series == own or series in silent or allowed is None:
@@ -99,10 +100,11 @@ def oracle(log: Log, after: int | None, least: int) -> list[Told]:
                 suspect[series] = now
             if series in suspect and now > max(last[series] + allowed, suspect[series] + allowed - quarter):
                 silent.add(series)
-                told.append((f"s{series}", "firing", offset, (now - last[series]) / 1000))
+                news.append((f"s{series}", "firing", offset, (now - last[series]) / 1000))
         if own in silent:
             silent.discard(own)
-            told.append((f"s{own}", "resolved", offset, 0.0))
+            news.append((f"s{own}", "resolved", offset, 0.0))
+        told += sorted(news)
         if own in last and now > last[own]:
             pauses[own].append(now - last[own])
         if own == TICK:
@@ -110,7 +112,7 @@ def oracle(log: Log, after: int | None, least: int) -> list[Told]:
         pauses.setdefault(own, [])
         last[own] = now
         suspect.pop(own, None)
-    return sorted(told, key=lambda each: (each[2], each[0]))
+    return told
 
 
 def read(processor: Processor, log: Log, kind: str, first: int, end: int, ticks_too: bool = True) -> None:

@@ -99,7 +99,7 @@ ENDINGS: dict[EndReason, str] = {
     "forgotten": "resolved without a verdict: more series came than are remembered, and this one was silent longest",
     "silent": "resolved without a verdict: the series was silent for longer than input.series_ttl",
     "topic_recreated": "resolved without a verdict: the input topic was deleted and made again",
-    "not_watched": "resolved without a verdict: its check is switched off, or the artifact lacks its channel",
+    "not_watched": "resolved without a verdict: its check is off or begins anew, or the artifact lacks its channel",
 }
 
 

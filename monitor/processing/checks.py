@@ -212,12 +212,18 @@ class Checks:
         """What each check remembers of the series `rows`, as many bytes for each, by rule, channels and layout."""
         return {self._name(rule, memory): memory[rows].tobytes() for rule, memory in self._memory.items()}
 
-    def restore(self, rows: Int64Array, found: Mapping[str, bytes]) -> None:
-        """Puts back what `snapshot` returned; a check starts over that it lacks, or has by other channels or layout."""
+    def restore(self, rows: Int64Array, found: Mapping[str, bytes]) -> set[str]:
+        """Puts back what `snapshot` returned; which checks go on.
+
+        One starts over that it lacks, or has by other channels or layout.
+        """
+        going_on = set()
         for rule, memory in self._memory.items():
-            kept = found.get(self._name(rule, memory), b"")
-            if len(kept) == len(rows) * memory.itemsize:
+            kept = found.get(self._name(rule, memory))
+            if kept is not None and len(kept) == len(rows) * memory.itemsize:
                 memory[rows] = np.frombuffer(kept, memory.dtype)
+                going_on.add(rule)
+        return going_on
 
     def _name(self, rule: str, memory: Memory) -> str:
         return f"{rule} {self._channels} {memory.dtype.descr}"

@@ -79,7 +79,7 @@ class PartitionState:
         self._channels = [channel.scored for channel in manifest.channels]  # other levels are other samples
         self._held = f"held {self._channels}"  # in snapshots, beside what checks remember
         self._channel_names = {channel.name for channel in manifest.channels}
-        self._watched_rules = {SCORE_RULE, *checks}
+        self._rules_going_on = {SCORE_RULE}  # whose incidents go on: beside the score's, of what checks remember
         self.series = SeriesRegistry(rules.max_series, rules.series_ttl * 1_000_000)
         self.windower = windowing.windower(manifest.window, len(manifest.channels), rules.order)
         self.checks = Checks(checks, self._channels) if checks else None
@@ -146,11 +146,13 @@ class PartitionState:
             made._replay_from, made._state_from = point.refill.replay_from, point.refill.state_from
             state_lost = made._refill(point.refill, restored.state, model.manifest)
             made._recall_time(point.refill, restored.state)
+        made._end_unwatched(resumed.live_from)
         resumed = replace(
             resumed,
             begin=made.read_to,
             state_lost=resumed.state_lost or state_lost,
             unreadable=tuple(unreadable),
+            checks_begin=point.refill is not None and not made._rules_going_on.issuperset(checks),
             other_artifact="" if mark is None or mark.artifact == made._artifact else mark.artifact,
         )
         if resumed.irregular:
@@ -168,7 +170,6 @@ class PartitionState:
             if resumed.how is How.OFFSET_MISSING:
                 undecided_us = incident_records.undecided_us(self.name, records, self._channels)
                 self._go_back(incident_records.at_checkpoint(self.name, restored.history, found, undecided_us))
-            self._end_unwatched(resumed.live_from)
             return unreadable
         for key, incident in found.items():
             self.outbox.changed.add(key)
@@ -179,7 +180,10 @@ class PartitionState:
         return unreadable
 
     def _end_unwatched(self, offset: int) -> None:
-        """Ends the incidents of rules that are switched off now, and of channels that the artifact does not have."""
+        """Ends the incidents that nobody could close any more.
+
+        Their rule is switched off now, or begins anew, knowing nothing of them; or the artifact lacks their channel.
+        """
         for key, incident in self.restored.items():
             if not self._watches(key):
                 self.outbox.changed.add(key)
@@ -187,7 +191,7 @@ class PartitionState:
         self.restored = {key: incident for key, incident in self.restored.items() if self._watches(key)}
 
     def _watches(self, key: IncidentKey) -> bool:
-        return key.rule in self._watched_rules and (not key.channel or key.channel in self._channel_names)
+        return key.rule in self._rules_going_on and (not key.channel or key.channel in self._channel_names)
 
     def _go_back(self, incidents: dict[IncidentKey, Incident]) -> None:
         """What was decided since the checkpoint is decided again, so that incidents are what they were there."""
@@ -243,7 +247,7 @@ class PartitionState:
         rows = np.array(segment.rows, dtype=np.int64)
         self.windower.restore(rows, found.tails, found.waiting)
         if self.checks is not None:
-            self.checks.restore(rows, found.checks)
+            self._rules_going_on |= self.checks.restore(rows, found.checks)
         if self.labels is not None:
             self.labels.restore(dict(zip(found.series, found.labels, strict=False)))
         self.windower.hold_again(rows, found.checks.get(self._held, b""))

@@ -47,6 +47,7 @@ class Resumed:
     Reading begins at `begin`; records before `live_from` were decided before and only refill windows. Retention deleted
     `deleted` offsets before they were decided. `state_lost` says why windows start empty although they should not; it
     is empty where they don't. `unreadable` says what is wrong with incidents of the state that were left out.
+    `checks_begin`: what some check remembers begins at the checkpoint, which lacks it, as when it was switched on.
     `other_artifact` is the digest of the artifact that made the newest checkpoint, empty where it is the one in service
     or not known. It changes nothing: windows that fit, and incidents, continue.
     """
@@ -57,12 +58,13 @@ class Resumed:
     deleted: int = 0
     state_lost: str = ""
     unreadable: tuple[str, ...] = ()
+    checks_begin: bool = False
     other_artifact: str = ""
 
     @property
     def irregular(self) -> bool:
         """Not simply where the last commit was: worth committing at once, so that a restart continues from here."""
-        return self.how is not How.POSITION or bool(self.state_lost)
+        return self.how is not How.POSITION or bool(self.state_lost) or self.checks_begin
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,7 +266,8 @@ def test_what_is_not_watched_any_more_is_resolved(monkeypatch: pytest.MonkeyPatc
     (alert,) = renamed
     assert (alert.data.status, alert.data.reason, alert.data.channel) == ("resolved", "not_watched", "value")
     assert alert.data.summary == (
-        "a, value: flatline resolved without a verdict: its check is switched off, or the artifact lacks its channel"
+        "a, value: flatline resolved without a verdict: its check is off or begins anew, or the artifact "
+        "lacks its channel"
     )
 
 

@@ -135,3 +135,24 @@ def test_ticks_right_after_a_checkpoint_are_made_again() -> None:
     again.receive(back, NOW_US)
     assert told(again) == [("no_data", "resolved", COUNT)]
     assert alert.data.status == "firing"
+
+
+@pytest.mark.parametrize("kind", ["sliding", "record"])
+def test_a_silence_that_nobody_remembers_after_a_restart_is_ended(kind: str) -> None:
+    """The new artifact has other channels, so no check knows of it, and none would ever say that it is over."""
+    (one, other) = (make_artifact(kind=kind, length=4, hop=2, threshold=1e6, channels=each) for each in ("x", "xy"))
+    processor = make_processor_at_zero(CONFIG, one)
+    values = [json.dumps([[at % 3]] * 4 if kind == "record" else {"x": at % 3}).encode() for at in range(COUNT)]
+    times_ms = [NOW_US // 1000 + 1_000 * at for at in range(COUNT)]
+    work(processor, processor.model.scorer, make_columns(values, timestamps_ms=times_ms), now_us=NOW_US)
+    for second in (44, 52):
+        processor.advance(INPUT, NOW_US + second * 1_000_000)
+        decide(processor)
+    state = tuple(StateRecord(*each) for each in processor.take_outputs([INPUT]).checkpoints[INPUT])
+    for artifact, ends in ((one, []), (other, [("resolved", "not_watched")])):
+        again = make_processor(CONFIG, artifact)
+        resumed = again.assign(INPUT, Restored(Position(COUNT, COUNT, 0), state, 0, COUNT), 0)
+        found = of_quality(again.take_outputs())
+        assert [(each.data.status, each.data.reason) for each in found] == ends
+        assert again.open_by_rule()["no_data"] == 1 - len(ends)
+        assert resumed.irregular is bool(ends), "what is ended is not to be found again after a crash"

@@ -366,7 +366,9 @@ def _labelled(event: Event, known: Labels) -> Event:
     if isinstance(event, QualityDigest):
         return event
     kafka = event.data.kafka
-    labels = known.at(event.data.series, kafka.offset if isinstance(kafka, Source) else kafka.last_offset)
+    offset = kafka.offset if isinstance(kafka, Source) else kafka.last_offset
+    gone = event.data.reason in ("forgotten", "silent")  # at that record, and its labels with it
+    labels = known.at(event.data.series, offset - gone)
     if not labels:
         return event
     return msgspec.structs.replace(event, data=msgspec.structs.replace(event.data, labels=labels))

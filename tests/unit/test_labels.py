@@ -98,6 +98,26 @@ def test_alerts_carry_them_and_a_restart_says_the_same(restarts: list[int]) -> N
     assert JSONFormat().read(None, json.dumps(events[0])).get_extension("site") == "north"
 
 
+@pytest.mark.parametrize("restarts", [[], [14], [20]])
+@pytest.mark.parametrize("limits", [{"max_series": 1}, {"series_ttl": 60}])
+def test_what_ends_with_a_forgotten_series_still_has_its_labels(limits: dict[str, int], restarts: list[int]) -> None:
+    """Who filters by them would hear of its beginning alone."""
+    config = make_config(input={"start": "earliest", "labels": SITE} | limits)
+    log = LocalLog({"telltale.input": 1})
+    for at in range(20):
+        if at in restarts:
+            run(log, config)
+        record(log, at, b"north", "A7")
+    if 20 in restarts:
+        run(log, config)
+    late = json.dumps({"ts": 1_764_600_300_000, "value": 0.1}).encode()
+    log.append("telltale.input", 0, key=b"other", value=late, timestamp_ms=1_764_600_300_000, headers=[])
+    run(log, config)
+    *_, last = [json.loads(value) for value in log.read("telltale.alerts", 0).values if value is not None]
+    assert last["data"]["reason"] in ("forgotten", "silent")
+    assert last["data"]["labels"] == {"site": "north", "line": "A7"}
+
+
 def test_without_them_alerts_are_as_they_were() -> None:
     log = LocalLog({"telltale.input": 1})
     for at in range(20):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import msgspec
@@ -128,3 +129,15 @@ def test_missing_says_how_many_and_what_is_usual() -> None:
     assert usual.describe(Problem("c0", 20.0, 19.5, 0.1, 0, 0)) == text
     unknown = NanRatio(make_artifact().manifest, RULES)
     assert unknown.describe(Problem("value", 20.0, 19.5, float("nan"), 0, 0)) == "is missing in 20 samples"
+
+
+@pytest.mark.parametrize(("channels", "dead", "said"), [(2, 1, 1), (3, 1, 1), (4, 2, 2), (4, 3, 0)])
+def test_a_channel_that_no_sample_carries_is_missing_where_most_others_are_there(
+    channels: int, dead: int, said: int
+) -> None:
+    """As in long form, where readings are joined; of two channels, too."""
+    values = np.ones((40, channels), dtype=np.float32)
+    values[:, :dead] = np.nan
+    samples = replace(samples_of([0] * 40, values), carried=~np.isnan(values))
+    check = NanRatio(manifest_of(*[known()] * channels), RULES)
+    assert [at[2] for at in made(check, samples, [7])] == [*range(said)]

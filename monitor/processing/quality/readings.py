@@ -82,7 +82,7 @@ class Readings(Protocol):
         """When some of the samples (k,) were taken."""
 
     def missing(self) -> BoolArray:
-        """Which numbers (n, channels) should be there and are not: also those that a sample lacks, but not most do."""
+        """Which numbers (n, channels) should be there and are not: not those that a sample lacks with most others."""
 
     def findings(self, samples: Int64Array, about: About) -> Findings:
         """What is found at some of the samples (k,); each ends there."""
@@ -148,7 +148,10 @@ class _OfSamples:
 
     def missing(self) -> BoolArray:
         found, carried = np.isnan(self.values), self.samples.carried
-        return found if carried is None else found & (carried | (carried.mean(axis=1) > 0.5)[:, None])
+        if carried is None:
+            return found
+        most_others: BoolArray = 2 * carried.sum(axis=1) > carried.shape[1] - 1
+        return found & (carried | most_others[:, None])
 
     def findings(self, samples: Int64Array, about: About) -> Findings:
         at = self.samples[samples]

@@ -221,7 +221,7 @@ class RingWindower(ABC):
             first_offset=record_of(self._offset[series, first]),
             last_offset=record_of(samples.offset[closing]),
             last_index=samples.index[closing],
-            at=None if samples.at is None else samples.at[closing],
+            at=None if samples.at is None and self._window is None else samples.placed_at[closing],
             filled_ratio=filled_ratio,
         )
 

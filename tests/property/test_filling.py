@@ -107,5 +107,5 @@ def test_series_are_made_whole_sample_by_sample(
             ratio = 0.0 if windows.filled_ratio is None else float(windows.filled_ratio[row])
             numbers = windows.values[row].round(4).tobytes()
             found.append((int(windows.series[row]), int(windows.end_us[row]), ratio, numbers))
-            assert 0 <= windows.first_offset[row] <= windows.last_offset[row]
+            assert 0 <= windows.first_offset[row] <= windows.last_offset[row] == windows.placed_at[row]
     assert sorted(found) == oracle(samples, length, hop, hold_s, fill, gap_s)

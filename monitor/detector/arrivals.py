@@ -37,6 +37,7 @@ class Arrivals:
         self._joiner = self._new_joiner() if order.in_parts else None
         self._late: list[Samples] = []
         self._duplicates = 0
+        self._handed_out = 0  # samples that were let out, and did not come back to be placed yet
 
     def _new_queue(self) -> Queue:
         made = Queue(self._order.grace_us, self._channels)
@@ -88,12 +89,21 @@ class Arrivals:
         joined = self._joiner.join(taken, reached, time)
         self._late.append(joined.late)
         self._duplicates += joined.duplicates
+        self._handed_out = len(joined.samples)
         return joined.samples
 
-    def take_dropped(self) -> tuple[list[Samples], int]:
-        """The readings since the last call that came after their sample had left, and how many came twice."""
-        late, duplicates = self._late, self._duplicates
-        self._late, self._duplicates = [], 0
+    def take_dropped(self, placed: Samples) -> tuple[list[Samples], int]:
+        """The readings that came after their sample had left, and how many came twice, up to where samples are placed.
+
+        `placed` are the next of those that were let out; with the last of them comes all that is left.
+        """
+        self._handed_out -= len(placed)
+        duplicates, self._duplicates = self._duplicates, 0
+        late, self._late = self._late, []
+        if self._handed_out > 0 and len(placed):
+            until = int(placed.placed_at[-1])
+            self._late = [each[each.placed_at > until] for each in late]
+            late = [each[each.placed_at <= until] for each in late]
         return late, duplicates
 
     def snapshot(self, rows: Int64Array) -> Waiting | None:

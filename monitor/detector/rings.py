@@ -126,7 +126,7 @@ class RingWindower(ABC):
         behind = None if ordered.dropped is None else self._ring_ends(ordered.dropped.samples.series)
         whole, real = self._made_whole(ordered)
         position, index = self._add(whole)
-        late, duplicates = self._arrivals.take_dropped()
+        late, duplicates = self._arrivals.take_dropped(taken)
         if ordered.dropped is not None and behind is not None:
             again = self._came_before(ordered.dropped, position[real], index[real], *behind)
             late.append(ordered.dropped.samples[~again])

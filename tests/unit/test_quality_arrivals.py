@@ -17,7 +17,7 @@ from monitor.processing.checks import WHOLE_SERIES, Problem, QualityRules
 from monitor.processing.quality.late_burst import LateBurst
 from monitor.processing.quality.schema_mismatch import FORM, SchemaMismatch
 from monitor.processing.turns import REASONS, Refused, Turn
-from tests.helpers import make_artifact
+from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero, of_quality, work
 from tests.turns import findings, samples_of, turn_of_windows, turns_of
 from tests.unit.test_quality_episodes import naive
 from tests.unit.test_quality_flatline import windows_of
@@ -99,3 +99,22 @@ def test_they_say_how_many(observed: float, said: str) -> None:
     assert text == "10 records were rejected, fewer than 10 samples accepted between two" + said
     text = LateBurst(MANIFEST, RULES).describe(Problem("", 20.0, 19.5, 0.02, 0, 0))
     assert text == "20 samples came too late, fewer than 10 in time between two; 0.02 of its first 500 did"
+
+
+def test_late_readings_are_judged_where_they_came_however_few_samples_are_taken_at_once() -> None:
+    """One reading among twelve samples is of a sample that has left: that is no burst."""
+    artifact = make_artifact(length=4, hop=2, channels="xy", threshold=1e6)
+    config = make_config(input={"start": "earliest", "partial_records": True}, quality={"flatline": False})
+    values: list[bytes | None] = []
+    for at in range(1_000):
+        values.append(b'{"ts": %d, "x": 0.1, "y": 0.2}' % at)
+        if at >= 600 and at % 12 == 0:
+            values.append(b'{"ts": %d, "y": 0.3}' % (at - 2))
+    for slice_ in (65_536, 40):
+        processor = make_processor_at_zero(config, artifact)
+        processor._slice = slice_
+        work(processor, processor.model.scorer, make_columns(values[:600]))
+        processor.receive(make_columns(values[600:], first_offset=600), None)
+        while (batch := processor.next_batch()) is not None:
+            processor.receive_scores(batch, processor.model.scorer(batch.values), processor.model.scorer.reconstruct)
+        assert (of_quality(processor.take_outputs()), processor.counts.samples_late > 0) == ([], True)

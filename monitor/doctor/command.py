@@ -16,7 +16,7 @@ from monitor.config.sections import is_loopback
 from monitor.datafiles.content import is_file
 from monitor.doctor import file_report, files, report, topic
 from monitor.doctor.configuration import changed
-from monitor.doctor.diagnosis import Diagnosis, examine, known_options
+from monitor.doctor.diagnosis import Diagnosis, examine
 from monitor.doctor.report import Place
 from monitor.errors import ConfigError
 
@@ -126,7 +126,7 @@ def _json(found: Diagnosis, place: Place) -> str:
         ],
         "missing_values": found.sentinels,
         "notes": found.notes,
-        "options": known_options(found.options),
+        "options": found.options,
         "configuration": report.configuration(found, place) if found.works else None,
         "commands": report.commands(found, place) if found.works else [],
     }

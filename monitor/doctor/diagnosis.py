@@ -146,16 +146,11 @@ def _ready_made(
     return chosen, tried
 
 
-def known_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that there are."""
-    return {name: value for name, value in options.items() if name in InputOptions.model_fields}
-
-
 def as_rules(options: Mapping[str, Any]) -> InputRules | None:
     """The daemon's rules by options of `input`; None where they can't be kept together."""
     try:
-        checked = InputOptions.model_validate(known_options(options))
-        return InputRules(**{name: getattr(checked, name) for name in InputRules.__slots__ if hasattr(checked, name)})
+        checked = InputOptions.model_validate(options)
+        return InputRules(**{name: getattr(checked, name) for name in InputRules.__slots__})
     except (ValidationError, ConfigError):
         return None
 
@@ -181,7 +176,7 @@ def _propose_missing(found: Diagnosis, polls: Sequence[RecordColumns], now_us: i
     for at, name in enumerate(found.channels):
         if likely := trial.sentinels(found.trial.values[:, at]):
             found.sentinels[name] = likely
-    if found.sentinels and "missing_values" in InputOptions.model_fields:
+    if found.sentinels:
         likely = sorted({each for values in found.sentinels.values() for each in values})
         options = found.options | {"missing_values": likely}
         rules = as_rules(options)
@@ -193,7 +188,7 @@ def _propose_missing(found: Diagnosis, polls: Sequence[RecordColumns], now_us: i
 
 def _propose_grace(found: Diagnosis) -> None:
     late_us = max((each.late_us for each in found.trial.series.values()), default=0)
-    if late_us and "grace_ms" in InputOptions.model_fields:
+    if late_us:
         wanted = 2 * late_us / 1000
         found.options["grace_ms"] = next((each for each in _GRACES_MS if each >= wanted), math.ceil(wanted))
 
@@ -253,8 +248,3 @@ def usual_step_us(found: Trial) -> float:
     """The usual step between samples of a series; 0 where none has two."""
     steps = [each.step_us for each in found.series.values() if each.step_us]
     return float(np.median(steps)) if steps else 0.0
-
-
-def with_options(found: Diagnosis, **options: Any) -> Diagnosis:
-    """The same, with other options."""
-    return replace(found, options=found.options | options)

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from msgspec import UNSET
 
+from monitor.detector import missing
 from monitor.detector.arrays import Float64Array, Int64Array
 from monitor.detector.times import NEWEST_US, NO_TIME, OLDEST_US, numbers_us, texts_us
 
 MOST_DEPTH = 6
 _SHARE = 0.9  # of values that make a field what most of them are
 _DISTINCT = 0.5  # of values, at most, where a field names something that has more than one record
-_MISSING = {"", "null", "none", "na", "n/a", "nan", "-", "undefined"}
 
 _TIME = re.compile(
     r"(^|[._@-])(ts|t|time|timestamp|datetime|date|_time|when|clock)$|time(stamp)?(_?(ms|us|ns|s))?$|_(at|ts)$|^ts_|date"
@@ -160,7 +160,7 @@ def is_missing(value: Any) -> bool:
     return (
         value is None
         or (isinstance(value, float) and math.isnan(value))
-        or (isinstance(value, str) and value.strip().lower() in _MISSING)
+        or (isinstance(value, str) and missing.is_missing(value))
     )
 
 

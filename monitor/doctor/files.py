@@ -90,7 +90,7 @@ def examine(path: Path) -> FileDiagnosis:
     columns = _columns(path)
     if columns is not None:
         found.rows = len(columns.numbers)
-        found.notes += getattr(columns, "notes", ())
+        found.notes += columns.notes
         _choose(found, columns)
     _verify(found)
     _measure(found)

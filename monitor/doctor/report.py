@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from monitor.doctor.configuration import toml
-from monitor.doctor.diagnosis import Diagnosis, known_options, usual_step_us
+from monitor.doctor.diagnosis import Diagnosis, usual_step_us
 from monitor.doctor.words import (
     fact,
     fields,
@@ -58,7 +58,7 @@ def of_topic(found: Diagnosis, place: Place) -> str:
 
 def configuration(found: Diagnosis, place: Place) -> str:
     """The configuration as TOML."""
-    options = {"topics": [place.topic], **known_options(found.options)}
+    options = {"topics": [place.topic], **found.options}
     defaults = {"format": "json", "series": "key", "timestamp_field": "ts"}
     shown = {name: value for name, value in options.items() if defaults.get(name) != value or name == "series"}
     sections = {**place.sections, "input": shown, "model": {"artifact": place.artifact}}

@@ -162,9 +162,9 @@ class _Run:
         if not len(decoded.rows):
             return
         samples = decoded.samples(series, columns.offsets[decoded.rows])
-        carried = getattr(samples, "carried", None)
         with np.errstate(invalid="ignore"):  # a signalling NaN
             self._values.append(samples.values.astype(np.float64))
+        carried = samples.carried
         self._carried.append(np.ones(samples.values.shape, dtype=np.bool_) if carried is None else carried)
         self._stated.append(decoded.stated)
         own_us = columns.timestamps_ms[decoded.rows] * 1000

@@ -25,9 +25,13 @@ def graph(artifact: Artifact) -> bytes:
     """The artifact's model with its scaling and its score (mae or mse).
 
     Raises:
-        NotImplementedError: of a kind that the benchmark does not compare: a GRU, say.
+        ValueError: the model is of a kind that has no graph here; says what to do.
     """
     return _Graph(artifact).written()
+
+
+def _without_graph(model: str) -> ValueError:
+    return ValueError(f"there is no ONNX graph of {model}: leave it out of the models to compare, or write its graph")
 
 
 class _Graph:
@@ -111,7 +115,7 @@ class _Graph:
             return self._flat(self._convolutional(model, scaled))
         if isinstance(model, RecurrentSpec):
             return self._flat(self._recurrent(model, scaled))
-        raise NotImplementedError(f"no graph of a {type(model).__name__}")
+        raise _without_graph(f"a {type(model).__name__}")
 
     def _dense(self, model: DenseSpec, values: str) -> str:
         hidden = [model.hidden] * (len(model.widths) - 1)
@@ -123,7 +127,7 @@ class _Graph:
         """Along time, with a code, by transposed convolutions, of lengths that the strides divide."""
         whole, rest = divmod(self._length, model.stride ** len(model.filters))
         if rest or model.latent is None or model.upsampling != "transposed":
-            raise NotImplementedError("no graph of such a convolutional model")
+            raise _without_graph("a convolutional model of this form")
         values = self._turned(values, 0, 2, 1)
         for number in range(len(model.filters)):
             kernel = self._constant(self._tensor(f"down.{number}", "kernel").transpose(2, 1, 0))
@@ -146,7 +150,7 @@ class _Graph:
 
     def _recurrent(self, model: RecurrentSpec, values: str) -> str:
         if model.cell != "lstm":
-            raise NotImplementedError("no graph of a GRU")
+            raise _without_graph("a GRU")
         last = self._lstm(model.units, "encoder", self._turned(values, 1, 0, 2), outputs=2)  # (1, rows, units)
         steps = self._constant(np.array([self._length, 1, 1]))
         states = self._lstm(model.units, "decoder", self._node("Expand", last, steps), outputs=1)

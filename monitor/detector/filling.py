@@ -1,8 +1,8 @@
 """What is made up of a series before windows are cut: channels that come less often are held, gaps are filled.
 
     max_hold_ms     a number that is missing is the channel's last one, as long as that is no older
-    gap_fill        where samples of a regular series are missing, up to `max_gap_ms`, they are made up: by the sample
-                    before (`previous`), or on the line to the one after (`interpolate`)
+    gap_fill        where samples of a regular series are missing, up to `max_gap_ms`, they are made up: the sample
+                    before (`previous`), or linearly between that and the one after (`interpolate`)
 
 Rules of this file: what is made up follows from the samples of the series in order, however they were handed over. What
 a refused record left is not held: it stays missing. No Python loop over samples.
@@ -120,8 +120,8 @@ def fill_gaps(
     made = samples[owner]
     is_made = np.ones(len(owner), dtype=np.bool_)
     is_made[real] = False
-    line = values[owner] + (made.values - values[owner]) * share[:, None].astype(np.float32)
-    numbers = line if window.gap_fill == "interpolate" else values[owner]
+    between = values[owner] + (made.values - values[owner]) * share[:, None].astype(np.float32)
+    numbers = between if window.gap_fill == "interpolate" else values[owner]
     moved_us = np.rint(gap_us[owner] * (1 - share)).astype(np.int64)
     made = replace(
         made,

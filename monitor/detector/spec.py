@@ -55,10 +55,10 @@ class WindowSpec(Spec, frozen=True):
     """How a series is cut; `kind` is a row of `windowing.KINDS`.
 
     `record`: each record is one window of `length` samples. `sliding`: `length` samples every `hop` samples, aligned
-    to the series' own sample index. A gap of event time over `max_gap_ms` restarts the series. Windows
-    with a share of missing numbers up to `max_missing_ratio` were trained on, filled along time; see `imputing`.
-    `max_hold_ms`: a number that is missing is the channel's last one, if that is no older. `gap_fill`: what stands for
-    the samples of a gap up to `max_gap_ms` in a series of `sampling_rate_hz`; see `filling`.
+    to the series' own sample index. A gap of event time over `max_gap_ms` restarts the series. Windows with a share of
+    missing numbers up to `max_missing_ratio` were trained on, filled along time; see `imputing`. `max_hold_ms`: a
+    number that is missing is the channel's last one, if that is no older. `gap_fill`: what stands for the samples of a
+    gap up to `max_gap_ms` in a series of `sampling_rate_hz`; see `filling`.
     `image_shape` (height, width): the window is an image, read row by row, with the channels as its colours.
     """
 
@@ -146,8 +146,8 @@ class ChannelQuality(Spec, frozen=True):
     """A channel in normal data, as it was learnt from.
 
     `lowest` and `highest` are in its own unit, as are `low` and `high`, beyond which 5 % of its numbers lie each (None:
-    not known). `longest_run` is the most equal values in a row, `longest_missing` the
-    most missing numbers in a row; `missing` is the share of those.
+    not known). `longest_run` is the most equal values in a row, `longest_missing` the most missing numbers in a row;
+    `missing` is the share of those.
     """
 
     lowest: float

@@ -1,6 +1,6 @@
 """Alerts of data quality: that data is missing, frozen or wrong, whatever the score says of it. CloudEvents, too.
 
-They share the alerts' topic and life cycle, firing, update, resolved, and are told apart by their `type`.
+They share the alerts' topic and life cycle, firing, update, resolved, and differ in their `type`.
 
 Rules of this file: as in `alerts.py`. The same finding on the same log gives the same bytes, no id holds a clock, and
 within `v1` fields are only added.

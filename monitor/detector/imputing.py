@@ -21,7 +21,7 @@ import numpy as np
 
 from monitor.detector.arrays import BoolArray, Float32Array
 from monitor.detector.artifact import Artifact
-from monitor.detector.windows import fill_missing
+from monitor.detector.windows import impute_or_blank
 
 # The share of a window's numbers that may be missing where neither the operator nor the artifact says more.
 MAX_MISSING_RATIO = 0.1
@@ -50,21 +50,16 @@ class Imputer:
     ) -> None:
         """`max_missing_ratio` None: as much as the artifact allows, `MAX_MISSING_RATIO` at least."""
         own = max(artifact.manifest.window.max_missing_ratio, MAX_MISSING_RATIO)
-        self._most = np.float32(own if max_missing_ratio is None else max_missing_ratio)
+        self._most = own if max_missing_ratio is None else max_missing_ratio
         self._reconstruct = reconstruct
         self._usual = artifact.known_windows.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)  # by channel
 
     def __call__(self, windows: Float32Array) -> Imputed:
         """`windows` are left as they are; the same array is returned where nothing is missing."""
-        missing = np.isnan(windows)
-        if not missing.any():
-            return Imputed(windows, np.zeros(len(windows), dtype=np.float32))
-        ratio = missing.mean(axis=(1, 2), dtype=np.float32)
-        filled = windows.copy()
-        filled[ratio > self._most] = np.nan
-        some = (ratio > 0) & (ratio <= self._most)
-        filled[some] = fill_missing(windows[some])
-        throughout = missing.all(axis=1) & some[:, None]
+        filled, ratio = impute_or_blank(windows, self._most)
+        if filled is windows:
+            return Imputed(windows, ratio)
+        throughout = np.isnan(windows).all(axis=1) & (ratio <= self._most)[:, None]
         rows = np.flatnonzero(throughout.any(axis=1))
         if not len(rows):
             return Imputed(filled, ratio)

@@ -178,8 +178,7 @@ def _before(times: Int64Array, firsts: Int64Array, last: Int64Array) -> Int64Arr
 
 
 def firsts_of(series: Int64Array) -> Int64Array:
-    """Where each series begins among samples grouped by series."""
-    starts = np.empty(len(series), dtype=np.bool_)
-    starts[:1] = True
+    """Where each series, or other group, begins among the numbers of those (n,), equal ones together."""
+    starts = np.ones(len(series), dtype=np.bool_)
     np.not_equal(series[1:], series[:-1], out=starts[1:])
     return np.flatnonzero(starts)

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from monitor.detector.arrays import Int64Array, StructOfArrays, stable_order
-from monitor.detector.event_time import Reached, grouped
+from monitor.detector.arrays import Int64Array, StructOfArrays
+from monitor.detector.event_time import Reached, by_series, firsts_of, grouped
 from monitor.detector.times import NO_TIME
 from monitor.detector.windows import Appended, Ordered, Samples, Windows
 from monitor.errors import Reason
@@ -105,28 +105,22 @@ class Turn:
         course = Course(Reached(none, np.full(1, NO_TIME, dtype=np.int64)))
         return cls(nothing, none, ordered, None, course, damaged=True)
 
-    @property
-    def windows(self) -> Windows | None:
-        """The windows that arrived; None, where records hold samples."""
-        return self.taken if isinstance(self.taken, Windows) else None
-
 
 def _together(parts: Sequence[Ordered]) -> Ordered:
     """What was put in order chunk by chunk, as one: a series' samples of all chunks together."""
     if len(parts) == 1:
         return parts[0]
-    samples = Samples.concatenate([part.samples for part in parts])
+    samples, order = by_series(Samples.concatenate([part.samples for part in parts]))
     after_gap = [
         np.zeros(len(part.samples), dtype=np.bool_) if part.after_gap is None else part.after_gap for part in parts
     ]
-    order = stable_order(samples.series)
-    firsts = np.flatnonzero(np.diff(samples.series[order], prepend=-1))
+    firsts = firsts_of(samples.series)
     ends = np.cumsum([int(part.position.max(initial=-1)) + 1 for part in parts])
     position = np.concatenate(
         [part.position + start for part, start in zip(parts, [0, *ends[:-1].tolist()], strict=True)]
     )
     return Ordered(
-        samples[order],
+        samples,
         position[order],
         firsts,
         np.append(firsts, len(order))[1:] - 1,

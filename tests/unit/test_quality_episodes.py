@@ -8,20 +8,20 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.processing.quality.episodes import LAYOUT, Limits, Marks, follow, is_quiet
+from monitor.processing.quality.episodes import LAYOUT, Limits, Marks, follow
 
-Told = list[tuple[int, int, str, int]]
+Said = list[tuple[int, int, str, int]]
 
 
-def naive(marked: np.ndarray, limits: tuple[int, int, int]) -> Told:
+def naive(marked: np.ndarray, limits: tuple[int, int, int]) -> Said:
     """As the module's docstring says it, of one sequence: element, since when, what."""
-    enough, apart, well = limits
-    found: Told = []
+    enough, gap, well = limits
+    found: Said = []
     marks = clear = since = 0
     wrong = False
     for at, mark in enumerate(marked.tolist()):
         if mark:
-            if marks == 0 or clear >= apart:
+            if marks == 0 or clear >= gap:
                 marks, since = 0, at
             marks, clear = marks + 1, 0
             if marks == enough:
@@ -45,13 +45,13 @@ def test_it_is_what_counting_finds_however_it_is_cut(data: st.DataObject) -> Non
     marked = (rng.random((sequences, count)) < share) & (rng.random((sequences, 1)) < 0.8)
     marked[:, count // 3 : count // 2] = False
     each = [data.draw(st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(0, 6))) for _ in range(sequences)]
-    each = [(enough, apart, apart + more) for enough, apart, more in each]
+    each = [(enough, gap, gap + more) for enough, gap, more in each]
     limits = Limits(*(np.array(column) for column in zip(*each, strict=True)))
     kept = np.zeros(sequences, LAYOUT)
     bounds = sorted({0, count, *data.draw(st.lists(st.integers(0, count), max_size=4))})
-    found: Told = []
+    found: Said = []
     for first, end in pairwise(bounds):
-        if is_quiet(kept) and not marked[:, first:end].any():
+        if not kept["marks"].any() and not marked[:, first:end].any():
             continue
         of, element = np.nonzero(marked[:, first:end])
         shift = 1000 * np.arange(sequences)  # elements of sequences are numbered anew in each turn

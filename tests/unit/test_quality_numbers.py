@@ -93,7 +93,7 @@ def test_numbers_out_of_range_are_what_counting_finds_however_the_log_is_cut(dat
 def test_numbers_that_are_missing_independently_open_nothing(share: float) -> None:
     """The chance that an episode grows long enough, at any of its numbers, is at most 1e-9 with a tenfold margin."""
     limits = limits_of(np.array([share]), np.array([0]))
-    closely = stats.geom.cdf(limits.apart[0], share)  # another follows with fewer than `apart` between
+    closely = stats.geom.cdf(limits.gap[0], share)  # another follows with fewer than `gap` between
     assert closely ** (limits.enough[0] - 1) < 1e-8
     values = np.where(np.random.default_rng(0).random(200_000) < share, np.nan, 0.0)
     check = NanRatio(manifest_of(known(missing=share)), RULES)

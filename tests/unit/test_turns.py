@@ -7,6 +7,7 @@ import pytest
 
 from monitor import extensions
 from monitor.backends.abstract import Damaged, RecordColumns
+from monitor.detector.windows import Samples, Windows
 from monitor.errors import Reason
 from monitor.formats.decoder import Rejected
 from monitor.processing.checks import Findings, Memory, QualityRules
@@ -51,7 +52,7 @@ def handed(slice_: int, *cuts: int) -> dict[str, list[object]]:
     found: dict[str, list[object]] = {"taken": [], "ordered": [], "late": [], "steps": [], "refused": []}
     for turn in SEEN:
         assert turn.ordered is not None
-        assert turn.windows is None
+        assert isinstance(turn.taken, Samples)
         found["taken"] += zip(turn.taken.series.tolist(), turn.taken.offset.tolist(), turn.at_us.tolist(), strict=True)
         samples = turn.ordered.samples
         found["ordered"] += sorted(zip(samples.offset.tolist(), samples.series.tolist(), strict=True))
@@ -96,9 +97,9 @@ def test_records_that_are_windows_are_handed_over_as_they_are() -> None:
     processor = make_processor_at_zero(make_config(input={"start": "earliest"}), RECORDS)
     work(processor, processor.model.scorer, make_columns([b"[1, 2]", b"[3]", b"[4, 5]"]))
     (turn,) = SEEN
-    assert turn.windows is not None
+    assert isinstance(turn.taken, Windows)
     assert (turn.ordered, turn.late) == (None, None)
-    assert turn.windows.values[..., 0].tolist() == [[1, 2], [4, 5]]
+    assert turn.taken.values[..., 0].tolist() == [[1, 2], [4, 5]]
     assert (turn.at_us.tolist(), turn.taken.offset.tolist()) == ([0, 2000], [0, 2])
     assert [(int(turn.course.refused.series[0]), REASONS[turn.course.refused.reason[0]])] == [(0, Reason.WRONG_SHAPE)]
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from monitor.detector.arrays import BoolArray, Float64Array, Int64Array, StructOfArrays
+from monitor.detector.event_time import firsts_of
 from monitor.detector.windows import Samples, Windows
 from monitor.processing.checks import WHOLE_SERIES, Findings, Memory
 from monitor.processing.quality.episodes import LAYOUT, Limits, Marks, follow
-from monitor.processing.quality.readings import firsts_of
 
 NOTHING: np.void = np.zeros(1, LAYOUT)[0]
 
@@ -58,7 +58,7 @@ def concerned(bad: Int64Array, arrived: Int64Array, memory: Memory) -> BoolArray
 
 
 def watch(arrivals: Arrivals, memory: Memory, limits: tuple[int, int, int], usual: Float64Array) -> Findings | None:
-    """What there is to say of arrivals in order, by the same limits (enough, apart, well) for all series."""
+    """What there is to say of arrivals in order, by the same limits (enough, gap, well) for all series."""
     firsts = firsts_of(arrivals.series)
     rows = arrivals.series[firsts]
     element = np.flatnonzero(arrivals.marked)

@@ -18,10 +18,11 @@ from typing import Literal
 import numpy as np
 
 from monitor.detector.arrays import Int64Array
+from monitor.detector.event_time import firsts_of
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import ChannelQuality, Manifest
 from monitor.processing.checks import WHOLE_SERIES, Findings, Memory, Problem, QualityRules
-from monitor.processing.quality.readings import About, Readings, firsts_of, readings
+from monitor.processing.quality.readings import About, Readings, readings
 from monitor.processing.turns import Turn
 
 DAY_US = 86_400_000_000

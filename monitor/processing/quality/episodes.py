@@ -1,9 +1,9 @@
 """Whether something happens often: what is marked in many sequences at once, each going on from what is remembered.
 
-Marks are an episode while fewer than `apart` elements without one lie between them. It is said that something is wrong
+Marks are an episode while fewer than `gap` elements without one lie between them. It is said that something is wrong
 with the mark number `enough` of an episode, and that it is over after `well` elements in a row without one.
 
-    enough 3, apart 2, well 4      . x . x x . x . . x . . . . .
+    enough 3, gap 2, well 4        . x . x x . x . . x . . . . .
                                        1   2 3   4     1       |
                                              wrong           over
 """
@@ -27,7 +27,7 @@ class Limits:
     """By which episodes are judged, for each sequence (g,)."""
 
     enough: Int64Array
-    apart: Int64Array
+    gap: Int64Array
     well: Int64Array
 
 
@@ -56,19 +56,14 @@ class News:
     over_of: Int64Array
 
 
-def is_quiet(kept: NDArray[np.void]) -> bool:
-    """Whether nothing is remembered: without marks there is nothing to follow."""
-    return not kept["marks"].any()
-
-
 def follow(marks: Marks, kept: NDArray[np.void], limits: Limits) -> News:
     """What marks mean; `kept` (g,), of `LAYOUT`, is what is remembered of each sequence, updated in place."""
     element, of, begun = marks.element, marks.sequence, kept["marks"] > 0
     index, first = np.arange(len(element)), np.diff(marks.sequence, prepend=-1) != 0
     remembered = marks.firsts - 1 - kept["clear"].astype(np.int64)  # the last mark before these elements
     before = np.where(first, remembered[of], np.roll(element, 1))
-    apart = element - before > limits.apart[of]
-    begins = np.where(first, apart | ~begun[of], apart)
+    follows_gap = element - before > limits.gap[of]
+    begins = follows_gap | (first & ~begun[of])
     origin = np.maximum.accumulate(np.where(begins | first, index, 0))
     number = index - origin + 1 + np.where(begins[origin], 0, kept["marks"][of])
     since_us = np.where(begins[origin], marks.time_us[origin], kept["since_us"][of])
@@ -86,8 +81,8 @@ def follow(marks: Marks, kept: NDArray[np.void], limits: Limits) -> News:
         limits.well,
     )
     wrong_at, wrong_of = element[wrong], of[wrong]
-    told = _follows_wrong(over, over_of, wrong_at, wrong_of, kept["wrong"])
-    over, over_of = over[told], over_of[told]
+    counts = _follows_wrong(over, over_of, wrong_at, wrong_of, kept["wrong"])
+    over, over_of = over[counts], over_of[counts]
     kept["wrong"] = _latest(wrong_at, wrong_of, np.where(kept["wrong"], marks.firsts - 1, NEVER)) > _latest(
         over, over_of, np.full(len(newest), NEVER)
     )

@@ -10,16 +10,16 @@ from typing import Literal
 
 import numpy as np
 
+from monitor.detector.event_time import firsts_of
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
 from monitor.processing.checks import Findings, Memory, Problem, QualityRules
 from monitor.processing.quality import arrivals
 from monitor.processing.quality.arrivals import Arrivals
 from monitor.processing.quality.episodes import LAYOUT
-from monitor.processing.quality.readings import firsts_of
 from monitor.processing.turns import Turn
 
-ENOUGH, APART, WELL = 20, 10, 50  # samples
+ENOUGH, GAP, WELL = 20, 10, 50  # samples
 LEARNT = 500  # samples, in which it is found out what is usual
 USUAL = LEARNT // 20  # of these may be late, at most
 
@@ -62,11 +62,11 @@ class LateBurst:
         memory["late"][rows] += np.add.reduceat(there.marked & learns, firsts, dtype=np.uint16)
         memory["seen"][rows] = np.minimum(memory["seen"][rows] + counts, LEARNT)
         there.marked[learns | (memory["late"][there.series] > USUAL)] = False
-        return arrivals.watch(there, memory, (ENOUGH, APART, WELL), memory["late"] / LEARNT)
+        return arrivals.watch(there, memory, (ENOUGH, GAP, WELL), memory["late"] / LEARNT)
 
     def describe(self, problem: Problem) -> str:
         """How many were late, and how many usually are."""
         return (
-            f"{problem.value:.0f} samples came too late, fewer than {APART} in time between two; "
+            f"{problem.value:.0f} samples came too late, fewer than {GAP} in time between two; "
             f"{problem.usual:.2g} of its first {LEARNT} did"
         )

@@ -23,7 +23,7 @@ from monitor.processing.turns import Turn
 
 ENOUGH = 20  # missing samples, at least
 LONGER = 3  # times the most in a row in training
-APART, WELL = 10, 50  # samples
+GAP, WELL = 10, 50  # samples
 CHANCE = 1e-9  # that as many follow each other so closely, where they are missing independently of each other
 UNKNOWN = 0.3  # is the usual share, where training did not see it
 
@@ -62,18 +62,18 @@ class NanRatio:
     def describe(self, problem: Problem) -> str:
         """How many are missing, and how many usually are."""
         at = self._names[problem.channel]
-        apart = "" if self._limits.apart[at] == 1 else f", at most {self._limits.apart[at] - 1} others between two"
+        others = "" if self._limits.gap[at] == 1 else f", at most {self._limits.gap[at] - 1} others between two"
         usual = "" if np.isnan(problem.usual) else f"; {problem.usual:.3g} of all are missing in its training data"
-        return f"is missing in {problem.value:.0f} samples{apart}{usual}"
+        return f"is missing in {problem.value:.0f} samples{others}{usual}"
 
 
 def limits_of(share: Float64Array, longest: np.ndarray) -> Limits:
     """Limits for channels of which a `share` (channels,) is usually missing, `longest` in a row at most."""
     share = np.clip(share, 1e-3, 0.99)
     enough = np.maximum(ENOUGH, LONGER * longest)
-    # Two follow each other with fewer than `apart` between them with probability 1 - (1 - share)^apart.
+    # Two follow each other with fewer than `gap` between them with probability 1 - (1 - share)^gap.
     closely = CHANCE ** (1 / enough)
-    apart = np.floor(np.log1p(-closely) / np.log1p(-share))
+    gap = np.floor(np.log1p(-closely) / np.log1p(-share))
     in_a_row = np.ceil(np.log(CHANCE) / np.log(share))
-    enough = np.where(apart < 1, np.maximum(enough, in_a_row), enough).astype(np.int64)
-    return Limits(enough, np.clip(apart, 1, APART).astype(np.int64), np.full(len(share), WELL))
+    enough = np.where(gap < 1, np.maximum(enough, in_a_row), enough).astype(np.int64)
+    return Limits(enough, np.clip(gap, 1, GAP).astype(np.int64), np.full(len(share), WELL))

@@ -26,13 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.detector.arrays import Float64Array, Int64Array, StructOfArrays, stable_order
-from monitor.detector.event_time import Reached
+from monitor.detector.event_time import Reached, firsts_of
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
 from monitor.detector.times import FOREVER_US, NEVER_US
 from monitor.messages.alerts import duration, rfc3339
 from monitor.processing.checks import WHOLE_SERIES, Findings, Memory, Problem, QualityRules
-from monitor.processing.quality.readings import firsts_of
 from monitor.processing.turns import Turn
 
 PERIODS = 10
@@ -64,7 +63,7 @@ class _Quiet(StructOfArrays):
     usual_us: Int64Array
 
     @property
-    def doubtful_us(self) -> Int64Array:
+    def quarter_us(self) -> Int64Array:
         """When a quarter of the limit has passed."""
         return self.last_us + (self.limit_us >> 2)
 
@@ -122,7 +121,7 @@ class NoData:
         waiting = memory[(memory["last_us"] != NEVER_US) & ~memory["silent"]]
         names = "limit_us", "usual_us"
         quiet = _Quiet(np.arange(len(waiting)), *(waiting[name] for name in ("last_us", "suspect_us", *names)))
-        due_us = np.where(quiet.suspect_us == NEVER_US, quiet.doubtful_us, quiet.silent_us(quiet.suspect_us) + 1)
+        due_us = np.where(quiet.suspect_us == NEVER_US, quiet.quarter_us, quiet.silent_us(quiet.suspect_us) + 1)
         return min(int(due_us.min(initial=FOREVER_US)), FOREVER_US)
 
     def _arrived(self, turn: Turn, memory: Memory) -> list[Findings]:
@@ -266,7 +265,7 @@ def _fallen(reached: Reached, memory: Memory) -> Findings:
 
 def _suspected(reached: Reached, quiet: _Quiet) -> Int64Array:
     """The partition's first time at which a quarter of the limit has passed; `NEVER_US`, where that is not yet."""
-    step = np.searchsorted(reached.newest_us, quiet.doubtful_us)
+    step = np.searchsorted(reached.newest_us, quiet.quarter_us)
     return np.where(quiet.suspect_us != NEVER_US, quiet.suspect_us, np.append(reached.newest_us, NEVER_US)[step])
 
 

@@ -50,7 +50,7 @@ def watch(read: Readings, marked: BoolArray, memory: Memory, limits: Limits) -> 
     for name, _ in LAYOUT:
         kept[name] = rows[name][:, some].T.ravel()
     channel = np.repeat(some, series)
-    each = Limits(limits.enough[channel], limits.apart[channel], limits.well[channel])
+    each = Limits(limits.enough[channel], limits.gap[channel], limits.well[channel])
     news = follow(Marks(element, of, read.times_us(element % count), firsts, ends), kept, each)
     for name, _ in LAYOUT:
         rows[name][:, some] = kept[name].reshape(len(some), series).T

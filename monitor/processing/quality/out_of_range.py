@@ -21,7 +21,7 @@ from monitor.processing.quality.readings import About, readings
 from monitor.processing.turns import Turn
 
 FAR = 10  # times the largest number in training
-ENOUGH, APART = 5, 100  # samples
+ENOUGH, GAP = 5, 100  # samples
 
 # Other units, and ways to write the same in them.
 _UNITS: tuple[tuple[str, Callable[[float], float]], ...] = (
@@ -49,7 +49,7 @@ class OutOfRange:
         self._names = {channel.name: at for at, channel in enumerate(manifest.channels)}
         self._levels = np.array([channel.level for channel in manifest.channels])
         self.nothing = numbers.nothing(channels)
-        self._limits = Limits(*(np.full(channels, each) for each in (ENOUGH, APART, APART)))
+        self._limits = Limits(*(np.full(channels, each) for each in (ENOUGH, GAP, GAP)))
         known = manifest.quality
         self._lowest = np.array([-np.inf] * channels if known is None else [each.lowest for each in known.channels])
         self._highest = np.array([np.inf] * channels if known is None else [each.highest for each in known.channels])

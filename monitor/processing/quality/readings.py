@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from monitor.detector.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from monitor.detector.event_time import firsts_of
 from monitor.detector.windows import Samples, Windows
 from monitor.processing.checks import Findings
 from monitor.processing.turns import Turn
@@ -106,13 +107,6 @@ def without_holes(read: Readings) -> Readings | None:
         return read
     samples = read.samples[~read.samples.hole]
     return _OfSamples(samples, firsts_of(samples.series)) if len(samples) else None
-
-
-def firsts_of(groups: Int64Array) -> Int64Array:
-    """Where each group begins among numbers of groups (n,), those of a group together."""
-    starts = np.ones(len(groups), dtype=np.bool_)
-    np.not_equal(groups[1:], groups[:-1], out=starts[1:])
-    return np.flatnonzero(starts)
 
 
 class _OfSamples:

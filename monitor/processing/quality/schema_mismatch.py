@@ -20,7 +20,7 @@ from monitor.processing.quality import arrivals
 from monitor.processing.quality.arrivals import Arrivals
 from monitor.processing.turns import REASONS, Turn
 
-ENOUGH, APART, WELL = 10, 10, 10  # rejected records; accepted samples
+ENOUGH, GAP, WELL = 10, 10, 10  # rejected records; accepted samples
 FORM = {Reason.MALFORMED, Reason.WRONG_TYPE, Reason.WRONG_SHAPE, Reason.MISSING_CHANNEL, Reason.NOT_FINITE}
 _FORM = [REASONS.index(reason) for reason in FORM]
 
@@ -61,9 +61,9 @@ class SchemaMismatch:
         there = Arrivals.concatenate([Arrivals.of(taken[some], marked=False), bad]).in_order()
         if not len(there):
             return None
-        return arrivals.watch(there, memory, (ENOUGH, APART, WELL), np.full(len(memory), np.nan))
+        return arrivals.watch(there, memory, (ENOUGH, GAP, WELL), np.full(len(memory), np.nan))
 
     def describe(self, problem: Problem) -> str:
         """How many were rejected, and why the last."""
-        text = f"{problem.value:.0f} records were rejected, fewer than {APART} samples accepted between two"
+        text = f"{problem.value:.0f} records were rejected, fewer than {GAP} samples accepted between two"
         return text if math.isnan(problem.observed) else f"{text}; the last: {REASONS[int(problem.observed)].value}"

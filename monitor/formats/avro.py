@@ -10,7 +10,7 @@ refused: bytes that are left mean that it names another schema than wrote it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any, ClassVar
 
@@ -21,7 +21,6 @@ from monitor.errors import Reason, RecordError
 from monitor.formats.abstract import RecordSpec
 from monitor.formats.avro_schemas import ITSELF, UnusableError, prepared
 from monitor.formats.encodings import recognised
-from monitor.formats.parsed import Outlines, Parsed
 from monitor.formats.records import Records
 from monitor.formats.schemas import HEAD, Schema, id_of, is_framed
 
@@ -29,22 +28,13 @@ from monitor.formats.schemas import HEAD, Schema, id_of, is_framed
 _UNFIT = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError)
 
 
-class AvroFormat:
+class AvroFormat(Records):
     """Reads `avro` values against the artifact's channels."""
 
-    names_fields: ClassVar[bool] = True
     needs_schemas: ClassVar[bool] = True
 
     def __init__(self, expected: RecordSpec) -> None:
-        self._records = Records(expected, AvroCodec(expected))
-
-    def parse(self, values: list[bytes | None], rows: list[int]) -> Parsed:
-        """Reads the values at `rows` (none of them empty)."""
-        return self._records.parse(values, rows)
-
-    def outlines(self, values: Sequence[bytes]) -> Outlines:
-        """What is known of records that are refused."""
-        return self._records.outlines(values)
+        super().__init__(expected, AvroCodec(expected))
 
 
 class AvroCodec:

@@ -16,14 +16,11 @@ from monitor.errors import Reason, RecordError
 from monitor.formats.abstract import RecordSpec
 from monitor.formats.documents import LIST
 from monitor.formats.encodings import recognised
-from monitor.formats.parsed import Outlines, Parsed
 from monitor.formats.records import Records
 
 
-class CsvFormat:
+class CsvFormat(Records):
     """Reads `csv` values against the artifact's channels."""
-
-    names_fields: ClassVar[bool] = True
 
     def __init__(self, expected: RecordSpec) -> None:
         columns = [*expected.csv_columns] or [*expected.channels]
@@ -32,15 +29,7 @@ class CsvFormat:
             fields=replace(expected.fields, entries=LIST, connect_envelope=False),
             numbers=expected.numbers.of_texts(),
         )
-        self._records = Records(spec, CsvCodec(columns, expected.csv_delimiter))
-
-    def parse(self, values: list[bytes | None], rows: list[int]) -> Parsed:
-        """Reads the values at `rows` (none of them empty)."""
-        return self._records.parse(values, rows)
-
-    def outlines(self, values: Sequence[bytes]) -> Outlines:
-        """What is known of records that are refused."""
-        return self._records.outlines(values)
+        super().__init__(spec, CsvCodec(columns, expected.csv_delimiter))
 
 
 class CsvCodec:
@@ -70,7 +59,7 @@ class CsvCodec:
                 )
             ]
         except csv.Error as error:
-            raise RecordError(Reason.MALFORMED, f"the line can't be split into cells: {error}") from None
+            raise RecordError(Reason.MALFORMED, f"the record can't be split into cells: {error}") from None
         return [self._object(cells) for cells in lines if cells and cells != self._columns]
 
     def _object(self, cells: list[str]) -> dict[str, str]:

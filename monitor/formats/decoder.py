@@ -29,15 +29,13 @@ from monitor.detector.times import NO_TIME, OLDEST_TIME, Unit, iso_us, texts_us
 from monitor.detector.windows import Samples, Windows
 from monitor.errors import Reason
 from monitor.formats.abstract import Fields, Format, FormatKind, RecordSpec
-from monitor.formats.documents import MAX_LABEL
+from monitor.formats.documents import EXPECTED_TIME, MAX_LABEL
 from monitor.formats.keys import unwrapped
 from monitor.formats.numbers import Numbers, shown
 from monitor.formats.parsed import NOTHING_IGNORED, Ignored, Parsed, Rejected, refused, without
 from monitor.formats.schemas import Schemas
 from monitor.formats.stream_time import StreamTime
 from monitor.formats.timestamps import Times
-
-_EXPECTED_TIME = "expected a number since 1970, or RFC 3339"
 
 __all__ = [
     "NOTHING_IGNORED",
@@ -271,8 +269,7 @@ class Decoder:
         self._oldest_us = iso_us(rules.oldest_time)
         self._max_future_us = rules.max_future_ms * 1000
         self._rate_hz = layout.window.sampling_rate_hz or np.nan
-        self._whole_records = windowing.whole_records(layout.window.kind)
-        window_length = layout.window.length if self._whole_records else None
+        window_length = layout.window.length if windowing.whole_records(layout.window.kind) else None
         max_samples = max(rules.max_samples_per_record, window_length or 0)
         self._header = rules.series.removeprefix("header:") if rules.series.startswith("header:") else None
         self.schemas = Schemas()  # what the records to come were written with, where their format needs that
@@ -352,7 +349,7 @@ class Decoder:
         return refused(
             replace(parsed, stamps_us=stamps_us),
             bad,
-            lambda entry: (Reason.BAD_TIMESTAMP, f"header {name} is {shown(texts_of[entry])}, {_EXPECTED_TIME}"),
+            lambda entry: (Reason.BAD_TIMESTAMP, f"header {name} is {shown(texts_of[entry])}, {EXPECTED_TIME}"),
         )
 
     def _possible(self, columns: RecordColumns, parsed: Parsed) -> tuple[Parsed, Times]:

@@ -43,6 +43,7 @@ _DTYPES = {
 }
 SCHEMA, PAYLOAD = "schema", "payload"
 _OBJECTS = 'the list holds objects, expected numbers; input.entries = "$" reads records that are lists of entries'
+EXPECTED_TIME = "expected a number since 1970, or RFC 3339"
 MAX_LABEL = 256  # characters; the rest is cut off
 _SHOWN_NAMES, _SHOWN_LETTERS = 5, 60
 
@@ -75,7 +76,7 @@ class Outline(NamedTuple):
         return self._replace(samples=max(self.samples, other.samples), carried=carried)
 
 
-class Layout:
+class RecordLayout:
     """Where things stand, from the options of `input`: `Place`s, None for what is not asked for."""
 
     def __init__(self, expected: RecordSpec) -> None:
@@ -143,9 +144,9 @@ def quality_key(quality: Any) -> tuple[str, Any]:
 
 
 class Documents:
-    """Reads records that are dictionaries and lists, with what `Layout` names in them at least."""
+    """Reads records that are dictionaries and lists, with what `RecordLayout` names in them at least."""
 
-    def __init__(self, expected: RecordSpec, layout: Layout) -> None:
+    def __init__(self, expected: RecordSpec, layout: RecordLayout) -> None:
         self._names = [*expected.channels]
         self._layout = layout
         self._numbers = expected.numbers
@@ -373,8 +374,7 @@ class Documents:
         if isinstance(stamp, datetime):  # MessagePack's own timestamps
             return stamp.isoformat()
         if not is_number(stamp):
-            expected = "expected a number since 1970, or RFC 3339"
-            raise RecordError(Reason.WRONG_TYPE, f"the time {where.whole} is {shown(stamp)}, {expected}")
+            raise RecordError(Reason.WRONG_TYPE, f"the time {where.whole} is {shown(stamp)}, {EXPECTED_TIME}")
         return as_float(stamp)
 
     def _series(self, body: dict[str, Any], root: Any) -> bytes:
@@ -443,7 +443,7 @@ class Documents:
         )
 
     def _named(self, body: dict[str, Any]) -> BoolArray | None:
-        """The channels that an entry speaks of, as far as that can be told and is not all of them."""
+        """The channels that an entry speaks of, as far as that is known and is not all of them."""
         layout = self._layout
         if not layout.partial:
             return None

@@ -18,7 +18,7 @@ _KNOWN = (
 
 
 def recognised(value: bytes) -> str:
-    """What a record is, and what to do where something else is expected; empty where its first bytes don't tell."""
+    """What a record is, and what to do where something else is expected; empty where its first bytes don't show it."""
     if value.startswith(b"\0"):
         schema = f" and the id of schema {id_of(value)}" if len(value) > HEAD else ""
         return (

@@ -15,13 +15,12 @@ import msgspec
 
 from monitor.formats import paths
 from monitor.formats.abstract import RecordSpec
-from monitor.formats.documents import DTYPE, PAYLOAD, SCHEMA, Layout
-from monitor.formats.paths import NEVER, Leaf, Place
+from monitor.formats.documents import DTYPE, PAYLOAD, SCHEMA, RecordLayout
+from monitor.formats.paths import NEVER, SCALAR, Leaf, Place
 
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 _NUMBER: Any = float | None
 _CHUNK: Any = list[list[_NUMBER]]
-_SCALAR: Any = str | int | float | bool | None
 Getters = dict[str, Callable[[Any], Any]]
 
 
@@ -63,7 +62,7 @@ class Form:
     stamp_on_top: bool = False  # an entry's `stamp` is an attribute of its own, and nothing around it says one
 
 
-def usual(expected: RecordSpec, layout: Layout, codec: Codec) -> list[Form]:
+def usual(expected: RecordSpec, layout: RecordLayout, codec: Codec) -> list[Form]:
     """The usual forms of records, without those that have no type because a field of theirs is two things at once."""
     makers = _Makers(expected, layout, codec)
     found: list[Form] = []
@@ -74,7 +73,7 @@ def usual(expected: RecordSpec, layout: Layout, codec: Codec) -> list[Form]:
 
 
 class _Makers:
-    def __init__(self, expected: RecordSpec, layout: Layout, codec: Codec) -> None:
+    def __init__(self, expected: RecordSpec, layout: RecordLayout, codec: Codec) -> None:
         self._layout = layout
         self._codec = codec
         self._lax = expected.numbers.texts
@@ -174,18 +173,18 @@ def _schema(kind: Any, *, required: bool = False) -> Leaf:
     return Leaf("schema", paths.named(SCHEMA), kind, required)
 
 
-def loose(layout: Layout) -> Any:
+def loose(layout: RecordLayout) -> Any:
     """The type of any record: dictionaries with what is needed of it, lists and single values."""
     body = [*_at(layout.body()), *([] if layout.values is None else [(DTYPE, Any)])]
     of_body: Any = paths.loose(body)
-    several = list[of_body | list[Any] | _SCALAR]
-    entries = [] if layout.entries is None else [(layout.entries, several | of_body | _SCALAR)]
+    several = list[of_body | list[Any] | SCALAR]
+    entries = [] if layout.entries is None else [(layout.entries, several | of_body | SCALAR)]
     of_list: Any = several if layout.of_lists else list[Any]
     root: Any = paths.loose([*body, *entries])
     if layout.envelope:
-        envelope = [(paths.named(SCHEMA), msgspec.Raw), (paths.named(PAYLOAD), root | of_list | _SCALAR)]
+        envelope = [(paths.named(SCHEMA), msgspec.Raw), (paths.named(PAYLOAD), root | of_list | SCALAR)]
         root = paths.loose([*body, *entries, *envelope])
-    return root | of_list | _SCALAR
+    return root | of_list | SCALAR
 
 
 def _at(named: Iterable[tuple[str, Place]]) -> list[tuple[Place, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import msgspec
@@ -19,7 +19,6 @@ from monitor.errors import Reason, RecordError
 from monitor.formats.abstract import RecordSpec
 from monitor.formats.encodings import recognised
 from monitor.formats.forms import UNREADABLE
-from monitor.formats.parsed import Outlines, Parsed
 from monitor.formats.records import Records
 from monitor.formats.schemas import HEAD
 
@@ -33,21 +32,11 @@ _UTF8_MARK, _UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 _anything = msgspec.json.Decoder().decode
 
 
-class JsonFormat:
+class JsonFormat(Records):
     """Reads `json` values against the artifact's channels."""
 
-    names_fields: ClassVar[bool] = True
-
     def __init__(self, expected: RecordSpec) -> None:
-        self._records = Records(expected, JsonCodec())
-
-    def parse(self, values: list[bytes | None], rows: list[int]) -> Parsed:
-        """Reads the values at `rows` (none of them empty)."""
-        return self._records.parse(values, rows)
-
-    def outlines(self, values: Sequence[bytes]) -> Outlines:
-        """What is known of records that are refused."""
-        return self._records.outlines(values)
+        super().__init__(expected, JsonCodec())
 
 
 class JsonCodec:

@@ -6,7 +6,7 @@ if it is absent. A time may be a timestamp of MessagePack's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import msgspec
@@ -15,25 +15,14 @@ from monitor.errors import Reason, RecordError
 from monitor.formats.abstract import RecordSpec
 from monitor.formats.encodings import recognised
 from monitor.formats.forms import UNREADABLE
-from monitor.formats.parsed import Outlines, Parsed
 from monitor.formats.records import Records
 
 
-class MsgpackFormat:
+class MsgpackFormat(Records):
     """Reads `msgpack` values against the artifact's channels."""
 
-    names_fields: ClassVar[bool] = True
-
     def __init__(self, expected: RecordSpec) -> None:
-        self._records = Records(expected, MsgpackCodec())
-
-    def parse(self, values: list[bytes | None], rows: list[int]) -> Parsed:
-        """Reads the values at `rows` (none of them empty)."""
-        return self._records.parse(values, rows)
-
-    def outlines(self, values: Sequence[bytes]) -> Outlines:
-        """What is known of records that are refused."""
-        return self._records.outlines(values)
+        super().__init__(expected, MsgpackCodec())
 
 
 class MsgpackCodec:

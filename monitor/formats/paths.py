@@ -128,7 +128,7 @@ def _required(tree: dict[str, Any]) -> bool:
     return any(_required(inner) if isinstance(inner, dict) else inner.required for inner in tree.values())
 
 
-_SCALAR = str | int | float | bool | None
+SCALAR = str | int | float | bool | None
 
 
 def loose(places: Iterable[tuple[Place, Any]]) -> Any:
@@ -150,6 +150,6 @@ def loose(places: Iterable[tuple[Place, Any]]) -> Any:
 
 def _loose(tree: dict[str, Any]) -> Any:
     fields = {
-        name: _loose(inner) | list[Any] | _SCALAR if isinstance(inner, dict) else inner for name, inner in tree.items()
+        name: _loose(inner) | list[Any] | SCALAR if isinstance(inner, dict) else inner for name, inner in tree.items()
     }
     return cast(Any, TypedDict)("Found", fields, total=False)

@@ -14,7 +14,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,7 +25,7 @@ from monitor.detector.times import NO_TIME, numbers_us, text_us, texts_us
 from monitor.errors import ConfigError, Reason, RecordError
 from monitor.formats import forms
 from monitor.formats.abstract import RecordSpec
-from monitor.formats.documents import Documents, Entry, Layout, is_name, label_of
+from monitor.formats.documents import Documents, Entry, Outline, RecordLayout, is_name, label_of
 from monitor.formats.forms import UNREADABLE, Codec, Form
 from monitor.formats.parsed import Ignored, Outlines, Parsed, Rejected, drop_infinite, merged, refused, select
 from monitor.formats.partial import together
@@ -45,12 +45,14 @@ class _Read(NamedTuple):
 
 
 class Records:
-    """Reads the values of a poll against the artifact's channels."""
+    """Reads the values of a poll against the artifact's channels: the formats are this, with a codec each."""
+
+    names_fields: ClassVar[bool] = True
 
     def __init__(self, expected: RecordSpec, codec: Codec) -> None:
         """Raises `ConfigError` where a path of the options is none."""
         try:
-            self._layout = layout = Layout(expected)
+            self._layout = layout = RecordLayout(expected)
         except ValueError as error:
             raise ConfigError(f"input: {error}") from None
         self._codec = codec
@@ -116,10 +118,8 @@ class Records:
             found.values[[self._documents.is_bad(quality) for quality in columns["quality"]]] = np.nan
         at = rows if columns.owner is None else rows[columns.owner]
         odd = columns.too_many(self._max_samples) | found.odd
-        series = None
-        if self._has_series:
-            series, nameless = self._series(columns)
-            odd = odd | nameless
+        series, nameless = self._series(columns)
+        odd = odd | nameless
         stamps = columns["stamp"]
         parsed = Parsed(
             rows=at,
@@ -183,8 +183,10 @@ class Records:
                 odd[index] = True
         return numbers, odd
 
-    def _series(self, columns: _Columns) -> tuple[list[bytes], BoolArray]:
-        """The series that each entry names, and which name none though something stands there."""
+    def _series(self, columns: _Columns) -> tuple[list[bytes] | None, BoolArray]:
+        """The series that each entry names (None: no field does), and which name none though something stands there."""
+        if not self._has_series:
+            return None, _NOT_ONE
         names = columns["series"]
         if set(map(type, names)) == {str}:
             return [name.encode("utf-8", "replace") for name in names], _NOT_ONE
@@ -212,10 +214,8 @@ class Records:
         if self._layout.quality is not None:
             bad = [self._documents.is_bad(quality) for quality in columns["quality"]]
             found[np.repeat(np.array(bad, dtype=np.bool_), counts)] = np.nan
-        series = None
-        if self._has_series:
-            series, nameless = self._series(columns)
-            odd = odd | nameless
+        series, nameless = self._series(columns)
+        odd = odd | nameless
         parsed = Parsed(
             rows=rows,
             counts=counts,
@@ -246,7 +246,7 @@ class Records:
             if not found:
                 empty.append(row)
         counts = np.fromiter((len(entry.values) for entry in entries), np.int64, len(entries))
-        values = [entry.values for entry in entries]
+        values, carried = [entry.values for entry in entries], self._carried(entries)
         labels = [[entry.labels[index] for entry in entries] for index in range(len(self._layout.labels))]
         parsed = Parsed(
             rows=np.array(at, dtype=np.int64),
@@ -256,18 +256,18 @@ class Records:
             rates_hz=np.array([entry.rate_hz for entry in entries], dtype=np.float64),
             rejected=rejected,
             series=[entry.series for entry in entries] if self._has_series else None,
-            carried=self._carried(entries, counts),
+            carried=None if carried is None else np.repeat(carried, counts, axis=0),
             labels=labels or None,
             ignored=Ignored(ignored, empty),
         )
         return self._timed(parsed, [entry.stamp for entry in entries])
 
-    def _carried(self, entries: list[Entry], counts: Int64Array) -> BoolArray | None:
+    def _carried(self, entries: Sequence[Entry | Outline]) -> BoolArray | None:
+        """Which channels each of k entries carries, (k, channels); None: all of them."""
         if all(entry.carried is None for entry in entries):
             return None
         whole = np.ones(self._channels, dtype=np.bool_)
-        each = np.array([whole if entry.carried is None else entry.carried for entry in entries])
-        return np.repeat(each, counts, axis=0)
+        return np.array([whole if entry.carried is None else entry.carried for entry in entries])
 
     def _document(self, value: bytes) -> Any:
         """What a record says, as dictionaries and lists.
@@ -332,17 +332,13 @@ class Records:
         found = [self._documents.outline(self._codec.anyhow(value)) for value in values]
         entries = [entry for outline in found for entry in outline]
         stamps = [entry.stamp for entry in entries]
-        carried = None
-        if any(entry.carried is not None for entry in entries):
-            whole = np.ones(self._channels, dtype=np.bool_)
-            carried = np.array([whole if entry.carried is None else entry.carried for entry in entries])
         return Outlines(
             counts=np.fromiter((entry.samples for entry in entries), np.int64, len(entries)),
             stamps_us=self._times_us(stamps, set())[0],
             rates_hz=np.fromiter((entry.rate_hz for entry in entries), np.float64, len(entries)),
             series=[entry.series for entry in entries] if self._has_series else None,
             records=np.repeat(np.arange(len(found)), [len(outline) for outline in found]),
-            carried=carried,
+            carried=self._carried(entries),
         )
 
 

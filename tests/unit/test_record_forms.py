@@ -372,7 +372,7 @@ def test_csv(rules: dict[str, Any], value: bytes, expected: list[Any]) -> None:
         (b"%d,3,,x" % AT, f"pressure is the text 'x', expected a number; {WORDS}"),
         (b'%d,"3,1",,1' % AT, f"flow is the text '3,1', expected a number {COMMA}"),
         (b"\xff,3,,1", "the record is not UTF-8; expected comma-separated values"),
-        (b'1,"3,,1', "the line can't be split into cells: unexpected end of data"),
+        (b'1,"3,,1', "the record can't be split into cells: unexpected end of data"),
         (b"yesterday,3,,1", f"'yesterday' is no time; {TIME}"),
     ],
 )  # fmt: skip

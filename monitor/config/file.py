@@ -18,7 +18,7 @@ from monitor.errors import ConfigError
 # Of connections, what commands read that connect to nobody: alerts name the group, and a format needs a registry.
 _READ_OFFLINE = {"kafka": ("group_id",), "schema_registry": ("urls",)}
 ENVIRONMENT_PREFIX = "TELLTALE__"
-SECTIONS_WITH_PASSWORD = ("kafka", "schema_registry")
+_SECTIONS_WITH_PASSWORD = ("kafka", "schema_registry")
 
 
 def load(
@@ -49,7 +49,7 @@ def load(
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     problems = []
-    for section in SECTIONS_WITH_PASSWORD:
+    for section in _SECTIONS_WITH_PASSWORD:
         options = document.get(section)
         if isinstance(options, dict) and "password" in options:
             variable = f"{ENVIRONMENT_PREFIX}{section.upper()}__PASSWORD"

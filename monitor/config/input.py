@@ -268,7 +268,10 @@ class InputOptions(Options):
         asked = ["series field:NAME"] if field is not None else []
         asked += [name for name in _FORM if getattr(self, name)]
         if asked and not extensions.load_format(self.format).names_fields:
-            raise ValueError(f"{asked[0]} needs format json; {self.format} records hold numbers only")
+            raise ValueError(
+                f"{asked[0]} needs a format whose records name their fields, such as json; {self.format} records hold "
+                "numbers only"
+            )
         if field is not None and not re.fullmatch(PATH, field, re.DOTALL):
             raise ValueError(f"series {self.series!r} holds no path, such as field:tags.host")
         if field in {"values", "rate_hz", self.timestamp_field} or self.timestamp_field in {"values", "rate_hz"}:

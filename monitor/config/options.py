@@ -1,8 +1,8 @@
 """The daemon's configuration: options, defaults and validation. `monitor.config.file` reads it.
 
 Rules of this file: an option that changes *when or where* lives here; an option that changes a *score* lives in the
-artifact. `telltale config init`, the JSON Schema and README's table are made from the fields'
-descriptions. Secrets come from the environment or from files, never from the TOML itself.
+artifact. `telltale config init`, the JSON Schema and README's table are made from the fields' descriptions. Secrets
+come from the environment or from files, never from the TOML itself.
 """
 
 from __future__ import annotations
@@ -16,13 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from monitor import extensions
 from monitor.config.connections import KafkaOptions, SchemaRegistryOptions
 from monitor.config.input import InputOptions
-from monitor.config.sections import (
-    NAME_LENGTH,
-    FilePath,
-    Options,
-    TopicName,
-    is_loopback,
-)
+from monitor.config.sections import NAME_LENGTH, FilePath, Options, TopicName, is_loopback
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import MAX_FLOAT32, MIN_FLOAT32
 

@@ -367,7 +367,8 @@ def test_series(directory: Path, series: str) -> None:
 
 def test_series_that_can_not_be(directory: Path) -> None:
     assert "string should match" in only(directory, '[input]\nseries = "header:"')
-    assert "needs format json" in only(directory, '[input]\nformat = "f32"\nseries = "field:bed"')
+    problem = only(directory, '[input]\nformat = "f32"\nseries = "field:bed"')
+    assert "needs a format whose records name their fields, such as json; f32 records hold numbers only" in problem
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,8 @@ def test_a_name_of_ours_is_ours_and_nobody_is_asked(packages: Packages, monkeypa
 
 def test_a_series_stands_in_a_field_only_where_there_are_any(row: None, tmp_path: Path) -> None:
     said = problem(tmp_path, 'format = "semicolons"\nseries = "field:pump"')
-    assert said.startswith("input: series field:NAME needs format json; semicolons records hold numbers only")
+    needs = "needs a format whose records name their fields, such as json; semicolons records hold numbers only"
+    assert said.startswith(f"input: series field:NAME {needs}")
 
 
 @pytest.mark.parametrize("name", extensions.FORMATS)

@@ -80,7 +80,7 @@ def make_processor(config: Config, model: ServedModel) -> Processor:
 
 
 def quality_rules(config: Config) -> QualityRules:
-    """What the checks of data quality are told of the configuration."""
+    """What the configuration says to the checks of data quality."""
     return QualityRules(**{each.name: getattr(config.quality, each.name) for each in fields(QualityRules)})
 
 

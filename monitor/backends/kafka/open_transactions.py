@@ -19,7 +19,7 @@ from monitor.config.options import Config
 
 _log = logging.getLogger(__name__)
 # `transaction.timeout.ms` of producers is a minute by default, after which the coordinator aborts: what is open for
-# longer either hangs, or belongs to a producer that was told to take so long.
+# longer either hangs, or belongs to a producer whose timeout is longer.
 HELD_S = 60.0
 _NAMED = 3
 

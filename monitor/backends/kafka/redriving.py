@@ -24,7 +24,6 @@ from monitor.backends.kafka.connecting import connect, probe
 from monitor.backends.kafka.faults import acl, explain, principal
 from monitor.backends.kafka.fences import Fences, elapsed_s
 from monitor.backends.kafka.transactions import Transactions
-from monitor.config.connections import KafkaOptions
 from monitor.config.options import Config
 from monitor.errors import BackendError, ConfigError, FencedError
 
@@ -36,10 +35,6 @@ _OPEN_S = 30.0
 
 class RecordPicker(TopicReader):
     """Reads single records by their offsets."""
-
-    def __init__(self, cluster: KafkaOptions, topics: Sequence[str]) -> None:
-        """Connects; raises as `TopicReader` does."""
-        super().__init__(cluster, topics)
 
     def pick(self, wanted: Mapping[TopicPartition, Sequence[int]]) -> Iterator[TopicRecord]:
         """The records at these offsets, by partition and offset, without those that the log no longer holds.

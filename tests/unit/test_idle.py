@@ -46,7 +46,7 @@ def decide(processor: Processor) -> None:
         processor.receive_scores(batch, processor.model.scorer(batch.values), processor.model.scorer.reconstruct)
 
 
-def told(processor: Processor) -> list[tuple[str, str, int]]:
+def published(processor: Processor) -> list[tuple[str, str, int]]:
     decide(processor)
     found = [each.data for each in of_quality(processor.take_outputs())]
     return [(data.rule, data.status, data.kafka.offset) for data in found]
@@ -57,7 +57,7 @@ def after(processor: Processor, *answers: Progress) -> list[tuple[int, str, str,
     ticker, found = Ticker(processor), []
     for number, progress in enumerate(answers):
         ticked = ticker.tick({INPUT: progress})
-        news = told(processor)
+        news = published(processor)
         assert ticked or not news
         found += [(number, *each) for each in news]
     return found
@@ -121,7 +121,7 @@ def test_ticks_right_after_a_checkpoint_are_made_again() -> None:
     outputs = processor.take_outputs([INPUT])
     state = dict(outputs.checkpoints[INPUT])
     processor.advance(INPUT, NOW_US + 44_000_000)
-    assert told(processor) == []
+    assert published(processor) == []
     processor.advance(INPUT, NOW_US + 52_000_000)
     decide(processor)
     outputs = processor.take_outputs()
@@ -133,7 +133,7 @@ def test_ticks_right_after_a_checkpoint_are_made_again() -> None:
     assert (again.due_us(INPUT), again.time_us(INPUT)) == (FOREVER_US, NOW_US + 52_000_000)
     back = make_columns([b'{"value": 1}'], timestamps_ms=[NOW_US // 1000 + 53_000], first_offset=COUNT)
     again.receive(back, NOW_US)
-    assert told(again) == [("no_data", "resolved", COUNT)]
+    assert published(again) == [("no_data", "resolved", COUNT)]
     assert alert.data.status == "firing"
 
 

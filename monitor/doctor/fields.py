@@ -28,9 +28,6 @@ _TIME = re.compile(
     r"(^|[._@-])(ts|t|time|timestamp|datetime|date|_time|when|clock)$|time(stamp)?(_?(ms|us|ns|s))?$|_(at|ts)$|^ts_|date"
 )
 _LATER = re.compile(r"receiv|ingest|process|creat|insert|publish|updat|kafka|server|source")
-_COUNTER = re.compile(
-    r"(^|[._-])(seq|seqno|sequence|counter|count|cnt|nr|no|number|index|idx|row|offset|cycle|msg_?id)$|seq", re.I
-)
 _QUALITY = re.compile(r"(^|[._-])(q|quality|qualities|status|good|valid|validity|is_?good|opc_?quality)$", re.I)
 _LABEL = re.compile(r"(^|[._-])(label|labels|anomaly|is_?anomaly|changepoint|class|target|attack|ground_?truth)$", re.I)
 _NAME = re.compile(

@@ -2,7 +2,7 @@
 
 A lane is one daemon on a log in memory that lives as long as the run. Formats and mappings are those of the tables,
 options those of the configuration, so that what is added to either is covered by itself. Paths, which nobody can guess,
-are in `LAYOUTS`; a name there that the configuration does not know is left out.
+are in `LAYOUTS`.
 
 What must hold: nothing raises; each record is accepted, ignored by a rule or refused, and exactly one of these, by its
 offset; each refused one is one dead letter, with a reason of the closed set, and is counted once.
@@ -27,7 +27,8 @@ from monitor import extensions
 from monitor.backends.abstract import RecordColumns, TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.config.input import InputOptions
-from monitor.config.options import AlertingOptions, Config
+from monitor.config.mappings import MAPPINGS
+from monitor.config.options import AlertingOptions, Config, QualityOptions
 from monitor.detector.artifact import Artifact
 from monitor.errors import ConfigError, Reason
 from monitor.formats.decoder import Decoded, Decoder, StreamTime
@@ -101,7 +102,7 @@ class Base:
 def bases() -> tuple[list[Base], dict[str, str]]:
     """All rows of the tables, alone and with each mapping; and why some are left out."""
     found, left_out = [], {}
-    for name, mapping in itertools.product(extensions.FORMATS, ["", *mappings()]):
+    for name, mapping in itertools.product(extensions.FORMATS, ["", *MAPPINGS]):
         base = Base(name, mapping)
         try:
             configured(base.options, {}, {})
@@ -112,23 +113,17 @@ def bases() -> tuple[list[Base], dict[str, str]]:
     return found, left_out
 
 
-def mappings() -> list[str]:
-    """The mappings that `input.mapping` knows."""
-    option = InputOptions.model_fields.get("mapping")
-    return [] if option is None else [each for each in _literals(option.annotation) if each]
-
-
 def configured(input_options: dict[str, Any], alerting: dict[str, Any], quality: dict[str, Any]) -> Config:
     """A configuration whose partition is never held. Raises ValidationError, ConfigError where options don't agree."""
-    known = {name: value for name, value in input_options.items() if name in InputOptions.model_fields}
     # Long chunks, as of the default of 10,000 samples, would take most of the time: some lanes have it.
     given = {"start": "earliest", "max_rejected_ratio": 1.0, "max_rejected_run": 0, "max_samples_per_record": 300}
-    sections: dict[str, Any] = {
-        "input": given | known,
+    sections = {
+        "input": given | input_options,
         "alerting": alerting,
+        "quality": quality,
         "schema_registry": {"urls": ["http://127.0.0.1:9"]},  # nobody asks it: schemas are known, or there is none
     }
-    return Config.model_validate(sections | ({"quality": quality} if quality else {}))
+    return Config.model_validate(sections)
 
 
 def drawn(section: dict[str, FieldInfo], rng: random.Random, share: float = 0.25) -> dict[str, Any]:
@@ -326,7 +321,6 @@ def lanes(seed: int, per_base: int) -> tuple[list[Lane], dict[str, str]]:
 
 def lane(base: Base, rng: random.Random, number: int) -> Lane:
     """A lane on `base` whose options agree; options that do not are drawn again."""
-    quality_section = Config.model_fields.get("quality")
     names = [*LAYOUTS]
     for attempt in itertools.count():
         layout = names[number % len(names)] if not base.mapping and attempt < 5 else "plain"  # which agrees with all
@@ -334,8 +328,7 @@ def lane(base: Base, rng: random.Random, number: int) -> Lane:
         share = 0.25 if attempt < 20 else 0.0
         options = drawn(InputOptions.model_fields, rng, share) | (paths if not base.mapping else {}) | base.options
         alerting = drawn(AlertingOptions.model_fields, rng, share)
-        section = getattr(quality_section, "annotation", None)
-        quality = {} if section is None else drawn(section.model_fields, rng, share)
+        quality = drawn(QualityOptions.model_fields, rng, share)
         artifact = rng.choice([*ARTIFACTS])
         try:
             config = configured(options, alerting, quality)

@@ -55,7 +55,7 @@ def ways(model: ServedModel, windows: Float32Array, channel: int, mean: float) -
     yield "masked", found * np.float32(channels / (channels - 1))
 
 
-def figures(scores: Float32Array, threshold: float, marked: np.ndarray, events: list[tuple[int, int]]) -> list[float]:
+def shares(scores: Float32Array, threshold: float, marked: np.ndarray, events: list[tuple[int, int]]) -> list[float]:
     """Share of normal windows over the threshold, per 10,000; and the share of events found."""
     over = scores > np.float32(threshold)
     found = [bool(over[first:end].any()) for first, end in events]
@@ -77,12 +77,12 @@ def measure(data: Path, machine: str, recipe: str) -> None:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], marked.astype(np.int8), [0]])))
     events = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
     threshold = model.manifest.threshold.value
-    whole = figures(model.scorer(windows), threshold, marked, events)
+    whole = shares(model.scorer(windows), threshold, marked, events)
     found: dict[str, list[list[float]]] = {}
     for channel in range(windows.shape[2]):
         mean = float(np.nanmean(first.samples[:, channel]))
         for name, scores in ways(model, windows, channel, mean):
-            found.setdefault(name, []).append(figures(scores, threshold, marked, events))
+            found.setdefault(name, []).append(shares(scores, threshold, marked, events))
     print(f"\n{machine}, {recipe}: {len(windows)} windows of {length}, {len(events)} anomalies")
     print(f"{'':8}{'over, of 10,000':>18}{'worst channel':>16}{'found':>8}{'worst':>8}")
     print(f"{'whole':8}{whole[0]:18.1f}{'':16}{whole[1]:8.2f}")

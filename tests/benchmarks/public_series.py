@@ -31,7 +31,6 @@ class Stream:
     time_us: Int64Array
     learnt: int
     anomalous: BoolArray
-    stamped: bool = False
 
     @property
     def weeks(self) -> float:
@@ -69,7 +68,7 @@ def _skab(root: Path) -> Iterator[Stream]:
         when, rows = table(path)
         labels = np.concatenate([np.zeros(len(normal)), rows[:, 8]]) > 0
         values, time_us = np.concatenate([normal, rows[:, :8]]), np.concatenate([times, when])
-        yield Stream("SKAB", f"{path.parent.name}/{path.stem}", values, time_us, len(normal), labels, True)
+        yield Stream("SKAB", f"{path.parent.name}/{path.stem}", values, time_us, len(normal), labels)
 
 
 def _nab(root: Path) -> Iterator[Stream]:
@@ -82,7 +81,7 @@ def _nab(root: Path) -> Iterator[Stream]:
             ends = _stamps_us([first.split(".")[0], last.split(".")[0]], "%Y-%m-%d %H:%M:%S")
             labels |= (time_us >= ends[0]) & (time_us <= ends[1])
         values = np.array([[float(row[1])] for row in rows])
-        yield Stream("NAB", f"{path.parent.name}/{path.stem}", values, time_us, int(0.15 * len(rows)), labels, True)
+        yield Stream("NAB", f"{path.parent.name}/{path.stem}", values, time_us, int(0.15 * len(rows)), labels)
 
 
 def _smd(root: Path) -> Iterator[Stream]:
@@ -157,4 +156,4 @@ def _ims(root: Path) -> Iterator[Stream]:
     time_us = _stamps_us([row[0] for row in rows], "%Y.%m.%d.%H.%M.%S")
     values = np.array([row[1:] for row in rows], dtype=np.float64)
     labels = np.arange(len(values)) >= len(values) // 2
-    yield Stream("ims_bearing", "test 2", values, time_us, len(values) // 4, labels, True)
+    yield Stream("ims_bearing", "test 2", values, time_us, len(values) // 4, labels)

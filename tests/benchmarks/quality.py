@@ -27,7 +27,7 @@ from monitor.detector.spec import Manifest
 from monitor.detector.windows import Samples
 from monitor.processing.checks import Findings, QualityRules, checks_of
 from monitor.processing.turns import Turn
-from tests.benchmarks.streams import Stream, streams
+from tests.benchmarks.public_series import Stream, streams
 from tests.helpers import make_artifact
 from tests.turns import samples_of, turns_of
 from training.windows import channel_quality

@@ -153,13 +153,13 @@ def show(stream: Stream, artifact: Path, found: Run) -> None:
     )
     print(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
     for name, counts in rows.items():
-        print(f"| {name} | {' | '.join(_figures(counts))} |")
+        print(f"| {name} | {' | '.join(_columns(counts))} |")
     if stream.to_failure:
         print(_lead(stream, spans))
     _show_quality(quality, days)
 
 
-def _figures(counts: Counts) -> list[str]:
+def _columns(counts: Counts) -> list[str]:
     def number(value: float) -> str:
         return f"{value:.0f}" if value == int(value) else f"{value:.1f}"  # a mean of draws has decimals
 

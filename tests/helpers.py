@@ -168,13 +168,19 @@ def counts_of(processor: Processor) -> Callable[[], Counts]:
     return lambda: processor.counts
 
 
+def score_all(processor: Processor, scorer: Scorer | None = None) -> None:
+    """Scores and decides whatever waits for it; by default with the processor's own model."""
+    scorer = processor.model.scorer if scorer is None else scorer
+    while (batch := processor.next_batch()) is not None:
+        processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
+
+
 def work(processor: Processor, scorer: Scorer, *polls: RecordColumns, now_us: int | None = None) -> list[alerts.Alert]:
     """Takes polls in, one after the other, and returns the score's alerts; all else in its outputs is dropped."""
     told = []
     for columns in polls:
         processor.receive(columns, now_us)
-        while (batch := processor.next_batch()) is not None:
-            processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
+        score_all(processor, scorer)
         told += of_score(processor.take_outputs())
     return told
 

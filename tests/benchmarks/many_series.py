@@ -18,7 +18,7 @@ import time
 import numpy as np
 
 from monitor.backends.abstract import RecordColumns
-from tests.helpers import INPUT, make_artifact, make_config, make_processor_at_zero
+from tests.helpers import INPUT, make_artifact, make_config, make_processor_at_zero, score_all
 
 LENGTH, HOP, POLL = 64, 8, 10_000
 MOST_BYTES, MOST_TIMES = 1.5 * 2**30, 1.3
@@ -29,8 +29,7 @@ def run(count: int, samples: int) -> tuple[float, float]:
     artifact = make_artifact(length=LENGTH, hop=HOP, threshold=1e6, batch_rows=1024)
     config = make_config(input={"start": "earliest", "max_series": max(count, 1000)})
     processor = make_processor_at_zero(config, artifact)
-    scorer = processor.model.scorer
-    scorer.warm_up()
+    processor.model.scorer.warm_up()
     rng = np.random.default_rng(1)
     values: list[bytes | None] = [b'{"value": %.6f}' % number for number in rng.normal(size=POLL)]
     keys = [b"device-%06d" % number for number in range(count)]
@@ -41,8 +40,7 @@ def run(count: int, samples: int) -> tuple[float, float]:
         columns = RecordColumns(INPUT, numbers, numbers // count * 1000, owners, values, done + POLL)
         started = time.perf_counter()
         processor.receive(columns)
-        while (batch := processor.next_batch()) is not None:
-            processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
+        score_all(processor)
         processor.take_outputs()
         if done >= warm:
             took_s += time.perf_counter() - started

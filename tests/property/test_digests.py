@@ -17,7 +17,15 @@ from monitor.messages.quality import QualityAlert, QualityDigest, decode
 from monitor.processing import digests
 from monitor.processing.digests import MOST
 from monitor.processing.processor import Outputs, Processor
-from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero
+from tests.helpers import (
+    INPUT,
+    make_artifact,
+    make_columns,
+    make_config,
+    make_processor,
+    make_processor_at_zero,
+    score_all,
+)
 
 ARTIFACT = make_artifact(length=4, hop=2, threshold=1e6)
 CONFIG = make_config(input={"start": "earliest", "max_series": 100})
@@ -51,8 +59,7 @@ def decide(processor: Processor, first: int, end: int) -> None:
     values = [b'{"value": 0.5}'] * (end - first)
     if end > first:
         processor.receive(make_columns(values, keys=keys, timestamps_ms=times, first_offset=first), NOW_US)
-    while (batch := processor.next_batch()) is not None:
-        processor.receive_scores(batch, processor.model.scorer(batch.values), processor.model.scorer.reconstruct)
+    score_all(processor)
 
 
 def whole() -> Outputs:

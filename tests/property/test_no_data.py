@@ -23,6 +23,7 @@ from tests.helpers import (
     make_processor,
     make_processor_at_zero,
     of_quality,
+    score_all,
 )
 
 ARTIFACTS = {
@@ -133,9 +134,7 @@ def read(processor: Processor, log: Log, kind: str, first: int, end: int, ticks_
                 first_offset=offset_at(log, begin),
             )
             processor.receive(columns, NOW_US)
-    scorer = processor.model.scorer
-    while (batch := processor.next_batch()) is not None:
-        processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
+    score_all(processor)
 
 
 def offset_at(log: Log, place: int) -> int:

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord
 from monitor.processing.processor import Processor
 from monitor.processing.resuming import Resumed
-from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, make_processor_at_zero, work
+from tests.helpers import (
+    INPUT,
+    make_artifact,
+    make_columns,
+    make_config,
+    make_processor,
+    make_processor_at_zero,
+    score_all,
+    work,
+)
 
 LENGTH, HOP = 6, 2
 ARTIFACT = make_artifact(length=LENGTH, hop=HOP, threshold=0.01)
@@ -31,8 +40,7 @@ def left_behind() -> tuple[list[StateRecord], int]:
     processor = make_processor_at_zero(CONFIG, ARTIFACT)
     polled = samples(0, LENGTH)
     processor.receive(polled)
-    while (batch := processor.next_batch()) is not None:
-        processor.receive_scores(batch, SCORER(batch.values), SCORER.reconstruct)
+    score_all(processor, SCORER)
     outputs = processor.take_outputs([INPUT])
     assert len(outputs.alerts) == len(SERIES)
     return [StateRecord(*record) for record in outputs.checkpoints[INPUT]], polled.next_offset

@@ -34,6 +34,7 @@ from tests.helpers import (
     make_processor,
     make_processor_at_zero,
     of_quality,
+    score_all,
 )
 from tests.property.test_processor import Life, Rows, Supervisor, lives, policies, streams
 from tests.toys.flatline import Flatline
@@ -66,9 +67,7 @@ def of_one(values: Sequence[float], first_offset: int = 0) -> RecordColumns:
 def decide(processor: Processor, *polls: RecordColumns) -> Outputs:
     for columns in polls:
         processor.receive(columns, NOW_US)
-        while (batch := processor.next_batch()) is not None:
-            scorer = processor.model.scorer
-            processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
+        score_all(processor)
     return processor.take_outputs([INPUT])
 
 

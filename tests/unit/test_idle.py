@@ -18,6 +18,7 @@ from tests.helpers import (
     make_processor,
     make_processor_at_zero,
     of_quality,
+    score_all,
     work,
 )
 
@@ -41,13 +42,8 @@ def at(seconds: float, progress: Progress = AT_END) -> Progress:
     return Progress(progress.read, progress.committed, progress.end, answered_s=seconds, paused=progress.paused)
 
 
-def decide(processor: Processor) -> None:
-    while (batch := processor.next_batch()) is not None:
-        processor.receive_scores(batch, processor.model.scorer(batch.values), processor.model.scorer.reconstruct)
-
-
 def published(processor: Processor) -> list[tuple[str, str, int]]:
-    decide(processor)
+    score_all(processor)
     found = [each.data for each in of_quality(processor.take_outputs())]
     return [(data.rule, data.status, data.kafka.offset) for data in found]
 
@@ -74,7 +70,7 @@ def test_the_alert_says_since_when_and_has_the_ticks_own_place() -> None:
     ticker = Ticker(processor)
     for second in range(12):
         ticker.tick({INPUT: at(second)})
-        decide(processor)
+        score_all(processor)
     outputs = processor.take_outputs()
     (alert,) = of_quality(outputs)
     assert alert.data.summary == "a: no record since 2025-12-01T14:40:39.000Z, for 11 s; usually one every 1 s"
@@ -123,7 +119,7 @@ def test_ticks_right_after_a_checkpoint_are_made_again() -> None:
     processor.advance(INPUT, NOW_US + 44_000_000)
     assert published(processor) == []
     processor.advance(INPUT, NOW_US + 52_000_000)
-    decide(processor)
+    score_all(processor)
     outputs = processor.take_outputs()
     (alert,) = of_quality(outputs)
     state |= {key: value for _, key, value in outputs.state if value is not None}
@@ -147,7 +143,7 @@ def test_a_silence_that_nobody_remembers_after_a_restart_is_ended(kind: str) -> 
     work(processor, processor.model.scorer, make_columns(values, timestamps_ms=times_ms), now_us=NOW_US)
     for second in (44, 52):
         processor.advance(INPUT, NOW_US + second * 1_000_000)
-        decide(processor)
+        score_all(processor)
     state = tuple(StateRecord(*each) for each in processor.take_outputs([INPUT]).checkpoints[INPUT])
     for artifact, ends in ((one, []), (other, [("resolved", "not_watched")])):
         again = make_processor(CONFIG, artifact)

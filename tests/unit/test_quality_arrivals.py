@@ -17,7 +17,7 @@ from monitor.processing.checks import WHOLE_SERIES, Problem, QualityRules
 from monitor.processing.quality.late_burst import LateBurst
 from monitor.processing.quality.schema_mismatch import FORM, SchemaMismatch
 from monitor.processing.turns import REASONS, Refused, Turn
-from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero, of_quality, work
+from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero, of_quality, score_all, work
 from tests.turns import findings, samples_of, turn_of_windows, turns_of
 from tests.unit.test_quality_episodes import naive
 from tests.unit.test_quality_flatline import windows_of
@@ -115,6 +115,5 @@ def test_late_readings_are_judged_where_they_came_however_few_samples_are_taken_
         processor._slice = slice_
         work(processor, processor.model.scorer, make_columns(values[:600]))
         processor.receive(make_columns(values[600:], first_offset=600), None)
-        while (batch := processor.next_batch()) is not None:
-            processor.receive_scores(batch, processor.model.scorer(batch.values), processor.model.scorer.reconstruct)
+        score_all(processor)
         assert (of_quality(processor.take_outputs()), processor.counts.samples_late > 0) == ([], True)

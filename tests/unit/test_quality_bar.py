@@ -14,7 +14,7 @@ from monitor.detector.artifact import Artifact
 from monitor.messages import quality
 from monitor.messages.alerts import Alert
 from monitor.processing.processor import Processor
-from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero
+from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero, score_all
 from training.windows import channel_quality
 
 CHANNELS, SAMPLES, DIES, HEALS, DEAD = 50, 500, 200, 350, 17
@@ -46,9 +46,7 @@ def run(artifact: Artifact, values: list[list[float | str | None]]) -> tuple[Pro
         times = range(1_000 * first, 1_000 * (first + 70), 1_000)
         part = raw[first : first + 70]
         processor.receive(make_columns(part, timestamps_ms=times[: len(part)], first_offset=first), NOW_US)
-        while (batch := processor.next_batch()) is not None:
-            scorer = processor.model.scorer
-            processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
+        score_all(processor)
         alerts += processor.take_outputs().alerts
     return processor, alerts
 

@@ -23,7 +23,16 @@ from monitor.processing.resuming import BeyondEnd, How, Resumed
 from monitor.processing.snapshots import Checkpoint, Mark, encode_checkpoint
 from monitor.serving.daemon import Daemon
 from monitor.serving.telemetry import Telemetry, Vitals
-from tests.helpers import INPUT, counts_of, make_artifact, make_columns, make_config, make_processor, of_score
+from tests.helpers import (
+    INPUT,
+    counts_of,
+    make_artifact,
+    make_columns,
+    make_config,
+    make_processor,
+    of_score,
+    score_all,
+)
 
 LENGTH, HOP = 6, 2
 ARTIFACT = make_artifact(length=LENGTH, hop=HOP, threshold=0.8)
@@ -40,8 +49,7 @@ def sample(value: float) -> bytes:
 def decide(processor: Processor, *polls: RecordColumns) -> None:
     for columns in polls:
         processor.receive(columns)
-        while (batch := processor.next_batch()) is not None:
-            processor.receive_scores(batch, SCORER(batch.values), SCORER.reconstruct)
+        score_all(processor, SCORER)
 
 
 def left_behind() -> Outputs:
@@ -373,9 +381,7 @@ def test_a_record_that_was_over_before_the_only_checkpoint_is_open_there(series_
     processor = make_processor(config, artifact)
     processor.assign(INPUT, Restored(position=None, state=(), beginning=0, end=0), 0)
     processor.receive(make_columns([b'{"values": [9, 9], "rate_hz": 1}'], timestamps_ms=[5_000]))
-    while (batch := processor.next_batch()) is not None:
-        scorer = processor.model.scorer
-        processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
+    score_all(processor)
     history = tuple(processor.take_outputs([INPUT]).checkpoints[INPUT])  # compaction has taken what stood before it
     records = tuple(StateRecord(*each) for each in history)
     again = make_processor(config, artifact)

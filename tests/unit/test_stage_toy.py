@@ -13,7 +13,7 @@ from monitor.messages import alerts
 from monitor.messages.alerts import Alert
 from monitor.processing.processor import Outputs, Processor
 from monitor.serving.telemetry import Telemetry, Vitals
-from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero, of_score
+from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero, of_score, score_all
 
 ARTIFACT = make_artifact(length=2, hop=2, threshold=1.0)
 HOUR_MS = 3_600_000
@@ -35,11 +35,9 @@ def windows(*values: float, first_hour: int) -> RecordColumns:
 def decided(*polls: RecordColumns, max_series: int = 10) -> tuple[Processor, Outputs]:
     source = {"start": "earliest", "max_series": max_series, "max_future_ms": 24 * HOUR_MS}
     processor = make_processor_at_zero(CONFIG.model_copy(update={"input": make_config(input=source).input}), ARTIFACT)
-    scorer = processor.model.scorer
     for columns in polls:
         processor.receive(columns)
-        while (batch := processor.next_batch()) is not None:
-            processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
+        score_all(processor)
     return processor, processor.take_outputs([INPUT])
 
 

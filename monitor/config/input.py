@@ -213,9 +213,8 @@ class InputOptions(Options):
     @classmethod
     def _mapped(cls, said: Any) -> Any:
         """What the mapping says, where the configuration does not."""
-        known = (
-            MAPPINGS.get(said["mapping"]) if isinstance(said, dict) and isinstance(said.get("mapping"), str) else None
-        )
+        name = said.get("mapping") if isinstance(said, dict) else None
+        known = MAPPINGS.get(name) if isinstance(name, str) else None
         return said if known is None else {**known, **said}
 
     @field_validator("format")

@@ -399,15 +399,12 @@ class Decoder:
         return [*map(unwrapped, keys)] if self._rules.connect_envelope and parsed.series is None else keys
 
     def _raw_keys(self, columns: RecordColumns, parsed: Parsed) -> list[bytes | None]:
-        if parsed.series is not None and self._rules.series_header:
-            headers = columns.headers or [()] * len(columns.values)
-            rows, name = parsed.rows.tolist(), self._rules.series_header
-            return [key or _header(headers[row], name) for key, row in zip(parsed.series, rows, strict=True)]
+        if name := self._header if parsed.series is None else self._rules.series_header:
+            headers, rows = columns.headers or [()] * len(columns.values), parsed.rows.tolist()
+            named = parsed.series or [b""] * len(rows)
+            return [key or _header(headers[row], name) for key, row in zip(named, rows, strict=True)]
         if parsed.series is not None:
             return [*parsed.series]
-        if self._header is not None:
-            headers = columns.headers or [()] * len(columns.values)
-            return [_header(headers[row], self._header) for row in parsed.rows]
         once = _increasing(parsed.rows)
         if once and len(parsed.rows) == len(columns.keys):
             return columns.keys

@@ -137,7 +137,7 @@ class Daemon:
         try:
             self._backend.start()
             log.info("Joined the group.", group=self._config.kafka.group_id, topics=self._config.input.topics)
-            self._ticker = None if until_caught_up else self._ticker  # what is silent after the end is not asked
+            self._ticker = None if until_caught_up else self._ticker  # a run that ends there judges no silence
             while not self._stop.is_set():
                 self.turn()
                 if self._processor.stopped is not None and self._processor.settled:

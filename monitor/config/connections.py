@@ -110,10 +110,7 @@ class SchemaRegistryOptions(Options):
     password_file: FilePath | None = Field(
         None, examples=["/run/secrets/registry"], description="File with the password; mode 0600 or less."
     )
-    allow_plaintext: bool = Field(
-        False,
-        description="Allow to send the password over http:// to another machine.",
-    )
+    allow_plaintext: bool = Field(False, description="Allow sending the password over http:// to another machine.")
     ssl_cafile: FilePath | None = Field(
         None,
         examples=["/etc/telltale/ca.pem"],

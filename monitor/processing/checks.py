@@ -34,7 +34,8 @@ from monitor.detector.times import FOREVER_US
 from monitor.detector.windows import Windows
 from monitor.processing.turns import Turn
 
-# What is remembered of series: a structured array, one row each.
+# What is remembered of series: a structured array, one row each. `take` and `put` copy rows as they are, about ten
+# times as fast as indexing, which goes through them field by field.
 Memory = NDArray[np.void]
 WHOLE_SERIES = -1  # as a channel: none of them in particular
 
@@ -210,7 +211,7 @@ class Checks:
 
     def snapshot(self, rows: Int64Array) -> dict[str, bytes]:
         """What each check remembers of the series `rows`, as many bytes for each, by rule, channels and layout."""
-        return {self._name(rule, memory): memory[rows].tobytes() for rule, memory in self._memory.items()}
+        return {self._name(rule, memory): memory.take(rows).tobytes() for rule, memory in self._memory.items()}
 
     def restore(self, rows: Int64Array, found: Mapping[str, bytes]) -> set[str]:
         """Puts back what `snapshot` returned; which checks go on.
@@ -221,7 +222,7 @@ class Checks:
         for rule, memory in self._memory.items():
             kept = found.get(self._name(rule, memory))
             if kept is not None and len(kept) == len(rows) * memory.itemsize:
-                memory[rows] = np.frombuffer(kept, memory.dtype)
+                memory.put(rows, np.frombuffer(kept, memory.dtype))
                 going_on.add(rule)
         return going_on
 

@@ -77,7 +77,7 @@ class Drift:
         parts = np.union1d(series, firsts_of(day))  # of each part of a day
         first, last = np.searchsorted(parts, series), np.append(np.searchsorted(parts, series)[1:], len(parts)) - 1
         rows = read.series[of[series]]
-        kept = memory[rows]
+        kept = memory.take(rows)
         begun, kept_day = kept["slot"] != NO_SLOT, kept["slot"] // SLOTS
         goes_on = begun & (kept_day == day[series])
         marks = values < self._under, values > self._over, ~np.isnan(values)

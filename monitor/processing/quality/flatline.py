@@ -57,17 +57,17 @@ class Flatline:
         read = readings(turn)
         if read is None:
             return None
-        rows = memory[read.series]
+        rows = memory.take(read.series)
         if not read.any_missing and rows["run"].max(initial=0) <= LEAST and not read.repeats(rows["value"]):
             _keep_moving(read, rows)  # as most sensors' numbers do
-            memory[read.series] = rows
+            memory.put(read.series, rows)
             return None
         count, channels = read.values.shape
         width = max(1, BLOCK // count)
         values = np.ascontiguousarray(read.values.T)
         blocks = [slice(at, min(at + width, channels)) for at in range(0, channels, width)]
         found = [self._watch(read, rows, _There(read, values[block], block)) for block in blocks]
-        memory[read.series] = rows
+        memory.put(read.series, rows)
         some = [each for each in found if each is not None]
         return Findings.concatenate(some) if some else None
 

@@ -38,7 +38,7 @@ PERIODS = 10
 FIRST, SECOND, BLOCK = 8, 32, 128  # pauses after which the limit is learned anew: the third again and again
 LONGEST, FEW = 4, 32  # the limit is (LONGEST + FEW / pauses) times the second longest pause, at least
 YOUNG = 30
-# Of some pauses: how many, their sum, the longest and the second longest
+# Of m times some pauses: how many, their sum, the longest and the second longest, (4, m)
 Pauses = Int64Array
 
 
@@ -130,7 +130,8 @@ class NoData:
         series, at_us, offset = turn.taken.series[order], turn.at_us[order], turn.taken.offset[order]
         firsts = firsts_of(series)
         rows, counts = series[firsts], np.diff(np.append(firsts, len(series)))
-        known_us = memory["last_us"][rows]
+        kept = memory.take(rows)
+        known_us = kept["last_us"]
         before_us = np.concatenate([known_us[:1], at_us[:-1]])
         before_us[firsts] = np.where(known_us == NEVER_US, at_us[firsts], known_us)
         pauses_us = at_us - before_us
@@ -138,59 +139,60 @@ class NoData:
         if len(own) < len(pauses_us):
             pauses = np.add.reduceat(pauses_us != 0, firsts, dtype=np.int64)
             pauses_us = pauses_us[own]
-        long, in_force = self._learn(memory, rows, pauses, pauses_us)
+        long, in_force = self._learn(kept, pauses, pauses_us)
         ends = own[long]  # the records that end a long pause, in which silence may have been found
-        first = np.isin(ends, firsts)
-        suspect_us = np.where(first, memory["suspect_us"][series[ends]], NEVER_US)
+        of = np.searchsorted(firsts, ends, side="right") - 1
+        first = ends == firsts[of]
+        suspect_us = np.where(first, kept["suspect_us"][of], NEVER_US)
         quiet = _Quiet(series[ends], before_us[ends], suspect_us, *in_force)
         step = _step(reached, quiet)
         found = step <= np.searchsorted(reached.positions, offset[ends])
-        found &= ~(first & memory["silent"][quiet.series])
-        silent = memory["silent"][rows]
+        silent = kept["silent"].copy()
+        found &= ~(first & silent[of])
         back = np.concatenate([firsts[silent], ends[found]])
-        limit_us = np.concatenate([memory["limit_us"][rows[silent]], quiet.limit_us[found]])
-        memory["last_us"][rows] = at_us[firsts + counts - 1]
-        memory["suspect_us"][rows], memory["silent"][rows] = NEVER_US, False
+        limit_us = np.concatenate([kept["limit_us"][silent], quiet.limit_us[found]])
+        kept["last_us"] = at_us[firsts + counts - 1]
+        kept["suspect_us"], kept["silent"] = NEVER_US, False
+        memory.put(rows, kept)
         again = _findings(series[back], offset[back], at_us[back], at_us[back], limit_us)
         return [_silences(reached, quiet[found], step[found]), again]
 
-    def _learn(
-        self, memory: Memory, rows: Int64Array, pauses: Int64Array, pauses_us: Int64Array
-    ) -> tuple[Int64Array, _Learned]:
-        """Learns from pauses (n,), in order, of which `pauses` (m,) are of each of the series `rows` (m,).
+    def _learn(self, kept: Memory, pauses: Int64Array, pauses_us: Int64Array) -> tuple[Int64Array, _Learned]:
+        """Learns from pauses (n,), in order, of which `pauses` (m,) are of each of the series in `kept` (m,).
 
         Returns those over the limit in force at each (k,), and what was known there.
         """
-        known, first = memory["pauses"][rows], np.cumsum(pauses) - pauses
-        begins, group = _parts(known, pauses, first)
-        of, seen = rows[group], _summed(pauses_us, begins)
-        total_us, longest_us = seen[:, 1].copy(), seen[:, 2].copy()
-        opening = np.flatnonzero(np.diff(group, prepend=-1))
-        seen[opening] = _merged(seen[opening], memory["block"][of[opening]])
-        before = np.concatenate([seen[:1], seen[:-1]])
-        before[opening] = memory["before"][of[opening]]
+        known, first = kept["pauses"], np.cumsum(pauses) - pauses
+        begins, of = _parts(known, pauses, first)
+        seen = _summed(pauses_us, begins)
+        _, total_us, longest_us, _ = seen.copy()
+        opening = np.flatnonzero(np.diff(of, prepend=-1))
+        some = of[opening]
+        seen[:, opening] = _merged(seen[:, opening], kept["block"][some].T)
+        before = np.concatenate([seen[:, :1], seen[:, :-1]], axis=1)
+        before[:, opening] = kept["before"][some].T
         counts = np.diff(np.append(begins, len(pauses_us)))
         passed_us = np.cumsum(total_us)
         since_us = (passed_us - total_us)[opening]
-        age_us = memory["age_us"][of] + passed_us - np.repeat(since_us, np.diff(np.append(opening, len(begins))))
+        age_us = kept["age_us"][of] + passed_us - np.repeat(since_us, np.diff(np.append(opening, len(begins))))
         after = self._limits(_merged(before, seen), age_us)
         limit_us, usual_us = (np.concatenate([column[:1], column[:-1]]) for column in after)
-        limit_us[opening], usual_us[opening] = memory["limit_us"][of[opening]], memory["usual_us"][of[opening]]
+        limit_us[opening], usual_us[opening] = kept["limit_us"][some], kept["usual_us"][some]
         long, part = _over(pauses_us, begins, counts, limit_us, np.flatnonzero(longest_us > limit_us))
         in_force = _Learned(limit_us[part], usual_us[part])
         ends = np.append(opening, len(begins))[1:] - 1
-        of, until = of[ends], (known + pauses)[group[ends]]
-        whole = np.isin(until, (FIRST, SECOND)) | (until % BLOCK == 0)
-        memory["pauses"][of], memory["age_us"][of] = until, age_us[ends]
-        memory["limit_us"][of] = np.where(whole, after.limit_us[ends], limit_us[ends])
-        memory["usual_us"][of] = np.where(whole, after.usual_us[ends], usual_us[ends])
-        memory["before"][of] = np.where(whole[:, None], seen[ends], before[ends])
-        memory["block"][of] = np.where(whole[:, None], 0, seen[ends])
+        until = (known + pauses)[some]
+        whole = (until == FIRST) | (until == SECOND) | (until % BLOCK == 0)
+        kept["pauses"][some], kept["age_us"][some] = until, age_us[ends]
+        kept["limit_us"][some] = np.where(whole, after.limit_us[ends], limit_us[ends])
+        kept["usual_us"][some] = np.where(whole, after.usual_us[ends], usual_us[ends])
+        kept["before"][some] = np.where(whole, seen[:, ends], before[:, ends]).T
+        kept["block"][some] = np.where(whole, 0, seen[:, ends]).T
         return long, in_force
 
     def _limits(self, pauses: Pauses, age_us: Int64Array) -> _Learned:
         """What follows from m blocks of pauses, for series as old as `age_us` (m,)."""
-        count, total, longest, second = pauses.T
+        count, total, longest, second = pauses
         usual_us = (total - longest - second) // np.maximum(count - 2, 1)
         factor = LONGEST + FEW / np.maximum(count, 1)
         limit_us = np.maximum(PERIODS * usual_us, np.rint(factor * second).astype(np.int64))
@@ -232,29 +234,28 @@ def _parts(known: Int64Array, pauses: Int64Array, first: Int64Array) -> tuple[In
 
 
 def _summed(pauses_us: Int64Array, begins: Int64Array) -> Pauses:
-    """Of pauses (n,), of which some follow each of `begins` (m,): (m, 4)."""
+    """Of pauses (n,), of which some follow each of `begins` (m,)."""
     if not len(begins):
-        return np.empty((0, 4), dtype=np.int64)
+        return np.empty((4, 0), dtype=np.int64)
     counts = np.diff(np.append(begins, len(pauses_us)))
     longest = np.maximum.reduceat(pauses_us, begins)
     is_longest = pauses_us == np.repeat(longest, counts)
     several = np.add.reduceat(is_longest.astype(np.int64), begins) > 1
     second = np.maximum.reduceat(np.where(is_longest, 0, pauses_us), begins)
-    return np.stack([counts, np.add.reduceat(pauses_us, begins), longest, np.where(several, longest, second)], axis=1)
+    return np.stack([counts, np.add.reduceat(pauses_us, begins), longest, np.where(several, longest, second)])
 
 
 def _merged(some: Pauses, others: Pauses) -> Pauses:
-    """Of both, row by row."""
-    count, total, longest, second = (some[:, column] for column in range(4))
-    highest = np.maximum(longest, others[:, 2])
-    next_highest = np.maximum(np.minimum(longest, others[:, 2]), np.maximum(second, others[:, 3]))
-    return np.stack([count + others[:, 0], total + others[:, 1], highest, next_highest], axis=1)
+    """Of both together."""
+    (count, total, longest, second), (more, more_us, other_longest, other_second) = some, others
+    next_longest = np.maximum(np.minimum(longest, other_longest), np.maximum(second, other_second))
+    return np.stack([count + more, total + more_us, np.maximum(longest, other_longest), next_longest])
 
 
 def _fallen(reached: Reached, memory: Memory) -> Findings:
     """The series that have fallen silent after their last record; notes them, and those that may have."""
-    quiet = reached.newest_us[-1] - memory["last_us"] >= memory["limit_us"] >> 2
-    rows = np.flatnonzero(quiet & (memory["last_us"] != NEVER_US) & ~memory["silent"])
+    rows = np.flatnonzero(reached.newest_us[-1] - memory["last_us"] >= memory["limit_us"] >> 2)
+    rows = rows[(memory["last_us"][rows] != NEVER_US) & ~memory["silent"][rows]]
     found = _Quiet(rows, *(memory[name][rows] for name in ("last_us", "suspect_us", "limit_us", "usual_us")))
     memory["suspect_us"][rows] = _suspected(reached, found)
     step = _step(reached, found)

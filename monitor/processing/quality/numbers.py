@@ -37,7 +37,7 @@ def watch(read: Readings, marked: BoolArray, memory: Memory, limits: Limits) -> 
 
     What is remembered, by row, is updated in place. Only channels with bad numbers, now or lately, are gone through.
     """
-    rows = memory[read.series]
+    rows = memory.take(read.series)
     some = np.flatnonzero(marked.any(axis=0) | rows["marks"].any(axis=0))
     if not len(some):
         return None
@@ -54,7 +54,7 @@ def watch(read: Readings, marked: BoolArray, memory: Memory, limits: Limits) -> 
     news = follow(Marks(element, of, read.times_us(element % count), firsts, ends), kept, each)
     for name, _ in LAYOUT:
         rows[name][:, some] = kept[name].reshape(len(some), series).T
-    memory[read.series] = rows
+    memory.put(read.series, rows)
     samples = np.concatenate([news.wrong, news.over]) % count
     return Said(
         samples,

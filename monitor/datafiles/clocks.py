@@ -115,20 +115,17 @@ def _with_its_other_half(columns: Columns, named: int, taken: Collection[int | N
 
 def _by_content(columns: Columns, taken: set[int | None]) -> Clock:
     names = columns.called
-    found = [at for at in columns.times_us if at not in taken]
-    found += [at for at in columns.texts if at not in taken and _all(columns, at, dates.looks_like_time)]
-    if len(found) > 1:  # of _start, _stop and _time the one that says so, if only one does
-        found = [at for at in found if names[at].lower().strip("_ ") in ("time", "timestamp", "datetime", "utc")]
+    times = [at for at in columns.times_us if at not in taken]
+    times += [at for at in columns.texts if at not in taken and _all(columns, at, dates.looks_like_time)]
+    found = times
+    if len(times) > 1:  # of _start, _stop and _time the one that says so, if only one does
+        found = [at for at in times if names[at].lower().strip("_ ") in ("time", "timestamp", "datetime", "utc")]
     if len(found) == 1:
         (day,) = found
         clocks = [at for at in columns.texts if at not in taken and _all(columns, at, dates.is_time_of_day)]
         alone = len(clocks) == 1 and day in columns.texts and _all(columns, day, dates.is_date)
         return Clock((day, clocks[0]) if alone else (day,))
-    if (
-        found
-        or columns.times_us
-        or any(_all(columns, at, dates.looks_like_time) for at in columns.texts if at not in taken)
-    ):
+    if times or columns.times_us:
         return Clock()
     rest = {*_candidates(columns, taken)}
     large = np.flatnonzero(columns.numbers[0] > _FIRST_EPOCH).tolist() if len(columns.numbers) else ()
@@ -137,8 +134,8 @@ def _by_content(columns: Columns, taken: set[int | None]) -> Clock:
         return _elapsed(columns, rest)
     if len(epochs) != 1:
         return Clock()
-    told = f"column {names[epochs[0]]} holds times, so it is no channel; if it is a signal, use --time-column none"
-    return Clock((epochs[0],), told)
+    note = f"column {names[epochs[0]]} holds times, so it is no channel; if it is a signal, use --time-column none"
+    return Clock((epochs[0],), note)
 
 
 def _elapsed(columns: Columns, rest: Collection[int]) -> Clock:

@@ -69,6 +69,6 @@ def notes(
             "separate columns by semicolons"
         )
     if few and len(seen) >= _FEWEST and len({*map(len, after)}) == 1 and len(after[0]) >= 3:
-        told = f"{path}: {example} is read as two columns; where it is one number with a decimal comma"
-        return (f"{told}, write numbers with a point, or separate columns by semicolons",)
+        what = f"{path}: {example} is read as two columns; where it is one number with a decimal comma"
+        return (f"{what}, write numbers with a point, or separate columns by semicolons",)
     return ()

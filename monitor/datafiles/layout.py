@@ -37,7 +37,7 @@ class Layout:
     """Where the rows begin (index into the text, line number from 1), and what separates their cells; None: spaces.
 
     `names`: of the columns, where a comment holds them. `units`: rows of units after the header. `comments`: there may
-    be lines that begin with #. `flux`: it is InfluxDB's annotated CSV.
+    be lines that begin with #. `form`: rows of cells, or InfluxDB's CSV.
     """
 
     start: int = 0
@@ -160,7 +160,7 @@ def _named_by(comments: Sequence[Line], first: Line, separator: str | None, cell
 def _units(lines: Sequence[Line], separator: str | None, cells: Cells) -> int:
     """How many rows after the header hold units: texts, but no number or time, as the next row does.
 
-    None where a text comes again there: then it is a series' name, or a state.
+    0 where a text comes again there: then it is a series' name, or a state.
     """
     header = lines[0].cells(separator)
     if not all(cells.is_name(cell) or not cell.strip() for cell in header):

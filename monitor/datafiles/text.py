@@ -200,10 +200,10 @@ def _fitting(path: Path, line: int, row: list[str], head: Head, form: Layout) ->
         return row
     if len(row) == width + 1 and not row[-1].strip():
         return row[:-1]
-    told = f"{path}, line {line}: {len(row)} cells, expected {width} as in the first line"
+    what = f"{path}, line {line}: {len(row)} cells, expected {width} as in the first line"
     if form.separator == "," and len(row) > width and all(cell.strip("-+ ").isdigit() for cell in row[-width:]):
-        told += "; where commas are decimal, separate cells by semicolons or write numbers with a point"
-    raise DataError(told if len(row) != 1 else f"{told}; remove lines that are no rows")
+        what += "; where commas are decimal, separate cells by semicolons or write numbers with a point"
+    raise DataError(what if len(row) != 1 else f"{what}; remove lines that are no rows")
 
 
 def _plain(content: bytes, text: str, form: Layout, head: Head) -> NDArray[np.float64] | None:

@@ -105,12 +105,12 @@ class Census:
     """All letters of a topic that were asked for, by group; and how many records there are neither letter nor note."""
 
     groups: dict[tuple[str, str, int], Group] = field(default_factory=dict)
-    strangers: int = 0
+    others: int = 0
 
     def add(self, letter: Letter | None, selection: Selection, redriven: Set[Origin]) -> None:
-        """Counts a letter if it is asked for; None is a stranger."""
+        """Counts a letter if it is asked for; None is another record."""
         if letter is None:
-            self.strangers += 1
+            self.others += 1
         elif letter in selection:
             rejection = letter.rejection
             key = rejection.reason, rejection.topic, rejection.partition

@@ -52,12 +52,12 @@ def headline(found: Census, topic: str) -> str:
     """How many letters there are, and since when."""
     groups = found.groups.values()
     letters, again = sum(group.letters for group in groups), sum(group.redriven for group in groups)
-    strangers = f"; {found.strangers} records there are no dead letters" if found.strangers else ""
+    others = f"; {found.others} records there are no dead letters" if found.others else ""
     if not letters:
-        return f"{topic}: no such dead letters{strangers}"
+        return f"{topic}: no such dead letters{others}"
     first, last = min(group.first_ms for group in groups), max(group.last_ms for group in groups)
     redriven = f", {again:,} of them redriven" if again else ""
-    return f"{topic}: {letters:,} dead letters{redriven}, {when(first)} to {when(last)} UTC{strangers}"
+    return f"{topic}: {letters:,} dead letters{redriven}, {when(first)} to {when(last)} UTC{others}"
 
 
 def row_of(group: Group) -> list[str]:
@@ -143,7 +143,7 @@ def as_json(found: Census, topic: str, values: Mapping[Origin, bytes | None], li
         "topic": topic,
         "letters": sum(group.letters for group in found.groups.values()),
         "redriven": sum(group.redriven for group in found.groups.values()),
-        "other_records": found.strangers,
+        "other_records": found.others,
         "groups": groups,
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()

@@ -1,6 +1,6 @@
 """Fields of records, or columns of files: what stands in them, and what it may be good for.
 
-Rules of this file: pure. A role is a guess from content first and names second; who reads the report is told why.
+Rules of this file: pure. A role is a guess from content first and names second; the report says why.
 """
 
 from __future__ import annotations

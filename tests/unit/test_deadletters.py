@@ -41,7 +41,7 @@ def test_a_letter_is_read_as_it_was_written(value: bytes | None, reason: Reason,
     assert found.key == "pump-\\xff"
 
 
-def test_notes_and_strangers_are_no_letters() -> None:
+def test_notes_and_other_records_are_no_letters() -> None:
     origin = decode(encode(letter(7))).origin
     note, tags = encode_note([origin, Origin("pumps", 0, 1, None)])
     columns = make_columns(
@@ -54,7 +54,7 @@ def test_notes_and_strangers_are_no_letters() -> None:
     for each in letters(columns):
         census.add(each, Selection(), set(redriven(columns)))
     (group,) = census.most_first()
-    assert (census.strangers, group.letters, group.redriven) == (2, 1, 1)
+    assert (census.others, group.letters, group.redriven) == (2, 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`telltale doctor`'s core: what producers write is told from its content, and the options proposed for it work."""
+"""`telltale doctor`'s core: what producers write is recognised by its content, and the options proposed for it work."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def plain(at: int, **more: Any) -> dict[str, Any]:
     return {"ts": NOW_MS + 1000 * at, "flow": 3 + RANDOM[at], "pressure": 12 + RANDOM[-at], **more}
 
 
-def test_fields_are_told_by_their_content() -> None:
+def test_fields_are_recognised_by_their_content() -> None:
     found = look(
         [plain(at, SeqNo=at, site="north", rev=7, note=f"n{at}", received=NOW_MS + 1000 * at + 5) for at in range(300)]
     )

@@ -51,10 +51,10 @@ def concerned(bad: Int64Array, arrived: Int64Array, memory: Memory) -> BoolArray
 
     There may be `bad` ones of series without an arrival.
     """
-    watched = memory["marks"] > 0
-    watched[bad] = True
-    found: BoolArray = watched[arrived]
-    return found if len(bad) or found.any() else None
+    found: BoolArray = memory["marks"][arrived] > 0
+    if len(bad):
+        return found | np.isin(arrived, bad)
+    return found if found.any() else None
 
 
 def watch(arrivals: Arrivals, memory: Memory, limits: tuple[int, int, int], usual: Float64Array) -> Findings | None:

@@ -62,6 +62,11 @@ class _Quiet(StructOfArrays):
     limit_us: Int64Array
     usual_us: Int64Array
 
+    @classmethod
+    def of(cls, memory: Memory, rows: Int64Array) -> _Quiet:
+        """Some series, as they are remembered."""
+        return cls(rows, *(memory[name][rows] for name in ("last_us", "suspect_us", "limit_us", "usual_us")))
+
     @property
     def quarter_us(self) -> Int64Array:
         """When a quarter of the limit has passed."""
@@ -118,9 +123,7 @@ class NoData:
 
     def due_us(self, memory: Memory) -> int:
         """The partition's time from which on something is found where no record comes; `FOREVER_US`: nothing is."""
-        waiting = memory[(memory["last_us"] != NEVER_US) & ~memory["silent"]]
-        names = "limit_us", "usual_us"
-        quiet = _Quiet(np.arange(len(waiting)), *(waiting[name] for name in ("last_us", "suspect_us", *names)))
+        quiet = _Quiet.of(memory, np.flatnonzero((memory["last_us"] != NEVER_US) & ~memory["silent"]))
         due_us = np.where(quiet.suspect_us == NEVER_US, quiet.quarter_us, quiet.silent_us(quiet.suspect_us) + 1)
         return min(int(due_us.min(initial=FOREVER_US)), FOREVER_US)
 
@@ -256,7 +259,7 @@ def _fallen(reached: Reached, memory: Memory) -> Findings:
     """The series that have fallen silent after their last record; notes them, and those that may have."""
     rows = np.flatnonzero(reached.newest_us[-1] - memory["last_us"] >= memory["limit_us"] >> 2)
     rows = rows[(memory["last_us"][rows] != NEVER_US) & ~memory["silent"][rows]]
-    found = _Quiet(rows, *(memory[name][rows] for name in ("last_us", "suspect_us", "limit_us", "usual_us")))
+    found = _Quiet.of(memory, rows)
     memory["suspect_us"][rows] = _suspected(reached, found)
     step = _step(reached, found)
     silent = step < len(reached.newest_us)

@@ -81,9 +81,7 @@ def config_of(grace_ms: int, poll: int = 500, **more: int) -> Config:
 def said(rows: Rows, config: Config, several: list[Life]) -> list[Said]:
     """What alerts say of a log, after lives that end as `several` have it."""
     supervisor = Supervisor(rows, config, "gaps")
-    for turns, crash, fails, checkpoint in several:
-        supervisor.life(turns, crash=crash, fails=fails, checkpoint_every=checkpoint)
-    supervisor.life(None, crash=False, fails=[], checkpoint_every=2)
+    supervisor.live(several)
     return sorted(map(_brief, supervisor.told()))
 
 
@@ -129,9 +127,7 @@ def test_what_waits_of_a_forgotten_series_is_not_decided(
     for undisturbed in (True, False):
         config = config_of(GRACE_MS, 100 if undisturbed else poll, max_series=limit)
         supervisor = Supervisor(rows, config, "gaps")
-        for turns, crash, fails, checkpoint in [] if undisturbed else several:
-            supervisor.life(turns, crash=crash, fails=fails, checkpoint_every=checkpoint)
-        supervisor.life(None, crash=False, fails=[], checkpoint_every=2)
+        supervisor.live([] if undisturbed else several)
         told.append(sorted(map(alerts.encode, supervisor.told())))
     assert told[0] == told[1]
 

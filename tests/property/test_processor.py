@@ -7,6 +7,7 @@ one window at a time, and follows the life cycle by hand. (That the scorer is ri
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -203,6 +204,12 @@ class Supervisor:
             self.log.append(TOPIC, partition, key=key, value=value, timestamp_ms=FAR_MS if value == FAR else place)
         self.reached: dict[TopicPartition, int] = {}
 
+    def live(self, several: Sequence[Life]) -> None:
+        """Lives that end as each says, and a last one to the end of the log."""
+        for turns, crash, fails, checkpoint in several:
+            self.life(turns, crash=crash, fails=fails, checkpoint_every=checkpoint)
+        self.life(None, crash=False, fails=[], checkpoint_every=2)
+
     def life(self, turns: int | None, *, crash: bool, fails: list[Failure], checkpoint_every: int) -> None:
         # A failure that the life before did not come to is over with it. Here it would come at any commit, the last
         # among them, after which nobody restores any more.
@@ -272,9 +279,7 @@ def test_crashes_and_stops_change_nothing(
     limits = {"max_poll_records": poll, "commit_interval_ms": 1, "idle_commit_interval_ms": idle_ms}
     config = config.model_copy(update={"limits": config.limits.model_copy(update=limits)})
     supervisor = Supervisor(rows, config, name)
-    for turns, crash, fails, checkpoint in several:
-        supervisor.life(turns, crash=crash, fails=fails, checkpoint_every=checkpoint)
-    supervisor.life(None, crash=False, fails=[], checkpoint_every=2)
+    supervisor.live(several)
     undisturbed = Supervisor(rows, config, name)
     undisturbed.life(None, crash=False, fails=[], checkpoint_every=100)
     assert brief(supervisor.told()) == oracle(rows, config, name)

@@ -187,9 +187,7 @@ def test_crashes_and_chunks_change_nothing(rows: Rows, config: Config, several: 
     limits = {"max_poll_records": poll, "commit_interval_ms": 1, "idle_commit_interval_ms": 0}
     config = config.model_copy(update={"limits": config.limits.model_copy(update=limits)})
     supervisor, undisturbed = Supervisor(rows, config, "sliding"), Supervisor(rows, config, "sliding")
-    for turns, crash, fails, checkpoint in several:
-        supervisor.life(turns, crash=crash, fails=fails, checkpoint_every=checkpoint)
-    supervisor.life(None, crash=False, fails=[], checkpoint_every=2)
+    supervisor.live(several)
     undisturbed.life(None, crash=False, fails=[], checkpoint_every=100)
     assert sorted(map(alerts.encode, supervisor.events())) == sorted(map(alerts.encode, undisturbed.events()))
     assert len({each.id for each in undisturbed.events()}) == len(undisturbed.events())

@@ -147,11 +147,6 @@ class Ordered(NamedTuple):
     dropped: Dropped | None = None
 
     @property
-    def at(self) -> Int64Array:
-        """The offset at which each sample took its place: there its windows and findings belong, in order."""
-        return self.samples.placed_at
-
-    @property
     def gaps(self) -> int:
         """How often a series restarts after a gap."""
         return 0 if self.after_gap is None else int(self.after_gap.sum())

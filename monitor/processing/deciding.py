@@ -68,9 +68,10 @@ class Piece(NamedTuple):
     @property
     def end(self) -> int | None:
         """The offset of the last record, where this part of the log ends with these windows; None: it does not."""
-        course = self.cut.course
-        ends = self.cut.whole and course is not None and len(course.reached.positions)
-        return int(course.reached.positions[-1]) if course is not None and ends else None
+        if not self.cut.whole or self.cut.course is None:
+            return None
+        positions = self.cut.course.reached.positions
+        return int(positions[-1]) if len(positions) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -408,8 +408,10 @@ class Processor:
             return partition, Cut(*partition.known(self._nothing())), live
         assert course is not None
         if out is None:
-            everything = Reached(np.array([emptied_at]), np.array([course.reached.newest_us[0], NEWEST_US]))
-            out = partition.windower.let_out(taken, course.reached if emptied_at < 0 else everything)
+            reached = course.reached
+            if emptied_at >= 0:
+                reached = Reached(np.array([emptied_at]), np.array([reached.newest_us[0], NEWEST_US]))
+            out = partition.windower.let_out(taken, reached)
             if emptied_at >= 0 and not len(out):
                 return partition, Cut(*partition.known(self._nothing())), live
         if len(out) > self._slice:

@@ -46,7 +46,7 @@ def _sample_by_sample(turn: Turn) -> tuple[np.ndarray, ...]:
     """Series, value, offset, index and time of each sample in time."""
     if turn.ordered is not None:
         samples = turn.ordered.samples
-        return samples.series, samples.values[:, 0], samples.offset, samples.index, samples.time_us, turn.ordered.at
+        return samples.series, samples.values[:, 0], samples.offset, samples.index, samples.time_us, samples.placed_at
     windows = turn.taken
     assert isinstance(windows, Windows)
     count, length, _ = windows.values.shape

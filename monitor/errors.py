@@ -120,6 +120,7 @@ class Reason(StrEnum):
     BAD_TIMESTAMP = "bad_timestamp"
     FUTURE_TIMESTAMP = "future_timestamp"
     BAD_SERIES = "bad_series"
+    UNKNOWN_FORMAT = "unknown_format"
     UNKNOWN_SCHEMA = "unknown_schema"
     CORRUPT_BATCH = "corrupt_batch"
     UNREADABLE_BATCH = "unreadable_batch"

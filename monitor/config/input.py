@@ -34,6 +34,16 @@ class InputOptions(Options):
         description="Format of record values: json, msgpack, csv, f32, avro (with a schema registry), or a format that "
         "an installed package adds.",
     )
+    format_header: str = Field(
+        "",
+        description="Header with the content type of each record, such as content-type: records with application/json, "
+        "+json, application/msgpack or text/csv are in that format, those without it, or with "
+        "application/octet-stream or text/plain, in that of format, and others are rejected.",
+    )
+    content_types: dict[str, str] = Field(
+        {},
+        description='Formats of other content types, or of these, as in {"application/vnd.acme+avro" = "avro"}.',
+    )
     mapping: Literal["", "telegraf", "debezium", "connect", "cloudevents", "sparkplug-json", "kepserverex"] = Field(
         "",
         description="Ready-made values of the options below for what a producer writes; options that are set here win. "
@@ -207,7 +217,13 @@ class InputOptions(Options):
     def wants_headers(self) -> bool:
         """Whether something of a record stands in its headers."""
         places = [self.series, *self.labels.values()]
-        return any(each.startswith("header:") for each in places) or bool(self.series_header or self.timestamp_header)
+        names = (self.series_header, self.timestamp_header, self.format_header)
+        return any(each.startswith("header:") for each in places) or any(names)
+
+    @property
+    def formats(self) -> list[str]:
+        """The formats that are named: that of all records, or those of content types too."""
+        return [*dict.fromkeys([self.format, *self.content_types.values()])]
 
     @model_validator(mode="before")
     @classmethod
@@ -226,6 +242,15 @@ class InputOptions(Options):
             except ConfigError as error:
                 raise ValueError(str(error)) from None
         return name
+
+    @field_validator("content_types")
+    @classmethod
+    def _content_types(cls, formats: dict[str, str]) -> dict[str, str]:
+        for name, named in formats.items():
+            if not name.strip() or ";" in name:
+                raise ValueError(f"{name!r} is no content type, such as application/json; parameters are ignored")
+            cls._format(named)
+        return formats
 
     @field_validator("labels")
     @classmethod
@@ -266,11 +291,14 @@ class InputOptions(Options):
         field = self.series.removeprefix("field:") if self.series.startswith("field:") else None
         asked = ["series field:NAME"] if field is not None else []
         asked += [name for name in _FORM if getattr(self, name)]
-        if asked and not extensions.load_format(self.format).names_fields:
+        nameless = [name for name in self.formats if not extensions.load_format(name).names_fields]
+        if asked and nameless:
             raise ValueError(
-                f"{asked[0]} needs a format whose records name their fields, such as json; {self.format} records hold "
+                f"{asked[0]} needs a format whose records name their fields, such as json; {nameless[0]} records hold "
                 "numbers only"
             )
+        if self.content_types and not self.format_header:
+            raise ValueError('content_types needs format_header, which is usually "content-type"')
         if field is not None and not re.fullmatch(PATH, field, re.DOTALL):
             raise ValueError(f"series {self.series!r} holds no path, such as field:tags.host")
         if field in {"values", "rate_hz", self.timestamp_field} or self.timestamp_field in {"values", "rate_hz"}:

@@ -35,6 +35,7 @@ MAPPINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "series_header": "ce_subject",
             "timestamp_field": "time",
             "timestamp_header": "ce_time",
+            "format_header": "content-type",
         },
         # Payloads of Sparkplug B as JSON, as bridges from MQTT write them
         "sparkplug-json": {

@@ -205,12 +205,17 @@ class Config(Options):
     @property
     def needs_schemas(self) -> bool:
         """Whether records are read by schemas of the registry."""
-        return bool(getattr(extensions.load_format(self.input.format), "needs_schemas", False))
+        return bool(self._with_schemas)
+
+    @property
+    def _with_schemas(self) -> list[str]:
+        formats = self.input.formats
+        return [name for name in formats if getattr(extensions.load_format(name), "needs_schemas", False)]
 
     @model_validator(mode="after")
     def _registry_is_named(self) -> Config:
         if self.needs_schemas and not self.schema_registry.urls:
-            raise ValueError(f"input.format {self.input.format} needs schema_registry.urls, where the schemas are")
+            raise ValueError(f"input.format {self._with_schemas[0]} needs schema_registry.urls, where the schemas are")
         return self
 
     @property

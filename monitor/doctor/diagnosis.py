@@ -150,7 +150,7 @@ def as_rules(options: Mapping[str, Any]) -> InputRules | None:
     """The daemon's rules by options of `input`; None where they can't be kept together."""
     try:
         checked = InputOptions.model_validate(options)
-        return InputRules(**{name: getattr(checked, name) for name in InputRules.__slots__})
+        return InputRules.of(checked)
     except (ValidationError, ConfigError):
         return None
 

@@ -9,30 +9,30 @@ Rules of this file: pure. Rejected records register no series, and move time no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import compress
-from typing import Literal, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor import extensions
-from monitor.backends.abstract import Headers, RecordColumns
+from monitor.backends.abstract import RecordColumns
 from monitor.detector import levels, windowing
 from monitor.detector.arrays import BoolArray, Float32Array, Float64Array, Int64Array
-from monitor.detector.arrivals import Order
 from monitor.detector.event_time import Reached
 from monitor.detector.spec import Channel, WindowSpec
-from monitor.detector.times import NO_TIME, OLDEST_TIME, Unit, iso_us, texts_us
+from monitor.detector.times import NO_TIME, iso_us, texts_us
 from monitor.detector.windows import Samples, Windows
 from monitor.errors import Reason
-from monitor.formats.abstract import Fields, Format, FormatKind, RecordSpec
+from monitor.formats.abstract import RecordSpec
+from monitor.formats.content_types import RecordFormats, header_of
 from monitor.formats.documents import EXPECTED_TIME, MAX_LABEL
 from monitor.formats.keys import unwrapped
 from monitor.formats.numbers import Numbers, shown
 from monitor.formats.parsed import NOTHING_IGNORED, Ignored, Parsed, Rejected, refused, without
+from monitor.formats.rules import InputRules
 from monitor.formats.schemas import Schemas
 from monitor.formats.stream_time import StreamTime
 from monitor.formats.timestamps import Times
@@ -49,70 +49,6 @@ __all__ = [
     "Rejected",
     "StreamTime",
 ]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class InputRules:
-    """What the configuration says of input records; `InputOptions` (`monitor/config/input.py`) documents each."""
-
-    format: str = "json"
-    series: str = "key"
-    timestamp_field: str = "ts"
-    series_header: str = ""
-    timestamp_header: str = ""
-    timestamp_unit: Unit = "auto"
-    oldest_time: str = OLDEST_TIME
-    max_record_bytes: int = 1_048_576
-    damaged_batches: str = "auto"
-    max_samples_per_record: int = 10_000
-    max_series: int = 20_000
-    series_ttl: int = 0
-    beyond_end: Literal["stop", "end", "beginning"] = "stop"
-    max_rejected_ratio: float = 1.0
-    max_rejected_run: int = 0
-    on_rejected: Literal["hold", "stop"] = "hold"
-    max_future_ms: int = 3_600_000
-    entries: str = ""
-    channels: Mapping[str, str] = field(default_factory=dict)
-    channel_field: str = ""
-    value_field: str | Sequence[str] = "value"
-    quality_field: str = ""
-    good_quality: Sequence[float | str | bool] = ("Good", 192, True)
-    text_numbers: bool = False
-    csv_columns: Sequence[str] = ()
-    csv_delimiter: str = ","
-    missing_values: Sequence[float | str] = ()
-    partial_records: bool = False
-    connect_envelope: bool = False
-    labels: Mapping[str, str] = field(default_factory=dict)
-    grace_ms: int = 0
-    join_tolerance_ms: int = 0
-    max_missing_ratio: float | None = None
-
-    @property
-    def fields(self) -> Fields:
-        """Where things stand in records that name their fields."""
-        return Fields(
-            timestamp=self.timestamp_field,
-            series=self.series.removeprefix("field:") if self.series.startswith("field:") else None,
-            entries=self.entries,
-            channels=self.channels,
-            channel=self.channel_field,
-            values=[self.value_field] if isinstance(self.value_field, str) else self.value_field,
-            quality=self.quality_field,
-            good_quality=self.good_quality,
-            partial_records=self.partial_records,
-            connect_envelope=self.connect_envelope,
-            labels={
-                name: path.removeprefix("field:") for name, path in self.labels.items() if path.startswith("field:")
-            },
-        )
-
-    @property
-    def order(self) -> Order:
-        """How samples may come."""
-        in_parts = self.partial_records or bool(self.channel_field)
-        return Order(self.grace_ms * 1000, in_parts, self.join_tolerance_ms * 1000)
 
 
 class Layout(Protocol):
@@ -274,8 +210,8 @@ class Decoder:
         self._header = rules.series.removeprefix("header:") if rules.series.startswith("header:") else None
         self.schemas = Schemas()  # what the records to come were written with, where their format needs that
         taken_off = levels.of(layout.channels)
-        kind: FormatKind = extensions.load_format(rules.format)
-        self._format: Format = kind(
+        self._formats = RecordFormats(
+            rules,
             RecordSpec(
                 channels=[channel.name for channel in layout.channels],
                 window_length=window_length,
@@ -288,8 +224,9 @@ class Decoder:
                 narrow=_as_it_is if exact else partial(levels.take_off, levels=taken_off),
                 keeps_float32=taken_off is None,
                 schemas=self.schemas,
-            )
+            ),
         )
+        self.with_schemas = self._formats.with_schemas
 
     def decode(
         self, columns: RecordColumns, stream: StreamTime | None = None, now_us: int | None = None, *, live: bool = True
@@ -300,7 +237,7 @@ class Decoder:
         """
         stream = StreamTime() if stream is None else stream
         rows, rejected = self._sized(columns.values)
-        parsed = self._format.parse(columns.values, rows)
+        parsed = self._formats.parse(columns, rows)
         if self._rules.timestamp_header:
             parsed = self._timed_by_header(columns, parsed)
         parsed, times = self._possible(columns, parsed)
@@ -365,7 +302,7 @@ class Decoder:
         """What the `rejected`, in the order of the poll, leave behind."""
         rows = np.fromiter((each.row for each in rejected), np.int64, len(rejected))
         values = [b"" if each.reason is Reason.TOO_LARGE else columns.values[each.row] or b"" for each in rejected]
-        known = self._format.outlines(values)
+        known = self._formats.outlines(columns, rows.tolist(), values)
         rows = rows if known.records is None else rows[known.records]
         nothing = np.empty((0, 0), dtype=np.float32)
         parsed = Parsed(rows, known.counts, nothing, known.stamps_us, known.rates_hz, rejected, known.series)
@@ -402,7 +339,7 @@ class Decoder:
         if name := self._header if parsed.series is None else self._rules.series_header:
             headers, rows = columns.headers or [()] * len(columns.values), parsed.rows.tolist()
             named = parsed.series or [b""] * len(rows)
-            return [key or _header(headers[row], name) for key, row in zip(named, rows, strict=True)]
+            return [key or header_of(headers[row], name) for key, row in zip(named, rows, strict=True)]
         if parsed.series is not None:
             return [*parsed.series]
         once = _increasing(parsed.rows)
@@ -445,9 +382,5 @@ def _as_it_is(numbers: Float64Array) -> Float32Array:
 
 def _text_of(columns: RecordColumns, row: int, name: str) -> str | None:
     """The header of a record, as text."""
-    found = None if columns.headers is None else _header(columns.headers[row], name)
+    found = None if columns.headers is None else header_of(columns.headers[row], name)
     return None if found is None else found.decode("utf-8", "replace")[:MAX_LABEL]
-
-
-def _header(headers: Headers, name: str) -> bytes | None:
-    return next((value for key, value in headers if key == name), None)

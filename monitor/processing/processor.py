@@ -98,7 +98,7 @@ class Processor:
         self._passed: list[tuple[TopicPartition, Damaged, bool]] = []
         window_bytes = 4 * manifest.window.length * len(manifest.channels)
         self._slice = max(1, min(MAX_SLICE, PENDING_BYTES // window_bytes))
-        self.schemas = self._decoder.schemas
+        self.schemas, self.with_schemas = self._decoder.schemas, self._decoder.with_schemas
         self.max_series = rules.max_series
         self.partition_bytes = 0  # what the series of one partition may come to take; 0: not known
 

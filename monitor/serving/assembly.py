@@ -15,8 +15,7 @@ from monitor.detector.artifact import Artifact
 from monitor.detector.served import ServedModel, load_verified
 from monitor.detector.windowing import Windower
 from monitor.errors import ConfigError
-from monitor.formats.decoder import InputRules
-from monitor.formats.schemas import Schemas
+from monitor.formats.rules import InputRules
 from monitor.messages.alerts import AlertWriter, Severity
 from monitor.messages.quality import QualityWriter
 from monitor.processing.checks import QualityRules, checks_of, row_bytes
@@ -71,8 +70,7 @@ def make_processor(config: Config, model: ServedModel) -> Processor:
         severity=Severity(error_ratio=alerting.error_ratio, critical_ratio=alerting.critical_ratio),
         include_window=alerting.include_window == "full",
     )
-    named = {each.name: getattr(source, each.name) for each in fields(InputRules)}
-    rules = InputRules(**named | {"max_series": most_series(config, artifact)})
+    rules = InputRules.of(source, max_series=most_series(config, artifact))
     quality_writer = QualityWriter(model, service=config.service.name, group=config.kafka.group_id)
     processor = Processor(model, writer, quality_writer, rules, alerting.policy, quality_rules(config))
     processor.partition_bytes = rules.max_series * bytes_of_series(config, artifact)
@@ -97,8 +95,8 @@ def _windower(artifact: Artifact) -> Windower:
     return windowing.windower(artifact.manifest.window, len(artifact.manifest.channels))
 
 
-def make_schema_gate(config: Config, schemas: Schemas) -> SchemaGate | None:
-    """What fetches `schemas` from the registry, before records need them; None where records have none.
+def make_schema_gate(config: Config, processor: Processor) -> SchemaGate | None:
+    """What fetches schemas from the registry, before the processor needs them; None where records have none.
 
     Raises:
         ConfigError: a file that `schema_registry` names can't be used.
@@ -106,7 +104,13 @@ def make_schema_gate(config: Config, schemas: Schemas) -> SchemaGate | None:
     if not config.needs_schemas:
         return None
     fetcher = Fetcher(SchemaRegistry(config.schema_registry).schema)
-    return SchemaGate(schemas, fetcher, time.monotonic, timeout_s=config.schema_registry.timeout_ms / 1000)
+    return SchemaGate(
+        processor.schemas,
+        fetcher,
+        time.monotonic,
+        timeout_s=config.schema_registry.timeout_ms / 1000,
+        with_schemas=processor.with_schemas,
+    )
 
 
 def most_series(config: Config, artifact: Artifact) -> int:

@@ -47,7 +47,7 @@ def run_daemon(path: Path) -> None:
     info = {"name": manifest.name, "version": manifest.version, "sha256": model.artifact.digest}
     telemetry = Telemetry(vitals, lambda: processor.counts, info, thresholds.value, thresholds.chosen.series.values())
     server = HttpServer(config.http, telemetry, vitals)
-    schemas = make_schema_gate(config, processor.schemas)
+    schemas = make_schema_gate(config, processor)
     daemon = Daemon(config, KafkaBackend(config), processor, model.scorer, telemetry, vitals, schemas=schemas)
     with stop_on_signals(daemon.stop, config.limits.shutdown_timeout_ms / 1000):
         try:

@@ -74,11 +74,21 @@ class SchemaGate:
     """Lets records pass whose schemas are known, in the order of their partitions."""
 
     def __init__(
-        self, schemas: Schemas, fetcher: Fetcher, clock: Callable[[], float], *, timeout_s: float = RETRY_S
+        self,
+        schemas: Schemas,
+        fetcher: Fetcher,
+        clock: Callable[[], float],
+        *,
+        timeout_s: float = RETRY_S,
+        with_schemas: Callable[[RecordColumns], list[bytes | None]] = lambda columns: columns.values,
     ) -> None:
-        """`clock` tells when to ask again, in seconds; an answer takes `timeout_s` at most."""
+        """`clock` tells when to ask again, in seconds; an answer takes `timeout_s` at most.
+
+        `with_schemas` are the values that are written with a schema, None for the others.
+        """
         self._continues_s = RETRY_S + timeout_s
         self._schemas = schemas
+        self._with_schemas = with_schemas
         self._fetcher = fetcher
         self._clock = clock
         self._queues: dict[TopicPartition, _Queue] = {}
@@ -136,14 +146,15 @@ class SchemaGate:
 
     def _pass(self, columns: RecordColumns, now: float) -> list[RecordColumns]:
         """The records before the first whose schema is not known; the others wait."""
-        numbers = ids_of(columns.values)
+        values = self._with_schemas(columns)
+        numbers = ids_of(values)
         if stale := numbers & self._absent:
             self._ask(stale, now)
         needs = self._schemas.unknown(numbers)
         if not needs:
             return [columns]
         first = next(
-            index for index, value in enumerate(columns.values) if value and is_framed(value) and id_of(value) in needs
+            index for index, value in enumerate(values) if value and is_framed(value) and id_of(value) in needs
         )
         self._queues[columns.partition] = _Queue(deque([columns.rows(first, len(columns.values))]), needs)
         return [columns.rows(0, first)] if first else []

@@ -25,8 +25,7 @@ def configured(directory: Path, text: str) -> InputRules:
     path = directory / "telltale.toml"
     path.write_text(f"[input]\n{text}")
     options = configfile.load(path, {}, artifact_needed=False).input
-    named = {name: getattr(options, name) for name in InputRules.__slots__}
-    return InputRules(**named | {"max_series": 10})
+    return InputRules.of(options, max_series=10)
 
 
 def read(

@@ -128,7 +128,7 @@ def read(source: str, kind: str, options: ReadOptions, note: Note) -> list[Table
     """
     address = parse(source)
     config = Config() if options.config is None else load(options.config, artifact_needed=False)
-    rules = InputRules(**{name: getattr(config.input, name) for name in InputRules.__slots__})
+    rules = InputRules.of(config.input)
     registry = SchemaRegistry(config.schema_registry) if config.needs_schemas else None
     reader = _Reading(f"kafka://{address.topic}", rules, kind, options, registry)
     with TopicRange(
@@ -197,7 +197,7 @@ class _Reading:
     def _decode(self, columns: RecordColumns, decoder: Decoder, length: int) -> None:
         partition = self._partitions.setdefault(columns.partition, _Partition(SeriesNumbers()))
         if self._registry is not None:
-            for number in sorted(decoder.schemas.unknown(ids_of(columns.values))):
+            for number in sorted(decoder.schemas.unknown(ids_of(decoder.with_schemas(columns)))):
                 decoder.schemas.add(number, self._registry.schema(number))
         decoded = decoder.decode(columns, partition.time, time.time_ns() // 1000)
         numbers, refused = partition.series.number(decoded.keys, decoded.rows)

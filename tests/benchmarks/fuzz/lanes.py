@@ -56,6 +56,7 @@ SMALL: dict[str, tuple[Any, ...]] = {
     "max_series": (3, 50, 2_000),
     "max_samples_per_record": (1, 8, 10_000),
     "max_future_ms": (0, 3_600_000),
+    "format_header": ("content-type", "content-type", ""),
 }
 LAYOUTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "plain": (("sample", "text time", "chunk", "bare chunk"), {}),

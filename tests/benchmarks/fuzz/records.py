@@ -337,6 +337,12 @@ _USUAL = (
 BYTES = (*_USUAL * 6, *(_noise, _nothing) * 4, _deep, _deep, _large)
 
 
+CONTENT_TYPES = (
+    b"application/json", b'"Application/JSON; charset=utf-8"', b"application/cloudevents+json", b"application/msgpack",
+    b"text/csv", b"application/octet-stream", b"avro/binary", b"", b";", b"\xff", b"x" * 300,
+)  # fmt: skip
+
+
 class Maker:
     """Draws rows whose good ones are of some shapes, in some encoding, for an artifact's channels."""
 
@@ -406,9 +412,8 @@ class Maker:
     def _headers(self, series: str) -> Headers:
         rng = self._rng
         found: list[tuple[str, bytes]] = [("sensor", series.encode())] if rng.random() < 0.95 else []
-        if rng.random() < 0.1:
-            kinds = (b"application/json", b"application/msgpack", b"text/csv", b"avro/binary", b"", b"\xff", b"x" * 300)
-            found.append(("content-type", rng.choice(kinds)))
+        if rng.random() < 0.2:
+            found.append(("content-type", rng.choice(CONTENT_TYPES)))
         if rng.random() < 0.05:
             found.append(("sensor", rng.choice((b"", b"\xff", b"twice"))))
         return found

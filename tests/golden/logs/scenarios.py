@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from monitor.errors import Reason
@@ -390,6 +391,41 @@ def records_in_avro() -> Cluster:
             ):
                 cluster.send(value, None, at_s=second)
             cluster.send({"flow": 1, "pressure": 2}, None, at_s=second)
+            cluster.work()
+    cluster.work()
+    return cluster
+
+
+@scenario
+def records_of_mixed_formats() -> Cluster:
+    """Sliding windows of samples in JSON, MessagePack, CSV and float32 by turns, `mae`, as the header content-type
+    says; records without it, of no format that is known, and of another than they say."""
+    cluster = Cluster(
+        "mae",
+        input={
+            "format_header": "content-type",
+            "content_types": {"application/x-f32": "f32"},
+            "csv_columns": ["ts", "flow", "pressure"],
+        },
+        alerting={"close_after": 1},
+    )
+    for second in range(16):
+        flow = HIGH if second < 12 else QUIET
+        sample = {"ts": ms(second), "flow": flow, "pressure": flow}
+        packed, line = msgspec.msgpack.encode(sample), f"{ms(second)},{flow},{flow}".encode()
+        kinds: list[tuple[bytes, Any]] = [
+            (b"application/json; charset=utf-8", sample),
+            (b"application/msgpack", packed),
+            (b"text/csv", line),
+            (b"application/x-f32", np.array([flow, flow], "<f4").tobytes()),
+            (b"application/octet-stream", sample),
+        ]
+        kind, value = kinds[second % len(kinds)]
+        cluster.send(value, f"pump-{second % 2}", at_s=second, headers=[("content-type", kind)])
+        if second == 7:
+            cluster.send(sample, "pump-0", at_s=second)
+            for kind, value in ((b"application/xml", sample), (b"text/csv", packed), (b"application/json", line)):
+                cluster.send(value, "pump-1", at_s=second, headers=[("content-type", kind)])
             cluster.work()
     cluster.work()
     return cluster

@@ -16,6 +16,8 @@ from monitor.detector.arrays import Float32Array, Float64Array
 from monitor.detector.spec import Manifest
 
 MOST_CONTRIBUTIONS = 3
+# A sample whose error is less than this share of the window's worst is not named: means are then of samples alike.
+LEAST_SHARE = 0.1
 
 
 class Contribution(NamedTuple):
@@ -51,14 +53,16 @@ class Attribution:
     def __call__(self, values: Float32Array, expected: Float32Array, threshold: float) -> list[Contribution]:
         """The runs of samples that lie further from what was expected than the kind's limit, worst first.
 
-        Where the threshold is the limit there is at least one: the mean error of an anomalous window is over it. Shares
-        are of the sum of the scaled absolute errors over the whole window; they sum to at most 1.
+        Where the threshold is the limit there is at least one: the mean error of an anomalous window is over it. Those
+        with less than a tenth of the worst error are left out. Shares are of the sum of the scaled absolute errors over
+        the whole window; they sum to at most 1.
 
         Args:
             values, expected: (length, channels), less the channels' levels.
         """
         errors = self._errors(values, expected)
-        runs = _runs(errors > self._sample_limit(errors, threshold))
+        limit = self._sample_limit(errors, threshold)
+        runs = _runs((errors > limit) & (errors >= LEAST_SHARE * errors.max()))
         shares = _shares(errors, runs)
         worst = np.lexsort((runs.first, runs.channel, -shares))[:MOST_CONTRIBUTIONS]
         return [

@@ -19,9 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from monitor.detector import ranges
 from monitor.detector.arrays import BoolArray, Float32Array
 from monitor.detector.artifact import Artifact
-from monitor.detector.windows import impute_or_blank
+from monitor.detector.windows import fill_missing, impute_or_blank
 
 # The share of a window's numbers that may be missing where neither the operator nor the artifact says more.
 MAX_MISSING_RATIO = 0.1
@@ -52,6 +53,7 @@ class Imputer:
         own = max(artifact.manifest.window.max_missing_ratio, MAX_MISSING_RATIO)
         self._most = own if max_missing_ratio is None else max_missing_ratio
         self._reconstruct = reconstruct
+        self._ranges = ranges.of(artifact.manifest)
         self._usual = artifact.known_windows.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)  # by channel
 
     def __call__(self, windows: Float32Array) -> Imputed:
@@ -65,6 +67,20 @@ class Imputer:
             return Imputed(filled, ratio)
         filled[rows] = self._expected(filled[rows])
         return Imputed(filled, ratio, throughout)
+
+    def expected(self, windows: Float32Array, reconstruct: Callable[[Float32Array], Float32Array]) -> Float32Array:
+        """What is expected instead of complete `windows` (n, length, channels), for people; `reconstruct` is asked.
+
+        Where numbers are far from all that training saw, such as -9999, the model's answer to them means nothing, and
+        it is wrong about the other channels, too: it is asked as if they were missing.
+        """
+        far = self._ranges.far(windows)
+        if not far.any():
+            return reconstruct(windows)
+        windows = fill_missing(np.where(far, np.float32(np.nan), windows))
+        unknown = np.isnan(windows).any(axis=(1, 2))
+        windows[unknown] = self._expected(windows[unknown])
+        return reconstruct(windows)
 
     def _expected(self, windows: Float32Array) -> Float32Array:
         """`windows` with what the model expects where they have no number."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -77,6 +78,14 @@ class Contributor(_Struct, frozen=True, rename={"first": "from", "last": "to"}):
     expected: float
 
 
+class Reported(_Struct, frozen=True):
+    """An open incident of data quality of the same series: its rule, its channel if it is of one, and since when."""
+
+    rule: str
+    channel: str | None
+    since: str
+
+
 class Model(_Struct, frozen=True):
     name: str
     version: str
@@ -107,7 +116,7 @@ class Data(_Struct, frozen=True, omit_defaults=True):
     """`reason` says why an incident is resolved. All but `recovered` end it without a window: `score` is then the
     incident's highest, `window` its span from the first window over the threshold to the last, and `kafka` holds the
     offset at which it was given up. `labels` are those of the series at this record, where `input.labels` asks for
-    some; they are attributes of the event, too.
+    some; they are attributes of the event, too. `quality` are the incidents of data quality that are open beside it.
     """
 
     status: Literal["firing", "update", "resolved"]
@@ -123,6 +132,7 @@ class Data(_Struct, frozen=True, omit_defaults=True):
     kafka: Kafka
     reason: ScoreEndReason | None = None
     labels: dict[str, str] | UnsetType = UNSET
+    quality: list[Reported] = msgspec.field(default_factory=list)
 
 
 class Alert(_Struct, frozen=True):
@@ -161,6 +171,7 @@ class Cause:
     values: Float32Array
     imputed: tuple[int, ...] = ()
     filled_ratio: float = 0.0
+    quality: tuple[Reported, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +234,8 @@ class AlertWriter:
         reconstruction = np.nan_to_num(reconstruction)  # where the model overflowed: JSON has no infinity
         resolved = status is Status.RESOLVED
         ratio = cause.score / cause.threshold
-        made = [] if resolved else self._served.attribution(cause.values, reconstruction, cause.threshold)
+        is_over = not resolved and ratio > 1
+        made = self._served.attribution(cause.values, reconstruction, cause.threshold) if is_over else []
         contributors = [Contributor(**each._asdict()) for each in made]
         return Alert(
             id=self._hash(cause, status.value)[:32],
@@ -259,6 +271,7 @@ class AlertWriter:
                 model=self._model,
                 kafka=self._kafka(cause.partition, cause.first_offset, cause.last_offset),
                 reason="recovered" if resolved else None,
+                quality=[*cause.quality],
             ),
         )
 
@@ -324,8 +337,12 @@ class AlertWriter:
         windows = _windows(incident)
         if status is Status.RESOLVED:
             peak = _times(incident.peak_ratio)
-            return f"{cause.series}: back to normal after {lasted} ({windows}, peak {peak} threshold)"
-        text = f"{cause.series}: {self._served.score_noun} {_times(cause.score / cause.threshold)} threshold"
+            text = f"{cause.series}: back to normal after {lasted} ({windows}, peak {peak} threshold)"
+            return text + _beside(cause.quality)
+        ratio = cause.score / cause.threshold
+        text = f"{cause.series}: {self._served.score_noun} {_times(ratio)} threshold"
+        if self._severity.of(ratio) != self._severity.of(incident.peak_ratio) or ratio <= 1:
+            text += f" now, {_times(incident.peak_ratio)} at its peak"
         if status is Status.UPDATE:
             text += f", {windows} over {lasted}"
         if contributors:
@@ -339,7 +356,7 @@ class AlertWriter:
                 f"; most of it on {worst.channel}, {where}: "
                 f"{_number(worst.observed, apart)} where {_number(worst.expected, apart)} was expected"
             )
-        return text
+        return text + _beside(cause.quality)
 
     def _hash(self, cause: Cause, status: str) -> str:
         topic, partition = cause.partition
@@ -351,6 +368,16 @@ class AlertWriter:
 def digest(parts: tuple[object, ...]) -> str:
     """What ids are made of."""
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+
+
+def _beside(quality: Sequence[Reported]) -> str:
+    """The incidents of data quality beside an alert, in words."""
+    if not quality:
+        return ""
+    first, more = quality[0], len(quality) - 1
+    what = f"channel {first.channel!r}" if first.channel else "the series"
+    others = f", and {more} more" if more else ""
+    return f"; {what} is also reported by {first.rule} since {first.since}{others}"
 
 
 def _windows(incident: Incident) -> str:
@@ -365,7 +392,9 @@ def _number(value: float, detail: float) -> str:
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:.2f}x" if ratio < 1e4 else f"{ratio:.3g}x"
+    if ratio < 1e4:
+        return f"{ratio:.2f}x"
+    return f"{float(f'{ratio:.3g}'):,.0f}x" if ratio < 1e9 else f"{ratio:.3g}x"
 
 
 def duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -314,6 +314,8 @@ class Decider:
         partition.outbox.changed.add((name.encode(), *at.watched))
         if status is not None:
             cause = at.cause(name)
+            if isinstance(cause, Cause):
+                cause = replace(cause, quality=partition.reported(at.series))
             if status is Status.FIRING:
                 incident.fingerprint = self._fingerprint(cause)
             change = _Change(status, msgspec.structs.replace(incident), cause)

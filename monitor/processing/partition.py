@@ -17,7 +17,7 @@ from monitor.detector.spec import Manifest
 from monitor.detector.times import FOREVER_US
 from monitor.detector.windows import Windows
 from monitor.formats.decoder import InputRules, StreamTime
-from monitor.messages.alerts import Ending, EndReason
+from monitor.messages.alerts import Ending, EndReason, Reported, rfc3339
 from monitor.messages.dead_letters import DeadLetter
 from monitor.messages.quality import Event
 from monitor.processing import incident_records, resuming, snapshots, time_records
@@ -379,6 +379,15 @@ class PartitionState:
         """Whether an incident says of a series that it sends nothing, or that a channel is frozen or missing."""
         found = (incidents.get(serial) for (rule, _), incidents in self.incidents.items() if rule in _BLINDING)
         return any(incident is not None and incident.open for incident in found)
+
+    def reported(self, serial: int) -> tuple[Reported, ...]:
+        """The open incidents of data quality of a series, in order of rule and channel."""
+        found = ((*watched, incidents.get(serial)) for watched, incidents in sorted(self.incidents.items()))
+        return tuple(
+            Reported(rule=rule, channel=channel or None, since=rfc3339(incident.started_us))
+            for rule, channel, incident in found
+            if rule != SCORE_RULE and incident is not None and incident.open
+        )
 
     def open_by_rule(self) -> Counter[str]:
         """How many incidents are open, by rule."""

@@ -449,7 +449,7 @@ class Processor:
 
         `reconstruct` is asked for the windows that are published, a few at a time.
         """
-        self._decider.decide(batch, scores, reconstruct)
+        self._decider.decide(batch, scores, lambda windows: self._impute.expected(windows, reconstruct))
 
     def take_outputs(self, checkpoints: Collection[TopicPartition] = ()) -> Outputs:
         """Everything decided since the last call, and the whole state of the partitions in `checkpoints`.

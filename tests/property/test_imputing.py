@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.detector.imputing import MAX_MISSING_RATIO, ROUNDS, Imputer
+from monitor.detector.spec import ChannelQuality, QualitySpec
 from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero, work
 
 LENGTH, CHANNELS = 4, 12
@@ -65,6 +68,25 @@ def test_what_is_whole_is_left_as_it_is(seed: int) -> None:
     one_gone = windows.copy()
     one_gone[2, :, 3] = np.nan
     np.testing.assert_array_equal(np.delete(imputer(one_gone).windows, 2, axis=0), np.delete(windows, 2, axis=0))
+
+
+def test_what_is_expected_is_asked_without_numbers_far_from_training() -> None:
+    windows = np.random.default_rng(3).normal(0.0, 0.05, size=(4, LENGTH, CHANNELS)).astype(np.float32)
+    known = (ChannelQuality(lowest=-0.5, highest=0.5, longest_run=1),) * CHANNELS
+    manifest = msgspec.structs.replace(WIDE.manifest, quality=QualitySpec(samples=100, channels=known))
+    imputer = Imputer(replace(WIDE, manifest=manifest), SCORER.reconstruct)
+    np.testing.assert_array_equal(imputer.expected(windows, SCORER.reconstruct), SCORER.reconstruct(windows))
+    broken, between, gone = windows.copy(), windows.copy(), windows.copy()
+    broken[1, 2, 3], broken[2, :, 5], broken[3] = -9999.0, 5.6, 1e30  # over 0.5 + 10 times 0.5
+    between[1, 2, 3] = (np.float64(windows[1, 1, 3]) + windows[1, 3, 3]) / 2
+    gone[2, :, 5] = np.nan
+    found = imputer.expected(broken, SCORER.reconstruct)
+    np.testing.assert_array_equal(found[:2], SCORER.reconstruct(between)[:2])
+    np.testing.assert_array_equal(found[2], SCORER.reconstruct(imputer(gone).windows)[2])
+    assert np.isfinite(found[3]).all()
+    assert np.abs(found[3]).max() < 10
+    unknown = Imputer(WIDE, SCORER.reconstruct)
+    np.testing.assert_array_equal(unknown.expected(broken, SCORER.reconstruct), SCORER.reconstruct(broken))
 
 
 def records(count: int, *, gone: str = "", null: bool = False) -> list[bytes]:

@@ -207,6 +207,18 @@ def test_contributors_are_the_worst_runs_in_order() -> None:
     assert [(c.observed, c.expected) for c in found] == [(1, 0), (1.5, 0), (8, 0)]
 
 
+def test_samples_far_less_wrong_than_the_worst_are_not_named_beside_it() -> None:
+    """Else the means were of both, and nothing that was ever read."""
+    values = np.zeros((LENGTH, 2), dtype=np.float32)
+    values[:, 0] = 2.0
+    values[[2, 5, 6], 0] = -9999.0
+    found = attribution(PLAIN)(values, np.zeros_like(values), 0.5)
+    assert [(c.channel, c.first, c.last, c.observed) for c in found] == [
+        ("flow", 5, 6, -9999.0),
+        ("flow", 2, 2, -9999.0),
+    ]
+
+
 def test_contributors_of_a_window_that_is_scaled_by_its_own_moments() -> None:
     values = np.zeros((LENGTH, 2), dtype=np.float32)
     values[:, 0] = [2.0, -2.0] * 5  # a deviation of 2, over the least, 0.5
@@ -320,6 +332,46 @@ def test_summaries() -> None:
         "bed-7: back to normal after 0.036 s (1 window, peak 1.50x threshold)"
     )
     assert "; most of it on flow, 0.0120-0.0200 s into the window: 2.00" in write(manifest=RATED).data.summary
+
+
+def test_what_is_reported_beside_the_score_is_linked() -> None:
+    since = "2024-11-21T08:20:00.000Z"
+    flat = alerts.Reported(rule="flatline", channel="flow", since=since)
+    silent = alerts.Reported(rule="no_data", channel=None, since=since)
+    for status in Status:
+        alert = write(status, cause(quality=(flat, silent)))
+        assert alert.data.quality == [flat, silent]
+        assert alert.data.summary == (
+            f"{write(status).data.summary}; channel 'flow' is also reported by flatline since {since}, and 1 more"
+        )
+        assert (
+            list(jsonschema.Draft202012Validator(alerts.schema()).iter_errors(json.loads(alerts.encode(alert)))) == []
+        )
+    assert write(told=cause(quality=(silent,))).data.summary.endswith(
+        f"; the series is also reported by no_data since {since}"
+    )
+    assert b'"quality"' not in alerts.encode(write())
+
+
+@pytest.mark.parametrize(
+    ("ratio", "peak", "severity", "said"),
+    [
+        (1.5, 1.9, "warning", "1.50x threshold; most"),
+        (1.5, 3.0, "error", "1.50x threshold now, 3.00x at its peak; most"),
+        (2.5, 25_432.1, "critical", "2.50x threshold now, 25,400x at its peak; most"),
+        (0.75, 1.9, "warning", "0.75x threshold now, 1.90x at its peak"),
+    ],
+)
+def test_a_summary_says_what_the_severity_is_of(ratio: float, peak: float, severity: str, said: str) -> None:
+    data = write(told=cause(score=ratio / 2), of=incident(peak_ratio=peak)).data
+    assert data.severity == severity
+    assert said in data.summary
+
+
+def test_an_update_blames_nobody_for_a_window_under_the_threshold() -> None:
+    data = write(Status.UPDATE, cause(score=0.25), incident(windows=9, peak_ratio=3.0)).data
+    assert data.contributors == []
+    assert data.summary == "bed-7: reconstruction error 0.50x threshold now, 3.00x at its peak, 9 windows over 0.036 s"
 
 
 def test_summaries_without_exponents() -> None:

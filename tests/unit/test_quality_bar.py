@@ -12,7 +12,7 @@ import pytest
 
 from monitor.detector.artifact import Artifact
 from monitor.messages import quality
-from monitor.messages.alerts import Alert
+from monitor.messages.alerts import Alert, rfc3339
 from monitor.processing.processor import Processor
 from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero, score_all
 from training.windows import channel_quality
@@ -83,3 +83,20 @@ def test_a_dead_channel_of_fifty_is_named_and_no_other(
     assert bool(scored) == (reads == -9999.0)
     blamed = {each.channel for alert in scored for each in alert.data.contributors if alert.data.status != "resolved"}
     assert blamed <= {f"c{DEAD}"}
+
+
+@pytest.mark.parametrize("every", [1, 9])
+def test_the_score_of_a_broken_channel_says_what_it_read_and_who_reports_it(artifact: Artifact, every: int) -> None:
+    """What a model answers to -9999 means nothing; so it is asked what would be expected there without them."""
+    values: list[list[float | str | None]] = normal(1, SAMPLES).tolist()
+    for at in range(DIES, HEALS, every):
+        values[at][DEAD] = -9999.0
+    _, alerts = run(artifact, values)
+    scored = [each.data for each in alerts if isinstance(each, Alert)]
+    assert [each.status for each in scored[:2]] == ["firing", "update"]
+    for data in scored:
+        assert all(c.observed == -9999.0 and abs(c.expected) < 100 for c in data.contributors)
+    assert scored[0].quality == [], "no check had seen enough"
+    (reported,) = (each for each in scored[1].quality if each.rule == "out_of_range")
+    assert (reported.channel, reported.since) == (f"c{DEAD}", rfc3339(1_000_000 * DIES))
+    assert f"channel 'c{DEAD}' is also reported by " in scored[1].summary

@@ -12,7 +12,9 @@ from typing import Literal
 
 import numpy as np
 
+from monitor.detector import ranges
 from monitor.detector.incidents import Policy
+from monitor.detector.ranges import FAR
 from monitor.detector.spec import Manifest
 from monitor.processing.checks import Findings, Memory, Problem, QualityRules
 from monitor.processing.quality import numbers
@@ -20,7 +22,6 @@ from monitor.processing.quality.episodes import Limits
 from monitor.processing.quality.readings import About, readings
 from monitor.processing.turns import Turn
 
-FAR = 10  # times the largest number in training
 ENOUGH, GAP = 5, 100  # samples
 
 # Other units, and ways to write the same in them.
@@ -50,14 +51,7 @@ class OutOfRange:
         self._levels = np.array([channel.level for channel in manifest.channels])
         self.nothing = numbers.nothing(channels)
         self._limits = Limits(*(np.full(channels, each) for each in (ENOUGH, GAP, GAP)))
-        known = manifest.quality
-        self._lowest = np.array([-np.inf] * channels if known is None else [each.lowest for each in known.channels])
-        self._highest = np.array([np.inf] * channels if known is None else [each.highest for each in known.channels])
-        self._reach = np.maximum(np.abs(self._lowest), np.abs(self._highest))
-        self._reach[self._reach == 0] = 1.0  # of a channel that was always 0 nothing is known: it counts as one of 1s
-        far = FAR * self._reach
-        self._under = (self._lowest - far - self._levels).astype(np.float32)
-        self._over = (self._highest + far - self._levels).astype(np.float32)
+        self._ranges = ranges.of(manifest)
 
     def take(self, turn: Turn, memory: Memory) -> Findings | None:
         """What there is to say of numbers that are far away."""
@@ -65,24 +59,24 @@ class OutOfRange:
         if read is None:
             return None
         lowest, highest = read.extremes
-        near = not ((lowest < self._under) | (highest > self._over)).any()
+        near = not (self._ranges.far(lowest) | self._ranges.far(highest)).any()
         if near and not numbers.are_followed(read, memory):
             return None
-        marked = (read.values < self._under) | (read.values > self._over)
-        said = numbers.watch(read, marked, memory, self._limits)
+        said = numbers.watch(read, self._ranges.far(read.values), memory, self._limits)
         if said is None or not len(said.samples):
             return None
         channel = said.channel
         observed = read.values[said.samples, channel] + self._levels[channel]
-        beyond = np.maximum(observed - self._highest[channel], self._lowest[channel] - observed)
-        value = np.where(said.wrong, beyond / self._reach[channel], 0.0)
+        low, high, reach = (column[channel] for column in self._ranges[:3])
+        beyond = np.maximum(observed - high, low - observed)
+        value = np.where(said.wrong, beyond / reach, 0.0)
         limit, usual = np.full(len(value), float(FAR)), np.zeros(len(value))
         return read.findings(said.samples, About(channel, said.start_us, value, limit, usual, observed))
 
     def describe(self, problem: Problem) -> str:
         """What it reads, what training saw, and what that looks like."""
         at = self._names[problem.channel]
-        lowest, highest = self._lowest[at], self._highest[at]
+        lowest, highest = self._ranges.lowest[at], self._ranges.highest[at]
         text = f"reads {problem.observed:.7g}, far from the {lowest:.7g} to {highest:.7g} of its training data"
         if round(problem.observed, 3) in _SENTINELS:
             return f"{text}; it looks like a number that stands for a missing one"

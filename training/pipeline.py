@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles import SeriesTable
+from monitor.datafiles import SeriesTable, plausibility
 from monitor.detector import autoencoder, scaling, thresholds
 from monitor.detector.architectures import DenseSpec, single
 from monitor.detector.artifact import Artifact
@@ -21,7 +21,7 @@ from monitor.detector.spec import Manifest, ScalingSpec, ScoreSpec
 from monitor.detector.thresholds import Thresholds
 from monitor.errors import DataError
 from training import export
-from training.datasets import levels, plausibility, timestamps
+from training.datasets import levels, timestamps
 from training.datasets.sources import Source
 from training.evaluation.baselines import baselines
 from training.evaluation.scored import calibrated_on, calibration_of

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from monitor.datafiles.dates import looks_like_time
 from monitor.detector.missing import is_missing
+from monitor.errors import DataError
 
 Convert = Callable[[str], float]
 
@@ -24,6 +25,19 @@ _FORTRAN = re.compile(r"^([-+]?\d*\.?\d+|[-+]?\d+\.)[dD]([-+]?\d{1,3})$")
 _WITH_UNIT = re.compile(r"[-+]?\d[\d.,]*(?:[eE][-+]?\d+)? ?[%°A-Za-zµμΩ][\w/%°^.·-]{0,15}")
 _WORD = re.compile(r"[A-Za-z*!#][\w /.*!#+-]{0,23}")  # what may be a marker, and is no document
 NUMBER_LIKE = re.compile(r"[-+]?\d[\d.,_]*(?:[eE][-+]?\d+)?")
+
+
+class CellError(DataError):
+    """A cell of a column of numbers is none; `cell` is what it holds."""
+
+    def __init__(self, what: str, cell: str, also: str = "") -> None:
+        super().__init__(f"{what}; {advice(cell)}{also}")
+        self.cell = cell
+
+    @property
+    def may_mean_missing(self) -> bool:
+        """Whether it is a word, which may be declared to mean a missing number."""
+        return _WORD.fullmatch(self.cell.strip()) is not None
 
 
 def as_number(cell: str) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles.cells import Markers, advice, is_number
+from monitor.datafiles.cells import CellError, Markers, is_number
 from monitor.datafiles.dates import looks_like_time
 from monitor.detector.arrays import Float32Array, Int64Array
 from monitor.detector.missing import is_missing
@@ -180,7 +180,7 @@ def _no_numbers(path: Path, columns: Columns, at: int) -> DataError:
     what = f"column {columns.called[at]} holds text, not numbers ({cells[row][:40]!r} in {where})"
     names_series = len({*cells}) < len(cells) and not looks_like_time(cells[row])
     series = "; where it names series, use --series-column" if names_series else ""
-    return DataError(f"{path}: {what}; {advice(cells[row])}{series}")
+    return CellError(f"{path}: {what}", cells[row], series)
 
 
 def without_declared(numbers: Array, markers: Markers) -> Array:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.datafiles.cells import Cells, advice
+from monitor.datafiles.cells import CellError, Cells
 from monitor.datafiles.columns import Columns
 from monitor.datafiles.content import MAX_BYTES
 from monitor.datafiles.layout import LINE
@@ -108,7 +108,7 @@ def _is_field(name: str, cell: str, kinds: dict[str, str], cells: Cells) -> bool
 def _number(path: Path, line: int, name: str, cell: str, cells: Cells) -> float:
     found = cells.number(cell)
     if found is None:
-        raise DataError(f"{path}, line {line}, column {name}: {cell[:40]!r} is not a number; {advice(cell)}")
+        raise CellError(f"{path}, line {line}, column {name}: {cell[:40]!r} is not a number", cell)
     return found
 
 

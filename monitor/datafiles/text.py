@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles import commas, flux, layout
-from monitor.datafiles.cells import Cells, advice, as_number, has_comma
+from monitor.datafiles.cells import CellError, Cells, as_number, has_comma
 from monitor.datafiles.columns import Columns
 from monitor.datafiles.content import MAX_BYTES
 from monitor.datafiles.head import Head, Wanted, head_of
@@ -241,6 +241,6 @@ def _numbers(
             if may_have_commas and has_comma(cell):
                 raise _DecimalCommaError
             what = f"column {names[at] if names else at + 1}: {cell[:40]!r} is not a number"
-            raise DataError(f"{path}, line {line}, {what}; {advice(cell)}")
+            raise CellError(f"{path}, line {line}, {what}", cell)
         found.append(number)
     return found

@@ -18,7 +18,7 @@ from monitor.doctor import file_report, files, report, topic
 from monitor.doctor.configuration import changed
 from monitor.doctor.diagnosis import Diagnosis, examine
 from monitor.doctor.report import Place
-from monitor.errors import ConfigError
+from monitor.errors import ConfigError, DataError
 
 SCHEME = "kafka://"
 NAME = "telltale.toml"
@@ -39,6 +39,8 @@ def diagnose(
         source = place if source.startswith(SCHEME) else source
         if is_file(Path(source)):
             return _of_file(Path(source), as_json=as_json, config_out=config_out)
+        if "/" in source or "\\" in source:
+            raise DataError(f"{source}: no such file, and no topic can be called so; check the path")
     cluster, base = named_cluster(config, servers, None)
     excerpt = topic.newest(cluster, source, records)
     found = examine(excerpt.polls, time.time_ns() // 1000)

@@ -200,12 +200,6 @@ def _notes(found: Diagnosis, polls: Sequence[RecordColumns], now_us: int) -> lis
             notes.append(f"{each.path}: {each.note}")
         if Content(each).has_decimal_commas:
             notes.append(f"{each.path} holds numbers with a decimal comma: write them with a point")
-    for name, values in found.sentinels.items():
-        listed = ", ".join(f"{value:g}" for value in values)
-        notes.append(
-            f"{name}: {listed} lies far from all other values and is there more than once, so missing_values below "
-            "declares that it means missing"
-        )
     return notes
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from monitor.datafiles import SeriesTable, WindowTable
 from monitor.doctor.files import FileDiagnosis
-from monitor.doctor.words import fact, fields, gaps, missing_share, moment, notes, order, rate, safe
+from monitor.doctor.words import declared, fact, fields, gaps, missing_share, moment, notes, order, rate, safe
 
 
 def of_file(found: FileDiagnosis) -> str:
@@ -20,7 +20,7 @@ def of_file(found: FileDiagnosis) -> str:
     parts = [f"{found.path}: {count}\n", *_facts(found)]
     if found.fields:
         parts += ["", *fields(found.fields)]
-    parts += notes([*_numbers(found), *found.notes])
+    parts += notes([*(declared(*each, "--missing") for each in found.sentinels.items()), *found.notes])
     if found.problem:
         return "\n".join([*parts, "", "It can't be learnt from as it stands:", f"  {found.problem}"])
     return "\n".join([*parts, "", "The command to use:", "", f"  {found.command}"])
@@ -63,9 +63,3 @@ def _series(found: FileDiagnosis, series: list[SeriesTable]) -> str:
     lengths = sorted(len(table.samples) for table in series)
     names = ", ".join(safe(table.series, 30) for table in series[:4]) + (", ..." if len(series) > 4 else "")
     return f"{len(series)}, named by column {found.series}: {names}; of {lengths[0]:,} to {lengths[-1]:,} rows"
-
-
-def _numbers(found: FileDiagnosis) -> Iterable[str]:
-    for name, values in found.sentinels.items():
-        listed = ", ".join(f"{value:g}" for value in values)
-        yield f"{name}: {listed} lies far from all other values and is there more than once; does it mean missing?"

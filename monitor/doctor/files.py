@@ -1,7 +1,7 @@
 """What a file holds, and the options of `telltale train` with which it can be learnt from.
 
-Rules of this file: the file is read by the readers that training uses, twice at most: all of its columns, to see what
-they are; then with the options that are proposed, so that what is said of it is what training will read.
+Rules of this file: the file is read by the readers that training uses: all of its columns, to see what they are; then
+with the options that are proposed, so that what is said of it is what training will read.
 """
 
 from __future__ import annotations
@@ -9,32 +9,39 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from monitor.datafiles import LABEL_NAMES, SeriesTable, WindowTable, read_series, read_windows
+from monitor.datafiles import LABEL_NAMES, SeriesTable, WindowTable, plausibility, read_series, read_windows
+from monitor.datafiles.cells import CellError, Markers
+from monitor.datafiles.clocks import Clock, Reading, clock_us, find_clock
 from monitor.datafiles.columns import Columns
 from monitor.datafiles.dates import looks_like_time
 from monitor.datafiles.reading import series_columns
+from monitor.detector.arrays import Float64Array, Int64Array
 from monitor.detector.spec import Channel, WindowSpec
+from monitor.detector.times import NO_TIME
+from monitor.doctor import words
 from monitor.doctor.diagnosis import FieldLine, line_of
 from monitor.doctor.fields import Content, Field, classify, counts, time_rank
 from monitor.doctor.trial import Order, order_of, sentinels
-from monitor.doctor.words import recipe_for
 from monitor.errors import DataError
 
 Table = SeriesTable | WindowTable
+Read = TypeVar("Read")
 LOOKED_AT = 20_000  # rows
 _LOOK_AT_TIMES = 50  # texts
 _WIDE = 60  # columns without names, at least, that are samples of windows
 _MIDDLE = 0.45, 0.8  # of a series' rows: what thresholds are chosen by
 _LEAST_NORMAL = 0.3  # of those rows
 _MOST_SERIES = 0.2  # of the rows, at most, are names of series
+_MOST_WORDS = 5  # that mean a missing number
+_ITSELF = "none"  # as --time-column and --label-column call no column
 
 
 class _Layout(NamedTuple):
@@ -47,22 +54,29 @@ class _Layout(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class FileDiagnosis:
-    """What a file holds: `words` are the options of `telltale train` that say how it is read, `recipe` those for what.
+    """What a file holds, and the options of `telltale train` that say how it is read, as far as it needs any.
 
-    `orders` are by series, empty without times. `tables` is what training would read; empty where `problem` says why.
+    `channels` are those to watch, `named` whether they must be named. `time` is what the times are called, and
+    `time_column` the option that finds them; `day_first` as in `Reading`. `missing_words` are what means a missing
+    number, besides the usual. `orders` are by series, empty without times. `tables` is what training would read; empty
+    where `problem` says why.
     """
 
     path: Path
     rows: int
     fields: list[FieldLine] = field(default_factory=list)
-    words: list[str] = field(default_factory=list)
-    recipe: list[str] = field(default_factory=list)
     channels: tuple[str, ...] = ()
+    named: bool = False
+    series: str = ""
+    time: str = ""
+    time_column: str = ""
+    day_first: bool | None = None
+    labels: str = ""
+    label_column: str = ""
+    missing_words: list[str] = field(default_factory=list)
+    recipe: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     orders: dict[str, Order] = field(default_factory=dict)
-    time: str = ""
-    series: str = ""
-    labels: str = ""
     missing: dict[str, float] = field(default_factory=dict)
     sentinels: dict[str, list[float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -74,10 +88,26 @@ class FileDiagnosis:
         return any(isinstance(table, WindowTable) for table in self.tables)
 
     @property
+    def options(self) -> list[str]:
+        """The options that say how the file is read."""
+        said = {
+            "--series-column": self.series,
+            "--time-column": self.time_column,
+            "--label-column": self.label_column,
+            "--channels": ",".join(self.channels) if self.named else "",
+        }
+        options = [word for name, value in said.items() if value for word in (name, value)]
+        if self.day_first is not None:
+            options.append("--day-first" if self.day_first else "--month-first")
+        if self.missing_words:
+            options.append(f"--missing={','.join(self.missing_words)}")
+        return options
+
+    @property
     def command(self) -> str:
         """What to type next."""
         name = self.path.name.removesuffix(".gz").rsplit(".", 1)[0]
-        return shlex.join(["telltale", "train", str(self.path), *self.words, *self.recipe, "--out", f"{name}-model"])
+        return shlex.join(["telltale", "train", str(self.path), *self.options, *self.recipe, "--out", f"{name}-model"])
 
 
 def examine(path: Path) -> FileDiagnosis:
@@ -87,12 +117,14 @@ def examine(path: Path) -> FileDiagnosis:
         DataError: it can't be read; says why.
     """
     found = FileDiagnosis(path=path, rows=0)
-    columns = _columns(path)
+    columns = _columns(found)
     if columns is not None:
         found.rows = len(columns.numbers)
         found.notes += columns.notes
         _choose(found, columns)
     _verify(found)
+    _declare_missing(found)
+    _leave_out(found)
     _measure(found)
     _look_at_labels(found)
     for line in found.fields:
@@ -101,16 +133,29 @@ def examine(path: Path) -> FileDiagnosis:
     if not found.recipe and found.tables:
         lengths = sorted(len(_numbers(table)) for table in found.tables)
         steps = [order.step_us for order in found.orders.values() if order.step_us]
-        found.recipe = recipe_for(lengths[len(lengths) // 2], len(found.channels), float(np.median(steps or [0])))
+        found.recipe = words.recipe_for(lengths[len(lengths) // 2], len(found.channels), float(np.median(steps or [0])))
     return found
 
 
-def _columns(path: Path) -> Columns | None:
-    """All columns of a file of text or of NumPy's formats, None for others."""
+def _columns(found: FileDiagnosis) -> Columns | None:
+    """All columns of a file of text or of NumPy's formats, None for others; words among numbers are noted as such."""
     try:
-        return series_columns(path)
+        return _declaring(found, lambda: series_columns(found.path, markers=Markers.of(found.missing_words)))
     except DataError:
         return None
+
+
+def _declaring(found: FileDiagnosis, read: Callable[[], Read]) -> Read:
+    """What `read` makes of the file, with the words declared that stand among numbers and may mean missing."""
+    while True:
+        try:
+            return read()
+        except CellError as error:
+            word = error.cell.strip()
+            if not error.may_mean_missing or word in found.missing_words or len(found.missing_words) == _MOST_WORDS:
+                raise
+            found.missing_words.append(word)
+            found.notes.append(f"{word!r} stands among numbers, so --missing below declares that it means missing")
 
 
 def _choose(found: FileDiagnosis, columns: Columns) -> None:
@@ -120,26 +165,26 @@ def _choose(found: FileDiagnosis, columns: Columns) -> None:
         found.recipe = ["--recipe", "beats-dense"]
         return
     fields = {name: _field(columns, at, name) for at, name in enumerate(names)}
+    clock = find_clock(found.path, columns, None, ())
+    for at in (*clock.columns, *clock.beside):
+        fields[names[at]].role, fields[names[at]].why = "time", fields[names[at]].why or "times"
     series, owners = _series(fields)
     classify(fields.values(), owners)
     if series:
         fields[series].role = "series"
         found.series = series
-        found.words += ["--series-column", series]
-    _time(found, fields)
+    _time(found, fields, columns, clock)
     labels = [name for name, each in fields.items() if each.role == "label"]
     usual = [name for name in labels if name.lower() in LABEL_NAMES]
     if labels:
         found.labels = (usual or labels)[0]
-        if not usual:
-            found.words += ["--label-column", found.labels]
+        found.label_column = "" if usual else found.labels
     channels = [name for name, each in fields.items() if each.role == "channel"]
     if not channels:
         channels = [name for name, each in fields.items() if each.role == "constant"]
     found.channels = tuple(channels)
-    left = [each for each in fields.values() if each.path not in (series, found.time, found.labels)]
-    if {each.path for each in left} - {*channels}:
-        found.words += ["--channels", ",".join(channels)]
+    times = {names[at] for at in (*clock.columns, *clock.beside)} | {found.time}
+    found.named = bool(set(fields) - times - {series, found.labels} - {*channels})
     found.fields = [line_of(each) for each in fields.values()]
 
 
@@ -188,84 +233,109 @@ def _restarts(each: Field, content: Content, fields: dict[str, Field]) -> bool:
     return False
 
 
-def _time(found: FileDiagnosis, fields: dict[str, Field]) -> None:
+def _time(found: FileDiagnosis, fields: dict[str, Field], columns: Columns, clock: Clock) -> None:
+    """The columns with the times: those that training finds by itself, or else the likeliest, by an option."""
     times = sorted((each for each in fields.values() if each.role == "time"), key=time_rank)
-    for other in times[1:]:
-        other.role = "clock"
-    if not times:
+    named = [columns.called[at] for at in clock.columns] or [each.path for each in times[:1]]
+    for other in times:
+        if other.path not in named:
+            other.role = "clock"
+    if not named:
         return
-    found.time = times[0].path
-    found.words += ["--time-column", found.time]
+    found.time = ",".join(named)
+    if not clock.columns:
+        clock, found.time_column = Clock((columns.called.index(named[0]),)), found.time
+    _day_first(found, columns, clock)
+
+
+def _day_first(found: FileDiagnosis, columns: Columns, clock: Clock) -> None:
+    """Says whether days or months come first, where the times themselves don't say it clearly."""
+    first, other = (_read_times(found, columns, clock, Reading(day_first=way)) for way in (True, False))
+    as_found, note = _read_times(found, columns, clock, Reading())
+    if as_found is not None:
+        if note != clock.note:  # it was concluded from the steps between times
+            found.day_first = first[0] is not None and np.array_equal(as_found, first[0])
+        return
+    if first[0] is None or other[0] is None:
+        return
+    odd = [order_of(times_us) for times_us in (first[0], other[0])]
+    found.day_first = (odd[0].late, odd[0].odd, odd[0].gaps) <= (odd[1].late, odd[1].odd, odd[1].gaps)
+    found.notes.append(
+        f"column {found.time} may have its days or its months first, and its times don't show it: the command below "
+        f"takes {'days' if found.day_first else 'months'} to be first; if that is wrong, use "
+        f"{'--month-first' if found.day_first else '--day-first'}"
+    )
+
+
+def _read_times(
+    found: FileDiagnosis, columns: Columns, clock: Clock, reading: Reading
+) -> tuple[Int64Array | None, str]:
+    """The times of a clock's columns by a reading, None where some are none; and what is to be known of them."""
+    try:
+        times_us, note = clock_us(found.path, columns, clock, reading)
+    except DataError:
+        return None, ""
+    if times_us is None or not len(times_us) or (times_us == NO_TIME).any():
+        return None, ""
+    return times_us, note
 
 
 def _verify(found: FileDiagnosis) -> None:
-    """Reads the file as training would; without options that it does not need."""
-    options = _Reader(found.path, of_windows=bool(found.recipe))
+    """Reads the file as training would."""
+    reader = _Reader(found.path, of_windows=bool(found.recipe))
     try:
-        found.tables = options.read(found)
+        found.tables = _declaring(found, lambda: reader.read(found))
+        if found.time and not found.time_column and not any(_times(table) is not None for table in found.tables):
+            found.time_column = found.time  # where --channels hides it from whoever looks for times
+            found.tables = reader.read(found)
     except DataError as error:
         found.problem = str(error)
         return
-    if "--time-column" in found.words and _same(found.tables, options.read_without_time(found)):
-        at = found.words.index("--time-column")
-        del found.words[at : at + 2]
     if not found.channels:
         found.channels = found.tables[0].channels
     found.rows = found.rows or sum(len(_numbers(table)) for table in found.tables)
 
 
 class _Reader:
+    """Reads the file as `telltale train` would by the options found so far."""
+
     def __init__(self, path: Path, *, of_windows: bool) -> None:
         self._path = path
         self._of_windows = of_windows
         entry = next(iter(entry_points(group="telltale.readers", name="files")), None)
         self._tables_for: Callable[..., list[Table]] | None = None if entry is None else entry.load()
 
-    def read(self, found: FileDiagnosis, *, time_column: str | None = "") -> list[Table]:
+    def read(self, found: FileDiagnosis) -> list[Table]:
         """The tables that training would read. Raises `DataError`."""
-        time_column = (found.time or None) if time_column == "" else time_column
-        labels = found.labels or None
+        labels, times = found.label_column or None, found.time_column or None
         if self._tables_for is None:
             if self._of_windows:
                 return [read_windows(self._path)]
-            return [
-                read_series(self._path, channels=found.channels or None, time_column=time_column, label_column=labels)
-            ]
+            channels, missing = found.channels or None, found.missing_words
+            return [read_series(self._path, channels=channels, time_column=times, label_column=labels, missing=missing)]
         kind, length = ("record", 2) if self._of_windows else ("sliding", 1)
         layout = _Layout(WindowSpec(kind=kind, length=length, hop=length), tuple(map(_channel, found.channels)))
-        return self._tables_for(
+        notes: list[str] = []
+        tables = self._tables_for(
             layout,
             str(self._path),
             label_column=labels,
-            time_column=time_column,
+            time_column=times,
             series_column=found.series or None,
-            note=found.notes.append,
+            missing=",".join(found.missing_words) or None,
+            day_first=found.day_first,
+            note=notes.append,
         )
-
-    def read_without_time(self, found: FileDiagnosis) -> list[Table]:
-        """As `read`, but the column of times is found by its name; nothing where that fails."""
-        before = [*found.notes]
-        try:
-            return self.read(found, time_column=None)
-        except DataError:
-            return []
-        finally:
-            found.notes[:] = before
+        found.notes += [note for note in notes if note not in found.notes]
+        return tables
 
 
 def _channel(name: str) -> Channel:
     return Channel(name=name)
 
 
-def _same(tables: Sequence[Table], others: Sequence[Table]) -> bool:
-    return len(tables) == len(others) and all(
-        isinstance(one, SeriesTable)
-        and isinstance(other, SeriesTable)
-        and one.time_us is not None
-        and other.time_us is not None
-        and np.array_equal(one.time_us, other.time_us)
-        for one, other in zip(tables, others, strict=True)
-    )
+def _times(table: Table) -> Int64Array | None:
+    return table.time_us if isinstance(table, SeriesTable) else None
 
 
 def _numbers(table: Table) -> np.ndarray:
@@ -285,25 +355,48 @@ def _look_at_labels(found: FileDiagnosis) -> None:
     middle = [labels[int(_MIDDLE[0] * len(labels)) : int(_MIDDLE[1] * len(labels))] == 0 for labels in labelled]
     if float(np.concatenate(middle).mean()) < _LEAST_NORMAL:
         found.notes.append("so many of them would leave too little to learn from, so the command below ignores labels")
-        if "--label-column" in found.words:
-            at = found.words.index("--label-column")
-            del found.words[at : at + 2]
-        found.words += ["--label-column", "none"]
+        found.label_column = _ITSELF
+
+
+def _declare_missing(found: FileDiagnosis) -> None:
+    """Declares numbers that seem to mean missing, and reads the file without them."""
+    for name, columns in _by_channel(found).items():
+        if likely := sentinels(np.concatenate(columns)):
+            found.sentinels[name] = likely
+    likely = sorted({each for values in found.sentinels.values() for each in values})
+    if likely:
+        found.missing_words += map(plausibility.plain, likely)
+        _verify(found)
+
+
+def _leave_out(found: FileDiagnosis) -> None:
+    """Leaves out channels that tell the time or only rise, as long as others are left."""
+    columns = _by_channel(found)
+    odd = {name: what for name in columns if (what := plausibility.unsuited(name, columns[name]))}
+    found.notes += [words.left_out(what, [name for name in odd if odd[name] == what]) for what in {*odd.values()}]
+    if not odd or len(odd) == len(columns):
+        return
+    for line in found.fields:
+        line.role = odd.get(line.path, line.role)
+    found.channels, found.named = tuple(name for name in columns if name not in odd), True
+    _verify(found)
+
+
+def _by_channel(found: FileDiagnosis) -> dict[str, list[Float64Array]]:
+    """The numbers of each channel, series by series; nothing where rows are windows."""
+    series = [table for table in found.tables if isinstance(table, SeriesTable)]
+    whole = [np.asarray(table.samples if table.exact is None else table.exact, dtype=np.float64) for table in series]
+    return {name: [each[:, at] for each in whole] for at, name in enumerate(series[0].channels if series else ())}
 
 
 def _measure(found: FileDiagnosis) -> None:
-    """Times, missing numbers, and numbers that may mean missing."""
+    """Times and missing numbers."""
     series = [table for table in found.tables if isinstance(table, SeriesTable)]
     names = Counter(table.series for table in series)
     for table in series:
         if table.time_us is not None and len(table.time_us):
             name = table.series if names[table.series] == 1 else f"{table.series} ({table.source})"
             found.orders[name] = order_of(table.time_us)
-    if not series:
-        return
-    together = np.concatenate([table.samples if table.exact is None else table.exact for table in series])
-    for at, name in enumerate(series[0].channels):
-        if ratio := float(np.isnan(together[:, at]).mean()):
+    for name, columns in _by_channel(found).items():
+        if ratio := float(np.isnan(np.concatenate(columns)).mean()):
             found.missing[name] = ratio
-        if likely := sentinels(together[:, at].astype(np.float64)):
-            found.sentinels[name] = likely

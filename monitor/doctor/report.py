@@ -15,6 +15,7 @@ import numpy as np
 from monitor.doctor.configuration import toml
 from monitor.doctor.diagnosis import Diagnosis, usual_step_us
 from monitor.doctor.words import (
+    declared,
     fact,
     fields,
     gaps,
@@ -47,13 +48,24 @@ class Place:
 
 def of_topic(found: Diagnosis, place: Place) -> str:
     """The whole report."""
-    parts = [_headline(found, place), *_facts(found), "", *fields(found.fields), *_rejected(found), *notes(found.notes)]
+    parts = [
+        _headline(found, place),
+        *_facts(found),
+        "",
+        *fields(found.fields),
+        *_rejected(found),
+        *notes(_said(found)),
+    ]
     if found.works:
         parts += ["", "The configuration to use:", "", indented(configuration(found, place))]
         parts += ["Then:", "", *(f"  {line}" for line in commands(found, place))]
     else:
         parts += ["", "There is no configuration with which most of these records could be read; see above why."]
     return "\n".join(parts)
+
+
+def _said(found: Diagnosis) -> list[str]:
+    return [*found.notes, *(declared(*each, "missing_values") for each in found.sentinels.items())]
 
 
 def configuration(found: Diagnosis, place: Place) -> str:

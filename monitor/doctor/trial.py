@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from monitor.backends.abstract import RecordColumns, TopicPartition
+from monitor.datafiles import plausibility
 from monitor.detector.arrays import BoolArray, Float64Array, Int64Array
 from monitor.detector.spec import Channel, WindowSpec
 from monitor.formats.decoder import Decoder, InputRules, Rejected, StreamTime
@@ -21,7 +22,7 @@ from monitor.processing.series_keys import SeriesNumbers
 
 GAP_STEPS = 2.5  # a step over so many usual ones is a gap
 _ODD_STEPS = 0.1  # steps that differ from the usual one by more than this share of it are irregular
-_KNOWN_SENTINELS = (-9999.0, 9999.0, -999.0, 999.9, -999.9, 99999.0, -99999.0, -32768.0, 32767.0, 65535.0, 1e20, -1e30)
+_FAR_KNOWN, _FAR = 0.5, 10.0  # ranges of all others from which a number is declared to mean missing
 
 
 class Example(NamedTuple):
@@ -198,20 +199,9 @@ def order_of(time_us: Int64Array) -> Order:
 
 
 def sentinels(values: Float64Array) -> list[float]:
-    """Numbers (n,) that may mean that there is none: one far beyond all others, and there more than once.
+    """Numbers (n,) that are declared to mean missing: far beyond all others, and there more than once.
 
-    One that is usual for this need only be outside the range of the others, and half as far again as that is wide.
+    One that is usual for this need only be half as far from the others as they are apart.
     """
-    finite = values[np.isfinite(values)]
-    numbers, counts = np.unique(finite, return_counts=True)
-    found = []
-    for at in (0, -1):
-        if len(numbers) < 3 or counts[at] < 2 or 2 * counts[at] > len(finite):
-            continue
-        rest = np.delete(numbers, at)
-        distance, width = abs(numbers[at] - rest[at]), max(rest[-1] - rest[0], 1e-12)
-        known = any(np.isclose(numbers[at], each) for each in _KNOWN_SENTINELS)
-        whole_nines = set(str(abs(int(numbers[at])))) == {"9"} and numbers[at] == np.rint(numbers[at])
-        if distance > (0.5 if known or whole_nines else 10.0) * width:
-            found.append(float(numbers[at]))
-    return found
+    found = plausibility.markers_of(values[~np.isnan(values)], far=_FAR_KNOWN)
+    return sorted(each.value for each in found if each.seen > 1 and (each.is_known or each.ranges > _FAR))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from monitor.datafiles import plausibility
 from monitor.detector.times import written
 from monitor.doctor.diagnosis import FieldLine
 from monitor.doctor.trial import Order
@@ -26,6 +27,27 @@ def recipe_for(samples: float, channels: int, step_us: float) -> list[str]:
     if channels == 1 and step_us >= 30_000_000:
         return ["--recipe", "metrics"]
     return ["--recipe", "plant"]
+
+
+def declared(name: str, values: Sequence[float], option: str) -> str:
+    """That numbers of a channel are declared to mean missing."""
+    listed = ", ".join(map(plausibility.plain, values))
+    return (
+        f"{name}: {listed} lies far from all other values and is there more than once, so {option} below declares "
+        "that it means missing"
+    )
+
+
+def left_out(what: str, names: Sequence[str]) -> str:
+    """That channels are none to watch, being clocks, counters or running totals."""
+    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    why = {
+        "running total": "only rises or falls: every new number is one that was not learnt from. Watch what is added "
+        "in each interval instead; the producer has to write that",
+        "counter": "goes on by even steps, as a counter or a clock does, so nothing can be learnt from it",
+        "clock": "holds times, so nothing can be learnt from it",
+    }
+    return f"{listed} {why[what]}"
 
 
 def rate(orders: Sequence[Order]) -> str:

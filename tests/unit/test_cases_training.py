@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 from monitor import datafiles
 from monitor.datafiles import SeriesTable, WindowTable, digits
 from monitor.datafiles.cells import Markers
+from monitor.datafiles.plausibility import markers, notes
 from monitor.detector import storage, thresholds
 from monitor.replay import FileSource, overridden, replayed
 from training import pipeline, recipes
 from training.commands import commands
 from training.datasets import timestamps
-from training.datasets.plausibility import markers, notes
 from training.datasets.reading import without_markers
 
 ROWS = 1_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,13 @@ from hypothesis import strategies as st
 
 from monitor.backends.abstract import TopicPartition
 from monitor.config.file import parse
-from monitor.doctor import documents, file_report, files, report, topic
+from monitor.doctor import documents, report, topic
 from monitor.doctor.configuration import toml
 from monitor.doctor.diagnosis import Diagnosis, examine
 from monitor.doctor.report import Place
 from monitor.doctor.trial import order_of, sentinels
 from monitor.doctor.words import safe, span
-from tests.helpers import Written, make_columns
+from tests.helpers import make_columns
 from tests.unit.test_mappings import EXAMPLES
 
 NOW_MS = 1_764_600_000_000
@@ -285,36 +284,3 @@ def test_words() -> None:
     assert [span(each) for each in (1, 1_500, 2e6, 90e6, 7.2e9)] == ["1 us", "1.5 ms", "2 s", "1.5 min", "2 h"]
     assert safe("a\x1bb\n", 20) == r"a\x1bb\n"
     assert safe("x" * 30, 10) == "x" * 7 + "..."
-
-
-def test_a_file_of_one_series(written: Written) -> None:
-    rows = "\n".join(f"2026-01-01T00:00:{at:02d},{at},{RANDOM[at]},{RANDOM[-at]},0" for at in range(60))
-    found = files.examine(written(f"time,row,flow,pressure,changepoint\n{rows}\n"))
-    assert (found.time, found.labels, found.channels) == ("time", "changepoint", ("flow", "pressure"))
-    assert "--label-column changepoint --channels flow,pressure" in found.command
-    assert not found.problem
-    text = file_report.of_file(found)
-    assert "changepoint  label" in text
-    assert "a sample each 1 s" in text
-
-
-def test_a_file_of_several_series(written: Written) -> None:
-    rows = "\n".join(f"{unit},{cycle},{RANDOM[7 * unit + cycle]}" for unit in (1, 2, 3, 4) for cycle in range(1, 41))
-    found = files.examine(written(f"unit,cycle,temp\n{rows}\n"))
-    assert (found.series, found.channels, len(found.tables)) == ("unit", ("temp",), 4)
-    assert "--series-column unit --channels temp" in found.command
-
-
-def test_a_file_whose_rows_are_windows(written: Written) -> None:
-    rows = "\n".join(" ".join(f"{value:.3f}" for value in RANDOM[at : at + 100]) for at in range(20))
-    found = files.examine(written(rows + "\n"))
-    assert found.are_windows
-    assert "each a window of 100 samples" in file_report.of_file(found)
-
-
-def test_a_file_that_can_not_be_read_says_why(tmp_path: Path) -> None:
-    path = tmp_path / "junk.csv"
-    path.write_bytes(b"\xff\xfe\xfa\xfb\x00")
-    found = files.examine(path)
-    assert found.problem
-    assert "It can't be learnt from as it stands" in file_report.of_file(found)

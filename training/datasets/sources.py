@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles import SeriesTable, WindowTable
+from monitor.datafiles import SeriesTable, WindowTable, plausibility
 from monitor.datafiles.content import is_file
 from monitor.errors import DataError
 from training import datasets
-from training.datasets import plausibility, timestamps, wfdb_record
+from training.datasets import timestamps, wfdb_record
 from training.datasets.options import ReadOptions, Table
 
 _MOST_NOTES = 10

@@ -8,20 +8,29 @@ Rules of this file: pure. It looks at numbers, and at names only for what they a
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from monitor.datafiles import SeriesTable, WindowTable
 from monitor.datafiles.clocks import is_epoch
+from monitor.datafiles.tables import SeriesTable, WindowTable
 from monitor.detector.arrays import Float64Array
 from monitor.detector.times import compact_dates
-from training.datasets.options import Table
 
+Table = SeriesTable | WindowTable
 _FEWEST_ROWS = 30  # that show what a column is
 _FEWEST_VALUES = 20  # of a meter, and not of a state that was switched once
+# What is called so may begin again at 0, when what counts is started again: it still is a running total.
+_CALLED_TOTAL = re.compile(
+    r"(^|[._ -])(total|count|counter|sum|bytes|octets|packets|requests|errors|energy|[km]?wh|odometer|mileage|uptime|"
+    r"(run|operating)_?(time|hours))($|[._ -])",
+    re.IGNORECASE,
+)
+_AGAIN = 0.05  # of the steps of such a total, at most, begin again
 _SAME = 1e-6  # relative difference of steps that are equal
 _COUNTS = 0.9  # of a counter's steps, at least, that are its usual one
 _NEAR = 0.05  # of a counter's range: so near its first number it begins again, as one of 8 bits, an hour, a cycle
@@ -37,6 +46,30 @@ _MARKERS = frozenset(
 )
 _WRITTEN_OUT = 1e15
 _LARGEST = 1e19  # what is larger measures nothing: fill values of netCDF, GRIB and of float32
+
+
+class Marker(NamedTuple):
+    """A number that may mean that one is missing: how often it is there, the lowest and highest of the others.
+
+    `is_known`: it is known to be written for this.
+    """
+
+    value: float
+    seen: int
+    low: float
+    high: float
+    is_known: bool
+
+    @property
+    def ranges(self) -> float:
+        """How far it is from the others, in ranges of theirs."""
+        distance = max(self.low - self.value, self.value - self.high)
+        return distance / (self.high - self.low) if self.high > self.low else math.inf
+
+
+def unsuited(name: str, columns: Sequence[Float64Array]) -> str:
+    """What a channel is that is none to watch, a clock, a counter or a running total; its numbers, series by series."""
+    return next((what for what, is_one in _UNSUITED.items() if _mostly(name, columns, is_one)), "")
 
 
 def notes(tables: Sequence[Table]) -> Iterator[str]:
@@ -59,10 +92,10 @@ def markers(tables: Sequence[Table]) -> Iterator[str]:
     for at, name in enumerate(tables[0].channels if tables else ()):
         column = np.concatenate([_column(table, at) for table in tables if at < len(table.channels)])
         column = column[~np.isnan(column)]
-        for value, count, low, high in _markers_of(column):
+        for value, count, low, high, _ in markers_of(column):
             yield (
-                f"channel {name}: {count} of {len(column)} numbers are {_plain(value)}, far from the others ({low:.6g} "
-                f"to {high:.6g}); if that means a missing number, say so with --missing={_plain(value)}"
+                f"channel {name}: {count} of {len(column)} numbers are {plain(value)}, far from the others ({low:.6g} "
+                f"to {high:.6g}); if that means a missing number, say so with --missing={plain(value)}"
             )
 
 
@@ -71,11 +104,16 @@ def _channels(tables: Sequence[SeriesTable], is_one: Callable[[str, Float64Array
     found = []
     for at, name in enumerate(tables[0].channels if tables else ()):
         shown = [_column(table, at) for table in tables if table.channels == tables[0].channels]
-        shown = [column[np.isfinite(column)] for column in shown]
-        said = [is_one(name, column) for column in shown if len(column) >= _FEWEST_ROWS]
-        if 2 * sum(said) > len(said):
+        if _mostly(name, shown, is_one):
             found.append(name)
     return found
+
+
+def _mostly(name: str, columns: Sequence[Float64Array], is_one: Callable[[str, Float64Array], bool]) -> bool:
+    """Whether a channel is something in most series, of those that are long enough to show it; a column each."""
+    known = [column[np.isfinite(column)] for column in columns]
+    said = [is_one(name, column) for column in known if len(column) >= _FEWEST_ROWS]
+    return 2 * sum(said) > len(said)
 
 
 def _column(table: Table, at: int) -> Float64Array:
@@ -108,15 +146,17 @@ def _is_counter(name: str, column: Float64Array) -> bool:
 
 
 def _is_meter(name: str, column: Float64Array) -> bool:
-    """Numbers that only rise, or only fall, and are no counter."""
+    """Numbers that only rise, or only fall, and are no counter; what is called a total may begin again."""
     steps = np.diff(column)
-    if not ((steps >= 0).all() or (steps <= 0).all()) or len(np.unique(column)) < _FEWEST_VALUES:
+    rises, falls = int((steps > 0).sum()), int((steps < 0).sum())
+    again = min(rises, falls)
+    if again and not (_CALLED_TOTAL.search(name) and again <= _AGAIN * max(rises, falls)):
         return False
-    return not _is_counter(name, column) and not _is_clock(name, column)
+    return len(np.unique(column)) >= _FEWEST_VALUES and not (_is_counter(name, column) or _is_clock(name, column))
 
 
-def _markers_of(column: Float64Array) -> Iterator[tuple[float, int, float, float]]:
-    """Numbers at an end of all others, how often each comes, and the lowest and highest of the others."""
+def markers_of(column: Float64Array, *, far: float = _FAR_KNOWN) -> Iterator[Marker]:
+    """Numbers at an end of all others (n,); those known to mean missing `far` of their ranges away at least."""
     known: list[float] = []
     rest = column
     while len(known) < _MOST_MARKERS and len(rest):
@@ -129,23 +169,22 @@ def _markers_of(column: Float64Array) -> Iterator[tuple[float, int, float, float
         return
     low, high = float(rest.min()), float(rest.max())
     for value in known:
-        distance = max(low - value, value - high)
-        if distance > _FAR_KNOWN * (high - low):
-            yield value, int((column == value).sum()), low, high
+        found = Marker(value, int((column == value).sum()), low, high, is_known=True)
+        if max(low - value, value - high) > far * (high - low):
+            yield found
     for value in (low, high):
         yield from _repeated(rest, value)
 
 
-def _repeated(column: Float64Array, value: float) -> Iterator[tuple[float, int, float, float]]:
+def _repeated(column: Float64Array, value: float) -> Iterator[Marker]:
     """An end of a column that comes again and again, far from the rest, which varies."""
     rest = column[column != value]
     count = len(column) - len(rest)
     if count < _FEWEST_REPEATS or count > len(rest) or not len(rest):
         return
-    low, high = float(rest.min()), float(rest.max())
-    far = high > low and max(low - value, value - high) > _FAR * (high - low)
-    if far and len(np.unique(rest)) >= _FEWEST_VALUES:
-        yield value, count, low, high
+    found = Marker(value, count, float(rest.min()), float(rest.max()), is_known=False)
+    if _FAR < found.ranges < math.inf and len(np.unique(rest)) >= _FEWEST_VALUES:
+        yield found
 
 
 def _is_marker(value: float) -> bool:
@@ -154,10 +193,13 @@ def _is_marker(value: float) -> bool:
     return abs(value) >= _LARGEST or short in _MARKERS or (abs(value) >= 99 and _NINES.fullmatch(short) is not None)
 
 
-def _plain(value: float) -> str:
+def plain(value: float) -> str:
     """A number as it was written, also where float32 made 999.900024 of it."""
     if value.is_integer() and abs(value) < _WRITTEN_OUT:
         return str(int(value))
     with np.errstate(over="ignore"):
         narrow = np.float32(value)
     return str(narrow) if float(narrow) == value else repr(value)
+
+
+_UNSUITED = {"clock": _is_clock, "counter": _is_counter, "running total": _is_meter}

@@ -48,7 +48,7 @@ def list_letters(
     limit: Annotated[int, typer.Option(min=0, help="Rows of the table; 0: all.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show rejected records by reason, topic and partition: how many, when, and an example of each."""
+    """Show rejected records by reason, detail, topic and partition: how many, when, an example, and what to do."""
     from monitor.config.file import load
     from monitor.deadletters import redriving, text
 

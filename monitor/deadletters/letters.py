@@ -6,6 +6,8 @@ Rules of this file: pure; what is no letter is counted, and raises nothing.
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -14,6 +16,12 @@ import msgspec
 
 from monitor.backends.abstract import RecordColumns, TopicPartition
 from monitor.messages.dead_letters import REDRIVEN, Origin, Rejection, decode, decode_note
+
+# Details of one reason, topic and partition that are counted apart; those of further kinds are counted together.
+MOST_KINDS = 100
+OTHERS = "other details"
+_VALUE = re.compile(r"""the text (?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?:\.\.\.)?|the number [^\s,;]+""")
+_DIGITS = re.compile(r"\d+(?:[.:,T-]*\d+)*Z?")
 
 
 class Letter(NamedTuple):
@@ -79,9 +87,13 @@ def is_note(columns: RecordColumns, row: int) -> bool:
 
 @dataclass(slots=True)
 class Group:
-    """The letters of one reason, topic and partition: how many, when, at which offsets; the newest is the example."""
+    """Letters of one reason, detail, topic and partition: how many, when, at which offsets; the newest is the example.
+
+    `detail` is without what differs from record to record.
+    """
 
     example: Letter
+    detail: str = ""
     letters: int = 0
     redriven: int = 0
     first_ms: float = math.inf
@@ -104,8 +116,9 @@ class Group:
 class Census:
     """All letters of a topic that were asked for, by group; and how many records there are neither letter nor note."""
 
-    groups: dict[tuple[str, str, int], Group] = field(default_factory=dict)
+    groups: dict[tuple[str, str, int, str], Group] = field(default_factory=dict)
     others: int = 0
+    _kinds: Counter[tuple[str, str, int]] = field(default_factory=Counter)
 
     def add(self, letter: Letter | None, selection: Selection, redriven: Set[Origin]) -> None:
         """Counts a letter if it is asked for; None is another record."""
@@ -113,13 +126,25 @@ class Census:
             self.others += 1
         elif letter in selection:
             rejection = letter.rejection
-            key = rejection.reason, rejection.topic, rejection.partition
-            group = self.groups.setdefault(key, Group(letter))
+            group = self._group_of(letter)
             group.add(letter, redriven=rejection.origin in redriven)
+
+    def _group_of(self, letter: Letter) -> Group:
+        rejection = letter.rejection
+        place, kind = (rejection.reason, rejection.topic, rejection.partition), kind_of(rejection.detail)
+        if (*place, kind) not in self.groups:
+            self._kinds[place] += 1
+            kind = kind if self._kinds[place] <= MOST_KINDS else OTHERS
+        return self.groups.setdefault((*place, kind), Group(letter, kind))
 
     def most_first(self) -> list[Group]:
         """The groups, that with the most letters first."""
         return [group for _, group in sorted(self.groups.items(), key=lambda item: (-item[1].letters, item[0]))]
+
+
+def kind_of(detail: str) -> str:
+    """A detail without the values that differ from record to record; names of fields and channels stay."""
+    return _DIGITS.sub("N", _VALUE.sub(lambda found: "a number" if found[0][4] == "n" else "a text", detail))
 
 
 def place(rejection: Rejection) -> TopicPartition:

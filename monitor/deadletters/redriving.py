@@ -45,7 +45,7 @@ def read_all(config: Config) -> Iterator[RecordColumns]:
 
 
 def take_census(config: Config, selection: Selection) -> Census:
-    """All letters that are asked for, by reason, topic and partition."""
+    """All letters that are asked for, by reason, detail, topic and partition."""
     noted = {origin for columns in read_all(config) for origin in redriven(columns)}
     census = Census()
     for columns in read_all(config):

@@ -12,13 +12,39 @@ import msgspec
 from monitor.deadletters.letters import Census, Group
 from monitor.deadletters.redriving import Outcome
 from monitor.detector.times import written
+from monitor.errors import Reason
 from monitor.messages.dead_letters import Origin
 
+# What to do about records of each reason; a newer daemon may know others.
+REMEDIES: Mapping[str, str] = {
+    Reason.EMPTY: "an empty value holds no sample; a producer's deletions (tombstones) can be left as they are",
+    Reason.TOO_LARGE: "raise input.max_record_bytes if such records are meant to be read",
+    Reason.MALFORMED: "compare the value with input.format; `telltale doctor TOPIC` proposes the format",
+    Reason.WRONG_TYPE: "correct the producer, or say where the numbers are: input.mapping, input.channels, "
+    "input.text_numbers, input.missing_values; `telltale doctor TOPIC` proposes them",
+    Reason.WRONG_SHAPE: "compare the value with the artifact's window and channels (`telltale inspect ARTIFACT`)",
+    Reason.MISSING_CHANNEL: "input.partial_records = true reads records with some of the channels; if the channels "
+    "have other names or places there, `telltale doctor TOPIC` proposes input.mapping or input.channels",
+    Reason.NOT_FINITE: "correct the producer: infinity is no measurement; a missing number is null or NaN",
+    Reason.BAD_TIMESTAMP: "correct the producer's clock, or input.timestamp_field, input.timestamp_unit or "
+    "input.oldest_time",
+    Reason.FUTURE_TIMESTAMP: "correct the producer's clock; input.max_future_ms says how far ahead is believed",
+    Reason.BAD_SERIES: "give the records a key, or say in input.series where the name of their series is",
+    Reason.UNKNOWN_FORMAT: "correct the records' content-type, or see input.content_types",
+    Reason.UNKNOWN_SCHEMA: "see the schema registry and the section [schema_registry]; then redrive them",
+    Reason.CORRUPT_BATCH: "damaged on the brokers' disks: another replica may have it intact",
+    Reason.UNREADABLE_BATCH: "another replica may have it intact; input.max_batch_bytes limits an unpacked batch",
+}
 SHOWN = 240  # characters of a value, at most
 HEAD = ("reason", "topic", "partition", "letters", "redriven", "first", "last", "offsets")
 _RIGHT = {"partition", "letters", "redriven", "records"}
 _WIDTH = 118
+_WRAPPED = textwrap.TextWrapper(_WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
 
+UNWRITTEN = (
+    "A dead letter is written when its partition is committed, which one that is held never is. Whether records were\n"
+    "rejected there is in the daemon's log, in /readyz and in telltale_records_rejected_total."
+)
 LATE = (
     "The records keep their time. Where the series has gone on since, their samples are late: they are dropped and "
     "counted (telltale_samples_late_total), and don't fill the holes that the rejected records left. What is decided "
@@ -45,6 +71,11 @@ def census(found: Census, topic: str, values: Mapping[Origin, bytes | None], lim
     if len(groups) > len(shown):
         rest = sum(group.letters for group in groups[len(shown) :])
         lines += ["", f"{len(groups) - len(shown)} rows more, {rest} letters: --limit 0 shows all"]
+    reasons = dict.fromkeys(group.example.rejection.reason for group in shown)
+    remedies = [f"{reason}: {REMEDIES[reason]}" for reason in reasons if reason in REMEDIES]
+    if remedies:
+        lines += ["", "What to do, and then `telltale deadletters redrive`:"]
+        lines += [line for each in remedies for line in _WRAPPED.wrap(each)]
     return "\n".join(lines)
 
 
@@ -54,7 +85,7 @@ def headline(found: Census, topic: str) -> str:
     letters, again = sum(group.letters for group in groups), sum(group.redriven for group in groups)
     others = f"; {found.others} records there are no dead letters" if found.others else ""
     if not letters:
-        return f"{topic}: no such dead letters{others}"
+        return f"{topic}: no such dead letters{others}\n{UNWRITTEN}"
     first, last = min(group.first_ms for group in groups), max(group.last_ms for group in groups)
     redriven = f", {again:,} of them redriven" if again else ""
     return f"{topic}: {letters:,} dead letters{redriven}, {when(first)} to {when(last)} UTC{others}"
@@ -123,7 +154,7 @@ def outcome(found: Outcome, topic: str, *, wrote: bool, stamped: Sequence[str]) 
         lines = [f"{topic}: {records(count)} would be written to their topics again"]
     head = ("reason", "topic", "partition", "records", "offsets")
     rows = [[*(cells := row_of(group))[:4], cells[-1]] for group in groups]
-    lines += ["", *table(head, rows), ""] if rows else [""]
+    lines += ["", *table(head, rows, [[safe(group.detail.encode())] for group in groups]), ""] if rows else [""]
     lines += [f"Left out: {left:,} {why}." for why, left in found.left_out.most_common() if left]
     if found.more:
         lines.append("There are more than --limit; the next run takes them.")
@@ -159,6 +190,7 @@ def _group(group: Group, values: Mapping[Origin, bytes | None]) -> dict[str, Any
         "reason": rejection.reason,
         "topic": rejection.topic,
         "partition": rejection.partition,
+        "detail": group.detail,
         "letters": group.letters,
         "redriven": group.redriven,
         "first": written(int(group.first_ms) * 1000),

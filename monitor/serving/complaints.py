@@ -29,7 +29,10 @@ _EVENTS = {
     _UNMATCHED: "Series have no threshold of their own, though others have, and are judged by the common one: new ones "
     "(telltale calibrate --per series), or keys that are written in another way (input.series).",
 }
-_REJECTED = "Records were rejected; each goes to the dead-letter topic with the next commit."
+_REJECTED = (
+    "Records were rejected; they go to the dead-letter topic when their partition is next committed, which one that is "
+    "held never is."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from monitor.backends.abstract import Damaged, TopicPartition
 from monitor.backends.kafka import TopicRecord
 from monitor.deadletters import cli, text
-from monitor.deadletters.letters import Census, Letter, Selection, letters, redriven
+from monitor.deadletters.letters import MOST_KINDS, Census, Letter, Selection, kind_of, letters, redriven
 from monitor.deadletters.redriving import as_message, is_it
 from monitor.errors import Reason
 from monitor.messages.dead_letters import REDRIVEN, DeadLetter, Origin, decode, encode, encode_note, headers
@@ -20,9 +20,11 @@ PUMPS = TopicPartition("pumps", 3)
 DEAD = TopicPartition("dead", 0)
 
 
-def letter(offset: int, reason: Reason = Reason.MALFORMED, value: bytes | None = b"junk") -> DeadLetter:
+def letter(
+    offset: int, reason: Reason = Reason.MALFORMED, value: bytes | None = b"junk", detail: str = "bad"
+) -> DeadLetter:
     columns = make_columns([value], keys=[b"pump-\xff"], first_offset=offset, partition=PUMPS)
-    return DeadLetter.of(columns, 0, reason, "bad")
+    return DeadLetter.of(columns, 0, reason, detail)
 
 
 def read(*found: DeadLetter) -> list[Letter | None]:
@@ -85,6 +87,50 @@ def test_groups_are_counted_and_their_newest_is_the_example() -> None:
     assert 'offset 6, key "pump-\\xff": bad' in shown
     assert "value  ju\\x07nk" in shown
     assert "1 rows more, 1 letters: --limit 0 shows all" in shown
+
+
+@pytest.mark.parametrize(
+    ("one", "another"),
+    [
+        ("flow is the text 'high', expected a number", 'flow is the text "it\'s"..., expected a number'),
+        ("the time ts is the number 17, expected", "the time ts is the number -1.5e+300, expected"),
+        ("the time is 1970-01-01T00:00:17.000Z, expected", "the time is 1999-12-31T23:00:00.250Z, expected"),
+        ("JSON is malformed: invalid character (byte 17)", "JSON is malformed: invalid character (byte 2113)"),
+        ("2592000 s ahead of the record's own timestamp", "4,001 s ahead of the record's own timestamp"),
+        ("no field 'pressure'", "no field 'flow'"),
+    ],
+)
+def test_details_are_counted_together_where_only_values_differ(one: str, another: str) -> None:
+    census = Census()
+    for each in read(letter(1, detail=one), letter(2, detail=another), letter(3, detail=one)):
+        census.add(each, Selection(), set())
+    by_name = one.startswith("no field")
+    assert [group.letters for group in census.most_first()] == ([2, 1] if by_name else [3])
+    assert census.most_first()[0].detail == kind_of(one)
+
+
+def test_kinds_of_details_are_bounded() -> None:
+    census = Census()
+    for each in read(*(letter(at, detail="no field " + "x" * at) for at in range(MOST_KINDS + 7)), letter(0)):
+        census.add(each, Selection(), set())
+    first, *others = census.most_first()
+    assert (first.detail, first.letters, len(others)) == ("other details", 8, MOST_KINDS)
+
+
+def test_what_to_do_is_said_once_for_each_reason() -> None:
+    census = Census()
+    for each in read(letter(5), letter(6, detail="worse"), letter(1, Reason.EMPTY)):
+        census.add(each, Selection(), set())
+    shown = text.census(census, "dead", {}, limit=0)
+    assert shown.count("malformed: ") == shown.count("empty: ") == 1
+    assert "offset 6" in shown
+    assert "offset 5" in shown
+    assert set(text.REMEDIES) == set(Reason)
+
+
+def test_none_may_mean_that_none_is_written_yet() -> None:
+    shown = text.census(Census(), "dead", {}, limit=0)
+    assert shown.startswith("dead: no such dead letters\nA dead letter is written when its partition is committed")
 
 
 def test_a_batch_is_shown_with_its_offsets() -> None:

@@ -120,6 +120,12 @@ class QualityOptions(Options):
         description="Report a series after this time if it has sent too few records (9) to know how often it does.",
     )
     no_data_least_ms: int = Field(1_000, ge=1, description="Silence that is not longer is never reported.")
+    no_data_resolves_after_ms: int = Field(
+        3_600_000,
+        ge=0,
+        description="Resolve the score's incident of a series that is reported as silent, and stays so for this long; "
+        "0: never.",
+    )
     flatline: bool = Field(True, description="Report channels that stay at one value far longer than usual.")
     nan_ratio: bool = Field(True, description="Report channels that are missing far more than usual.")
     out_of_range: bool = Field(

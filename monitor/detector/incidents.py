@@ -2,8 +2,8 @@
 
 Rules of this file: what windows decide, when an incident opens, is reported again and closes, is here and nowhere else.
 No clock: windows are the only time there is. An UNSCORABLE window neither opens nor closes anything, and counts
-nowhere. Without a window an incident ends where its series is forgotten or falls silent, or its topic is made again:
-`let_go` and `_recall` of `PartitionState` (`monitor/processing/partition.py`).
+nowhere. Without a window an incident ends where its series is forgotten or stays silent, or its topic is made again:
+`monitor/processing/silence.py`, and `let_go` and `_recall` of `PartitionState` (`monitor/processing/partition.py`).
 
     closed --open_after windows over, in a row--> open (firing) --every update_every windows--> open (update)
     open --close_after windows under, in a row--> closed (resolved)

@@ -102,9 +102,10 @@ class Kafka(_Struct, frozen=True):
     group: str
 
 
-ScoreEndReason = Literal["recovered", "forgotten", "silent", "topic_recreated"]
+ScoreEndReason = Literal["recovered", "no_data", "forgotten", "silent", "topic_recreated"]
 EndReason = Literal[ScoreEndReason, "not_watched"]
 ENDINGS: dict[EndReason, str] = {
+    "no_data": "resolved without a verdict: the series has stayed silent for quality.no_data_resolves_after_ms",
     "forgotten": "resolved without a verdict: more series came than are remembered, and this one was silent longest",
     "silent": "resolved without a verdict: the series was silent for longer than input.series_ttl",
     "topic_recreated": "resolved without a verdict: the input topic was deleted and made again",
@@ -115,8 +116,9 @@ ENDINGS: dict[EndReason, str] = {
 class Data(_Struct, frozen=True, omit_defaults=True):
     """`reason` says why an incident is resolved. All but `recovered` end it without a window: `score` is then the
     incident's highest, `window` its span from the first window over the threshold to the last, and `kafka` holds the
-    offset at which it was given up. `labels` are those of the series at this record, where `input.labels` asks for
-    some; they are attributes of the event, too. `quality` are the incidents of data quality that are open beside it.
+    offset at which it was given up. An update with the reason `no_data` is as these, and says that the series has
+    fallen silent. `labels` are those of the series at this record, where `input.labels` asks for some; they are
+    attributes of the event, too. `quality` are the incidents of data quality that are open beside it.
     """
 
     status: Literal["firing", "update", "resolved"]
@@ -176,7 +178,10 @@ class Cause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """Why an incident of `rule` ends without a window, and at which input offset; `at_us` is the event time there."""
+    """Why an incident of `rule` ends without a window, and at which input offset; `at_us` is the event time there.
+
+    Or, with the reason `no_data`, why it may.
+    """
 
     partition: TopicPartition
     series: str
@@ -185,6 +190,7 @@ class Ending:
     offset: int
     at_us: int
     reason: EndReason
+    quality: tuple[Reported, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,7 +291,16 @@ class AlertWriter:
 
     def end(self, incident: Incident, ending: Ending) -> Alert:
         """The alert that ends `incident` although no window is normal again. Its id is the incident's own."""
+        return self._without_window(Status.RESOLVED, incident, ending, ENDINGS[ending.reason])
+
+    def fall_silent(self, incident: Incident, ending: Ending, since_us: int) -> Alert:
+        """The alert that says of an open incident that its series has sent nothing since a time."""
+        said = f"no record since {rfc3339(since_us)}, while its incident is open"
+        return self._without_window(Status.UPDATE, incident, ending, said, ending.at_us)
+
+    def _without_window(self, status: Status, incident: Incident, ending: Ending, said: str, *of_id: int) -> Alert:
         assert ending.reason != "not_watched", "the score always is"
+        resolved = status is Status.RESOLVED
         threshold = self._served.thresholds.of_series(ending.series)
         value = incident.peak_ratio * threshold
         started_at, ended_at = rfc3339(incident.started_us), rfc3339(incident.ended_us)
@@ -293,16 +308,16 @@ class AlertWriter:
         quantile = self._served.quantiles.share_under(value, ending.series)
         parts = (self.source, *ending.partition, ending.series, incident.fingerprint, ending.rule, ending.reason)
         return Alert(
-            id=digest(parts)[:32],
+            id=digest((*parts, *of_id))[:32],
             source=self.source,
             subject=ending.series,
             partitionkey=ending.series,
             time=rfc3339(ending.at_us),
             data=Data(
-                status="resolved",
-                severity="info",
+                status=status.value,
+                severity="info" if resolved else self._severity.of(incident.peak_ratio),
                 fingerprint=incident.fingerprint,
-                summary=f"{ending.series}: {ENDINGS[ending.reason]} ({_windows(incident)}, peak {peak} threshold)",
+                summary=f"{ending.series}: {said} ({_windows(incident)}, peak {peak} threshold)",
                 series=ending.series,
                 score=Score(
                     kind=self._kind,
@@ -311,12 +326,13 @@ class AlertWriter:
                     ratio=incident.peak_ratio,
                     quantile=quantile,
                 ),
-                episode=self._episode(incident, resolved=True),
+                episode=self._episode(incident, resolved=resolved),
                 window=Window(start=started_at, end=ended_at, length=self._length),
                 contributors=[],
                 model=self._model,
                 kafka=self._kafka(ending.partition, ending.offset, ending.offset),
                 reason=ending.reason,
+                quality=[*ending.quality],
             ),
         )
 

@@ -50,6 +50,7 @@ class QualityRules:
     no_data: bool = True
     no_data_after_ms: int | None = None
     no_data_least_ms: int = 1_000
+    no_data_resolves_after_ms: int = 3_600_000
     flatline: bool = True
     nan_ratio: bool = True
     out_of_range: bool = True

@@ -24,15 +24,16 @@ from monitor.detector.decision import Verdict
 from monitor.detector.imputing import Imputed
 from monitor.detector.incidents import SCORE_RULE, Incident, Policy, Status, step
 from monitor.detector.spec import Manifest
-from monitor.detector.times import FOREVER_US
+from monitor.detector.times import FOREVER_US, NEVER_US
 from monitor.detector.windows import Windows
-from monitor.messages.alerts import AlertWriter, Cause
+from monitor.messages.alerts import AlertWriter, Cause, Ending
 from monitor.messages.quality import Event, Finding, QualityAlert, QualityDigest, QualityWriter, Source
 from monitor.processing import gates
 from monitor.processing.checks import WHOLE_SERIES, Check, Found, Problem
 from monitor.processing.counts import Counts, Example
 from monitor.processing.labels import Labels
 from monitor.processing.partition import PartitionState
+from monitor.processing.silence import BY_SCORE, BY_SILENCE, Silence, due_us
 from monitor.processing.work import Cut
 
 # Windows (n, length, channels) to what the model expected instead.
@@ -64,6 +65,11 @@ class Piece(NamedTuple):
         assert self.cut.course is not None
         reached = self.cut.course.reached
         return int(reached.positions[max(0, int(np.searchsorted(reached.newest_us, time_us)) - 1)])
+
+    @property
+    def until_us(self) -> int:
+        """How far the partition's time came."""
+        return NEVER_US if self.cut.course is None else int(self.cut.course.reached.newest_us[-1])
 
     @property
     def end(self) -> int | None:
@@ -110,9 +116,6 @@ class _Change(NamedTuple):
 _News = tuple[Piece, int, _Change | Event | None]  # at an offset; None: time has come there
 
 
-BY_SCORE = (SCORE_RULE, "")
-
-
 class Decider:
     """Moves the incidents of all partitions on, and puts the alerts into their outboxes."""
 
@@ -124,8 +127,9 @@ class Decider:
         checks: Mapping[str, Check],
         manifest: Manifest,
         counts: Counts,
+        silent_us: int,
     ) -> None:
-        """`policy` is that of the score's incidents; `manifest` the artifact's."""
+        """`policy` is that of the score's incidents; `manifest` the artifact's; `silent_us` as `Silence` has it."""
         self._writer = writer
         self._quality = quality
         self._policy = policy
@@ -134,6 +138,7 @@ class Decider:
         self._by_number = list(checks.items())
         self._counts = counts
         self._stages = gates.stages()
+        self._silent_us = silent_us
 
     def decide(self, batch: Batch, scores: Float32Array, reconstruct: Reconstruct) -> None:
         """Decides on every window of `batch`; `reconstruct` is asked for those that are published, a few at a time."""
@@ -177,18 +182,54 @@ class Decider:
         self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8]
     ) -> Iterator[tuple[int, _Change | Event | None]]:
         """Moves the incidents of a piece's series on, in the order of the log; what is to be published of it."""
-        partition = piece.partition
+        partition, silence = piece.partition, Silence(piece.partition, self._silent_us)
         steps: Iterable[tuple[int, _Step]] = self._of_windows(piece, scores, verdicts)
         if piece.cut.found is not None:
             steps = heapq.merge(self._of_findings(partition, piece.cut.found), steps, key=itemgetter(0))
         for _, each in steps:
+            yield from self._silent(piece, silence, each.offset - 1)
             yield from self._gone(partition, each.offset)
             change = self._move(partition, each)
             if change is not None:
                 yield each.offset, change
+                if change.status is Status.FIRING:
+                    silence.note(each.series)
+                    yield from self._says_silent(partition, each)
         if piece.end is not None:
+            yield from self._silent(piece, silence, piece.end)
             yield from self._gone(partition, piece.end)
             yield piece.end, None
+
+    def due_us(self, partition: PartitionState) -> int:
+        """The partition's time at which an incident of the score ends by time alone, if no record comes before."""
+        return due_us(partition, self._silent_us)
+
+    def _silent(self, piece: Piece, silence: Silence, offset: int) -> Iterator[tuple[int, Event]]:
+        """Ends the incidents of series that have stayed silent, up to an offset; after what happened at the same."""
+        partition = piece.partition
+        while silence.due_us <= piece.until_us and (at := piece.first_at(silence.due_us)) <= offset:
+            serial = silence.take()
+            yield from self._gone(partition, at)
+            partition.give_up(serial, BY_SCORE, at, piece.now_us(at), "no_data")
+            yield from ((at, each) for each in self._take_ends(partition))
+
+    def _says_silent(self, partition: PartitionState, at: _Step) -> Iterator[tuple[int, Event]]:
+        """An update of the incident of the score whose series has fallen silent."""
+        incident = partition.incidents[BY_SCORE].get(at.series)
+        if at.watched == BY_SILENCE and incident is not None and incident.open and self._policy.update_every:
+            incident.quiet = 0
+            name = partition.series.names[at.series]
+            partition.outbox.changed.add((name.encode(), *BY_SCORE))
+            found = Ending(
+                partition=partition.name,
+                series=name,
+                rule=SCORE_RULE,
+                offset=at.offset,
+                at_us=at.end_us,
+                reason="no_data",
+                quality=partition.reported(at.series),
+            )
+            yield at.offset, self._writer.fall_silent(incident, found, at.start_us)
 
     def _gone(self, partition: PartitionState, offset: int) -> Iterator[tuple[int, Event]]:
         """Ends what is left of series that were forgotten up to an offset."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -367,13 +368,17 @@ class PartitionState:
         """Ends what is left of series that were forgotten up to offset `until`; all windows before it are decided."""
         while self.leaving and self.leaving[0].offset <= until:
             gone = self.leaving.popleft()
-            series = self.series.release(gone.serial).encode()
-            for watched, incidents in sorted(self.incidents.items()):
-                incident = incidents.pop(gone.serial, None)
-                if incident is not None:
-                    key = IncidentKey(series, *watched)
-                    self.outbox.changed.add(key)
-                    self.end(self.name, key, incident, gone.offset, gone.at_us, gone.reason)
+            for watched in sorted(self.incidents):
+                self.give_up(gone.serial, watched, gone.offset, gone.at_us, gone.reason)
+            self.series.release(gone.serial)
+
+    def give_up(self, serial: int, watched: tuple[str, str], offset: int, at_us: int, reason: EndReason) -> None:
+        """Ends the incident that a series may have, as `end` does."""
+        incident = self.incidents[watched].pop(serial, None)
+        if incident is not None:
+            key = IncidentKey(self.series.names[serial].encode(), *watched)
+            self.outbox.changed.add(key)
+            self.end(self.name, key, incident, offset, at_us, reason)
 
     def is_blind(self, serial: int) -> bool:
         """Whether an incident says of a series that it sends nothing, or that a channel is frozen or missing."""
@@ -403,6 +408,12 @@ class PartitionState:
             for watched, incidents in self.incidents.items()
             for serial, incident in incidents.items()
         }
+
+    def incidents_of(self, watched: tuple[str, str]) -> Mapping[Any, Incident]:
+        """The active incidents of a rule and channel, by what stands for the series: its serial, or its name."""
+        if self.live:
+            return self.incidents.get(watched, {})
+        return {key.series: incident for key, incident in self.restored.items() if key.watched == watched}
 
     def _incident(self, key: IncidentKey) -> Incident | None:
         serial = self.series.serial(key.series)

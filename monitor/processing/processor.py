@@ -87,7 +87,8 @@ class Processor:
         self.model = model
         self._manifest = manifest = model.manifest
         self._checks = checks_of(manifest, quality)
-        self._decider = Decider(writer, quality_writer, policy, self._checks, manifest, self.counts)
+        silent_ms = quality.no_data_resolves_after_ms
+        self._decider = Decider(writer, quality_writer, policy, self._checks, manifest, self.counts, silent_ms * 1000)
         self._decoder = Decoder(manifest, rules)
         self._impute = Imputer(model.artifact, model.scorer.reconstruct, rules.max_missing_ratio)
         self._rules = rules
@@ -250,7 +251,8 @@ class Processor:
         """The time from which on there is something to decide in a partition, if no record comes before."""
         partition = self._partitions[name]
         idle = not (partition.refilling or partition.halt or partition.ticks_to_come or self._queue)
-        return partition.due_us if idle and partition.time.newest_us != NO_TIME else FOREVER_US
+        is_known = idle and partition.time.newest_us != NO_TIME
+        return min(partition.due_us, self._decider.due_us(partition)) if is_known else FOREVER_US
 
     def advance(self, name: TopicPartition, time_us: int) -> None:
         """Moves a partition's time on, as no record has come up to `time_us`: a tick. Next, call `next_batch`."""

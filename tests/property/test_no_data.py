@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 
 from monitor import extensions
 from monitor.backends.abstract import Position, Restored, StateRecord
+from monitor.config.options import Config
+from monitor.messages.quality import Event, QualityAlert
 from monitor.processing import digests
-from monitor.processing.processor import Outputs, Processor
+from monitor.processing.processor import Processor
 from monitor.processing.quality.no_data import BLOCK, FIRST, SECOND
 from tests.helpers import (
     INPUT,
@@ -22,7 +25,6 @@ from tests.helpers import (
     make_config,
     make_processor,
     make_processor_at_zero,
-    of_quality,
     score_all,
 )
 
@@ -80,8 +82,8 @@ def limit(pauses: list[int], after: int | None, least: int) -> Fraction | None:
     return max(found, Fraction(30 * least if young else least))
 
 
-def oracle(log: Log, after: int | None, least: int) -> list[Told]:
-    told: list[Told] = []
+def oracle(log: Log, after: int | None, least: int) -> Iterator[list[Told]]:
+    """What is told at each place of a log."""
     now = -1
     last: dict[int, int] = {}
     pauses: dict[int, list[int]] = {}
@@ -105,7 +107,7 @@ def oracle(log: Log, after: int | None, least: int) -> list[Told]:
         if own in silent:
             silent.discard(own)
             news.append((f"s{own}", "resolved", offset, 0.0))
-        told += sorted(news)
+        yield sorted(news)
         if own in last and now > last[own]:
             pauses[own].append(now - last[own])
         if own == TICK:
@@ -113,11 +115,18 @@ def oracle(log: Log, after: int | None, least: int) -> list[Told]:
         pauses.setdefault(own, [])
         last[own] = now
         suspect.pop(own, None)
-    return told
 
 
-def read(processor: Processor, log: Log, kind: str, first: int, end: int, ticks_too: bool = True) -> None:
-    """Takes in what lies in `log[first:end]`, in polls between the ticks."""
+def read(
+    processor: Processor,
+    log: Log,
+    kind: str,
+    first: int,
+    end: int,
+    ticks_too: bool = True,
+    values: Sequence[bytes] = (),
+) -> None:
+    """Takes in what lies in `log[first:end]`, in polls between the ticks; `values` are one for each place."""
     bounds = [first, *(at + side for at in range(first, end) if log[at][1] == TICK for side in (0, 1)), end]
     for begin, until in pairwise(bounds):
         part = log[begin:until]
@@ -128,21 +137,21 @@ def read(processor: Processor, log: Log, kind: str, first: int, end: int, ticks_
                 processor.advance(INPUT, part[0][0] * 1000)
         else:
             columns = make_columns(
-                [VALUES[kind]] * len(part),
+                [*values[begin:until]] or [VALUES[kind]] * len(part),
                 keys=[b"s%d" % series for _, series in part],
                 timestamps_ms=[at for at, _ in part],
                 first_offset=offset_at(log, begin),
             )
             processor.receive(columns, NOW_US)
-    score_all(processor)
+    score_all(processor, processor.model.scorer)
 
 
 def offset_at(log: Log, place: int) -> int:
     return sum(series != TICK for _, series in log[:place])
 
 
-def told(outputs: Outputs) -> list[Told]:
-    found = [each.data for each in of_quality(outputs)]
+def told(events: Sequence[Event]) -> list[Told]:
+    found = [each.data for each in events if isinstance(each, QualityAlert)]
     return [(data.series, data.status, data.kafka.offset, data.value or 0.0) for data in found]
 
 
@@ -161,21 +170,38 @@ def test_any_chunking_and_a_restore_give_the_oracles_alerts(
     log: Log, kind: str, cuts: list[int], slice_: int, after: int | None, restore: int, since: int
 ) -> None:
     """The restore comes `since` records and ticks after the checkpoint."""
-    quality = {"no_data_after_ms": after, "no_data_least_ms": 3}
-    config = make_config(input={"start": "earliest", "max_future_ms": 1 << 40}, quality=quality)
+    config = configuration(no_data_after_ms=after, no_data_least_ms=3)
+    found = events_of(config, log, kind, cuts, slice_, restore, restore + since)
+    assert told(found) == [each for place in oracle(log, after, 3) for each in place]
+
+
+def configuration(**quality: int | None) -> Config:
+    return make_config(input={"start": "earliest", "max_future_ms": 1 << 40}, quality=quality)
+
+
+def events_of(
+    config: Config,
+    log: Log,
+    kind: str,
+    cuts: list[int],
+    slice_: int,
+    restore: int,
+    crash: int,
+    values: Sequence[bytes] = (),
+) -> list[Event]:
+    """All that is published of a log with a checkpoint at `restore`, and a restart at `crash`."""
     processor = make_processor_at_zero(config, ARTIFACTS[kind])
-    found: list[Told] = []
-    crash = restore + since
+    found: list[Event] = []
     bounds = [0, *sorted({min(cut, len(log)) for cut in (*cuts, restore, crash)}), len(log)]
     state: dict[bytes, bytes | None] = {}
     for first, end in pairwise(bounds):
         if first == restore and first and not state:
             outputs = processor.take_outputs([INPUT])
-            found += told(outputs)
+            found += outputs.alerts
             state = dict(outputs.checkpoints[INPUT])
         if first == crash and state:
             outputs = processor.take_outputs()
-            found += told(outputs)
+            found += outputs.alerts
             state |= {key: value for _, key, value in outputs.state}
             kept = tuple(StateRecord(key, value) for key, value in state.items() if value is not None)
             replay_from, position = offset_at(log, restore), offset_at(log, first)
@@ -183,11 +209,10 @@ def test_any_chunking_and_a_restore_give_the_oracles_alerts(
             processor.assign(INPUT, Restored(Position(position, replay_from, 0), kept, 0, len(log)), 0)
             processor._slice = slice_
             for begin, until in pairwise([restore, *sorted(c for c in cuts if restore < c < first), first]):
-                read(processor, log, kind, begin, until, ticks_too=False)
+                read(processor, log, kind, begin, until, ticks_too=False, values=values)
         processor._slice = slice_
-        read(processor, log, kind, first, end)
-    found += told(processor.take_outputs())
-    assert found == oracle(log, after, 3)
+        read(processor, log, kind, first, end, values=values)
+    return [*found, *processor.take_outputs().alerts]
 
 
 def regular(count: int, period: int, start: int = 0, series: int = 0) -> Log:
@@ -195,10 +220,9 @@ def regular(count: int, period: int, start: int = 0, series: int = 0) -> Log:
 
 
 def decided(log: Log, **quality: int) -> list[Told]:
-    config = make_config(input={"start": "earliest", "max_future_ms": 1 << 40}, quality=quality)
-    processor = make_processor_at_zero(config, ARTIFACTS["sliding"])
+    processor = make_processor_at_zero(configuration(**quality), ARTIFACTS["sliding"])
     read(processor, sorted(log), "sliding", 0, len(log))
-    return told(processor.take_outputs())
+    return told(processor.take_outputs().alerts)
 
 
 @pytest.mark.parametrize("period", [1_000, 60_000])

@@ -88,13 +88,13 @@ class InputOptions(Options):
         "value",
         description="With channel_field: path of the field with the number, or of several, the first there.",
     )
-    quality_field: OptionalPath = Field(
+    quality_field: OptionalPath | list[FieldPath] = Field(
         "",
-        description="Path of the field with the quality of an entry: unless it is one of good_quality, or absent, its "
-        "numbers are missing.",
+        description="Path of the field with the quality of an entry, or of several: unless each is one of "
+        "good_quality, or absent, its numbers are missing.",
     )
     good_quality: list[str | bool | int | float] = Field(
-        ["Good", 192, True], description="Qualities to believe; text in any case."
+        ["Good", 192, True], description='Qualities to believe; text in any case, and "192" as 192.'
     )
     partial_records: bool = Field(
         False,

@@ -41,7 +41,10 @@ MAPPINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "sparkplug-json": {
             "entries": "metrics",
             "channel_field": "name",
+            # without int_value: negative numbers stand there as large ones, and only the datatype says so
             "value_field": ["value", "double_value", "float_value", "doubleValue", "floatValue"],
+            "quality_field": ["is_null", "isNull"],
+            "good_quality": [False],
             "timestamp_field": "timestamp",
         },
         # The standard template of KEPServerEX's IoT Gateway

@@ -30,7 +30,7 @@ class Fields:
     channels: Mapping[str, str] = field(default_factory=dict)
     channel: str = ""
     values: Sequence[str] = ("value",)
-    quality: str = ""
+    quality: Sequence[str] = ()
     good_quality: Sequence[float | str | bool] = ()
     partial_records: bool = False
     connect_envelope: bool = False

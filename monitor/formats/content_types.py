@@ -37,6 +37,7 @@ _FORMAT_OF = {
 # Structured syntax suffixes (RFC 6839), as in application/cloudevents+json
 _SUFFIXES = {"+json": "json", "+msgpack": "msgpack"}
 _SAYS_NOTHING = {"", "application/octet-stream", "binary/octet-stream", "text/plain"}
+_AMQP_TEXTS = {0xA1: 1, 0xB1: 4}  # the types of texts, none of which begins a text in UTF-8; bytes of their lengths
 _REMEMBERED = 4096  # headers as they are written
 _UNKNOWN = -1
 
@@ -156,8 +157,15 @@ class RecordFormats:
 
 
 def header_of(headers: Headers, name: str) -> bytes | None:
-    """The first header of this name; None where there is none."""
-    return next((value for key, value in headers if key == name), None)
+    """The first header of this name, as its producer wrote it; None where there is none."""
+    found = next((value for key, value in headers if key == name), None)
+    return _without_amqp(found) if found and found[0] in _AMQP_TEXTS else found
+
+
+def _without_amqp(value: bytes) -> bytes:
+    """A text that Azure's Event Hubs passes on as AMQP has it: its type, its length, and the text."""
+    head = 1 + _AMQP_TEXTS[value[0]]
+    return value[head:] if len(value) == head + int.from_bytes(value[1:head], "big") else value
 
 
 def _media_type(text: str) -> str:

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 from monitor.errors import Reason, RecordError
 from monitor.formats.abstract import RecordSpec
-from monitor.formats.documents import LIST
 from monitor.formats.encodings import recognised
+from monitor.formats.layout import LIST
 from monitor.formats.records import Records
 
 

@@ -236,8 +236,10 @@ class Decoder:
         `stream` is what was read of the partition before, and is moved on; `now_us` and `live` as it has them.
         """
         stream = StreamTime() if stream is None else stream
-        rows, rejected = self._sized(columns.values)
+        rows, rejected, tombstones = self._sized(columns.values)
         parsed = self._formats.parse(columns, rows)
+        if tombstones:
+            parsed = replace(parsed, ignored=Ignored(0, tombstones, _TOMBSTONE).followed_by(parsed.ignored))
         if self._rules.timestamp_header:
             parsed = self._timed_by_header(columns, parsed)
         parsed, times = self._possible(columns, parsed)
@@ -313,22 +315,28 @@ class Decoder:
         start_us = np.where(untrusted, NO_TIME, times.start_us)
         return Holes(rows, parsed.counts, self._keys(columns, parsed), start_us, times.period_us, known.carried)
 
-    def _sized(self, values: list[bytes | None]) -> tuple[list[int], list[Rejected]]:
+    def _sized(self, values: list[bytes | None]) -> tuple[list[int], list[Rejected], list[int]]:
+        """The rows of values that can be read, those that can't, and those of tombstones to be ignored: where tables
+        are written to topics, a deleted row is followed by one.
+        """
         limit = self._rules.max_record_bytes
         rows: list[int] = list(range(len(values)))
         rejected: list[Rejected] = []
+        tombstones: list[int] = []
         if not all(values) or max(map(len, values), default=0) > limit:  # type: ignore[arg-type]
             rows = []
             for row, value in enumerate(values):
-                if not value:
-                    kind = "a tombstone (null value)" if value is None else "zero bytes"
+                if value is None and self._rules.connect_envelope:
+                    tombstones.append(row)
+                elif not value:
+                    kind = _TOMBSTONE if value is None else "zero bytes"
                     rejected.append(Rejected(row, Reason.EMPTY, kind))
                 elif len(value) > limit:
                     text = f"{len(value)} bytes, at most {limit} (input.max_record_bytes)"
                     rejected.append(Rejected(row, Reason.TOO_LARGE, text))
                 else:
                     rows.append(row)
-        return rows, rejected
+        return rows, rejected, tombstones
 
     def _keys(self, columns: RecordColumns, parsed: Parsed) -> list[bytes | None]:
         """The series of each entry, as far as it is named."""
@@ -361,6 +369,9 @@ class Decoder:
             else:
                 found.append(next(of_fields, [None] * len(rows)))
         return found
+
+
+_TOMBSTONE = "a tombstone (null value)"
 
 
 def _increasing(rows: Int64Array) -> bool:

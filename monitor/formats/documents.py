@@ -14,23 +14,23 @@ around it may. `records.py` reads whole polls of the usual forms faster, and the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
 from monitor.detector.arrays import BoolArray, Float64Array
 from monitor.errors import Reason, RecordError
-from monitor.formats import paths
 from monitor.formats.abstract import RecordSpec
+from monitor.formats.connect_decimals import decimals, put_numbers
+from monitor.formats.layout import DTYPE, PAYLOAD, SCHEMA, RecordLayout, quality_key
 from monitor.formats.numbers import as_float, is_number, shown
 from monitor.formats.paths import Place
 
-# The `input.entries` of records that are lists of entries
-LIST = "$"
-VALUES, RATE, DTYPE = paths.named("values"), paths.named("rate_hz"), paths.named("dtype")
 # Types of numbers in binary `values`, little-endian, as NumPy and as its users write them
 _DTYPES = {
     name: np.dtype(f"<{code}")
@@ -41,11 +41,11 @@ _DTYPES = {
     )
     for name in (code, f"<{code}", long)
 }
-SCHEMA, PAYLOAD = "schema", "payload"
 _OBJECTS = 'the list holds objects, expected numbers; input.entries = "$" reads records that are lists of entries'
 EXPECTED_TIME = "expected a number since 1970, or RFC 3339"
 MAX_LABEL = 256  # characters; the rest is cut off
 _SHOWN_NAMES, _SHOWN_LETTERS = 5, 60
+_SCHEMAS = 256  # of envelopes, remembered
 
 Stamp = float | str | UnsetType
 
@@ -76,77 +76,13 @@ class Outline(NamedTuple):
         return self._replace(samples=max(self.samples, other.samples), carried=carried)
 
 
-class RecordLayout:
-    """Where things stand, from the options of `input`: `Place`s, None for what is not asked for."""
-
-    def __init__(self, expected: RecordSpec) -> None:
-        """Raises `ValueError` where a path is none."""
-        fields, names = expected.fields, [*expected.channels]
-        self.stamp = paths.place(fields.timestamp) if fields.timestamp else None
-        self.series = None if fields.series is None else paths.place(fields.series)
-        self.quality = paths.place(fields.quality) if fields.quality else None
-        self.good_quality = frozenset(map(quality_key, fields.good_quality))
-        self.labels = [paths.place(path) for path in fields.labels.values()]
-        self.of_lists = fields.entries == LIST
-        self.entries = None if self.of_lists or not fields.entries else paths.place(fields.entries)
-        self.envelope = fields.connect_envelope
-        self.partial = fields.partial_records or bool(fields.channel)
-        self.may_ignore = self.partial or self.of_lists or self.entries is not None or self.envelope
-        self.channel = None
-        self.readings: list[Place] = []  # where the number of a reading stands: the first that is there
-        self.channels: list[Place] = []
-        self.index_of: dict[str, int] = {}
-        template = fields.channels.get("*")
-        if fields.channel:
-            self.channel = paths.place(fields.channel)
-            self.readings = [*map(paths.place, fields.values)]
-            named = [fields.channels.get(name, (template or "*").replace("*", name)) for name in names]
-            self.index_of = {name: index for index, name in enumerate(named)}
-        else:
-            self.channels = [_channel(name, fields.channels.get(name), template) for name in names]
-        # The artifact's own channel names win over ours.
-        taken = {where.whole for where in self.channels}
-        if self.stamp is not None and self.stamp.whole in taken:
-            self.stamp = None
-        if self.series is not None and self.series.whole in taken:
-            self.series = None
-        self.values = None if self.channel or VALUES.whole in taken else VALUES
-        self.rate = None if self.channel or RATE.whole in taken else RATE
-
-    def body(self) -> Iterator[tuple[str, Place]]:
-        """All that an entry may say, by name."""
-        yield from ((f"channel_{index}", where) for index, where in enumerate(self.channels))
-        yield from ((f"value_{index}", where) for index, where in enumerate(self.readings))
-        others = {"channel": self.channel, "values": self.values, "rate": self.rate}
-        yield from ((name, where) for name, where in others.items() if where is not None)
-        yield from self.around()
-
-    def around(self) -> Iterator[tuple[str, Place]]:
-        """All that the record around an entry may say of it, by name."""
-        named = {"stamp": self.stamp, "series": self.series, "quality": self.quality}
-        yield from ((name, where) for name, where in named.items() if where is not None)
-        yield from ((f"label_{index}", where) for index, where in enumerate(self.labels))
-
-
-def _channel(name: str, path: str | None, template: str | None) -> Place:
-    if path is not None:
-        return paths.place(path)
-    return paths.named(name) if template is None else paths.with_name(template, name)
-
-
-def quality_key(quality: Any) -> tuple[str, Any]:
-    """What makes two qualities the same: text in any case; and true is not 1, as it is in Python."""
-    if isinstance(quality, str):
-        return "text", quality.strip().lower()
-    if isinstance(quality, bool):
-        return "bool", quality
-    return ("number", float(quality)) if is_number(quality) and abs(quality) < 1e300 else ("other", None)
-
-
-class Documents:
+class RecordReader:
     """Reads records that are dictionaries and lists, with what `RecordLayout` names in them at least."""
 
-    def __init__(self, expected: RecordSpec, layout: RecordLayout) -> None:
+    def __init__(self, expected: RecordSpec, layout: RecordLayout, decode: Callable[[bytes], Any]) -> None:
+        """`decode` makes of a part of a record what it says, None if nothing."""
+        self._decoded = decode
+        self._decimals_of = lru_cache(_SCHEMAS)(self._decimals)
         self._names = [*expected.channels]
         self._layout = layout
         self._numbers = expected.numbers
@@ -161,13 +97,12 @@ class Documents:
         """
         found: list[Entry] = []
         ignored = samples = 0
-        root = self._unwrapped(record)
-        bodies = self._bodies(root, empty=root is None and record is not None)
-        for number, body in enumerate(bodies):
+        bodies = self._bodies(record)
+        for number, (body, root) in enumerate(bodies):
             try:
                 entry = self._entry(body, root)
             except RecordError as error:
-                if body is root:
+                if body is root and len(bodies) == 1:
                     raise
                 raise RecordError(error.reason, f"entry {number + 1} of {len(bodies)}: {error.detail}") from None
             if entry is None:
@@ -178,14 +113,37 @@ class Documents:
         self._check_size(samples)
         return found, ignored
 
-    def _unwrapped(self, record: Any) -> Any:
-        """The record without Kafka Connect's envelope, where it is in one."""
-        if self._layout.envelope and isinstance(record, dict) and SCHEMA in record and PAYLOAD in record:
-            return record[PAYLOAD]
-        return record
+    def _bodies(self, record: Any) -> list[tuple[Any, Any]]:
+        """The entries as they stand in a record, each with what stands around it: where a record is a list of others
+        that have entries, the one of those.
+        """
+        root = self._unwrapped(record)
+        if self._layout.entries is None or not isinstance(root, list) or not any(isinstance(e, dict) for e in root):
+            return [(body, root) for body in self._bodies_of(root, empty=root is None is not record)]
+        self._check_size(len(root))
+        if (odd := next((each for each in root if not isinstance(each, dict)), UNSET)) is not UNSET:
+            raise RecordError(Reason.WRONG_TYPE, f"a record of the list is {shown(odd)}, expected an object")
+        return [(body, each) for each in root for body in self._bodies_of(each)]
 
-    def _bodies(self, root: Any, *, empty: bool = False) -> list[Any]:
-        """The entries as they stand in a record; `empty`: it is an envelope with none."""
+    def _unwrapped(self, record: Any) -> Any:
+        """The record without Kafka Connect's envelope, where it is in one, and with numbers for its decimals."""
+        if not (self._layout.envelope and isinstance(record, dict) and SCHEMA in record and PAYLOAD in record):
+            return record
+        root, schema = record[PAYLOAD], record[SCHEMA]
+        if isinstance(schema, msgspec.Raw):
+            put_numbers(root, self._decimals_of(bytes(schema)))
+        return root
+
+    def _decimals(self, schema: bytes) -> list[tuple[tuple[str, ...], int | None]]:
+        """Where numbers are expected that a schema says are decimals, and how many digits follow the point."""
+        layout, places = self._layout, [*self._layout.channels, *self._layout.readings]
+        before = [(), *([] if layout.entries is None else [layout.entries.names, (layout.entries.whole,)])]
+        expected = {(*way, *names) for way in before for where in places for names in (where.names, (where.whole,))}
+        found = decimals(self._decoded(schema))
+        return [(path, digits) for path, digits in found.items() if path in expected]
+
+    def _bodies_of(self, root: Any, *, empty: bool = False) -> list[Any]:
+        """The entries as they stand in one record; `empty`: it is an envelope with none."""
         layout = self._layout
         if isinstance(root, list):
             if not layout.of_lists:
@@ -222,8 +180,8 @@ class Documents:
             return Entry(values, None, math.nan, UNSET, b"", (None,) * len(layout.labels))
         if not isinstance(body, dict):
             raise RecordError(Reason.WRONG_TYPE, f"an entry is {shown(body)}, expected an object")
-        bad = layout.quality is not None and self.is_bad(_either(layout.quality, body, root))
-        found = self._reading(body, bad=bad) if layout.channel else self._wide(body, bad=bad)
+        bad = any(self.is_bad(_either(where, body, root)) for where in layout.quality)
+        found = self._reading(body, root, bad=bad) if layout.channel else self._wide(body, bad=bad)
         if found is None:
             return None
         values, carried, rate_hz = found
@@ -240,11 +198,13 @@ class Documents:
         """Whether a quality says that a reading is not to be believed; one that is not there says nothing."""
         return quality is not UNSET and quality is not None and quality_key(quality) not in self._layout.good_quality
 
-    def _reading(self, body: dict[str, Any], *, bad: bool) -> tuple[Float64Array, BoolArray | None, float] | None:
+    def _reading(
+        self, body: dict[str, Any], root: Any, *, bad: bool
+    ) -> tuple[Float64Array, BoolArray | None, float] | None:
         """One reading of one channel, in long form."""
         layout = self._layout
         assert layout.channel is not None
-        name = layout.channel.find(body)
+        name = _either(layout.channel, body, root)
         index = layout.index_of.get(name if isinstance(name, str) else str(name)) if is_name(name) else None
         if index is None:
             return None
@@ -390,25 +350,23 @@ class Documents:
         """What a record holds that is of no channel, and what was expected."""
         where = self._layout.channel
         try:
-            root = self._unwrapped(record)
-            bodies = self._bodies(root, empty=root is None and record is not None)
+            bodies = self._bodies(record)
         except RecordError as error:
             return error.detail
         if where is not None:
-            names = [name for body in bodies if is_name(name := where.find(body))]
+            names = [name for body, root in bodies if is_name(name := _either(where, body, root))]
             return f"{where.whole} is {_listed(names)}, expected one of {_listed([*self._layout.index_of])}"
-        names = [name for body in bodies if isinstance(body, dict) for name in body]
+        names = [name for body, _ in bodies if isinstance(body, dict) for name in body]
         return f"it has {_listed(names)}, expected one of {_listed([place.whole for place in self._layout.channels])}"
 
     def outline(self, record: Any) -> list[Outline]:
         """What is known of the entries of a record that is refused; readings of other channels are none of them."""
         try:
-            root = self._unwrapped(record)
-            bodies = self._bodies(root) or [None]
+            bodies = self._bodies(record) or [(None, record)]
         except RecordError:
             return [_NOTHING]
         found: dict[tuple[bytes, Stamp], Outline] = {}
-        for body in bodies:
+        for body, root in bodies:
             each = self._outline(body, root)
             if each is not None:
                 before = found.get((each.series, each.stamp))
@@ -419,7 +377,7 @@ class Documents:
         layout = self._layout
         if (
             layout.channel is not None
-            and is_name(name := layout.channel.find(body))
+            and is_name(name := _either(layout.channel, body, root))
             and str(name) not in layout.index_of
         ):
             return None
@@ -432,7 +390,7 @@ class Documents:
         series = UNSET if layout.series is None else _either(layout.series, body, root)
         return Outline(
             samples=self._count(UNSET if layout.values is None else layout.values.find(body)),
-            carried=self._named(body),
+            carried=self._named(body, root),
             rate_hz=float(rate) if is_number(rate) and 0 < rate < 1e300 else math.nan,
             stamp=stamp
             if isinstance(stamp, str)
@@ -442,13 +400,13 @@ class Documents:
             series=str(series).encode("utf-8", "replace") if is_name(series) else b"",
         )
 
-    def _named(self, body: dict[str, Any]) -> BoolArray | None:
+    def _named(self, body: dict[str, Any], root: Any) -> BoolArray | None:
         """The channels that an entry speaks of, as far as that is known and is not all of them."""
         layout = self._layout
         if not layout.partial:
             return None
         if layout.channel is not None:
-            index = layout.index_of.get(str(layout.channel.find(body)))
+            index = layout.index_of.get(str(_either(layout.channel, body, root)))
             carried = np.arange(len(self._names)) == (-1 if index is None else index)
         else:
             carried = np.array([where.find(body) is not UNSET for where in layout.channels])

@@ -1,7 +1,8 @@
 """The usual forms of a record that names its fields, as types that bound decoders read at once.
 
-A form decodes only the fields that are needed. It takes less than `Documents` does, and what it takes it must take in
-the same way: what is two things at once, or would have to be looked for in two places, has a type that no value passes.
+A form decodes only the fields that are needed. It takes less than `RecordReader` does, and what it takes it must take
+in the same way: what is two things at once, or would have to be looked for in two places, has a type that no value
+passes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 
 from monitor.formats import paths
 from monitor.formats.abstract import RecordSpec
-from monitor.formats.documents import DTYPE, PAYLOAD, SCHEMA, RecordLayout
+from monitor.formats.layout import DTYPE, PAYLOAD, SCHEMA, RecordLayout
 from monitor.formats.paths import NEVER, SCALAR, Leaf, Place
 
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
@@ -140,7 +141,8 @@ class _Makers:
         outer, around = paths.struct(
             [Leaf("root", paths.named(PAYLOAD), inner, required=True), _schema(msgspec.Raw, required=True)]
         )
-        yield self._decoder(outer), getters, around["root"]
+        if not self._lax:  # else a decimal in base64 could pass for a number that is written as text
+            yield self._decoder(outer), getters, around["root"]
         bare, getters = paths.struct([*leaves, _schema(NEVER)])
         yield self._decoder(bare), getters, None
 

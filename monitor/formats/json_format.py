@@ -1,8 +1,8 @@
 """JSON records; `documents.py` says of which forms.
 
 JSON has no NaN, and producers write it all the same: where a record can't be read, a bare NaN as C, Python, R and
-JavaScript print it is taken for null. So is what stands before a record skipped: a byte order mark, and the five bytes
-of Confluent's serializers for JSON Schema.
+JavaScript print it is taken for null. So is what stands around a record skipped: a byte order mark, the five bytes of
+Confluent's serializers for JSON Schema, and the zero bytes after it that fill a buffer of C.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class JsonCodec:
         return msgspec.json.Decoder(kind, strict=not lax).decode
 
     def repaired(self, value: bytes) -> bytes:
-        """A value without what stands before it, and with null for each bare NaN."""
+        """A value without what stands around it, and with null for each bare NaN."""
         if value.startswith(_UTF8_MARK):
             value = value.removeprefix(_UTF8_MARK)
         elif value.startswith(_UTF16_MARKS):
@@ -58,6 +58,8 @@ class JsonCodec:
             value = _without_magic(value)
         if value[:1] not in b"{[ " and (what := recognised(value)):
             raise RecordError(Reason.MALFORMED, f"{what}; expected JSON")
+        if value.endswith(b"\0"):
+            value = value.rstrip(b"\0")
         if _MAY_BE_NAN.search(value) is None:
             return value
         return _STRING_OR_NAN.sub(_null_for_nan, value)

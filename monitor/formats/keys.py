@@ -6,8 +6,9 @@ import functools
 
 import msgspec
 
-from monitor.formats.documents import PAYLOAD, SCHEMA, label_of
+from monitor.formats.documents import label_of
 from monitor.formats.forms import UNREADABLE
+from monitor.formats.layout import PAYLOAD, SCHEMA
 
 _REMEMBERED = 65_536
 _decode = msgspec.json.Decoder().decode

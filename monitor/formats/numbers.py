@@ -20,6 +20,21 @@ from monitor.errors import Reason, RecordError
 
 _NUMBER_TEXT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", re.ASCII)
+_STRING_OR_INFINITY = re.compile(rb'"(?:[^"\\]+|\\.?)*+"?|(?<![\w.])inf(?:inity)?(?![\w.])', re.DOTALL | re.IGNORECASE)
+_OF_DECIMALS = (
+    "; decimals in base64, as Kafka Connect and Debezium write them, need their schema (schemas.enable); or have "
+    "numbers written: decimal.format = NUMERIC of the JsonConverter, decimal.handling.mode = double of Debezium"
+)
+# Forms of texts, and what whoever writes them can do
+_HINTS = (
+    (re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", re.ASCII), " without separators of thousands"),
+    (re.compile(r"[+-]?[\d.,]+(?:[eE][+-]?\d+)? ?[^\d\s.,=][^\d=]{0,15}"), " alone, without a unit"),
+    (re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE), "; infinity is none"),
+    (
+        re.compile(r"(?:[A-Za-z0-9+/]{4})*[A-Za-z0-9+/]{2,3}={1,2}"),
+        _OF_DECIMALS,
+    ),
+)
 _KINDS: dict[type, str] = {dict: "an object", list: "a list", tuple: "a list", bytes: "binary"}
 _SHOWN = 40  # characters of a value in a message
 
@@ -51,18 +66,22 @@ class Numbers:
             text = value.strip()
             if text.lower() in self._words or is_missing(text):
                 return math.nan
-            if self.texts and _NUMBER_TEXT.fullmatch(text) is not None:
+            if self.texts and is_number_text(text):
                 return float(text)
         raise RecordError(Reason.WRONG_TYPE, f"{name} is {shown(value)}, expected a number{self._hint(value)}")
 
     def _hint(self, value: Any) -> str:
         if not isinstance(value, str):
             return ""
-        if _DECIMAL_COMMA.fullmatch(value.strip()) is not None:
+        text = value.strip()
+        if _DECIMAL_COMMA.fullmatch(text) is not None:
             return " with a decimal point, not a comma"
-        if not self.texts and _NUMBER_TEXT.fullmatch(value.strip()) is not None:
+        if not self.texts and is_number_text(text):
             return "; input.text_numbers = true reads numbers that are written as text"
-        return "; input.missing_values lists what stands for a missing number"
+        return next(
+            (hint for form, hint in _HINTS if form.fullmatch(text) is not None),
+            "; input.missing_values lists what stands for a missing number",
+        )
 
     def settle(self, numbers: Float64Array) -> Float64Array:
         """`numbers` of any shape with NaN for those that mean missing, in place."""
@@ -77,6 +96,16 @@ class Numbers:
         with np.errstate(over="ignore"):
             missing = np.isin(numbers, self._missing.astype(np.float32))
         return np.where(missing, np.float32(np.nan), numbers)
+
+
+def has_infinity(value: bytes) -> bool:
+    """Whether a bare infinity, as C, Python and JavaScript print it, stands in a value."""
+    return any(found[0][-1:] in b"yYfF" for found in _STRING_OR_INFINITY.finditer(value))
+
+
+def is_number_text(text: str) -> bool:
+    """Whether a text is a number, with a decimal point."""
+    return _NUMBER_TEXT.fullmatch(text) is not None
 
 
 def as_float(number: float) -> float:

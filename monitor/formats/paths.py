@@ -95,7 +95,8 @@ def struct(leaves: Iterable[Leaf]) -> tuple[Any, dict[str, Callable[[Any], Any]]
 def _grow(tree: dict[str, Any], names: tuple[str, ...], leaf: Leaf) -> None:
     name, *rest = names
     if not rest:
-        if name in tree and (leaf.type is not NEVER or tree[name].type is not NEVER):
+        there = tree.get(name, leaf)
+        if isinstance(there, dict) or (there is not leaf and not (leaf.type is there.type is NEVER)):
             raise _two_things(name)
         tree[name] = leaf
         return

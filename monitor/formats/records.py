@@ -2,9 +2,9 @@
 
 Rules of this file: a poll is read by one bound decoder that knows one usual form of a record (`forms.py`), the first
 that reads one of the first few; it decodes the fields that are needed and skips the others. What it does not take is
-read again alone by `Documents`, which knows every form, and decoding continues after it. What a record is read as never
-depends on its neighbours: a form takes only what `Documents` takes, and makes the same of it. Records are never joined
-into one document: a crafted one could then shift its neighbours.
+read again alone by `RecordReader`, which knows every form, and decoding continues after it. What a record is read as
+never depends on its neighbours: a form takes only what `RecordReader` takes, and makes the same of it. Records are
+never joined into one document: a crafted one could then shift its neighbours.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from monitor.detector.times import NO_TIME, numbers_us, text_us, texts_us
 from monitor.errors import ConfigError, Reason, RecordError
 from monitor.formats import forms
 from monitor.formats.abstract import RecordSpec
-from monitor.formats.documents import Documents, Entry, Outline, RecordLayout, is_name, label_of
+from monitor.formats.documents import Entry, Outline, RecordReader, is_name, label_of
 from monitor.formats.forms import UNREADABLE, Codec, Form
+from monitor.formats.layout import RecordLayout
+from monitor.formats.numbers import has_infinity
 from monitor.formats.parsed import Ignored, Outlines, Parsed, Rejected, drop_infinite, merged, refused, select
 from monitor.formats.partial import together
 
@@ -62,7 +64,7 @@ class Records:
         self._numbers = expected.numbers
         self._unit = expected.timestamp_unit
         self._has_series = expected.fields.series is not None
-        self._documents = Documents(expected, layout)
+        self._reader = RecordReader(expected, layout, codec.anyhow)
         self._forms = forms.usual(expected, layout, codec) if codec.typed else []
         self._loosely = codec.decoder(forms.loose(layout))
 
@@ -94,7 +96,7 @@ class Records:
     def _finished(self, parsed: Parsed, values: list[bytes | None]) -> Parsed:
         """`parsed` without infinite numbers, readings of one time together, and with an example of what is ignored."""
         if parsed.ignored.rows:
-            example = self._documents.described(self._codec.anyhow(values[parsed.ignored.rows[0]] or b""))
+            example = self._reader.described(self._codec.anyhow(values[parsed.ignored.rows[0]] or b""))
             parsed = replace(parsed, ignored=replace(parsed.ignored, example=example))
         parsed = drop_infinite(parsed)
         return together(parsed) if self._layout.partial else parsed
@@ -114,8 +116,8 @@ class Records:
         """Samples by name, or readings in long form, of records that stand at `rows`."""
         columns = _Columns(form, records)
         found = self._samples(columns) if self._layout.channel is None else self._readings(columns)
-        if self._layout.quality is not None:
-            found.values[[self._documents.is_bad(quality) for quality in columns["quality"]]] = np.nan
+        if self._layout.quality:
+            found.values[self._bad(columns)] = np.nan
         at = rows if columns.owner is None else rows[columns.owner]
         odd = columns.too_many(self._max_samples) | found.odd
         series, nameless = self._series(columns)
@@ -136,6 +138,13 @@ class Records:
             return _Read(parsed, stamps, columns.records(odd), _NONE)
         kept = [*itertools.compress(stamps, found.known)]
         return _Read(select(parsed, found.known), kept, columns.records(odd), at[~found.known])
+
+    def _bad(self, columns: _Columns) -> BoolArray:
+        """Which entries (k,) have a quality that is not to be believed."""
+        bad = np.zeros(len(columns), dtype=np.bool_)
+        for index in range(len(self._layout.quality)):
+            bad |= np.array([*map(self._reader.is_bad, columns[f"quality_{index}"])], dtype=np.bool_)
+        return bad
 
     def _samples(self, columns: _Columns) -> _Found:
         """Channels by name."""
@@ -181,6 +190,7 @@ class Records:
                 numbers[index] = self._numbers.one(values[index], "")
             except RecordError:
                 odd[index] = True
+            odd[index] |= self._layout.envelope and isinstance(values[index], str)  # it may be a decimal
         return numbers, odd
 
     def _series(self, columns: _Columns) -> tuple[list[bytes] | None, BoolArray]:
@@ -205,15 +215,14 @@ class Records:
         odd = np.zeros(len(records), dtype=np.bool_)
         for index, (values, rate) in enumerate(zip(columns["values"], rates, strict=True)):
             try:
-                parts.append(self._documents.chunk(values, typed=True))
+                parts.append(self._reader.chunk(values, typed=True))
             except RecordError:
                 parts.append(np.empty((0, self._channels)))
             odd[index] = not len(parts[-1]) or rate <= 0
         counts = np.fromiter(map(len, parts), np.int64, len(parts))
         found = np.concatenate(parts)
-        if self._layout.quality is not None:
-            bad = [self._documents.is_bad(quality) for quality in columns["quality"]]
-            found[np.repeat(np.array(bad, dtype=np.bool_), counts)] = np.nan
+        if self._layout.quality:
+            found[np.repeat(self._bad(columns), counts)] = np.nan
         series, nameless = self._series(columns)
         odd = odd | nameless
         parsed = Parsed(
@@ -236,7 +245,7 @@ class Records:
         ignored, empty = 0, []
         for row, value in zip(rows, taken, strict=True):
             try:
-                found, left_out = self._documents.read(self._document(value or b""))
+                found, left_out = self._reader.read(self._document(value or b""))
             except RecordError as error:
                 rejected.append(Rejected(row, error.reason, error.detail))
                 continue
@@ -288,10 +297,7 @@ class Records:
         except RecursionError:
             raise RecordError(Reason.MALFORMED, "nested too deeply") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            reason = Reason.WRONG_TYPE if isinstance(error, msgspec.ValidationError) else Reason.MALFORMED
-            if "out of range" in str(error):
-                reason = Reason.NOT_FINITE
-            raise RecordError(reason, str(error)) from None
+            raise RecordError(*_why(value, error)) from None
 
     def _timed(self, parsed: Parsed, stamps: list[Any]) -> Parsed:
         """`parsed` with the times that `stamps` say (none: no record states one), without those that can't be read."""
@@ -329,7 +335,7 @@ class Records:
 
     def outlines(self, values: Sequence[bytes]) -> Outlines:
         """What is known of records that are refused."""
-        found = [self._documents.outline(self._codec.anyhow(value)) for value in values]
+        found = [self._reader.outline(self._codec.anyhow(value)) for value in values]
         entries = [entry for outline in found for entry in outline]
         stamps = [entry.stamp for entry in entries]
         return Outlines(
@@ -394,6 +400,20 @@ class _Columns:
             return _NONE
         at = np.flatnonzero(entries)
         return at if self.owner is None else np.unique(self.owner[at])
+
+
+def _why(value: bytes, error: Exception) -> tuple[Reason, str]:
+    """Why a value can't be decoded; msgspec's own words where they say enough."""
+    said = str(error)
+    if "out of range" in said:
+        return Reason.NOT_FINITE, said
+    if isinstance(error, msgspec.ValidationError):
+        return Reason.WRONG_TYPE, said
+    if "trailing characters" in said and value[:1] in (b"{", b"["):
+        return Reason.MALFORMED, f"{said}; a record is one JSON text, and several are a list (input.entries)"
+    if "invalid character" in said and has_infinity(value):
+        return Reason.NOT_FINITE, "a number is infinite"
+    return Reason.MALFORMED, said
 
 
 _NONE = np.empty(0, dtype=np.int64)

@@ -38,7 +38,7 @@ class InputRules:
     channels: Mapping[str, str] = field(default_factory=dict)
     channel_field: str = ""
     value_field: str | Sequence[str] = "value"
-    quality_field: str = ""
+    quality_field: str | Sequence[str] = ""
     good_quality: Sequence[float | str | bool] = ("Good", 192, True)
     text_numbers: bool = False
     csv_columns: Sequence[str] = ()
@@ -65,8 +65,8 @@ class InputRules:
             entries=self.entries,
             channels=self.channels,
             channel=self.channel_field,
-            values=[self.value_field] if isinstance(self.value_field, str) else self.value_field,
-            quality=self.quality_field,
+            values=_several(self.value_field),
+            quality=_several(self.quality_field),
             good_quality=self.good_quality,
             partial_records=self.partial_records,
             connect_envelope=self.connect_envelope,
@@ -80,3 +80,7 @@ class InputRules:
         """How samples may come."""
         in_parts = self.partial_records or bool(self.channel_field)
         return Order(self.grace_ms * 1000, in_parts, self.join_tolerance_ms * 1000)
+
+
+def _several(paths: str | Sequence[str]) -> Sequence[str]:
+    return paths if not isinstance(paths, str) else [paths] if paths else []

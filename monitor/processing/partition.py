@@ -81,7 +81,7 @@ class PartitionState:
         self._held = f"held {self._channels}"  # in snapshots, beside what checks remember
         self._channel_names = {channel.name for channel in manifest.channels}
         self._rules_going_on = {SCORE_RULE}  # whose incidents go on: beside the score's, of what checks remember
-        self.series = SeriesRegistry(rules.max_series, rules.series_ttl * 1_000_000)
+        self.series = SeriesRegistry(rules.max_series, rules.series_ttl * 1_000_000, rules.series)
         self.windower = windowing.windower(manifest.window, len(manifest.channels), rules.order)
         self.checks = Checks(checks, self._channels) if checks else None
         self._checks_bytes = row_bytes(checks)

@@ -60,8 +60,9 @@ class Numbered(NamedTuple):
 class SeriesRegistry:
     """The series of one partition, at most `limit`, each in a row of its own."""
 
-    def __init__(self, limit: int, ttl_us: int = 0) -> None:
-        """`ttl_us` 0: silence alone makes nobody forgotten."""
+    def __init__(self, limit: int, ttl_us: int = 0, named_by: str = "key") -> None:
+        """`ttl_us` 0: silence alone makes nobody forgotten; `named_by` is the option `input.series`."""
+        self._named_by = named_by
         self.limit = limit
         self.names: dict[int, str] = {}  # by serial; those of forgotten series too until `release`
         self._ttl_us = ttl_us
@@ -136,7 +137,7 @@ class SeriesRegistry:
         columns = zip(keys, offsets.tolist(), at_us.tolist(), strict=True)
         for index, (key, offset, time_us) in enumerate(columns):
             row = self._rows.get(key)
-            problem = problem_of(key) if row is None else None
+            problem = problem_of(key, self._named_by) if row is None else None
             if problem is not None:
                 found.rejected.append(Rejected(int(rows_in_poll[index]), *problem))
                 rows[index] = -1

@@ -14,10 +14,10 @@ from monitor.formats.schemas import id_of, is_framed
 MAX_SERIES_BYTES = 256
 
 
-def problem_of(key: bytes | None) -> tuple[Reason, str] | None:
-    """Why `key` names no series; None where it does."""
+def problem_of(key: bytes | None, named_by: str = "key") -> tuple[Reason, str] | None:
+    """Why `key` names no series; None where it does. `named_by` is the option `input.series`."""
     if not key:
-        return Reason.BAD_SERIES, "the record names no series; give it a key, or set input.series"
+        return Reason.BAD_SERIES, _nameless(named_by)
     if is_framed(key) and id_of(key):
         return Reason.BAD_SERIES, (
             f"the key begins like one of schema {id_of(key)} of a schema registry, and such keys are not read; name "
@@ -34,11 +34,20 @@ def problem_of(key: bytes | None) -> tuple[Reason, str] | None:
     return None
 
 
+def _nameless(named_by: str) -> str:
+    where, _, name = named_by.partition(":")
+    if not name:
+        return "the record names no series; give it a key, or set input.series"
+    return f"the record names no series: no {where} {name!r} does; correct input.series, or have the producer write it"
+
+
 class SeriesNumbers:
     """Numbers series from 0 in the order in which they are first seen. What the daemon has is a `SeriesRegistry`."""
 
-    def __init__(self) -> None:
+    def __init__(self, named_by: str = "key") -> None:
+        """`named_by` is the option `input.series`."""
         self.names: list[str] = []
+        self._named_by = named_by
         self._rows: dict[bytes | None, int] = {}
 
     def __len__(self) -> int:
@@ -60,7 +69,7 @@ class SeriesNumbers:
         for index, key in enumerate(keys):
             number = self._rows.get(key)
             if number is None:
-                problem = problem_of(key)
+                problem = problem_of(key, self._named_by)
                 if problem is not None:
                     rejected.append(Rejected(int(rows[index]), *problem))
                 number = -1 if problem is not None else self._register(key or b"")

@@ -62,7 +62,7 @@ def entry_of(body: Any, root: Any, rules: InputRules) -> Sample | None:
     bad = quality not in (ABSENT, None) and not (quality is True or quality in ("Good", "good"))
     numbers: list[float | None] = [None] * len(CHANNELS)
     if rules.channel_field:
-        name = find(body, "m")
+        name = first(find(body, "m"), find(root, "m"))
         if isinstance(name, bool) or not isinstance(name, str | int) or str(name) not in CHANNELS:
             return None
         value: Any = math.nan if bad else find(body, str(rules.value_field))
@@ -96,19 +96,27 @@ def entry_of(body: Any, root: Any, rules: InputRules) -> Sample | None:
     return time_ms, name, numbers
 
 
+def bodies_of(record: Any, rules: InputRules) -> list[Any]:
+    if isinstance(record, list) and rules.entries == "$":
+        return record
+    if not isinstance(record, dict):
+        raise RefusedError
+    found = find(record, rules.entries) if rules.entries not in ("", "$") else ABSENT
+    return [record] if found is ABSENT else [] if found is None else found if isinstance(found, list) else [found]
+
+
 def naive(record: Any, rules: InputRules) -> list[Sample]:
     if rules.connect_envelope and isinstance(record, dict) and {"schema", "payload"} <= record.keys():
         record = record["payload"]
         if record is None:
             return []
-    if isinstance(record, list) and rules.entries == "$":
-        bodies = record
-    elif not isinstance(record, dict):
-        raise RefusedError
+    if isinstance(record, list) and rules.entries == "data" and any(isinstance(each, dict) for each in record):
+        if not all(isinstance(each, dict) for each in record):
+            raise RefusedError
+        bodies = [(body, each) for each in record for body in bodies_of(each, rules)]
     else:
-        found = find(record, rules.entries) if rules.entries not in ("", "$") else ABSENT
-        bodies = [record] if found is ABSENT else [] if found is None else found if isinstance(found, list) else [found]
-    entries = [entry for body in bodies if (entry := entry_of(body, record, rules)) is not None]
+        bodies = [(body, record) for body in bodies_of(record, rules)]
+    entries = [entry for body, root in bodies if (entry := entry_of(body, root, rules)) is not None]
     joined: dict[Any, Sample] = {}
     for place, (time, series, numbers) in enumerate(entries):
         before = joined.setdefault((time, series, "" if partial(rules) else place), (time, series, [None] * 2))
@@ -169,7 +177,7 @@ options = st.fixed_dictionaries(
     {},
     optional={
         "channels": st.just({"*": "f.*"}), "entries": st.sampled_from(["", "data", "$"]), "channel_field": st.just("m"),
-        "value_field": st.sampled_from(["value", "v.n"]), "quality_field": st.just("q"),
+        "value_field": st.sampled_from(["value", "v.n"]), "quality_field": st.sampled_from(["q", ["q2", "q"]]),
         "good_quality": st.just(["Good", True]),
         "partial_records": st.booleans(), "text_numbers": st.booleans(), "missing_values": st.just([-9999, "Bad"]),
         "connect_envelope": st.booleans(), "series": st.sampled_from(["key", "field:id.x"]),

@@ -51,7 +51,7 @@ BAD = {
     "no JSON": (b"hello", Reason.MALFORMED),
     "NaN in a word": (b'{"value": NaNa}', Reason.MALFORMED),
     "NaN for a name": (b'{NaN: 1, "value": 1}', Reason.MALFORMED),
-    "Infinity literal": (b'{"value": Infinity}', Reason.MALFORMED),
+    "Infinity literal": (b'{"value": Infinity}', Reason.NOT_FINITE),
     "1e999": (b'{"value": 1e999}', Reason.NOT_FINITE),
     "1e39": (b'{"value": 1e39}', Reason.NOT_FINITE),
     "zero bytes": (b"", Reason.EMPTY),

@@ -173,7 +173,9 @@ def test_a_record_is_read_whole_or_not_at_all() -> None:
     ("quality", "good"),
     [
         (b'"Good"', True), (b'"GOOD"', True), (b"192", True), (b"192.0", True), (b"true", True), (b"null", True),
-        (b'"Bad"', False), (b"false", False), (b"0", False), (b"1", False), (b"{}", False), (b'"192"', False),
+        (b'"Bad"', False), (b"false", False), (b"0", False), (b"1", False), (b"{}", False),
+        (b'"192"', True), (b'" 192.0 "', True), (b'"0"', False), (b'"True"', True), (b'"false"', False),
+        (b'"1"', False), (b'"nan"', False),
     ],
 )  # fmt: skip
 def test_a_reading_of_bad_quality_is_a_missing_number(quality: bytes, good: bool) -> None:

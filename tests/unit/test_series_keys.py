@@ -82,3 +82,18 @@ def test_a_bad_value_registers_no_series() -> None:
     letters = processor.take_outputs().dead_letters
     assert len(letters) == len(bad)
     assert processor.counts.forgotten == {}
+
+
+@pytest.mark.parametrize(
+    ("named_by", "expected"),
+    [
+        ("key", "the record names no series; give it a key, or set input.series"),
+        ("field:tags.hostname", "the record names no series: no field 'tags.hostname' does; correct input.series, or"),
+        ("header:device", "the record names no series: no header 'device' does; correct input.series, or"),
+    ],
+)
+def test_a_record_without_a_series_is_told_where_one_was_looked_for(named_by: str, expected: str) -> None:
+    (rejected,) = SeriesNumbers(named_by).number([b""], np.zeros(1, dtype=np.int64))[1]
+    assert rejected.detail.startswith(expected)
+    nothing = np.zeros(1, dtype=np.int64)
+    assert SeriesRegistry(10, named_by=named_by).number([None], nothing, nothing, nothing).rejected == [rejected]

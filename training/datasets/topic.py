@@ -195,7 +195,7 @@ class _Reading:
         self._waiting = []
 
     def _decode(self, columns: RecordColumns, decoder: Decoder, length: int) -> None:
-        partition = self._partitions.setdefault(columns.partition, _Partition(SeriesNumbers()))
+        partition = self._partitions.setdefault(columns.partition, _Partition(SeriesNumbers(self._rules.series)))
         if self._registry is not None:
             for number in sorted(decoder.schemas.unknown(ids_of(decoder.with_schemas(columns)))):
                 decoder.schemas.add(number, self._registry.schema(number))

@@ -291,6 +291,7 @@ class InputOptions(Options):
         field = self.series.removeprefix("field:") if self.series.startswith("field:") else None
         asked = ["series field:NAME"] if field is not None else []
         asked += [name for name in _FORM if getattr(self, name)]
+        asked += [f"labels.{name} = {place!r}" for name, place in self.labels.items() if place.startswith("field:")]
         nameless = [name for name in self.formats if not extensions.load_format(name).names_fields]
         if asked and nameless:
             raise ValueError(

@@ -25,6 +25,7 @@ from msgspec import UNSET, UnsetType
 
 from monitor.detector.arrays import BoolArray, Float64Array
 from monitor.errors import Reason, RecordError
+from monitor.formats import envelopes
 from monitor.formats.abstract import RecordSpec
 from monitor.formats.connect_decimals import decimals, put_numbers
 from monitor.formats.layout import DTYPE, PAYLOAD, SCHEMA, RecordLayout, quality_key
@@ -357,7 +358,8 @@ class RecordReader:
             names = [name for body, root in bodies if is_name(name := _either(where, body, root))]
             return f"{where.whole} is {_listed(names)}, expected one of {_listed([*self._layout.index_of])}"
         names = [name for body, _ in bodies if isinstance(body, dict) for name in body]
-        return f"it has {_listed(names)}, expected one of {_listed([place.whole for place in self._layout.channels])}"
+        expected = _listed([place.whole for place in self._layout.channels])
+        return f"it has {_listed(names)}, expected one of {expected}{envelopes.hint(record, self._layout)}"
 
     def outline(self, record: Any) -> list[Outline]:
         """What is known of the entries of a record that is refused; readings of other channels are none of them."""

@@ -37,7 +37,7 @@ class RecordLayout:
         self.readings: list[Place] = []  # where the number of a reading stands: the first that is there
         self.channels: list[Place] = []
         self.index_of: dict[str, int] = {}
-        template = fields.channels.get("*")
+        self.template = template = fields.channels.get("*")
         if fields.channel:
             self.channel = paths.place(fields.channel)
             self.readings = [*map(paths.place, fields.values)]

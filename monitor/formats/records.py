@@ -23,7 +23,7 @@ from msgspec import UNSET, UnsetType
 from monitor.detector.arrays import BoolArray, Float64Array, Int64Array
 from monitor.detector.times import NO_TIME, numbers_us, text_us, texts_us
 from monitor.errors import ConfigError, Reason, RecordError
-from monitor.formats import forms
+from monitor.formats import envelopes, forms
 from monitor.formats.abstract import RecordSpec
 from monitor.formats.documents import Entry, Outline, RecordReader, is_name, label_of
 from monitor.formats.forms import UNREADABLE, Codec, Form
@@ -247,7 +247,9 @@ class Records:
             try:
                 found, left_out = self._reader.read(self._document(value or b""))
             except RecordError as error:
-                rejected.append(Rejected(row, error.reason, error.detail))
+                lacking = error.reason is Reason.MISSING_CHANNEL
+                hint = envelopes.hint(self._codec.anyhow(value or b""), self._layout) if lacking else ""
+                rejected.append(Rejected(row, error.reason, error.detail + hint))
                 continue
             at += [row] * len(found)
             entries += found

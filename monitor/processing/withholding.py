@@ -103,8 +103,8 @@ class Withholding:
             self.since = self._ignored_since
             self.why = (
                 f"{BLOCK} records were ignored before any was accepted: they hold no channel of the artifact; "
-                f"{ignored.example}; see input.channels, entries and channel_field, or, if this partition rightly "
-                "holds none, set input.max_rejected_ratio = 1"
+                f"{ignored.example}; see input.channels, entries and channel_field (`telltale doctor TOPIC` proposes "
+                "them), or, if this partition rightly holds none, set input.max_rejected_ratio = 1"
             )
 
     def _count_run(self, offsets: Int64Array, rows: Int64Array) -> None:

@@ -125,8 +125,9 @@ def explained(partition: TopicPartition, halt: Halt, config: Config) -> Hold:
     if halt.refused_from is None:
         return Hold(
             f"{halt.why}. Nothing from offset {halt.committed} on is committed",
-            "Correct model.artifact, input.format or whatever is wrong, and restart: no record is lost. If the records "
-            "are wrong, set input.max_rejected_ratio = 1 and restart: they go to the dead-letter topic.",
+            "Correct model.artifact, input.format or whatever is wrong (`telltale doctor TOPIC` proposes the options), "
+            "and restart: no record is lost. If the records are wrong, set input.max_rejected_ratio = 1 and restart: "
+            "they go to the dead-letter topic.",
             halt.committed,
             again=False,
         )

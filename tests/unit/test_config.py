@@ -369,6 +369,8 @@ def test_series_that_can_not_be(directory: Path) -> None:
     assert "string should match" in only(directory, '[input]\nseries = "header:"')
     problem = only(directory, '[input]\nformat = "f32"\nseries = "field:bed"')
     assert "needs a format whose records name their fields, such as json; f32 records hold numbers only" in problem
+    problem = only(directory, '[input]\nformat = "f32"\nlabels = {site = "header:site", line = "field:tags.line"}')
+    assert "labels.line = 'field:tags.line' needs a format whose records name their fields" in problem
 
 
 @pytest.mark.parametrize(

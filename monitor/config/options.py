@@ -132,7 +132,7 @@ class QualityOptions(Options):
         True, description="Report channels whose numbers are far from all training data: other units, or codes."
     )
     late_burst: bool = Field(True, description="Report series of which many samples come too late.")
-    schema_mismatch: bool = Field(True, description="Report series whose records are rejected for their form.")
+    schema_mismatch: bool = Field(True, description="Report series whose records are rejected.")
     drift: bool = Field(True, description="Report series that differ from their training data for seven days.")
 
 

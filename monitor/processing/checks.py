@@ -68,7 +68,7 @@ class Findings(StructOfArrays):
     for the record as a whole. `at` is the offset at which that sample took its place (None: its own). `start_us` to
     `end_us` is what it is about. `value` is finite, or NaN where nothing can be said, and `threshold` is more than 0.
     `usual` is what `value` is without a problem, for people: NaN, where nothing is. `observed` is what the channel
-    reads there, for people too (None: of no channel is it said).
+    reads there, and `note` a text, for people too (None: there is none).
     """
 
     series: Int64Array
@@ -82,6 +82,7 @@ class Findings(StructOfArrays):
     usual: Float64Array
     at: Int64Array | None = None
     observed: Float64Array | None = None
+    note: NDArray[np.object_] | None = None
 
     @property
     def placed_at(self) -> Int64Array:
@@ -99,6 +100,7 @@ class Problem(NamedTuple):
     start_us: int
     end_us: int
     observed: float = math.nan
+    note: str = ""
 
 
 class Check(Protocol):

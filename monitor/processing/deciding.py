@@ -311,6 +311,7 @@ class Decider:
         value, threshold, usual = float(findings.value[row]), float(findings.threshold[row]), float(findings.usual[row])
         start_us, end_us = int(findings.start_us[row]), int(findings.end_us[row])
         observed = math.nan if findings.observed is None else float(findings.observed[row])
+        note = str(findings.note[row] or "") if findings.note is not None else ""
         return _Step(
             series=int(findings.series[row]),
             watched=watched,
@@ -333,7 +334,7 @@ class Decider:
                 last_index=int(findings.index[row]),
                 value=value,
                 threshold=threshold,
-                text=check.describe(Problem(channel, value, threshold, usual, start_us, end_us, observed)),
+                text=check.describe(Problem(channel, value, threshold, usual, start_us, end_us, observed, note)),
                 recovered=check.recovered,
             ),
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor.detector.arrays import Int64Array, StructOfArrays
 from monitor.detector.event_time import Reached, by_series, firsts_of, grouped
@@ -27,12 +28,13 @@ Made = TypeVar("Made")
 class Refused(StructOfArrays):
     """Records of known series (r of them, in log order) that were refused: `reason` (r,) is an index of `REASONS`.
 
-    A record that was to hold entries of several series is there once for each.
+    `detail` (r,) are texts, for people. A record that was to hold entries of several series is there once for each.
     """
 
     series: Int64Array
     offset: Int64Array
     reason: Int64Array
+    detail: NDArray[np.object_] | None = None
 
     @classmethod
     def of(cls, rejected: Sequence[Rejected], rows: Int64Array, series: Int64Array, offset: Int64Array) -> Refused:
@@ -40,14 +42,17 @@ class Refused(StructOfArrays):
 
         `rows` (k,) are the records' rows in the poll, never falling, and `offset` (k,) their offsets.
         """
-        reason_of = {each.row: REASONS.index(each.reason) for each in rejected}
-        reason = np.fromiter((reason_of[row] for row in rows.tolist()), np.int64, len(rows))
+        of_row = {each.row: each for each in rejected}
+        found = [of_row[row] for row in rows.tolist()]
+        reason = np.fromiter((REASONS.index(each.reason) for each in found), np.int64, len(rows))
+        detail = np.array([each.detail for each in found], dtype=np.object_)
         _, first = np.unique(np.stack([rows, series]), axis=1, return_index=True)
         known = np.sort(first[series[first] >= 0])
-        return cls(series, offset, reason)[known]
+        return cls(series, offset, reason, detail)[known]
 
 
-NOTHING_REFUSED = Refused(*[np.empty(0, dtype=np.int64)] * 3)
+_NONE = np.empty(0, dtype=np.int64)
+NOTHING_REFUSED = Refused(_NONE, _NONE, _NONE)
 
 
 @dataclass(frozen=True, slots=True)

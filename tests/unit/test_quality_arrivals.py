@@ -15,13 +15,14 @@ from monitor.detector.windows import Samples
 from monitor.errors import Reason
 from monitor.processing.checks import WHOLE_SERIES, Problem, QualityRules
 from monitor.processing.quality.late_burst import LateBurst
-from monitor.processing.quality.schema_mismatch import FORM, SchemaMismatch
+from monitor.processing.quality.schema_mismatch import NOT_MEANT, SchemaMismatch
 from monitor.processing.turns import REASONS, Refused, Turn
 from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero, of_quality, score_all, work
 from tests.turns import findings, samples_of, turn_of_windows, turns_of
 from tests.unit.test_quality_episodes import naive
 from tests.unit.test_quality_flatline import windows_of
 
+NOW_US = 1_764_600_000_000_000
 MANIFEST, RULES = make_artifact().manifest, QualityRules()
 
 
@@ -66,8 +67,8 @@ def test_refused_records_are_what_counting_finds_however_the_log_is_cut(data: st
     count, share = data.draw(st.integers(1, 300)), data.draw(st.sampled_from([0.02, 0.3, 0.9]))
     series = rng.integers(0, 2, count)
     bad = (rng.random(count) < share) & (np.arange(count) // 40 % 3 == 1)
-    reason = rng.choice([REASONS.index(each) for each in (Reason.MALFORMED, Reason.BAD_TIMESTAMP)], count, p=[0.9, 0.1])
-    mark = bad & np.isin(reason, [REASONS.index(each) for each in FORM])
+    reason = rng.choice([REASONS.index(each) for each in (Reason.BAD_TIMESTAMP, Reason.EMPTY)], count, p=[0.9, 0.1])
+    mark = bad & ~np.isin(reason, [REASONS.index(each) for each in NOT_MEANT])
     samples = samples_of(series, np.where(bad, np.nan, 1.0), hole=bad)
     refused = Refused(series[bad], np.flatnonzero(bad), reason[bad])
     bounds = [0, *sorted(data.draw(st.lists(st.integers(0, count), max_size=4))), count]
@@ -92,13 +93,34 @@ def test_records_that_are_windows_can_be_refused_but_not_late() -> None:
 
 
 @pytest.mark.parametrize(
-    ("observed", "said"), [(float("nan"), ""), (float(REASONS.index(Reason.WRONG_TYPE)), "; the last: wrong_type")]
+    ("note", "said"), [("", ""), ("wrong_type: flow is null", "; the last as wrong_type: flow is null")]
 )
-def test_they_say_how_many(observed: float, said: str) -> None:
-    text = SchemaMismatch(MANIFEST, RULES).describe(Problem("", 10.0, 9.5, float("nan"), 0, 0, observed))
-    assert text == "10 records were rejected, fewer than 10 samples accepted between two" + said
+def test_they_say_how_many(note: str, said: str) -> None:
+    text = SchemaMismatch(MANIFEST, RULES).describe(Problem("", 10.0, 9.5, float("nan"), 0, 0, note=note))
+    assert text == "10 of its records were rejected, with fewer than 10 samples accepted between two" + said
     text = LateBurst(MANIFEST, RULES).describe(Problem("", 20.0, 19.5, 0.02, 0, 0))
     assert text == "20 samples came too late, fewer than 10 in time between two; 0.02 of its first 500 did"
+
+
+@pytest.mark.parametrize(
+    ("bad", "detail"),
+    [
+        (b'{"value": "high"}', "wrong_type: value is the text 'high', expected a number"),
+        (b'{"valve": 3}', "missing_channel: no channel 'value', and no values"),
+        (b'{"ts": 17, "value": 3}', "bad_timestamp: the time is 1970-01-01T00:00:00.017000Z"),
+    ],
+)
+def test_a_series_whose_records_are_all_rejected_is_named_with_the_reason(bad: bytes, detail: str) -> None:
+    options = {"start": "earliest", "oldest_time": "2000-01-01T00:00:00Z"}
+    processor = make_processor_at_zero(make_config(input=options), make_artifact())
+    values = [b'{"value": 0.1}'] * 10 + [bad] * 12 + [b'{"value": 0.1}'] * 12
+    stamps = range(NOW_US // 1000 - 1_000_000, NOW_US // 1000, 1_000)
+    processor.receive(make_columns(values, timestamps_ms=[*stamps][: len(values)]), NOW_US)
+    score_all(processor)
+    fired, over = (each.data for each in of_quality(processor.take_outputs()))
+    assert (fired.rule, fired.series, fired.status, over.status) == ("schema_mismatch", "a", "firing", "resolved")
+    assert f"; the last as {detail}" in fired.summary
+    assert over.summary.startswith("a: its records are accepted again, after ")
 
 
 def test_late_readings_are_judged_where_they_came_however_few_samples_are_taken_at_once() -> None:

@@ -1,15 +1,17 @@
-"""Schema mismatch: records of a series are rejected for their form, which were accepted before.
+"""Schema mismatch: records of a series are rejected, which were accepted before, whatever the reason.
 
-Ten rejected records with fewer than ten accepted samples between two. A series is known from the first record that was
-accepted, so that one of which nothing can be read is not meant: `telltale_records_rejected_total` counts it.
+Empty values are not meant: they are deletions. Ten rejected records with fewer than ten accepted samples between two. A
+series is known from the first record that was accepted, so that one of which nothing can be read is not meant:
+`telltale_records_rejected_total` counts it.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
@@ -18,11 +20,12 @@ from monitor.errors import Reason
 from monitor.processing.checks import Findings, Memory, Problem, QualityRules
 from monitor.processing.quality import arrivals
 from monitor.processing.quality.arrivals import Arrivals
-from monitor.processing.turns import REASONS, Turn
+from monitor.processing.turns import REASONS, Refused, Turn
 
 ENOUGH, GAP, WELL = 10, 10, 10  # rejected records; accepted samples
-FORM = {Reason.MALFORMED, Reason.WRONG_TYPE, Reason.WRONG_SHAPE, Reason.MISSING_CHANNEL, Reason.NOT_FINITE}
-_FORM = [REASONS.index(reason) for reason in FORM]
+NOT_MEANT = {Reason.EMPTY}
+MOST_LETTERS = 300  # of a detail
+_NOT_MEANT = [REASONS.index(reason) for reason in NOT_MEANT]
 
 
 class SchemaMismatch:
@@ -42,7 +45,7 @@ class SchemaMismatch:
         taken = turn.taken
         refused = turn.course.refused
         if len(refused):
-            refused = refused[np.isin(refused.reason, _FORM)]
+            refused = refused[~np.isin(refused.reason, _NOT_MEANT)]
         some = arrivals.concerned(refused.series, taken.series, memory)
         if some is None:
             return None
@@ -56,14 +59,26 @@ class SchemaMismatch:
             none - 1,
             times,
             np.ones(len(refused), dtype=np.bool_),
-            refused.reason.astype(np.float64),
+            np.arange(len(refused), dtype=np.float64),
         )
         there = Arrivals.concatenate([Arrivals.of(taken[some], marked=False), bad]).in_order()
         if not len(there):
             return None
-        return arrivals.watch(there, memory, (ENOUGH, GAP, WELL), np.full(len(memory), np.nan))
+        found = arrivals.watch(there, memory, (ENOUGH, GAP, WELL), np.full(len(memory), np.nan))
+        return None if found is None else replace(found, note=_notes(found, refused), observed=None)
 
     def describe(self, problem: Problem) -> str:
         """How many were rejected, and why the last."""
-        text = f"{problem.value:.0f} records were rejected, fewer than {GAP} samples accepted between two"
-        return text if math.isnan(problem.observed) else f"{text}; the last: {REASONS[int(problem.observed)].value}"
+        text = f"{problem.value:.0f} of its records were rejected, with fewer than {GAP} samples accepted between two"
+        return f"{text}; the last as {problem.note}" if problem.note else text
+
+
+def _notes(found: Findings, refused: Refused) -> NDArray[np.object_]:
+    """Why the record of each finding was refused, by its index in `refused`; empty where none was."""
+    assert found.observed is not None
+    notes = np.full(len(found), "", dtype=np.object_)
+    for at in np.flatnonzero(~np.isnan(found.observed)).tolist():
+        row = int(found.observed[at])
+        detail = "" if refused.detail is None else f": {refused.detail[row][:MOST_LETTERS]}"
+        notes[at] = REASONS[int(refused.reason[row])].value + detail
+    return notes

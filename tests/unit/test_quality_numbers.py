@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from monitor.detector.spec import ChannelQuality, Manifest, QualitySpec
-from monitor.processing.checks import Check, Problem, QualityRules
+from monitor.processing.checks import WHOLE_SERIES, Check, Problem, QualityRules
 from monitor.processing.quality.nan_ratio import NanRatio, limits_of
 from monitor.processing.quality.out_of_range import OutOfRange
 from tests.helpers import make_artifact
@@ -63,15 +64,39 @@ def test_missing_numbers_are_what_counting_finds_however_the_log_is_cut(data: st
     series, values = rng.integers(0, 2, count), rng.normal(size=(count, 3))
     values[rng.random((count, 3)) < data.draw(st.sampled_from([0.0, 0.05, 0.4]))] = np.nan
     values[count // 4 : count // 2, 1] = np.nan
+    values[data.draw(st.integers(0, count)) :][: data.draw(st.integers(0, 120))] = np.nan
     hole = rng.random(count) < 0.1
     values[hole] = np.nan
     check = NanRatio(manifest_of(known(), known(), known(longest_missing=9, missing=0.1)), RULES)
     found = made(check, samples_of(series, values, hole=hole), data.draw(st.lists(st.integers(0, count), max_size=4)))
-    there = np.flatnonzero(~hole)
-    expected = counted(series[there], np.isnan(values[there]), [(20, 10, 50), (20, 10, 50), (27, 5, 50)])
-    assert found == sorted(
-        (int(there[at]), row, c, int(there[us // 10**6]) * 10**6, w) for at, row, c, us, w in expected
-    )
+    limits = [(20, 10, 50), (20, 10, 50), (27, 5, 50)]
+    gone = np.array([bool(row.all()) for row in np.isnan(values)])
+
+    def counted_at(records: np.ndarray, marked: np.ndarray, limits: list[tuple[int, int, int]]) -> list[Any]:
+        """Of some of the records alone."""
+        expected = counted(series[records], marked, limits)
+        return [(int(records[at]), row, c, int(records[us // 10**6]) * 10**6, w) for at, row, c, us, w in expected]
+
+    there = np.flatnonzero(~hole & ~gone)
+    of_all = counted_at(np.flatnonzero(~hole), gone[~hole, None], limits[:1])
+    whole = [(at, row, WHOLE_SERIES, us, wrong) for at, row, _, us, wrong in of_all]
+    assert found == sorted(counted_at(there, np.isnan(values[there]), limits) + whole)
+
+
+def test_where_all_channels_are_missing_the_series_is_named_and_no_channel() -> None:
+    values = np.ones((300, 12))
+    values[40:200] = np.nan
+    values[:250, 3] = np.nan  # before and after, too
+    check = NanRatio(manifest_of(*[known()] * 12), RULES)
+    found = made(check, samples_of([0] * 300, values), [50, 190])
+    assert [(at, channel, wrong) for at, _, channel, _, wrong in found] == [
+        (19, 3, True),
+        (59, WHOLE_SERIES, True),
+        (249, WHOLE_SERIES, False),
+        (299, 3, False),
+    ]
+    text = check.describe(Problem("", 20.0, 19.5, float("nan"), 0, 0))
+    assert text == "all 12 channels are missing in 20 samples"
 
 
 @given(st.data())

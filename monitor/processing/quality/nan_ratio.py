@@ -4,6 +4,8 @@ What counts is missing samples of an episode: twenty, or three times the most in
 others between two that it is no coincidence by the share of missing numbers in training. A channel that is missing
 throughout is named after twenty of its samples. What refused records leave is not meant: nothing is known about it.
 Nor are channels that a partial sample does not carry, unless it carries most others: they come with other samples.
+
+Samples in which all channels are missing are the series' own: they are followed as one, and no channel is named.
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ import numpy as np
 from monitor.detector.arrays import Float64Array
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
-from monitor.processing.checks import Findings, Memory, Problem, QualityRules
+from monitor.processing.checks import WHOLE_SERIES, Findings, Memory, Problem, QualityRules
 from monitor.processing.quality import numbers
 from monitor.processing.quality.episodes import Limits
-from monitor.processing.quality.readings import About, readings, without_holes
+from monitor.processing.quality.readings import About, Some, readings, without_holes
 from monitor.processing.turns import Turn
 
 ENOUGH = 20  # missing samples, at least
@@ -39,10 +41,12 @@ class NanRatio:
     def __init__(self, manifest: Manifest, _rules: QualityRules) -> None:
         channels, known = len(manifest.channels), manifest.quality
         self._names = {channel.name: at for at, channel in enumerate(manifest.channels)}
-        self.nothing = numbers.nothing(channels)
+        self.nothing = numbers.nothing(channels + 1)  # the last is of all together
         self._shares = np.array([np.nan] * channels if known is None else [each.missing for each in known.channels])
         longest = np.array([0] * channels if known is None else [each.longest_missing for each in known.channels])
-        self._limits = limits_of(np.nan_to_num(self._shares, nan=UNKNOWN), longest)
+        shares = np.nan_to_num(self._shares, nan=UNKNOWN)
+        self._limits = limits_of(shares, longest)
+        self._limits_of_all = limits_of(shares.min(keepdims=True), longest.min(keepdims=True))
 
     def take(self, turn: Turn, memory: Memory) -> Findings | None:
         """What there is to say of missing numbers."""
@@ -50,17 +54,32 @@ class NanRatio:
         read = read and without_holes(read)
         if read is None or not (read.any_missing or numbers.are_followed(read, memory)):
             return None
-        said = numbers.watch(read, read.missing(), memory, self._limits)
-        if said is None or not len(said.samples):
-            return None
+        missing = read.missing()
+        all_missing = missing.all(axis=1) & (missing.shape[1] > 1)
+        there = np.flatnonzero(~all_missing)
+        some = Some(read, there)
+        of_channels = numbers.watch(some, missing[there], memory, self._limits)
+        of_all = numbers.watch(read, all_missing[:, None], memory, self._limits_of_all, missing.shape[1])
+        parts = [] if of_channels is None else [some.findings(of_channels.samples, self._about(of_channels))]
+        parts += [] if of_all is None else [read.findings(of_all.samples, self._about_all(of_all))]
+        parts = [part for part in parts if len(part)]
+        return Findings.concatenate(parts) if parts else None
+
+    def _about(self, said: numbers.Said) -> About:
         enough = self._limits.enough[said.channel].astype(np.float64)
+        nowhere = np.full(len(enough), np.nan)
         value = np.where(said.wrong, enough, 0.0)
-        usual = self._shares[said.channel]
-        nowhere = np.full(len(value), np.nan)
-        return read.findings(said.samples, About(said.channel, said.start_us, value, enough - 0.5, usual, nowhere))
+        return About(said.channel, said.start_us, value, enough - 0.5, self._shares[said.channel], nowhere)
+
+    def _about_all(self, said: numbers.Said) -> About:
+        enough = np.full(len(said.channel), float(self._limits_of_all.enough[0]))
+        whole, nowhere = np.full(len(enough), WHOLE_SERIES), np.full(len(enough), np.nan)
+        return About(whole, said.start_us, np.where(said.wrong, enough, 0.0), enough - 0.5, nowhere, nowhere)
 
     def describe(self, problem: Problem) -> str:
         """How many are missing, and how many usually are."""
+        if not problem.channel:
+            return f"all {len(self._names)} channels are missing in {problem.value:.0f} samples"
         at = self._names[problem.channel]
         others = "" if self._limits.gap[at] == 1 else f", at most {self._limits.gap[at] - 1} others between two"
         usual = "" if np.isnan(problem.usual) else f"; {problem.usual:.3g} of all are missing in its training data"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -10,6 +10,15 @@ from monitor.detector.arrays import BoolArray, Int64Array
 from monitor.processing.checks import Memory
 from monitor.processing.quality.episodes import LAYOUT, Limits, Marks, follow
 from monitor.processing.quality.readings import Readings
+
+
+class Followed(Protocol):
+    """What is needed of `Readings` here."""
+
+    series: Int64Array
+    firsts: Int64Array
+
+    def times_us(self, samples: Int64Array) -> Int64Array: ...
 
 
 class Said(NamedTuple):
@@ -32,13 +41,16 @@ def are_followed(read: Readings, memory: Memory) -> bool:
     return bool(memory["marks"][read.series].any())
 
 
-def watch(read: Readings, marked: BoolArray, memory: Memory, limits: Limits) -> Said | None:
+def watch(read: Followed, marked: BoolArray, memory: Memory, limits: Limits, first: int = 0) -> Said | None:
     """What there is to say where `marked` (n, channels) are the bad numbers, by each channel's limits (channels,).
 
-    What is remembered, by row, is updated in place. Only channels with bad numbers, now or lately, are gone through.
+    What is remembered, by row, is updated in place: of these channels from number `first` on. Only those with bad
+    numbers, now or lately, are gone through.
     """
+    if not len(marked):
+        return None
     rows = memory.take(read.series)
-    some = np.flatnonzero(marked.any(axis=0) | rows["marks"].any(axis=0))
+    some = np.flatnonzero(marked.any(axis=0) | rows["marks"][:, first : first + marked.shape[1]].any(axis=0))
     if not len(some):
         return None
     (count, _), series = marked.shape, len(read.series)
@@ -48,12 +60,12 @@ def watch(read: Readings, marked: BoolArray, memory: Memory, limits: Limits) -> 
     of = np.searchsorted(firsts, element, side="right") - 1
     kept = np.empty(len(firsts), LAYOUT)
     for name, _ in LAYOUT:
-        kept[name] = rows[name][:, some].T.ravel()
+        kept[name] = rows[name][:, first + some].T.ravel()
     channel = np.repeat(some, series)
     each = Limits(limits.enough[channel], limits.gap[channel], limits.well[channel])
     news = follow(Marks(element, of, read.times_us(element % count), firsts, ends), kept, each)
     for name, _ in LAYOUT:
-        rows[name][:, some] = kept[name].reshape(len(some), series).T
+        rows[name][:, first + some] = kept[name].reshape(len(some), series).T
     memory.put(read.series, rows)
     samples = np.concatenate([news.wrong, news.over]) % count
     return Said(

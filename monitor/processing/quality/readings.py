@@ -109,6 +109,25 @@ def without_holes(read: Readings) -> Readings | None:
     return _OfSamples(samples, firsts_of(samples.series)) if len(samples) else None
 
 
+class Some:
+    """Some of the samples of others, `kept` (k,) in their order, as far as episodes of numbers are followed in them."""
+
+    def __init__(self, read: Readings, kept: Int64Array) -> None:
+        self._read = read
+        self._kept = kept
+        of = np.searchsorted(read.firsts, kept, side="right") - 1
+        self.firsts = firsts_of(of)
+        self.series: Int64Array = read.series[of[self.firsts]]
+
+    def times_us(self, samples: Int64Array) -> Int64Array:
+        """When some of the samples (k,) were taken."""
+        return self._read.times_us(self._kept[samples])
+
+    def findings(self, samples: Int64Array, about: About) -> Findings:
+        """What is found at some of the samples (k,)."""
+        return self._read.findings(self._kept[samples], about)
+
+
 class _OfSamples:
     def __init__(self, samples: Samples, firsts: Int64Array) -> None:
         self.samples = samples

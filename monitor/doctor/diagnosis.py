@@ -6,38 +6,28 @@ Rules of this file: pure; the caller passes the clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from msgspec import UNSET
 from pydantic import ValidationError
 
 from monitor.backends.abstract import Headers, RecordColumns
 from monitor.config.input import InputOptions
-from monitor.detector.times import NEWEST_US, OLDEST_US
-from monitor.doctor import documents, mappings, shapes, trial
-from monitor.doctor.fields import Content, Field
+from monitor.datafiles import plausibility
+from monitor.doctor import documents, mappings, remarks, shapes, trial, units
+from monitor.doctor.fields import Content, FieldLine, line_of, words
 from monitor.doctor.shapes import Shape
 from monitor.doctor.trial import Trial
+from monitor.doctor.words import left_out, listing
 from monitor.errors import ConfigError
 from monitor.formats.decoder import InputRules
 
 # Graces that are proposed: the next that is longer than twice the lateness seen.
 _GRACES_MS = (1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000)
 _ABOUT = 0.9  # of the most that can be used
-_OLD_US = 30 * 86_400_000_000
-
-
-@dataclass(slots=True)
-class FieldLine:
-    """A field as the report shows it."""
-
-    path: str
-    role: str
-    seen: str
-    missing: float = 0.0
+_SHOWS = 5  # readings of each channel that would be there, if a series had it
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,10 +91,28 @@ def examine(polls: Sequence[RecordColumns], now_us: int) -> Diagnosis:
         notes=[*shape.notes],
     )
     found.fields = [line_of(each) for each in shape.fields.values()]
-    _propose_missing(found, polls, now_us)
-    _propose_grace(found)
+    retry = _Retry(polls, now_us, shape.length if _are_windows(shape) else 0)
+    for propose in (_kafkas_time, _missing, _suited, _together, _grace):
+        propose(found, retry)
     found.notes += _notes(found, polls, now_us)
     return found
+
+
+class _Retry(NamedTuple):
+    """Tries other options on the same records."""
+
+    polls: Sequence[RecordColumns]
+    now_us: int
+    length: int
+
+    def of(self, found: Diagnosis, options: Mapping[str, Any], channels: Sequence[str] | None = None) -> bool:
+        """Puts options, and channels, in place of those found, where they can be kept together; whether they can."""
+        rules = as_rules(options)
+        if rules is not None:
+            found.options = dict(options)
+            names = found.channels if channels is None else channels
+            found.trial = trial.run(self.polls, rules, names, self.now_us, length=self.length)
+        return rules is not None
 
 
 def _are_windows(shape: Shape) -> bool:
@@ -155,87 +163,88 @@ def as_rules(options: Mapping[str, Any]) -> InputRules | None:
         return None
 
 
-def line_of(found: Field) -> FieldLine:
-    """A field as the report shows it."""
-    content = Content(found)
-    absent = sum(value is UNSET for value in found.values)
-    share = (content.missing + absent) / max(1, len(found.values))
-    return FieldLine(found.path, found.role, found.why or _range(content), share)
+def _kafkas_time(found: Diagnosis, retry: _Retry) -> None:
+    """Takes Kafka's own time where that in the records is of a zone that they don't say."""
+    if said := remarks.in_zone(found.shape, found.trial):
+        found.notes.append(said)
+        retry.of(found, found.options | {"timestamp_field": ""})
+        found.shape.fields[found.shape.time].role = "clock"
+        found.shape = replace(found.shape, time="")
 
 
-def _range(content: Content) -> str:
-    finite = content.finite
-    if not len(finite):
-        return ""
-    text = f"{finite.min():.6g} to {finite.max():.6g}, usually {np.median(finite):.6g}"
-    return f"{text}; numbers as text" if content.is_text_number and not content.is_number else text
-
-
-def _propose_missing(found: Diagnosis, polls: Sequence[RecordColumns], now_us: int) -> None:
-    """Declares numbers that seem to mean missing, where that does not refuse more."""
+def _missing(found: Diagnosis, retry: _Retry) -> None:
+    """Declares numbers and words that seem to mean missing, where that does not refuse more."""
     for at, name in enumerate(found.channels):
         if likely := trial.sentinels(found.trial.values[:, at]):
             found.sentinels[name] = likely
-    if found.sentinels:
-        likely = sorted({each for values in found.sentinels.values() for each in values})
-        options = found.options | {"missing_values": likely}
-        rules = as_rules(options)
-        if rules is not None:
-            length = found.shape.length if _are_windows(found.shape) else 0
-            found.options = options
-            found.trial = trial.run(polls, rules, found.channels, now_us, length=length)
+    likely = sorted({each for values in found.sentinels.values() for each in values})
+    odd = {path: words(Content(each)) for path, each in found.shape.fields.items() if each.role in ("channel", "value")}
+    for path, texts in odd.items():
+        if texts:
+            listed = ", ".join(map(repr, texts))
+            found.notes.append(f"{path}: {listed} stands among numbers, so missing_values below declares it as missing")
+    if declared := [*likely, *sorted({text for texts in odd.values() for text in texts})]:
+        retry.of(found, found.options | {"missing_values": declared})
 
 
-def _propose_grace(found: Diagnosis) -> None:
+def _suited(found: Diagnosis, retry: _Retry) -> None:
+    """Leaves out channels that tell the time or only rise, as long as others are left."""
+    columns = {name: [*found.trial.by_series(at).values()] for at, name in enumerate(found.channels)}
+    odd = {name: what for name in columns if (what := plausibility.unsuited(name, columns[name]))}
+    found.notes += [left_out(what, [name for name in odd if odd[name] == what]) for what in sorted({*odd.values()})]
+    if not odd or len(odd) == len(columns):
+        return
+    paths = {path: name for name, path in found.shape.channels.items()}
+    for line in found.fields:
+        line.role = odd.get(paths.get(line.path, ""), line.role)
+    retry.of(found, found.options, [name for name in columns if name not in odd])
+
+
+def _together(found: Diagnosis, retry: _Retry) -> None:
+    """Chooses channels that series have together: a window needs all channels of its artifact."""
+    tried = found.trial
+    by_series: dict[frozenset[str], list[str]] = {}
+    for at, ((name, _), order) in enumerate(tried.series.items()):
+        carried = tried.carried[tried.owners == at].sum(axis=0)
+        if order.samples and (carried > 0).any() and carried.sum() >= _SHOWS * len(found.channels):
+            there = frozenset(np.array(found.channels)[carried > 0].tolist())
+            by_series.setdefault(there, []).append(name)
+    if len(by_series) < 2:
+        return
+    whole = {group: sum(len(names) for each, names in by_series.items() if each >= group) for group in by_series}
+    best = max(by_series, key=lambda group: (whole[group] * len(group), sorted(group)))
+    without = [name for group, names in by_series.items() if not group >= best for name in names]
+    left = [name for name in found.channels if name not in best]
+    if not without and not left:
+        return
+    groups = "; ".join(f"{listing(sorted(names))} have {listing(sorted(group))}" for group, names in by_series.items())
+    found.notes.append(
+        f"series have different channels, and a window needs all channels of its artifact: {groups}. The command "
+        f"below is for {listing([name for name in found.channels if name in best])}, in {whole[best]} series; for "
+        "others train another artifact, and give it a daemon of its own"
+    )
+    retry.of(found, found.options, [name for name in found.channels if name in best])
+
+
+def _grace(found: Diagnosis, _: _Retry) -> None:
     late_us = max((each.late_us for each in found.trial.series.values()), default=0)
     if late_us:
         wanted = 2 * late_us / 1000
         found.options["grace_ms"] = next((each for each in _GRACES_MS if each >= wanted), math.ceil(wanted))
 
 
-def _notes(found: Diagnosis, polls: Sequence[RecordColumns], now_us: int) -> list[str]:
-    notes = [*_of_clocks(found, polls, now_us), *_of_series(found)]
+def _notes(found: Diagnosis, polls: Sequence[RecordColumns], now_us: int) -> Iterator[str]:
+    yield from remarks.of_clocks(found.shape, found.trial, polls, now_us)
+    yield from remarks.of_series(found.shape, found.trial)
+    yield from remarks.of_kinds(found.shape)
+    yield from units.of(found.shape, found.trial)
+    if found.shape.format and as_rules({"format": found.shape.format}) is None:
+        yield f"records are {found.shape.format}, which no format that is installed reads (input.format)"
     for each in found.shape.fields.values():
         if each.note:
-            notes.append(f"{each.path}: {each.note}")
+            yield f"{each.path}: {each.note}"
         if Content(each).has_decimal_commas:
-            notes.append(f"{each.path} holds numbers with a decimal comma: write them with a point")
-    return notes
-
-
-def _of_clocks(found: Diagnosis, polls: Sequence[RecordColumns], now_us: int) -> list[str]:
-    stamps = np.concatenate([columns.timestamps_ms for columns in polls]) * 1000
-    notes = []
-    broken = int(((stamps < OLDEST_US) | (stamps >= NEWEST_US)).sum())
-    if broken:
-        notes.append(
-            f"{broken} of {len(stamps)} records have a Kafka timestamp that is no time in ms ({stamps[0] // 1000})"
-        )
-    elif found.trial.behind_us is not None and abs(found.trial.behind_us) > 3_600_000_000:
-        hours = found.trial.behind_us / 3.6e9
-        said = f"{abs(hours):,.1f} h {'after' if hours > 0 else 'before'} the times in their values"
-        zone = "; is that a time zone?" if abs(hours * 4 - round(hours * 4)) < 0.02 and abs(hours) < 15 else ""
-        notes.append(f"records were written {said}, usually{zone}")
-    newest = max((each.last_us for each in found.trial.series.values()), default=now_us)
-    if newest < now_us - _OLD_US:
-        notes.append(
-            "the newest sample is more than 30 days old: nothing has been written since, or the clock is wrong"
-        )
-    return notes
-
-
-def _of_series(found: Diagnosis) -> list[str]:
-    notes = []
-    if spread := found.trial.spread:
-        notes.append(
-            f"{len(spread)} of {len(found.trial.names)} series are in several partitions, as {spread[0]}: each is a "
-            "series of its own there, with a part of the samples; give the records a key that names the series"
-        )
-    if found.shape.format and as_rules({"format": found.shape.format}) is None:
-        notes.append(f"records are {found.shape.format}, which no format that is installed reads (input.format)")
-    if not found.shape.series and found.shape.format:
-        notes.append("nothing names a series: give the records a key, such as the device's name")
-    return notes
+            yield f"{each.path} holds numbers with a decimal comma: write them with a point"
 
 
 def usual_step_us(found: Trial) -> float:

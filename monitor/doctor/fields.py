@@ -10,28 +10,34 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from msgspec import UNSET
 
+from monitor.datafiles import dates
 from monitor.detector import missing
 from monitor.detector.arrays import Float64Array, Int64Array
 from monitor.detector.times import NEWEST_US, NO_TIME, OLDEST_US, numbers_us, texts_us
 
 MOST_DEPTH = 6
+_LOOK_AT = 200  # texts
+_DAY_US = 86_400_000_000
+_MOST_WORDS = 5  # among numbers
 _SHARE = 0.9  # of values that make a field what most of them are
 _DISTINCT = 0.5  # of values, at most, where a field names something that has more than one record
 
-_TIME = re.compile(
-    r"(^|[._@-])(ts|t|time|timestamp|datetime|date|_time|when|clock)$|time(stamp)?(_?(ms|us|ns|s))?$|_(at|ts)$|^ts_|date"
-)
+_MOSTLY = 0.5  # of values, at least, are times where the field's name says that they are
+_CALLED_TIME = re.compile(r"time|date|stamp|epoch|clock|utc|when|(?:^|[^a-z])(?:ts|t|at)(?:$|[^a-z])", re.IGNORECASE)
+_FIRST_S = 1.26e9  # 2009-12: numbers that no name calls times are none before; there were few topics then
 _LATER = re.compile(r"receiv|ingest|process|creat|insert|publish|updat|kafka|server|source")
 _QUALITY = re.compile(r"(^|[._-])(q|quality|qualities|status|good|valid|validity|is_?good|opc_?quality)$", re.I)
 _LABEL = re.compile(r"(^|[._-])(label|labels|anomaly|is_?anomaly|changepoint|class|target|attack|ground_?truth)$", re.I)
 _NAME = re.compile(
-    r"(^|[._-])(host|hostname|device|sensor|machine|asset|unit|engine|pump|station|node|equipment|id|name|series|tag|source|patient|bed|serial|mac)(_?(id|name|no|nr))?$|id$",
+    r"(^|[._-])(host|hostname|device|sensor|machine|asset|unit|engine|pump|station|node|equipment|id|name|series|tag|"
+    r"source|patient|bed|serial|mac|instance|topic|entity)(_?(id|name|no|nr))?$|id$",
     re.I,
 )
 _GOOD = {"good", "ok", "192", "true", "valid", "1", "normal", "g"}
@@ -53,6 +59,16 @@ class Field:
     def name(self) -> str:
         """The last name of its path."""
         return PARTS.split(self.path)[-1].replace("\\", "")
+
+
+@dataclass(slots=True)
+class FieldLine:
+    """A field as the report shows it."""
+
+    path: str
+    role: str
+    seen: str
+    missing: float = 0.0
 
 
 PARTS = re.compile(r"(?<!\\)\.")
@@ -111,6 +127,8 @@ class Content:
         found[rows] = numbers_us(np.array([float(self.values[row]) for row in rows], dtype=np.float64))
         rows = [row for row, value in enumerate(self.values) if isinstance(value, str)]
         found[rows] = texts_us([self.values[row] for row in rows], "auto")
+        rows = [row for row, value in enumerate(self.values) if isinstance(value, datetime)]
+        found[rows] = [round(self.values[row].timestamp() * 1e6) for row in rows]
         found[(found < OLDEST_US) | (found >= NEWEST_US)] = NO_TIME
         return found
 
@@ -188,17 +206,44 @@ def classify(fields: Iterable[Field], owner: Sequence[Any] = ()) -> None:
 
 
 def _role(found: Field, content: Content, owner: Sequence[Any]) -> tuple[str, str]:
-    if content.kind in ("list", "bytes"):
-        return ("chunk", "a list of numbers") if _is_chunk(content) else ("other", "a list")
     if not content.said:
         return "other", "empty in all records"
+    if content.kind in ("list", "bytes"):
+        return ("chunk", "a list of numbers") if _is_chunk(content) else ("other", "a list")
+    return _role_of_values(found, content, owner)
+
+
+def _role_of_values(found: Field, content: Content, owner: Sequence[Any]) -> tuple[str, str]:
     if _is_quality(found, content):
         return "quality", listed(content)
     if is_time(found, content):
         return "time", unit(content)
+    if (what := _odd_time(found, content)) and not content.is_number:
+        return "other", what
     if content.is_number or content.is_text_number or content.kind == "bool":
         return _role_of_numbers(found, content, owner)
     return _role_of_texts(content)
+
+
+def is_called_time(found: Field) -> bool:
+    """Whether a field's name speaks of time."""
+    return _CALLED_TIME.search(found.name) is not None
+
+
+def _odd_time(found: Field, content: Content) -> str:
+    """What texts are that tell the time in a way in which a record's is not read; empty where they don't."""
+    texts = [text for text in content.texts[:_LOOK_AT] if not is_text_number(text)]
+    if not texts:
+        return ""
+    if all(map(dates.is_time_of_day, texts)):
+        return f"times of day without a date, as {texts[0]}"
+    if 0 < content.time_share < _MOSTLY and is_called_time(found):
+        return f"a time in {content.time_share:.0%} of the records only, as {texts[0]}"
+    if not all(map(dates.looks_like_time, texts)):
+        return ""
+    if all(map(dates.is_date, texts)) and content.time_share == 1:
+        return f"dates without a time of day, as {texts[0]}"
+    return f"times in a form that is not read, as {texts[0]}"
 
 
 def _role_of_texts(content: Content) -> tuple[str, str]:
@@ -243,20 +288,32 @@ def good_values(content: Content) -> list[Any]:
 
 
 def is_time(found: Field, content: Content) -> bool:
-    """Whether a field's values are times: they all can be, and its name or their size says so."""
-    if content.time_share < _SHARE or content.kind == "bool":
+    """Whether a field's values are times: they can be, and its name or they themselves say so."""
+    if content.kind in ("bool", "nothing"):
         return False
-    named = bool(_TIME.search(found.name.lower()))
-    if content.texts:
-        return not content.is_text_number or named
+    named = is_called_time(found)
+    if content.time_share < (_MOSTLY if named else _SHARE):
+        return False
     known = content.times_us[content.times_us != NO_TIME]
-    large = bool(np.median(np.abs(content.finite)) >= 9e8)  # seconds since 1998
-    rises = bool((np.diff(known) >= 0).mean() >= _SHARE) if len(known) > 1 else True
-    return large and (named or (rises and bool((content.finite == np.rint(content.finite)).mean() > _SHARE)))
+    if content.kind == "datetime":
+        return True
+    if content.texts and not content.is_text_number:
+        texts = content.texts[:_LOOK_AT]
+        return not (all(map(dates.is_date, texts)) and len({*texts}) < len(texts))
+    return named or bool((known >= _FIRST_S * 1e6).all() and _is_even(known))
+
+
+def _is_even(times_us: Int64Array) -> bool:
+    """Whether times, each once, go on by even steps of less than a day, as no other large numbers do."""
+    steps = np.diff(np.unique(times_us)).astype(np.float64)
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    return 0 < usual < _DAY_US and float((np.abs(steps - usual) <= 0.1 * usual).mean()) >= _SHARE
 
 
 def unit(content: Content) -> str:
     """How the times of a field are written."""
+    if content.kind == "datetime":
+        return "timestamps of MessagePack's own"
     if content.texts and not content.is_text_number:
         return f"text, as {content.texts[0][:40]}"
     largest = float(np.median(np.abs(content.finite))) if len(content.finite) else 0.0
@@ -285,6 +342,14 @@ def counts(content: Content, owner: Sequence[Any]) -> str:
     return ""
 
 
+def words(content: Content) -> list[str]:
+    """Texts among numbers that are none, and are there more than once: they say that there is no number."""
+    if not content.texts or not (content.is_number or content.is_text_number):
+        return []
+    odd = Counter(text.strip() for text in content.texts if not is_text_number(text))
+    return sorted(text for text, count in odd.items() if count > 1 and text and text.isprintable())[:_MOST_WORDS]
+
+
 def listed(content: Content, most: int = 4) -> str:
     """The values that are there most often."""
     found = content.distinct.most_common(most)
@@ -306,3 +371,19 @@ def name_rank(found: Field) -> tuple[int, ...]:
     usual = bool(_NAME.search(found.name))
     several = len(content.distinct) > 1
     return (not usual, not several, found.path.count("."), -len(content.distinct))
+
+
+def line_of(found: Field) -> FieldLine:
+    """A field as the report shows it."""
+    content = Content(found)
+    absent = sum(value is UNSET for value in found.values)
+    share = (content.missing + absent) / max(1, len(found.values))
+    return FieldLine(found.path, found.role, found.why or _range(content), share)
+
+
+def _range(content: Content) -> str:
+    finite = content.finite
+    if not len(finite):
+        return ""
+    text = f"{finite.min():.6g} to {finite.max():.6g}, usually {np.median(finite):.6g}"
+    return f"{text}; numbers as text" if content.is_text_number and not content.is_number else text

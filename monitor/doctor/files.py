@@ -27,8 +27,7 @@ from monitor.detector.arrays import Float64Array, Int64Array
 from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.times import NO_TIME
 from monitor.doctor import words
-from monitor.doctor.diagnosis import FieldLine, line_of
-from monitor.doctor.fields import Content, Field, classify, counts, time_rank
+from monitor.doctor.fields import Content, Field, FieldLine, classify, counts, line_of, time_rank
 from monitor.doctor.trial import Order, order_of, sentinels
 from monitor.errors import DataError
 

@@ -26,7 +26,9 @@ def candidates(shape: Shape, options: Options) -> Iterator[dict[str, Any]]:
 def _says(said: Options, option: str, value: Any) -> bool:
     """Whether a mapping says an option's value, or a list with it."""
     known = said.get(option, _DEFAULTS.get(option))
-    return bool(known == value or (isinstance(known, list) and value in known))
+    if isinstance(known, list):
+        return all(each in known for each in (value if isinstance(value, list) else [value]))
+    return bool(known == value)
 
 
 def _inside(options: Options, entry: str) -> dict[str, Any]:
@@ -50,10 +52,11 @@ def _under(prefix: str, *named: str) -> Callable[[Shape, Options], bool]:
 
 
 def _listed(entries: str, channel: str) -> Callable[[Shape, Options], bool]:
-    """Readings stand in a list, each with the name of its channel."""
+    """Readings stand in a list, each with the name of its channel and its number."""
 
     def fits(shape: Shape, options: Options) -> bool:
-        return options.get("entries") == entries and shape.channel_field == channel
+        beside = all("." not in path for path in shape.value_fields)
+        return options.get("entries") == entries and shape.channel_field == channel and beside
 
     return fits
 

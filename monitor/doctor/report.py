@@ -71,8 +71,8 @@ def _said(found: Diagnosis) -> list[str]:
 def configuration(found: Diagnosis, place: Place) -> str:
     """The configuration as TOML."""
     options = {"topics": [place.topic], **found.options}
-    defaults = {"format": "json", "series": "key", "timestamp_field": "ts"}
-    shown = {name: value for name, value in options.items() if defaults.get(name) != value or name == "series"}
+    defaults = {} if found.mapping else {"format": "json", "timestamp_field": "ts", "value_field": "value"}
+    shown = {name: value for name, value in options.items() if defaults.get(name) != value}
     sections = {**place.sections, "input": shown, "model": {"artifact": place.artifact}}
     ordered = {name: sections[name] for name in ("service", "kafka", "input", "output", "model") if name in sections}
     return toml(ordered | sections, _comments(found))

@@ -15,8 +15,19 @@ from msgspec import UNSET
 
 from monitor.backends.abstract import Headers
 from monitor.config.input import ATTRIBUTES
+from monitor.doctor import readings
 from monitor.doctor.documents import Documents
-from monitor.doctor.fields import PARTS, Content, Field, classify, flatten, good_values, name_rank, time_rank
+from monitor.doctor.fields import (
+    PARTS,
+    Content,
+    Field,
+    classify,
+    escaped,
+    flatten,
+    good_values,
+    name_rank,
+    time_rank,
+)
 from monitor.formats.keys import unwrapped
 
 ITSELF = "$"
@@ -24,12 +35,6 @@ USUAL_QUALITIES = ("Good", 192, True)
 _MOST_LABELS = 4
 _MOST_NAMES = 3  # fields that are tried as the series
 _SHARE = 0.9
-_METRIC = re.compile(
-    r"(^|[._-])(metric|measurement|measure|channel|parameter|param|variable|signal|tag|point|field|register|quantity|"
-    r"kind|type|node_?id|path)(_?(name|id))?$",
-    re.IGNORECASE,
-)
-_VALUE = re.compile(r"^(v|val|value|reading|data|measured|number|double|float|(float|double|int|num\w*)_?value)$", re.I)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,7 +56,7 @@ class Shape:
     quality: str = ""
     good: list[Any] = field(default_factory=list)
     channel_field: str = ""
-    value_field: str = ""
+    value_fields: list[str] = field(default_factory=list)  # of which one is there
     channels: dict[str, str] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     text_numbers: bool = False
@@ -185,25 +190,52 @@ def _choose_time(shape: Shape) -> None:
 
 
 def _choose_quality(shape: Shape) -> None:
-    found = next((each for each in shape.fields.values() if each.role == "quality"), None)
-    if found is not None:
-        shape.quality, shape.good = found.path, good_values(Content(found))
+    """The field with the quality of all that an entry holds; one of several channels has no option."""
+    numbers = {each.name.lower() for each in shape.fields.values() if each.role in ("channel", "constant", "counter")}
+    for found in shape.fields.values():
+        if found.role != "quality":
+            continue
+        of_one = next((name for name in numbers if len(name) > 1 and found.name.lower().startswith(name)), "")
+        if of_one and len(numbers) > 1:
+            found.note = (
+                f"is the quality of {of_one} alone, which no option reads: its bad numbers are taken as they are"
+            )
+        elif not shape.quality:
+            shape.quality, shape.good = found.path, good_values(Content(found))
 
 
 def _choose_series(shape: Shape, keys: Sequence[bytes | None], headers: Sequence[Headers] | None) -> None:
     """The key where it names series; else a field, else a header that does."""
-    _choose_reading(shape)
     said = [keys[row] for row in sorted(set(shape.rows))]
     there = [key for key in said if key]
-    names = [each for each in shape.fields.values() if each.role == "name" and each.path != shape.channel_field]
-    names.sort(key=name_rank)
     whole = bool(there) and len(there) == len(said)
-    likely = ["key"] if whole and _name_series(there) else []
+    keyed = whole and _name_series(there)
+    owners = [keys[row] for row in shape.rows]
+    _choose_reading(shape, owners if keyed else None)
+    names = [each for each in shape.fields.values() if each.role == "name" and not readings.is_unit(each)]
+    if shape.channel_field:
+        channels = shape.fields[shape.channel_field].values
+        names = [each for each in names if not readings.is_channel(each.values, channels)]
+        keyed = keyed and not readings.is_channel(owners, channels)
+    names.sort(key=name_rank)
+    likely = ["key"] if keyed else []
     likely += [f"field:{each.path}" for each in names[:_MOST_NAMES]]
     likely += [f"header:{header}"] if (header := _header(headers, shape.rows)) else []
     likely += ["key"] if whole and not likely else []
     shape.may_name_series, shape.series = likely, likely[0] if likely else ""
     _note_keys(shape, said, there)
+
+
+def _choose_reading(shape: Shape, owners: Sequence[Any] | None) -> None:
+    """The long form: one number an entry, and beside it the name of what it is."""
+    groups = [] if owners is None else [owners]
+    if shape.entries:
+        groups.append(shape.rows)
+    found = readings.choose([*shape.fields.values()], groups)
+    if found is not None:
+        names, values = found
+        names.role = "channel names"
+        shape.channel_field, shape.value_fields = names.path, [each.path for each in values]
 
 
 def _name_series(keys: Sequence[bytes]) -> bool:
@@ -238,23 +270,6 @@ def _header(headers: Sequence[Headers] | None, rows: Sequence[int]) -> str:
     return max(whole, key=lambda name: len(set(whole[name])), default="")
 
 
-def _choose_reading(shape: Shape) -> None:
-    """The long form: one number an entry, and beside it the name of what it is."""
-    numbers = [each for each in shape.fields.values() if each.role in ("channel", "constant") and not each.around]
-    values = [each for each in numbers if _VALUE.match(each.name)] or (numbers if len(numbers) == 1 else [])
-    names = [each for each in shape.fields.values() if each.role == "name" and not each.around]
-    if len(values) != 1 or not names:
-        return
-    metrics = [each for each in names if _METRIC.search(each.name)]
-    listed = names if shape.entries else [each for each in names if len(names) > 1 and each.name.lower() == "name"]
-    several = [each for each in metrics or listed if len(Content(each).distinct) > 1 or metrics]
-    if not several:
-        return
-    chosen = min(several, key=lambda each: (each.path.count("."), each.path))
-    shape.channel_field, shape.value_field = chosen.path, values[0].path
-    chosen.role, chosen.why = "channel names", chosen.why
-
-
 def names_of_series(
     shape: Shape, keys: Sequence[bytes | None], headers: Sequence[Headers] | None
 ) -> list[tuple[Any, ...]]:
@@ -274,12 +289,13 @@ def names_of_series(
 def _choose_channels(shape: Shape) -> None:
     usable = {path: each for path, each in shape.fields.items() if each.role == "channel"}
     if shape.channel_field:
-        content = Content(shape.fields[shape.value_field])
-        shape.fields[shape.value_field].role = "value"
+        values = [shape.fields[path] for path in shape.value_fields]
+        for each in values:
+            each.role = "value"
         shape.names = sorted(filter(can_be_named, Content(shape.fields[shape.channel_field]).distinct))
-        shape.text_numbers = content.is_text_number and not content.is_number
-        for each in usable.values():
-            if each.path != shape.value_field:
+        shape.text_numbers = any(_is_written_as_text(each) for each in values)
+        for path, each in usable.items():
+            if path not in shape.value_fields:
                 each.note = "left out: the value is another field"
         return
     chunk = next((each for each in shape.fields.values() if each.role == "chunk" and each.name == "values"), None)
@@ -290,10 +306,14 @@ def _choose_channels(shape: Shape) -> None:
         usable = {path: each for path, each in shape.fields.items() if each.role == "constant" and not each.around}
     inside = {path: each for path, each in usable.items() if not each.around} or usable
     shape.channels = called(inside)
-    contents = [Content(each) for each in inside.values()]
-    shape.text_numbers = any(each.is_text_number and not each.is_number for each in contents)
+    shape.text_numbers = any(map(_is_written_as_text, inside.values()))
     carried = [all(each.values[row] is not UNSET for each in inside.values()) for row in range(len(shape.rows))]
     shape.partial = sum(carried) < _SHARE * len(carried)
+
+
+def _is_written_as_text(found: Field) -> bool:
+    content = Content(found)
+    return content.is_text_number and not content.is_number
 
 
 def _of_chunks(shape: Shape, chunks: Sequence[Any]) -> None:
@@ -310,28 +330,41 @@ def can_be_named(name: str) -> bool:
 
 
 def called(fields: Mapping[str, Field]) -> dict[str, str]:
-    """Names for channels by their paths: the last part, as long as that tells them apart."""
-    counts = Counter(each.name for each in fields.values())
-    return {each.name if counts[each.name] == 1 else path.replace("\\", ""): path for path, each in fields.items()}
+    """Names for channels by their paths: as many of the last parts as tell each from all others."""
+    parts = {path: [part.replace("\\", "") for part in PARTS.split(path)] for path in fields}
+    found = {}
+    for path, own in parts.items():
+        most = len(own)
+        tails = Counter(".".join(other[-length:]) for other in parts.values() for length in range(1, len(other) + 1))
+        length = next((length for length in range(1, most) if tails[".".join(own[-length:])] == 1), most)
+        found[".".join(own[-length:])] = path
+    return found
 
 
 def _choose_labels(shape: Shape, owners: Sequence[tuple[Any, ...]]) -> None:
-    """Texts that never change within a series."""
+    """Texts that never change within a series, and that most records have."""
     series = shape.series.removeprefix("field:")
     for path, each in shape.fields.items():
-        if each.role != "name" or path == series:
+        if each.role != "name" or path == series or 2 * each.values.count(UNSET) > len(each.values):
             continue
         seen: dict[Any, set[str]] = {}
         for owner, value in zip(owners, each.values, strict=True):
             if value is not UNSET:
                 seen.setdefault(owner[0], set()).add(str(value))
-        if all(len(values) == 1 for values in seen.values()) and len(shape.labels) < _MOST_LABELS:
+        if all({_text(owner)} == values for owner, values in seen.items()):
+            each.role = "the series again"
+        elif all(len(values) == 1 for values in seen.values()) and len(shape.labels) < _MOST_LABELS:
             name = re.sub(r"[^a-z0-9]|^[0-9]+", "", each.name.lower())[:20]
             if name and name not in ATTRIBUTES:
                 shape.labels.setdefault(name, path)
             each.role = "label of its series"
     if shape.series.startswith("field:") and series in shape.fields:
         shape.fields[series].role = "series"
+
+
+def _text(owner: Any) -> str:
+    """A series' name as text."""
+    return (unwrapped(owner) or b"").decode("utf-8", "replace") if isinstance(owner, bytes) else str(owner)
 
 
 def as_options(shape: Shape) -> dict[str, Any]:
@@ -346,7 +379,8 @@ def as_options(shape: Shape) -> dict[str, Any]:
     if shape.connect:
         found["connect_envelope"] = True
     if shape.channel_field:
-        found |= {"channel_field": shape.channel_field, "value_field": shape.value_field}
+        fields = shape.value_fields
+        found |= {"channel_field": shape.channel_field, "value_field": fields[0] if len(fields) == 1 else fields}
     elif shape.channels and (nested := _nested(shape.channels)):
         found["channels"] = nested
     if shape.quality and shape.good:
@@ -364,9 +398,10 @@ def as_options(shape: Shape) -> dict[str, Any]:
 
 def _nested(channels: Mapping[str, str]) -> dict[str, str]:
     """The paths of channels that don't stand under their own name; one template where it says them all."""
-    if all(name == path for name, path in channels.items()):
+    elsewhere = {name: path for name, path in channels.items() if escaped(name) != path}
+    if not elsewhere:
         return {}
-    prefixes = {path[: len(path) - len(name)] for name, path in channels.items() if path.endswith(f".{name}")}
-    if len(prefixes) == 1 and all(path.endswith(f".{name}") for name, path in channels.items()):
+    prefixes = {path[: len(path) - len(escaped(name))] for name, path in channels.items()}
+    if len(prefixes) == 1 and all(path.endswith(f".{escaped(name)}") for name, path in channels.items()):
         return {"*": f"{prefixes.pop()}*"}
-    return {name: path for name, path in channels.items() if name != path}
+    return elsewhere

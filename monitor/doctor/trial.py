@@ -59,6 +59,7 @@ class Order:
 class Trial:
     """What decoding brought: `values` (n, channels) of all samples, `carried` which of them records carry.
 
+    `owners` (n,) says of which series each sample is, by its place in `series`, and `time_us` (n,) when it was.
     `series` are by name and partition: what is in two partitions is two series to the daemon.
     """
 
@@ -68,6 +69,8 @@ class Trial:
     channels: list[str]
     values: Float64Array
     carried: BoolArray
+    owners: Int64Array
+    time_us: Int64Array
     series: dict[tuple[str, TopicPartition], Order]
     stated: float  # share of the records whose value says when it was
     behind_us: float | None  # Kafka's timestamp minus the stated time, usually
@@ -82,6 +85,12 @@ class Trial:
         """The names that are in several partitions."""
         counts = Counter(name for name, _ in self.series)
         return sorted(name for name, count in counts.items() if count > 1)
+
+    def by_series(self, channel: int) -> dict[tuple[str, TopicPartition], Float64Array]:
+        """A channel's numbers as they came, by series; those that records carry and that are not missing."""
+        there = self.carried[:, channel] & np.isfinite(self.values[:, channel])
+        parts = split(self.values[there, channel], self.owners[there], len(self.series))
+        return {place: numbers for place, numbers in zip(self.series, parts, strict=True) if len(numbers)}
 
     @property
     def accepted(self) -> int:
@@ -122,7 +131,9 @@ class _Run:
         self._channels = channels
         self._rejected: Counter[str] = Counter()
         self._examples: dict[str, Example] = {}
-        self._times: dict[tuple[str, TopicPartition], list[Int64Array]] = {}
+        self._places: dict[tuple[str, TopicPartition], int] = {}
+        self._owners: list[Int64Array] = []
+        self._times: list[Int64Array] = []
         self._values: list[Float64Array] = []
         self._carried: list[BoolArray] = []
         self._stated: list[BoolArray] = []
@@ -136,6 +147,8 @@ class _Run:
         width = len(self._channels)
         stated = np.concatenate(self._stated) if self._stated else np.empty(0, dtype=np.bool_)
         behind_us = np.concatenate(self._behind_us) if self._behind_us else np.empty(0, dtype=np.int64)
+        owners = np.concatenate(self._owners) if self._owners else np.empty(0, dtype=np.int64)
+        time_us = np.concatenate(self._times) if self._times else np.empty(0, dtype=np.int64)
         return Trial(
             records=sum(len(columns.values) for columns in polls),
             rejected=self._rejected,
@@ -143,7 +156,9 @@ class _Run:
             channels=self._channels,
             values=np.concatenate(self._values) if self._values else np.empty((0, width)),
             carried=np.concatenate(self._carried) if self._carried else np.empty((0, width), dtype=np.bool_),
-            series={place: order_of(np.concatenate(parts)) for place, parts in self._times.items()},
+            owners=owners,
+            time_us=time_us,
+            series=dict(zip(self._places, map(order_of, split(time_us, owners, len(self._places))), strict=True)),
             stated=float(stated.mean()) if len(stated) else 0.0,
             behind_us=float(np.median(behind_us)) if len(behind_us) else None,
         )
@@ -170,9 +185,20 @@ class _Run:
         self._stated.append(decoded.stated)
         own_us = columns.timestamps_ms[decoded.rows] * 1000
         self._behind_us.append((own_us - decoded.start_us)[decoded.stated])
+        at = np.zeros(len(numbers.names), dtype=np.int64)
         for number in np.unique(samples.series).tolist():
             place = numbers.names[number], columns.partition
-            self._times.setdefault(place, []).append(samples.time_us[samples.series == number])
+            at[number] = self._places.setdefault(place, len(self._places))
+        self._owners.append(at[samples.series])
+        self._times.append(samples.time_us)
+
+
+def split(values: np.ndarray, owners: Int64Array, count: int) -> list[np.ndarray]:
+    """Values (n,) by their owners (n,), of which there are `count`, in the order in which they are."""
+    if not count:
+        return []
+    order = np.argsort(owners, kind="stable")
+    return np.split(values[order], np.cumsum(np.bincount(owners, minlength=count))[:-1])
 
 
 def order_of(time_us: Int64Array) -> Order:

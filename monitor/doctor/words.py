@@ -12,7 +12,7 @@ import numpy as np
 
 from monitor.datafiles import plausibility
 from monitor.detector.times import written
-from monitor.doctor.diagnosis import FieldLine
+from monitor.doctor.fields import FieldLine
 from monitor.doctor.trial import Order
 
 WIDTH = 118
@@ -29,6 +29,13 @@ def recipe_for(samples: float, channels: int, step_us: float) -> list[str]:
     return ["--recipe", "plant"]
 
 
+def listing(names: Sequence[str], most: int = 8) -> str:
+    """Some names, and how many more there are."""
+    return ", ".join(safe(name, 40) for name in names[:most]) + (
+        f" and {len(names) - most} more" if len(names) > most else ""
+    )
+
+
 def declared(name: str, values: Sequence[float], option: str) -> str:
     """That numbers of a channel are declared to mean missing."""
     listed = ", ".join(map(plausibility.plain, values))
@@ -40,14 +47,13 @@ def declared(name: str, values: Sequence[float], option: str) -> str:
 
 def left_out(what: str, names: Sequence[str]) -> str:
     """That channels are none to watch, being clocks, counters or running totals."""
-    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     why = {
         "running total": "only rises or falls: every new number is one that was not learnt from. Watch what is added "
         "in each interval instead; the producer has to write that",
         "counter": "goes on by even steps, as a counter or a clock does, so nothing can be learnt from it",
         "clock": "holds times, so nothing can be learnt from it",
     }
-    return f"{listed} {why[what]}"
+    return f"{listing(names)} {why[what]}"
 
 
 def rate(orders: Sequence[Order]) -> str:

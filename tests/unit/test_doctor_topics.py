@@ -1,0 +1,282 @@
+"""`telltale doctor` of topics as producers write them: what it proposes for each, and what it says."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from monitor.config.file import parse
+from monitor.doctor import report
+from monitor.doctor.diagnosis import Diagnosis, examine
+from monitor.doctor.report import Place
+from tests.helpers import make_columns
+
+NOW_MS = 1_764_600_000_000
+RANDOM: list[float] = np.random.default_rng(7).normal(size=1000).tolist()
+PLACE = Place(topic="plant.pumps", partitions=1, held=300, sections={}, artifact="m", config="telltale.toml")
+STEPS = 100
+
+Record = tuple[bytes | None, Any]
+
+
+def swing(at: int, middle: float, width: float = 1) -> float:
+    return round(middle + width * float(np.sin(at / 8) + 0.1 * RANDOM[at % 1000]), 4)
+
+
+def ms(at: float) -> int:
+    return NOW_MS + round(1000 * at)
+
+
+def when(at: int, form: str = "%Y-%m-%d %H:%M:%S", hours: float = 0) -> str:
+    return datetime.fromtimestamp(NOW_MS / 1000 + at, timezone(timedelta(hours=hours))).strftime(form)
+
+
+def two(at: int) -> dict[str, float]:
+    return {"flow": swing(at, 3), "temp": swing(at, 20)}
+
+
+def total(at: int) -> int:
+    return 10**9 + 977 * at + int(200 * RANDOM[at])
+
+
+def pumps(record: Callable[[int, int], Any], keys: bool = True) -> list[Record]:
+    """A record for each of three pumps and step."""
+    return [(b"p%d" % pump if keys else None, record(at, pump)) for at in range(STEPS) for pump in range(3)]
+
+
+def metric(at: int, name: str, fields: dict[str, Any], **tags: str) -> dict[str, Any]:
+    return {"fields": fields, "name": name, "tags": tags, "timestamp": NOW_MS // 1000 + at}
+
+
+def batches(of: Callable[[int, str], list[dict[str, Any]]]) -> list[Record]:
+    """Batches of Telegraf's, of two hosts together."""
+    return [(b"telegraf", {"metrics": [each for host in ("h0", "h1") for each in of(at, host)]}) for at in range(STEPS)]
+
+
+def reading(device: str, name: str, value: Any, at: float) -> dict[str, Any]:
+    return {"device": device, "metric": name, "value": value, "ts": ms(at)}
+
+
+@dataclass
+class Case:
+    """Records; the options of `input` that are proposed, all but `series` where that is the key; channels, series, and
+    words of what is said."""
+
+    records: list[Record]
+    options: dict[str, Any]
+    channels: str = "flow temp"
+    series: str = "p0 p1 p2"
+    says: list[str] = field(default_factory=list)
+
+
+TELEGRAF = {"mapping": "telegraf"}
+CASES: dict[str, Case] = {
+    "telegraf, one field": Case(
+        batches(lambda at, host: [metric(at, "boiler", {"temp": swing(at, 20)}, host=host)]),
+        TELEGRAF | {"labels": {"name": "field:name"}}, "temp", "h0 h1",
+    ),
+    "telegraf, one field a metric": Case(
+        batches(lambda at, host: [metric(at, name, {name: two(at)[name]}, host=host) for name in ("flow", "temp")]),
+        TELEGRAF, "flow temp", "h0 h1",
+    ),
+    "telegraf, value by name": Case(
+        batches(lambda at, host: [metric(at, name, {"value": two(at)[name]}, host=host) for name in ("flow", "temp")]),
+        {
+            "series": "field:tags.host", "timestamp_field": "timestamp", "entries": "metrics", "channel_field": "name",
+            "value_field": "fields.value",
+        }, "flow temp", "h0 h1",
+    ),
+    "telegraf, counters of bytes": Case(
+        batches(lambda at, host: [metric(at, "net", {"bytes": total(at), "err": swing(at, 4)}, host=host)]),
+        TELEGRAF | {"labels": {"name": "field:name"}}, "err", "h0 h1", ["bytes only rises"],
+    ),
+    "a type beside one number": Case(
+        pumps(lambda at, pump: {"ts": ms(at), "device": f"d{pump}", "type": "pump", "temp": swing(at, 20)}, keys=False),
+        {"series": "field:device"}, "temp", "d0 d1 d2",
+    ),
+    "a type for each device": Case(
+        pumps(lambda at, pump: {"ts": ms(at), "device": f"d{pump}", "type": f"t{pump}", "value": at % 9}, keys=False),
+        {"series": "field:device"}, "value", "d0 d1 d2",
+    ),
+    "prometheus": Case(
+        [
+            (None, {"labels": {"_": name, "instance": host}, "name": name, "ts": ms(at), "value": str(two(at)[name])})
+            for at in range(STEPS) for host in ("h0", "h1") for name in ("flow", "temp")
+        ],
+        {
+            "series": "field:labels.instance", "channel_field": "name", "text_numbers": True,
+        }, "flow temp", "h0 h1",
+    ),
+    "one of two values": Case(
+        [
+            (b"p", {"name": name, "ts": ms(at), kind: two(at)[name]})
+            for at in range(STEPS) for name, kind in (("flow", "float_value"), ("temp", "double_value"))
+        ],
+        {"channel_field": "name", "value_field": ["float_value", "double_value"]}, "flow temp", "p",
+    ),
+    "nested alike": Case(
+        pumps(lambda at, _: {"ts": ms(at), "a": {"t": {"c": at % 7}}, "b": {"t": {"c": swing(at, 9)}, "f": at % 9}}),
+        {"channels": {"a.t.c": "a.t.c", "b.t.c": "b.t.c", "f": "b.f"}}, "a.t.c b.t.c f",
+    ),
+    "names with dots": Case(
+        pumps(lambda at, _: {"ts": ms(at), "cpu.idle": swing(at, 3), "cpu.user": swing(at, 9)}),
+        {}, "cpu.idle cpu.user",
+    ),
+    "UTC without zone": Case(pumps(lambda at, _: {"ts": when(at), **two(at)}), {}),
+    "local time": Case(
+        pumps(lambda at, _: {"ts": when(at, hours=5.5), **two(at)}), {"timestamp_field": ""},
+        says=["ts holds local times without their zone", "5.5 h ahead of Kafka's own", "+05:30"],
+    ),
+    "local time, behind": Case(
+        pumps(lambda at, _: {"at": when(at, hours=-8), **two(at)}), {"timestamp_field": ""},
+        says=["at holds local times without their zone", "8 h behind Kafka's own", "-08:00"],
+    ),
+    "zone": Case(pumps(lambda at, _: {"ts": when(at, "%Y-%m-%dT%H:%M:%S%z", 2), **two(at)}), {}),
+    "day first": Case(
+        pumps(lambda at, _: {"ts": when(at, "%d.%m.%Y %H:%M:%S"), **two(at)}), {"timestamp_field": ""},
+        says=["ts holds times in a form that is not read", "Kafka's own timestamp is taken"],
+    ),
+    "month first": Case(
+        pumps(lambda at, _: {"time": when(at, "%m/%d/%Y %I:%M %p"), **two(at)}), {},
+        says=["time holds times in a form that is not read", "Kafka's own timestamp is taken"],
+    ),
+    "date and time": Case(
+        pumps(lambda at, _: {"date": when(at, "%Y-%m-%d"), "time": when(at, "%H:%M:%S"), **two(at)}, keys=True), {},
+        says=["date holds dates without a time of day", "time holds times of day without a date"],
+    ),
+    "few times": Case(
+        pumps(lambda at, _: {"ts": when(at) if at > 90 else None, **two(at)}), {"timestamp_field": ""},
+        says=["ts holds a time in 9% of the records only", "Kafka's own timestamp is taken"],
+    ),
+    "some times": Case(
+        pumps(lambda at, _: ({"ts": ms(at)} if at % 4 else {}) | two(at)), {},
+        says=["25.0% of what can be read states no time in ts"],
+    ),
+    "a clock that was never set": Case(
+        pumps(lambda at, pump: {"ts": ms(at) if pump else 1000 * at, **two(at)}), {}, series="p1 p2",
+        says=["100 bad_timestamp"],
+    ),
+    "ns as text": Case(
+        pumps(lambda at, _: {"timeUnixNano": f"{ms(at)}000000", **two(at)}), {"timestamp_field": "timeUnixNano"}
+    ),
+    "msgpack": Case(
+        pumps(lambda at, _: msgspec.msgpack.encode({"ts": ms(at), **two(at)})), {"format": "msgpack"}
+    ),
+    "msgpack's own times": Case(
+        pumps(lambda at, _: msgspec.msgpack.encode({"at": datetime.fromtimestamp(ms(at) / 1000, UTC), **two(at)})),
+        {"format": "msgpack", "timestamp_field": "at"},
+    ),
+    "two scales": Case(
+        pumps(lambda at, pump: {"ts": ms(at), "temp": swing(at, 20, 2) if pump else 32 + 1.8 * swing(at, 20, 2)}), {},
+        "temp", says=["in 2 series (p1, p2)", "in 1 (p0): they look like degrees C and F"],
+    ),
+    "two kinds of machines": Case(
+        pumps(lambda at, pump: {"ts": ms(at), "rpm": swing(at, 900, 20) if pump else swing(at, 7000, 5)}), {}, "rpm",
+        says=["two units, or two kinds of machines"],
+    ),
+    "two units in one series": Case(
+        [(b"p", {"ts": ms(at), "p": (1 if at % 3 else 100) * swing(at, 2, 0.1)}) for at in range(200)], {}, "p", "p",
+        ["they look like a unit and its hundredth"],
+    ),
+    "a field of units": Case(
+        pumps(lambda at, pump: {"ts": ms(at), "temp": swing(at, 20), "uom": "FC"[pump > 0]}),
+        {"labels": {"uom": "field:uom"}}, "temp", says=["temp comes in several units, C, F (field uom)"],
+    ),
+    "units of a reading": Case(
+        [
+            (None, reading("d", name, two(at)[name], at) | {"unit": unit})
+            for at in range(STEPS) for name, unit in (("flow", "l"), ("temp", "CK"[at % 2]))
+        ],
+        {"series": "field:device", "channel_field": "metric"}, "flow temp", "d", ["temp comes in several units, C, K"],
+    ),
+    "one unit a channel": Case(
+        [
+            (None, reading("d", name, two(at)[name], at) | {"unit": unit})
+            for at in range(STEPS) for name, unit in (("flow", "l"), ("temp", "C"))
+        ],
+        {"series": "field:device", "channel_field": "metric"}, "flow temp", "d",
+    ),
+    "samples and readings": Case(
+        pumps(lambda at, pump: {"ts": ms(at), **two(at)} if pump else reading("q", "flow", swing(at, 3), at)),
+        {"partial_records": True}, series="p1 p2",
+        says=["records are of 2 kinds: 200 with flow, temp, ts; 100 with device, metric, ts, value"],
+    ),
+    "two kinds": Case(
+        pumps(lambda at, pump: {"ts": ms(at), **two(at)} if pump else {"when": ms(at), "battery": swing(at, 3)}),
+        {"partial_records": True}, series="p1 p2",
+        says=["records are of 2 kinds: 200 with flow, temp, ts; 100 with", "below is for flow, temp, in 2 series"],
+    ),
+    "other channels in each": Case(
+        pumps(lambda at, pump: {"ts": ms(at), **two(at)} if pump else {"ts": ms(at), "temp": swing(at, 20)}),
+        {"partial_records": True}, "temp flow", "p0 p1 p2",
+        says=["p0 have temp; p1, p2 have flow, temp", "is for temp, flow, in 2 series"],
+    ),
+    "labels and the series again": Case(
+        pumps(lambda at, pump: {"ts": ms(at), "device": f"p{pump}", "site": "north", **two(at)}),
+        {"labels": {"site": "field:site"}},
+    ),
+    "totals": Case(
+        pumps(lambda at, pump: {"ts": ms(at), **two(at), "energy": 700 * pump + at + RANDOM[at] / 9}), {},
+        says=["energy only rises or falls"],
+    ),
+    "only totals": Case(
+        pumps(lambda at, pump: {"ts": ms(at), "energy": 700 * pump + at + RANDOM[at] / 9}), {}, "energy",
+        says=["energy only rises or falls"],
+    ),
+    "words among numbers": Case(
+        pumps(lambda at, _: {"ts": ms(at), "flow": "Bad" if at % 30 == 7 else swing(at, 3), "temp": swing(at, 20)}),
+        {"missing_values": ["Bad"]}, says=["'Bad' stands among numbers"],
+    ),
+    "words among texts": Case(
+        pumps(lambda at, _: {"ts": ms(at), "state": "unavailable" if at % 30 == 7 else f"{swing(at, 3)}"}),
+        {"text_numbers": True, "missing_values": ["unavailable"]}, "state", says=["'unavailable' stands among"],
+    ),
+    "codes": Case(
+        pumps(lambda at, _: {"ts": ms(at), "flow": -9999 if at % 30 == 7 else swing(at, 3), "temp": swing(at, 20)}),
+        {"missing_values": [-9999]}, says=["flow: -9999 lies far from all other values"],
+    ),
+    "quality of one channel": Case(
+        pumps(lambda at, _: {"ts": ms(at), **two(at), "flow_quality": "GOOD" if at % 9 else "BAD"}), {},
+        says=["flow_quality: is the quality of flow alone"],
+    ),
+    "quality of all": Case(
+        pumps(lambda at, _: {"ts": ms(at), **two(at), "quality": "Good" if at % 9 else "Bad"}),
+        {"quality_field": "quality"},
+    ),
+}  # fmt: skip
+
+
+def look(records: list[Record], *, schemas: Any = None) -> Diagnosis:
+    """Records of as many a second as there are for a step."""
+    encoded = [value if isinstance(value, bytes) else json.dumps(value).encode() for _, value in records]
+    each = max(1, round(len(records) / STEPS))
+    stamps = [ms(at // each) + 40 for at in range(len(records))]
+    columns = make_columns(encoded, keys=[key for key, _ in records], timestamps_ms=stamps)
+    return examine([columns], 1000 * NOW_MS + 3_600_000_000)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_proposed_and_said(name: str) -> None:
+    case = CASES[name]
+    found = look(case.records)
+    assert found.works
+    text = report.of_topic(found, PLACE)
+    proposed = tomllib.loads(report.configuration(found, PLACE))
+    assert parse(proposed)[1] == []
+    options = {option: value for option, value in proposed["input"].items() if option not in ("topics", "grace_ms")}
+    assert {"series": "key"} | options == {"series": "key"} | case.options
+    assert found.channels == case.channels.split()
+    assert found.trial.names == case.series.split()
+    said = " ".join(text.split())
+    for words in case.says:
+        assert words in said
+    if not case.says:
+        assert found.notes == [note for note in found.notes if "no key" in note]

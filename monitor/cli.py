@@ -141,6 +141,9 @@ def doctor(
         str | None,
         typer.Option("--bootstrap-server", "-b", metavar="HOST:PORT", help="A cluster without authentication."),
     ] = None,
+    registry: Annotated[
+        str | None, typer.Option(metavar="URL", help="The schema registry of Avro records; default: that of --config.")
+    ] = None,
     records: Annotated[int, typer.Option(min=20, max=100_000, help="Records to look at, the newest.")] = 1_000,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     config_out: Annotated[
@@ -154,7 +157,15 @@ def doctor(
     from monitor.doctor.command import diagnose
 
     typer.echo(
-        diagnose(source, config=config, servers=bootstrap_server, records=records, as_json=json, config_out=config_out)
+        diagnose(
+            source,
+            config=config,
+            servers=bootstrap_server,
+            registry=registry,
+            records=records,
+            as_json=json,
+            config_out=config_out,
+        )
     )
 
 

@@ -8,24 +8,36 @@ from typing import Any
 
 import msgspec
 import typer
+from pydantic import ValidationError
 
 from monitor.broker.topics import named_cluster
-from monitor.config.connections import KafkaOptions
-from monitor.config.options import Config
-from monitor.config.sections import is_loopback
+from monitor.config.connections import KafkaOptions, SchemaRegistryOptions
+from monitor.config.options import Config, HttpOptions
+from monitor.config.sections import NAME_LENGTH, is_loopback
 from monitor.datafiles.content import is_file
 from monitor.doctor import file_report, files, report, topic
 from monitor.doctor.configuration import changed
 from monitor.doctor.diagnosis import Diagnosis, examine
 from monitor.doctor.report import Place
 from monitor.errors import ConfigError, DataError
+from monitor.formats.schemas import Schema, ids_of
+from monitor.serving.schema_registry import SchemaRegistry
 
 SCHEME = "kafka://"
 NAME = "telltale.toml"
+MOST_SCHEMAS = 50  # that are fetched
+_LONGEST_NAME = NAME_LENGTH - len(".state")
 
 
 def diagnose(
-    source: str, *, config: Path | None, servers: str | None, records: int, as_json: bool, config_out: Path | None
+    source: str,
+    *,
+    config: Path | None,
+    servers: str | None,
+    registry: str | None,
+    records: int,
+    as_json: bool,
+    config_out: Path | None,
 ) -> str:
     """The report, of a file where there is one of this name, else of a topic.
 
@@ -43,15 +55,17 @@ def diagnose(
             raise DataError(f"{source}: no such file, and no topic can be called so; check the path")
     cluster, base = named_cluster(config, servers, None)
     excerpt = topic.newest(cluster, source, records)
-    found = examine(excerpt.polls, time.time_ns() // 1000)
+    asked = _registry(registry, base)
+    found = examine(excerpt.polls, time.time_ns() // 1000, _schemas(asked, excerpt))
     found.notes += [f"a batch of records can't be read, {each}" for each in excerpt.damaged]
     where = Place(
         topic=source,
         partitions=excerpt.partitions,
         held=excerpt.held,
-        sections=_sections(cluster, base),
+        sections=_sections(cluster, base, source, asked),
         artifact=f"{source}-model",
         config=str(config_out or NAME),
+        words=[word for name, value in (("-c", config), ("-b", servers)) if value for word in (name, str(value))],
     )
     if config_out is not None:
         _write(config_out, report.configuration(found, where), found)
@@ -80,14 +94,51 @@ def _of_file(path: Path, *, as_json: bool, config_out: Path | None) -> str:
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
 
 
-def _sections(cluster: KafkaOptions, base: Config | None) -> dict[str, dict[str, Any]]:
-    """What the configuration says but for input and model: the given one's, or how the cluster is reached."""
+def _registry(url: str | None, base: Config | None) -> SchemaRegistryOptions | None:
+    """The schema registry to ask: at this URL, else the configuration's, if it names one. Raises `ConfigError`."""
+    known = SchemaRegistryOptions() if base is None else base.schema_registry
+    if url is None:
+        return known if known.urls else None
+    try:
+        return SchemaRegistryOptions.model_validate(known.model_dump() | {"urls": [url]})
+    except ValidationError as error:
+        said = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+        raise ConfigError(f"--registry: {said}") from None
+
+
+def _schemas(options: SchemaRegistryOptions | None, excerpt: topic.Excerpt) -> dict[int, Schema | str]:
+    """The schemas that values name, by their ids, as far as a registry is known. Raises `BackendError`."""
+    if options is None:
+        return {}
+    numbers = sorted(ids_of(value for columns in excerpt.polls for value in columns.values))[:MOST_SCHEMAS]
+    registry = SchemaRegistry(options)
+    return {number: registry.schema(number) for number in numbers}
+
+
+def _sections(
+    cluster: KafkaOptions, base: Config | None, topic_name: str, registry: SchemaRegistryOptions | None
+) -> dict[str, dict[str, Any]]:
+    """What the configuration says but for input and model: the given one's, or how the cluster is reached.
+
+    A daemon of other topics needs a name, a group and a port of its own, so these are called after the topic, unless
+    the given configuration is that of this topic.
+    """
+    found: dict[str, dict[str, Any]] = {}
     if base is not None:
         found = {name: changed(base, name) for name in Config.model_fields if name not in ("input", "model")}
-        return {name: options for name, options in found.items() if options}
-    plain: dict[str, Any] = {"bootstrap_servers": list(cluster.bootstrap_servers)}
-    remote = not all(is_loopback(server.rpartition(":")[0]) for server in cluster.bootstrap_servers)
-    return {"kafka": plain | ({"allow_plaintext": True} if remote else {})}
+    else:
+        remote = not all(is_loopback(server.rpartition(":")[0]) for server in cluster.bootstrap_servers)
+        found["kafka"] = {"bootstrap_servers": list(cluster.bootstrap_servers)}
+        found["kafka"] |= {"allow_plaintext": True} if remote else {}
+    if registry is not None:
+        found.setdefault("schema_registry", {})["urls"] = list(registry.urls)
+    if base is None or topic_name not in base.input.topics:
+        name = f"telltale.{topic_name}"[:_LONGEST_NAME]
+        found.setdefault("service", {})["name"] = name
+        found.setdefault("kafka", {})["group_id"] = name
+        found.setdefault("output", {}).pop("state", None)
+        found["http"] = {"port": HttpOptions().port} | found.get("http", {})
+    return {name: options for name, options in found.items() if options}
 
 
 def _write(path: Path, text: str, found: Diagnosis) -> None:

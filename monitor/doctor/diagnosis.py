@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,10 +24,12 @@ from monitor.doctor.trial import Trial
 from monitor.doctor.words import left_out, listing
 from monitor.errors import ConfigError
 from monitor.formats.decoder import InputRules
+from monitor.formats.schemas import Schema
 
 # Graces that are proposed: the next that is longer than twice the lateness seen.
 _GRACES_MS = (1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000)
 _ABOUT = 0.9  # of the most that can be used
+_MOST_UNREAD = 3
 _SHOWS = 5  # readings of each channel that would be there, if a series had it
 
 
@@ -35,7 +38,8 @@ class Diagnosis:
     """What some records of a topic are.
 
     `options` are those of `input` that differ from the defaults, `mapping` the ready-made one among them, if any.
-    `sentinels` are numbers by channel that seem to mean missing.
+    `sentinels` are numbers by channel that seem to mean missing. Where nothing can be read, `unread` are the first
+    values, and `schema` is the id in front of them, of a schema that is not known.
     """
 
     shape: Shape
@@ -46,6 +50,8 @@ class Diagnosis:
     fields: list[FieldLine] = field(default_factory=list)
     mapping: str = ""
     sentinels: dict[str, list[float]] = field(default_factory=dict)
+    schema: int | None = None
+    unread: list[bytes] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -66,21 +72,27 @@ class _Candidate:
     mapping: str = ""
 
 
-def examine(polls: Sequence[RecordColumns], now_us: int) -> Diagnosis:
-    """Looks at records, of each partition in the order of its log; there is one at least."""
+def examine(
+    polls: Sequence[RecordColumns], now_us: int, schemas: Mapping[int, Schema | str] = MappingProxyType({})
+) -> Diagnosis:
+    """Looks at records, of each partition in the order of its log; there is one at least.
+
+    `schemas` are those that are known of those that records were written with, by their ids.
+    """
     values = [value for columns in polls for value in columns.values]
     keys = [key for columns in polls for key in columns.keys]
     has_headers = any(columns.headers is not None for columns in polls)
     headers: list[Headers] | None = None
     if has_headers:
         headers = [each for columns in polls for each in (columns.headers or [()] * len(columns.values))]
-    looked = documents.of(values)
+    looked = documents.of(values, schemas)
     shape = shapes.of(looked, keys, headers)
-    chosen, tried = _best(polls, _candidates(shape), shape.length if _are_windows(shape) else 0, now_us)
+    retry = _Retry(polls, now_us, shape.length if _are_windows(shape) else 0, schemas)
+    chosen, tried = _best(retry, _candidates(shape))
     if shape.series and chosen.options["series"] != shape.series:
         shape = shapes.of(looked, keys, headers, chosen.options["series"])
         chosen = replace(chosen, options=shapes.as_options(shape))
-    chosen, tried = _ready_made(polls, chosen, tried, shape, now_us)
+    chosen, tried = _ready_made(retry, chosen, tried, shape)
     found = Diagnosis(
         shape=shape,
         options=chosen.options,
@@ -88,31 +100,39 @@ def examine(polls: Sequence[RecordColumns], now_us: int) -> Diagnosis:
         trial=tried,
         mean_bytes=float(np.mean([len(value) for value in values if value] or [0])),
         keys=len({key for key in keys if key}),
+        schema=looked.schema,
         notes=[*shape.notes],
     )
+    if not looked.known:
+        found.unread = [value for value in values if value][:_MOST_UNREAD]
     found.fields = [line_of(each) for each in shape.fields.values()]
-    retry = _Retry(polls, now_us, shape.length if _are_windows(shape) else 0)
-    for propose in (_kafkas_time, _missing, _suited, _together, _grace):
-        propose(found, retry)
+    if found.channels:
+        for propose in (_kafkas_time, _missing, _suited, _together, _grace):
+            propose(found, retry)
     found.notes += _notes(found, polls, now_us)
     return found
 
 
 class _Retry(NamedTuple):
-    """Tries other options on the same records."""
+    """Tries options on the same records. `length` of records that are windows, else 0."""
 
     polls: Sequence[RecordColumns]
     now_us: int
     length: int
+    schemas: Mapping[int, Schema | str]
 
-    def of(self, found: Diagnosis, options: Mapping[str, Any], channels: Sequence[str] | None = None) -> bool:
-        """Puts options, and channels, in place of those found, where they can be kept together; whether they can."""
+    def run(self, options: Mapping[str, Any], channels: Sequence[str]) -> Trial | None:
+        """What comes of options; None where they can't be kept together, or there are no channels."""
         rules = as_rules(options)
-        if rules is not None:
-            found.options = dict(options)
-            names = found.channels if channels is None else channels
-            found.trial = trial.run(self.polls, rules, names, self.now_us, length=self.length)
-        return rules is not None
+        if rules is None or not channels:
+            return None
+        return trial.run(self.polls, rules, channels, self.now_us, length=self.length, schemas=self.schemas)
+
+    def put(self, found: Diagnosis, options: Mapping[str, Any], channels: Sequence[str] | None = None) -> None:
+        """Puts options, and channels, in place of those found, where they can be kept together."""
+        tried = self.run(options, found.channels if channels is None else channels)
+        if tried is not None:
+            found.options, found.trial = dict(options), tried
 
 
 def _are_windows(shape: Shape) -> bool:
@@ -126,31 +146,22 @@ def _candidates(shape: Shape) -> list[_Candidate]:
     return [_Candidate(options | {"series": series}, shape.called) for series in shape.may_name_series or ["key"]]
 
 
-def _best(
-    polls: Sequence[RecordColumns], candidates: Sequence[_Candidate], length: int, now_us: int
-) -> tuple[_Candidate, Trial]:
+def _best(retry: _Retry, candidates: Sequence[_Candidate]) -> tuple[_Candidate, Trial]:
     """The first of the candidates by which about as much can be used as by any."""
-    tried = []
-    for candidate in candidates:
-        rules = as_rules(candidate.options)
-        if rules is not None and candidate.channels:
-            tried.append((candidate, trial.run(polls, rules, candidate.channels, now_us, length=length)))
+    all_tried = [(candidate, retry.run(candidate.options, candidate.channels)) for candidate in candidates]
+    tried = [(candidate, each) for candidate, each in all_tried if each is not None]
     if not tried:
-        return candidates[0], trial.run(polls, InputRules(), ["value"], now_us)
+        return candidates[0], trial.nothing(retry.polls)
     most = max(each.usable for _, each in tried)
     return next((candidate, each) for candidate, each in tried if each.usable >= _ABOUT * most)
 
 
-def _ready_made(
-    polls: Sequence[RecordColumns], chosen: _Candidate, tried: Trial, shape: Shape, now_us: int
-) -> tuple[_Candidate, Trial]:
+def _ready_made(retry: _Retry, chosen: _Candidate, tried: Trial, shape: Shape) -> tuple[_Candidate, Trial]:
     """What was chosen, said by a ready-made mapping where one reads as much."""
     for options in mappings.candidates(shape, chosen.options):
-        rules = as_rules(options)
-        if rules is not None and chosen.channels:
-            found = trial.run(polls, rules, chosen.channels, now_us)
-            if (found.usable, found.accepted) >= (tried.usable, tried.accepted):
-                return _Candidate(options, chosen.channels, str(options["mapping"])), found
+        found = retry.run(options, chosen.channels)
+        if found is not None and (found.usable, found.accepted) >= (tried.usable, tried.accepted):
+            return _Candidate(options, chosen.channels, str(options["mapping"])), found
     return chosen, tried
 
 
@@ -167,7 +178,7 @@ def _kafkas_time(found: Diagnosis, retry: _Retry) -> None:
     """Takes Kafka's own time where that in the records is of a zone that they don't say."""
     if said := remarks.in_zone(found.shape, found.trial):
         found.notes.append(said)
-        retry.of(found, found.options | {"timestamp_field": ""})
+        retry.put(found, found.options | {"timestamp_field": ""})
         found.shape.fields[found.shape.time].role = "clock"
         found.shape = replace(found.shape, time="")
 
@@ -184,7 +195,7 @@ def _missing(found: Diagnosis, retry: _Retry) -> None:
             listed = ", ".join(map(repr, texts))
             found.notes.append(f"{path}: {listed} stands among numbers, so missing_values below declares it as missing")
     if declared := [*likely, *sorted({text for texts in odd.values() for text in texts})]:
-        retry.of(found, found.options | {"missing_values": declared})
+        retry.put(found, found.options | {"missing_values": declared})
 
 
 def _suited(found: Diagnosis, retry: _Retry) -> None:
@@ -197,7 +208,7 @@ def _suited(found: Diagnosis, retry: _Retry) -> None:
     paths = {path: name for name, path in found.shape.channels.items()}
     for line in found.fields:
         line.role = odd.get(paths.get(line.path, ""), line.role)
-    retry.of(found, found.options, [name for name in columns if name not in odd])
+    retry.put(found, found.options, [name for name in columns if name not in odd])
 
 
 def _together(found: Diagnosis, retry: _Retry) -> None:
@@ -223,7 +234,7 @@ def _together(found: Diagnosis, retry: _Retry) -> None:
         f"below is for {listing([name for name in found.channels if name in best])}, in {whole[best]} series; for "
         "others train another artifact, and give it a daemon of its own"
     )
-    retry.of(found, found.options, [name for name in found.channels if name in best])
+    retry.put(found, found.options, [name for name in found.channels if name in best])
 
 
 def _grace(found: Diagnosis, _: _Retry) -> None:

@@ -6,30 +6,45 @@ Rules of this file: pure; whatever the bytes are, nothing is raised.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec import UNSET
 
+from monitor.doctor import cells
+from monitor.formats.encodings import recognised
+from monitor.formats.schemas import Schema, Schemas, id_of, is_framed
+
 _MARK = b"\xef\xbb\xbf"
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NAN = re.compile(rb"(?<![\w\"])[+-]?nan(?![\w\"])", re.IGNORECASE)
-_SEPARATORS = (",", ";", "\t", "|")
 # Of values that are float32: others that have four bytes each give numbers far outside.
 _LEAST, _MOST = 1e-9, 1e9
 _SHARE = 0.5  # of the values, at least, that a format must explain
+_MOST_SCHEMAS = 4  # of which something is said
 
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """Some values: their format ("" where none is known), and what each says (`UNSET`: it can't be read)."""
+    """Some values: their format ("" where none is known), and what each says (`UNSET`: it can't be read).
+
+    `columns` of lines of cells are their names, which none of them says where they are not `named`; `delimiter` divides
+    cells. `schema` is the id in front of values that
+    can't be read without the schema that it names, or None.
+    """
 
     format: str
     said: list[Any]
     notes: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+    delimiter: str = ""
+    named: bool = True
+    schema: int | None = None
 
     @property
     def known(self) -> list[int]:
@@ -37,14 +52,46 @@ class Documents:
         return [row for row, document in enumerate(self.said) if document is not UNSET]
 
 
-def of(values: Sequence[bytes | None]) -> Documents:
-    """Looks at values; the format that most of them are of is theirs."""
+def of(values: Sequence[bytes | None], schemas: Mapping[int, Schema | str] = MappingProxyType({})) -> Documents:
+    """Looks at values; the format that most of them are of is theirs. `schemas` are those known, by their ids."""
     there = [value for value in values if value]
-    for name, read in _READERS.items():
+    lines = cells.look(there)
+    readers: dict[str, Callable[[bytes], Any]] = {"json": _json}
+    if schemas:
+        readers["avro"] = _avro(schemas)
+    if lines is not None:
+        readers["csv"] = lines.read
+    readers |= {"msgpack": _msgpack, "f32": _f32}
+    for name, read in readers.items():
         said = [UNSET if not value else read(value) for value in values]
         if there and sum(document is not UNSET for document in said) > _SHARE * len(there):
-            return Documents(name, said, _notes(name, there))
-    return Documents("", [UNSET] * len(values), _notes("", there))
+            found = Documents(name, said, _notes(there, is_json=name == "json"))
+            if lines is not None and read == lines.read:
+                found = replace(
+                    found, columns=lines.columns, delimiter=lines.delimiter, named=lines.named, notes=lines.notes
+                )
+            return found
+    framed = [value for value in there if is_framed(value)]
+    schema = id_of(framed[0]) if 2 * len(framed) > len(there) else None
+    return Documents("", [UNSET] * len(values), _unread(there, schemas), schema=schema)
+
+
+def _avro(schemas: Mapping[int, Schema | str]) -> Callable[[bytes], Any]:
+    """Reads Avro by the schemas that are known; nothing, where the extra is not installed."""
+    try:
+        from monitor.formats.avro import AvroCodec
+    except ImportError:
+        return lambda _: UNSET
+    known = Schemas()
+    for number, schema in schemas.items():
+        known.add(number, schema)
+    codec = AvroCodec(known, "auto")
+
+    def read(value: bytes) -> Any:
+        document = codec.anyhow(value) if is_framed(value) else None
+        return document if isinstance(document, dict | list) else UNSET
+
+    return read
 
 
 def _json(value: bytes) -> Any:
@@ -72,19 +119,6 @@ def _msgpack(value: bytes) -> Any:
     return document if isinstance(document, dict | list) else UNSET
 
 
-def _csv(value: bytes) -> Any:
-    try:
-        line = value.decode().strip()
-    except UnicodeDecodeError:
-        return UNSET
-    if not line or (not line.isprintable() and "\t" not in line):
-        return UNSET
-    separator = max(_SEPARATORS, key=line.count)
-    cells = [cell.strip() for cell in line.split(separator)]
-    numbers = sum(_is_number(cell) for cell in cells)
-    return cells if len(cells) > 1 and numbers >= len(cells) / 2 else UNSET
-
-
 def _f32(value: bytes) -> Any:
     if len(value) % 4 or (value.isascii() and value.decode("ascii").isprintable()):
         return UNSET
@@ -94,34 +128,31 @@ def _f32(value: bytes) -> Any:
     return numbers.tolist() if plausible.all() else UNSET
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _notes(name: str, values: Sequence[bytes]) -> list[str]:
-    """What a person should know of how the values are encoded."""
-    if not values:
-        return ["all records are tombstones (null values)"]
-    framed = [value for value in values if value[:1] == b"\0" and len(value) > 5]
-    if 2 * len(framed) > len(values) and name != "f32":
-        schema = int.from_bytes(framed[0][1:5], "big")
-        kind = "JSON Schema" if name == "json" else "Avro or Protobuf"
-        frame = f"the frame of Confluent's serializers (a zero byte and a schema's id, {schema} in the first)"
-        return [f"values begin with {frame}: {kind} with a schema registry"]
-    if not name and all(_is_text_number(value) for value in values[:20]):
-        return ["values are bare numbers as text; send [3.1] or an object instead"]
+def _notes(values: Sequence[bytes], *, is_json: bool) -> list[str]:
+    """What a person should know of how values are encoded that can be read."""
+    if is_json and 2 * sum(value[:1] == b"\0" for value in values) > len(values):
+        return ["values begin with byte 0 and a schema's id, as Confluent's JSON Schema serializer writes them"]
     return []
 
 
-def _is_text_number(value: bytes) -> bool:
-    return _is_number(value.decode("ascii", "replace"))
+def _unread(values: Sequence[bytes], schemas: Mapping[int, Schema | str]) -> list[str]:
+    """Why values can't be read, as far as it is known."""
+    if not values:
+        return ["all records are tombstones (null values)"]
+    said = [schema if isinstance(schema, str) else _of_kind(number, schema) for number, schema in schemas.items()]
+    if said:
+        return said[:_MOST_SCHEMAS]
+    whats = Counter(what for value in values if not is_framed(value) and (what := recognised(value)))
+    return [f"{count:,} of {len(values):,}: {what}" for what, count in whats.most_common(2)]
+
+
+def _of_kind(number: int, schema: Schema) -> str:
+    if schema.kind != "AVRO":
+        return f"schema {number} is one of {schema.kind}, which input.format does not read"
+    return (
+        f"schema {number} is one of Avro, and the values do not fit it; Avro needs `pip install 'telltale-kafka[avro]'`"
+    )
 
 
 _decode_json = msgspec.json.Decoder().decode
 _decode_msgpack = msgspec.msgpack.Decoder().decode
-# In this order: what is text is no msgpack by chance, and what is msgpack no float32.
-_READERS: dict[str, Callable[[bytes], Any]] = {"json": _json, "csv": _csv, "msgpack": _msgpack, "f32": _f32}

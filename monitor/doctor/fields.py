@@ -165,6 +165,11 @@ def escaped(name: str) -> str:
     return name.replace("\\", "\\\\").replace(".", "\\.")
 
 
+def can_be_named(name: str) -> bool:
+    """Whether decoders and `telltale train --channels` take a name of a field or a channel."""
+    return bool(name.strip()) and name.isprintable() and not set(name) & set('",\\')
+
+
 def is_number(value: Any) -> bool:
     """A number, and no truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -12,10 +12,12 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from msgspec import UNSET
 
-from monitor.doctor.fields import PARTS, Field
+from monitor.doctor.fields import PARTS, Content, Field
 
+_EXPLAINED = 0.5  # of a number's variance, at least, lies between channels
 _VARIES = 0.5  # of the series, at least, have readings of several channels
 # Names of fields that hold names of channels; those of the first are such even where all records have the same
 _CHANNEL = re.compile(
@@ -63,6 +65,32 @@ def choose(fields: Sequence[Field], groups: Sequence[Sequence[Any]]) -> tuple[Fi
         if _may_name(each, values[0], generic=generic) and _tells_apart(each, others, generic=generic):
             return each, values
     return None
+
+
+def choose_unnamed(fields: Sequence[Field], groups: Sequence[Sequence[Any]]) -> tuple[Field, list[Field]] | None:
+    """As `choose`, where fields have no names: the channel is what the only number depends on most."""
+    values = [each for each in fields if each.role in ("channel", "counter")]
+    names = [each for each in fields if each.role == "name"]
+    if len(values) != 1:
+        return None
+    explained = {each.path: _explained(each.values, values[0]) for each in names}
+    for each in sorted(names, key=lambda each: -explained[each.path]):
+        others = [*groups, *(other.values for other in names if other is not each)]
+        if explained[each.path] >= _EXPLAINED and _tells_apart(each, others, generic=False):
+            return each, values
+    return None
+
+
+def _explained(owners: Sequence[Any], value: Field) -> float:
+    """Which share of a number's variance lies between its owners."""
+    numbers = Content(value).numbers
+    there = np.isfinite(numbers)
+    parts: dict[str, list[float]] = {}
+    for owner, number in zip(np.array([str(owner) for owner in owners])[there], numbers[there].tolist(), strict=True):
+        parts.setdefault(owner, []).append(number)
+    whole = float(np.var(numbers[there])) if there.any() else 0.0
+    within = sum(len(part) * float(np.var(part)) for part in parts.values()) / max(1, int(there.sum()))
+    return 1 - within / whole if whole else 0.0
 
 
 def _rank(found: Field) -> tuple[Any, ...]:

@@ -6,7 +6,8 @@ Rules of this file: words only. Bytes of records are shown so that no terminal o
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,16 @@ from monitor.doctor.words import (
 )
 
 _SHOWN = 160
-_FORMS = {"json": "JSON", "msgpack": "MessagePack", "csv": "separated text", "f32": "little-endian float32"}
+_ORDER = ("service", "kafka", "schema_registry", "input", "output", "model")
+_DEFAULTS = {"format": "json", "timestamp_field": "ts", "value_field": "value", "csv_delimiter": ","}
+_REGISTRY = "http://REGISTRY:8081"
+_FORMS = {
+    "json": "JSON",
+    "msgpack": "MessagePack",
+    "csv": "separated text",
+    "f32": "little-endian float32",
+    "avro": "Avro",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +54,48 @@ class Place:
     sections: Mapping[str, Mapping[str, Any]]  # the configuration but for `input`
     artifact: str
     config: str  # the file that the commands name
+    words: Sequence[str] = ()  # of the command that looked, to reach the topic again
 
 
 def of_topic(found: Diagnosis, place: Place) -> str:
     """The whole report."""
-    parts = [
-        _headline(found, place),
-        *_facts(found),
-        "",
-        *fields(found.fields),
-        *_rejected(found),
-        *notes(_said(found)),
-    ]
+    parts = [_headline(found, place), *_facts(found), "", *fields(found.fields), *_rejected(found), *_unread(found)]
+    parts += notes(_said(found))
     if found.works:
         parts += ["", "The configuration to use:", "", indented(configuration(found, place))]
         parts += ["Then:", "", *(f"  {line}" for line in commands(found, place))]
-    else:
+    elif found.schema is not None:
+        parts += _of_registry(found, place)
+    elif found.channels:
         parts += ["", "There is no configuration with which most of these records could be read; see above why."]
+    else:
+        parts += ["", "There is no configuration for these records: nothing in them is a number to watch."]
     return "\n".join(parts)
+
+
+def _unread(found: Diagnosis) -> list[str]:
+    """What values are of which nothing can be read."""
+    if not found.unread or found.schema is not None:
+        return []
+    shown = [f"  {safe(value.decode('utf-8', 'backslashreplace'), _SHOWN)}" for value in found.unread]
+    return [f"None of the {found.trial.records:,} records can be read. The first values are:", *shown]
+
+
+def _of_registry(found: Diagnosis, place: Place) -> list[str]:
+    """What to do about records whose schema stands in a registry that is not known."""
+    options: dict[str, dict[str, Any]] = {
+        "schema_registry": {"urls": [_REGISTRY]},
+        "input": {"topics": [place.topic], "format": "avro"},
+    }
+    said = (
+        f"Values begin with byte 0 and the id of a schema, {found.schema} in the first, as Confluent's serializers "
+        "write Avro and Protobuf: what they hold can't be said without their schema registry. With its address this "
+        "command says it, and proposes the configuration:"
+    )
+    command = shlex.join(["telltale", "doctor", place.topic, *place.words, "--registry", _REGISTRY])
+    comments = {"schema_registry.urls": "to be filled in: the address of yours"}
+    then = "Of Avro the configuration will begin so; Protobuf is not read:"
+    return ["", *textwrap.wrap(said, 118), "", f"  {command}", "", then, "", indented(toml(options, comments))]
 
 
 def _said(found: Diagnosis) -> list[str]:
@@ -71,10 +105,10 @@ def _said(found: Diagnosis) -> list[str]:
 def configuration(found: Diagnosis, place: Place) -> str:
     """The configuration as TOML."""
     options = {"topics": [place.topic], **found.options}
-    defaults = {} if found.mapping else {"format": "json", "timestamp_field": "ts", "value_field": "value"}
+    defaults = {} if found.mapping else _DEFAULTS
     shown = {name: value for name, value in options.items() if defaults.get(name) != value}
     sections = {**place.sections, "input": shown, "model": {"artifact": place.artifact}}
-    ordered = {name: sections[name] for name in ("service", "kafka", "input", "output", "model") if name in sections}
+    ordered = {name: sections[name] for name in _ORDER if name in sections}
     return toml(ordered | sections, _comments(found))
 
 
@@ -87,6 +121,8 @@ def _comments(found: Diagnosis) -> dict[str, str]:
     late_us = max((each.late_us for each in found.trial.series.values()), default=0)
     said["input.grace_ms"] = f"samples came up to {span(late_us)} late"
     said["model.artifact"] = "made by the command below"
+    said["kafka.group_id"] = "each daemon needs one of its own, but for those that share these topics"
+    said["http.port"] = "another for each daemon on a machine"
     return said
 
 
@@ -118,6 +154,8 @@ def _facts(found: Diagnosis) -> Iterable[str]:
     yield fact("format", _format(found))
     if found.mapping:
         yield fact("mapping", f'input.mapping = "{found.mapping}" is made for these records')
+    if found.unread:
+        return
     yield fact("series", _series(found))
     yield fact("time", _time(found))
     orders = [*found.trial.series.values()]
@@ -133,7 +171,9 @@ def _format(found: Diagnosis) -> str:
     if not shape.format:
         return "none that is known"
     form = "samples"
-    if shape.entries:
+    if shape.columns:
+        form = "a line a sample" if not shape.channel_field else "a line a reading"
+    elif shape.entries:
         form = f"several entries a record, in {'a list' if shape.entries == '$' else repr(shape.entries)}"
     elif shape.channel_field:
         form = "one reading a record"
@@ -186,9 +226,12 @@ def missing(found: Diagnosis) -> str:
 def _rejected(found: Diagnosis) -> list[str]:
     trial = found.trial
     total = sum(trial.rejected.values())
+    if not found.channels:
+        return []
     if not total:
         return ["", f"With the configuration below none of the {trial.records:,} records is rejected."]
-    lines = ["", f"With the configuration below {total:,} of {trial.records:,} records are rejected:"]
+    which = "With the configuration below" if found.works else "With the likeliest configuration"
+    lines = ["", f"{which} {total:,} of {trial.records:,} records are rejected:"]
     for reason, count in trial.rejected.most_common():
         example = trial.examples[reason]
         value = "null" if example.value is None else safe(example.value.decode("utf-8", "backslashreplace"), _SHOWN)

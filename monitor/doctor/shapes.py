@@ -21,6 +21,7 @@ from monitor.doctor.fields import (
     PARTS,
     Content,
     Field,
+    can_be_named,
     classify,
     escaped,
     flatten,
@@ -49,6 +50,9 @@ class Shape:
     fields: dict[str, Field] = field(default_factory=dict)
     rows: list[int] = field(default_factory=list)  # the record that each entry is in
     connect: bool = False
+    columns: list[str] = field(default_factory=list)  # of lines of cells, and what divides these
+    delimiter: str = ""
+    named: bool = True  # whether fields have names that say something
     entries: str = ""
     time: str = ""
     series: str = ""
@@ -75,7 +79,13 @@ def of(
     documents: Documents, keys: Sequence[bytes | None], headers: Sequence[Headers] | None, series: str = ""
 ) -> Shape:
     """What records look like, as far as they can be read; `series` says what names theirs, if it is known."""
-    shape = Shape(format=documents.format, notes=[*documents.notes])
+    shape = Shape(
+        format=documents.format,
+        notes=[*documents.notes],
+        columns=documents.columns,
+        delimiter=documents.delimiter,
+        named=documents.named,
+    )
     rows = documents.known
     roots = [documents.said[row] for row in rows]
     roots = _unwrapped(shape, roots)
@@ -229,9 +239,10 @@ def _choose_series(shape: Shape, keys: Sequence[bytes | None], headers: Sequence
 def _choose_reading(shape: Shape, owners: Sequence[Any] | None) -> None:
     """The long form: one number an entry, and beside it the name of what it is."""
     groups = [] if owners is None else [owners]
-    if shape.entries:
+    if shape.entries and not shape.columns:
         groups.append(shape.rows)
-    found = readings.choose([*shape.fields.values()], groups)
+    choose = readings.choose if shape.named else readings.choose_unnamed
+    found = choose([*shape.fields.values()], groups)
     if found is not None:
         names, values = found
         names.role = "channel names"
@@ -324,11 +335,6 @@ def _of_chunks(shape: Shape, chunks: Sequence[Any]) -> None:
     shape.names = ["value"] if width == 1 else [str(at) for at in range(width)]
 
 
-def can_be_named(name: str) -> bool:
-    """Whether decoders and `telltale train --channels` take a name of a field or a channel."""
-    return bool(name.strip()) and name.isprintable() and not set(name) & set('",\\')
-
-
 def called(fields: Mapping[str, Field]) -> dict[str, str]:
     """Names for channels by their paths: as many of the last parts as tell each from all others."""
     parts = {path: [part.replace("\\", "") for part in PARTS.split(path)] for path in fields}
@@ -374,7 +380,9 @@ def as_options(shape: Shape) -> dict[str, Any]:
         found["timestamp_field"] = shape.time
     elif "ts" in shape.fields:
         found["timestamp_field"] = ""
-    if shape.entries:
+    if shape.columns:
+        found |= {"csv_columns": shape.columns, "csv_delimiter": shape.delimiter}
+    elif shape.entries:
         found["entries"] = shape.entries
     if shape.connect:
         found["connect_envelope"] = True

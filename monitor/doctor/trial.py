@@ -7,8 +7,9 @@ daemon will do.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from monitor.datafiles import plausibility
 from monitor.detector.arrays import BoolArray, Float64Array, Int64Array
 from monitor.detector.spec import Channel, WindowSpec
 from monitor.formats.decoder import Decoder, InputRules, Rejected, StreamTime
+from monitor.formats.schemas import Schema
 from monitor.processing.series_keys import SeriesNumbers
 
 GAP_STEPS = 2.5  # a step over so many usual ones is a gap
@@ -112,9 +114,17 @@ class _Layout(NamedTuple):
 
 
 def run(
-    polls: Sequence[RecordColumns], rules: InputRules, channels: Sequence[str], now_us: int, *, length: int = 0
+    polls: Sequence[RecordColumns],
+    rules: InputRules,
+    channels: Sequence[str],
+    now_us: int,
+    *,
+    length: int = 0,
+    schemas: Mapping[int, Schema | str] = MappingProxyType({}),
 ) -> Trial:
     """Decodes records, of each partition in the order of its log. `length` of records that are windows, else 0.
+
+    `schemas` are those that records were written with, by their ids; others are rejected.
 
     Raises:
         ConfigError: the rules can't be kept, such as a format that can't be loaded.
@@ -122,7 +132,26 @@ def run(
     kind = "record" if length else "sliding"
     window = WindowSpec(kind=kind, length=length or 1, hop=length or 1)
     decoder = Decoder(_Layout(window, tuple(Channel(name=name) for name in channels)), rules, exact=True)
+    for number, schema in schemas.items():
+        decoder.schemas.add(number, schema)
     return _Run(decoder, [*channels]).of(polls, now_us)
+
+
+def nothing(polls: Sequence[RecordColumns]) -> Trial:
+    """What comes of records of which nothing is known to be read."""
+    return Trial(
+        records=sum(len(columns.values) for columns in polls),
+        rejected=Counter(),
+        examples={},
+        channels=[],
+        values=np.empty((0, 0)),
+        carried=np.empty((0, 0), dtype=np.bool_),
+        owners=np.empty(0, dtype=np.int64),
+        time_us=np.empty(0, dtype=np.int64),
+        series={},
+        stated=0.0,
+        behind_us=None,
+    )
 
 
 class _Run:

@@ -17,12 +17,13 @@ from typing import Any, ClassVar
 import msgspec
 from fastavro import schemaless_reader
 
+from monitor.detector.times import Unit
 from monitor.errors import Reason, RecordError
 from monitor.formats.abstract import RecordSpec
 from monitor.formats.avro_schemas import ITSELF, UnusableError, prepared
 from monitor.formats.encodings import recognised
 from monitor.formats.records import Records
-from monitor.formats.schemas import HEAD, Schema, id_of, is_framed
+from monitor.formats.schemas import HEAD, Schema, Schemas, id_of, is_framed
 
 # What fastavro raises over a record that does not fit its schema
 _UNFIT = (EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError)
@@ -34,7 +35,7 @@ class AvroFormat(Records):
     needs_schemas: ClassVar[bool] = True
 
     def __init__(self, expected: RecordSpec) -> None:
-        super().__init__(expected, AvroCodec(expected))
+        super().__init__(expected, AvroCodec(expected.schemas, expected.timestamp_unit))
 
 
 class AvroCodec:
@@ -42,9 +43,9 @@ class AvroCodec:
 
     typed: ClassVar[bool] = True
 
-    def __init__(self, expected: RecordSpec) -> None:
-        self._schemas = expected.schemas
-        self._unit = expected.timestamp_unit
+    def __init__(self, schemas: Schemas, unit: Unit) -> None:
+        self._schemas = schemas
+        self._unit = unit
         self._ready: dict[bytes, Any] = {}  # schemas as fastavro wants them, by what stands in front of their records
         self._unusable: dict[bytes, str] = {}
 

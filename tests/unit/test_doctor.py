@@ -220,7 +220,9 @@ def test_what_is_rejected_is_shown_with_an_example() -> None:
         (b"3.1;12", "csv"),
         (np.array([1.5, -2.25], "<f4").tobytes(), "f32"),
         (b"hello", ""),
-        (b"3.14", ""),
+        (b"3.14", "csv"),
+        (b"2026-11-30 12:00:00;3,14;12", "csv"),
+        (b"a,b,c", ""),
         (b"", ""),
     ],
 )

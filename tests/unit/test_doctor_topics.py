@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
+from io import BytesIO
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from monitor.config.file import parse
 from monitor.doctor import report
 from monitor.doctor.diagnosis import Diagnosis, examine
 from monitor.doctor.report import Place
+from monitor.formats.schemas import Schema
 from tests.helpers import make_columns
 
 NOW_MS = 1_764_600_000_000
@@ -174,6 +176,43 @@ CASES: dict[str, Case] = {
         pumps(lambda at, _: msgspec.msgpack.encode({"at": datetime.fromtimestamp(ms(at) / 1000, UTC), **two(at)})),
         {"format": "msgpack", "timestamp_field": "at"},
     ),
+    "lines": Case(
+        pumps(lambda at, _: f"{ms(at)},{swing(at, 3)},{swing(at, 20)}".encode()),
+        {"format": "csv", "timestamp_field": "c1", "csv_columns": ["c1", "c2", "c3"]}, "c2 c3",
+        says=["no line names the cells, so they are called c1 to c3"],
+    ),
+    "lines after their names": Case(
+        [(b"p0", b"ts,flow,temp"), *pumps(lambda at, _: f"{ms(at)},{swing(at, 3)},{swing(at, 20)}".encode())],
+        {"format": "csv", "csv_columns": ["ts", "flow", "temp"]},
+    ),
+    "lines with their names": Case(
+        pumps(lambda at, pump: f"t;who;flow;temp\r\n{when(at)};d{pump};{swing(at, 3)};NaN\r\n".encode(), keys=False),
+        {
+            "format": "csv", "series": "field:who", "timestamp_field": "t", "csv_delimiter": ";",
+            "csv_columns": ["t", "who", "flow", "temp"],
+        }, "flow", "d0 d1 d2",
+    ),
+    "several lines": Case(
+        [
+            (b"p%d" % pump, "\n".join(f"{ms(5 * at + step)}|{swing(5 * at + step, 3)}" for step in range(5)).encode())
+            for at in range(20) for pump in range(3)
+        ],
+        {"format": "csv", "timestamp_field": "c1", "csv_delimiter": "|", "csv_columns": ["c1", "c2"]}, "c2",
+        says=["no line names the cells"],
+    ),
+    "lines of readings": Case(
+        [
+            (None, f"{ms(at)},pump-{pump},{name},{two(at)[name]}".encode())
+            for at in range(STEPS) for pump in range(2) for name in ("flow", "temp")
+        ],
+        {
+            "format": "csv", "series": "field:c2", "timestamp_field": "c1", "csv_columns": ["c1", "c2", "c3", "c4"],
+            "channel_field": "c3", "value_field": "c4",
+        }, "flow temp", "pump-0 pump-1", ["no line names the cells"],
+    ),
+    "bare numbers": Case(
+        pumps(lambda at, _: str(swing(at, 3)).encode()), {"format": "csv", "csv_columns": ["value"]}, "value"
+    ),
     "two scales": Case(
         pumps(lambda at, pump: {"ts": ms(at), "temp": swing(at, 20, 2) if pump else 32 + 1.8 * swing(at, 20, 2)}), {},
         "temp", says=["in 2 series (p1, p2)", "in 1 (p0): they look like degrees C and F"],
@@ -236,8 +275,8 @@ CASES: dict[str, Case] = {
         {"missing_values": ["Bad"]}, says=["'Bad' stands among numbers"],
     ),
     "words among texts": Case(
-        pumps(lambda at, _: {"ts": ms(at), "state": "unavailable" if at % 30 == 7 else f"{swing(at, 3)}"}),
-        {"text_numbers": True, "missing_values": ["unavailable"]}, "state", says=["'unavailable' stands among"],
+        pumps(lambda at, _: {"ts": ms(at), "state": "Wartung" if at % 30 == 7 else f"{swing(at, 3)}"}),
+        {"text_numbers": True, "missing_values": ["Wartung"]}, "state", says=["'Wartung' stands among"],
     ),
     "codes": Case(
         pumps(lambda at, _: {"ts": ms(at), "flow": -9999 if at % 30 == 7 else swing(at, 3), "temp": swing(at, 20)}),
@@ -260,7 +299,7 @@ def look(records: list[Record], *, schemas: Any = None) -> Diagnosis:
     each = max(1, round(len(records) / STEPS))
     stamps = [ms(at // each) + 40 for at in range(len(records))]
     columns = make_columns(encoded, keys=[key for key, _ in records], timestamps_ms=stamps)
-    return examine([columns], 1000 * NOW_MS + 3_600_000_000)
+    return examine([columns], 1000 * NOW_MS + 3_600_000_000, {} if schemas is None else schemas)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -280,3 +319,76 @@ def test_what_is_proposed_and_said(name: str) -> None:
         assert words in said
     if not case.says:
         assert found.notes == [note for note in found.notes if "no key" in note]
+
+
+def avro(records: list[Record], schema: Any, number: int = 7) -> list[Record]:
+    """Records in Confluent's wire format."""
+    fastavro = pytest.importorskip("fastavro", reason="the extra avro is not installed")
+    parsed, found = fastavro.parse_schema(schema), []
+    for key, record in records:
+        written = BytesIO()
+        fastavro.schemaless_writer(written, parsed, record)
+        found.append((key, b"\0" + number.to_bytes(4, "big") + written.getvalue()))
+    return found
+
+
+TIME = {"type": "long", "logicalType": "timestamp-millis"}
+FIELDS = [
+    {"name": "at", "type": TIME},
+    {"name": "flow", "type": "double"},
+    {"name": "temp", "type": ["null", "double"]},
+]
+SCHEMA = {"type": "record", "name": "Sample", "fields": FIELDS}
+
+
+def test_avro_with_its_registry() -> None:
+    records = avro(pumps(lambda at, _: {"at": ms(at), **two(at)}), SCHEMA)
+    found = look(records, schemas={7: Schema("AVRO", json.dumps(SCHEMA))})
+    assert (found.options, found.channels) == (
+        {"format": "avro", "series": "key", "timestamp_field": "at"},
+        ["flow", "temp"],
+    )
+    assert (found.trial.accepted, found.trial.names) == (300, ["p0", "p1", "p2"])
+
+
+def test_avro_without_its_registry() -> None:
+    found = look(avro(pumps(lambda at, _: {"at": ms(at), **two(at)}), SCHEMA))
+    assert not found.works
+    text = report.of_topic(found, replace(PLACE, words=("-b", "h:1")))
+    assert "  telltale doctor plant.pumps -b h:1 --registry http://REGISTRY:8081" in text
+    assert 'format = "avro"' in text
+    assert 'urls = ["http://REGISTRY:8081"]  # to be filled in' in text
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        (Schema("PROTOBUF", "syntax"), "schema 7 is one of PROTOBUF, which input.format does not read"),
+        ("the schema registry has no schema with id 7; ...", "the schema registry has no schema with id 7"),
+        (Schema("AVRO", '"string"'), "schema 7 is one of Avro, and the values do not fit it"),
+    ],
+)
+def test_schemas_that_can_not_be_used(schema: Schema | str, said: str) -> None:
+    found = look([(b"k", b"\0\0\0\0\x07\0\x12%d" % at) for at in range(50)], schemas={7: schema})
+    assert not found.works
+    assert said in " ".join(report.of_topic(found, PLACE).split())
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([b"hello %d" % at for at in range(50)], "None of the 50 records can be read. The first values are: hello 0"),
+        ([b"\x1f\x8b\x08%d" % at for at in range(50)], "50 of 50: the record is compressed with gzip"),
+        ([b'{"text": "a%d"}' % at for at in range(50)], "nothing in them is a number to watch"),
+        ([b""] * 50, "all records are tombstones (null values)"),
+        ([b"2026-11-30 12:00:00;3,14;12,%d" % at for at in range(50)], "c2 holds numbers with a decimal comma"),
+    ],
+)
+def test_nothing_can_be_read(values: list[bytes], said: str) -> None:
+    """No configuration is spoken of, and no channel that is not there."""
+    found = look([(b"k", value) for value in values])
+    assert (found.works, found.channels) == (False, [])
+    text = report.of_topic(found, PLACE)
+    assert said in " ".join(text.split())
+    assert "configuration below" not in text
+    assert "rejected" not in text

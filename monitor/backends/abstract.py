@@ -105,7 +105,8 @@ class RecordColumns:
     `offsets` and `timestamps_ms` are int64 (n,), `keys` and `values` the raw bytes (None: null). `headers` is None
     unless the backend was asked for them. `next_offset` is where reading continues: at least `offsets[-1] + 1`, more
     where control records follow. n is 0 where nothing but aborted or control records lay between, and where `damaged`
-    says that the next batch can't be read: then `next_offset` lies after that batch.
+    says that the next batch can't be read: then `next_offset` lies after that batch. `known_sizes` are the `sizes`
+    where the backend knows them.
     """
 
     partition: TopicPartition
@@ -116,6 +117,14 @@ class RecordColumns:
     next_offset: int
     headers: list[Headers] | None = None
     damaged: Damaged | None = None
+    known_sizes: Int64Array | None = None
+
+    @property
+    def sizes(self) -> Int64Array:
+        """How many bytes each value has, 0 where it is null."""
+        if self.known_sizes is not None:
+            return self.known_sizes
+        return np.fromiter((len(value or b"") for value in self.values), np.int64, len(self.values))
 
     @classmethod
     def skipping(cls, partition: TopicPartition, damaged: Damaged) -> RecordColumns:
@@ -136,6 +145,7 @@ class RecordColumns:
             self.values[rows],
             self.next_offset if stop == len(self.offsets) else int(self.offsets[stop - 1]) + 1,
             None if self.headers is None else self.headers[rows],
+            known_sizes=None if self.known_sizes is None else self.known_sizes[rows],
         )
 
 

@@ -236,7 +236,7 @@ class Decoder:
         `stream` is what was read of the partition before, and is moved on; `now_us` and `live` as it has them.
         """
         stream = StreamTime() if stream is None else stream
-        rows, rejected, tombstones = self._sized(columns.values)
+        rows, rejected, tombstones = self._sized(columns)
         parsed = self._formats.parse(columns, rows)
         if tombstones:
             parsed = replace(parsed, ignored=Ignored(0, tombstones, _TOMBSTONE).followed_by(parsed.ignored))
@@ -315,17 +315,17 @@ class Decoder:
         start_us = np.where(untrusted, NO_TIME, times.start_us)
         return Holes(rows, parsed.counts, self._keys(columns, parsed), start_us, times.period_us, known.carried)
 
-    def _sized(self, values: list[bytes | None]) -> tuple[list[int], list[Rejected], list[int]]:
+    def _sized(self, columns: RecordColumns) -> tuple[list[int], list[Rejected], list[int]]:
         """The rows of values that can be read, those that can't, and those of tombstones to be ignored: where tables
         are written to topics, a deleted row is followed by one.
         """
-        limit = self._rules.max_record_bytes
-        rows: list[int] = list(range(len(values)))
+        limit, sizes = self._rules.max_record_bytes, columns.sizes
+        rows: list[int] = list(range(len(sizes)))
         rejected: list[Rejected] = []
         tombstones: list[int] = []
-        if not all(values) or max(map(len, values), default=0) > limit:  # type: ignore[arg-type]
+        if not sizes.all() or sizes.max(initial=0) > limit:
             rows = []
-            for row, value in enumerate(values):
+            for row, value in enumerate(columns.values):
                 if value is None and self._rules.connect_envelope:
                     tombstones.append(row)
                 elif not value:

@@ -80,7 +80,7 @@ class Records:
             stand_in = next(record for index, record in enumerate(records) if index >= len(odd) or index != odd[index])
             for index in odd:
                 records[index] = stand_in
-        there = np.array(rows, dtype=np.int64)
+        there = np.arange(len(rows)) if taken is values else np.array(rows, dtype=np.int64)
         parsed, stamps, strange, dropped = (self._chunks if form.is_chunk else self._entries)(form, records, there)
         again = np.union1d(odd, strange).astype(np.int64) if len(odd) or len(strange) else _NONE
         if len(again):

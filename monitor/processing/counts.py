@@ -69,8 +69,10 @@ class Counts:
         """One poll's records of one partition, of which `rejected` were refused; `decoded` are those kept."""
         topic = columns.partition.topic
         self.records[topic] += len(columns.values)
-        self.bytes += sum(map(len, filter(None, columns.values)))
-        taken_ms = np.delete(columns.timestamps_ms, [each.row for each in rejected])
+        self.bytes += int(columns.sizes.sum())
+        taken_ms = columns.timestamps_ms
+        if rejected:
+            taken_ms = np.delete(taken_ms, [each.row for each in rejected])
         self.newest_ms = max(self.newest_ms, int(taken_ms.max(initial=0)))
         for rejection in rejected:
             self.rejected[topic, rejection.reason.value] += 1
@@ -81,7 +83,8 @@ class Counts:
         missing = np.isnan(decoded.values)
         if decoded.carried is not None:
             missing &= decoded.carried
-        self.samples_missing += int(missing.any(axis=1).sum())
+        if missing.any():
+            self.samples_missing += int(missing.any(axis=1).sum())
         ignored = decoded.ignored
         self.readings_ignored += ignored.readings
         if ignored.rows:

@@ -7,6 +7,7 @@ forgotten before that record's windows are looked at, however many wait for thei
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -244,21 +245,23 @@ class Decider:
         windows, policy = piece.windows, self._policy
         watched = rule, ""
         rows = _moving(piece.partition.incidents[watched], windows.series, verdicts)
-        columns: list[NDArray[Any]] = [windows.series, verdicts, scores, piece.thresholds]
+        said, frozen = verdicts.copy(), self._frozen(windows.values, rows)
+        said[frozen] = np.where(verdicts[frozen] == Verdict.NORMAL, Verdict.UNSCORABLE, verdicts[frozen])
+        columns: list[NDArray[Any]] = [windows.series, said, scores, piece.thresholds]
         columns += [windows.start_us, windows.end_us, windows.placed_at]
         listed = zip(rows, *(column[rows].tolist() for column in columns), strict=True)
         for row, series, verdict, score, threshold, start_us, end_us, offset in listed:
-            frozen = verdict == Verdict.NORMAL and self._is_frozen(windows.values[row])
-            said = Verdict.UNSCORABLE if frozen else verdict
             cause = partial(self._cause, piece, row, score, rule)
-            yield row, _Step(series, watched, policy, said, score / threshold, start_us, end_us, offset, cause)
+            yield row, _Step(series, watched, policy, verdict, score / threshold, start_us, end_us, offset, cause)
 
-    def _is_frozen(self, window: Float32Array) -> bool:
-        """Whether a channel stays at one value in a window (length, channels) for longer than it ever did in training.
+    def _frozen(self, windows: Float32Array, rows: list[int]) -> list[int]:
+        """Those of the `rows` of windows in which a channel stays at one value for longer than it ever did in training.
 
         A model may well reconstruct that; it says nothing of whether a fault is over.
         """
-        return bool(((np.ptp(window, axis=0) == 0) & (len(window) > self._longest_runs)).any())
+        long = windows.shape[1] > self._longest_runs
+        some = ((windows[rows, 0] == windows[rows, -1]) & long).any(axis=1)  # few
+        return [row for row in itertools.compress(rows, some) if ((np.ptp(windows[row], axis=0) == 0) & long).any()]
 
     def _cause(self, piece: Piece, row: int, score: float, rule: str, name: str) -> Cause:
         windows, throughout = piece.windows, piece.imputed.throughout

@@ -116,25 +116,55 @@ class SeriesRegistry:
         self._before.clear()
         if not len(keys):
             return Numbered(np.empty(0, dtype=np.int64), [], [], [])
+        known = self._number_known(keys, offsets, at_us)
+        if known is not None:
+            return Numbered(known, [], [], [])
+        rows, count = np.empty(len(keys), dtype=np.int64), self._count_to_last_new(keys)
+        found = Numbered(rows, [], [Segment(int(offsets[0]), [], [])], [])
+        self._number_one_by_one(keys[:count], rows_in_poll, offsets, at_us, found)
+        if count < len(keys):
+            rest = keys[count:], rows_in_poll[count:], offsets[count:], at_us[count:]
+            known = self._number_known(rest[0], *rest[2:])
+            if known is None:
+                self._number_one_by_one(*rest, found._replace(rows=rows[count:]))
+            else:
+                rows[count:] = known
+        return found
+
+    def _count_to_last_new(self, keys: Sequence[bytes | None]) -> int:
+        """How many of k records there are up to the last that begins a series; k, where a key names none."""
+        firsts = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
+        new = [key for key in firsts if key not in self._rows]
+        if any(map(problem_of, new)):
+            return len(keys)
+        return 1 + max((firsts[key] for key in new), default=len(keys) - 1)
+
+    def _number_known(self, keys: Sequence[bytes | None], offsets: Int64Array, at_us: Int64Array) -> Int64Array | None:
+        """The row of each record, where no series is new or may be silent for too long; else None."""
         try:
             rows = np.fromiter(map(self._rows.__getitem__, keys), np.int64, len(keys))
         except KeyError:
-            return self._number_one_by_one(keys, rows_in_poll, offsets, at_us)
+            return None
         if self._ttl_us:
             stream_us = np.maximum.accumulate(np.maximum(at_us, self._stream_us))
             if stream_us[-1] > self._checked_until_us:
-                return self._number_one_by_one(keys, rows_in_poll, offsets, at_us)
+                return None
             self._stream_us = int(stream_us[-1])
             self._at_us[rows] = stream_us
         self._last[rows] = offsets  # of several records of a row the last one counts
-        return Numbered(rows, [], [], [])
+        return rows
 
     def _number_one_by_one(
-        self, keys: Sequence[bytes | None], rows_in_poll: Int64Array, offsets: Int64Array, at_us: Int64Array
-    ) -> Numbered:
-        rows = np.empty(len(keys), dtype=np.int64)
-        found = Numbered(rows, [], [Segment(int(offsets[0]), [], [])], [])
-        columns = zip(keys, offsets.tolist(), at_us.tolist(), strict=True)
+        self,
+        keys: Sequence[bytes | None],
+        rows_in_poll: Int64Array,
+        offsets: Int64Array,
+        at_us: Int64Array,
+        found: Numbered,
+    ) -> None:
+        """Notes in `found` what `number` says of the records of the first k of these columns."""
+        rows, count = found.rows, len(keys)
+        columns = zip(keys, offsets[:count].tolist(), at_us[:count].tolist(), strict=True)
         for index, (key, offset, time_us) in enumerate(columns):
             row = self._rows.get(key)
             problem = problem_of(key, self._named_by) if row is None else None
@@ -149,7 +179,6 @@ class SeriesRegistry:
                 row = self._admit(key or b"", offset, time_us, found)
             rows[index] = row
             self._last[row], self._at_us[row] = offset, self._stream_us
-        return found
 
     def _advance(self, offset: int, time_us: int, forgotten: list[Forgotten]) -> None:
         """Moves the partition's event time on, and forgets who was silent for too long by then."""

@@ -50,7 +50,7 @@ class _Waiting:
             self.taken, self.bytes = len(self.columns.offsets), 0
         else:
             if self.ends is None:
-                self.ends = np.cumsum([RECORD_BYTES + len(value or b"") for value in self.columns.values])
+                self.ends = np.cumsum(RECORD_BYTES + self.columns.sizes)
             gone = int(self.ends[start - 1]) if start else 0
             fitting = int(np.searchsorted(self.ends, gone + most_bytes, side="right"))
             self.taken = max(fitting, start + 1)
@@ -75,7 +75,7 @@ class Backlog:
 
     def add(self, columns: RecordColumns, *, live: bool = True) -> None:
         """Queues the records of one poll from one partition."""
-        size = RECORD_BYTES * len(columns.values) + sum(map(len, filter(None, columns.values)))
+        size = RECORD_BYTES * len(columns.values) + int(columns.sizes.sum())
         self._queue.append(_Waiting(columns, size, live))
         self.bytes += size
 

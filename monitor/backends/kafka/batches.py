@@ -336,6 +336,7 @@ def _columns(partition: TopicPartition, runs: list[Run], next_offset: int, *, wa
             [key for run in runs for key in run.keys],
             [value for run in runs for value in run.values],
             [headers for run in runs for headers in run.headers],
+            np.concatenate([nothing, *(run.sizes for run in runs)]),
         )
     return RecordColumns(
         partition=partition,
@@ -345,4 +346,5 @@ def _columns(partition: TopicPartition, runs: list[Run], next_offset: int, *, wa
         values=run.values,
         next_offset=next_offset,
         headers=run.headers if want_headers else None,
+        known_sizes=run.sizes,
     )

@@ -66,4 +66,5 @@ def read_message(data: memoryview, limit: int, *, check_crcs: bool) -> Run:
         [record.key for record in records],
         [record.value for record in records],
         [() for _ in records],
+        np.array([len(record.value or b"") for record in records], dtype=np.int64),
     )

@@ -34,10 +34,12 @@ class Run(NamedTuple):
     keys: list[bytes | None]
     values: list[bytes | None]
     headers: list[Headers]
+    sizes: Int64Array  # of the values, 0 of null
 
     def rows(self, rows: slice) -> Run:
         """Some of the records."""
-        return Run(self.offsets[rows], self.timestamps_ms[rows], self.keys[rows], self.values[rows], self.headers[rows])
+        columns = self.offsets[rows], self.timestamps_ms[rows], self.keys[rows], self.values[rows], self.headers[rows]
+        return Run(*columns, self.sizes[rows])
 
 
 class RecordBatch(NamedTuple):
@@ -69,8 +71,8 @@ def read(batches: Sequence[RecordBatch]) -> Run:
         octets = np.frombuffer(data, dtype=np.uint8)
         stamps, at = _varints(octets, firsts + 1)
         deltas, at = _varints(octets, at)
-        keys, at = _texts(data, octets, at)
-        values, at = _texts(data, octets, at)
+        keys, _, at = _texts(data, octets, at)
+        values, sizes, at = _texts(data, octets, at)
         extras, at = _varints(octets, at)
         headers: list[Headers] = [()] * len(firsts)
         for row in np.flatnonzero(extras).tolist():
@@ -84,7 +86,7 @@ def read(batches: Sequence[RecordBatch]) -> Run:
     offsets = first + deltas
     if (deltas < 0).any() or (offsets > last).any() or (offsets[1:] <= offsets[:-1]).any():
         raise _unreadable("its records' offsets do not rise within its own")
-    return Run(offsets, stamp + np.where(appended, 0, stamps), keys, values, headers)
+    return Run(offsets, stamp + np.where(appended, 0, stamps), keys, values, headers, sizes)
 
 
 def _unreadable(detail: str) -> UnreadableError:
@@ -140,16 +142,17 @@ def _varints(octets: NDArray[np.uint8], at: Int64Array) -> tuple[Int64Array, Int
     return (number >> np.uint64(1)).astype(np.int64) ^ -(number & np.uint64(1)).astype(np.int64), at
 
 
-def _texts(data: bytes, octets: NDArray[np.uint8], at: Int64Array) -> tuple[list[bytes | None], Int64Array]:
-    """The byte strings at some positions, each after its length (-1: null), and the positions after them."""
+def _texts(data: bytes, octets: NDArray[np.uint8], at: Int64Array) -> tuple[list[bytes | None], Int64Array, Int64Array]:
+    """The byte strings at some positions, each after its length (-1: null); their sizes; the positions after them."""
     lengths, first = _varints(octets, at)
-    end = first + np.maximum(lengths, 0)
+    sizes = np.maximum(lengths, 0)
+    end = first + sizes
     if len(end) and int(end.max()) > len(data) - len(_PADDING):
         raise ValueError("a field is longer than its batch")
     texts: list[bytes | None] = [data[a:b] for a, b in zip(first.tolist(), end.tolist(), strict=True)]
     for row in np.flatnonzero(lengths < 0).tolist():
         texts[row] = None
-    return texts, end
+    return texts, sizes, end
 
 
 def _headers(data: bytes, at: int, count: int, end: int) -> tuple[Headers, int]:

@@ -11,6 +11,7 @@ from monitor.detector.arrays import BoolArray, Int64Array
 from monitor.detector.event_time import Reached, grouped
 from monitor.detector.windows import Samples, Windows
 from monitor.processing.checks import Check, Findings
+from monitor.processing.memory import Memory
 from monitor.processing.turns import Course, Turn
 
 
@@ -53,7 +54,7 @@ def turn_of_windows(windows: Windows) -> Turn:
 
 def findings(check: Check, turns: Iterator[Turn] | Sequence[Turn], series: int = 8) -> list[tuple[float, ...]]:
     """What a check says of turns: (offset, index, series, channel, start, end, value, threshold), in log order."""
-    memory = np.full(series, check.nothing)
+    memory = Memory.full(series, check.nothing)
     found: list[tuple[float, ...]] = []
     for turn in turns:
         made = check.take(turn, memory)

@@ -24,7 +24,6 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from monitor import extensions
 from monitor.detector.arrays import Float64Array, Int64Array, StructOfArrays
@@ -32,11 +31,9 @@ from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
 from monitor.detector.times import FOREVER_US
 from monitor.detector.windows import Windows
+from monitor.processing.memory import Memory
 from monitor.processing.turns import Turn
 
-# What is remembered of series: a structured array, one row each. `take` and `put` copy rows as they are, about ten
-# times as fast as indexing, which goes through them field by field.
-Memory = NDArray[np.void]
 WHOLE_SERIES = -1  # as a channel: none of them in particular
 
 
@@ -179,7 +176,7 @@ class Checks:
         """`channels` as they are scored: what is remembered of others says nothing about these."""
         self._checks = checks
         self._channels = list(channels)
-        self._memory: dict[str, Memory] = {rule: np.empty(0, check.nothing.dtype) for rule, check in checks.items()}
+        self._memory = {rule: Memory.full(0, check.nothing) for rule, check in checks.items()}
         self._rows = 0  # so many are in use, or were; there is room for more
 
     def begin(self, rows: int, new: list[int]) -> None:
@@ -188,15 +185,15 @@ class Checks:
         for rule, check in self._checks.items():
             memory = self._memory[rule]
             if rows > len(memory):
-                self._memory[rule] = np.full(max(rows, 2 * len(memory), 16), check.nothing)
-                self._memory[rule][: len(memory)] = memory
-            self._memory[rule][new] = check.nothing
+                self._memory[rule] = Memory.full(max(rows, 2 * len(memory), 16), check.nothing)
+                self._memory[rule].put(slice(len(memory)), memory)
+            self._memory[rule].put(np.array(new, dtype=np.int64), Memory.full(len(new), check.nothing))
 
     def take(self, turn: Turn, windows: Windows) -> Found | None:
         """What the checks say of a turn, placed among the windows that its samples closed."""
         parts, rules = [], []
         for number, (rule, check) in enumerate(self._checks.items()):
-            found = check.take(turn, self._memory[rule][: self._rows])
+            found = check.take(turn, self._memory[rule].first(self._rows))
             if found is not None and len(found):
                 parts.append(replace(found, at=found.placed_at))
                 rules.append(np.full(len(found), number))
@@ -205,16 +202,16 @@ class Checks:
     def due_us(self) -> int:
         """The partition's time from which on one of the checks finds something, if no record comes before."""
         timed = ((check, self._memory[rule]) for rule, check in self._checks.items() if isinstance(check, Timed))
-        return min((check.due_us(memory[: self._rows]) for check, memory in timed), default=FOREVER_US)
+        return min((check.due_us(memory.first(self._rows)) for check, memory in timed), default=FOREVER_US)
 
     def note_damage(self, turn: Turn) -> None:
         """Any series may have lost samples in a batch that can't be read: `turn` says so, and nothing else."""
         for rule, check in self._checks.items():
-            check.take(turn, self._memory[rule][: self._rows])
+            check.take(turn, self._memory[rule].first(self._rows))
 
     def snapshot(self, rows: Int64Array) -> dict[str, bytes]:
         """What each check remembers of the series `rows`, as many bytes for each, by rule, channels and layout."""
-        return {self._name(rule, memory): memory.take(rows).tobytes() for rule, memory in self._memory.items()}
+        return {self._name(rule, memory): memory.take(rows).table().tobytes() for rule, memory in self._memory.items()}
 
     def restore(self, rows: Int64Array, found: Mapping[str, bytes]) -> set[str]:
         """Puts back what `snapshot` returned; which checks go on.
@@ -224,13 +221,13 @@ class Checks:
         going_on = set()
         for rule, memory in self._memory.items():
             kept = found.get(self._name(rule, memory))
-            if kept is not None and len(kept) == len(rows) * memory.itemsize:
-                memory.put(rows, np.frombuffer(kept, memory.dtype))
+            if kept is not None and len(kept) == len(rows) * memory.layout.itemsize:
+                memory.put(rows, Memory.of(np.frombuffer(kept, memory.layout)))
                 going_on.add(rule)
         return going_on
 
     def _name(self, rule: str, memory: Memory) -> str:
-        return f"{rule} {self._channels} {memory.dtype.descr}"
+        return f"{rule} {self._channels} {memory.layout.descr}"
 
 
 def _in_log_order(findings: Findings, rule: Int64Array, windows: Windows) -> Found:

@@ -26,6 +26,7 @@ from monitor.detector.incidents import Status, steps
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Samples
 from monitor.processing.checks import Findings, QualityRules, checks_of
+from monitor.processing.memory import Memory
 from monitor.processing.turns import Turn
 from tests.benchmarks.public_series import Stream, streams
 from tests.helpers import make_artifact
@@ -90,7 +91,7 @@ def openings(manifest: Manifest, samples: Samples) -> list[tuple[str, int, int]]
     """What opens an incident: rule, channel and sample."""
     found: list[tuple[str, int, int]] = []
     for rule, check in checks_of(manifest, QualityRules()).items():
-        memory = np.full(1, check.nothing)
+        memory = Memory.full(1, check.nothing)
         made = [check.take(turn, memory) for turn in turns(samples)] if rule in RULES else []
         for channel in {int(each) for part in made if part is not None for each in part.channel}:
             said = Findings.concatenate([part[part.channel == channel] for part in made if part is not None])

@@ -9,7 +9,8 @@ import numpy as np
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Windows
-from monitor.processing.checks import Findings, Memory, Problem, QualityRules
+from monitor.processing.checks import Findings, Problem, QualityRules
+from monitor.processing.memory import Memory
 from monitor.processing.turns import Turn
 
 LIMIT, MOVES = 3, 0.05
@@ -31,9 +32,8 @@ class Flatline:
         for number, (row, value) in enumerate(zip(series, values, strict=True)):
             if np.isnan(value):
                 continue
-            before = memory[row]
-            count[number] = before["count"] + 1 if abs(value - before["value"]) < MOVES else 1
-            memory[row] = value, count[number]
+            count[number] = memory["count"][row] + 1 if abs(value - memory["value"][row]) < MOVES else 1
+            memory["value"][row], memory["count"][row] = value, count[number]
         limit = np.full(len(series), float(LIMIT))
         usual = np.full(len(series), np.nan)
         return Findings(series, np.zeros_like(series), offset, index, time_us, time_us, count, limit, usual, at)

@@ -9,7 +9,8 @@ import numpy as np
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
 from monitor.detector.times import NEVER_US
-from monitor.processing.checks import WHOLE_SERIES, Findings, Memory, Problem, QualityRules
+from monitor.processing.checks import WHOLE_SERIES, Findings, Problem, QualityRules
+from monitor.processing.memory import Memory
 from monitor.processing.turns import Turn
 
 LIMIT_US = 5_000
@@ -34,7 +35,7 @@ class Silence:
             found += [(each, offset, int(memory["last_us"][each]), now_us) for each in np.flatnonzero(gone).tolist()]
             if memory["silent"][row]:
                 found.append((row, offset, now_us, now_us))
-            memory[row] = now_us, False
+            memory["last_us"][row], memory["silent"][row] = now_us, False
         series, offsets, start_us, end_us = np.array(found, dtype=np.int64).reshape(-1, 4).T
         whole, limit = np.full(len(found), WHOLE_SERIES), np.full(len(found), LIMIT_US / 1e6)
         usual = np.full(len(found), 0.001)

@@ -23,7 +23,8 @@ from monitor.detector.incidents import SCORE_RULE
 from monitor.messages import alerts
 from monitor.messages.alerts import Alert
 from monitor.messages.quality import Event, QualityAlert, decode
-from monitor.processing.checks import WHOLE_SERIES, Findings, Memory
+from monitor.processing.checks import WHOLE_SERIES, Findings
+from monitor.processing.memory import Memory
 from monitor.processing.processor import Outputs, Processor
 from monitor.processing.turns import Turn
 from tests.helpers import (

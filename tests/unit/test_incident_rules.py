@@ -16,8 +16,8 @@ from monitor.detector.decision import Verdict
 from monitor.detector.incidents import SCORE_RULE
 from monitor.messages.alerts import Alert
 from monitor.messages.quality import QualityAlert, Source
-from monitor.processing.checks import Memory
 from monitor.processing.deciding import Batch
+from monitor.processing.memory import Memory
 from monitor.processing.processor import Outputs, Processor
 from monitor.processing.turns import Turn
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, one_by_one

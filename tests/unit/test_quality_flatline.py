@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from monitor.detector.spec import ChannelQuality, Manifest, QualitySpec
 from monitor.detector.windows import Windows
 from monitor.processing.checks import Problem, QualityRules
+from monitor.processing.memory import Memory
 from monitor.processing.quality.flatline import Flatline
 from tests.helpers import make_artifact
 from tests.turns import findings, samples_of, turn_of_windows, turns_of
@@ -129,7 +130,7 @@ def test_it_says_where_and_how_long() -> None:
     manifest = msgspec.structs.replace(manifest, channels=(msgspec.structs.replace(channel, level=1000.0),))
     values = np.append(np.arange(10), np.full(40, 3.5))
     check = Flatline(manifest, QualityRules())
-    made = check.take(next(turns_of(samples_of([0] * 50, values), [])), np.full(1, check.nothing))
+    made = check.take(next(turns_of(samples_of([0] * 50, values), [])), Memory.full(1, check.nothing))
     assert made is not None
     assert made.observed is not None
     problem = Problem("c0", made.value[0], made.threshold[0], made.usual[0], 0, 0, made.observed[0])

@@ -13,7 +13,8 @@ import numpy as np
 from monitor.detector.event_time import firsts_of
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
-from monitor.processing.checks import Findings, Memory, Problem, QualityRules
+from monitor.processing.checks import Findings, Problem, QualityRules
+from monitor.processing.memory import Memory
 from monitor.processing.quality import arrivals
 from monitor.processing.quality.arrivals import Arrivals
 from monitor.processing.quality.episodes import LAYOUT

@@ -31,7 +31,8 @@ from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
 from monitor.detector.times import FOREVER_US, NEVER_US
 from monitor.messages.alerts import duration, rfc3339
-from monitor.processing.checks import WHOLE_SERIES, Findings, Memory, Problem, QualityRules
+from monitor.processing.checks import WHOLE_SERIES, Findings, Problem, QualityRules
+from monitor.processing.memory import Memory
 from monitor.processing.turns import Turn
 
 PERIODS = 10

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from monitor.detector.arrays import BoolArray, Int64Array
-from monitor.processing.checks import Memory
+from monitor.processing.memory import Memory
 from monitor.processing.quality.episodes import LAYOUT, Limits, Marks, follow
 from monitor.processing.quality.readings import Readings
 
@@ -38,7 +38,7 @@ def nothing(channels: int) -> np.void:
 
 def are_followed(read: Readings, memory: Memory) -> bool:
     """Whether bad numbers of a turn's series are remembered."""
-    return bool(memory["marks"][read.series].any())
+    return bool(memory["marks"].take(read.series, axis=0).any())
 
 
 def watch(read: Followed, marked: BoolArray, memory: Memory, limits: Limits, first: int = 0) -> Said | None:

@@ -17,7 +17,8 @@ from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Windows
 from monitor.errors import Reason
-from monitor.processing.checks import Findings, Memory, Problem, QualityRules
+from monitor.processing.checks import Findings, Problem, QualityRules
+from monitor.processing.memory import Memory
 from monitor.processing.quality import arrivals
 from monitor.processing.quality.arrivals import Arrivals
 from monitor.processing.turns import REASONS, Refused, Turn

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor import extensions
 from monitor.detector.arrays import Float64Array, Int64Array, StructOfArrays

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.detector.arrays import Int64Array, StructOfArrays
+from monitor.detector.arrays import Int64Array, StructOfArrays, stable_order
 from monitor.detector.event_time import Reached, by_series, firsts_of, grouped
 from monitor.detector.times import NO_TIME
 from monitor.detector.windows import Appended, Ordered, Samples, Windows
@@ -69,6 +69,14 @@ class Course:
         return Course(before, self.refused[:row]), Course(after, self.refused[row:])
 
 
+class BySeries(NamedTuple):
+    """The order (n,) in which what arrived is by series, those of each in log order; the series, and their firsts."""
+
+    order: Int64Array
+    series: Int64Array
+    firsts: Int64Array
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """A turn of one partition: n samples that arrived, or m windows where records are windows.
@@ -96,6 +104,11 @@ class Turn:
         made: Made = self._made[make]
         return made
 
+    @property
+    def by_series(self) -> BySeries:
+        """What arrived, in groups."""
+        return self.once(_by_series)
+
     @classmethod
     def of(cls, taken: Samples | Windows, appended: Appended, course: Course) -> Turn:
         """The turn in which the windower made `appended` of `taken`."""
@@ -109,6 +122,14 @@ class Turn:
         ordered = grouped(nothing) if isinstance(nothing, Samples) else None
         course = Course(Reached(none, np.full(1, NO_TIME, dtype=np.int64)))
         return cls(nothing, none, ordered, None, course, damaged=True)
+
+
+def _by_series(turn: Turn) -> BySeries:
+    ordered, series = turn.ordered, turn.taken.series
+    if ordered is not None and len(ordered.position) == len(series) and ordered.samples.at is None:  # as they came
+        return BySeries(ordered.position, ordered.samples.series, ordered.firsts)
+    order = stable_order(series)
+    return BySeries(order, series[order], firsts_of(series[order]))
 
 
 def _together(parts: Sequence[Ordered]) -> Ordered:

@@ -17,7 +17,7 @@ from monitor.config.options import Config
 from monitor.messages.quality import Event, QualityAlert
 from monitor.processing import digests
 from monitor.processing.processor import Processor
-from monitor.processing.quality.no_data import BLOCK, FIRST, SECOND
+from monitor.processing.quality.pauses import BLOCK, FIRST, SECOND
 from tests.helpers import (
     INPUT,
     make_artifact,

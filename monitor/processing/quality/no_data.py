@@ -1,14 +1,6 @@
 """`no_data`: a series that has stopped sending, by how often it used to send.
 
-How often that is, is learned from the partition's time between the series' own records, in blocks of them: a series is
-known after `FIRST` pauses, and goes by the last 128 to 256 from then on.
-
-    usual pause    the mean, without the two longest
-    limit          `PERIODS` usual pauses; at least four times the second longest of all, and `no_data_least_ms`
-
-So one long pause, such as an outage, changes nothing, and two of a kind are not reported a third time. Who sends in
-bursts, in chunks, or only what has changed, is measured by the pauses between. While little is known, more is asked
-for: eight times the second longest after eight pauses, and `YOUNG` times `no_data_least_ms` until a series is as old.
+How often that is, and after how long it is missed, is learned from its pauses (`pauses.py`).
 
 Silence is found by the records of others in the partition, at the first that moves its time past the limit. But where
 one record moves it by far more, the whole partition was silent, which says nothing of any one series: three quarters of
@@ -20,34 +12,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.detector.arrays import Float64Array, Int64Array, StructOfArrays, stable_order
-from monitor.detector.event_time import Reached, firsts_of
+from monitor.detector.arrays import Float64Array, Int64Array, StructOfArrays
+from monitor.detector.event_time import Reached
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
 from monitor.detector.times import FOREVER_US, NEVER_US
 from monitor.messages.alerts import duration, rfc3339
 from monitor.processing.checks import WHOLE_SERIES, Findings, Problem, QualityRules
 from monitor.processing.memory import Memory
+from monitor.processing.quality import pauses
 from monitor.processing.turns import Turn
-
-PERIODS = 10
-FIRST, SECOND, BLOCK = 8, 32, 128  # pauses after which the limit is learned anew: the third again and again
-LONGEST, FEW = 4, 32  # the limit is (LONGEST + FEW / pauses) times the second longest pause, at least
-YOUNG = 30
-# Of m times some pauses: how many, their sum, the longest and the second longest, (4, m)
-Pauses = Int64Array
-
-
-class _Learned(NamedTuple):
-    """The limit and the usual pause of m series, (m,)."""
-
-    limit_us: Int64Array
-    usual_us: Int64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,28 +69,26 @@ class NoData:
     def __init__(self, _manifest: Manifest, rules: QualityRules) -> None:
         self._least_us = rules.no_data_least_ms * 1000
         after_us = FOREVER_US if rules.no_data_after_ms is None else rules.no_data_after_ms * 1000
-        layout = [
-            ("last_us", "<i8"),  # the partition's time at its last record
-            ("suspect_us", "<i8"),  # the first such time at which a quarter of its limit had passed without one
-            ("silent", "?"),
-            ("unused", "<i1", 7),  # so that what follows is aligned: many times faster to read
-            ("limit_us", "<i8"),
-            ("usual_us", "<i8"),
-            ("pauses", "<i8"),  # how many there were, and how long in all
-            ("age_us", "<i8"),
-            ("block", "<i8", 4),  # those of the present block, and of the one before
-            ("before", "<i8", 4),
-        ]
-        self.nothing = np.array((NEVER_US, NEVER_US, False, 0, after_us, 0, 0, 0, 0, 0), layout)[()]
+        fields = {
+            "last_us": NEVER_US,  # the partition's time at its last record
+            "due_us": FOREVER_US,  # from when on there is something to find; `FOREVER_US`: it is silent, or not known
+            "suspect_us": NEVER_US,  # when a quarter of its limit had passed without a record; `NEVER_US`: not yet
+            **dict.fromkeys(pauses.FIELDS, 0),
+            "limit_us": after_us,
+        }
+        self.nothing = np.array(tuple(fields.values()), [(name, "<i8") for name in fields])[()]
 
     def take(self, turn: Turn, memory: Memory) -> Findings | None:
         """Series that have fallen silent in a turn, and those that send again."""
         if turn.damaged:  # what it held may have been theirs
+            waits = memory["due_us"] != FOREVER_US
+            memory["due_us"][waits] = (memory["last_us"] + (memory["limit_us"] >> 2))[waits]
             memory["suspect_us"] = NEVER_US
             return None
         parts = self._arrived(turn, memory) if len(turn.taken) else []
-        if len(turn.course.reached.positions):
-            parts.append(_fallen(turn.course.reached, memory))
+        reached = turn.course.reached
+        if len(reached.positions) and len(due := np.flatnonzero(memory["due_us"] <= reached.newest_us[-1])):
+            parts.append(_fallen(reached, memory, due))
         parts = [part for part in parts if len(part)]
         return Findings.concatenate(parts) if parts else None
 
@@ -124,147 +101,62 @@ class NoData:
 
     def due_us(self, memory: Memory) -> int:
         """The partition's time from which on something is found where no record comes; `FOREVER_US`: nothing is."""
-        quiet = _Quiet.of(memory, np.flatnonzero((memory["last_us"] != NEVER_US) & ~memory["silent"]))
-        due_us = np.where(quiet.suspect_us == NEVER_US, quiet.quarter_us, quiet.silent_us(quiet.suspect_us) + 1)
-        return min(int(due_us.min(initial=FOREVER_US)), FOREVER_US)
+        return int(memory["due_us"].min(initial=FOREVER_US))
 
     def _arrived(self, turn: Turn, memory: Memory) -> list[Findings]:
         """What the records of a turn say of their own series; each is remembered as of its last one."""
-        reached, order = turn.course.reached, stable_order(turn.taken.series)
-        series, at_us, offset = turn.taken.series[order], turn.at_us[order], turn.taken.offset[order]
-        firsts = firsts_of(series)
-        rows, counts = series[firsts], np.diff(np.append(firsts, len(series)))
-        kept = memory.take(rows)
-        known_us = kept["last_us"]
+        order, series, firsts = turn.by_series
+        rows, at_us = series[firsts], turn.at_us[order]
+        known_us = memory["last_us"][rows]
+        if (new := known_us == NEVER_US).any():
+            known_us[new] = at_us[firsts[new]]
+            for name in ("since_us", "block_us", "before_us"):
+                memory[name][rows[new]] = known_us[new]
         before_us = np.concatenate([known_us[:1], at_us[:-1]])
-        before_us[firsts] = np.where(known_us == NEVER_US, at_us[firsts], known_us)
-        pauses_us = at_us - before_us
-        own, pauses = np.flatnonzero(pauses_us), counts  # records at one time are one
-        if len(own) < len(pauses_us):
-            pauses = np.add.reduceat(pauses_us != 0, firsts, dtype=np.int64)
-            pauses_us = pauses_us[own]
-        long, in_force = self._learn(kept, pauses, pauses_us)
-        ends = own[long]  # the records that end a long pause, in which silence may have been found
+        before_us[firsts] = known_us
+        found = self._ended(turn, memory, before_us, at_us)
+        last_us = at_us[np.append(firsts[1:], len(order)) - 1]
+        memory["last_us"][rows], memory["suspect_us"][rows] = last_us, NEVER_US
+        memory["due_us"][rows] = last_us + (memory["limit_us"][rows] >> 2)
+        return found
+
+    def _ended(self, turn: Turn, memory: Memory, before_us: Int64Array, at_us: Int64Array) -> list[Findings]:
+        """Silence that records (n,), by series, end: what was known of it, and what is only found now.
+
+        `before_us` (n,) is the partition's time at the record before each of its series, or its own.
+        """
+        order, series, firsts = turn.by_series
+        rows, reached = series[firsts], turn.course.reached
+        silent = (memory["due_us"][rows] == FOREVER_US) & (memory["last_us"][rows] != NEVER_US)
+        limit_us = memory["limit_us"][rows[silent]]
+        own = np.flatnonzero(before_us != at_us)  # records at one time are one
+        columns = series, before_us, at_us
+        if len(own) < len(order):
+            columns = series[own], before_us[own], at_us[own]
+        long = pauses.learn(memory, *columns, self._least_us)
+        if not len(long.pause) and not len(limit_us):
+            return []
+        ends = own[long.pause]  # the records that end a long pause, in which silence may have been found
         of = np.searchsorted(firsts, ends, side="right") - 1
-        first = ends == firsts[of]
-        suspect_us = np.where(first, kept["suspect_us"][of], NEVER_US)
-        quiet = _Quiet(series[ends], before_us[ends], suspect_us, *in_force)
+        first, offset = ends == firsts[of], turn.taken.offset[order]
+        suspect_us = np.where(first, memory["suspect_us"][rows[of]], NEVER_US)
+        quiet = _Quiet(series[ends], before_us[ends], suspect_us, long.limit_us, long.usual_us)
         step = _step(reached, quiet)
         found = step <= np.searchsorted(reached.positions, offset[ends])
-        silent = kept["silent"].copy()
         found &= ~(first & silent[of])
         back = np.concatenate([firsts[silent], ends[found]])
-        limit_us = np.concatenate([kept["limit_us"][silent], quiet.limit_us[found]])
-        kept["last_us"] = at_us[firsts + counts - 1]
-        kept["suspect_us"], kept["silent"] = NEVER_US, False
-        memory.put(rows, kept)
+        limit_us = np.append(limit_us, quiet.limit_us[found])
         again = _findings(series[back], offset[back], at_us[back], at_us[back], limit_us)
         return [_silences(reached, quiet[found], step[found]), again]
 
-    def _learn(self, kept: Memory, pauses: Int64Array, pauses_us: Int64Array) -> tuple[Int64Array, _Learned]:
-        """Learns from pauses (n,), in order, of which `pauses` (m,) are of each of the series in `kept` (m,).
 
-        Returns those over the limit in force at each (k,), and what was known there.
-        """
-        known, first = kept["pauses"], np.cumsum(pauses) - pauses
-        begins, of = _parts(known, pauses, first)
-        seen = _summed(pauses_us, begins)
-        _, total_us, longest_us, _ = seen.copy()
-        opening = np.flatnonzero(np.diff(of, prepend=-1))
-        some = of[opening]
-        seen[:, opening] = _merged(seen[:, opening], kept["block"][some].T)
-        before = np.concatenate([seen[:, :1], seen[:, :-1]], axis=1)
-        before[:, opening] = kept["before"][some].T
-        counts = np.diff(np.append(begins, len(pauses_us)))
-        passed_us = np.cumsum(total_us)
-        since_us = (passed_us - total_us)[opening]
-        age_us = kept["age_us"][of] + passed_us - np.repeat(since_us, np.diff(np.append(opening, len(begins))))
-        after = self._limits(_merged(before, seen), age_us)
-        limit_us, usual_us = (np.concatenate([column[:1], column[:-1]]) for column in after)
-        limit_us[opening], usual_us[opening] = kept["limit_us"][some], kept["usual_us"][some]
-        long, part = _over(pauses_us, begins, counts, limit_us, np.flatnonzero(longest_us > limit_us))
-        in_force = _Learned(limit_us[part], usual_us[part])
-        ends = np.append(opening, len(begins))[1:] - 1
-        until = (known + pauses)[some]
-        whole = (until == FIRST) | (until == SECOND) | (until % BLOCK == 0)
-        kept["pauses"][some], kept["age_us"][some] = until, age_us[ends]
-        kept["limit_us"][some] = np.where(whole, after.limit_us[ends], limit_us[ends])
-        kept["usual_us"][some] = np.where(whole, after.usual_us[ends], usual_us[ends])
-        kept["before"][some] = np.where(whole, seen[:, ends], before[:, ends]).T
-        kept["block"][some] = np.where(whole, 0, seen[:, ends]).T
-        return long, in_force
-
-    def _limits(self, pauses: Pauses, age_us: Int64Array) -> _Learned:
-        """What follows from m blocks of pauses, for series as old as `age_us` (m,)."""
-        count, total, longest, second = pauses
-        usual_us = (total - longest - second) // np.maximum(count - 2, 1)
-        factor = LONGEST + FEW / np.maximum(count, 1)
-        limit_us = np.maximum(PERIODS * usual_us, np.rint(factor * second).astype(np.int64))
-        least_us = np.where(age_us < YOUNG * self._least_us, YOUNG * self._least_us, self._least_us)
-        return _Learned(np.maximum(limit_us, least_us), usual_us)
-
-
-def _over(
-    pauses_us: Int64Array, begins: Int64Array, counts: Int64Array, limit_us: Int64Array, parts: Int64Array
-) -> tuple[Int64Array, Int64Array]:
-    """Which pauses (n,) of some `parts` are over the part's limit, (k,), and the part of each.
-
-    Part i of m is the `counts[i]` pauses from `begins[i]` on.
-    """
-    part = np.repeat(parts, counts[parts])
-    first = np.cumsum(counts[parts]) - counts[parts]
-    pause = np.arange(len(part)) + np.repeat(begins[parts] - first, counts[parts])
-    over = pauses_us[pause] > limit_us[part]
-    return pause[over], part[over]
-
-
-def _parts(known: Int64Array, pauses: Int64Array, first: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Where `pauses` (m,) of each of m groups, from `first` (m,) on, come into another block: indices, and groups.
-
-    `known` (m,) are how many pauses came before, by which blocks are counted. A group's first pause begins a part too.
-    """
-    some = np.flatnonzero(pauses)
-    until = known + pauses
-    whole = known // BLOCK + 1  # the first block that begins within the group
-    count = np.maximum((until - 1) // BLOCK - whole + 1, 0)[some]
-    group = np.repeat(some, count)
-    number = (whole[group] + np.arange(len(group)) - np.repeat(np.cumsum(count) - count, count)) * BLOCK
-    early = [some[(known[some] < at) & (at < until[some])] for at in (FIRST, SECOND)]
-    numbers = [np.full(len(each), at) for each, at in zip(early, (FIRST, SECOND), strict=True)]
-    of, at = np.concatenate([some, group, *early]), np.concatenate([known[some], number, *numbers])
-    begins = first[of] + at - known[of]
-    order = np.argsort(begins)
-    return begins[order], of[order]
-
-
-def _summed(pauses_us: Int64Array, begins: Int64Array) -> Pauses:
-    """Of pauses (n,), of which some follow each of `begins` (m,)."""
-    if not len(begins):
-        return np.empty((4, 0), dtype=np.int64)
-    counts = np.diff(np.append(begins, len(pauses_us)))
-    longest = np.maximum.reduceat(pauses_us, begins)
-    is_longest = pauses_us == np.repeat(longest, counts)
-    several = np.add.reduceat(is_longest.astype(np.int64), begins) > 1
-    second = np.maximum.reduceat(np.where(is_longest, 0, pauses_us), begins)
-    return np.stack([counts, np.add.reduceat(pauses_us, begins), longest, np.where(several, longest, second)])
-
-
-def _merged(some: Pauses, others: Pauses) -> Pauses:
-    """Of both together."""
-    (count, total, longest, second), (more, more_us, other_longest, other_second) = some, others
-    next_longest = np.maximum(np.minimum(longest, other_longest), np.maximum(second, other_second))
-    return np.stack([count + more, total + more_us, np.maximum(longest, other_longest), next_longest])
-
-
-def _fallen(reached: Reached, memory: Memory) -> Findings:
-    """The series that have fallen silent after their last record; notes them, and those that may have."""
-    rows = np.flatnonzero(reached.newest_us[-1] - memory["last_us"] >= memory["limit_us"] >> 2)
-    rows = rows[(memory["last_us"][rows] != NEVER_US) & ~memory["silent"][rows]]
+def _fallen(reached: Reached, memory: Memory, rows: Int64Array) -> Findings:
+    """Those of the series in `rows` that have fallen silent after their last record; notes them, and who may have."""
     found = _Quiet.of(memory, rows)
-    memory["suspect_us"][rows] = _suspected(reached, found)
-    step = _step(reached, found)
+    suspect_us, step = _suspected(reached, found), _step(reached, found)
     silent = step < len(reached.newest_us)
-    memory["silent"][rows[silent]] = True
+    memory["suspect_us"][rows] = suspect_us
+    memory["due_us"][rows] = np.where(silent, FOREVER_US, found.silent_us(suspect_us) + 1)
     return _silences(reached, found[silent], step[silent])
 
 

@@ -1,0 +1,173 @@
+"""How often series send: learned from the partition's time between the records of each, in blocks of such pauses.
+
+A series is known after `FIRST` pauses, and goes by the last 128 to 256 from then on.
+
+    usual pause    the mean, without the two longest
+    limit          `PERIODS` usual pauses; four times the second longest at least, and the least that is asked for
+
+So one long pause, such as an outage, changes nothing, and two of a kind are not reported a third time. Who sends in
+bursts, in chunks, or only what has changed, is measured by the pauses between. While little is known, more is asked
+for: eight times the second longest after eight pauses, and `YOUNG` times the least until a series is as old.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from monitor.detector.arrays import BoolArray, Int64Array
+from monitor.detector.event_time import firsts_of
+from monitor.processing.memory import Memory
+
+PERIODS = 10
+FIRST, SECOND, BLOCK = 8, 32, 128  # pauses after which the limit is learned anew: the third again and again
+LONGEST, FEW = 4, 32  # the limit is (LONGEST + FEW / pauses) times the second longest pause, at least
+YOUNG = 30
+
+# What is remembered of a series.
+FIELDS = (
+    "limit_us",
+    "usual_us",
+    "pauses",  # so many, up to now
+    "since_us",  # when the first of them began, the first of the present block, and the first of the block before
+    "block_us",
+    "before_us",
+    "longest_us",  # of the present block, and of the block before
+    "second_us",
+    "longest_before_us",
+    "second_before_us",
+)
+
+
+class Longest(NamedTuple):
+    """The longest and the second longest of some pauses, (m,) times."""
+
+    first_us: Int64Array
+    second_us: Int64Array
+
+    @classmethod
+    def of(cls, pauses_us: Int64Array, begins: Int64Array) -> Longest:
+        """Of pauses (n,), of which some follow each of `begins` (m,)."""
+        if len(begins) == len(pauses_us):
+            return cls(pauses_us, np.zeros_like(pauses_us))
+        first_us = np.maximum.reduceat(pauses_us, begins)
+        is_first = pauses_us == np.repeat(first_us, np.diff(begins, append=len(pauses_us)))
+        several = np.add.reduceat(is_first, begins, dtype=np.int64) > 1
+        second_us = np.maximum.reduceat(np.where(is_first, 0, pauses_us), begins)
+        return cls(first_us, np.where(several, first_us, second_us))
+
+    def and_of(self, first_us: Int64Array, second_us: Int64Array) -> Longest:
+        """Of these pauses and of others."""
+        next_us = np.minimum(self.first_us, first_us)
+        second_us = np.maximum(np.maximum(self.second_us, second_us), next_us)
+        return Longest(np.maximum(self.first_us, first_us), second_us)
+
+
+class Long(NamedTuple):
+    """Which of some pauses were over the limit (k,), with the limit and the usual pause as they were known then."""
+
+    pause: Int64Array
+    limit_us: Int64Array
+    usual_us: Int64Array
+
+
+class _Parts(NamedTuple):
+    """k parts of the pauses of m series, those in one block each: whose they are, and where they begin.
+
+    `opens` marks the first of each series. `full` (f,) are the parts that fill their block, and `total` (f,) is how
+    many pauses of their series there were then.
+    """
+
+    of: Int64Array
+    begins: Int64Array
+    opens: BoolArray
+    full: Int64Array
+    total: Int64Array
+
+    @classmethod
+    def made(cls, known: Int64Array, counts: Int64Array, firsts: Int64Array) -> _Parts:
+        """Of `counts` (m,) pauses of each series from `firsts` (m,) on, with `known` (m,) before them."""
+        series, until = np.arange(len(known)), known + counts
+        first, last = _blocks(known), _blocks(until)
+        if (first == last).all():
+            return cls(series, firsts, np.ones(len(known), dtype=np.bool_), series[:0], series[:0])
+        parts = last - first + (until > _pauses(last))
+        of = np.repeat(series, parts)
+        number = np.arange(len(of)) - np.repeat(np.cumsum(parts) - parts, parts)
+        block = first[of] + number
+        begins = firsts[of] + np.maximum(_pauses(block) - known[of], 0)
+        full = np.flatnonzero(block < last[of])
+        return cls(of, begins, number == 0, full, _pauses(block[full] + 1))
+
+
+def learn(memory: Memory, series: Int64Array, before_us: Int64Array, at_us: Int64Array, least_us: int) -> Long:
+    """Learns from pauses (n,), those of a series together and in order; each lasted from `before_us` to `at_us`."""
+    firsts = firsts_of(series)
+    rows, counts = series[firsts], np.diff(firsts, append=len(series))
+    known, pauses_us = memory["pauses"][rows], at_us - before_us
+    parts = _Parts.made(known, counts, firsts)
+    own = rows[parts.of]
+    new = Longest.of(pauses_us, parts.begins)
+    longest = new.and_of(*(np.where(parts.opens, memory[name][own], 0) for name in ("longest_us", "second_us")))
+    limit_us, usual_us = memory["limit_us"][own], memory["usual_us"][own]
+    memory["pauses"][rows] = known + counts
+    closes = np.append(parts.opens[1:], True)[: len(own)]
+    memory["longest_us"][rows], memory["second_us"][rows] = longest.first_us[closes], longest.second_us[closes]
+    if len(parts.full):
+        then = _fill(memory, own, parts, longest, before_us, at_us, least_us)
+        goes_on = ~closes[parts.full]
+        limit_us[parts.full[goes_on] + 1], usual_us[parts.full[goes_on] + 1] = (column[goes_on] for column in then)
+        for name in ("longest_us", "second_us"):
+            memory[name][own[parts.full[~goes_on]]] = 0
+    none = firsts[:0]
+    if not (new.first_us > limit_us).any():  # as it mostly is
+        return Long(none, none, none)
+    part = np.repeat(np.arange(len(own)), np.diff(parts.begins, append=len(series)))
+    pause = np.flatnonzero(pauses_us > limit_us[part])
+    return Long(pause, limit_us[part[pause]], usual_us[part[pause]])
+
+
+def _fill(
+    memory: Memory,
+    own: Int64Array,
+    parts: _Parts,
+    longest: Longest,
+    before_us: Int64Array,
+    at_us: Int64Array,
+    least_us: int,
+) -> tuple[Int64Array, Int64Array]:
+    """Learns from blocks that are full; the limit and the usual pause that are known with each of them, (f,)."""
+    full, rows, opens = parts.full, own[parts.full], parts.opens[parts.full]
+    began_us = np.where(opens, memory["block_us"][rows], before_us[parts.begins[full]])
+    ended_us = at_us[np.append(parts.begins[1:], len(at_us))[full] - 1]
+    block = {
+        "before_us": began_us,
+        "longest_before_us": longest.first_us[full],
+        "second_before_us": longest.second_us[full],
+    }
+    # The block before each is the full part before it, or the one that is remembered.
+    before = {name: np.where(opens, memory[name][rows], np.roll(column, 1)) for name, column in block.items()}
+    both = Longest(block["longest_before_us"], block["second_before_us"]).and_of(
+        before["longest_before_us"], before["second_before_us"]
+    )
+    pauses = parts.total - _pauses(np.maximum(_blocks(parts.total) - 2, 0))
+    usual_us = (ended_us - before["before_us"] - both.first_us - both.second_us) // (pauses - 2)
+    limit_us = np.maximum(PERIODS * usual_us, np.rint((LONGEST + FEW / pauses) * both.second_us).astype(np.int64))
+    young = ended_us - memory["since_us"][rows] < YOUNG * least_us
+    limit_us = np.maximum(limit_us, np.where(young, YOUNG * least_us, least_us))
+    last = np.flatnonzero(np.diff(rows, append=-1))
+    for name, column in {**block, "block_us": ended_us, "limit_us": limit_us, "usual_us": usual_us}.items():
+        memory[name][rows[last]] = column[last]
+    return limit_us, usual_us
+
+
+def _blocks(pauses: Int64Array) -> Int64Array:
+    """How many blocks so many pauses fill."""
+    blocks: Int64Array = pauses // BLOCK + (pauses >= FIRST) + (pauses >= SECOND)
+    return blocks
+
+
+def _pauses(blocks: Int64Array) -> Int64Array:
+    """How many pauses fill so many blocks."""
+    return np.where(blocks > 2, (blocks - 2) * BLOCK, np.array([0, FIRST, SECOND])[np.minimum(blocks, 2)])

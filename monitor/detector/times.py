@@ -267,3 +267,18 @@ def written(time_us: int) -> str:
     except OverflowError:
         return f"{time_us} us since 1970"
     return moment.isoformat().replace("+00:00", "Z")
+
+
+def duration(seconds: float) -> str:
+    """A time span in words: 12.3 s, 45 min, 3 h 20 min, 30 days."""
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    days = minutes / 1440
+    return f"{minutes // 60} h {minutes % 60} min" if days < 3 else f"{days:.3g} days" if days < 1000 else _years(days)
+
+
+def _years(days: float) -> str:
+    return f"{days / 365.25:.3g} years"

@@ -8,7 +8,7 @@ import numpy as np
 
 from monitor.backends.abstract import RecordColumns
 from monitor.detector.arrays import BoolArray, Float64Array, Int64Array, StructOfArrays
-from monitor.detector.times import NEWEST_US, NO_TIME, written
+from monitor.detector.times import NEWEST_US, NO_TIME, duration, written
 from monitor.errors import Reason
 from monitor.formats.parsed import Parsed
 
@@ -76,11 +76,9 @@ class Times(StructOfArrays):
         """Why a record is refused that is not believed, where `newest_us` is the newest time that is."""
         end_us, own_us = float(self.end_us[record]), int(self.own_us[record])
         if own_us != NO_TIME and end_us - own_us > max_future_ms * 1000:
-            ahead = f"{(end_us - own_us) / 1e6:.0f} s ahead of the record's own timestamp"
+            ahead = f"{duration((end_us - own_us) / 1e6)} ahead of the record's own timestamp"
         elif newest_us != NO_TIME:
-            ahead = (
-                f"{(end_us - newest_us) / 1e6:.0f} s ahead of the newest time of its partition, and of the clock here"
-            )
+            ahead = f"{duration((end_us - newest_us) / 1e6)} ahead of the newest time in its partition and of the clock"
         else:
             ahead = f"{written(int(end_us))} is ahead of the clock here"
-        return Reason.FUTURE_TIMESTAMP, f"{ahead} (input.max_future_ms)"
+        return Reason.FUTURE_TIMESTAMP, f"{ahead} (input.max_future_ms = {max_future_ms:,})"

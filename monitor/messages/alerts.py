@@ -21,6 +21,7 @@ from monitor.backends.abstract import TopicPartition
 from monitor.detector import levels
 from monitor.detector.arrays import Float32Array
 from monitor.detector.incidents import Incident, Status
+from monitor.detector.times import duration
 
 if TYPE_CHECKING:  # it needs JAX, and telemetry, which is there before, needs only the names in this file
     from monitor.detector.served import ServedModel
@@ -411,14 +412,6 @@ def _times(ratio: float) -> str:
     if ratio < 1e4:
         return f"{ratio:.2f}x"
     return f"{float(f'{ratio:.3g}'):,.0f}x" if ratio < 1e9 else f"{ratio:.3g}x"
-
-
-def duration(seconds: float) -> str:
-    """A time span in words: 12.3 s, 45 min, 3 h 20 min."""
-    if seconds < 100:
-        return f"{seconds:.3g} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def rfc3339(time_us: int) -> str:

@@ -16,7 +16,8 @@ from msgspec import UNSET, UnsetType
 
 from monitor.backends.abstract import TopicPartition
 from monitor.detector.incidents import Incident, Status
-from monitor.messages.alerts import ENDINGS, Alert, Ending, EndReason, Model, digest, duration, rfc3339
+from monitor.detector.times import duration
+from monitor.messages.alerts import ENDINGS, Alert, Ending, EndReason, Model, digest, rfc3339
 
 if TYPE_CHECKING:  # as in alerts.py
     from monitor.detector.served import ServedModel

@@ -99,7 +99,10 @@ def test_they_say_how_many(note: str, said: str) -> None:
     text = SchemaMismatch(MANIFEST, RULES).describe(Problem("", 10.0, 9.5, float("nan"), 0, 0, note=note))
     assert text == "10 of its records were rejected, with fewer than 10 samples accepted between two" + said
     text = LateBurst(MANIFEST, RULES).describe(Problem("", 20.0, 19.5, 0.02, 0, 0))
-    assert text == "20 samples came too late, fewer than 10 in time between two; 0.02 of its first 500 did"
+    assert text == (
+        "20 samples came too late and were dropped, with fewer than 10 in time between two; of its first 500 samples "
+        "2 % did (input.grace_ms waits for late ones)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,6 @@ def test_it_is_silent_where_levels_do_not_matter_or_are_not_known(manifest: Mani
 def test_it_advises_retraining() -> None:
     text = Drift(manifest_of(), QualityRules()).describe(Problem("", 7.0, 6.5, 0.0, 0, 0, 1.0))
     assert text == (
-        "channel b differs from its training data for 7 days, mostly outside -1.645 to 1.645, where 90 % of that is; "
-        "retraining is advised"
+        "channel 'b' has differed from its training data for 7 days: it was mostly outside -1.645 to 1.645, which held "
+        "90 % of that; retraining is advised"
     )

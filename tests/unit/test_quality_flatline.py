@@ -134,4 +134,4 @@ def test_it_says_where_and_how_long() -> None:
     assert made is not None
     assert made.observed is not None
     problem = Problem("c0", made.value[0], made.threshold[0], made.usual[0], 0, 0, made.observed[0])
-    assert check.describe(problem) == "stays at 1003.5 for 31 samples; usual are 4 equal values in a row at most"
+    assert check.describe(problem) == "has been 1003.5 for 31 samples; usually at most 4 in a row are equal"

@@ -96,7 +96,7 @@ def test_where_all_channels_are_missing_the_series_is_named_and_no_channel() -> 
         (299, 3, False),
     ]
     text = check.describe(Problem("", 20.0, 19.5, float("nan"), 0, 0))
-    assert text == "all 12 channels are missing in 20 samples"
+    assert text == "all 12 channels are missing in 20 samples, with at most 9 others between two"
 
 
 @given(st.data())
@@ -128,8 +128,8 @@ def test_numbers_that_are_missing_independently_open_nothing(share: float) -> No
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (-9999.0, "; it looks like a number that stands for a missing one"),
-        (32_767.0, "; it looks like a number that stands for a missing one"),
+        (-9999.0, "; it looks like a number that stands for a missing one (input.missing_values)"),
+        (32_767.0, "; it looks like a number that stands for a missing one (input.missing_values)"),
         (21_300.0, "; it looks like another unit: divided by 1,000 it would be within"),
         (-1234.0, ""),
     ],
@@ -150,10 +150,10 @@ def test_a_new_maximum_a_failing_process_and_a_channel_without_a_range_are_not_i
 
 def test_missing_says_how_many_and_what_is_usual() -> None:
     usual = NanRatio(manifest_of(known(missing=0.1, longest_missing=3)), RULES)
-    text = "is missing in 20 samples, at most 3 others between two; 0.1 of all are missing in its training data"
+    text = "is missing in 20 samples, with at most 3 others between two; in its training data 10 % of its numbers are"
     assert usual.describe(Problem("c0", 20.0, 19.5, 0.1, 0, 0)) == text
     unknown = NanRatio(make_artifact().manifest, RULES)
-    assert unknown.describe(Problem("value", 20.0, 19.5, float("nan"), 0, 0)) == "is missing in 20 samples"
+    assert unknown.describe(Problem("value", 20.0, 19.5, float("nan"), 0, 0)) == "is missing in 20 samples in a row"
 
 
 @pytest.mark.parametrize(("channels", "dead", "said"), [(2, 1, 1), (3, 1, 1), (4, 2, 2), (4, 3, 0)])

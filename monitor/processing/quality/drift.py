@@ -120,7 +120,8 @@ class Drift:
     def describe(self, problem: Problem) -> str:
         """Which channel differs, for how long, and what to do."""
         at = int(problem.observed)
+        usual = f"{self._low[at]:.6g} to {self._high[at]:.6g}"
         return (
-            f"channel {self._names[at]} differs from its training data for {problem.value:.0f} days, mostly outside "
-            f"{self._low[at]:.6g} to {self._high[at]:.6g}, where 90 % of that is; retraining is advised"
+            f"channel {self._names[at]!r} has differed from its training data for {problem.value:.0f} days: it was "
+            f"mostly outside {usual}, which held 90 % of that; retraining is advised"
         )

@@ -143,10 +143,8 @@ class Flatline:
 
     def describe(self, problem: Problem) -> str:
         """Where it stays, for how long, and how long is usual."""
-        return (
-            f"stays at {problem.observed:.7g} for {problem.value:.0f} samples; usual are {problem.usual:.0f} equal "
-            "values in a row at most"
-        )
+        usual = f"at most {problem.usual:,.0f} in a row are" if problem.usual > 1 else "no two in a row are"
+        return f"has been {problem.observed:.7g} for {problem.value:,.0f} samples; usually {usual} equal"
 
 
 def _keep_moving(read: Readings, rows: Memory) -> None:

@@ -18,6 +18,7 @@ from monitor.processing.memory import Memory
 from monitor.processing.quality import arrivals
 from monitor.processing.quality.arrivals import Arrivals
 from monitor.processing.quality.episodes import LAYOUT
+from monitor.processing.quality.wording import percent
 from monitor.processing.turns import Turn
 
 ENOUGH, GAP, WELL = 20, 10, 50  # samples
@@ -68,6 +69,6 @@ class LateBurst:
     def describe(self, problem: Problem) -> str:
         """How many were late, and how many usually are."""
         return (
-            f"{problem.value:.0f} samples came too late, fewer than {GAP} in time between two; "
-            f"{problem.usual:.2g} of its first {LEARNT} did"
+            f"{problem.value:.0f} samples came too late and were dropped, with fewer than {GAP} in time between two; "
+            f"of its first {LEARNT} samples {percent(problem.usual)} did (input.grace_ms waits for late ones)"
         )

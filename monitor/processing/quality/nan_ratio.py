@@ -22,6 +22,7 @@ from monitor.processing.memory import Memory
 from monitor.processing.quality import numbers
 from monitor.processing.quality.episodes import Limits
 from monitor.processing.quality.readings import About, Some, readings, without_holes
+from monitor.processing.quality.wording import percent
 from monitor.processing.turns import Turn
 
 ENOUGH = 20  # missing samples, at least
@@ -80,11 +81,16 @@ class NanRatio:
     def describe(self, problem: Problem) -> str:
         """How many are missing, and how many usually are."""
         if not problem.channel:
-            return f"all {len(self._names)} channels are missing in {problem.value:.0f} samples"
-        at = self._names[problem.channel]
-        others = "" if self._limits.gap[at] == 1 else f", at most {self._limits.gap[at] - 1} others between two"
-        usual = "" if np.isnan(problem.usual) else f"; {problem.usual:.3g} of all are missing in its training data"
-        return f"is missing in {problem.value:.0f} samples{others}{usual}"
+            return f"all {len(self._names)} channels are missing in {_samples(problem.value, self._limits_of_all, 0)}"
+        text = f"is missing in {_samples(problem.value, self._limits, self._names[problem.channel])}"
+        if np.isnan(problem.usual):
+            return text
+        return f"{text}; in its training data {percent(problem.usual)} of its numbers are"
+
+
+def _samples(count: float, limits: Limits, at: int) -> str:
+    others = limits.gap[at] - 1
+    return f"{count:,.0f} samples" + (f", with at most {others} others between two" if others else " in a row")
 
 
 def limits_of(share: Float64Array, longest: np.ndarray) -> Limits:

@@ -21,8 +21,8 @@ from monitor.detector.arrays import Float64Array, Int64Array, StructOfArrays
 from monitor.detector.event_time import Reached
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
-from monitor.detector.times import FOREVER_US, NEVER_US
-from monitor.messages.alerts import duration, rfc3339
+from monitor.detector.times import FOREVER_US, NEVER_US, duration
+from monitor.messages.alerts import rfc3339
 from monitor.processing.checks import WHOLE_SERIES, Findings, Problem, QualityRules
 from monitor.processing.memory import Memory
 from monitor.processing.quality import pauses
@@ -97,7 +97,10 @@ class NoData:
         text = f"no record since {rfc3339(problem.start_us)}, for {duration(problem.value)}"
         if math.isnan(problem.usual):
             return f"{text}; reported after {duration(problem.threshold)} (quality.no_data_after_ms)"
-        return f"{text}; usually one every {duration(problem.usual)}"
+        text += f"; usually one every {duration(problem.usual)}"
+        if problem.threshold <= 1.1 * pauses.PERIODS * problem.usual:
+            return text
+        return f"{text}, but with longer pauses: reported after {duration(problem.threshold)}"
 
     def due_us(self, memory: Memory) -> int:
         """The partition's time from which on something is found where no record comes; `FOREVER_US`: nothing is."""

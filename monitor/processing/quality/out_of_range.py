@@ -80,6 +80,6 @@ class OutOfRange:
         lowest, highest = self._ranges.lowest[at], self._ranges.highest[at]
         text = f"reads {problem.observed:.7g}, far from the {lowest:.7g} to {highest:.7g} of its training data"
         if round(problem.observed, 3) in _SENTINELS:
-            return f"{text}; it looks like a number that stands for a missing one"
+            return f"{text}; it looks like a number that stands for a missing one (input.missing_values)"
         units = [how for how, convert in _UNITS if lowest <= convert(problem.observed) <= highest]
         return f"{text}; it looks like another unit: {units[0]} it would be within" if units else text

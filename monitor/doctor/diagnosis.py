@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from monitor.backends.abstract import Headers, RecordColumns
 from monitor.config.input import InputOptions
 from monitor.datafiles import plausibility
-from monitor.doctor import documents, mappings, remarks, shapes, trial, units
+from monitor.doctor import documents, joins, mappings, remarks, shapes, trial, units
 from monitor.doctor.fields import Content, FieldLine, line_of, words
+from monitor.doctor.joins import Joins
 from monitor.doctor.shapes import Shape
 from monitor.doctor.trial import Trial
 from monitor.doctor.words import left_out, listing
@@ -38,7 +39,8 @@ class Diagnosis:
     """What some records of a topic are.
 
     `options` are those of `input` that differ from the defaults, `mapping` the ready-made one among them, if any.
-    `sentinels` are numbers by channel that seem to mean missing. Where nothing can be read, `unread` are the first
+    `sentinels` are numbers by channel that seem to mean missing; `joins` says how readings make samples, where records
+    carry some channels each. Where nothing can be read, `unread` are the first
     values, and `schema` is the id in front of them, of a schema that is not known.
     """
 
@@ -50,6 +52,7 @@ class Diagnosis:
     fields: list[FieldLine] = field(default_factory=list)
     mapping: str = ""
     sentinels: dict[str, list[float]] = field(default_factory=dict)
+    joins: Joins | None = None
     schema: int | None = None
     unread: list[bytes] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -107,7 +110,7 @@ def examine(
         found.unread = [value for value in values if value][:_MOST_UNREAD]
     found.fields = [line_of(each) for each in shape.fields.values()]
     if found.channels:
-        for propose in (_kafkas_time, _missing, _suited, _together, _grace):
+        for propose in (_kafkas_time, _missing, _suited, _together, _joined, _grace):
             propose(found, retry)
     found.notes += _notes(found, polls, now_us)
     return found
@@ -237,6 +240,13 @@ def _together(found: Diagnosis, retry: _Retry) -> None:
     retry.put(found, found.options, [name for name in found.channels if name in best])
 
 
+def _joined(found: Diagnosis, _: _Retry) -> None:
+    """Puts together what comes apart, where records carry some channels each."""
+    found.joins = joins.of(found.trial)
+    if found.joins is not None and found.joins.tolerance_ms:
+        found.options["join_tolerance_ms"] = found.joins.tolerance_ms
+
+
 def _grace(found: Diagnosis, _: _Retry) -> None:
     late_us = max((each.late_us for each in found.trial.series.values()), default=0)
     if late_us:
@@ -258,7 +268,9 @@ def _notes(found: Diagnosis, polls: Sequence[RecordColumns], now_us: int) -> Ite
             yield f"{each.path} holds numbers with a decimal comma: write them with a point"
 
 
-def usual_step_us(found: Trial) -> float:
+def usual_step_us(found: Diagnosis) -> float:
     """The usual step between samples of a series; 0 where none has two."""
-    steps = [each.step_us for each in found.series.values() if each.step_us]
+    if found.joins is not None:
+        return found.joins.step_us
+    steps = [each.step_us for each in found.trial.series.values() if each.step_us]
     return float(np.median(steps)) if steps else 0.0

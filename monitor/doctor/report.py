@@ -15,6 +15,7 @@ import numpy as np
 
 from monitor.doctor.configuration import toml
 from monitor.doctor.diagnosis import Diagnosis, usual_step_us
+from monitor.doctor.joins import Joins
 from monitor.doctor.words import (
     declared,
     fact,
@@ -120,6 +121,8 @@ def _comments(found: Diagnosis) -> dict[str, str]:
         said["input.timestamp_field"] = lines[found.shape.time].seen
     late_us = max((each.late_us for each in found.trial.series.values()), default=0)
     said["input.grace_ms"] = f"samples came up to {span(late_us)} late"
+    if found.joins is not None:
+        said["input.join_tolerance_ms"] = f"readings of one sample are up to {span(found.joins.apart_us)} apart"
     said["model.artifact"] = "made by the command below"
     said["kafka.group_id"] = "each daemon needs one of its own, but for those that share these topics"
     said["http.port"] = "another for each daemon on a machine"
@@ -140,7 +143,10 @@ def recipe(found: Diagnosis, place: Place) -> list[str]:
     samples = place.held * per_record / max(1, len(found.trial.series))
     if found.shape.length and not found.shape.fields and found.shape.length > 1:
         return ["--recipe", "beats-dense", "--window", str(found.shape.length)]
-    return recipe_for(samples, len(found.channels), usual_step_us(found.trial))
+    if found.joins is not None:
+        samples /= found.joins.readings
+    held = ["--max-hold-ms", str(found.joins.hold_ms)] if found.joins is not None and found.joins.hold_ms else []
+    return [*recipe_for(samples, len(found.channels), usual_step_us(found)), *held]
 
 
 def _headline(found: Diagnosis, place: Place) -> str:
@@ -160,10 +166,20 @@ def _facts(found: Diagnosis) -> Iterable[str]:
     yield fact("time", _time(found))
     orders = [*found.trial.series.values()]
     if orders:
-        yield fact("rate", rate(orders))
+        yield fact("rate", rate(orders) if found.joins is None else _joined(found.joins))
         yield fact("order", order(orders))
         yield fact("gaps", gaps(orders))
         yield fact("missing", missing(found))
+
+
+def _joined(found: Joins) -> str:
+    """How readings make samples."""
+    text = f"a sample each {span(found.step_us)} and series, usually, of {found.readings:.3g} readings"
+    if found.apart_us:
+        text += f" that are up to {span(found.apart_us)} apart, so that they are joined"
+    if found.hold_ms:
+        text += f"; some channels come less often, so their numbers are held for up to {span(1000 * found.hold_ms)}"
+    return text
 
 
 def _format(found: Diagnosis) -> str:

@@ -8,10 +8,11 @@ import shlex
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -198,11 +199,61 @@ def seconds_and_texts(step: int, flow: float, pressure: float) -> list[tuple[byt
     ]
 
 
+def one_field(step: int, flow: float, pressure: float) -> list[tuple[bytes | None, Any]]:
+    """Telegraf's batch, where each metric has one field, and counts something besides."""
+    metrics = [
+        {
+            "fields": {name: value},
+            "name": name,
+            "tags": {"host": f"pump-{pump}"},
+            "timestamp": START_MS // 1000 + step,
+        }
+        for pump in (1, 2)
+        for name, value in (
+            ("flow", flow + pump),
+            ("pressure", pressure),
+            ("bytes", 10**9 + 977 * step + round(9 * flow)),
+        )
+    ]
+    return [(b"telegraf", {"metrics": metrics})]
+
+
+def lines(step: int, flow: float, pressure: float) -> list[tuple[bytes | None, Any]]:
+    """Lines of cells, without names, with a code for a missing number."""
+    pressure = -9999 if step % 100 == 50 else pressure
+    return [(b"pump-%d" % pump, b"%d;%.3f;%.3f" % (START_MS + 1000 * step, flow, pressure)) for pump in (1, 2)]
+
+
+def packed(step: int, flow: float, pressure: float) -> list[tuple[bytes | None, Any]]:
+    """MessagePack, with its own timestamps."""
+    record = {"at": datetime.fromtimestamp(START_MS // 1000 + step, UTC), "flow": flow, "pressure": pressure}
+    return [(b"pump-%d" % pump, msgspec.msgpack.encode(record)) for pump in (1, 2)]
+
+
+def apart(step: int, flow: float, pressure: float) -> list[tuple[bytes | None, Any]]:
+    """Readings of one sample that come apart, one of them at every fifth step only."""
+    return [
+        (b"pump-%d" % pump, {"metric": name, "value": value, "ts": START_MS + 1000 * step + after})
+        for pump in (1, 2)
+        for name, value, after in (("flow", flow + pump, 0), ("pressure", pressure, 20 + step % 30))
+        if name == "flow" or step % 5 == 0
+    ]
+
+
+def local_times(step: int, flow: float, pressure: float) -> list[tuple[bytes | None, Any]]:
+    """Times of another zone, which is not said."""
+    now = datetime.fromtimestamp(START_MS // 1000 + step, UTC) + timedelta(hours=5, minutes=30)
+    return [(b"pump-%d" % pump, {"ts": f"{now:%Y-%m-%d %H:%M:%S}", "flow": flow, "p": pressure}) for pump in (1, 2)]
+
+
 EXAMPLES: dict[str, Records] = {
     each.__name__: each
-    for each in (plain, telegraf, kepware, debezium, connect, cloudevents, sparkplug, long_form, seconds_and_texts)
-}
-QUICKLY = {"plain", "telegraf"}
+    for each in (
+        plain, telegraf, kepware, debezium, connect, cloudevents, sparkplug, long_form, seconds_and_texts, one_field,
+        lines, packed, apart, local_times,
+    )
+}  # fmt: skip
+QUICKLY = {"plain", "one_field"}
 
 
 @pytest.mark.kafka

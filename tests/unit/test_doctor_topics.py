@@ -213,6 +213,21 @@ CASES: dict[str, Case] = {
     "bare numbers": Case(
         pumps(lambda at, _: str(swing(at, 3)).encode()), {"format": "csv", "csv_columns": ["value"]}, "value"
     ),
+    "readings apart": Case(
+        [
+            (b"p", reading("p", name, two(at)[name], at + (0.02 + 0.01 * (at % 3) if name == "temp" else 0)))
+            for at in range(STEPS) for name in ("flow", "temp")
+        ],
+        {"channel_field": "metric", "join_tolerance_ms": 100}, "flow temp", "p",
+        ["a sample each 1 s and series, usually, of 2 readings that are up to 40 ms apart, so that they are joined"],
+    ),
+    "a slow channel": Case(
+        [
+            (b"p", reading("p", name, two(at)[name], at))
+            for at in range(STEPS) for name in ("flow", "temp") if name == "flow" or at % 5 == 0
+        ],
+        {"channel_field": "metric"}, "flow temp", "p", ["held for up to 10 s", "--max-hold-ms 10000"],
+    ),
     "two scales": Case(
         pumps(lambda at, pump: {"ts": ms(at), "temp": swing(at, 20, 2) if pump else 32 + 1.8 * swing(at, 20, 2)}), {},
         "temp", says=["in 2 series (p1, p2)", "in 1 (p0): they look like degrees C and F"],
@@ -392,3 +407,23 @@ def test_nothing_can_be_read(values: list[bytes], said: str) -> None:
     assert said in " ".join(text.split())
     assert "configuration below" not in text
     assert "rejected" not in text
+
+
+def test_readings_make_samples_as_joins_say() -> None:
+    """Against the samples that they were made of."""
+    random = np.random.default_rng(5)
+    for step_ms, apart_ms, slow in ((1000, 0, 1), (1000, 90, 1), (60_000, 2000, 1), (100, 20, 7), (1000, 300, 3)):
+        found = look(
+            [
+                (b"p", reading("p", name, two(at)[name], (at * step_ms + int(random.integers(apart_ms + 1))) / 1000))
+                for at in range(200)
+                for name in ("flow", "temp")
+                if name == "flow" or at % slow == 0
+            ]
+        )
+        assert found.joins is not None
+        assert found.joins.apart_us <= 1000 * apart_ms
+        assert apart_ms <= found.joins.tolerance_ms < step_ms - apart_ms
+        assert (found.joins.tolerance_ms > 0) == (apart_ms > 0)
+        assert abs(found.joins.step_us - 1000 * step_ms) <= 1000 * apart_ms
+        assert (found.joins.hold_ms >= slow * step_ms) == (slow > 1)

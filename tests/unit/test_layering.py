@@ -69,6 +69,7 @@ PURE = [
     "doctor.diagnosis",
     "doctor.documents",
     "doctor.fields",
+    "doctor.joins",
     "doctor.mappings",
     "doctor.readings",
     "doctor.remarks",

@@ -80,5 +80,6 @@ def test_overrides() -> None:
     recipe = recipes.override(recipes.load("sliding"), epochs=3, length=10, hop=2, quantile=0.5, normal_class=4)
     assert (recipe.fit.epochs, recipe.window.length, recipe.window.hop) == (3, 10, 2)
     assert (recipe.threshold.quantile, recipe.normal_class) == (0.5, 4)
+    assert recipes.override(recipe, max_hold_ms=30_000).window.max_hold_ms == 30_000
     with pytest.raises(DataError, match="held-out"):
         recipes.override(recipes.load("ecg5000-tutorial"), quantile=0.99)

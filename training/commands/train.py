@@ -37,6 +37,14 @@ def train(
     normal_class: reading.NormalClass = None,
     window: Annotated[int | None, typer.Option(help="Window length in samples, instead of the recipe's.")] = None,
     hop: Annotated[int | None, typer.Option(help="Samples from window to window, instead of the recipe's.")] = None,
+    max_hold_ms: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="A number that is missing is the channel's last one, if that is no older than this: for channels that "
+            "come less often; default: the recipe's.",
+        ),
+    ] = None,
     quantile: Annotated[
         float | None, typer.Option(help="Threshold: this quantile of held-out normal windows' scores.")
     ] = None,
@@ -70,6 +78,7 @@ def train(
         epochs=epochs,
         length=window,
         hop=hop,
+        max_hold_ms=max_hold_ms,
         quantile=quantile,
         alarms_per_day=alarms_per_day,
         normal_class=normal_class,

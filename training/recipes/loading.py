@@ -55,6 +55,7 @@ def override(
     epochs: int | None = None,
     length: int | None = None,
     hop: int | None = None,
+    max_hold_ms: float | None = None,
     quantile: float | None = None,
     alarms_per_day: float | None = None,
     normal_class: int | Literal["all"] | None = None,
@@ -72,6 +73,8 @@ def override(
         recipe = change(recipe, window=change(recipe.window, length=length))
     if hop is not None:
         recipe = change(recipe, window=change(recipe.window, hop=hop))
+    if max_hold_ms is not None:
+        recipe = change(recipe, window=change(recipe.window, max_hold_ms=max_hold_ms))
     if quantile is not None:
         recipe = change(recipe, threshold=rules.ThresholdPart(method="quantile", quantile=quantile))
     if alarms_per_day is not None:

@@ -112,6 +112,9 @@ def replay(
     Row i of a series with key K goes to partition murmur2(K) mod --partitions, as with Kafka's producers, at the
     next offset of that partition, counted from 0 in the order of the file. A daemon named --source that reads --topic
     from its beginning gives the same alert ids.
+
+    Time is that of the rows: a series is reported as silent by later rows of others in its partition. So a file of one
+    series never reports no_data, and none does at its end.
     """
     from monitor.replay import FileSource, replay_file
 

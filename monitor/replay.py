@@ -283,10 +283,15 @@ def summary(counts: Counts, seconds: float) -> str:
     for (_, reason), count in counts.rejected.items():
         rejected[reason] += count
     reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items()) or "none"
+    quality = Counter[str]()
+    for (_, status), count in counts.quality.items():
+        quality[status] += count
+    found = ", ".join(f"{quality[status]} {status}" for status in ("firing", "update", "resolved") if quality[status])
     unmatched = f"series without a threshold of their own: {len(counts.unmatched)}; " if counts.unmatched else ""
     return (
         f"{records} records, {counts.windows} windows ({counts.windows_anomalous} over the threshold, "
-        f"{counts.windows_unscorable} unscorable), alerts: {alerts}; rejected: {reasons}; "
+        f"{counts.windows_unscorable} unscorable), alerts: {alerts}; data quality: {found or 'none'} (silence at the "
+        f"file's end is not judged); rejected: {reasons}; "
         f"late: {counts.samples_late}; {unmatched}{records / max(seconds, 1e-9):,.0f} records/s"
     )
 

@@ -9,6 +9,7 @@ within `v1` fields are only added.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
@@ -106,8 +107,9 @@ class Member(_Struct, frozen=True):
 class DigestData(_Struct, frozen=True):
     """Incidents of one rule in one partition, beside those with an alert of their own, all with the same status.
 
-    `span` is the minute of the partition's time in which that was found. `count` of them are named in `parts` messages,
-    of which this is number `part`.
+    `span` is the partition's time from the first of them on. `count` of them are named in `parts` messages, of which
+    this is number `part`. After them `open` incidents of the rule are open in the partition, which has that many
+    `series`.
     """
 
     status: Literal["firing", "update", "resolved"]
@@ -116,6 +118,8 @@ class DigestData(_Struct, frozen=True):
     rule: str
     unit: str | None
     count: int
+    open: int
+    series: int
     part: int
     parts: int
     incidents: list[Member]
@@ -144,7 +148,10 @@ Event = Alert | QualityAlert | QualityDigest
 
 
 class Collected(NamedTuple):
-    """What a digest is about: `members` of `total`, as part `part` of `parts`, from `start_us` to `end_us`."""
+    """What a digest is about: `members` of `total`, as part `part` of `parts`, from `start_us` to `end_us`.
+
+    After it `open` incidents of the rule are open, in a partition of that many `series`; `whole`: it is of all of them.
+    """
 
     rule: str
     status: str
@@ -154,6 +161,9 @@ class Collected(NamedTuple):
     parts: int
     total: int
     members: list[Member]
+    open: int
+    series: int
+    whole: bool
 
 
 def member_of(alert: QualityAlert) -> Member:
@@ -265,11 +275,9 @@ class QualityWriter:
     ) -> QualityDigest:
         """The alert that names incidents that were collected; it was complete at input offset `offset`."""
         subject, span = str(partition), (rfc3339(found.start_us), rfc3339(found.end_us))
-        origin = (self._source, *partition, found.rule, found.status, found.start_us, found.part)
-        named = ", ".join(_where(each) for each in found.members[:_NAMED])
-        verb = "are over" if found.status == "resolved" else "began"
+        place = (found.rule, found.status, found.start_us, found.part, found.members[0].fingerprint)
         return QualityDigest(
-            id=digest((*origin, "digest"))[:32],
+            id=digest((self._source, *partition, *place, "digest"))[:32],
             source=self._source,
             subject=subject,
             partitionkey=subject,
@@ -277,13 +285,12 @@ class QualityWriter:
             data=DigestData(
                 status=found.status,  # type: ignore[arg-type]
                 severity="info" if found.status == "resolved" else severity,
-                summary=(
-                    f"{found.total} more incidents of {found.rule.replace('_', ' ')} {verb} in {subject} within a "
-                    f"minute from {span[0]}: {named}{', ...' if len(found.members) > _NAMED else ''}"
-                ),
+                summary=_in_words(found, subject),
                 rule=found.rule,
                 unit=unit or None,
                 count=found.total,
+                open=found.open,
+                series=found.series,
                 part=found.part,
                 parts=found.parts,
                 incidents=found.members,
@@ -306,6 +313,25 @@ class QualityWriter:
         # The time, for offsets repeat where a topic is deleted and recreated, and where nothing comes.
         origin = (topic, partition, finding.last_offset, finding.last_index, finding.end_us)
         return digest((self._source, *origin, finding.series, finding.rule, finding.channel, status))
+
+
+def _in_words(found: Collected, subject: str) -> str:
+    """What a digest says."""
+    over = found.status == "resolved"
+    if found.whole:
+        if over:
+            return f"all {found.series} series of {subject} send again"
+        since = max((each.started_at for each in found.members), key=datetime.fromisoformat)
+        return f"nothing from any of the {found.series} series of {subject} since {since}"
+    named = ", ".join(_where(each) for each in found.members[:_NAMED]) + (", ..." if found.total > _NAMED else "")
+    if found.rule == "no_data":
+        verb = "send again" if over else "have fallen silent"
+        return f"{found.total} of {found.series} series of {subject} {verb}: {named} ({found.open} are silent now)"
+    rule, verb = found.rule.replace("_", " "), "ended" if over else "began"
+    return (
+        f"{found.total} more incidents of {rule} {verb} in {subject} from {rfc3339(found.start_us)} to "
+        f"{rfc3339(found.end_us)}: {named} ({found.open} are open now; there are {found.series} series)"
+    )
 
 
 def _where(of: Finding | Ending | Member) -> str:

@@ -108,7 +108,8 @@ class Counts:
         """Alerts that became durable."""
         alerts = [event for event in events if isinstance(event, Alert)]
         self.alerts.update(alert.data.status for alert in alerts)
-        self.abandoned.update(alert.data.reason for alert in alerts if alert.data.reason in ENDINGS)
+        ended = [alert.data.reason for alert in alerts if alert.data.status == "resolved"]
+        self.abandoned.update(reason for reason in ended if reason in ENDINGS)
         self.quality.update((each.data.rule, each.data.status) for each in events if not isinstance(each, Alert))
 
     def scored(self, scores: Float32Array, verdicts: NDArray[np.int8], thresholds: Float32Array) -> None:

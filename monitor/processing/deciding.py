@@ -28,9 +28,9 @@ from monitor.detector.spec import Manifest
 from monitor.detector.times import FOREVER_US, NEVER_US
 from monitor.detector.windows import Windows
 from monitor.messages.alerts import AlertWriter, Cause, Ending
-from monitor.messages.quality import Event, Finding, QualityAlert, QualityDigest, QualityWriter, Source
+from monitor.messages.quality import Collected, Event, Finding, QualityAlert, QualityDigest, QualityWriter, Source
 from monitor.processing import gates
-from monitor.processing.checks import WHOLE_SERIES, Check, Found, Problem
+from monitor.processing.checks import WHOLE_SERIES, Check, Found, Problem, QualityRules
 from monitor.processing.counts import Counts, Example
 from monitor.processing.labels import Labels
 from monitor.processing.partition import PartitionState
@@ -125,12 +125,12 @@ class Decider:
         writer: AlertWriter,
         quality: QualityWriter,
         policy: Policy,
+        rules: QualityRules,
         checks: Mapping[str, Check],
         manifest: Manifest,
         counts: Counts,
-        silent_us: int,
     ) -> None:
-        """`policy` is that of the score's incidents; `manifest` the artifact's; `silent_us` as `Silence` has it."""
+        """`policy` is that of the score's incidents; `manifest` the artifact's."""
         self._writer = writer
         self._quality = quality
         self._policy = policy
@@ -139,7 +139,7 @@ class Decider:
         self._by_number = list(checks.items())
         self._counts = counts
         self._stages = gates.stages()
-        self._silent_us = silent_us
+        self._silent_us = rules.no_data_resolves_after_ms * 1000
 
     def decide(self, batch: Batch, scores: Float32Array, reconstruct: Reconstruct) -> None:
         """Decides on every window of `batch`; `reconstruct` is asked for those that are published, a few at a time."""
@@ -160,7 +160,13 @@ class Decider:
     def publish_ends(self, partition: PartitionState) -> None:
         """Publishes incidents of a partition that ended without a window."""
         for each in self._take_ends(partition):
-            self._put(partition, each, partition.time.reached_us)
+            self._put(partition, each, partition.time.reached_us, partition.offset)
+
+    def publish_waiting(self, partition: PartitionState) -> None:
+        """Publishes alerts of a partition that wait for others like them, as if their time had come."""
+        while partition.digests.due_us < FOREVER_US:
+            found = partition.digests.take_due(len(partition.series))
+            self._put_out(partition, found, partition.offset)
 
     def _take_ends(self, partition: PartitionState) -> list[Event]:
         ended: list[Event] = [
@@ -383,24 +389,36 @@ class Decider:
             now_us = piece.now_us(offset) if piece.partition.digests.due_us < FOREVER_US or _is_quality(event) else 0
             self._put_due(piece, now_us)
             if event is not None:
-                self._put(piece.partition, event, now_us)
+                self._put(piece.partition, event, now_us, offset)
 
     def _put_due(self, piece: Piece, now_us: int) -> None:
-        """Puts out what was collected until a time that is over."""
-        partition, due_us = piece.partition, piece.partition.digests.due_us
-        for found in partition.digests.take_due(now_us):
-            check = dict(self._by_number).get(found.rule)  # switched off meanwhile
-            severity = "warning" if check is None else check.severity
-            unit = "" if check is None else check.unit
-            made = self._quality.digest(found, partition.name, piece.first_at(due_us), severity, unit)
-            partition.outbox.alerts += gates.admitted([made], self._stages, self._counts.suppressed)
+        """Puts out what waited until a time that is over."""
+        digests, series = piece.partition.digests, piece.partition.series
+        while digests.due_us <= now_us:
+            offset = piece.first_at(digests.due_us)
+            self._put_out(piece.partition, digests.take_due(series.known_at(offset)), offset)
 
-    def _put(self, partition: PartitionState, event: Event, now_us: int) -> None:
+    def _put(self, partition: PartitionState, event: Event, now_us: int, offset: int) -> None:
         if partition.labels is not None:
             event = _labelled(event, partition.labels)
         for each in gates.admitted([event], self._stages, self._counts.suppressed):
-            if not isinstance(each, QualityAlert) or partition.digests.admits(each, now_us):
+            if isinstance(each, QualityAlert):
+                found = partition.digests.put(each, now_us, partition.series.known_at(offset))
+                self._put_out(partition, found, offset)
+            else:
                 partition.outbox.alerts.append(each)
+
+    def _put_out(self, partition: PartitionState, found: Iterable[QualityAlert | Collected], offset: int) -> None:
+        """Publishes alerts that have waited long enough, or at an offset what was collected of many."""
+        for each in found:
+            if isinstance(each, QualityAlert):
+                partition.outbox.alerts.append(each)
+                continue
+            check = dict(self._by_number).get(each.rule)  # switched off meanwhile
+            severity = "warning" if check is None else check.severity
+            unit = "" if check is None else check.unit
+            made = self._quality.digest(each, partition.name, offset, severity, unit)
+            partition.outbox.alerts += gates.admitted([made], self._stages, self._counts.suppressed)
 
     def _written(self, change: _Change, expected: Iterator[Float32Array]) -> Event:
         status, incident, cause = change

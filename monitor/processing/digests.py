@@ -1,15 +1,19 @@
-"""Where thousands of series have the same problem at once: a few alerts, and one digest that names all others.
+"""Where many series have the same problem at once: one digest that names all of them, or a few alerts.
 
 Of a partition, a rule and a status, the first `MOST` alerts of data quality within one minute of the partition's time
-are published by themselves. The others are collected, and published together when time has passed that minute: at a
-record, or at a tick. Their incidents live on as if each had been published.
+are published by themselves. The others are collected, and published together when that minute is over.
 
-Rules of this file: pure. What is collected is state, written in the commit in which it is; so nothing is lost or
-repeated between. Records hold what was added since the last commit, and never change until the minute is over.
+Silence is of many series at once more often than of one, so its alerts wait for others like them: for an eighth of the
+limit of the first. Then one digest names them, if they are more than `MOST`, or all series of the partition; else each
+has an alert of its own. They wait no longer than until all series are silent, or all are back.
+
+Rules of this file: pure. What waits is state, written in the commit in which it is; so nothing is lost or repeated
+between. Their incidents live on as if each had been published. Records hold what was added since the last commit.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -21,23 +25,65 @@ from monitor.processing.snapshots import partition_name
 
 MOST = 10
 MINUTE_US = 60_000_000
+# For which part of their threshold, in seconds, alerts of a rule wait for others, and for how long at most.
+WAITS = {"no_data": 8}
+LONGEST_US = 10 * MINUTE_US
 # About the size of what one message names: Kafka's limit is 1 MiB by default.
 PART_BYTES = 500_000
 _MEMBER_BYTES = 250
+Kind = tuple[str, str]  # rule and status
 StateChange = tuple[TopicPartition, bytes, bytes | None]
 
 
+class _Waiting(msgspec.Struct, kw_only=True):
+    """Alerts of a kind that wait, as a record: from when to when, the first of them, and how many parts follow."""
+
+    begun_us: int
+    until_us: int
+    alerts: list[QualityAlert] = []
+    parts: int = 0
+
+
 class _Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """A minute (minutes since 1970), the ids of alerts published by themselves, and how many records follow."""
+    """A minute (minutes since 1970), the ids of alerts published by themselves in it, and what waits."""
 
     minute: int
     published: list[tuple[str, str, list[str]]]
-    parts: int
+    waiting: list[tuple[str, str, _Waiting]]
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True):
-    minute: int
-    members: list[tuple[str, str, Member]]
+class _Group:
+    """What waits of one kind, and its records."""
+
+    def __init__(self, waiting: _Waiting) -> None:
+        self.waiting = waiting
+        self.members: dict[str, Member] = {}  # by fingerprint
+        self._new: list[Member] = []  # since the last commit
+        self.parts: list[bytes] = []  # as they were written
+
+    def add(self, alert: QualityAlert) -> None:
+        fingerprint = alert.data.fingerprint
+        if fingerprint in self.members:
+            return
+        self.members[fingerprint] = member_of(alert)
+        self._new.append(self.members[fingerprint])
+        if len(self.members) <= MOST:
+            self.waiting.alerts.append(alert)
+
+    def write(self) -> int:
+        """Writes down what is new; how many parts there were."""
+        known = len(self.parts)
+        self.parts += [msgspec.json.encode(part) for part in _split(self._new)]
+        self._new, self.waiting.parts = [], len(self.parts)
+        return known
+
+    @classmethod
+    def read(cls, waiting: _Waiting, parts: list[bytes]) -> _Group:
+        found = cls(waiting)
+        found.parts = parts
+        members = (member for part in parts for member in msgspec.json.decode(part, type=list[Member]))
+        found.members = {member.fingerprint: member for member in members}
+        return found
 
 
 class Digests:
@@ -46,98 +92,144 @@ class Digests:
     def __init__(self, name: TopicPartition) -> None:
         self._name = name
         self._minute = 0
-        self._published: dict[tuple[str, str], list[str]] = {}
-        self._members: dict[tuple[str, str], dict[str, Member]] = {}
-        self._new: list[tuple[str, str, Member]] = []  # since the last commit
-        self._parts: list[bytes] = []  # as they were written
-        self._gone = 0  # records of an earlier minute that are to be deleted
+        self._published: dict[Kind, list[str]] = {}
+        self._groups: dict[Kind, _Group] = {}
+        self._gone: Counter[Kind] = Counter()  # how many records of what waits no more are to be deleted
         self._changed = False
+        self.open: Counter[str] = Counter()  # incidents by rule, of which that was published, or waits
 
     @property
     def due_us(self) -> int:
-        """The partition's time at which what is collected is published; `FOREVER_US`: nothing is."""
-        return (self._minute + 1) * MINUTE_US if self._members else FOREVER_US
+        """The partition's time at which what waits first is published; `FOREVER_US`: nothing waits."""
+        return min((group.waiting.until_us for group in self._groups.values()), default=FOREVER_US)
 
-    def admits(self, alert: QualityAlert, now_us: int) -> bool:
-        """Whether an alert is published by itself; else it is collected. First take what is due at `now_us`."""
-        data = alert.data
-        kind, minute = (data.rule, data.status), now_us // MINUTE_US
-        if minute > self._minute and not self._members:
-            self._begin(minute)
-        published = self._published.setdefault(kind, [])
-        if alert.id in published or len(published) < MOST:
-            published += [alert.id] if alert.id not in published else []
-            self._changed = True
-            return True
-        members = self._members.setdefault(kind, {})
-        if data.fingerprint not in members:
-            members[data.fingerprint] = member_of(alert)
-            self._new.append((*kind, members[data.fingerprint]))
-            self._changed = True
-        return False
+    def put(self, alert: QualityAlert, now_us: int, series: int) -> Iterator[QualityAlert | Collected]:
+        """Takes an alert in; what is to be published now, where the partition has that many series.
 
-    def take_due(self, now_us: int) -> Iterator[Collected]:
-        """What was collected in a minute that is over at `now_us`, in messages of moderate size."""
-        if now_us < self.due_us:
+        First take what is due at `now_us`.
+        """
+        kind = rule, status = alert.data.rule, alert.data.status
+        if status != "update":
+            self.open[rule] = max(0, self.open[rule] + (1 if status == "firing" else -1))
+        self._come_to(now_us)
+        published, wait_us = self._published.get(kind, []), _wait_us(alert)
+        if alert.id in published or (not wait_us and kind not in self._groups and len(published) < MOST):
+            yield self._publish(kind, alert)
             return
-        minute_us = self._minute * MINUTE_US
-        for (rule, status), members in sorted(self._members.items()):
-            parts = [*_split([*members.values()])]
-            for number, part in enumerate(parts, 1):
-                yield Collected(rule, status, minute_us, minute_us + MINUTE_US, number, len(parts), len(members), part)
-        self._begin(now_us // MINUTE_US)
+        if kind not in self._groups:
+            until_us = now_us + wait_us
+            if len(published) >= MOST:
+                until_us = max(until_us, (self._minute + 1) * MINUTE_US)
+            self._groups[kind] = _Group(_Waiting(begun_us=now_us, until_us=until_us))
+        self._groups[kind].add(alert)
+        self._changed = True
+        if rule in WAITS and self._is_complete(kind, series):
+            yield from self._close(kind, now_us, series)
 
-    def _begin(self, minute: int) -> None:
-        self._changed |= bool(self._published)
-        self._gone = max(self._gone, len(self._parts))
-        self._minute = minute
-        self._published, self._members, self._new, self._parts = {}, {}, [], []
+    def take_due(self, series: int) -> Iterator[QualityAlert | Collected]:
+        """What is due next is published, where the partition has that many series at that time."""
+        due_us = self.due_us
+        self._come_to(due_us)
+        for kind in sorted(kind for kind, group in self._groups.items() if group.waiting.until_us == due_us):
+            yield from self._close(kind, due_us, series)
+
+    def _come_to(self, now_us: int) -> None:
+        if now_us // MINUTE_US > self._minute:
+            self._changed |= bool(self._published)
+            self._minute, self._published = now_us // MINUTE_US, {}
+
+    def _is_complete(self, kind: Kind, series: int) -> bool:
+        """No more of the kind can come: all series are silent, or none is any more."""
+        rule, status = kind
+        return self.open[rule] >= series if status == "firing" else not self.open[rule]
+
+    def _publish(self, kind: Kind, alert: QualityAlert) -> QualityAlert:
+        published = self._published.setdefault(kind, [])
+        published += [alert.id] if alert.id not in published else []
+        self._changed = True
+        return alert
+
+    def _close(self, kind: Kind, now_us: int, series: int) -> Iterator[QualityAlert | Collected]:
+        """Publishes what waits of a kind: as one, where that is of all series, or of many."""
+        group = self._groups.pop(kind)
+        self._gone[kind] = max(self._gone[kind], len(group.parts))
+        self._changed = True
+        members = [*group.members.values()]
+        whole = kind[0] in WAITS and self._is_complete(kind, series) and len(members) > 1
+        whole &= kind[1] == "firing" or len(members) >= series
+        few = MOST - len(self._published.get(kind, ())) if kind[0] in WAITS else 1
+        if len(members) <= few and not whole:
+            yield from (self._publish(kind, alert) for alert in group.waiting.alerts)
+            return
+        parts = [*_split(members)]
+        for number, part in enumerate(parts, 1):
+            yield Collected(
+                *kind,
+                start_us=group.waiting.begun_us,
+                end_us=now_us,
+                part=number,
+                parts=len(parts),
+                total=len(members),
+                members=part,
+                open=self.open[kind[0]],
+                series=series,
+                whole=whole,
+            )
 
     def changes(self) -> list[StateChange]:
         """The records that say what has changed since the last call."""
         if not self._changed:
             return []
-        known = len(self._parts)
-        for part in _split([each for *_, each in self._new]):
-            kinds = self._new[: len(part)]
-            self._new = self._new[len(part) :]
-            self._parts.append(msgspec.json.encode(_Part(minute=self._minute, members=kinds)))
         self._changed = False
-        changes: list[StateChange] = [(self._name, self._key("tally"), self._tally())]
-        changes += [(self._name, self._key(number), self._parts[number]) for number in range(known, len(self._parts))]
-        changes += [(self._name, self._key(number), None) for number in range(len(self._parts), self._gone)]
-        self._gone = 0
-        return changes
+        changes: list[StateChange] = []
+        for kind, group in sorted(self._groups.items()):
+            known = 0 if self._gone[kind] else len(group.parts)
+            group.write()
+            changes += [(self._name, self._key(kind, n), group.parts[n]) for n in range(known, len(group.parts))]
+        for kind, gone in sorted(self._gone.items()):
+            left = len(self._groups[kind].parts) if kind in self._groups else 0
+            changes += [(self._name, self._key(kind, number), None) for number in range(left, gone)]
+        self._gone.clear()
+        return [(self._name, self._key(), self._tally()), *changes]
 
     def _tally(self) -> bytes | None:
-        if not self._published:
+        if not self._published and not self._groups:
             return None
         published = [(*kind, ids) for kind, ids in sorted(self._published.items())]
-        return msgspec.json.encode(_Tally(minute=self._minute, published=published, parts=len(self._parts)))
+        waiting = [(*kind, group.waiting) for kind, group in sorted(self._groups.items())]
+        return msgspec.json.encode(_Tally(minute=self._minute, published=published, waiting=waiting))
 
     def checkpoint(self) -> list[tuple[bytes, bytes]]:
         """All records that there are."""
         tally = self._tally()
-        parts = [(self._key(number), part) for number, part in enumerate(self._parts)]
-        return [(self._key("tally"), tally), *parts] if tally is not None else []
+        groups = sorted(self._groups.items())
+        parts = [(self._key(kind, n), part) for kind, group in groups for n, part in enumerate(group.parts)]
+        return [] if tally is None else [(self._key(), tally), *parts]
 
     def restore(self, records: Iterable[StateRecord]) -> None:
         """Puts back what was written; what can't be read is as good as not there."""
-        prefix = self._key("")
-        mine = {record.key.removeprefix(prefix): record.value for record in records if record.key.startswith(prefix)}
+        prefix = b"/".join((b"digest", partition_name(self._name), b""))
+        mine = {record.key: record.value for record in records if record.key.startswith(prefix)}
         try:
-            tally = msgspec.json.decode(mine[b"tally"], type=_Tally)
-            raw = [mine[str(number).encode()] for number in range(tally.parts)]
-            parts = [msgspec.json.decode(part, type=_Part) for part in raw]
+            tally = msgspec.json.decode(mine[self._key()], type=_Tally)
+            groups = {
+                (rule, status): _Group.read(found, [mine[self._key((rule, status), n)] for n in range(found.parts)])
+                for rule, status, found in tally.waiting
+            }
         except (KeyError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
-        self._minute, self._parts = tally.minute, raw
+        self._minute, self._groups = tally.minute, groups
         self._published = {(rule, status): ids for rule, status, ids in tally.published}
-        for rule, status, member in (each for part in parts for each in part.members):
-            self._members.setdefault((rule, status), {})[member.fingerprint] = member
 
-    def _key(self, part: int | str) -> bytes:
-        return b"/".join((b"digest", partition_name(self._name), str(part).encode()))
+    def _key(self, kind: Kind | None = None, part: int = 0) -> bytes:
+        last = "tally" if kind is None else f"{'.'.join(kind)}.{part}"
+        return b"/".join((b"digest", partition_name(self._name), last.encode()))
+
+
+def _wait_us(alert: QualityAlert) -> int:
+    """How long an alert waits for others; one that ends an incident without a value does not."""
+    share, threshold = WAITS.get(alert.data.rule), alert.data.threshold
+    return 0 if share is None or threshold is None else min(int(threshold * 1e6) // share, LONGEST_US)
 
 
 def _split(members: Sequence[Member]) -> Iterator[list[Member]]:

@@ -148,6 +148,7 @@ class PartitionState:
             state_lost = made._refill(point.refill, restored.state, model.manifest)
             made._recall_time(point.refill, restored.state)
         made._end_unwatched(resumed.live_from)
+        made.digests.open = made.open_by_rule() + Counter(ending.rule for _, ending in made.ended)
         resumed = replace(
             resumed,
             begin=made.read_to,
@@ -422,6 +423,7 @@ class PartitionState:
     def take_outbox(self) -> tuple[Outbox, list[tuple[TopicPartition, bytes, bytes | None]]]:
         """Everything to publish since the last call, and the state records that go with it."""
         changes = self._changes()
+        self.series.settle()
         taken, self.outbox = self.outbox, Outbox()
         return taken, changes
 

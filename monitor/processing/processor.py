@@ -45,7 +45,7 @@ from monitor.processing.partition import Halt, PartitionState
 from monitor.processing.registry import Forgotten, segments_of
 from monitor.processing.resuming import Resumed
 from monitor.processing.turns import NOTHING_REFUSED, Course, Refused, Turn
-from monitor.processing.work import Cut, Work
+from monitor.processing.work import Cut, Work, first_decided
 
 # Gathered windows waiting for the scorer, at most: a slice of samples is as large as this allows in the worst case,
 # that every sample closes a window.
@@ -87,8 +87,7 @@ class Processor:
         self.model = model
         self._manifest = manifest = model.manifest
         self._checks = checks_of(manifest, quality)
-        silent_ms = quality.no_data_resolves_after_ms
-        self._decider = Decider(writer, quality_writer, policy, self._checks, manifest, self.counts, silent_ms * 1000)
+        self._decider = Decider(writer, quality_writer, policy, quality, self._checks, manifest, self.counts)
         self._decoder = Decoder(manifest, rules)
         self._impute = Imputer(model.artifact, model.scorer.reconstruct, rules.max_missing_ratio)
         self._rules = rules
@@ -251,8 +250,8 @@ class Processor:
         """The time from which on there is something to decide in a partition, if no record comes before."""
         partition = self._partitions[name]
         idle = not (partition.refilling or partition.halt or partition.ticks_to_come or self._queue)
-        is_known = idle and partition.time.newest_us != NO_TIME
-        return min(partition.due_us, self._decider.due_us(partition)) if is_known else FOREVER_US
+        idle &= partition.time.newest_us != NO_TIME
+        return min(partition.due_us, self._decider.due_us(partition)) if idle else FOREVER_US
 
     def advance(self, name: TopicPartition, time_us: int) -> None:
         """Moves a partition's time on, as no record has come up to `time_us`: a tick. Next, call `next_batch`."""
@@ -301,7 +300,7 @@ class Processor:
 
     def _enqueue(self, partition: PartitionState, columns: RecordColumns, now_us: int | None, *, live: bool) -> None:
         decoded = self._decoder.decode(columns, partition.time, now_us, live=live)
-        if live and not partition.live and (first := _first_decided(decoded)) is not None:
+        if live and not partition.live and (first := first_decided(decoded)) is not None:
             self._go_live(partition, int(columns.offsets[first[0]]), first[1])
         offsets = columns.offsets[decoded.rows]
         known = len(partition.series) > 0
@@ -453,6 +452,11 @@ class Processor:
         """
         self._decider.decide(batch, scores, lambda windows: self._impute.expected(windows, reconstruct))
 
+    def publish_waiting(self) -> None:
+        """Publishes alerts that wait for others like them, where no more are to come: at the end of a file."""
+        for partition in self._partitions.values():
+            self._decider.publish_waiting(partition)
+
     def take_outputs(self, checkpoints: Collection[TopicPartition] = ()) -> Outputs:
         """Everything decided since the last call, and the whole state of the partitions in `checkpoints`.
 
@@ -484,16 +488,3 @@ class Processor:
         for name, position in positions.items():
             if name in self._partitions:
                 self._partitions[name].committed(position)
-
-
-def _first_decided(decoded: Decoded) -> tuple[int, int] | None:
-    """Row in its poll and time of the first record that may decide anything; None where there is none.
-
-    That is any record: what a refused one leaves may close a window. Its time is then that of its partition; where that
-    has none, no series is known, and nothing can be decided before a record that can be read.
-    """
-    newest_us = int(decoded.reached.newest_us[0])
-    read = int(decoded.rows[0]) if len(decoded.rows) else None
-    if read == 0 or newest_us == NO_TIME:
-        return None if read is None else (read, int(decoded.start_us[0]))
-    return 0, newest_us

@@ -81,9 +81,18 @@ class SeriesRegistry:
         self._head = 0
         self._checked_until_us = UNKNOWN_US  # no series is silent for too long before this event time
         self._before: dict[bytes, list[tuple[int, int]]] = {}  # rows that keys had before offsets of the last records
+        self._changes: list[tuple[int, int]] = []  # at which offsets one more is known, or one less
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def known_at(self, offset: int) -> int:
+        """How many series there were right after the record at an offset, none of those before the last `settle`."""
+        return len(self) - sum(change for at, change in self._changes if at > offset)
+
+    def settle(self) -> None:
+        """Everything that was numbered is decided."""
+        self._changes.clear()
 
     @property
     def most_rows(self) -> int:
@@ -200,6 +209,7 @@ class SeriesRegistry:
             self._free, self._limbo = self._limbo, []
             found.segments.append(Segment(offset, [], []))
         row = self._register(key)
+        self._changes.append((offset, 1))
         found.segments[-1].rows.append(row)
         found.segments[-1].serials.append(self._serials[row])
         return row
@@ -230,6 +240,7 @@ class SeriesRegistry:
         self._before.setdefault(key, []).append((offset, row))
         del self._rows[key]
         self._last[row] = _VACANT
+        self._changes.append((offset, -1))
         self._limbo.append(row)
         return Forgotten(self._serials[row], offset, time_us, reason)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from monitor.detector.arrays import Float64Array
+from monitor.detector.times import NO_TIME
 from monitor.detector.windows import Samples, Windows
+from monitor.formats.decoder import Decoded
 from monitor.processing.checks import Found
 from monitor.processing.partition import PartitionState
 from monitor.processing.registry import Segment
@@ -48,3 +50,16 @@ class Work(NamedTuple):
     course: Course | None = None
     out: Samples | Windows | None = None
     emptied_at: int = -1
+
+
+def first_decided(decoded: Decoded) -> tuple[int, int] | None:
+    """Row in its poll and time of the first record that may decide anything; None where there is none.
+
+    That is any record: what a refused one leaves may close a window. Its time is then that of its partition; where that
+    has none, no series is known, and nothing can be decided before a record that can be read.
+    """
+    newest_us = int(decoded.reached.newest_us[0])
+    read = int(decoded.rows[0]) if len(decoded.rows) else None
+    if read == 0 or newest_us == NO_TIME:
+        return None if read is None else (read, int(decoded.start_us[0]))
+    return 0, newest_us

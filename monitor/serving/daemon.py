@@ -144,6 +144,8 @@ class Daemon:
                     break
                 if until_caught_up and not self._arriving and self.caught_up():
                     break
+            if until_caught_up:
+                self._processor.publish_waiting()
             if not self.drain():
                 raise BackendError(
                     "stopped without its last commit; nothing is lost, the next start processes it again"

@@ -73,7 +73,10 @@ def test_the_alert_says_since_when_and_has_the_ticks_own_place() -> None:
         score_all(processor)
     outputs = processor.take_outputs()
     (alert,) = of_quality(outputs)
-    assert alert.data.summary == "a: no record since 2025-12-01T14:40:39.000Z, for 11 s; usually one every 1 s"
+    assert (
+        alert.data.summary
+        == "a: no record since 2025-12-01T14:40:39.000Z, for 11 s; usually one every 1 s (limit 10 s)"
+    )
     assert (alert.time, alert.data.value, alert.data.threshold) == ("2025-12-01T14:40:50.000Z", 11, 10)
     (record,) = [json.loads(value or b"") for _, key, value in outputs.state if key.startswith(b"time")]
     assert record["idle"] == [[COUNT, NOW_US + 42_000_000], [COUNT, NOW_US + 50_000_000]]

@@ -228,3 +228,16 @@ def test_alerts_that_can_not_be_written(tmp_path: Path) -> None:
     path = series_file(tmp_path, "value\n9\n9\n9\n9\n")
     with pytest.raises(DataError, match="can't be written"):
         replay_file(saved(SLIDING, tmp_path), FileSource(path=path, series="s"), alerts=tmp_path / "no" / "such.jsonl")
+
+
+def test_silence_at_the_end_is_not_judged_and_what_waits_is_published(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """b stops, which is found right before the file ends; then a could be silent, too."""
+    rows = [f"{100 + at},{name},{at % 3}" for at in range(61) for name in "ab" if name == "a" or at < 50]
+    path = series_file(tmp_path, "ts,sensor,value\n" + "\n".join(rows) + "\n")
+    replay_file(saved(SLIDING, tmp_path), FileSource(path=path, series="", series_column="sensor", time_column="ts"))
+    said = capfd.readouterr()
+    (alert,) = [each for each in map(json.loads, said.out.splitlines()) if "quality" in each["type"]]
+    assert (alert["subject"], alert["data"]["rule"], alert["data"]["status"]) == ("b", "no_data", "firing")
+    assert "data quality: 1 firing (silence at the file's end is not judged); " in said.err

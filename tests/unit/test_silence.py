@@ -54,18 +54,18 @@ def told(events: list[Event]) -> list[tuple[str, str, str | None]]:
     return [(each.type.split(".")[2], each.data.status, getattr(each.data, "reason", None)) for each in events]
 
 
-BEGUN = [("alert", "firing", None), ("quality", "firing", None)]
+FIRES, IS_SILENT = ("alert", "firing", None), ("quality", "firing", None)
 SAYS_SO, ENDS = ("alert", "update", "no_data"), ("alert", "resolved", "no_data")
 
 
 @pytest.mark.parametrize(
     ("sections", "expected"),
     [
-        ({}, [*BEGUN, SAYS_SO, ENDS]),
-        ({"quality": {"no_data_resolves_after_ms": 0}}, [*BEGUN, SAYS_SO]),
-        ({"quality": {"no_data_resolves_after_ms": 7_200_000}}, [*BEGUN, SAYS_SO]),
-        ({"alerting": {"update_every": 0}}, [*BEGUN, ENDS]),
-        ({"quality": {"no_data": False}}, [("alert", "firing", None)]),
+        ({}, [FIRES, SAYS_SO, IS_SILENT, ENDS]),
+        ({"quality": {"no_data_resolves_after_ms": 0}}, [FIRES, SAYS_SO, IS_SILENT]),
+        ({"quality": {"no_data_resolves_after_ms": 7_200_000}}, [FIRES, SAYS_SO, IS_SILENT]),
+        ({"alerting": {"update_every": 0}}, [FIRES, IS_SILENT, ENDS]),
+        ({"quality": {"no_data": False}}, [FIRES]),
     ],
     ids=["default", "never", "later", "no updates", "no_data off"],
 )
@@ -80,7 +80,7 @@ def test_by_the_records_of_others(
 def test_what_is_said() -> None:
     processor = make_processor_at_zero(config(), ARTIFACT)
     receive(processor, log(2 * 3600))
-    firing, silent, update, resolved = processor.take_outputs().alerts
+    firing, update, silent, resolved = processor.take_outputs().alerts
     assert isinstance(update, Alert)
     assert isinstance(resolved, Alert)
     assert [each.rule for each in update.data.quality] == ["no_data"]
@@ -113,7 +113,7 @@ def test_by_ticks_after_a_restart_too() -> None:
         state.update({key: value for _, key, value in outputs.state} | dict(outputs.checkpoints.get(INPUT, ())))
 
     until(NOW_MS * 1000 + 600_000_000)
-    assert [each for each in told(found) if each[0] == "alert"] == [BEGUN[0], SAYS_SO]
+    assert [each for each in told(found) if each[0] == "alert"] == [FIRES, SAYS_SO]
     for expected in (1, 0):
         kept = tuple(StateRecord(key, value) for key, value in state.items() if value is not None)
         processor = make_processor(config(), ARTIFACT)
@@ -131,8 +131,9 @@ def test_who_sends_again_is_judged_again() -> None:
     processor = make_processor_at_zero(config(), ARTIFACT)
     receive(processor, sorted([*records, *back]))
     assert told(processor.take_outputs().alerts) == [
-        *BEGUN,
+        FIRES,
         SAYS_SO,
+        IS_SILENT,
         ("quality", "resolved", "recovered"),
         ("alert", "resolved", "recovered"),
     ]

@@ -93,14 +93,15 @@ class NoData:
         return Findings.concatenate(parts) if parts else None
 
     def describe(self, problem: Problem) -> str:
-        """Since when there is no record, and what is usual."""
+        """Since when there is no record, what is usual, and why the limit is what it is."""
         text = f"no record since {rfc3339(problem.start_us)}, for {duration(problem.value)}"
         if math.isnan(problem.usual):
             return f"{text}; reported after {duration(problem.threshold)} (quality.no_data_after_ms)"
-        text += f"; usually one every {duration(problem.usual)}"
-        if problem.threshold <= 1.1 * pauses.PERIODS * problem.usual:
-            return text
-        return f"{text}, but with longer pauses: reported after {duration(problem.threshold)}"
+        limit = f"limit {duration(problem.threshold)}"
+        if problem.threshold > 1.1 * pauses.PERIODS * problem.usual:
+            is_young = abs(problem.threshold * 1e6 - pauses.YOUNG * self._least_us) < 1
+            limit += " while the series is new" if is_young else ", by its longest pauses"
+        return f"{text}; usually one every {duration(problem.usual)} ({limit})"
 
     def due_us(self, memory: Memory) -> int:
         """The partition's time from which on something is found where no record comes; `FOREVER_US`: nothing is."""

@@ -128,8 +128,10 @@ def has_comma(cell: str) -> bool:
 def advice(cell: str) -> str:
     """What to do about a cell that is not a number."""
     word = cell.strip()
-    if re.fullmatch(r"[-+]?[0-9]+([.,_][0-9]+)+", word):
+    if re.fullmatch(r"[-+]?[0-9]+([.,_][0-9]+)+|[-+]?[0-9]{1,3}([ '\u2019\u00a0\u202f][0-9]{3})+([.,][0-9]+)?", word):
         return "write numbers with a point, thousands without a separator, and names of columns with a letter"
+    if re.fullmatch(r"[<>]=? ?[-+]?[0-9.,]+", word):
+        return "a number beyond a limit: write the limit itself, or leave the cell empty"
     if looks_like_time(word):
         return "name the column of times with --time-column; where the first line holds no names, put them there"
     if _WITH_UNIT.fullmatch(word):

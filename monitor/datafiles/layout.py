@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from monitor.datafiles.cells import Cells
+from monitor.datafiles.cells import NUMBER_LIKE, Cells
 from monitor.datafiles.dates import looks_like_time
 from monitor.detector.missing import is_missing
 
@@ -27,9 +27,10 @@ _LONGEST_LINE = 100_000  # characters: a longer one is no title
 _SEP = re.compile(r'"?sep=(.)"?[;,\t ]*', re.IGNORECASE)  # Excel's own first line
 _COMMENT = re.compile(r"[ \t]*#")
 _COMMENTS = re.compile(r"(?:^|[\r\n])[ \t]*#")
+_HAS_COMMA = re.compile(r"[-+]?\d+(,\d+)?|")
 _ALIKE = 0.8  # of the rows looked at, those that have the same cells
 _FLUX = ("#group", "#datatype", "#default")
-_LOGGERS = frozenset({"toa5", "toaci1"})  # Campbell Scientific's table files
+_LOGGERS = {"toa5": 2, "toaci1": 0}  # Campbell Scientific's table files, and their rows of units
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def of(text: str, cells: Cells) -> Layout:
         return Layout(separator=separator, comments=has_comments)
     if separator is None and lines[0].cells(",")[0].strip(' "').lower() in _LOGGERS:
         first = lines[1] if len(lines) > 1 else lines[0]
-        return Layout(first.start, first.number, ",", units=2)
+        return Layout(first.start, first.number, ",", units=_LOGGERS[lines[0].cells(",")[0].strip(' "').lower()])
     if separator is None:
         lines = lines[_titles(lines, cells) :]
         separator = separator_of(lines[0].text)
@@ -96,7 +97,11 @@ def of(text: str, cells: Cells) -> Layout:
 
 def separator_of(line: str) -> str | None:
     """What separates the cells of a line; None for spaces."""
-    return next((mark for mark in SEPARATORS if mark in line), None)
+    found = [mark for mark in SEPARATORS if mark in line]
+    others = [mark for mark in found if mark != ","]
+    if found[:1] == [","] and others and all(map(_HAS_COMMA.fullmatch, map(str.strip, line.split(others[0])))):
+        return others[0]  # the commas are decimal ones
+    return next(iter(found), None)
 
 
 def spaced(line: str, most: int = -1) -> list[str]:
@@ -167,14 +172,28 @@ def _units(lines: Sequence[Line], separator: str | None, cells: Cells) -> int:
         return 0
     for count, line in enumerate(lines[1:4]):
         row = line.cells(separator)
-        if any(_is_value(cell, cells) for cell in row):
+        names_columns = _lacks_times(row, lines[2 + count :], separator, cells)
+        if any(_is_value(cell, cells) for cell in row) and not names_columns:
             again = any(
                 cell.strip() and cell in row for other in lines[1 : 1 + count] for cell in other.cells(separator)
             )
             return 0 if again else count
-        if len(row) != len(header) or 2 * sum(not is_missing(cell) for cell in row) < len(row):
+        some = 2 * sum(not is_missing(cell) for cell in row) >= len(row)
+        if len(row) != len(header) or not (some or names_columns):
             return 0
     return 0
+
+
+def _lacks_times(row: Sequence[str], rows: Sequence[Line], separator: str | None, cells: Cells) -> bool:
+    """Whether a row has texts, one of them where all following rows have times: so it says what the columns are."""
+    others = [line.cells(separator) for line in rows]
+    there = [at for at, cell in enumerate(row) if cell.strip() and not looks_like_time(cell)]
+    no_times = [at for at in there if NUMBER_LIKE.fullmatch(row[at].strip()) is None and _times(others, at)]
+    return bool(no_times) and any(cells.is_text(row[at]) for at in there if at not in no_times)
+
+
+def _times(rows: Sequence[Sequence[str]], at: int) -> bool:
+    return bool(rows) and all(at < len(row) and looks_like_time(row[at]) for row in rows)
 
 
 def _is_value(cell: str, cells: Cells) -> bool:

@@ -177,6 +177,8 @@ def _refuse_documents(path: Path, text: str) -> None:
     first = text[:200].lstrip()
     if first.startswith(("<!", "<html", "<?xml", "<HTML")):
         raise DataError(f"{path}: a page or a document, not rows of numbers; download or export the data itself")
+    if first.startswith(('"TOB', "TOB")):
+        raise DataError(f"{path}: a binary table of a Campbell logger; convert it to TOA5, as CardConvert does")
     if first.startswith(("{", "[{", "[[")):
         raise DataError(f"{path}: JSON, not rows of cells; write it as CSV or Parquet, or send it to a topic")
 

@@ -38,9 +38,10 @@ MISSING_WORDS = frozenset(
         "no sample",
         "?",
         "-",
-        "--",
-        "---",
-        ".",
+        "...",
+        "<null>",
+        "(null)",
+        "[null]",
         "#null!",
         "#div/0!",
         "#value!",
@@ -52,9 +53,10 @@ MISSING_WORDS = frozenset(
 # As C, Python, R, Java and JavaScript print it.
 NAN = r"[+-]?(?:nan(?:\(\w*\))?|1\.#(?:qnan|snan|ind)\d*)"
 _NAN = re.compile(NAN, re.ASCII | re.IGNORECASE)
+_DASHES = re.compile(r"-*\.?-*")  # also ---.-
 
 
 def is_missing(text: str) -> bool:
     """Whether a text says that a number is missing."""
     word = text.strip().lower()
-    return word in MISSING_WORDS or _NAN.fullmatch(word) is not None
+    return word in MISSING_WORDS or _NAN.fullmatch(word) is not None or _DASHES.fullmatch(word) is not None

@@ -171,6 +171,9 @@ def test_the_environment_goes_over_the_file(tmp_path: Path, monkeypatch: pytest.
     found = alert_policy.assumed(configured(tmp_path, {"open_after": 2, "close_after": 4}, 0.25))
     assert found.alerting.policy == Policy(open_after=7, close_after=4)
     assert found.threshold == 0.5
+    assert found.max_missing_ratio is None
+    monkeypatch.setenv("TELLTALE__INPUT__MAX_MISSING_RATIO", "0.25")
+    assert alert_policy.assumed(configured(tmp_path, {})).max_missing_ratio == 0.25
 
 
 def test_a_configuration_that_is_wrong_is_refused_before_anything_is_computed(artifact: Path, tmp_path: Path) -> None:

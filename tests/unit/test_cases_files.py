@@ -121,6 +121,9 @@ FORMS: dict[str, str | bytes] = {
     "units": PLAIN.replace("\n", "\n,m3/s,kPa\n", 1),
     "units in brackets": PLAIN.replace("\n", "\n(UTC),(m3/s),(kPa)\n", 1),
     "units and what they are": PLAIN.replace("\n", "\nTS,m3/s,kPa\n,Avg,Smp\n", 1),
+    "units, one of them 1": PLAIN.replace("\n", "\ns,m3/s,1\n", 1),
+    "units, most of them none": PLAIN.replace("\n", "\n-,10^3 m3,-\n", 1),
+    "TOACI1": '"TOACI1","CR1000","Table"\n"time","flow","pressure"\n' + PLAIN.split("\n", 1)[1],
     "a title": "Pump station 7\n" + PLAIN,
     "titles and a blank line": "Pump station 7\nExported by operator, 2025\n\n" + PLAIN,
     "quoted": table('"time","flow","pressure"', lambda at: [f'"{text}"' for text in (iso(at), *numbers(at))]),
@@ -252,6 +255,23 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
         PLAIN + "(40 rows)\n",
         "line 42: 1 cells, expected 3 as in the first line; remove lines that are no rows",
     ),
+    "thousands after a space": (
+        table("time;flow", lambda at: [iso(at), f"1 {at:03d},5"], ";"),
+        "'1 000,5' in line 2.; write numbers with a point, thousands without a separator",
+    ),
+    "thousands after an apostrophe": (
+        table("time,flow", lambda at: [iso(at), f"1'{at:03d}.5"]),
+        "in line 2.; write numbers with a point, thousands without a separator",
+    ),
+    "beyond a limit": (
+        table("time,flow", lambda at: [iso(at), "<0.5" if at == 3 else numbers(at)[0]]),
+        "line 5, column flow: '<0.5' is not a number; a number beyond a limit: write the limit itself",
+    ),
+    "a binary logger": ('"TOB1","Station","CR1000"\n', "a binary table of a Campbell logger; convert it to TOA5"),
+    "a first row whose time is a text": (
+        table("time,flow", lambda at: ["restart" if not at else iso(at), numbers(at)[0]]),
+        "'restart' is not a time",
+    ),
     "a page": ("<!DOCTYPE html>\n<html>login</html>\n", "a page or a document, not rows"),
     "numbers with units": (
         table("time,flow", lambda at: [iso(at), numbers(at)[0] + " m3/s"]),
@@ -277,6 +297,12 @@ def test_a_form_is_refused_with_what_to_do(written: Written, form: str) -> None:
     content, told = REFUSED[form]
     with pytest.raises(DataError, match=told):
         read(str(written(content)))
+
+
+def test_decimal_commas_between_tabs_need_no_header(written: Written) -> None:
+    (found,), _ = read(str(written(table("", commas, "\t"))))
+    assert isinstance(found, datafiles.SeriesTable)
+    np.testing.assert_allclose(found.samples, SAMPLES, rtol=1e-6)
 
 
 @pytest.mark.parametrize("day_first", [True, False])
@@ -313,6 +339,7 @@ def test_the_order_of_day_and_month_shows_in_the_column(written: Written) -> Non
 WORDS = [
     "null", "NULL", "-", "--", "---", "N/A", "NA", "n/a", "#N/A", "None", "none", "NaN", "nan", "-nan", "1.#QNAN",
     "-1.#IND", "NaN(0)", "<NA>", "NaT", "nil", "?", ".", "\\N", "undefined", "missing", "#DIV/0!", "#NULL!", "#VALUE!",
+    "...", "<null>", "(null)", "[NULL]", "---.-", "----",
     "#REF!", "#NUM!", "", " ", "No Data", "NO DATA", "NoData", "no value", '""', '"N/A"',
 ]  # fmt: skip
 

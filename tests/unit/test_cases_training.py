@@ -154,10 +154,20 @@ def test_any_numbers_are_looked_at(numbers: list[float], also: float) -> None:
             assert np.float32(said.rsplit("=", 1)[1]) in column.astype(np.float32)
 
 
-def test_excels_days_are_told() -> None:
-    days = np.rint((45_992 + AT / 86_400) * 1e6).astype(np.int64)
-    (said,) = timestamps.notes([SeriesTable(samples=FLOW.astype(np.float32)[:, None], channels=("v",), time_us=days)])
-    assert "is that Excel's count of days since 1900?" in said
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        (45_992 + AT / 86_400, "is that Excel's count of days since 1900?"),
+        (739_952 + AT / 86_400, "is that MATLAB's count of days since the year 0?"),
+        (2_461_011 + AT / 86_400, "is that a Julian date?"),
+        (1_764_600_000 + 2_208_988_800 + AT, "do they count from 1900 or 1904, as NTP and LabVIEW do?"),
+        (1_764_600_000 + 2_082_844_800 + AT, "do they count from 1900 or 1904, as NTP and LabVIEW do?"),
+    ],
+)
+def test_days_and_seconds_that_count_from_elsewhere_are_told(numbers: np.ndarray, said: str) -> None:
+    times = np.rint(numbers * 1e6).astype(np.int64)
+    (note,) = timestamps.notes([SeriesTable(samples=FLOW.astype(np.float32)[:, None], channels=("v",), time_us=times)])
+    assert said in note
 
 
 @pytest.mark.parametrize(

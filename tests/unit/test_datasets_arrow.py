@@ -145,6 +145,23 @@ def test_kinds_of_time(parquet: Callable[[Any], str]) -> None:
     assert early.time_us.tolist() == [7], "a time is no number whose unit has to be guessed"
 
 
+def test_dates_and_times_of_day_durations_and_numbers_as_text(parquet: Callable[[Any], str]) -> None:
+    """What others write apart, or as text, is what it says; states and names stay text."""
+    day, clock = datetime.date(2026, 1, 2), datetime.time(0, 0, 1)
+    halves = only(parquet({"date": [day], "time": [clock], "v": [1.0]}))
+    assert halves.time_us.tolist() == [1_767_312_001_000_000]
+    spans = pa.array([0, 1_500], pa.duration("ms"))
+    assert only(parquet({"time": spans, "v": [1.0, 2.0]})).time_us.tolist() == [0, 1_500_000]
+    written = only(parquet({"a": ["3.5", None, "N/A", "-9999", "2"], "b": [1.0] * 5}), missing=("-9999",))
+    np.testing.assert_array_equal(written.samples[:, 0], np.array([3.5, np.nan, np.nan, np.nan, 2.0], np.float32))
+    named = read(
+        parquet({"pump": ["1", "2"], "v": [1.0, 2.0]}), kind="sliding", options=ReadOptions(series_column="pump")
+    )
+    assert [table.series for table in named] == ["1", "2"]
+    with pytest.raises(DataError, match="column state holds text, not numbers"):
+        only(parquet({"state": ["1", "off"], "v": [1.0, 2.0]}))
+
+
 @pytest.mark.parametrize(
     ("columns", "options", "told"),
     [

@@ -16,8 +16,9 @@ from monitor.detector.spec import WindowSpec
 from monitor.detector.windowing import Sliding
 from monitor.detector.windows import Samples
 from monitor.errors import ConfigError, DataError
+from monitor.formats.decoder import InputRules
 from training.datasets import ReadOptions, read
-from training.datasets.topic import Address, cluster_of, in_order, parse
+from training.datasets.topic import Address, _layout, cluster_of, in_order, parse
 
 
 @pytest.mark.parametrize(
@@ -116,3 +117,38 @@ def test_times_alone_say_what_is_late_as_the_daemon_has_it(chunks: list[tuple[in
     alone = in_order(theirs)
     ours = Samples(zeros, values, alone, alone, np.zeros(len(rows), np.bool_), rows, zeros)
     assert windows_of(ours) == windows_of(theirs)
+
+
+TELEGRAF = b'{"fields":{"flow":3,"pressure":12,"on":true},"name":"pump","tags":{"host":"h1"},"timestamp":1764600000}'
+LONG = [b'{"sensor":"p","metric":"%s","value":3.1,"ts":1764600000}' % name for name in (b"flow", b"pressure", b"flow")]
+MAPPED: dict[str, tuple[dict[str, Any], list[bytes], str]] = {
+    "the long form": (
+        {"channel_field": "metric", "series": "field:sensor"},
+        LONG,
+        "with input.channel_field records do not say which are the channels; name them; .* --channels=flow,pressure$",
+    ),
+    "fields of Telegraf": (
+        {
+            "entries": "metrics",
+            "channels": {"*": "fields.*"},
+            "series": "field:tags.host",
+            "timestamp_field": "timestamp",
+        },
+        [TELEGRAF, b'{"metrics":[%s]}' % TELEGRAF],
+        "with input.entries .*--channels=flow,pressure$",
+    ),
+    "Connect's envelope": (
+        {"connect_envelope": True},
+        [b'{"schema":{},"payload":{"ts":1764600000,"flow":3,"id":"x"}}', b"junk"],
+        "with input.connect_envelope .*--channels=flow$",
+    ),
+    "nothing that may be one": ({"channel_field": "metric"}, [b"{}", b"[1]"], "name them$"),
+}
+
+
+@pytest.mark.parametrize("form", MAPPED)
+def test_channels_that_are_not_the_records_own_fields_are_to_be_named(form: str) -> None:
+    options, values, said = MAPPED[form]
+    with pytest.raises(DataError, match=said):
+        _layout("kafka://t", values, InputRules(**options), "sliding", ReadOptions())
+    assert _layout("kafka://t", values, InputRules(**options), "sliding", ReadOptions(channels=("flow",))) is not None

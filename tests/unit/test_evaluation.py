@@ -19,9 +19,10 @@ from training import pipeline, recipes
 from training.commands import summary
 from training.evaluation import labelled
 from training.evaluation.labelled import evaluate_artifact
-from training.evaluation.scored import FlaggedScores
+from training.evaluation.scored import FlaggedScores, scored
 from training.evaluation.series_metrics import LabelledSeries, Rules, alerts, block_rows, over_series
 from training.metrics import bootstrap, windows
+from training.thresholds import alert_policy
 from training.thresholds.recalibrate import recalibrated
 from training.windows.subsets import Table
 
@@ -396,3 +397,23 @@ def test_baselines_need_to_know_how_the_training_divided_its_data(trained: pipel
             evaluated(artifact, waves(200, 0, (slice(50, 60),)), normal=(TRAINED_ON,))
     with pytest.raises(DataError, match="baselines: no normal windows to fit"):
         evaluated(trained.artifact, waves(200, 0, (slice(50, 60),)), normal=(waves(9, 0),))
+
+
+def test_how_much_may_be_missing_is_what_the_configuration_says(trained: pipeline.Trained) -> None:
+    """One sample of sixteen is missing in each window: less than the default, and more than 0."""
+    samples = TRAINED_ON.samples[:800].copy()
+    samples[::16] = np.nan
+    table = replace(TRAINED_ON, samples=samples, labels=None, time_us=None)
+    artifact, scorer = trained.artifact, trained.artifact.scorer()
+
+    def unscorable(most: float | None) -> int:
+        assumed = alert_policy.Assumed(max_missing_ratio=most)
+        return evaluate_artifact(artifact, scorer, [table], normal_class=None, assumed=assumed).unscorable
+
+    windows = (800 - 16) // 4 + 1
+    assert (unscorable(None), unscorable(0.5), unscorable(0.0)) == (0, 0, windows)
+    policy = alert_policy.DEFAULTS.policy
+    with pytest.raises(DataError, match=r"but none is normal .* and complete"):
+        scored(artifact, scorer, [table], normal_class=None, held_out=True, policy=policy, max_missing_ratio=0.0)
+    kept = scored(artifact, scorer, [table], normal_class=None, held_out=True, policy=policy)
+    assert len(kept.normal.scores) == windows

@@ -100,6 +100,7 @@ def calibrate(
             normal_class=normal_class,
             held_out=not trained_on,
             policy=alerting.policy,
+            max_missing_ratio=assumed.max_missing_ratio,
         )
         for text in found.notes:
             reading.note(text)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from monitor.datafiles import LABEL_NAMES, TIME_NAMES
+from monitor.datafiles.cells import Cells, Markers
 from monitor.datafiles.columns import Columns, choose, find, find_unless_none, float32, labels
 from monitor.datafiles.content import MAX_BYTES
 from monitor.datafiles.reading import window_table
@@ -27,6 +28,8 @@ from monitor.errors import DataError
 from training.datasets.formats import ARROW_FILE, FEATHER_1, PARQUET
 from training.datasets.grouping import tables_of
 from training.datasets.options import Kind, ReadOptions, Table
+
+_NONE = Markers()
 
 
 def read(path: Path, content: bytes, kind: Kind, options: ReadOptions) -> list[Table]:
@@ -39,7 +42,7 @@ def read(path: Path, content: bytes, kind: Kind, options: ReadOptions) -> list[T
         table = _table(path, content, kind, options)
         lists = _lists(table.schema)
         if not lists:
-            return tables_of(path, _columns(path, table, options.series_column), kind, options)
+            return tables_of(path, _columns(path, table, options.series_column, options.markers), kind, options)
         return [_windows(path, table, lists, kind, options)]
 
 
@@ -100,7 +103,7 @@ def _check_kinds(path: Path, schema: Any, wanted: Sequence[str]) -> None:
             kind = kind.value_type
             if not _is_number(kind):
                 raise DataError(f"{path}: column {name} holds lists of {kind}, not of numbers")
-        if not (_is_text(kind) or _is_number(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        if not (_is_text(kind) or _is_number(kind) or _is_time(kind)):
             raise DataError(f"{path}: column {name} holds {kind}, not numbers; choose columns with --channels")
 
 
@@ -153,7 +156,8 @@ def _lists(schema: Any) -> list[str]:
     return [field.name for field in schema if any(test(field.type) for test in tests)]
 
 
-def _columns(path: Path, table: Any, series_column: str | None = None) -> Columns:
+def _columns(path: Path, table: Any, series_column: str | None = None, markers: Markers = _NONE) -> Columns:
+    kept, has_times = {series_column, *TIME_NAMES}, any(pa.types.is_time(column.type) for column in table.columns)
     numbers = np.full((table.num_rows, table.num_columns), np.nan, dtype=np.float64)
     texts: dict[int, list[str]] = {}
     times_us: dict[int, Int64Array] = {}
@@ -161,17 +165,38 @@ def _columns(path: Path, table: Any, series_column: str | None = None) -> Column
         is_dictionary = pa.types.is_dictionary(stored.type)
         if _is_text(stored.type.value_type if is_dictionary else stored.type):
             texts[at] = _texts(stored)
+            if name not in kept and (read := _numbers_of(texts[at], markers)) is not None:
+                numbers[:, at] = read
+                del texts[at]
             continue
         column = stored.cast(stored.type.value_type) if is_dictionary else stored
         kind = column.type
         if name == series_column and pa.types.is_integer(kind):  # as float64 those over 2**53 become one another
             texts[at] = _texts(column.cast(pa.string()))
             continue
-        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        if pa.types.is_time(kind) or (pa.types.is_date(kind) and has_times):
+            texts[at] = _texts(column.cast(pa.string()))
+        elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             times_us[at] = _times_us(path, name, column)
+        elif pa.types.is_duration(kind):
+            numbers[:, at] = _float64(column.cast(pa.duration("ns"), safe=False).cast(pa.int64())) / 1e9
         else:
             numbers[:, at] = _float64(column)
     return Columns(numbers=numbers, names=tuple(table.column_names), texts=texts, times_us=times_us)
+
+
+def _numbers_of(texts: Sequence[str], markers: Markers) -> NDArray[np.float64] | None:
+    """A column of texts as numbers, NaN where one is missing; None unless all are, and one is there."""
+    cells = Cells(markers)
+    if (first := next((text for text in texts if not markers.mark(text)), None)) is None or cells.is_text(first):
+        return None
+    found = [cells.number(text) for text in texts]
+    return None if None in found else np.array(found, dtype=np.float64)
+
+
+def _is_time(kind: Any) -> bool:
+    tests = (pa.types.is_timestamp, pa.types.is_date, pa.types.is_time, pa.types.is_duration)
+    return any(test(kind) for test in tests)
 
 
 def _is_text(kind: Any) -> bool:

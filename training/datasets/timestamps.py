@@ -23,7 +23,13 @@ _REGULAR_SHARE = 0.99  # of its steps, at least
 _CLOCK_TICKS_US = (1_000_000, 1_000)
 _TOLD = 3
 _LONGEST_COUNT_US = 10**14
-_EXCEL_US = (36_526_000_000, 73_051_000_000)  # days from 2000 to 2100, read as seconds
+# Days from 2000 to 2100 as others count them, read as seconds
+_DAYS_US = {
+    "Excel's count of days since 1900": (36_526_000_000, 73_051_000_000),
+    "MATLAB's count of days since the year 0": (730_486_000_000, 767_011_000_000),
+    "a Julian date": (2_451_544_000_000, 2_488_070_000_000),
+}
+_FAR_US = 2_840_140_800_000_000  # 2060: where seconds since 1904 lie, of data from 1994 on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +118,16 @@ def _implausible(called: str, time_us: Int64Array) -> Iterator[str]:
     """A note on years that the daemon refuses. Times that count from 0, for three years at most, are none at all."""
     first_us, last_us = int(time_us.min()), int(time_us.max())
     steps_us = np.diff(time_us)
-    if _EXCEL_US[0] <= first_us and last_us < _EXCEL_US[1] and 0 < np.median(steps_us) < 1_000_000:
+    for what, (since_us, until_us) in _DAYS_US.items():
+        if since_us <= first_us and last_us < until_us and 0 < np.median(steps_us) < 1_000_000:
+            yield (
+                f"{called}: times of {first_us / 1e6:.6g} to {last_us / 1e6:.6g} s; is that {what}? Export times as "
+                "dates, 2026-01-31 12:00:00"
+            )
+    if first_us >= _FAR_US and last_us < NEWEST_US:
         yield (
-            f"{called}: times of {first_us / 1e6:.6g} to {last_us / 1e6:.6g} s; is that Excel's count of days since "
-            "1900? Export times as dates, 2026-01-31 12:00:00"
+            f"{called}: times from {_written(first_us)} to {_written(last_us)}; do they count from 1900 or 1904, as "
+            "NTP and LabVIEW do? Export times as dates, 2026-01-31 12:00:00"
         )
     counts_from_0 = first_us >= 0 and last_us < _LONGEST_COUNT_US
     if not counts_from_0 and (first_us < OLDEST_US or last_us >= NEWEST_US):

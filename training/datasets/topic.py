@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -45,12 +46,14 @@ from monitor.detector.times import NEWEST_US, iso_us
 from monitor.detector.windows import Samples, Windows
 from monitor.errors import ConfigError, DataError
 from monitor.extensions import load_format
+from monitor.formats import paths
 from monitor.formats.decoder import Decoder, InputRules, StreamTime
 from monitor.formats.schemas import ids_of
 from monitor.processing.series_keys import SeriesNumbers
 from monitor.serving.schema_registry import SchemaRegistry
 from training.datasets.options import Note, ReadOptions, Table
 
+_LOOK_AT, _MOST_NAMES = 1_000, 50  # records, and names in a message
 _EXPECTED = "expected earliest, latest, a time like 2026-01-31T12:00:00Z, s or ms since 1970, or offset:N"
 
 
@@ -329,6 +332,10 @@ def _layout(
             raise DataError(
                 f"{source}: {rules.format} records hold numbers only; name --channels and the window's length"
             )
+    elif channels is None and (option := _not_their_own_fields(rules)):
+        names = _names_in(values, rules)
+        listed = f"; the first records speak of --channels={','.join(names)}" if names else ""
+        raise DataError(f"{source}: with input.{option} records do not say which are the channels; name them{listed}")
     elif channels is None or length is None:
         found = next((shape for value in values if (shape := _shape(value, rules)) is not None), None)
         if found is None:
@@ -336,6 +343,44 @@ def _layout(
         channels, length = channels or found[0], length or found[1]
     window = WindowSpec(kind=kind, length=length, hop=length, sampling_rate_hz=options.sampling_rate_hz)
     return _Layout(window, tuple(Channel(name=name) for name in channels))
+
+
+def _not_their_own_fields(rules: InputRules) -> str:
+    """The option by which channels are not the fields of a record; empty, where they are."""
+    options = ("channel_field", "entries", "channels", "connect_envelope")
+    return next((option for option in options if getattr(rules, option)), "")
+
+
+def _names_in(values: Sequence[bytes | None], rules: InputRules) -> list[str]:
+    """What may be channels in JSON records, in the order in which they come."""
+    found: dict[str, None] = {}
+    template = rules.channels.get("*", "*")
+    inside = template.removesuffix("*").removesuffix(".")
+    for value in values[:_LOOK_AT]:
+        try:
+            record = msgspec.json.decode(value or b"")
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            continue
+        for body in _entries_of(record, rules):
+            if rules.channel_field:
+                name = paths.place(rules.channel_field).find(body)
+                found |= {name: None} if isinstance(name, str) else {}
+                continue
+            fields = paths.place(inside).find(body) if inside else body
+            taken = {"rate_hz", rules.timestamp_field, rules.series.removeprefix("field:")}
+            there = fields if isinstance(fields, dict) else {}
+            found |= {name: None for name, each in there.items() if name not in taken and _may_be_number(each)}
+    return [*found][:_MOST_NAMES]
+
+
+def _entries_of(record: Any, rules: InputRules) -> list[dict[str, Any]]:
+    """The entries of a record, as `input.entries` says where they stand."""
+    if rules.connect_envelope and isinstance(record, dict) and isinstance(record.get("payload"), dict):
+        record = record["payload"]
+    if rules.entries not in ("", "$") and isinstance(record, dict):
+        inner = paths.place(rules.entries).find(record)
+        record = record if inner is msgspec.UNSET else inner
+    return [each for each in (record if isinstance(record, list) else [record]) if isinstance(each, dict)]
 
 
 def _shape(value: bytes | None, rules: InputRules) -> tuple[tuple[str, ...], int] | None:

@@ -95,14 +95,15 @@ def evaluate_artifact(
     Args:
         normal_class: of the rows' labels; None takes that of the training.
         normal: data as the artifact was trained on, to fit and calibrate PCA and nearest neighbours on.
-        assumed: what the daemon alerts by: its policy, and its threshold where it has one.
+        assumed: what the daemon alerts by: its policy, its threshold where it has one, and how much may be missing.
 
     Raises:
         DataError: the windows are not the artifact's, or baselines can't be fitted on `normal`.
     """
     manifest = artifact.manifest
     normal_class = for_artifact(manifest, tables, normal_class)
-    found = all_windows(tables, manifest.window, normal_class, Imputer(artifact, scorer.reconstruct))
+    impute = Imputer(artifact, scorer.reconstruct, assumed.max_missing_ratio)
+    found = all_windows(tables, manifest.window, normal_class, impute)
     scores = scorer(found.windows)
     served, alerting = thresholds.of(manifest, assumed.threshold), assumed.alerting
     judged = FlaggedScores(

@@ -73,8 +73,11 @@ def scored(
     normal_class: NormalClass | None,
     held_out: bool,
     policy: Policy,
+    max_missing_ratio: float | None = None,
 ) -> Scored:
     """Scores all windows of `tables`; `normal_class` None takes that of the training, `policy` opens the incidents.
+
+    `max_missing_ratio` is the share of a window that may be missing, None: as much as the artifact allows.
 
     Raises:
         DataError: the windows are not the artifact's, or none is normal and complete.
@@ -82,7 +85,7 @@ def scored(
     manifest = artifact.manifest
     window = manifest.window
     normal_class = for_artifact(manifest, tables, normal_class)
-    impute = Imputer(artifact, scorer.reconstruct)
+    impute = Imputer(artifact, scorer.reconstruct, max_missing_ratio)
     names: dict[str, int] = {}
     scores, truths, series, has_labels = [], [], [], False
     for number, table in enumerate(tables):

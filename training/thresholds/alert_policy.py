@@ -27,18 +27,22 @@ DEFAULTS = AssumedPolicy()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumed:
-    """What a daemon of this configuration alerts by; None as `threshold`: by the artifact's own thresholds."""
+    """What a daemon of this configuration alerts by; None as `threshold`: by the artifact's own thresholds.
+
+    `max_missing_ratio` is the share of a window that may be missing; None: as much as the artifact allows.
+    """
 
     alerting: AssumedPolicy = DEFAULTS
     threshold: float | None = None
     threshold_source: str | None = None
+    max_missing_ratio: float | None = None
 
 
 NOTHING_SET = Assumed()
 
 
 def assumed(config: Path | None) -> Assumed:
-    """The section `alerting` and `model.threshold` of a daemon's configuration.
+    """The section `alerting`, `model.threshold` and `input.max_missing_ratio` of a daemon's configuration.
 
     Raises:
         ConfigError: the file can't be read, or anything in it is wrong, but how to connect: a topic's reader says that.
@@ -53,6 +57,7 @@ def assumed(config: Path | None) -> Assumed:
         alerting=AssumedPolicy(policy=found.alerting.policy, source=f"alerting of {config.name}"),
         threshold=threshold,
         threshold_source=None if threshold is None else f"model.threshold of {config.name}",
+        max_missing_ratio=found.input.max_missing_ratio,
     )
 
 

@@ -62,7 +62,7 @@ def diagnose(
         topic=source,
         partitions=excerpt.partitions,
         held=excerpt.held,
-        sections=_sections(cluster, base, source, asked),
+        sections=sections(cluster, base, source, asked),
         artifact=f"{source}-model",
         config=str(config_out or NAME),
         words=[word for name, value in (("-c", config), ("-b", servers)) if value for word in (name, str(value))],
@@ -115,7 +115,7 @@ def _schemas(options: SchemaRegistryOptions | None, excerpt: topic.Excerpt) -> d
     return {number: registry.schema(number) for number in numbers}
 
 
-def _sections(
+def sections(
     cluster: KafkaOptions, base: Config | None, topic_name: str, registry: SchemaRegistryOptions | None
 ) -> dict[str, dict[str, Any]]:
     """What the configuration says but for input and model: the given one's, or how the cluster is reached.
@@ -178,6 +178,8 @@ def _json(found: Diagnosis, place: Place) -> str:
             for (name, partition), each in sorted(trial.series.items())
         ],
         "missing_values": found.sentinels,
+        "joins": None if found.joins is None else msgspec.to_builtins(found.joins),
+        "schema": found.schema,
         "notes": found.notes,
         "options": found.options,
         "configuration": report.configuration(found, place) if found.works else None,

@@ -31,6 +31,7 @@ from monitor.formats.schemas import Schema
 _GRACES_MS = (1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000)
 _ABOUT = 0.9  # of the most that can be used
 _MOST_UNREAD = 3
+_MOST_CHANNELS = 12  # numbers in a value that are channels rather than samples
 _SHOWS = 5  # readings of each channel that would be there, if a series had it
 
 
@@ -40,8 +41,8 @@ class Diagnosis:
 
     `options` are those of `input` that differ from the defaults, `mapping` the ready-made one among them, if any.
     `sentinels` are numbers by channel that seem to mean missing; `joins` says how readings make samples, where records
-    carry some channels each. Where nothing can be read, `unread` are the first
-    values, and `schema` is the id in front of them, of a schema that is not known.
+    carry some channels each, and `hold_ms` for how long numbers hold (0: they need not). Where nothing can be read,
+    `unread` are the first values, and `schema` is the id in front of them, of a schema that is not known.
     """
 
     shape: Shape
@@ -53,6 +54,7 @@ class Diagnosis:
     mapping: str = ""
     sentinels: dict[str, list[float]] = field(default_factory=dict)
     joins: Joins | None = None
+    hold_ms: int = 0
     schema: int | None = None
     unread: list[bytes] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -90,6 +92,7 @@ def examine(
         headers = [each for columns in polls for each in (columns.headers or [()] * len(columns.values))]
     looked = documents.of(values, schemas)
     shape = shapes.of(looked, keys, headers)
+    _look_for_channels(shape, _Retry(polls, now_us, 0, schemas))
     retry = _Retry(polls, now_us, shape.length if _are_windows(shape) else 0, schemas)
     chosen, tried = _best(retry, _candidates(shape))
     if shape.series and chosen.options["series"] != shape.series:
@@ -141,6 +144,26 @@ class _Retry(NamedTuple):
 def _are_windows(shape: Shape) -> bool:
     """Whether each record is a window of its own: all of one length, and none says when it was."""
     return shape.length > 1 and not shape.time and not shape.fields
+
+
+def _look_for_channels(shape: Shape, retry: _Retry) -> None:
+    """Takes a few numbers without names for one sample of so many channels, where they can be read so."""
+    count = shape.length
+    if not _are_windows(shape) or count > _MOST_CHANNELS or len(shape.names) != 1:
+        return
+    names = [str(at) for at in range(count)]
+    tried = retry.run(shapes.as_options(shape), names)
+    if tried is not None and 2 * tried.accepted > tried.records:
+        shape.names, shape.length = names, 1
+        shape.notes.append(
+            f"values hold {count} numbers without names: they are taken for channels, called 0 to {count - 1}; "
+            f"if they are {count} samples of one, use --channels value"
+        )
+    else:
+        shape.notes.append(
+            f"values are lists of {count} numbers, which are {count} samples of one channel; where they are channels, "
+            "write a list of lists, [[3.1, 20.5]], or an object with their names"
+        )
 
 
 def _candidates(shape: Shape) -> list[_Candidate]:
@@ -243,7 +266,10 @@ def _together(found: Diagnosis, retry: _Retry) -> None:
 def _joined(found: Diagnosis, _: _Retry) -> None:
     """Puts together what comes apart, where records carry some channels each."""
     found.joins = joins.of(found.trial)
-    if found.joins is not None and found.joins.tolerance_ms:
+    if found.joins is None:
+        return
+    found.hold_ms = found.joins.hold_ms
+    if found.joins.tolerance_ms:
         found.options["join_tolerance_ms"] = found.joins.tolerance_ms
 
 

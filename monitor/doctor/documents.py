@@ -26,6 +26,7 @@ _NAN = re.compile(rb"(?<![\w\"])[+-]?nan(?![\w\"])", re.IGNORECASE)
 # Of values that are float32: others that have four bytes each give numbers far outside.
 _LEAST, _MOST = 1e-9, 1e9
 _SHARE = 0.5  # of the values, at least, that a format must explain
+_FEWEST = 0.02  # of the values, at least, are of another format
 _MOST_SCHEMAS = 4  # of which something is said
 
 
@@ -65,11 +66,12 @@ def of(values: Sequence[bytes | None], schemas: Mapping[int, Schema | str] = Map
     for name, read in readers.items():
         said = [UNSET if not value else read(value) for value in values]
         if there and sum(document is not UNSET for document in said) > _SHARE * len(there):
-            found = Documents(name, said, _notes(there, is_json=name == "json"))
+            rest = [value for value, document in zip(values, said, strict=True) if value and document is UNSET]
+            notes = [*_notes(there, is_json=name == "json"), *_others(readers, rest, len(there))]
+            found = Documents(name, said, notes)
             if lines is not None and read == lines.read:
-                found = replace(
-                    found, columns=lines.columns, delimiter=lines.delimiter, named=lines.named, notes=lines.notes
-                )
+                found = replace(found, columns=lines.columns, delimiter=lines.delimiter, named=lines.named)
+                found.notes.extend(lines.notes)
             return found
     framed = [value for value in there if is_framed(value)]
     schema = id_of(framed[0]) if 2 * len(framed) > len(there) else None
@@ -132,6 +134,17 @@ def _notes(values: Sequence[bytes], *, is_json: bool) -> list[str]:
     """What a person should know of how values are encoded that can be read."""
     if is_json and 2 * sum(value[:1] == b"\0" for value in values) > len(values):
         return ["values begin with byte 0 and a schema's id, as Confluent's JSON Schema serializer writes them"]
+    return []
+
+
+def _others(readers: Mapping[str, Callable[[bytes], Any]], rest: Sequence[bytes], count: int) -> list[str]:
+    """That some values are of another format than most."""
+    for name, read in readers.items():
+        others = sum(read(value) is not UNSET for value in rest)
+        if others > max(len(rest) / 2, _FEWEST * count):
+            said = f"{others:,} of {count:,} values are {name}, which is another format: where a header names each "
+            said += 'record\'s content type, input.format_header = "content-type" reads both; else give each a topic'
+            return [said]
     return []
 
 

@@ -282,7 +282,7 @@ def _is_chunk(content: Content) -> bool:
 def _is_quality(found: Field, content: Content) -> bool:
     if not _QUALITY.search(found.name) or len(content.distinct) > 12:
         return False
-    words = {each.strip().lower() for each in content.distinct}
+    words = {(f"{each:g}" if is_number(each) else str(each)).strip().lower() for each in content.said}
     return bool(words & _GOOD) and (words <= _GOOD | _BAD or "good" in words or content.kind == "bool")
 
 

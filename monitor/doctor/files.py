@@ -6,7 +6,9 @@ with the options that are proposed, so that what is said of it is what training 
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -26,8 +28,8 @@ from monitor.datafiles.reading import series_columns
 from monitor.detector.arrays import Float64Array, Int64Array
 from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.times import NO_TIME
-from monitor.doctor import words
-from monitor.doctor.fields import Content, Field, FieldLine, classify, counts, line_of, time_rank
+from monitor.doctor import joins, readings, units, words
+from monitor.doctor.fields import Content, Field, FieldLine, classify, counts, line_of, listed, time_rank
 from monitor.doctor.trial import Order, order_of, sentinels
 from monitor.errors import DataError
 
@@ -39,6 +41,7 @@ _WIDE = 60  # columns without names, at least, that are samples of windows
 _MIDDLE = 0.45, 0.8  # of a series' rows: what thresholds are chosen by
 _LEAST_NORMAL = 0.3  # of those rows
 _MOST_SERIES = 0.2  # of the rows, at most, are names of series
+_HALVES = re.compile(r"\d ?[ap]\.?m", re.IGNORECASE)  # of a day: who writes them writes months first
 _MOST_WORDS = 5  # that mean a missing number
 _ITSELF = "none"  # as --time-column and --label-column call no column
 
@@ -74,6 +77,7 @@ class FileDiagnosis:
     label_column: str = ""
     missing_words: list[str] = field(default_factory=list)
     recipe: list[str] = field(default_factory=list)
+    hold_ms: int = 0
     tables: list[Table] = field(default_factory=list)
     orders: dict[str, Order] = field(default_factory=dict)
     missing: dict[str, float] = field(default_factory=dict)
@@ -106,7 +110,8 @@ class FileDiagnosis:
     def command(self) -> str:
         """What to type next."""
         name = self.path.name.removesuffix(".gz").rsplit(".", 1)[0]
-        return shlex.join(["telltale", "train", str(self.path), *self.options, *self.recipe, "--out", f"{name}-model"])
+        recipe = [*self.recipe, *(["--max-hold-ms", str(self.hold_ms)] if self.hold_ms else [])]
+        return shlex.join(["telltale", "train", str(self.path), *self.options, *recipe, "--out", f"{name}-model"])
 
 
 def examine(path: Path) -> FileDiagnosis:
@@ -121,7 +126,8 @@ def examine(path: Path) -> FileDiagnosis:
         found.rows = len(columns.numbers)
         found.notes += columns.notes
         _choose(found, columns)
-    _verify(found)
+    if not found.problem:
+        _verify(found)
     _declare_missing(found)
     _leave_out(found)
     _measure(found)
@@ -133,6 +139,7 @@ def examine(path: Path) -> FileDiagnosis:
         lengths = sorted(len(_numbers(table)) for table in found.tables)
         steps = [order.step_us for order in found.orders.values() if order.step_us]
         found.recipe = words.recipe_for(lengths[len(lengths) // 2], len(found.channels), float(np.median(steps or [0])))
+        _hold(found)
     return found
 
 
@@ -167,12 +174,24 @@ def _choose(found: FileDiagnosis, columns: Columns) -> None:
     clock = find_clock(found.path, columns, None, ())
     for at in (*clock.columns, *clock.beside):
         fields[names[at]].role, fields[names[at]].why = "time", fields[names[at]].why or "times"
-    series, owners = _series(fields)
+    series, owners = _series(fields, _read_times(found, columns, clock, Reading())[0])
     classify(fields.values(), owners)
     if series:
         fields[series].role = "series"
         found.series = series
     _time(found, fields, columns, clock)
+    reading = readings.choose([*fields.values()], [owners] if series else [])
+    if reading is not None:
+        found.problem = (
+            f"column {reading[0].path} names what the number of each row is ({listed(Content(reading[0]))}): one "
+            "reading a row, which training does not read from files. Write a column for each (in pandas: pivot), or "
+            "send the rows to a topic, where input.channel_field reads them"
+        )
+    if qualities := [name for name, each in fields.items() if each.role == "quality"]:
+        found.notes.append(
+            f"{words.listing(qualities)} holds qualities, which training does not read from files: numbers of a bad "
+            "quality are taken as they are; leave their cells empty"
+        )
     labels = [name for name, each in fields.items() if each.role == "label"]
     usual = [name for name in labels if name.lower() in LABEL_NAMES]
     if labels:
@@ -202,10 +221,12 @@ def _field(columns: Columns, at: int, name: str) -> Field:
     return Field(name, [None if math.isnan(number) else number for number in numbers.tolist()])
 
 
-def _series(fields: dict[str, Field]) -> tuple[str, list[Any]]:
+def _series(fields: dict[str, Field], time_us: Int64Array | None) -> tuple[str, list[Any]]:
     """The column that names each row's series, if one does, and its values."""
     for name, each in fields.items():
         content = Content(each)
+        if time_us is not None and _changes_in_time(content, time_us[: len(content.values)]):
+            continue
         distinct = len(content.distinct)
         if not 2 <= distinct <= _MOST_SERIES * len(content.values):
             continue
@@ -214,6 +235,15 @@ def _series(fields: dict[str, Field]) -> tuple[str, list[Any]]:
         if _restarts(each, content, fields):
             return name, [str(value) for value in each.values]
     return "", []
+
+
+def _changes_in_time(content: Content, time_us: Int64Array) -> bool:
+    """Whether a column is a state that comes and goes: no time is there twice, and its values form no blocks."""
+    if len(np.unique(time_us)) < len(time_us):
+        return False
+    values = [str(value) for value in content.values]
+    blocks = 1 + sum(one != other for one, other in itertools.pairwise(values))
+    return blocks > len(set(values))
 
 
 def _restarts(each: Field, content: Content, fields: dict[str, Field]) -> bool:
@@ -258,7 +288,8 @@ def _day_first(found: FileDiagnosis, columns: Columns, clock: Clock) -> None:
     if first[0] is None or other[0] is None:
         return
     odd = [order_of(times_us) for times_us in (first[0], other[0])]
-    found.day_first = (odd[0].late, odd[0].odd, odd[0].gaps) <= (odd[1].late, odd[1].odd, odd[1].gaps)
+    american = any(_HALVES.search(columns.texts[at][0]) for at in clock.columns if columns.texts.get(at))
+    found.day_first = (odd[0].late, odd[0].odd, odd[0].gaps, american) <= (odd[1].late, odd[1].odd, odd[1].gaps, False)
     found.notes.append(
         f"column {found.time} may have its days or its months first, and its times don't show it: the command below "
         f"takes {'days' if found.day_first else 'months'} to be first; if that is wrong, use "
@@ -381,6 +412,16 @@ def _leave_out(found: FileDiagnosis) -> None:
     _verify(found)
 
 
+def _hold(found: FileDiagnosis) -> None:
+    """Has numbers hold where too many are missing for whole windows."""
+    timed = [table for table in found.tables if isinstance(table, SeriesTable) and table.time_us is not None]
+    length = words.window_length(found.recipe)
+    series = [(table.time_us, ~np.isnan(table.samples)) for table in timed if table.time_us is not None]
+    found.hold_ms, share = joins.hold_for(series, length)
+    if found.hold_ms:
+        found.notes.append(words.held(found.hold_ms, share, length))
+
+
 def _by_channel(found: FileDiagnosis) -> dict[str, list[Float64Array]]:
     """The numbers of each channel, series by series; nothing where rows are windows."""
     series = [table for table in found.tables if isinstance(table, SeriesTable)]
@@ -389,7 +430,7 @@ def _by_channel(found: FileDiagnosis) -> dict[str, list[Float64Array]]:
 
 
 def _measure(found: FileDiagnosis) -> None:
-    """Times and missing numbers."""
+    """Times, missing numbers, and units."""
     series = [table for table in found.tables if isinstance(table, SeriesTable)]
     names = Counter(table.series for table in series)
     for table in series:
@@ -399,3 +440,6 @@ def _measure(found: FileDiagnosis) -> None:
     for name, columns in _by_channel(found).items():
         if ratio := float(np.isnan(np.concatenate(columns)).mean()):
             found.missing[name] = ratio
+        by_series = {table.series: each[~np.isnan(each)] for table, each in zip(series, columns, strict=True)}
+        if remark := units.of_numbers(name, by_series):
+            found.notes.append(remark)

@@ -6,6 +6,7 @@ Rules of this file: pure. Readings are put together here as `joining.py` does it
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from monitor.doctor.trial import Trial, split
 
 _NICE_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000)
 _LACKING = 0.05  # of a channel's samples, at least, are without it where its numbers are to be held
+_WHOLE = 0.5  # of the windows, at least, lack no number
 _FEWEST = 10  # readings of a channel that show how often it comes
 _SPARE = 1.5  # times the longest seen
 
@@ -73,6 +75,24 @@ def _of_series(time_us: Int64Array, carried: BoolArray) -> Joins | None:
     if (1 - known.mean(axis=0)).max() > _LACKING:
         hold_ms = max(_nice(_SPARE * float(np.quantile(each, 0.99)) / 1000, math.inf) for each in steps)
     return Joins(tolerance_ms, hold_ms, apart_us, float(np.median(np.diff(samples))), len(time_us) / len(samples))
+
+
+def hold_for(series: Sequence[tuple[Int64Array, BoolArray]], length: int) -> tuple[int, float]:
+    """For how many ms numbers are to be held so that windows of so many samples are whole, and which share is without.
+
+    `series` are the times (n,) of samples, and which numbers are there (n, channels); 0 where most windows are whole.
+    """
+    count = whole = 0
+    gaps_us: list[float] = []
+    for time_us, there in series:
+        bad = np.cumsum(np.concatenate([[0], ~there.all(axis=1)]))
+        count += max(0, len(there) - length + 1)
+        whole += int((bad[length:] == bad[:-length]).sum()) if len(there) >= length else 0
+        gaps_us += [float(np.quantile(np.diff(time_us[each]), 0.99)) for each in there.T if each.sum() >= _FEWEST]
+    share = whole / count if count else 1.0
+    if share >= _WHOLE or not gaps_us:
+        return 0, share
+    return _nice(_SPARE * max(gaps_us) / 1000, math.inf), share
 
 
 def _starts(time_us: Int64Array, tolerance_us: float) -> Int64Array:

@@ -15,12 +15,14 @@ import numpy as np
 
 from monitor.doctor.configuration import toml
 from monitor.doctor.diagnosis import Diagnosis, usual_step_us
-from monitor.doctor.joins import Joins
+from monitor.doctor.joins import Joins, hold_for
+from monitor.doctor.trial import split
 from monitor.doctor.words import (
     declared,
     fact,
     fields,
     gaps,
+    held,
     indented,
     missing_share,
     moment,
@@ -30,6 +32,7 @@ from monitor.doctor.words import (
     recipe_for,
     safe,
     span,
+    window_length,
 )
 
 _SHOWN = 160
@@ -61,9 +64,14 @@ class Place:
 def of_topic(found: Diagnosis, place: Place) -> str:
     """The whole report."""
     parts = [_headline(found, place), *_facts(found), "", *fields(found.fields), *_rejected(found), *_unread(found)]
-    parts += notes(_said(found))
+    parts += notes(_said(found, place))
     if found.works:
-        parts += ["", "The configuration to use:", "", indented(configuration(found, place))]
+        parts += [
+            "",
+            f"The configuration to use, in {place.config} (--config-out writes it):",
+            "",
+            indented(configuration(found, place)),
+        ]
         parts += ["Then:", "", *(f"  {line}" for line in commands(found, place))]
     elif found.schema is not None:
         parts += _of_registry(found, place)
@@ -99,8 +107,12 @@ def _of_registry(found: Diagnosis, place: Place) -> list[str]:
     return ["", *textwrap.wrap(said, 118), "", f"  {command}", "", then, "", indented(toml(options, comments))]
 
 
-def _said(found: Diagnosis) -> list[str]:
-    return [*found.notes, *(declared(*each, "missing_values") for each in found.sentinels.items())]
+def _said(found: Diagnosis, place: Place) -> list[str]:
+    return [
+        *found.notes,
+        *_held(found, place)[1],
+        *(declared(*each, "missing_values") for each in found.sentinels.items()),
+    ]
 
 
 def configuration(found: Diagnosis, place: Place) -> str:
@@ -133,7 +145,10 @@ def commands(found: Diagnosis, place: Place) -> list[str]:
     """What to type next."""
     names = ",".join(found.channels)
     words = ["telltale", "train", f"kafka://{place.topic}", "--config", place.config, "--channels", names]
-    words += [*recipe(found, place), "--out", place.artifact]
+    words += [*recipe(found, place)]
+    if hold_ms := _held(found, place)[0]:
+        words += ["--max-hold-ms", str(hold_ms)]
+    words += ["--out", place.artifact]
     return [shlex.join(words), shlex.join(["telltale", "run", "--config", place.config])]
 
 
@@ -145,8 +160,18 @@ def recipe(found: Diagnosis, place: Place) -> list[str]:
         return ["--recipe", "beats-dense", "--window", str(found.shape.length)]
     if found.joins is not None:
         samples /= found.joins.readings
-    held = ["--max-hold-ms", str(found.joins.hold_ms)] if found.joins is not None and found.joins.hold_ms else []
-    return [*recipe_for(samples, len(found.channels), usual_step_us(found)), *held]
+    return recipe_for(samples, len(found.channels), usual_step_us(found))
+
+
+def _held(found: Diagnosis, place: Place) -> tuple[int, list[str]]:
+    """For how many ms numbers are to be held (0: they need not), and what to say of it."""
+    tried = found.trial
+    if found.hold_ms or found.joins is not None or not len(tried.values) or len(found.shape.names) == 1:
+        return found.hold_ms, []
+    parts = [split(each, tried.owners, len(tried.series)) for each in (tried.time_us, ~np.isnan(tried.values))]
+    length = window_length(recipe(found, place))
+    hold_ms, share = hold_for([*zip(*parts, strict=True)], length)
+    return hold_ms, [held(hold_ms, share, length)] if hold_ms else []
 
 
 def _headline(found: Diagnosis, place: Place) -> str:

@@ -47,9 +47,15 @@ def of(shape: Shape, trial: Trial) -> Iterator[str]:
                 )
     for at, name in enumerate(trial.channels):
         if name not in said and "" not in said:
-            series = {place[0]: each for place, each in trial.by_series(at).items() if len(each) >= _FEWEST_NUMBERS}
-            if remark := _two_scales(name, series) or _two_groups(name, series):
+            series = {owner: each for (owner, _), each in trial.by_series(at).items()}
+            if remark := of_numbers(name, series):
                 yield remark
+
+
+def of_numbers(name: str, series: Mapping[str, Float64Array]) -> str:
+    """That a channel's numbers, by series, are in two units or of two scales; empty where they are not."""
+    long = {owner: each for owner, each in series.items() if len(each) >= _FEWEST_NUMBERS}
+    return _two_scales(name, long) or _two_groups(name, long)
 
 
 def _units_of(shape: Shape, found: Field) -> Mapping[str, list[str]]:

@@ -18,15 +18,23 @@ from monitor.doctor.trial import Order
 WIDTH = 118
 _HEAD = 12
 _MOST_FIELDS = 40
+_LENGTHS = {"plant": 10, "metrics": 16, "sliding": 64}  # of the recipes' windows; sliding is used where none is named
+_WINDOWS = 6  # that a series holds at least, so that each part of it holds one
 
 
 def recipe_for(samples: float, channels: int, step_us: float) -> list[str]:
     """Options of `telltale train` for series of so many samples: short windows where there is little to learn from."""
     if samples >= 2_000:
         return []
-    if channels == 1 and step_us >= 30_000_000:
-        return ["--recipe", "metrics"]
-    return ["--recipe", "plant"]
+    name = "metrics" if channels == 1 and step_us >= 30_000_000 else "plant"
+    short = max(2, int(samples) // _WINDOWS) if samples < _WINDOWS * _LENGTHS[name] else 0
+    return ["--recipe", name, *(["--window", str(short)] if short else [])]
+
+
+def window_length(recipe: Sequence[str]) -> int:
+    """How many samples a window has, by options that `recipe_for` makes."""
+    said = dict(zip(recipe[::2], recipe[1::2], strict=True))
+    return int(said.get("--window", _LENGTHS.get(said.get("--recipe", ""), _LENGTHS["sliding"])))
 
 
 def listing(names: Sequence[str], most: int = 8) -> str:
@@ -42,6 +50,14 @@ def declared(name: str, values: Sequence[float], option: str) -> str:
     return (
         f"{name}: {listed} lies far from all other values and is there more than once, so {option} below declares "
         "that it means missing"
+    )
+
+
+def held(hold_ms: int, share: float, length: int) -> str:
+    """That numbers are held, since too many are missing."""
+    return (
+        f"only {share:.0%} of the windows of {length} samples would be whole, for the numbers that are missing, so "
+        f"--max-hold-ms below has each channel's last number hold for up to {span(1000 * hold_ms)}"
     )
 
 

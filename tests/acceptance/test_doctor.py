@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from monitor.backends.kafka import FeedProducer, create_topic
 from monitor.cli import _load_extensions, app
 from tests.acceptance.daemon_process import DaemonProcess
+from tests.schema_registry import SchemaRegistryServer, framed
 
 FILES = [
     "skab/anomaly-free/anomaly-free.csv",
@@ -265,14 +266,42 @@ def test_a_topic_is_watched_with_the_configuration_shown(
 ) -> None:
     topic = f"doctor.{name}.{uuid.uuid4().hex[:8]}"
     feed(kafka_bootstrap, topic, EXAMPLES[name])
+    watch(["doctor", topic, "-b", kafka_bootstrap], topic, tmp_path, monkeypatch)
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_avro_is_watched_with_its_registry(
+    kafka_bootstrap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the registry it is asked for."""
+    pytest.importorskip("fastavro", reason="the extra avro is not installed")
+    at = {"type": "long", "logicalType": "timestamp-millis"}
+    fields = [{"name": "at", "type": at}, *({"name": name, "type": "double"} for name in ("flow", "pressure"))]
+    schema = {"type": "record", "name": "Sample", "fields": fields}
+    topic = f"doctor.avro.{uuid.uuid4().hex[:8]}"
+    with SchemaRegistryServer() as registry:
+        number = registry.register(schema)
+
+        def encoded(step: int, flow: float, pressure: float) -> list[tuple[bytes | None, Any]]:
+            record = {"at": START_MS + 1000 * step, "flow": flow, "pressure": pressure}
+            return [(b"pump-%d" % pump, framed(number, schema, record)) for pump in (1, 2)]
+
+        feed(kafka_bootstrap, topic, encoded)
+        asked = telltale("doctor", topic, "-b", kafka_bootstrap)
+        assert f"  telltale doctor {topic} -b {kafka_bootstrap} --registry http://REGISTRY:8081" in asked
+        watch(["doctor", topic, "-b", kafka_bootstrap, "--registry", registry.url], topic, tmp_path, monkeypatch)
+
+
+def watch(doctor: list[str], topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains and runs with what `doctor` proposes."""
     monkeypatch.chdir(tmp_path)
-    report = telltale("doctor", topic, "-b", kafka_bootstrap, "--config-out", "telltale.toml")
+    report = telltale(*doctor, "--config-out", "telltale.toml")
     assert "none of the" in report, report
     telltale(*command(report, "train"), *QUICK)
 
     for option, value in {"INPUT__START": "earliest", "HTTP__PORT": "0", "LOG__FORMAT": "json"}.items():
         monkeypatch.setenv(f"TELLTALE__{option}", value)
-    monkeypatch.setenv("TELLTALE__KAFKA__GROUP_ID", topic)
     monkeypatch.setenv("TELLTALE__OUTPUT__ALERTS", f"{topic}.alerts")
     monkeypatch.setenv("TELLTALE__OUTPUT__DEAD_LETTERS", f"{topic}.dead")
     with DaemonProcess(tmp_path / "daemon", {}) as daemon:

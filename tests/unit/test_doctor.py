@@ -257,7 +257,7 @@ def test_any_documents_are_looked_at_without_an_error(values: list[Any]) -> None
 def test_the_configuration_is_whole_and_valid() -> None:
     found = look([plain(at, device=f"d{at % 3}") for at in range(90)], [None] * 90)
     sections = {"kafka": {"bootstrap_servers": ["127.0.0.1:1"], "group_id": "g"}}
-    place = Place(topic="pumps", partitions=1, held=90, sections=sections, artifact="m", config="t.toml")
+    place = Place(topic="pumps", partitions=1, held=900, sections=sections, artifact="m", config="t.toml")
     made, problems = parse(tomllib.loads(report.configuration(found, place)))
     assert problems == []
     assert made is not None

@@ -13,7 +13,7 @@ import typer
 from typer.main import get_command
 
 from monitor.datafiles import SeriesTable
-from monitor.doctor import file_report, files
+from monitor.doctor import file_report, files, words
 from monitor.doctor.files import FileDiagnosis
 from tests.helpers import Written
 from training import recipes
@@ -110,6 +110,18 @@ FORMS: dict[str, tuple[str, str, str, float]] = {
         table("ts,flow,pressure", lambda at: marked(at, {7: -9999, 19: "Offline"})),
         "ts", "--missing=Offline,-9999", 1,
     ),
+    "a state": (
+        table("ts,flow,pressure,Status", lambda at: [*marked(at, {}), "Fault" if at % 40 == 3 else "OK"]),
+        "ts", "--channels flow,pressure", 1,
+    ),
+    "qualities": (
+        table("ts,flow,flow_q,pressure", lambda at: [*marked(at, {})[:2], 192 if at % 9 else 0, numbers(at)[1]]),
+        "ts", "--channels flow,pressure", 1,
+    ),
+    "halves of a day": (
+        table("Date,Time,flow,pressure", lambda at: ["01/02/2026", f"{clock(at)} AM", *numbers(at)]),
+        "Date,Time", "--month-first", 1,
+    ),
     "a total": (
         table("ts,flow,pressure,energy_kwh", lambda at: [*marked(at, {}), 7000 + at + RANDOM[at] / 9]),
         "ts", "--channels flow,pressure", 1,
@@ -136,6 +148,40 @@ def test_the_command_reads_the_file_as_it_stands(form: str, written: Written) ->
     else:
         assert made.time_us is not None
         assert set(np.diff(made.time_us).tolist()) == {60_000_000 * step_min}
+
+
+def test_numbers_hold_where_too_many_are_missing(written: Written) -> None:
+    text = table("ts,flow,pressure", lambda at: [f"2026-01-02T{clock(at)}", numbers(at)[0] if at % 3 else "", at % 7])
+    found = files.examine(written(text))
+    assert "--max-hold-ms 300000" in found.command
+    assert "only 0% of the windows of 10 samples would be whole" in " ".join(file_report.of_file(found).split())
+    assert "--max-hold-ms" not in files.examine(written(FORMS["a code"][0])).command
+
+
+@pytest.mark.parametrize(("rows", "window"), [(30, "--window 5"), (59, "--window 9"), (60, ""), (3000, "")])
+def test_windows_are_shorter_where_rows_are_few(rows: int, window: str) -> None:
+    said = words.recipe_for(rows, 2, 1e6)
+    assert (window or "--window") in " ".join([*said, "" if window else "--window"])
+    assert ("--window" in said) == bool(window)
+    assert words.window_length(said) <= max(2, rows // 6)
+
+
+def test_one_reading_a_row_is_said(written: Written) -> None:
+    """Training would take all numbers for one channel."""
+    rows = [f"2026-01-02T{clock(at)},d{d},{name},{numbers(at)[0]}" for at in range(60) for d in (1, 2) for name in "xy"]
+    found = files.examine(written("\n".join(["ts,device,metric,value", *rows])))
+    assert "column metric names what the number of each row is (x, y): one reading a row" in found.problem
+    assert "telltale train" not in file_report.of_file(found)
+
+
+def test_two_scales_are_said(written: Written) -> None:
+    rows = [
+        f"2026-01-02T{clock(at)},m{m},{20 + RANDOM[at] if m else 68 + 1.8 * RANDOM[at]}"
+        for at in range(60)
+        for m in range(3)
+    ]
+    found = files.examine(written("\n".join(["ts,machine,temp", *rows])))
+    assert "they look like degrees C and F" in " ".join(file_report.of_file(found).split())
 
 
 def test_what_days_and_months_can_not_tell_is_said(written: Written) -> None:

@@ -14,8 +14,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from monitor.config.connections import KafkaOptions, SchemaRegistryOptions
 from monitor.config.file import parse
-from monitor.doctor import report
+from monitor.config.options import Config
+from monitor.doctor import command, report
 from monitor.doctor.diagnosis import Diagnosis, examine
 from monitor.doctor.report import Place
 from monitor.formats.schemas import Schema
@@ -212,6 +214,28 @@ CASES: dict[str, Case] = {
     ),
     "bare numbers": Case(
         pumps(lambda at, _: str(swing(at, 3)).encode()), {"format": "csv", "csv_columns": ["value"]}, "value"
+    ),
+    "a few float32": Case(
+        pumps(lambda at, _: np.array([swing(at, 3), swing(at, 20)], "<f4").tobytes()), {"format": "f32"}, "0 1",
+        says=["values hold 2 numbers without names: they are taken for channels, called 0 to 1"],
+    ),
+    "many float32": Case(
+        pumps(lambda at, _: np.array([swing(20 * at + step, 3) for step in range(20)], "<f4").tobytes()),
+        {"format": "f32"}, "value",
+    ),
+    "lists of numbers": Case(
+        pumps(lambda at, _: [swing(at, 3), swing(at, 20)]), {}, "value", says=["which are 2 samples of one channel"],
+    ),
+    "missing too often": Case(
+        pumps(lambda at, _: {"ts": ms(at), "flow": swing(at, 3) if at % 3 else None, "temp": swing(at, 20)}), {},
+        says=["only 0% of the windows of 10 samples would be whole", "--max-hold-ms 5000"],
+    ),
+    "two formats": Case(
+        [
+            (b"p", msgspec.msgpack.encode({"ts": ms(at), **two(at)}) if at % 5 == 0 else {"ts": ms(at), **two(at)})
+            for at in range(STEPS)
+        ],
+        {}, "flow temp", "p", ["20 of 100 values are msgpack, which is another format", "20 malformed"],
     ),
     "readings apart": Case(
         [
@@ -427,3 +451,34 @@ def test_readings_make_samples_as_joins_say() -> None:
         assert (found.joins.tolerance_ms > 0) == (apart_ms > 0)
         assert abs(found.joins.step_us - 1000 * step_ms) <= 1000 * apart_ms
         assert (found.joins.hold_ms >= slow * step_ms) == (slow > 1)
+
+
+KAFKA = KafkaOptions(bootstrap_servers=["127.0.0.1:9092"])
+
+
+def test_a_daemon_is_called_after_its_topic() -> None:
+    """Two of one name and group would take each other's partitions."""
+    (one, two_) = (command.sections(KAFKA, None, topic, None) for topic in ("pumps", "fans"))
+    for found, name in ((one, "telltale.pumps"), (two_, "telltale.fans")):
+        assert (found["service"]["name"], found["kafka"]["group_id"]) == (name, name)
+    text = report.configuration(look(CASES["zone"].records), replace(PLACE, sections=one))
+    assert "port = 8900  # another for each daemon on a machine" in text
+    longest = command.sections(KAFKA, None, "x" * 249, None)
+    assert parse(longest)[1] == []
+
+
+def test_a_configuration_of_another_topic_lends_its_connection_only() -> None:
+    base = Config.model_validate(
+        {
+            "kafka": {"bootstrap_servers": ["h:1"], "allow_plaintext": True, "group_id": "fans"},
+            "input": {"topics": ["fans"]},
+            "output": {"state": "fans.state", "alerts": "alerts"},
+            "http": {"port": 9000},
+        }
+    )
+    found = command.sections(base.kafka, base, "pumps", SchemaRegistryOptions(urls=["http://r:1"]))
+    assert found["kafka"] == {"bootstrap_servers": ["h:1"], "allow_plaintext": True, "group_id": "telltale.pumps"}
+    assert (found["output"], found["http"]) == ({"alerts": "alerts"}, {"port": 9000})
+    assert found["schema_registry"] == {"urls": ["http://r:1"]}
+    same = command.sections(base.kafka, base, "fans", None)
+    assert (same["kafka"]["group_id"], same["output"]["state"], "service" in same) == ("fans", "fans.state", False)

@@ -93,6 +93,8 @@ def unit_of(largest: float) -> float:
 
 def texts_us(texts: Sequence[str], unit: Unit | None = None) -> Int64Array:
     """µs since 1970 of each text, as `text_us` reads it alone, or `iso_us` without a unit; `NO_TIME` where it can't."""
+    if unit is not None and (all_numbers := _all_numbers(texts)) is not None:
+        return numbers_us(all_numbers, unit)
     found = np.full(len(texts), NO_TIME, dtype=np.int64)
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     for length in np.unique(lengths).tolist():
@@ -124,6 +126,15 @@ def text_us(text: str, unit: Unit = "auto") -> int:
     if found == NO_TIME:
         raise ValueError(f"no time; {_EXPECTED}")
     return found
+
+
+def _all_numbers(texts: Sequence[str]) -> Float64Array | None:
+    """All texts as numbers, as `_number` reads each; None where one may be another text."""
+    try:
+        numbers = np.fromiter(map(float, texts), np.float64, len(texts))
+    except ValueError:
+        return None
+    return None if "_" in "".join(texts) else numbers
 
 
 def _number(text: str) -> float | None:

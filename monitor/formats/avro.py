@@ -19,9 +19,12 @@ from fastavro import schemaless_reader
 
 from monitor.detector.times import Unit
 from monitor.errors import Reason, RecordError
+from monitor.formats import forms
 from monitor.formats.abstract import RecordSpec
 from monitor.formats.avro_schemas import ITSELF, UnusableError, prepared
 from monitor.formats.encodings import recognised
+from monitor.formats.forms import Form
+from monitor.formats.layout import RecordLayout
 from monitor.formats.records import Records
 from monitor.formats.schemas import HEAD, Schema, Schemas, id_of, is_framed
 
@@ -41,13 +44,15 @@ class AvroFormat(Records):
 class AvroCodec:
     """Avro, by the schemas that are known."""
 
-    typed: ClassVar[bool] = True
-
     def __init__(self, schemas: Schemas, unit: Unit) -> None:
         self._schemas = schemas
         self._unit = unit
         self._ready: dict[bytes, Any] = {}  # schemas as fastavro wants them, by what stands in front of their records
         self._unusable: dict[bytes, str] = {}
+
+    def forms(self, expected: RecordSpec, layout: RecordLayout) -> list[Form]:
+        """Those that are decoded by their types: the fewer fields are needed, the sooner."""
+        return forms.usual(expected, layout, self)
 
     def decoder(self, kind: Any, *, lax: bool = False) -> Callable[[Any], Any]:
         """What decodes values of one type; `lax`: numbers may be written as text."""

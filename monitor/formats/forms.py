@@ -26,10 +26,10 @@ Getters = dict[str, Callable[[Any], Any]]
 
 
 class Codec(Protocol):
-    """What encodes records. `typed`: it decodes values by their types, and sooner those of few fields."""
+    """What encodes records."""
 
-    @property
-    def typed(self) -> bool: ...
+    def forms(self, expected: RecordSpec, layout: RecordLayout) -> list[Form]:
+        """The usual forms of records, each of which reads whole polls."""
 
     def decoder(self, kind: Any, *, lax: bool = False) -> Callable[[Any], Any]:
         """What decodes values of one type, and raises one of `UNREADABLE`; `lax`: numbers may be written as text."""
@@ -61,6 +61,7 @@ class Form:
     several: bool = False
     is_chunk: bool = False
     stamp_on_top: bool = False  # an entry's `stamp` is an attribute of its own, and nothing around it says one
+    of_texts: bool = False  # what `body` gets of channels is a text
 
 
 def usual(expected: RecordSpec, layout: RecordLayout, codec: Codec) -> list[Form]:

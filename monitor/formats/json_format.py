@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
 from monitor.detector.missing import NAN
 from monitor.errors import Reason, RecordError
+from monitor.formats import forms
 from monitor.formats.abstract import RecordSpec
 from monitor.formats.encodings import recognised
-from monitor.formats.forms import UNREADABLE
+from monitor.formats.forms import UNREADABLE, Form
+from monitor.formats.layout import RecordLayout
 from monitor.formats.records import Records
 from monitor.formats.schemas import HEAD
 
@@ -42,7 +44,9 @@ class JsonFormat(Records):
 class JsonCodec:
     """JSON, as producers write it."""
 
-    typed: ClassVar[bool] = True
+    def forms(self, expected: RecordSpec, layout: RecordLayout) -> list[Form]:
+        """Those that are decoded by their types: the fewer fields are needed, the sooner."""
+        return forms.usual(expected, layout, self)
 
     def decoder(self, kind: Any, *, lax: bool = False) -> Callable[[Any], Any]:
         """What decodes values of one type; `lax`: numbers may be written as text."""

@@ -7,14 +7,16 @@ if it is absent. A time may be a timestamp of MessagePack's own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
 from monitor.errors import Reason, RecordError
+from monitor.formats import forms
 from monitor.formats.abstract import RecordSpec
 from monitor.formats.encodings import recognised
-from monitor.formats.forms import UNREADABLE
+from monitor.formats.forms import UNREADABLE, Form
+from monitor.formats.layout import RecordLayout
 from monitor.formats.records import Records
 
 
@@ -28,7 +30,9 @@ class MsgpackFormat(Records):
 class MsgpackCodec:
     """MessagePack."""
 
-    typed: ClassVar[bool] = True
+    def forms(self, expected: RecordSpec, layout: RecordLayout) -> list[Form]:
+        """Those that are decoded by their types: the fewer fields are needed, the sooner."""
+        return forms.usual(expected, layout, self)
 
     def decoder(self, kind: Any, *, lax: bool = False) -> Callable[[Any], Any]:
         """What decodes values of one type; `lax`: numbers may be written as text."""

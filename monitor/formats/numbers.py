@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from monitor.detector.arrays import Float32Array, Float64Array
+from monitor.detector.arrays import BoolArray, Float32Array, Float64Array
 from monitor.detector.missing import is_missing
 from monitor.errors import Reason, RecordError
 
@@ -46,6 +46,7 @@ class Numbers:
         self._words = {value.strip().lower() for value in missing_values if isinstance(value, str)}
         self._missing = np.array([value for value in missing_values if not isinstance(value, str)], dtype=np.float64)
         self.texts = text_numbers
+        self._says_numbers = any(not math.isnan(_float_or_nan(word)) for word in self._words)
         self._missing_values = missing_values
 
     def of_texts(self) -> Numbers:
@@ -69,6 +70,29 @@ class Numbers:
             if self.texts and is_number_text(text):
                 return float(text)
         raise RecordError(Reason.WRONG_TYPE, f"{name} is {shown(value)}, expected a number{self._hint(value)}")
+
+    def each(self, texts: Sequence[str]) -> tuple[Float64Array, BoolArray]:
+        """Numbers that are written as text (n,), as `one` reads each; and which of them it refuses."""
+        try:
+            numbers = np.fromiter(map(float, texts), np.float64, len(texts))
+        except ValueError:
+            numbers = np.fromiter(map(_float_or_nan, texts), np.float64, len(texts))
+        unsure = ~np.isfinite(numbers)
+        every = "".join(texts)
+        if "_" in every or not every.isascii() or self._says_numbers or not self.texts:  # Python reads more as a number
+            unsure[:] = True
+        refused, known = np.zeros(len(texts), dtype=np.bool_), dict[str, float | None]()
+        for index in np.flatnonzero(unsure).tolist():
+            text = texts[index]
+            number = known[text] if text in known else known.setdefault(text, self._or_none(text))
+            numbers[index], refused[index] = math.nan if number is None else number, number is None
+        return numbers, refused
+
+    def _or_none(self, text: str) -> float | None:
+        try:
+            return self.one(text, "")
+        except RecordError:
+            return None
 
     def _hint(self, value: Any) -> str:
         if not isinstance(value, str):
@@ -106,6 +130,13 @@ def has_infinity(value: bytes) -> bool:
 def is_number_text(text: str) -> bool:
     """Whether a text is a number, with a decimal point."""
     return _NUMBER_TEXT.fullmatch(text) is not None
+
+
+def _float_or_nan(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def as_float(number: float) -> float:

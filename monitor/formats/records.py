@@ -65,7 +65,7 @@ class Records:
         self._unit = expected.timestamp_unit
         self._has_series = expected.fields.series is not None
         self._reader = RecordReader(expected, layout, codec.anyhow)
-        self._forms = forms.usual(expected, layout, codec) if codec.typed else []
+        self._forms = codec.forms(expected, layout)
         self._loosely = codec.decoder(forms.loose(layout))
 
     def parse(self, values: list[bytes | None], rows: list[int]) -> Parsed:
@@ -148,6 +148,8 @@ class Records:
 
     def _samples(self, columns: _Columns) -> _Found:
         """Channels by name."""
+        if columns.of_texts:
+            return self._samples_of_texts(columns)
         names = [f"channel_{index}" for index in range(self._channels)]
         if not self._layout.partial:
             found = [np.array(columns[name], dtype=np.float64) for name in names]
@@ -156,6 +158,18 @@ class Records:
         carried = np.array([[value is not UNSET for value in values] for values in listed], dtype=np.bool_).T
         found = [np.array([None if each is UNSET else each for each in values], np.float64) for values in listed]
         return _Found(np.stack(found, axis=1), carried, np.asarray(carried.any(axis=1)), _NOT_ONE)
+
+    def _samples_of_texts(self, columns: _Columns) -> _Found:
+        """Channels by name, each of which all entries carry, or none."""
+        there = np.array([f"channel_{index}" in columns for index in range(self._channels)], dtype=np.bool_)
+        values, odd = np.full((len(columns), self._channels), np.nan), np.zeros(len(columns), dtype=np.bool_)
+        for index in np.flatnonzero(there).tolist():
+            values[:, index], refused_here = self._numbers.each(columns[f"channel_{index}"])
+            odd |= refused_here
+        if not self._layout.partial:
+            return _Found(values, None, _ALL, odd)
+        carried = np.tile(there, (len(columns), 1))
+        return _Found(values, carried, np.asarray(carried.any(axis=1)), odd)
 
     def _readings(self, columns: _Columns) -> _Found:
         """One channel an entry, in long form."""
@@ -181,7 +195,11 @@ class Records:
         """Values of any kind as numbers, as far as they are `known`; and which of those are none."""
         numbers, odd = np.full(len(values), np.nan), np.zeros(len(values), dtype=np.bool_)
         there = [*itertools.compress(values, known)]
-        if set(map(type, there)) <= _PLAIN:
+        kinds = set(map(type, there))
+        if kinds == {str} and not self._layout.envelope:
+            numbers[known], odd[known] = self._numbers.each(there)
+            return numbers, odd
+        if kinds <= _PLAIN:
             with contextlib.suppress(OverflowError):
                 numbers[known] = np.array(there, dtype=np.float64)
                 return numbers, odd
@@ -364,6 +382,7 @@ class _Columns:
 
     def __init__(self, form: Form, records: list[Any]) -> None:
         self._form = form
+        self.of_texts = form.of_texts
         self._around = records if form.root is None else [*map(form.root, records)]
         self._entries = self._around
         self._counts = np.ones(len(records), dtype=np.int64)
@@ -377,6 +396,9 @@ class _Columns:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._form.body
 
     def __getitem__(self, name: str) -> list[Any]:
         """What each entry says, or the record around it."""

@@ -5,7 +5,8 @@ at the same record. Where there are more than `limit`, it is the one whose last 
 while the partition's event time moved on by more than `ttl_us`.
 
 A row is used again, but never by two series among the records of one segment: state that is kept by row is put in order
-between segments. A series' serial number is never used again; a series that comes back is another one.
+between segments, which begin with a record. A series' serial number is never used again; a series that comes back is
+another one. A record that names no series somewhere, or more than `limit`, is refused as a whole, and changes nothing.
 
     records   a b c | d e ...        limit 3, rows 0 to 3
     rows      0 1 2 | 3 0 ...        d takes row 3, and row 0 of a, which is forgotten for it, is free from here on
@@ -13,17 +14,19 @@ between segments. A series' serial number is never used again; a series that com
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from monitor.detector.arrays import Int64Array, grown
+from monitor.errors import Reason
 from monitor.formats.decoder import Rejected
 from monitor.messages.alerts import EndReason
 from monitor.processing.series_keys import problem_of
 from monitor.processing.snapshots import UNKNOWN_US
 
+Problem = tuple[Reason, str]
 # A row without a series; the positions of series that are restored are negative, but far from it.
 _VACANT = np.iinfo(np.int64).min
 _LAST_OFFSET = np.iinfo(np.int64).max
@@ -73,7 +76,8 @@ class SeriesRegistry:
         self._next_serial = 0
         self._free: list[int] = []
         self._limbo: list[int] = []  # rows to be free in the next segment
-        self._last = np.empty(0, dtype=np.int64)  # offset of the last record, by row
+        self._count = 0  # entries of records that were numbered
+        self._last = np.empty(0, dtype=np.int64)  # number of the last of them, by row
         self._at_us = np.empty(0, dtype=np.int64)  # event time of the partition at that record, by row
         self._stream_us = UNKNOWN_US
         # Rows by age, as they stood at some time, and their last offsets then: one that has another now was seen since.
@@ -96,7 +100,7 @@ class SeriesRegistry:
 
     @property
     def most_rows(self) -> int:
-        """How many rows may come into use, unless more were restored."""
+        """How many rows may come into use, unless more were restored, or one record names more new series."""
         return self.limit + self._spare
 
     @property
@@ -117,7 +121,7 @@ class SeriesRegistry:
         Args:
             keys: k raw keys.
             rows_in_poll: (k,) the records' rows in their poll, for the rejections.
-            offsets: (k,) their offsets, growing.
+            offsets: (k,) their offsets, never falling: those of one record follow each other.
             at_us: (k,) their event times.
         """
         self._free += self._limbo
@@ -125,30 +129,44 @@ class SeriesRegistry:
         self._before.clear()
         if not len(keys):
             return Numbered(np.empty(0, dtype=np.int64), [], [], [])
-        known = self._number_known(keys, offsets, at_us)
+        known = self._number_known(keys, at_us)
         if known is not None:
             return Numbered(known, [], [], [])
-        rows, count = np.empty(len(keys), dtype=np.int64), self._count_to_last_new(keys)
+        problems, rows = self._problems(keys, offsets), np.empty(len(keys), dtype=np.int64)
+        count = len(keys) if problems else self._count_to_last_new(keys, offsets)
         found = Numbered(rows, [], [Segment(int(offsets[0]), [], [])], [])
-        self._number_one_by_one(keys[:count], rows_in_poll, offsets, at_us, found)
+        self._number_one_by_one(keys[:count], rows_in_poll, offsets, at_us, found, problems)
         if count < len(keys):
             rest = keys[count:], rows_in_poll[count:], offsets[count:], at_us[count:]
-            known = self._number_known(rest[0], *rest[2:])
+            known = self._number_known(rest[0], rest[3])
             if known is None:
-                self._number_one_by_one(*rest, found._replace(rows=rows[count:]))
+                self._number_one_by_one(*rest, found._replace(rows=rows[count:]), {})
             else:
                 rows[count:] = known
         return found
 
-    def _count_to_last_new(self, keys: Sequence[bytes | None]) -> int:
-        """How many of k records there are up to the last that begins a series; k, where a key names none."""
-        firsts = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
-        new = [key for key in firsts if key not in self._rows]
-        if any(map(problem_of, new)):
-            return len(keys)
-        return 1 + max((firsts[key] for key in new), default=len(keys) - 1)
+    def _problems(self, keys: Sequence[bytes | None], offsets: Int64Array) -> dict[int, Problem]:
+        """Why records are refused, by offset."""
+        new = {key for key in {*keys} if key not in self._rows}
+        nameless = {key: problem for key in new if (problem := problem_of(key, self._named_by)) is not None}
+        found: dict[int, Problem] = {}
+        for index, key in enumerate(keys if nameless else ()):
+            if key in nameless:
+                found.setdefault(int(offsets[index]), nameless[key])
+        for offset in np.unique(offsets[self.limit :][offsets[self.limit :] == offsets[: -self.limit]]).tolist():
+            named = len({*keys[slice(*np.searchsorted(offsets, [offset, offset + 1]).tolist())]})
+            if named > self.limit:
+                text = f"the record names {named} series, at most {self.limit} are kept (input.max_series)"
+                found.setdefault(offset, (Reason.BAD_SERIES, text))
+        return found
 
-    def _number_known(self, keys: Sequence[bytes | None], offsets: Int64Array, at_us: Int64Array) -> Int64Array | None:
+    def _count_to_last_new(self, keys: Sequence[bytes | None], offsets: Int64Array) -> int:
+        """How many of k entries there are up to the end of the last record that begins a series; k where none does."""
+        firsts = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
+        last = max((index for key, index in firsts.items() if key not in self._rows), default=len(keys) - 1)
+        return int(np.searchsorted(offsets, offsets[last], side="right"))
+
+    def _number_known(self, keys: Sequence[bytes | None], at_us: Int64Array) -> Int64Array | None:
         """The row of each record, where no series is new or may be silent for too long; else None."""
         try:
             rows = np.fromiter(map(self._rows.__getitem__, keys), np.int64, len(keys))
@@ -160,8 +178,13 @@ class SeriesRegistry:
                 return None
             self._stream_us = int(stream_us[-1])
             self._at_us[rows] = stream_us
-        self._last[rows] = offsets  # of several records of a row the last one counts
+        self._last[rows] = self._counted(len(rows))  # of several records of a row the last one counts
         return rows
+
+    def _counted(self, entries: int) -> Int64Array:
+        """The numbers of so many more entries."""
+        self._count += entries
+        return np.arange(self._count - entries, self._count)
 
     def _number_one_by_one(
         self,
@@ -170,24 +193,23 @@ class SeriesRegistry:
         offsets: Int64Array,
         at_us: Int64Array,
         found: Numbered,
+        problems: Mapping[int, Problem],
     ) -> None:
-        """Notes in `found` what `number` says of the records of the first k of these columns."""
-        rows, count = found.rows, len(keys)
-        columns = zip(keys, offsets[:count].tolist(), at_us[:count].tolist(), strict=True)
-        for index, (key, offset, time_us) in enumerate(columns):
-            row = self._rows.get(key)
-            problem = problem_of(key, self._named_by) if row is None else None
-            if problem is not None:
-                found.rejected.append(Rejected(int(rows_in_poll[index]), *problem))
+        """Notes in `found` what `number` says of the first k of these columns' entries, which begin a record."""
+        rows, k, before = found.rows, len(keys), -1
+        columns = zip(keys, offsets[:k].tolist(), at_us[:k].tolist(), self._counted(k).tolist(), strict=True)
+        for index, (key, offset, time_us, count) in enumerate(columns):
+            if offset in problems:
+                found.rejected.append(Rejected(int(rows_in_poll[index]), *problems[offset]))
                 rows[index] = -1
                 continue
             if self._ttl_us:
                 self._advance(offset, time_us, found.forgotten)
-                row = self._rows.get(key)  # it may have been silent for too long itself
+            row = self._rows.get(key)
             if row is None:
-                row = self._admit(key or b"", offset, time_us, found)
-            rows[index] = row
-            self._last[row], self._at_us[row] = offset, self._stream_us
+                row = self._admit(key or b"", offset, time_us, found, begins=offset != before)
+            rows[index], before = row, offset
+            self._last[row], self._at_us[row] = count, self._stream_us
 
     def _advance(self, offset: int, time_us: int, forgotten: list[Forgotten]) -> None:
         """Moves the partition's event time on, and forgets who was silent for too long by then."""
@@ -201,11 +223,12 @@ class SeriesRegistry:
             if self._stream_us > self._checked_until_us:
                 forgotten.append(self._forget(oldest, offset, time_us, "silent"))
 
-    def _admit(self, key: bytes, offset: int, time_us: int, found: Numbered) -> int:
+    def _admit(self, key: bytes, offset: int, time_us: int, found: Numbered, *, begins: bool) -> int:
+        """The row of a new series; a record `begins` here, and so may a segment."""
         self._before.setdefault(key, []).append((offset, -1))
         if len(self._rows) >= self.limit:
             found.forgotten.append(self._forget(self._oldest(), offset, time_us, "forgotten"))
-        if not self._free and len(self._keys) >= self.most_rows and self._limbo:
+        if begins and not self._free and len(self._keys) >= self.most_rows and self._limbo:
             self._free, self._limbo = self._limbo, []
             found.segments.append(Segment(offset, [], []))
         row = self._register(key)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor import extensions
+from monitor.errors import Reason
 from monitor.processing.checks import checks_of, row_bytes
 from monitor.processing.registry import Numbered, SeriesRegistry, segments_of
 from monitor.processing.snapshots import UNKNOWN_US
@@ -110,3 +116,62 @@ def test_windows_of_a_series_take_what_is_said(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(extensions, "CHECKS", {})
     assert bytes_of_series(config, whole) == 512 + 512 * (4 + 16)
     assert bytes_of_series(config, record) == 512
+
+
+Records = list[list[bytes | None]]  # the series that each names
+
+
+def forgotten(records: Records, limit: int) -> list[tuple[str, int]]:
+    """Who is forgotten, and at which record, by a naive list of series, oldest first."""
+    seen: OrderedDict[bytes, None] = OrderedDict()
+    found = []
+    for offset, keys in enumerate(records):
+        if None in keys or len({*keys}) > limit:
+            continue
+        for key in keys:
+            if key not in seen and len(seen) >= limit:
+                found.append((seen.popitem(last=False)[0].decode(), offset))
+            seen[key or b""] = None
+            seen.move_to_end(key or b"")
+    return found
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([None, *(b"k%d" % number for number in range(12))]), max_size=6), max_size=40),
+    st.sampled_from([1, 2, 3, 5, 9]),
+    st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=5),
+)
+def test_records_of_several_series_forget_the_same_however_they_come(
+    records: Records, limit: int, cuts: list[tuple[int, bool]]
+) -> None:
+    registry, found, owners = SeriesRegistry(limit), list[tuple[str, int]](), dict[int, bytes]()
+    restarts = {cut for cut, restarts in cuts if restarts}
+    for begin, end in pairwise([0, *sorted(min(cut, len(records)) for cut, _ in cuts), len(records)]):
+        if begin in restarts:
+            registry, owners, (_, keys, at_us) = SeriesRegistry(limit), {}, registry.by_age()
+            segment = registry.restore(keys, at_us)
+            owners.update(zip(segment.rows, keys, strict=True))
+        entries = [(key, offset) for offset in range(begin, end) for key in records[offset]]
+        offsets = np.array([offset for _, offset in entries], dtype=np.int64)
+        numbered = registry.number([key for key, _ in entries], offsets, offsets, offsets)
+        found += [(registry.release(each.serial), each.offset) for each in numbered.forgotten]
+        refused = {each.row for each in numbered.rejected}
+        assert refused == {o for o in range(begin, end) if None in records[o] or len({*records[o]}) > limit}
+        for part, segment_, _ in segments_of(numbered.segments, offsets):
+            for row in segment_.rows if segment_ is not None else ():
+                owners.pop(row, None)
+            for row, (key, offset) in zip(numbered.rows[part].tolist(), entries[part], strict=True):
+                assert (row < 0) == (offset in refused)
+                assert row < 0 or owners.setdefault(row, key or b"") == key
+    assert found == forgotten(records, limit)
+    assert registry.rows <= 2 * limit + 6
+
+
+def test_a_record_of_too_many_series_is_refused_with_the_option() -> None:
+    registry = SeriesRegistry(2)
+    zeros = np.zeros(5, dtype=np.int64)
+    found = registry.number([b"a", b"b", b"a", b"b", b"c"], zeros, zeros, zeros)
+    assert found.rows.tolist() == [-1] * 5
+    text = "the record names 3 series, at most 2 are kept (input.max_series)"
+    assert {(each.reason, each.detail) for each in found.rejected} == {(Reason.BAD_SERIES, text)}
+    assert len(registry) == 0

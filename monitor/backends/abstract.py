@@ -26,7 +26,7 @@ import numpy as np
 from monitor.detector.arrays import Int64Array
 from monitor.errors import BackendError, Reason
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
 
 
 class TopicPartition(NamedTuple):
@@ -260,7 +260,7 @@ class Message:
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
     partition: int | None = None
     timestamp_ms: int | None = None
 

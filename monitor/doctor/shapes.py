@@ -276,7 +276,7 @@ def _header(headers: Sequence[Headers] | None, rows: Sequence[int]) -> str:
     found: dict[str, list[bytes]] = {}
     for row in set(rows):
         for name, value in headers[row]:
-            found.setdefault(name, []).append(value)
+            found.setdefault(name, []).append(value or b"")
     whole = {name: values for name, values in found.items() if len(values) == len(set(rows)) and _name_series(values)}
     return max(whole, key=lambda name: len(set(whole[name])), default="")
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from monitor.backends.abstract import Message, TopicPartition
+from monitor.backends.abstract import Headers, Message, TopicPartition
 from monitor.backends.kafka import FeedProducer, TopicRecord, create_topic, delete_topic, read_topic
 from monitor.backends.kafka.redriving import Redriver
 from monitor.backends.kafka.transactions import Transactions
@@ -55,7 +55,7 @@ class Setting:
         with FeedProducer(self.bootstrap) as producer:
             for at, value in enumerate([*NAMES, *BAD, *NAMES]):
                 stamp = 1_764_600_000_000 + 1000 * at
-                tags = [("site", b"north"), ("site", b"twice")]
+                tags: Headers = [("site", b"north"), ("site", b"twice"), ("nothing", None), ("empty", b"")]
                 producer.send(self.topic, value, b"pump-1", partition=1, timestamp_ms=stamp, headers=tags)
 
     def daemon(self, letters: int) -> None:

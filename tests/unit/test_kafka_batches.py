@@ -29,7 +29,7 @@ GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 ENCODERS = {GZIP: codecs.gzip_encode, SNAPPY: codecs.snappy_encode, LZ4: codecs.lz4_encode, ZSTD: codecs.zstd_encode}
 APPENDED, TRANSACTIONAL, CONTROL, DELETE_HORIZON = 0x08, 0x10, 0x20, 0x40
 texts = st.none() | st.binary(max_size=300)
-headers = st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=200)), max_size=3)
+headers = st.lists(st.tuples(st.text(max_size=5), st.none() | st.binary(max_size=200)), max_size=3)
 record = st.tuples(st.integers(0, 1 << 44), texts, texts, headers)
 Record = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes]]]
 ONE: Any = (5, b"k", b"v", [])

@@ -12,6 +12,7 @@ from kafka.partitioner.default import murmur2
 from monitor.backends.abstract import Headers
 from monitor.backends.kafka import settings
 from monitor.backends.kafka.connecting import connect, discard_producer, probe
+from monitor.backends.kafka.null_headers import passed
 from monitor.config.connections import KafkaOptions
 from monitor.errors import BackendError
 
@@ -54,7 +55,7 @@ class FeedProducer:
         self._raise_failure()
         try:
             future = self._producer.send(
-                topic, value, key, headers=list(headers), partition=partition, timestamp_ms=timestamp_ms
+                topic, value, key, headers=passed(headers), partition=partition, timestamp_ms=timestamp_ms
             )
         except (KafkaError, ValueError) as error:
             raise BackendError(f"topic {topic}: can't be written: {error}; does it exist?") from error

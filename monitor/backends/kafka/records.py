@@ -159,12 +159,12 @@ def _headers(data: bytes, at: int, count: int, end: int) -> tuple[Headers, int]:
     """`count` headers from `at` on, and the position after them; `end` is the record's."""
     if not 0 <= 2 * count <= end - at:
         raise ValueError(f"{count} headers in {end - at} bytes")
-    headers = []
+    headers: list[tuple[str, bytes | None]] = []
     for _ in range(count):
         name, at = _text(data, at)
         value, at = _text(data, at)
         # A name that is not UTF-8 is nobody's series header; it is no reason to stop the partition.
-        headers.append(((name or b"").decode("utf-8", "replace"), value or b""))
+        headers.append(((name or b"").decode("utf-8", "replace"), value))
     return headers, at
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
+from monitor.backends.kafka.null_headers import NullHeaders
 from monitor.config import secrets
 from monitor.config.connections import KafkaOptions
 from monitor.config.options import Config
@@ -198,6 +199,7 @@ def transactional(config: Config) -> dict[str, Any]:
         "max_request_size": MAX_MESSAGE_BYTES,
         "allow_auto_create_topics": False,
         "metrics_enabled": False,
+        "key_serializer": NullHeaders(),
     }
 
 
@@ -226,4 +228,5 @@ def feed(kafka: KafkaOptions, client_id: str) -> dict[str, Any]:
         "delivery_timeout_ms": 30_000,
         "allow_auto_create_topics": False,
         "metrics_enabled": False,
+        "key_serializer": NullHeaders(),
     }

@@ -35,6 +35,7 @@ from monitor.backends.kafka.clocks import STAMPED_BY_BROKERS, BrokerClock
 from monitor.backends.kafka.connecting import connect, discard_producer
 from monitor.backends.kafka.faults import explain
 from monitor.backends.kafka.fences import Fences
+from monitor.backends.kafka.null_headers import passed
 from monitor.backends.kafka.position import encode_position
 from monitor.backends.kafka.topics import change_command
 from monitor.backends.kafka.watchdog import Watchdog
@@ -263,7 +264,7 @@ def _send(producer: Any, message: Message, partition: int | None, now_ms: int) -
         message.topic,
         value=message.value,
         key=message.key,
-        headers=list(message.headers),
+        headers=passed(message.headers),
         partition=partition,
         timestamp_ms=now_ms if message.timestamp_ms is None else message.timestamp_ms,
     )

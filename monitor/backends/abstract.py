@@ -18,7 +18,7 @@ owns. That is the same path as after a crash, and the only one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -105,8 +105,8 @@ class RecordColumns:
     `offsets` and `timestamps_ms` are int64 (n,), `keys` and `values` the raw bytes (None: null). `headers` is None
     unless the backend was asked for them. `next_offset` is where reading continues: at least `offsets[-1] + 1`, more
     where control records follow. n is 0 where nothing but aborted or control records lay between, and where `damaged`
-    says that the next batch can't be read: then `next_offset` lies after that batch. `known_sizes` are the `sizes`
-    where the backend knows them.
+    says that the next batch can't be read: then `next_offset` lies after that batch. `sizes` is how many bytes each has
+    as its value, 0 where that is null: counted, unless the backend knows them.
     """
 
     partition: TopicPartition
@@ -117,14 +117,13 @@ class RecordColumns:
     next_offset: int
     headers: list[Headers] | None = None
     damaged: Damaged | None = None
-    known_sizes: Int64Array | None = None
+    known_sizes: InitVar[Int64Array | None] = None
+    sizes: Int64Array = field(init=False)
 
-    @property
-    def sizes(self) -> Int64Array:
-        """How many bytes each value has, 0 where it is null."""
-        if self.known_sizes is not None:
-            return self.known_sizes
-        return np.fromiter((len(value or b"") for value in self.values), np.int64, len(self.values))
+    def __post_init__(self, known_sizes: Int64Array | None) -> None:
+        if known_sizes is None:
+            known_sizes = np.array([len(value) if value else 0 for value in self.values], dtype=np.int64)
+        object.__setattr__(self, "sizes", known_sizes)
 
     @classmethod
     def skipping(cls, partition: TopicPartition, damaged: Damaged) -> RecordColumns:
@@ -145,7 +144,7 @@ class RecordColumns:
             self.values[rows],
             self.next_offset if stop == len(self.offsets) else int(self.offsets[stop - 1]) + 1,
             None if self.headers is None else self.headers[rows],
-            known_sizes=None if self.known_sizes is None else self.known_sizes[rows],
+            known_sizes=self.sizes[rows],
         )
 
 

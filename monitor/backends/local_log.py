@@ -208,16 +208,15 @@ class LocalLog:
         log = self.at(partition)
         start = max(start, log.beginning)
         window = slice(start - log.beginning, end - log.beginning)
-        timestamps, values = np.array(log.timestamps_ms[window], np.int64), log.values[window]
+        timestamps = np.array(log.timestamps_ms[window], np.int64)
         return RecordColumns(
             partition=partition,
             offsets=np.arange(start, start + len(timestamps), dtype=np.int64),
             timestamps_ms=timestamps,
             keys=log.keys[window],
-            values=values,
+            values=log.values[window],
             next_offset=start + len(timestamps),
             headers=log.headers[window] if want_headers else None,
-            known_sizes=np.array([len(value or b"") for value in values], dtype=np.int64),
         )
 
     def poll(self, partition: TopicPartition, start: int, end: int, *, want_headers: bool) -> RecordColumns:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from monitor.detector.arrays import BoolArray, Int64Array
 from monitor.detector.times import NO_TIME
 from monitor.errors import Reason
 from monitor.formats.abstract import RecordSpec
@@ -28,24 +29,22 @@ class F32Format:
 
     def parse(self, values: list[bytes | None], rows: list[int]) -> Parsed:
         """Reads the values at `rows` (none of them empty)."""
-        rejected = []
-        good = []
-        for row in rows:
-            problem = self._problem(values[row] or b"")
-            if problem is None:
-                good.append(row)
-            else:
-                rejected.append(Rejected(row, Reason.WRONG_SHAPE, problem))
-        taken = values if len(good) == len(values) else [values[row] for row in good]
+        taken = values if len(rows) == len(values) else [values[row] for row in rows]
+        there = np.array(rows, dtype=np.int64)
+        sizes = np.fromiter(map(len, taken), np.int64, len(taken))  # type: ignore[arg-type]
+        bad = np.flatnonzero(self._misshapen(sizes))
+        odd = zip(there[bad].tolist(), sizes[bad].tolist(), strict=True)
+        rejected = [Rejected(row, Reason.WRONG_SHAPE, self._problem(size)) for row, size in odd]
+        if rejected:
+            there, sizes = np.delete(there, bad), np.delete(sizes, bad)
+            taken = [values[row] for row in there.tolist()]
         # join copies once; the array is aligned and ours
         samples = np.frombuffer(b"".join(taken), dtype="<f4").reshape(-1, self._channels)  # type: ignore[arg-type]
         samples = self._numbers.settle_float32(samples)
         if self._narrow is not None:
             samples = self._narrow(samples.astype(np.float64))
-        counts = np.fromiter(map(len, taken), np.int64, len(taken)) // self._sample_bytes  # type: ignore[arg-type]
-        no_times, no_rates = np.full(len(good), NO_TIME, dtype=np.int64), np.full(len(good), np.nan)
-        parsed = Parsed(np.array(good, dtype=np.int64), counts, samples, no_times, no_rates, rejected)
-        return drop_infinite(parsed)
+        no_times, no_rates = np.full(len(there), NO_TIME, dtype=np.int64), np.full(len(there), np.nan)
+        return drop_infinite(Parsed(there, sizes // self._sample_bytes, samples, no_times, no_rates, rejected))
 
     def outlines(self, values: Sequence[bytes]) -> Outlines:
         """What is known of records that are refused: as many samples as are whole."""
@@ -53,12 +52,16 @@ class F32Format:
         nothing = np.full(len(values), NO_TIME, dtype=np.int64)
         return Outlines(np.clip(whole, 1, self._max_samples), nothing, np.full(len(values), np.nan))
 
-    def _problem(self, value: bytes) -> str | None:
-        samples, rest = divmod(len(value), self._sample_bytes)
+    def _misshapen(self, sizes: Int64Array) -> BoolArray:
+        """Which records of so many bytes (n,) hold no samples that are expected."""
+        samples, rest = np.divmod(sizes, self._sample_bytes)
+        misshapen: BoolArray = (rest > 0) | (samples > self._max_samples)
+        return misshapen if self._window_length is None else misshapen | (samples != self._window_length)
+
+    def _problem(self, size: int) -> str:
+        samples, rest = divmod(size, self._sample_bytes)
         if rest:
-            return f"{len(value)} bytes are not whole samples of {self._channels} float32"
+            return f"{size} bytes are not whole samples of {self._channels} float32"
         if self._window_length is not None and samples != self._window_length:
             return f"{samples} samples, a window has {self._window_length}"
-        if samples > self._max_samples:
-            return f"{samples} samples, at most {self._max_samples} a record (input.max_samples_per_record)"
-        return None
+        return f"{samples} samples, at most {self._max_samples} a record (input.max_samples_per_record)"

@@ -59,10 +59,21 @@ class Flatline:
         if read is None:
             return None
         rows = memory.take(read.series)
-        if not read.any_missing and rows["run"].max(initial=0) <= LEAST and not read.repeats(rows["value"]):
+        still = read.still(rows["value"])
+        if (long := rows["run"] > LEAST).any():
+            still |= long.any(axis=1)
+        if not still.any():
             _keep_moving(read, rows)  # as most sensors' numbers do
             memory.put(read.series, rows)
             return None
+        if not still.all():
+            moving, kept = read.of(~still), rows.take(np.flatnonzero(~still))
+            _keep_moving(moving, kept)
+            memory.put(moving.series, kept)
+        return self._follow(read.of(still), rows.take(np.flatnonzero(still)), memory)
+
+    def _follow(self, read: Readings, rows: Memory, memory: Memory) -> Findings | None:
+        """What there is to say of series with equal numbers in a row."""
         count, channels = read.values.shape
         width = max(1, BLOCK // count)
         values = np.ascontiguousarray(read.values.T)

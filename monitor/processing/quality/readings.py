@@ -70,8 +70,14 @@ class Readings(Protocol):
     def extremes(self) -> tuple[Float32Array, Float32Array]:
         """The lowest and the highest number of each channel, (channels,) each; NaN where it has none."""
 
-    def repeats(self, before: Float32Array) -> bool:
-        """Whether any number is that of the sample before; `before` (m, channels) come before the first ones."""
+    def still(self, before: Float32Array) -> BoolArray:
+        """Which series (m,) have a number that is missing, or that of the sample before it.
+
+        `before` (m, channels) come before the first ones.
+        """
+
+    def of(self, series: BoolArray) -> Readings:
+        """Those of the series where a mask (m,) is true."""
 
     def lasts(self) -> Float32Array:
         """The last number of each series and channel, (m, channels)."""
@@ -143,14 +149,22 @@ class _OfSamples:
     def extremes(self) -> tuple[Float32Array, Float32Array]:
         return _extremes(self.values)
 
-    def repeats(self, before: Float32Array) -> bool:
+    def still(self, before: Float32Array) -> BoolArray:
+        found = _any_of_each(self.values.take(self.firsts, axis=0) == before)
         same = self.values[1:] == self.values[:-1]
         same[self.firsts[1:] - 1] = False  # the last of a series, beside the first of the next
-        return bool(same.any() or (self.values[self.firsts] == before).any())
+        for marked, shift in ((same, 1), (np.isnan(self.values) if self.any_missing else same[:0], 0)):
+            if marked.any():
+                samples = np.flatnonzero(marked.any(axis=1)) + shift
+                found[np.searchsorted(self.firsts, samples, side="right") - 1] = True
+        return found
+
+    def of(self, series: BoolArray) -> Readings:
+        samples = self.samples[np.repeat(series, self.counts())]
+        return _OfSamples(samples, firsts_of(samples.series))
 
     def lasts(self) -> Float32Array:
-        last: Float32Array = self.values[self.firsts + self.counts() - 1]
-        return last
+        return self.values.take(self.firsts + self.counts() - 1, axis=0)
 
     def counts(self) -> Int64Array:
         counts: Int64Array = np.diff(self.firsts, append=len(self.values))
@@ -196,12 +210,20 @@ class _OfWindows:
     def extremes(self) -> tuple[Float32Array, Float32Array]:
         return _extremes(self._windows.values.reshape(-1, self._windows.values.shape[2]))
 
-    def repeats(self, before: Float32Array) -> bool:
+    def still(self, before: Float32Array) -> BoolArray:
         values = self._windows.values
         first, last = values[self._order, 0], values[self._order, -1]
         previous = np.concatenate([before[:1], last[:-1]])
         previous[self._firsts] = before
-        return bool((first == previous).any() or (values[:, 1:] == values[:, :-1]).any())
+        found = _any_of_each(first == previous) | _any_of_each(values[:, 1:] == values[:, :-1])[self._order]
+        if self.any_missing:
+            found |= _any_of_each(np.isnan(values))[self._order]
+        return np.asarray(np.logical_or.reduceat(found, self._firsts))
+
+    def of(self, series: BoolArray) -> Readings:
+        marked = np.empty(len(self._order), dtype=np.bool_)
+        marked[self._order] = np.repeat(series, np.diff(self._firsts, append=len(self._order)))
+        return _OfWindows(self._windows[marked])
 
     def lasts(self) -> Float32Array:
         windows: Int64Array = self._order[np.append(self._firsts[1:], len(self._order)) - 1]
@@ -225,6 +247,13 @@ class _OfWindows:
         windows, index = self._windows[self._order[samples // self._length]], samples % self._length
         end_us = self.times_us(samples)
         return about.findings(windows.series, windows.last_offset, index, end_us, windows.placed_at)
+
+
+def _any_of_each(marked: BoolArray) -> BoolArray:
+    """Which of n have a mark (n, ...)."""
+    if not marked.any():  # as it mostly is: many times faster to find out
+        return np.zeros(len(marked), dtype=np.bool_)
+    return np.asarray(marked.reshape(len(marked), -1).any(axis=1))
 
 
 def _extremes(values: Float32Array) -> tuple[Float32Array, Float32Array]:

@@ -204,7 +204,7 @@ class LocalLog:
             backend.take(share)
 
     def columns(self, partition: TopicPartition, start: int, end: int, *, want_headers: bool) -> RecordColumns:
-        """Records `start` up to, but without, `end`."""
+        """The records from `start` on up to `end`, without it."""
         log = self.at(partition)
         start = max(start, log.beginning)
         window = slice(start - log.beginning, end - log.beginning)

@@ -136,5 +136,7 @@ def advice(cell: str) -> str:
         return "name the column of times with --time-column; where the first line holds no names, put them there"
     if _WITH_UNIT.fullmatch(word):
         return "write numbers without their units (in Grafana: export without formatting)"
+    if word.lower() in ("true", "false", "on", "off", "yes", "no"):
+        return "write states as 1 and 0, or leave the column out with --drop"
     declared = f", or declare what means that, --missing={word!r}" if _WORD.fullmatch(word) else ""
     return f"leave missing cells empty{declared}; or choose columns with --channels"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.datafiles import dates
+from monitor.datafiles import dates, parts
 from monitor.datafiles.cells import as_number, is_number
 from monitor.datafiles.columns import Array, Columns, find
 from monitor.detector.arrays import Float64Array, Int64Array
@@ -37,6 +37,7 @@ _UNITS: tuple[tuple[str, Unit], ...] = (
     ("ms", "ms"), ("mil", "ms"), ("us", "us"), ("µ", "us"), ("μ", "us"), ("mic", "us"), ("n", "ns"), ("s", "s"),
 )  # fmt: skip
 _SHORTEST_US = 0.99  # between samples: times are kept in whole µs
+_DAY_US = 86_400_000_000
 _LAST_US = 4_102_444_800_000_000  # 2100: counters that happen to be as large as later times are no times
 _FIRST_EPOCH = OLDEST_US / 1e6  # in seconds
 _EVEN = 0.9  # of the steps of a clock, those that are the usual one
@@ -61,12 +62,14 @@ class Clock:
     """The columns that hold the times: one, or one of dates and one of times of day; none.
 
     `note` says why these, `unit` in which they count, where their name does. Columns `beside` only say the day again.
+    `parts`: what of the time each column says, "date" for a whole one, where they are numbers in parts of it.
     """
 
     columns: tuple[int, ...] = ()
     note: str = ""
     unit: Unit = "auto"
     beside: tuple[int, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 def find_clock(
@@ -80,16 +83,21 @@ def find_clock(
     names = columns.called
     if wanted == "none" and "none" not in names:
         return Clock()
-    if wanted is not None and wanted not in names and len(parts := wanted.split(",")) == 2:
-        both = [find(path, names, part.strip(), ()) for part in parts]
+    if wanted is not None and wanted not in names and len(two := wanted.split(",")) == 2:
+        both = [find(path, names, each.strip(), ()) for each in two]
         return Clock(tuple(at for at in both if at is not None))
     named = find(path, names, wanted, TIME_NAMES)
     chosen = {*taken, *(at for at, name in enumerate(names) if name in channels)}
     if named is None or named in taken:
         return _by_content(columns, chosen)
-    if wanted is not None:
-        return Clock((named,))
+    return Clock((named,)) if wanted is not None else _around(columns, named, taken, chosen)
+
+
+def _around(columns: Columns, named: int, taken: Collection[int | None], chosen: set[int | None]) -> Clock:
+    """A column by its usual name, with those that say the rest of the time."""
     halves = _with_its_other_half(columns, named, taken)
+    if len(halves) == 1 and (in_parts := _with_the_time_of_day(columns, named, chosen)) is not None:
+        return in_parts
     if halves == (named,) and _repeats_days(columns, named):
         other = _by_content(columns, chosen | {named})
         return replace(other, beside=halves) if other.columns else Clock(halves)
@@ -113,6 +121,30 @@ def _with_its_other_half(columns: Columns, named: int, taken: Collection[int | N
     return (named,)
 
 
+def _with_the_time_of_day(columns: Columns, named: int, taken: set[int | None]) -> Clock | None:
+    """The only column of dates, which come again, with the numbers that say the time of day; `named` is one of them."""
+    days = [at for at in range(columns.numbers.shape[1]) if at not in taken and _says_days(columns, at)]
+    if len(days) != 1:
+        return None
+    found = parts.of_day(columns, {*taken, *days})
+    return _parted(columns, {"date": days[0], **found}) if found and named in (days[0], *found.values()) else None
+
+
+def _says_days(columns: Columns, at: int) -> bool:
+    """Whether a column holds dates alone, one of them several times."""
+    if at in columns.times_us:
+        times_us = columns.times_us[at][:_LOOK_AT]
+        return len(np.unique(times_us)) < len(times_us) and not (times_us % _DAY_US).any()
+    values = columns.texts[at][:_LOOK_AT] if at in columns.texts else columns.numbers[:_LOOK_AT, at].tolist()
+    is_one = _all(columns, at, dates.is_date) or _compact(columns, at)
+    return is_one and len({*values}) < len(values)
+
+
+def _parted(columns: Columns, found: dict[str, int]) -> Clock:
+    names = ", ".join(columns.called[at] for at in found.values())
+    return Clock(tuple(found.values()), f"columns {names} are taken as the time", parts=tuple(found))
+
+
 def _by_content(columns: Columns, taken: set[int | None]) -> Clock:
     names = columns.called
     times = [at for at in columns.times_us if at not in taken]
@@ -127,6 +159,8 @@ def _by_content(columns: Columns, taken: set[int | None]) -> Clock:
         return Clock((day, clocks[0]) if alone else (day,))
     if times or columns.times_us:
         return Clock()
+    if said := parts.of_date(columns, taken):
+        return _parted(columns, said)
     rest = {*_candidates(columns, taken)}
     large = np.flatnonzero(columns.numbers[0] > _FIRST_EPOCH).tolist() if len(columns.numbers) else ()
     epochs = [at for at in large if at in rest and is_epoch(names[at], columns.numbers[:, at])]
@@ -200,6 +234,8 @@ def clock_us(path: Path, columns: Columns, clock: Clock, reading: Reading) -> tu
     """
     if not clock.columns:
         return None, ""
+    if clock.parts:
+        return _of_parts(path, columns, clock, reading), clock.note
     if len(clock.columns) == 1:
         reading = reading if reading.unit != "auto" else replace(reading, unit=clock.unit)
         found, note = times(path, columns, clock.columns[0], reading)
@@ -209,6 +245,18 @@ def clock_us(path: Path, columns: Columns, clock: Clock, reading: Reading) -> tu
         raise DataError(f"{path}: column {columns.called[hours]} holds no times of day; name others with --time-column")
     both = zip(_days(columns, day), columns.texts[hours], strict=True)
     return _of_texts(path, columns, [f"{first} {second.strip()}" for first, second in both], hours, reading)
+
+
+def _of_parts(path: Path, columns: Columns, clock: Clock, reading: Reading) -> Int64Array:
+    said = dict(zip(clock.parts, clock.columns, strict=True))
+    if "date" in said:
+        days, _ = times(path, columns, said["date"], reading)
+    else:
+        days = parts.dates_us(columns, said)
+    if (days == NO_TIME).any():
+        row = int(np.argmax(days == NO_TIME))
+        raise DataError(f"{path}, {columns.location(row, clock.columns[0])}: there is no such date; correct the row")
+    return days + parts.time_of_day_us(columns, said)
 
 
 def _days(columns: Columns, at: int) -> Sequence[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from monitor.datafiles import parts
 from monitor.datafiles.cells import Cells, Markers
 from monitor.datafiles.columns import find
 from monitor.datafiles.dates import is_time_of_day, looks_like_time
@@ -98,7 +99,8 @@ def _kept(
     kept = {at for usual in wanted.keep if (at := find(path, names, None, usual)) is not None}
     rest = set[int]()
     if wanted.select is not None:
-        rest = {at for at, name in enumerate(names) if not {name, name.lower()} & wanted.select} - kept
+        others = {at for at, name in enumerate(names) if not {name, name.lower()} & wanted.select}
+        rest = {at for at in others - kept if not parts.is_called(names[at])}
     skipped = {at for at in rest if not _may_be_times(rows, at, cells)}
     return tuple(sorted(({*_of_text(rows, len(names), cells)} | kept) - skipped)), tuple(sorted(skipped))
 

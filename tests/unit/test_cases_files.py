@@ -149,6 +149,22 @@ FORMS: dict[str, str | bytes] = {
     "D.M.YY": table("zeit,flow,pressure", lambda at: [f"1.12.25 {clock(at)}", *numbers(at)]),
     "YYYY/MM/DD": table("t,flow,pressure", lambda at: [f"2025/12/01 {clock(at)}", *numbers(at)]),
     "AM and PM": table("when,flow,pressure", lambda at: [f"2025/12/01 2{clock(at)[2:]} PM", *numbers(at)]),
+    "dates and times as numbers": table(
+        "DATE,TIME,flow,pressure", lambda at: ["20251201", f"1400{at:02d}", *numbers(at)]
+    ),
+    "times as numbers, then dates": table(
+        "Time,Date,flow,pressure", lambda at: [f"1400{at:02d}", "2025-12-01", *numbers(at)]
+    ),
+    "a date, hours, minutes and seconds": table(
+        "date,hour,minute,second,flow,pressure", lambda at: ["2025-12-01", "14", "0", str(at), *numbers(at)]
+    ),
+    "a column for each part": table(
+        "year,month,day,hour,minute,second,flow,pressure",
+        lambda at: ["2025", "12", "1", "14", "0", str(at), *numbers(at)],
+    ),
+    "parts in two digits": table(
+        "#YY  MM DD hh mm ss flow pressure", lambda at: ["25", "12", "01", "14", "00", f"{at:02d}", *numbers(at)], " "
+    ),
     "01-Dec-2025": table("Time,flow,pressure", lambda at: [f"01-Dec-2025 {clock(at)}", *numbers(at)]),
     "01-Dec-25 of a historian": table("Time,flow,pressure", lambda at: [f"01-Dec-25 {clock(at)}", *numbers(at)]),
     "a date that another column says better": table(
@@ -272,6 +288,14 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
         table("time,flow", lambda at: ["restart" if not at else iso(at), numbers(at)[0]]),
         "'restart' is not a time",
     ),
+    "parts that are no date": (
+        table("year,month,day,flow", lambda at: ["2025", "2", "30", numbers(at)[0]]),
+        "line 2, column year: there is no such date",
+    ),
+    "a column of true and false": (
+        table("time,on,flow", lambda at: [iso(at), "TRUE", numbers(at)[0]]),
+        "column on holds text.*; write states as 1 and 0, or leave the column out with --drop",
+    ),
     "a page": ("<!DOCTYPE html>\n<html>login</html>\n", "a page or a document, not rows"),
     "numbers with units": (
         table("time,flow", lambda at: [iso(at), numbers(at)[0] + " m3/s"]),
@@ -297,6 +321,28 @@ def test_a_form_is_refused_with_what_to_do(written: Written, form: str) -> None:
     content, told = REFUSED[form]
     with pytest.raises(DataError, match=told):
         read(str(written(content)))
+
+
+def test_parts_of_a_time_are_read_where_channels_are_chosen_too(written: Written) -> None:
+    text = FORMS["a column for each part"]
+    notes = same(written, text, channels=("flow", "pressure"))
+    assert any("columns year, month, day, hour, minute, second are taken as the time" in note for note in notes)
+    (found,), _ = read(str(written(text)), time_column="none")
+    assert isinstance(found, datafiles.SeriesTable)
+    assert found.channels[:3] == ("year", "month", "day")
+
+
+def test_a_signal_that_is_called_like_a_part_stays_a_channel(written: Written) -> None:
+    """Dates that come once say the time; hours that are no hours are none; years alone are no date."""
+    text = table("date,time,flow", lambda at: [f"2025-12-{1 + at % 28:02d}" if at < 28 else f"2026-01-{at - 27:02d}",
+                                               str(100 + at % 7), numbers(at)[0]])  # fmt: skip
+    (found,), _ = read(str(written(text)))
+    assert isinstance(found, datafiles.SeriesTable)
+    assert found.channels == ("time", "flow")
+    for header, row in (("hour,flow", "25.5"), ("year,day,flow", "2025,3")):
+        (found,), _ = read(str(written(table(header, lambda at, row=row: [row, numbers(at)[0]]))))  # type: ignore[misc]
+        assert isinstance(found, datafiles.SeriesTable)
+        assert found.channels == tuple(header.split(","))
 
 
 def test_decimal_commas_between_tabs_need_no_header(written: Written) -> None:

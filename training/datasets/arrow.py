@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from monitor.datafiles import LABEL_NAMES, TIME_NAMES
+from monitor.datafiles import LABEL_NAMES, TIME_NAMES, parts
 from monitor.datafiles.cells import Cells, Markers
 from monitor.datafiles.columns import Columns, choose, find, find_unless_none, float32, labels
 from monitor.datafiles.content import MAX_BYTES
@@ -146,6 +146,7 @@ def _wanted(path: Path, schema: Any, kind: Kind, options: ReadOptions) -> list[s
         find_unless_none(path, names, options.time_column, TIME_NAMES),
         find_unless_none(path, names, options.label_column, LABEL_NAMES),
         None if options.series_column is None else find(path, names, options.series_column, ()),
+        *(at for at, name in enumerate(names) if parts.is_called(name)),
     ]
     return [names[at] for at in dict.fromkeys(places) if at is not None]
 

@@ -81,7 +81,8 @@ class NanRatio:
     def describe(self, problem: Problem) -> str:
         """How many are missing, and how many usually are."""
         if not problem.channel:
-            return f"all {len(self._names)} channels are missing in {_samples(problem.value, self._limits_of_all, 0)}"
+            channels = "both" if len(self._names) == 2 else f"all {len(self._names)}"
+            return f"{channels} channels are missing in {_samples(problem.value, self._limits_of_all, 0)}"
         text = f"is missing in {_samples(problem.value, self._limits, self._names[problem.channel])}"
         if np.isnan(problem.usual):
             return text

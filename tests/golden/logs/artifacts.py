@@ -16,10 +16,14 @@ from monitor.detector import autoencoder, spec, storage
 from monitor.detector.architectures import DenseSpec, EnsembleSpec, ModelSpec, VariationalSpec
 from monitor.detector.artifact import Artifact
 from monitor.detector.scoring import Detector, Scorer
-from monitor.detector.spec import Channel, ScalingSpec, ScoreSpec, WindowSpec
+from monitor.detector.spec import Channel, ChannelQuality, QualitySpec, ScalingSpec, ScoreSpec, WindowSpec
 
 HERE = Path(__file__).parent
 DENSE = DenseSpec(widths=(1,), hidden="linear", output="linear")
+# What training saw of both channels: 0.25 to 0.5, never the same twice, 90 % of it from 0.25 to 0.4375
+KNOWN = QualitySpec(
+    samples=10_000, channels=(ChannelQuality(lowest=0.25, highest=0.5, longest_run=1, low=0.25, high=0.4375),) * 2
+)
 QUANTILES = ((0.0, 0.0), (0.5, 0.25), (1.0, 4.25))
 
 
@@ -35,6 +39,7 @@ def tiny(
     parameters: Mapping[str, Any] | None = None,
     threshold: float = 0.5,
     series: Mapping[str, float] | None = None,
+    quality: QualitySpec | None = None,
 ) -> Artifact:
     """An artifact whose parameters are zeros but for `parameters`; `series` are thresholds of series by name.
 
@@ -61,6 +66,7 @@ def tiny(
         calibration=spec.CalibrationSpec(
             windows=64, held_out=True, mean=0.25, std=0.125, quantiles=QUANTILES, series=tuple(series)
         ),
+        quality=quality,
     )
     steps = np.arange(2 * window.length * count).reshape(2, window.length, count)
     windows = ((steps % 8 - 3) / 4).astype(np.float32)
@@ -131,6 +137,7 @@ def every() -> list[Artifact]:
         ),
         tiny("each-window", sliding(4, 4), scaling=each_window, threshold=0.75),
         tiny("levels", sliding(4, 2, max_missing_ratio=0.5), channels=[level, Channel(name="flow")]),
+        tiny("known-channels", sliding(4, 2, max_gap_ms=5000.0), threshold=1.0, quality=KNOWN),
         tiny("one-channel", sliding(4, 2), channels=[Channel(name="value")]),
     ]
 

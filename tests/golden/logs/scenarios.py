@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from monitor import extensions
 from monitor.errors import Reason
 from monitor.formats.schemas import Schema
 from tests.golden.logs.cluster import INPUT, Cluster, ms
@@ -441,3 +442,57 @@ def _record(fields: dict[str, Any]) -> dict[str, Any]:
         for name, kind in fields.items()
     }
     return {"type": "record", "name": "Sample", "fields": [{"name": name, "type": types[name]} for name in types]}
+
+
+@scenario
+def dead_sensors() -> Cluster:
+    """All checks of data quality: a series that falls silent and comes back, a channel that freezes, one that reads
+    -9999, whose score says so too, nulls in one channel and in both, records without a channel, and late samples;
+    across a stop, a crash, commits that fail, and the loss of all partitions."""
+    cluster = Cluster("known-channels", quality=dict.fromkeys(extensions.CHECKS, True))
+    moving = [0.25, 0.375, 0.3125, 0.4375]
+
+    def send(first: int, end: int) -> None:
+        """A sample of each series a second."""
+        for second in range(first, end):
+            number, broken = moving[second % 4], 50 <= second < 90
+            told: dict[str, list[float | None]] = {
+                "frozen": [number, 0.5 if broken else -number],
+                "marked": [number, -9999.0 if broken and second % 4 else -number],
+                "null": [number, None if broken else -number],
+                "nulls": [None, None] if broken else [number, -number],
+                "well": [number, -number],
+            }
+            for key, numbers in told.items():
+                cluster.samples(key, second, [numbers])
+            if not broken:
+                cluster.samples("silent", second, [[number, -number]])
+                cluster.samples("wrong", second, [[number, -number]])
+            else:
+                cluster.send({"ts": ms(second), "flow": number}, "wrong", at_s=second)
+
+    send(0, 48)
+    cluster.work()
+    send(48, 57)
+    cluster.work_and_crash()
+    send(57, 75)
+    cluster.log.fail_next_commit("before")
+    cluster.work()
+    send(75, 95)
+    cluster.log.fail_next_commit("after")
+    cluster.turns(lambda: send(95, 120), cluster.lose_partitions, lambda: send(120, 210))
+    return cluster
+
+
+@scenario
+def drift() -> Cluster:
+    """A channel that is for eight days beyond what training saw of it, then not for as long, with a stop each day."""
+    cluster = Cluster("known-channels", quality=dict.fromkeys(extensions.CHECKS, True))
+    hours = 3_600.0
+    for day in range(17):
+        shifted = 0.4375 + 0.03125 if day < 8 else 0.25
+        numbers = [[0.25 + 0.0625 * (hour % 3), shifted + 0.015625 * (hour % 2)] for hour in range(24)]
+        cluster.samples("pump-1", 24 * hours * day, numbers, step_s=hours)
+        cluster.now_s = 24 * hours * (day + 1)
+        cluster.work()
+    return cluster

@@ -25,6 +25,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NAN = re.compile(rb"(?<![\w\"])[+-]?nan(?![\w\"])", re.IGNORECASE)
 # Of values that are float32: others that have four bytes each give numbers far outside.
 _LEAST, _MOST = 1e-9, 1e9
+_LINE_PROTOCOL = re.compile(rb"[^\s,=]+(?:,[^\s,=]+=[^\s,]+)* [^\s,=]+=[^\s,]+(?:,[^\s,=]+=[^,]+)*(?: \d+)?\s*$")
 _SHARE = 0.5  # of the values, at least, that a format must explain
 _FEWEST = 0.02  # of the values, at least, are of another format
 _MOST_SCHEMAS = 4  # of which something is said
@@ -155,8 +156,15 @@ def _unread(values: Sequence[bytes], schemas: Mapping[int, Schema | str]) -> lis
     said = [schema if isinstance(schema, str) else _of_kind(number, schema) for number, schema in schemas.items()]
     if said:
         return said[:_MOST_SCHEMAS]
-    whats = Counter(what for value in values if not is_framed(value) and (what := recognised(value)))
+    whats = Counter(what for value in values if not is_framed(value) and (what := _recognised(value)))
     return [f"{count:,} of {len(values):,}: {what}" for what, count in whats.most_common(2)]
+
+
+def _recognised(value: bytes) -> str:
+    """What a value is that no format reads, and what to do; empty where that is not known."""
+    if _LINE_PROTOCOL.match(value):
+        return 'InfluxDB\'s line protocol, which no format reads; in Telegraf set data_format = "json" at the output'
+    return recognised(value)
 
 
 def _of_kind(number: int, schema: Schema) -> str:

@@ -40,6 +40,11 @@ _NAME = re.compile(
     r"source|patient|bed|serial|mac|instance|topic|entity)(_?(id|name|no|nr))?$|id$",
     re.I,
 )
+# Of whole numbers only what is called so; a pump or a node may be on or off.
+_NUMBERED = re.compile(
+    r"(^|[._-])(device|sensor|machine|asset|unit|engine|station|node|pump|meter|patient)_?(id|no|nr|number)$|(Id|ID|Nr|No)$|"
+    r"^(unit|device|machine|engine|asset|sensor|station)$"
+)
 _GOOD = {"good", "ok", "192", "true", "valid", "1", "normal", "g"}
 _BAD = {"bad", "uncertain", "0", "false", "invalid", "error", "stale", "substituted", "64", "questionable", "b", "u"}
 
@@ -265,9 +270,29 @@ def _role_of_numbers(found: Field, content: Content, owner: Sequence[Any]) -> tu
         return "label", f"whole numbers, {listed(content)}"
     if why := counts(content, owner):
         return "counter", why
+    if _is_number_of_something(found, content):
+        return "name", listed(content)
     if len(np.unique(content.finite)) <= 1:
         return "constant", f"always {content.finite[0]:g}" if len(content.finite) else "no number"
-    return "channel", ""
+    same = _is_the_same_in_each(content, owner)
+    return ("constant", f"one number in each series, {listed(content)}") if same else ("channel", "")
+
+
+def _is_number_of_something(found: Field, content: Content) -> bool:
+    """Whether whole numbers, each of which is there often, are those of devices, as the field's name says."""
+    numbers = content.finite
+    few = 1 < len(content.distinct) <= _DISTINCT * len(content.said)
+    return few and _NUMBERED.search(found.name) is not None and bool((numbers == np.rint(numbers)).all())
+
+
+def _is_the_same_in_each(content: Content, owner: Sequence[Any]) -> bool:
+    """Whether a number never changes within a series, of which there are several that differ in it."""
+    seen: dict[Any, set[float]] = {}
+    for name, number in zip(owner, content.numbers.tolist(), strict=False):
+        if not math.isnan(number):
+            seen.setdefault(name, set()).add(number)
+    varies = len({*map(frozenset, seen.values())}) > 1
+    return varies and all(len(numbers) == 1 for numbers in seen.values()) and len(content.said) >= 5 * len(seen)
 
 
 def _is_chunk(content: Content) -> bool:

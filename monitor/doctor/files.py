@@ -137,6 +137,7 @@ def examine(path: Path) -> FileDiagnosis:
             line.seen = f"{len(found.tables)} of them"
     if not found.recipe and found.tables:
         lengths = sorted(len(_numbers(table)) for table in found.tables)
+        found.notes += words.few(lengths[-1])
         steps = [order.step_us for order in found.orders.values() if order.step_us]
         found.recipe = words.recipe_for(lengths[len(lengths) // 2], len(found.channels), float(np.median(steps or [0])))
         _hold(found)

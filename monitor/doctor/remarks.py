@@ -17,7 +17,7 @@ from monitor.doctor.fields import Content, is_called_time
 from monitor.doctor.readings import is_reading
 from monitor.doctor.shapes import Shape
 from monitor.doctor.trial import Trial
-from monitor.doctor.words import listing
+from monitor.doctor.words import listing, span
 
 _OLD_US = 30 * 86_400_000_000
 _HOUR_US = 3_600_000_000
@@ -32,9 +32,8 @@ def of_clocks(shape: Shape, trial: Trial, polls: Sequence[RecordColumns], now_us
     if broken:
         yield f"{broken} of {len(stamps)} records have a Kafka timestamp that is no time in ms ({stamps[0] // 1000})"
     elif trial.behind_us is not None and abs(trial.behind_us) > _HOUR_US:
-        hours = trial.behind_us / _HOUR_US
-        side = "after" if hours > 0 else "before"
-        yield f"records were written {abs(hours):,.1f} h {side} the times in their values, usually"
+        side = "after" if trial.behind_us > 0 else "before"
+        yield f"records were written {span(abs(trial.behind_us))} {side} the times in their values, usually"
     if shape.time and 0 < trial.stated < 1:
         yield (
             f"{1 - trial.stated:.1%} of what can be read states no time in {shape.time}: Kafka's own timestamp is "

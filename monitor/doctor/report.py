@@ -20,6 +20,7 @@ from monitor.doctor.trial import split
 from monitor.doctor.words import (
     declared,
     fact,
+    few,
     fields,
     gaps,
     held,
@@ -110,6 +111,7 @@ def _of_registry(found: Diagnosis, place: Place) -> list[str]:
 def _said(found: Diagnosis, place: Place) -> list[str]:
     return [
         *found.notes,
+        *(few(_samples(found, place)) if found.works else []),
         *_held(found, place)[1],
         *(declared(*each, "missing_values") for each in found.sentinels.items()),
     ]
@@ -154,13 +156,16 @@ def commands(found: Diagnosis, place: Place) -> list[str]:
 
 def recipe(found: Diagnosis, place: Place) -> list[str]:
     """Options of `telltale train` that suit as many samples as the topic may hold."""
-    per_record = len(found.trial.values) / max(1, found.trial.accepted)
-    samples = place.held * per_record / max(1, len(found.trial.series))
     if found.shape.length and not found.shape.fields and found.shape.length > 1:
         return ["--recipe", "beats-dense", "--window", str(found.shape.length)]
-    if found.joins is not None:
-        samples /= found.joins.readings
-    return recipe_for(samples, len(found.channels), usual_step_us(found))
+    return recipe_for(_samples(found, place), len(found.channels), usual_step_us(found))
+
+
+def _samples(found: Diagnosis, place: Place) -> float:
+    """About how many samples of a series the topic holds."""
+    per_record = len(found.trial.values) / max(1, found.trial.accepted)
+    samples = place.held * per_record / max(1, len(found.trial.series))
+    return samples if found.joins is None else samples / found.joins.readings
 
 
 def _held(found: Diagnosis, place: Place) -> tuple[int, list[str]]:

@@ -76,9 +76,17 @@ class Shape:
 
 
 def of(
-    documents: Documents, keys: Sequence[bytes | None], headers: Sequence[Headers] | None, series: str = ""
+    documents: Documents,
+    keys: Sequence[bytes | None],
+    headers: Sequence[Headers] | None,
+    series: str = "",
+    *,
+    in_lists: bool = True,
 ) -> Shape:
-    """What records look like, as far as they can be read; `series` says what names theirs, if it is known."""
+    """What records look like, as far as they can be read; `series` says what names theirs, if it is known.
+
+    `in_lists`: entries may stand in a list. Lists that only accompany what is measured are found out.
+    """
     shape = Shape(
         format=documents.format,
         notes=[*documents.notes],
@@ -89,7 +97,7 @@ def of(
     rows = documents.known
     roots = [documents.said[row] for row in rows]
     roots = _unwrapped(shape, roots)
-    entries, owners = _entries(shape, roots)
+    entries, owners = _entries(shape, roots) if in_lists else (roots, [*range(len(roots))])
     if not any(isinstance(entry, dict) for entry in entries):
         return _of_numbers(shape, roots, rows, keys, headers)
     shape.rows = [rows[owner] for owner in owners]
@@ -110,6 +118,8 @@ def of(
                 "no option can name it: its name is empty, or holds quotes, commas or what can't be printed",
             )
     classify(inner.values())
+    if shape.entries and not shape.columns and _stand_around(inner):
+        return of(documents, keys, headers, series, in_lists=False)
     _choose_time(shape)
     _choose_quality(shape)
     _choose_series(shape, keys, headers)
@@ -122,6 +132,12 @@ def of(
     _choose_channels(shape)
     _choose_labels(shape, owner_names)
     return shape
+
+
+def _stand_around(fields: Mapping[str, Field]) -> bool:
+    """Whether what is measured stands around a list of parts, none of which says when it was."""
+    timed = any(each.role == "time" and not each.around for each in fields.values())
+    return not timed and any(each.role == "channel" and each.around for each in fields.values())
 
 
 def _of_numbers(

@@ -19,6 +19,7 @@ from monitor.doctor.words import listing
 
 _FEWEST_NUMBERS = 10
 _APART = 3.0  # widths of either group that are between two groups of numbers
+_MIXED = 0.3  # of the changes that there are among numbers of two producers at random, at least; or one change
 _SHOWN = 4
 # Units of one quantity: how many of the second are so many of the first, by slope and intercept.
 _UNITS = {
@@ -91,12 +92,16 @@ def _two_scales(name: str, series: Mapping[str, Float64Array]) -> str:
 
 
 def _two_groups(name: str, series: Mapping[str, Float64Array]) -> str:
-    """That numbers of one series are in two groups that are those of two units."""
+    """That numbers of one series are in two groups that are those of two units, and not of a state that lasts."""
     for owner, numbers in series.items():
         ordered = np.sort(numbers)
         cut = int(np.argmax(np.diff(ordered))) + 1
         low, high = ordered[:cut], ordered[cut:]
-        if min(len(low), len(high)) < max(_FEWEST_NUMBERS, 0.05 * len(numbers)) or not _unit(low, high):
+        apart = high[0] - low[-1] > max(np.ptp(low), np.ptp(high)) > 0
+        if not apart or min(len(low), len(high)) < max(_FEWEST_NUMBERS, 0.05 * len(numbers)) or not _unit(low, high):
+            continue
+        changes = int(np.count_nonzero(np.diff(numbers >= high[0])))
+        if 1 < changes < _MIXED * 2 * len(low) * len(high) / len(numbers):
             continue
         return (
             f"{name} is at {_about(low)} in {len(low)} samples and at {_about(high)} in {len(high)}, and nothing is "
@@ -118,7 +123,8 @@ def _unit(low: Float64Array, high: Float64Array) -> str:
     """Which units explain both the levels and the widths of two groups; empty if none of those known."""
     levels, widths = (np.median(low), np.median(high)), (np.std(low), np.std(high))
     for name, (slope, intercept) in _UNITS.items():
-        level = abs(levels[1] - (slope * levels[0] + intercept)) <= _ALIKE * abs(levels[1])
+        off = abs(levels[1] - (slope * levels[0] + intercept))
+        level = off <= _ALIKE * min(abs(levels[1]), abs(levels[1] - levels[0]))
         if level and abs(widths[1] - slope * widths[0]) <= 3 * _ALIKE * widths[1]:
             return name
     return ""

@@ -19,6 +19,7 @@ WIDTH = 118
 _HEAD = 12
 _MOST_FIELDS = 40
 _LENGTHS = {"plant": 10, "metrics": 16, "sliding": 64}  # of the recipes' windows; sliding is used where none is named
+_FEW = 100  # samples of a series
 _WINDOWS = 6  # that a series holds at least, so that each part of it holds one
 
 
@@ -29,6 +30,13 @@ def recipe_for(samples: float, channels: int, step_us: float) -> list[str]:
     name = "metrics" if channels == 1 and step_us >= 30_000_000 else "plant"
     short = max(2, int(samples) // _WINDOWS) if samples < _WINDOWS * _LENGTHS[name] else 0
     return ["--recipe", name, *(["--window", str(short)] if short else [])]
+
+
+def few(samples: float) -> list[str]:
+    """That series are too short, where they are."""
+    if samples >= _FEW:
+        return []
+    return [f"a series has about {max(1, round(samples))} samples, which is too few to learn from: wait, or give more"]
 
 
 def window_length(recipe: Sequence[str]) -> int:

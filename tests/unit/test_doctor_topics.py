@@ -17,7 +17,7 @@ import pytest
 from monitor.config.connections import KafkaOptions, SchemaRegistryOptions
 from monitor.config.file import parse
 from monitor.config.options import Config
-from monitor.doctor import command, report
+from monitor.doctor import command, report, units
 from monitor.doctor.diagnosis import Diagnosis, examine
 from monitor.doctor.report import Place
 from monitor.formats.schemas import Schema
@@ -230,6 +230,18 @@ CASES: dict[str, Case] = {
         pumps(lambda at, _: {"ts": ms(at), "flow": swing(at, 3) if at % 3 else None, "temp": swing(at, 20)}), {},
         says=["only 0% of the windows of 10 samples would be whole", "--max-hold-ms 5000"],
     ),
+    "a list beside what is measured": Case(
+        pumps(lambda at, _: {"received_at": ms(at), "payload": two(at), "rx": [{"rssi": -90 - at % 7}, {"rssi": -99}]}),
+        {"timestamp_field": "received_at", "channels": {"*": "payload.*"}},
+    ),
+    "numbers of devices": Case(
+        pumps(lambda at, pump: {"ts": ms(at), "deviceId": 100 + pump, **two(at)}, keys=False),
+        {"series": "field:deviceId"}, series="100 101 102",
+    ),
+    "a number of each series": Case(
+        pumps(lambda at, pump: {"ts": ms(at), "unit": float(pump), "rated_kw": 3.5 + pump, **two(at)}),
+        {"labels": {"unit": "field:unit"}},
+    ),
     "two formats": Case(
         [
             (b"p", msgspec.msgpack.encode({"ts": ms(at), **two(at)}) if at % 5 == 0 else {"ts": ms(at), **two(at)})
@@ -418,6 +430,8 @@ def test_schemas_that_can_not_be_used(schema: Schema | str, said: str) -> None:
     [
         ([b"hello %d" % at for at in range(50)], "None of the 50 records can be read. The first values are: hello 0"),
         ([b"\x1f\x8b\x08%d" % at for at in range(50)], "50 of 50: the record is compressed with gzip"),
+        ([b"cpu,host=a idle=%d.5,user=2 1796071856000000000" % at for at in range(50)], "InfluxDB's line protocol"),
+        ([b"temperature value=%d" % at for at in range(50)], 'in Telegraf set data_format = "json" at the output'),
         ([b'{"text": "a%d"}' % at for at in range(50)], "nothing in them is a number to watch"),
         ([b""] * 50, "all records are tombstones (null values)"),
         ([b"2026-11-30 12:00:00;3,14;12,%d" % at for at in range(50)], "c2 holds numbers with a decimal comma"),
@@ -456,6 +470,14 @@ def test_readings_make_samples_as_joins_say() -> None:
 KAFKA = KafkaOptions(bootstrap_servers=["127.0.0.1:9092"])
 
 
+def test_too_few_samples_are_said() -> None:
+    found = look(CASES["zone"].records)
+    text = " ".join(report.of_topic(found, replace(PLACE, held=60)).split())
+    assert "a series has about 20 samples, which is too few to learn from" in text
+    assert "--recipe plant --window 3" in text
+    assert "too few" not in report.of_topic(found, PLACE)
+
+
 def test_a_daemon_is_called_after_its_topic() -> None:
     """Two of one name and group would take each other's partitions."""
     (one, two_) = (command.sections(KAFKA, None, topic, None) for topic in ("pumps", "fans"))
@@ -482,3 +504,15 @@ def test_a_configuration_of_another_topic_lends_its_connection_only() -> None:
     assert found["schema_registry"] == {"urls": ["http://r:1"]}
     same = command.sections(base.kafka, base, "fans", None)
     assert (same["kafka"]["group_id"], same["output"]["state"], "service" in same) == ("fans", "fans.state", False)
+
+
+def test_states_are_no_units() -> None:
+    """Nor are numbers between which there happens to be room."""
+    day = np.where(np.arange(600) % 100 < 40, 72.0, 22.0) + np.array(RANDOM[:600])
+    assert units.of_numbers("v", {"p": day}) == ""
+    assert units.of_numbers("v", {"p": np.concatenate([9041 + np.arange(16.0) / 2, 9051 + np.arange(15.0) / 2])}) == ""
+    assert units.of_numbers("v", {"p": np.where(np.arange(600) % 2, 20.0, 68.0)}) == "", "a square wave"
+    assert units.of_numbers("v", {f"p{pump}": np.array(RANDOM[:200]) + pump for pump in range(4)}) == ""
+    changed = np.array(RANDOM[:600])
+    changed = np.where(np.arange(600) < 300, 20 + changed, 68 + 1.8 * changed)
+    assert "degrees C and F" in units.of_numbers("v", {"p": changed}), "from some time on"

@@ -28,7 +28,7 @@ MOST_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(slots=True)
-class Outcome:
+class RedriveResult:
     """What a redrive takes, by group as in a list, and how many letters it leaves out, by why."""
 
     taken: Census = field(default_factory=Census)
@@ -71,7 +71,7 @@ def is_it(record: TopicRecord, rejection: Rejection) -> bool:
     return (None if record.value is None else hashlib.sha256(record.value).hexdigest()) == rejection.sha256
 
 
-def redrive(config: Config, selection: Selection, *, limit: int, again: bool, write: bool) -> Outcome:
+def redrive(config: Config, selection: Selection, *, limit: int, again: bool, write: bool) -> RedriveResult:
     """Writes at most `limit` of the records whose letters are asked for; without `write`, says which it would.
 
     `again` takes those, too, that were redriven before and rejected again.
@@ -92,11 +92,11 @@ class _Run:
         self._selection = selection
         self._limit = limit
         self._again = again
-        self._outcome = Outcome()
+        self._outcome = RedriveResult()
         self._batch: list[tuple[Letter, TopicRecord]] = []
         self._batch_bytes = 0
 
-    def run(self, redriver: Redriver | None) -> Outcome:
+    def run(self, redriver: Redriver | None) -> RedriveResult:
         chosen = self._choose()
         found: set[Origin] = set()
         for record in originals(self._config, (letter.rejection for letter in chosen.values())):

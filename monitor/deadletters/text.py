@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from monitor.deadletters.letters import Census, Group
-from monitor.deadletters.redriving import Outcome
+from monitor.deadletters.redriving import RedriveResult
 from monitor.detector.times import written
 from monitor.errors import Reason
 from monitor.messages.dead_letters import Origin
@@ -144,7 +144,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[Se
     return lines
 
 
-def outcome(found: Outcome, topic: str, *, wrote: bool, stamped: Sequence[str]) -> str:
+def outcome(found: RedriveResult, topic: str, *, wrote: bool, stamped: Sequence[str]) -> str:
     """What a redrive did, or would do."""
     groups = found.taken.most_first()
     count = sum(group.letters for group in groups)

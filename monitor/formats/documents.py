@@ -30,7 +30,7 @@ from monitor.formats.abstract import RecordSpec
 from monitor.formats.connect_decimals import decimals, put_numbers
 from monitor.formats.layout import DTYPE, PAYLOAD, SCHEMA, RecordLayout, quality_key
 from monitor.formats.numbers import as_float, is_number, shown
-from monitor.formats.paths import Place
+from monitor.formats.paths import RecordPath
 
 # Types of numbers in binary `values`, little-endian, as NumPy and as its users write them
 _DTYPES = {
@@ -421,7 +421,7 @@ class RecordReader:
 _NOTHING = Outline(1, None, math.nan, UNSET, b"")
 
 
-def _either(where: Place, body: Any, root: Any) -> Any:
+def _either(where: RecordPath, body: Any, root: Any) -> Any:
     """What an entry says, or the record around it."""
     found = where.find(body)
     return where.find(root) if found is UNSET and body is not root else found

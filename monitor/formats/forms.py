@@ -17,7 +17,7 @@ import msgspec
 from monitor.formats import paths
 from monitor.formats.abstract import RecordSpec
 from monitor.formats.layout import DTYPE, PAYLOAD, SCHEMA, RecordLayout
-from monitor.formats.paths import NEVER, SCALAR, Leaf, Place
+from monitor.formats.paths import NEVER, SCALAR, Leaf, RecordPath
 
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 _NUMBER: Any = float | None
@@ -160,7 +160,7 @@ class _Makers:
                 leaves.append(self._leaf((name, where)))
         return leaves
 
-    def _leaf(self, named: tuple[str, Place]) -> Leaf:
+    def _leaf(self, named: tuple[str, RecordPath]) -> Leaf:
         name, where = named
         return Leaf(name, where, {"stamp": float | str, "rate": float}.get(name, Any))
 
@@ -190,5 +190,5 @@ def loose(layout: RecordLayout) -> Any:
     return root | of_list | SCALAR
 
 
-def _at(named: Iterable[tuple[str, Place]]) -> list[tuple[Place, Any]]:
+def _at(named: Iterable[tuple[str, RecordPath]]) -> list[tuple[RecordPath, Any]]:
     return [(where, Any) for _, where in named]

@@ -8,7 +8,7 @@ from typing import Any
 from monitor.formats import paths
 from monitor.formats.abstract import RecordSpec
 from monitor.formats.numbers import is_number, is_number_text
-from monitor.formats.paths import Place
+from monitor.formats.paths import RecordPath
 
 # The `input.entries` of records that are lists of entries
 LIST = "$"
@@ -18,7 +18,7 @@ _BOOLS = {"true": True, "false": False}
 
 
 class RecordLayout:
-    """Where things stand, from the options of `input`: `Place`s, None for what is not asked for."""
+    """Where things stand, from the options of `input`: `RecordPath`s, None for what is not asked for."""
 
     def __init__(self, expected: RecordSpec) -> None:
         """Raises `ValueError` where a path is none."""
@@ -34,8 +34,8 @@ class RecordLayout:
         self.partial = fields.partial_records or bool(fields.channel)
         self.may_ignore = self.partial or self.of_lists or self.entries is not None or self.envelope
         self.channel = None
-        self.readings: list[Place] = []  # where the number of a reading stands: the first that is there
-        self.channels: list[Place] = []
+        self.readings: list[RecordPath] = []  # where the number of a reading stands: the first that is there
+        self.channels: list[RecordPath] = []
         self.index_of: dict[str, int] = {}
         self.template = template = fields.channels.get("*")
         if fields.channel:
@@ -55,10 +55,10 @@ class RecordLayout:
         self.values = None if self.channel or VALUES.whole in taken else VALUES
         self.rate = None if self.channel or RATE.whole in taken else RATE
 
-    def _places(self) -> list[Place]:
+    def _places(self) -> list[RecordPath]:
         return [*self.channels, *(where for _, where in self.around())]
 
-    def body(self) -> Iterator[tuple[str, Place]]:
+    def body(self) -> Iterator[tuple[str, RecordPath]]:
         """All that an entry may say, by name."""
         yield from ((f"channel_{index}", where) for index, where in enumerate(self.channels))
         yield from ((f"value_{index}", where) for index, where in enumerate(self.readings))
@@ -66,7 +66,7 @@ class RecordLayout:
         yield from ((name, where) for name, where in others.items() if where is not None)
         yield from self.around()
 
-    def around(self) -> Iterator[tuple[str, Place]]:
+    def around(self) -> Iterator[tuple[str, RecordPath]]:
         """All that the record around an entry may say of it, by name."""
         named = {"channel": self.channel, "stamp": self.stamp, "series": self.series}
         yield from ((name, where) for name, where in named.items() if where is not None)
@@ -74,7 +74,7 @@ class RecordLayout:
         yield from ((f"label_{index}", where) for index, where in enumerate(self.labels))
 
 
-def _channel(name: str, path: str | None, template: str | None) -> Place:
+def _channel(name: str, path: str | None, template: str | None) -> RecordPath:
     if path is not None:
         return paths.place(path)
     return paths.named(name) if template is None else paths.with_name(template, name)

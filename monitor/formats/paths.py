@@ -19,7 +19,7 @@ NEVER: Any = Annotated[int, msgspec.Meta(gt=1, lt=0)]
 _PART = re.compile(r"((?:[^.\\]|\\.)*+)(\.|$)", re.DOTALL)
 
 
-class Place(NamedTuple):
+class RecordPath(NamedTuple):
     """A path: the names on the way, outermost first, and the one name that stands for all of them."""
 
     names: tuple[str, ...]
@@ -38,7 +38,7 @@ class Place(NamedTuple):
         return record
 
 
-def place(path: str) -> Place:
+def place(path: str) -> RecordPath:
     """The place that a path names.
 
     Raises:
@@ -51,16 +51,16 @@ def place(path: str) -> Place:
             raise ValueError(f"{path!r} is no path; expected names with dots between them, as in tags.host")
         names.append(re.sub(r"\\(.)", r"\1", found[1], flags=re.DOTALL))
         if not found[2]:
-            return Place(tuple(names), ".".join(names))
+            return RecordPath(tuple(names), ".".join(names))
         at = found.end()
 
 
-def named(name: str) -> Place:
+def named(name: str) -> RecordPath:
     """The field of a record with this name, whatever characters it holds."""
-    return Place((name,), name)
+    return RecordPath((name,), name)
 
 
-def with_name(template: str, name: str) -> Place:
+def with_name(template: str, name: str) -> RecordPath:
     """The place that a path names with `name` for its `*`."""
     return place(template.replace("*", re.sub(r"([.\\])", r"\\\1", name)))
 
@@ -69,7 +69,7 @@ class Leaf(NamedTuple):
     """A field that is read: what it is called here, where it stands, its type, and whether a record must have it."""
 
     name: str
-    place: Place
+    place: RecordPath
     type: Any
     required: bool = False
 
@@ -132,7 +132,7 @@ def _required(tree: dict[str, Any]) -> bool:
 SCALAR = str | int | float | bool | None
 
 
-def loose(places: Iterable[tuple[Place, Any]]) -> Any:
+def loose(places: Iterable[tuple[RecordPath, Any]]) -> Any:
     """The type of dictionaries with what stands at these places, each of a type, whatever stands in the way."""
     tree: dict[str, Any] = {}
     for where, type_ in places:

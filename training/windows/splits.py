@@ -29,7 +29,7 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
+class CutWindows:
     """Windows of one slice of a series: `values` (m, length, channels); `first` and `last` row of each, (m,)."""
 
     values: Float32Array
@@ -93,7 +93,7 @@ def series_split(
     return order[watched:], order[held:watched], order[tested:held], order[:tested]
 
 
-def cut(samples: Float32Array, time_us: Int64Array | None, part: slice, window: WindowSpec) -> Cut:
+def cut(samples: Float32Array, time_us: Int64Array | None, part: slice, window: WindowSpec) -> CutWindows:
     """Cuts the windows that lie wholly in `part` of a series, with the daemon's own windower.
 
     Args:
@@ -117,10 +117,10 @@ def cut(samples: Float32Array, time_us: Int64Array | None, part: slice, window: 
         ties=np.zeros(len(rows), dtype=np.bool_),
     )
     windows = windower.append(columns).windows
-    return Cut(values=windows.values, first=windows.first_offset, last=windows.last_offset)
+    return CutWindows(values=windows.values, first=windows.first_offset, last=windows.last_offset)
 
 
-def touched(cuts: Cut, marked: BoolArray) -> BoolArray:
+def touched(cuts: CutWindows, marked: BoolArray) -> BoolArray:
     """Which windows (m,) hold a marked row of their series."""
     sums = np.concatenate([[0], np.cumsum(marked, dtype=np.int64)])
     result: BoolArray = sums[cuts.last + 1] > sums[cuts.first]

@@ -233,7 +233,7 @@ def all_windows(
         marked = abnormal(table, normal_class)
         if isinstance(table, WindowTable):
             rows = np.arange(len(table.windows), dtype=np.int64)
-            cuts.append(splits.Cut(values=table.windows, first=rows, last=rows))
+            cuts.append(splits.CutWindows(values=table.windows, first=rows, last=rows))
         else:
             cuts.append(splits.cut(table.samples, table.time_us, slice(0, len(table.samples)), window))
         truths.append(splits.touched(cuts[-1], marked))

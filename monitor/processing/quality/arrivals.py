@@ -20,7 +20,7 @@ NOTHING: np.void = np.zeros(1, LAYOUT)[0]
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals(StructOfArrays):
+class MarkedArrivals(StructOfArrays):
     """Samples or records (k,), each at the place in the log where it was judged; `marked` are the bad ones.
 
     `about` is a number for people.
@@ -35,14 +35,14 @@ class Arrivals(StructOfArrays):
     about: Float64Array
 
     @classmethod
-    def of(cls, taken: Samples | Windows, *, marked: bool) -> Arrivals:
+    def of(cls, taken: Samples | Windows, *, marked: bool) -> MarkedArrivals:
         """Those of samples, or of windows."""
         count = len(taken)
         index, times = (taken.last_index, taken.end_us) if isinstance(taken, Windows) else (taken.index, taken.time_us)
         about = np.full(count, np.nan)
         return cls(taken.series, taken.placed_at, taken.offset, index, times, np.full(count, marked), about)
 
-    def in_order(self) -> Arrivals:
+    def in_order(self) -> MarkedArrivals:
         """The same, series by series, each in the order of the log."""
         return self[np.lexsort((self.index, self.offset, self.at, self.series))]
 
@@ -58,7 +58,9 @@ def concerned(bad: Int64Array, arrived: Int64Array, memory: Memory) -> BoolArray
     return found if found.any() else None
 
 
-def watch(arrivals: Arrivals, memory: Memory, limits: tuple[int, int, int], usual: Float64Array) -> Findings | None:
+def watch(
+    arrivals: MarkedArrivals, memory: Memory, limits: tuple[int, int, int], usual: Float64Array
+) -> Findings | None:
     """What there is to say of arrivals in order, by the same limits (enough, gap, well) for all series."""
     firsts = firsts_of(arrivals.series)
     rows = arrivals.series[firsts]

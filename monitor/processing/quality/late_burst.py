@@ -16,7 +16,7 @@ from monitor.detector.spec import Manifest
 from monitor.processing.checks import Findings, Problem, QualityRules
 from monitor.processing.memory import Memory
 from monitor.processing.quality import arrivals
-from monitor.processing.quality.arrivals import Arrivals
+from monitor.processing.quality.arrivals import MarkedArrivals
 from monitor.processing.quality.episodes import LAYOUT
 from monitor.processing.quality.wording import percent
 from monitor.processing.turns import Turn
@@ -46,15 +46,15 @@ class LateBurst:
         bad = np.empty(0, dtype=np.int64) if late is None else late.series
         some = arrivals.concerned(bad, samples.series, memory)
         if some is not None:
-            there = [Arrivals.of(samples[some], marked=False)]
-            there += [] if late is None else [Arrivals.of(late, marked=True)]
-            return self._judge(Arrivals.concatenate(there).in_order(), samples.series[~some], memory)
+            there = [MarkedArrivals.of(samples[some], marked=False)]
+            there += [] if late is None else [MarkedArrivals.of(late, marked=True)]
+            return self._judge(MarkedArrivals.concatenate(there).in_order(), samples.series[~some], memory)
         rows = samples.series[turn.ordered.firsts]
         counts = turn.ordered.lasts + 1 - turn.ordered.firsts
         memory["seen"][rows] = np.minimum(memory["seen"][rows] + counts, LEARNT)
         return None
 
-    def _judge(self, there: Arrivals, others: np.ndarray, memory: Memory) -> Findings | None:
+    def _judge(self, there: MarkedArrivals, others: np.ndarray, memory: Memory) -> Findings | None:
         rows, counts = np.unique(others, return_counts=True)
         memory["seen"][rows] = np.minimum(memory["seen"][rows] + counts, LEARNT)
         firsts = firsts_of(there.series)

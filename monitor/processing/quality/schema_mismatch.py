@@ -20,7 +20,7 @@ from monitor.errors import Reason
 from monitor.processing.checks import Findings, Problem, QualityRules
 from monitor.processing.memory import Memory
 from monitor.processing.quality import arrivals
-from monitor.processing.quality.arrivals import Arrivals
+from monitor.processing.quality.arrivals import MarkedArrivals
 from monitor.processing.turns import REASONS, Refused, Turn
 
 ENOUGH, GAP, WELL = 10, 10, 10  # rejected records; accepted samples
@@ -53,7 +53,7 @@ class SchemaMismatch:
         if not isinstance(taken, Windows) and taken.hole is not None:
             some &= ~taken.hole
         none, times = np.zeros(len(refused), dtype=np.int64), turn.course.reached.at(refused.offset)
-        bad = Arrivals(
+        bad = MarkedArrivals(
             refused.series,
             refused.offset,
             refused.offset,
@@ -62,7 +62,7 @@ class SchemaMismatch:
             np.ones(len(refused), dtype=np.bool_),
             np.arange(len(refused), dtype=np.float64),
         )
-        there = Arrivals.concatenate([Arrivals.of(taken[some], marked=False), bad]).in_order()
+        there = MarkedArrivals.concatenate([MarkedArrivals.of(taken[some], marked=False), bad]).in_order()
         if not len(there):
             return None
         found = arrivals.watch(there, memory, (ENOUGH, GAP, WELL), np.full(len(memory), np.nan))

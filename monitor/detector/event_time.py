@@ -179,6 +179,14 @@ def _before(times: Int64Array, firsts: Int64Array, last: Int64Array) -> Int64Arr
     return before
 
 
+def counts_of(firsts: Int64Array, total: int) -> Int64Array:
+    """How many of `total` there are in each group, of which the first ones are `firsts` (m,)."""
+    counts = np.empty_like(firsts)
+    np.subtract(firsts[1:], firsts[:-1], out=counts[:-1])
+    counts[-1:] = total - firsts[-1:]
+    return counts
+
+
 def firsts_of(series: Int64Array) -> Int64Array:
     """Where each series, or other group, begins among the numbers of those (n,), equal ones together."""
     starts = np.ones(len(series), dtype=np.bool_)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.detector.arrays import Float64Array, Int64Array, StructOfArrays
-from monitor.detector.event_time import Reached
+from monitor.detector.event_time import Reached, counts_of
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
 from monitor.detector.times import FOREVER_US, NEVER_US, duration
@@ -119,7 +119,7 @@ class NoData:
         before_us = np.concatenate([known_us[:1], at_us[:-1]])
         before_us[firsts] = known_us
         found = self._ended(turn, memory, before_us, at_us)
-        last_us = at_us[np.append(firsts[1:], len(order)) - 1]
+        last_us = at_us[firsts + counts_of(firsts, len(order)) - 1]
         memory["last_us"][rows], memory["suspect_us"][rows] = last_us, NEVER_US
         memory["due_us"][rows] = last_us + (memory["limit_us"][rows] >> 2)
         return found

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from monitor.detector.arrays import BoolArray, Int64Array
-from monitor.detector.event_time import firsts_of
+from monitor.detector.event_time import counts_of, firsts_of
 from monitor.processing.memory import Memory
 
 PERIODS = 10
@@ -52,7 +52,7 @@ class Longest(NamedTuple):
         if len(begins) == len(pauses_us):
             return cls(pauses_us, np.zeros_like(pauses_us))
         first_us = np.maximum.reduceat(pauses_us, begins)
-        is_first = pauses_us == np.repeat(first_us, np.diff(begins, append=len(pauses_us)))
+        is_first = pauses_us == np.repeat(first_us, counts_of(begins, len(pauses_us)))
         several = np.add.reduceat(is_first, begins, dtype=np.int64) > 1
         second_us = np.maximum.reduceat(np.where(is_first, 0, pauses_us), begins)
         return cls(first_us, np.where(several, first_us, second_us))
@@ -104,7 +104,7 @@ class _Parts(NamedTuple):
 def learn(memory: Memory, series: Int64Array, before_us: Int64Array, at_us: Int64Array, least_us: int) -> Long:
     """Learns from pauses (n,), those of a series together and in order; each lasted from `before_us` to `at_us`."""
     firsts = firsts_of(series)
-    rows, counts = series[firsts], np.diff(firsts, append=len(series))
+    rows, counts = series[firsts], counts_of(firsts, len(series))
     known, pauses_us = memory["pauses"][rows], at_us - before_us
     parts = _Parts.made(known, counts, firsts)
     own = rows[parts.of]
@@ -112,7 +112,8 @@ def learn(memory: Memory, series: Int64Array, before_us: Int64Array, at_us: Int6
     longest = new.and_of(*(np.where(parts.opens, memory[name][own], 0) for name in ("longest_us", "second_us")))
     limit_us, usual_us = memory["limit_us"][own], memory["usual_us"][own]
     memory["pauses"][rows] = known + counts
-    closes = np.append(parts.opens[1:], True)[: len(own)]
+    closes = np.ones(len(own), dtype=np.bool_)
+    closes[:-1] = parts.opens[1:]
     memory["longest_us"][rows], memory["second_us"][rows] = longest.first_us[closes], longest.second_us[closes]
     if len(parts.full):
         then = _fill(memory, own, parts, longest, before_us, at_us, least_us)
@@ -123,7 +124,7 @@ def learn(memory: Memory, series: Int64Array, before_us: Int64Array, at_us: Int6
     none = firsts[:0]
     if not (new.first_us > limit_us).any():  # as it mostly is
         return Long(none, none, none)
-    part = np.repeat(np.arange(len(own)), np.diff(parts.begins, append=len(series)))
+    part = np.repeat(np.arange(len(own)), counts_of(parts.begins, len(series)))
     pause = np.flatnonzero(pauses_us > limit_us[part])
     return Long(pause, limit_us[part[pause]], usual_us[part[pause]])
 
@@ -140,14 +141,15 @@ def _fill(
     """Learns from blocks that are full; the limit and the usual pause that are known with each of them, (f,)."""
     full, rows, opens = parts.full, own[parts.full], parts.opens[parts.full]
     began_us = np.where(opens, memory["block_us"][rows], before_us[parts.begins[full]])
-    ended_us = at_us[np.append(parts.begins[1:], len(at_us))[full] - 1]
+    ended_us = at_us[(parts.begins + counts_of(parts.begins, len(at_us)))[full] - 1]
     block = {
         "before_us": began_us,
         "longest_before_us": longest.first_us[full],
         "second_before_us": longest.second_us[full],
     }
     # The block before each is the full part before it, or the one that is remembered.
-    before = {name: np.where(opens, memory[name][rows], np.roll(column, 1)) for name, column in block.items()}
+    previous = np.arange(len(full)) - 1
+    before = {name: np.where(opens, memory[name][rows], column[previous]) for name, column in block.items()}
     both = Longest(block["longest_before_us"], block["second_before_us"]).and_of(
         before["longest_before_us"], before["second_before_us"]
     )
@@ -156,9 +158,8 @@ def _fill(
     limit_us = np.maximum(PERIODS * usual_us, np.rint((LONGEST + FEW / pauses) * both.second_us).astype(np.int64))
     young = ended_us - memory["since_us"][rows] < YOUNG * least_us
     limit_us = np.maximum(limit_us, np.where(young, YOUNG * least_us, least_us))
-    last = np.flatnonzero(np.diff(rows, append=-1))
     for name, column in {**block, "block_us": ended_us, "limit_us": limit_us, "usual_us": usual_us}.items():
-        memory[name][rows[last]] = column[last]
+        memory[name][rows] = column  # of several of a series the last one counts
     return limit_us, usual_us
 
 

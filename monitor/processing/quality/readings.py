@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from monitor.detector.arrays import BoolArray, Float32Array, Float64Array, Int64Array
-from monitor.detector.event_time import firsts_of
+from monitor.detector.event_time import counts_of, firsts_of
 from monitor.detector.windows import Samples, Windows
 from monitor.processing.checks import Findings
 from monitor.processing.turns import Turn
@@ -167,8 +167,7 @@ class _OfSamples:
         return self.values.take(self.firsts + self.counts() - 1, axis=0)
 
     def counts(self) -> Int64Array:
-        counts: Int64Array = np.diff(self.firsts, append=len(self.values))
-        return counts
+        return counts_of(self.firsts, len(self.values))
 
     def times_us(self, samples: Int64Array) -> Int64Array:
         return self.samples.time_us[samples]
@@ -222,7 +221,7 @@ class _OfWindows:
 
     def of(self, series: BoolArray) -> Readings:
         marked = np.empty(len(self._order), dtype=np.bool_)
-        marked[self._order] = np.repeat(series, np.diff(self._firsts, append=len(self._order)))
+        marked[self._order] = np.repeat(series, counts_of(self._firsts, len(self._order)))
         return _OfWindows(self._windows[marked])
 
     def lasts(self) -> Float32Array:
@@ -231,7 +230,7 @@ class _OfWindows:
         return last
 
     def counts(self) -> Int64Array:
-        counts: Int64Array = np.diff(self._firsts, append=len(self._order)) * self._length
+        counts: Int64Array = counts_of(self._firsts, len(self._order)) * self._length
         return counts
 
     def times_us(self, samples: Int64Array) -> Int64Array:

@@ -31,13 +31,15 @@ def run(count: int, samples: int) -> tuple[float, float]:
     processor = make_processor_at_zero(config, artifact)
     processor.model.scorer.warm_up()
     rng = np.random.default_rng(1)
-    values: list[bytes | None] = [b'{"value": %.6f}' % number for number in rng.normal(size=POLL)]
+    values: list[bytes | None] = [b'{"value": %.6f}' % number for number in rng.normal(size=2 * POLL)]
     keys = [b"device-%06d" % number for number in range(count)]
     warm, done, took_s = count * LENGTH, 0, 0.0
     while done < warm + samples:
         numbers = np.arange(done, done + POLL)
         owners: list[bytes | None] = [keys[number] for number in (numbers % count).tolist()]
-        columns = RecordColumns(INPUT, numbers, numbers // count * 1000, owners, values, done + POLL)
+        first = int(rng.integers(POLL))  # else 100,000 series would each send one number for ever
+        read = values[first : first + POLL]
+        columns = RecordColumns(INPUT, numbers, numbers // count * 1000, owners, read, done + POLL)
         started = time.perf_counter()
         processor.receive(columns)
         score_all(processor)

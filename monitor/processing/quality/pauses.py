@@ -75,13 +75,14 @@ class Long(NamedTuple):
 class _Parts(NamedTuple):
     """k parts of the pauses of m series, those in one block each: whose they are, and where they begin.
 
-    `opens` marks the first of each series. `full` (f,) are the parts that fill their block, and `total` (f,) is how
-    many pauses of their series there were then.
+    `opens` marks the first of each series, `lasts` (m,) are the last ones. `full` (f,) are the parts that fill their
+    block, and `total` (f,) is how many pauses of their series there were then.
     """
 
     of: Int64Array
     begins: Int64Array
     opens: BoolArray
+    lasts: Int64Array | slice
     full: Int64Array
     total: Int64Array
 
@@ -91,14 +92,14 @@ class _Parts(NamedTuple):
         series, until = np.arange(len(known)), known + counts
         first, last = _blocks(known), _blocks(until)
         if (first == last).all():
-            return cls(series, firsts, np.ones(len(known), dtype=np.bool_), series[:0], series[:0])
+            return cls(series, firsts, np.ones(len(known), dtype=np.bool_), slice(None), series[:0], series[:0])
         parts = last - first + (until > _pauses(last))
         of = np.repeat(series, parts)
         number = np.arange(len(of)) - np.repeat(np.cumsum(parts) - parts, parts)
         block = first[of] + number
         begins = firsts[of] + np.maximum(_pauses(block) - known[of], 0)
         full = np.flatnonzero(block < last[of])
-        return cls(of, begins, number == 0, full, _pauses(block[full] + 1))
+        return cls(of, begins, number == 0, np.cumsum(parts) - 1, full, _pauses(block[full] + 1))
 
 
 def learn(memory: Memory, series: Int64Array, before_us: Int64Array, at_us: Int64Array, least_us: int) -> Long:
@@ -109,15 +110,13 @@ def learn(memory: Memory, series: Int64Array, before_us: Int64Array, at_us: Int6
     parts = _Parts.made(known, counts, firsts)
     own = rows[parts.of]
     new = Longest.of(pauses_us, parts.begins)
-    longest = new.and_of(*(np.where(parts.opens, memory[name][own], 0) for name in ("longest_us", "second_us")))
+    longest = new.and_of(*(memory[name][own] * parts.opens for name in ("longest_us", "second_us")))
     limit_us, usual_us = memory["limit_us"][own], memory["usual_us"][own]
     memory["pauses"][rows] = known + counts
-    closes = np.ones(len(own), dtype=np.bool_)
-    closes[:-1] = parts.opens[1:]
-    memory["longest_us"][rows], memory["second_us"][rows] = longest.first_us[closes], longest.second_us[closes]
+    memory["longest_us"][rows], memory["second_us"][rows] = (column[parts.lasts] for column in longest)
     if len(parts.full):
         then = _fill(memory, own, parts, longest, before_us, at_us, least_us)
-        goes_on = ~closes[parts.full]
+        goes_on = ~np.append(parts.opens, True)[parts.full + 1]  # the series has pauses after that
         limit_us[parts.full[goes_on] + 1], usual_us[parts.full[goes_on] + 1] = (column[goes_on] for column in then)
         for name in ("longest_us", "second_us"):
             memory[name][own[parts.full[~goes_on]]] = 0

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from monitor.datafiles import SeriesTable, plausibility
 from monitor.detector import autoencoder, scaling, thresholds
 from monitor.detector.architectures import DenseSpec, single
+from monitor.detector.arrays import Float32Array
 from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.incidents import Policy
@@ -218,8 +219,15 @@ def _still_channels(subsets: Subsets) -> Iterator[str]:
         if np.nanmin(values) == np.nanmax(values):
             yield (
                 f"channel {name} never changes in what is learnt from: any change will look anomalous; leave it out "
-                "with --channels where it is no sensor (labels, a state), or give more data"
+                f"with --channels where it is no sensor (labels, a state), or give more data{_lost_digits(values)}"
             )
+
+
+def _lost_digits(values: Float32Array) -> str:
+    """What to add of a channel that never changes, where it is so large that its file may have lost what changed."""
+    value = float(np.nanmin(values))
+    step = float(np.spacing(np.float32(abs(value))))
+    return f"; if it was written in float32, which goes in steps of {step:g} there, write float64" if step >= 1 else ""
 
 
 def _wide_code(recipe: Recipe, subsets: Subsets) -> Iterator[str]:

@@ -345,6 +345,27 @@ def test_a_signal_that_is_called_like_a_part_stays_a_channel(written: Written) -
         assert found.channels == tuple(header.split(","))
 
 
+@pytest.mark.parametrize("series", [None, "pump"])
+def test_rows_that_are_newest_first_are_turned(written: Written, series: str | None) -> None:
+    """As many portals export them; labels and series stay with their rows."""
+    header, *rows = table(
+        "time,pump,flow,pressure,label", lambda at: [iso(at), "AB"[at % 2], *numbers(at), str(int(at < 3))]
+    ).splitlines()
+    path = str(written("\n".join([header, *rows[::-1]])))
+    options: dict[str, object] = {"series_column": series} if series else {"channels": ("flow", "pressure")}
+    found, notes = read(path, **options)
+    assert f"{path}: rows are newest first; they are read from the last one on" in notes
+    for number, one in enumerate(sorted(found, key=lambda each: each.series)):
+        mine = slice(number, None, 2) if series else slice(None)
+        assert isinstance(one, datafiles.SeriesTable)
+        assert one.time_us is not None
+        assert one.labels is not None
+        np.testing.assert_allclose(one.samples, SAMPLES[mine], rtol=1e-6)
+        np.testing.assert_array_equal(one.time_us, TIMES_US[mine])
+        np.testing.assert_array_equal(one.labels, (np.arange(ROWS) < 3)[mine])
+        assert one.rows is None if series is None else one.rows.tolist() == [*range(ROWS)][mine]
+
+
 def test_decimal_commas_between_tabs_need_no_header(written: Written) -> None:
     (found,), _ = read(str(written(table("", commas, "\t"))))
     assert isinstance(found, datafiles.SeriesTable)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from monitor.datafiles import SeriesTable, WindowTable, read_windows
 from monitor.datafiles.cells import Markers
 from monitor.datafiles.columns import without_declared
@@ -57,6 +59,8 @@ def read(source: str, *, kind: str, options: ReadOptions = _AS_FOUND, note: Note
     tables = [_without(without_markers(table, options.markers), options.dropped) for table in tables]
     if options.labels is not None:
         tables = intervals.apply(tables, options.labels, note)
+    if not source.startswith(TOPIC_SCHEME):
+        tables = _oldest_first(tables, note)
     tables = [_shaped(table, options.image_shape) for table in tables]
     return tables if options.levels is None else [levels.without(table, options.levels) for table in tables]
 
@@ -130,6 +134,34 @@ def _without(table: Table, dropped: Sequence[str]) -> Table:
 def _named(table: Table, path: Path) -> Table:
     """A file's only series is called by the file's name."""
     return table if table.series else replace(table, series=path.name.removesuffix(".gz").rsplit(".", 1)[0])
+
+
+def _oldest_first(tables: Sequence[Table], note: Note) -> list[Table]:
+    """`tables`, those of series whose rows are newest first, as many exports have them, from their last row on."""
+    found = [at for at, table in enumerate(tables) if isinstance(table, SeriesTable) and _is_newest_first(table)]
+    for source in dict.fromkeys(tables[at].source for at in found):
+        note(f"{source}: rows are newest first; they are read from the last one on")
+    rows = [table.rows for table in tables if isinstance(table, SeriesTable) and table.rows is not None]
+    last = max((int(each.max()) for each in rows if len(each)), default=0)
+    return [_turned(table, last) if at in found else table for at, table in enumerate(tables)]
+
+
+def _is_newest_first(table: SeriesTable) -> bool:
+    steps_us = np.diff(table.time_us) if table.time_us is not None else np.empty(0)
+    return bool(len(steps_us)) and bool((steps_us <= 0).all()) and bool(steps_us.any())
+
+
+def _turned(table: Table, last: int) -> Table:
+    """A series from its last row on, as if the source, whose last row is `last`, had been written so."""
+    assert isinstance(table, SeriesTable)
+    return replace(
+        table,
+        samples=table.samples[::-1],
+        exact=None if table.exact is None else table.exact[::-1],
+        time_us=None if table.time_us is None else table.time_us[::-1],
+        labels=None if table.labels is None else table.labels[::-1],
+        rows=None if table.rows is None else last - table.rows[::-1],
+    )
 
 
 def _shaped(table: Table, shape: tuple[int, int] | None) -> Table:

@@ -37,7 +37,7 @@ KEY = b"pump-0"
 BAD: dict[str, tuple[bytes | None, bytes | None, str]] = {
     "broken JSON": (b'{"flow": 1, "press', KEY, "malformed"),
     "no JSON": (b"hello", KEY, "malformed"),
-    "Infinity": (b'{"flow": 1, "pressure": Infinity}', KEY, "malformed"),
+    "Infinity": (b'{"flow": 1, "pressure": Infinity}', KEY, "not_finite"),
     "1e999": (b'{"flow": 1e999, "pressure": 1}', KEY, "not_finite"),
     "1e39": (b'{"flow": 1, "pressure": -1e39}', KEY, "not_finite"),
     "no bytes": (b"", KEY, "empty"),

@@ -191,11 +191,12 @@ def test_one_file_is_given_once(beats: Path, tmp_path: Path) -> None:
 
 
 def test_a_series_that_runs_backwards_is_told_where_nothing_is_left(tmp_path: Path) -> None:
-    rows = "".join(f"{1_700_000_000 - at},{at % 7}\n" for at in range(300))
-    with pytest.raises(DataError, match=r"no normal windows .* time steps back at 299"):
+    """All of it would be turned; here it goes on once in between."""
+    rows = "".join(f"{1_700_000_000 - at + 1_000 * (at >= 150)},{at % 7}\n" for at in range(300))
+    with pytest.raises(DataError, match=r"no normal windows .* time steps back at 298"):
         run(
             "train",
-            _written(tmp_path / "newest_first.csv", "time,v\n" + rows),
+            _written(tmp_path / "backwards.csv", "time,v\n" + rows),
             "--window",
             "20",
             "--out",

@@ -21,7 +21,7 @@ from monitor.doctor import documents, joins, mappings, remarks, shapes, trial, u
 from monitor.doctor.fields import Content, FieldLine, line_of, words
 from monitor.doctor.joins import Joins
 from monitor.doctor.shapes import Shape
-from monitor.doctor.trial import Trial
+from monitor.doctor.trial import Trial, split
 from monitor.doctor.words import left_out, listing
 from monitor.errors import ConfigError
 from monitor.formats.decoder import InputRules
@@ -241,9 +241,9 @@ def _together(found: Diagnosis, retry: _Retry) -> None:
     """Chooses channels that series have together: a window needs all channels of its artifact."""
     tried = found.trial
     by_series: dict[frozenset[str], list[str]] = {}
-    for at, ((name, _), order) in enumerate(tried.series.items()):
-        carried = tried.carried[tried.owners == at].sum(axis=0)
-        if order.samples and (carried > 0).any() and carried.sum() >= _SHOWS * len(found.channels):
+    for (name, _), part in zip(tried.series, split(tried.carried, tried.owners, len(tried.series)), strict=True):
+        carried = part.sum(axis=0)
+        if carried.sum() >= _SHOWS * len(found.channels):
             there = frozenset(np.array(found.channels)[carried > 0].tolist())
             by_series.setdefault(there, []).append(name)
     if len(by_series) < 2:

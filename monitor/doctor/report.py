@@ -197,7 +197,7 @@ def _facts(found: Diagnosis) -> Iterable[str]:
     orders = [*found.trial.series.values()]
     if orders:
         yield fact("rate", rate(orders) if found.joins is None else _joined(found.joins))
-        yield fact("order", order(orders))
+        yield fact("order", order(orders, in_parts=found.joins is not None))
         yield fact("gaps", gaps(orders))
         yield fact("missing", missing(found))
 

@@ -93,12 +93,12 @@ def rate(orders: Sequence[Order]) -> str:
     return f"a sample each {span(middle)}{hertz} and series{each}{irregular}"
 
 
-def order(orders: Sequence[Order]) -> str:
-    """How much is out of order, and of a time that was there before."""
+def order(orders: Sequence[Order], *, in_parts: bool = False) -> str:
+    """How much is out of order, and of a time that was there before, but where samples come `in_parts`."""
     late, twice = sum(each.late for each in orders), sum(each.twice for each in orders)
     worst, samples = max(each.late_us for each in orders), sum(each.samples for each in orders)
     text = "in order" if not late else f"{late:,} of {samples:,} samples out of order, by up to {span(worst)}"
-    return f"{text}; {twice:,} of a time that was there before" if twice else text
+    return f"{text}; {twice:,} of a time that was there before" if twice and not in_parts else text
 
 
 def gaps(orders: Sequence[Order]) -> str:

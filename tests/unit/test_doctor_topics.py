@@ -365,6 +365,7 @@ def test_what_is_proposed_and_said(name: str) -> None:
     assert {"series": "key"} | options == {"series": "key"} | case.options
     assert found.channels == case.channels.split()
     assert found.trial.names == case.series.split()
+    assert found.joins is None or "of a time that was there before" not in text
     said = " ".join(text.split())
     for words in case.says:
         assert words in said

@@ -285,7 +285,8 @@ class QualityWriter:
             data=DigestData(
                 status=found.status,  # type: ignore[arg-type]
                 severity="info" if found.status == "resolved" else severity,
-                summary=_in_words(found, subject),
+                summary=_in_words(found, subject)
+                + (f"; part {found.part} of {found.parts}" if found.parts > 1 else ""),
                 rule=found.rule,
                 unit=unit or None,
                 count=found.total,
@@ -320,17 +321,17 @@ def _in_words(found: Collected, subject: str) -> str:
     over = found.status == "resolved"
     if found.whole:
         if over:
-            return f"all {found.series} series of {subject} send again"
+            return f"all {found.series:,} series of {subject} send again"
         since = max((each.started_at for each in found.members), key=datetime.fromisoformat)
-        return f"nothing from any of the {found.series} series of {subject} since {since}"
+        return f"nothing from any of the {found.series:,} series of {subject} since {since}"
     named = ", ".join(_where(each) for each in found.members[:_NAMED]) + (", ..." if found.total > _NAMED else "")
     if found.rule == "no_data":
         verb = "send again" if over else "have fallen silent"
-        return f"{found.total} of {found.series} series of {subject} {verb}: {named} ({found.open} are silent now)"
+        return f"{found.total:,} of {found.series:,} series of {subject} {verb}: {named} ({found.open:,} silent now)"
     rule, verb = found.rule.replace("_", " "), "ended" if over else "began"
     return (
-        f"{found.total} more incidents of {rule} {verb} in {subject} from {rfc3339(found.start_us)} to "
-        f"{rfc3339(found.end_us)}: {named} ({found.open} are open now; there are {found.series} series)"
+        f"{found.total:,} more incidents of {rule} {verb} in {subject} from {rfc3339(found.start_us)} to "
+        f"{rfc3339(found.end_us)}: {named} ({found.open:,} open now; there are {found.series:,} series)"
     )
 
 

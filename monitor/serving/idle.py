@@ -5,7 +5,7 @@ daemon moves it on by the time for which the partition is known to be at its end
 committed offset is the end proves it up to the moment of the question.
 
 Rules of this file: pure; times are of the monotonic clock, in seconds, as `Progress` has them. Nothing is believed
-beyond the last answer, and where answers stopped, be it the broker's fault or ours, the silence begins anew, `SETTLE_S`
+beyond the last answer, and where answers stopped, be it the broker's fault or ours, a silence goes on only `SETTLE_S`
 after they are there again: producers may be as late as we are. Time before the daemon was there does not count.
 """
 
@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from monitor.backends.abstract import Progress, TopicPartition
 from monitor.processing.processor import Processor
 
-# Answers further apart than this prove nothing of the time between them.
-MOST_S = 15.0
+# Answers further apart than this prove nothing of the time between them. The daemon asks every 3 s.
+MOST_S = 5.0
 # How long producers may take to send again after an outage.
 SETTLE_S = 30.0
 
 
 @dataclass(slots=True)
 class _Silence:
-    """A partition was at its end, at `offset`, from `since_s` to `until_s`; the former may be yet to come."""
+    """A partition was at its end, at `offset`, for `until_s` - `since_s`; the latter may be yet to come."""
 
     offset: int
     since_s: float
@@ -58,7 +58,8 @@ class Ticker:
         if known is None or known.offset != now.committed:
             return _Silence(now.committed, now.answered_s, now.answered_s)
         if now.answered_s - known.until_s > MOST_S:
-            return _Silence(now.committed, now.answered_s + SETTLE_S, now.answered_s)
+            proved_s = max(0.0, known.until_s - known.since_s)
+            return _Silence(known.offset, now.answered_s + SETTLE_S - proved_s, now.answered_s)
         return _Silence(known.offset, known.since_s, now.answered_s)
 
     def _advance(self, name: TopicPartition, silence: _Silence) -> bool:

@@ -103,7 +103,7 @@ def test_an_outage_is_nobodys_silence() -> None:
     assert after(begun(), *outage) == []
     later = [at(5 + 2 * MOST_S + SETTLE_S + second) for second in range(12)]
     ((number, *_),) = after(begun(), *outage, *later)
-    assert number == len(outage) + 8, "three seconds were silent before"
+    assert number == len(outage) + 7, "four seconds were silent before"
 
 
 def test_time_between_stop_and_start_does_not_count() -> None:

@@ -30,6 +30,8 @@ from monitor.processing.resuming import How, Resumed
 from monitor.processing.turns import Turn
 from monitor.processing.withholding import Withholding
 
+# So many ticks since a checkpoint, where no record comes, make another one due: each is about 25 bytes of a record.
+MOST_TICKS = 1_000
 # Rules under whose open incidents a window under the threshold does not count towards closing the score's incident.
 _BLINDING = {"no_data", "flatline", "nan_ratio"}
 
@@ -272,8 +274,9 @@ class PartitionState:
 
     @property
     def wants_checkpoint(self) -> bool:
-        """Something was decided since the last one, and the state stands for it."""
-        return not self.refilling and not self.withholding.withheld and self._checkpointed_at != self.offset
+        """Something was decided since the last one, or ticks have become many, and the state stands for it."""
+        is_old = self._checkpointed_at != self.offset or len(self.time.idle) > MOST_TICKS
+        return is_old and not self.refilling and not self.withholding.withheld
 
     def checkpoint_bytes(self) -> int:
         """About the size of a checkpoint."""

@@ -8,6 +8,7 @@ import pytest
 
 from monitor.backends.abstract import Position, Progress, Restored, StateRecord
 from monitor.detector.times import FOREVER_US
+from monitor.processing.partition import MOST_TICKS
 from monitor.processing.processor import Processor
 from monitor.serving.idle import MOST_S, SETTLE_S, Ticker
 from tests.helpers import (
@@ -134,6 +135,23 @@ def test_ticks_right_after_a_checkpoint_are_made_again() -> None:
     again.receive(back, NOW_US)
     assert published(again) == [("no_data", "resolved", COUNT)]
     assert alert.data.status == "firing"
+
+
+def test_many_ticks_in_one_silence_make_a_checkpoint_due() -> None:
+    processor = begun()
+    processor.take_outputs([INPUT])
+    for number in range(MOST_TICKS + 1):
+        assert not processor.wants_checkpoint(INPUT)
+        processor.advance(INPUT, NOW_US + 52_000_000 + 1_000 * number)
+        score_all(processor)
+    assert processor.wants_checkpoint(INPUT)
+    state = dict(processor.take_outputs([INPUT]).checkpoints[INPUT])
+    assert not processor.wants_checkpoint(INPUT)
+    assert len(state[b"time/telltale.input/0"]) < 300
+    again = make_processor(CONFIG, ARTIFACT)
+    kept = tuple(StateRecord(key, value) for key, value in state.items())
+    again.assign(INPUT, Restored(Position(COUNT, COUNT, 0), kept, 0, COUNT), 0)
+    assert (again.due_us(INPUT), again.time_us(INPUT)) == (processor.due_us(INPUT), NOW_US + 53_000_000)
 
 
 @pytest.mark.parametrize("kind", ["sliding", "record"])

@@ -76,6 +76,12 @@ class BySeries(NamedTuple):
     series: Int64Array
     firsts: Int64Array
 
+    @classmethod
+    def of(cls, series: Int64Array) -> BySeries:
+        """Of these series (n,), in log order."""
+        order = stable_order(series)
+        return cls(order, series[order], firsts_of(series[order]))
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -128,8 +134,7 @@ def _by_series(turn: Turn) -> BySeries:
     ordered, series = turn.ordered, turn.taken.series
     if ordered is not None and len(ordered.position) == len(series) and ordered.samples.at is None:  # as they came
         return BySeries(ordered.position, ordered.samples.series, ordered.firsts)
-    order = stable_order(series)
-    return BySeries(order, series[order], firsts_of(series[order]))
+    return BySeries.of(series)
 
 
 def _together(parts: Sequence[Ordered]) -> Ordered:

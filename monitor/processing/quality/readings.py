@@ -15,7 +15,7 @@ from monitor.detector.arrays import BoolArray, Float32Array, Float64Array, Int64
 from monitor.detector.event_time import counts_of, firsts_of
 from monitor.detector.windows import Samples, Windows
 from monitor.processing.checks import Findings
-from monitor.processing.turns import Turn
+from monitor.processing.turns import BySeries, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def readings(turn: Turn) -> Readings | None:
 def _readings(turn: Turn) -> Readings | None:
     if turn.ordered is None:
         assert isinstance(turn.taken, Windows)
-        return _OfWindows(turn.taken) if len(turn.taken) else None
+        return _OfWindows(turn.taken, turn.by_series) if len(turn.taken) else None
     return _OfSamples(turn.ordered.samples, turn.ordered.firsts) if len(turn.ordered.samples) else None
 
 
@@ -187,12 +187,10 @@ class _OfSamples:
 class _OfWindows:
     """Records that are windows, their samples as if they followed each other."""
 
-    def __init__(self, windows: Windows) -> None:
+    def __init__(self, windows: Windows, by_series: BySeries) -> None:
         self._windows = windows
         self._length = windows.values.shape[1]
-        self._order = np.argsort(windows.series, kind="stable")
-        series = windows.series[self._order]
-        self._firsts = firsts_of(series)
+        self._order, series, self._firsts = by_series
         self.series = series[self._firsts]
         self.firsts = self._firsts * self._length
 
@@ -214,7 +212,9 @@ class _OfWindows:
         first, last = values[self._order, 0], values[self._order, -1]
         previous = np.concatenate([before[:1], last[:-1]])
         previous[self._firsts] = before
-        found = _any_of_each(first == previous) | _any_of_each(values[:, 1:] == values[:, :-1])[self._order]
+        flat, channels = values.reshape(len(values), -1), values.shape[2]  # compared faster
+        found = _any_of_each(first == previous)
+        found |= _any_of_each(flat[:, channels:] == flat[:, :-channels])[self._order]
         if self.any_missing:
             found |= _any_of_each(np.isnan(values))[self._order]
         return np.asarray(np.logical_or.reduceat(found, self._firsts))
@@ -222,7 +222,8 @@ class _OfWindows:
     def of(self, series: BoolArray) -> Readings:
         marked = np.empty(len(self._order), dtype=np.bool_)
         marked[self._order] = np.repeat(series, counts_of(self._firsts, len(self._order)))
-        return _OfWindows(self._windows[marked])
+        windows = self._windows[marked]
+        return _OfWindows(windows, BySeries.of(windows.series))
 
     def lasts(self) -> Float32Array:
         windows: Int64Array = self._order[np.append(self._firsts[1:], len(self._order)) - 1]

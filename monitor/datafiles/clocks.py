@@ -96,7 +96,7 @@ def find_clock(
 def _around(columns: Columns, named: int, taken: Collection[int | None], chosen: set[int | None]) -> Clock:
     """A column by its usual name, with those that say the rest of the time."""
     halves = _with_its_other_half(columns, named, taken)
-    if len(halves) == 1 and (in_parts := _with_the_time_of_day(columns, named, chosen)) is not None:
+    if len(halves) == 1 and (in_parts := _in_parts(columns, chosen, named)) is not None:
         return in_parts
     if halves == (named,) and _repeats_days(columns, named):
         other = _by_content(columns, chosen | {named})
@@ -121,13 +121,15 @@ def _with_its_other_half(columns: Columns, named: int, taken: Collection[int | N
     return (named,)
 
 
-def _with_the_time_of_day(columns: Columns, named: int, taken: set[int | None]) -> Clock | None:
-    """The only column of dates, which come again, with the numbers that say the time of day; `named` is one of them."""
+def _in_parts(columns: Columns, taken: set[int | None], named: int | None = None) -> Clock | None:
+    """Year, month and day, or the only column of dates, which come again, with what says the time of day.
+
+    `named`: a column that must be one of them.
+    """
     days = [at for at in range(columns.numbers.shape[1]) if at not in taken and _says_days(columns, at)]
-    if len(days) != 1:
-        return None
-    found = parts.of_day(columns, {*taken, *days})
-    return _parted(columns, {"date": days[0], **found}) if found and named in (days[0], *found.values()) else None
+    hours = parts.of_day(columns, {*taken, *days}) if len(days) == 1 else {}
+    found = {"date": days[0], **hours} if hours else parts.of_date(columns, taken)
+    return _parted(columns, found) if found and (named is None or named in found.values()) else None
 
 
 def _says_days(columns: Columns, at: int) -> bool:
@@ -159,8 +161,8 @@ def _by_content(columns: Columns, taken: set[int | None]) -> Clock:
         return Clock((day, clocks[0]) if alone else (day,))
     if times or columns.times_us:
         return Clock()
-    if said := parts.of_date(columns, taken):
-        return _parted(columns, said)
+    if (in_parts := _in_parts(columns, taken)) is not None:
+        return in_parts
     rest = {*_candidates(columns, taken)}
     large = np.flatnonzero(columns.numbers[0] > _FIRST_EPOCH).tolist() if len(columns.numbers) else ()
     epochs = [at for at in large if at in rest and is_epoch(names[at], columns.numbers[:, at])]
@@ -253,10 +255,12 @@ def _of_parts(path: Path, columns: Columns, clock: Clock, reading: Reading) -> I
         days, _ = times(path, columns, said["date"], reading)
     else:
         days = parts.dates_us(columns, said)
-    if (days == NO_TIME).any():
-        row = int(np.argmax(days == NO_TIME))
-        raise DataError(f"{path}, {columns.location(row, clock.columns[0])}: there is no such date; correct the row")
-    return days + parts.time_of_day_us(columns, said)
+    hours = parts.time_of_day_us(columns, said)
+    for found, what, at in ((days, "date", clock.columns[0]), (hours, "time of day", clock.columns[-1])):
+        if (found == NO_TIME).any():
+            row = int(np.argmax(found == NO_TIME))
+            raise DataError(f"{path}, {columns.location(row, at)}: there is no such {what}; correct or drop the row")
+    return days + hours
 
 
 def _days(columns: Columns, at: int) -> Sequence[str]:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from monitor.datafiles import LABEL_NAMES, SeriesTable, WindowTable, plausibility, read_series, read_windows
+from monitor.datafiles import LABEL_NAMES, SeriesTable, WindowTable, parts, plausibility, read_series, read_windows
 from monitor.datafiles.cells import CellError, Markers
 from monitor.datafiles.clocks import Clock, Reading, clock_us, find_clock
 from monitor.datafiles.columns import Columns
@@ -175,6 +175,9 @@ def _choose(found: FileDiagnosis, columns: Columns) -> None:
     clock = find_clock(found.path, columns, None, ())
     for at in (*clock.columns, *clock.beside):
         fields[names[at]].role, fields[names[at]].why = "time", fields[names[at]].why or "times"
+    for at, name in enumerate(names):
+        if clock.columns and not fields[name].role and parts.says_again(columns, at):
+            fields[name].role, fields[name].why = "clock", "a part of the time"
     series, owners = _series(fields, _read_times(found, columns, clock, Reading())[0])
     classify(fields.values(), owners)
     if series:
@@ -223,9 +226,11 @@ def _field(columns: Columns, at: int, name: str) -> Field:
 
 
 def _series(fields: dict[str, Field], time_us: Int64Array | None) -> tuple[str, list[Any]]:
-    """The column that names each row's series, if one does, and its values."""
+    """The column that names each row's series, if one does, and its values; days and hours name none."""
     for name, each in fields.items():
         content = Content(each)
+        if each.role == "time" or parts.is_called(name):
+            continue
         if time_us is not None and _changes_in_time(content, time_us[: len(content.values)]):
             continue
         distinct = len(content.distinct)

@@ -165,6 +165,15 @@ FORMS: dict[str, str | bytes] = {
     "parts in two digits": table(
         "#YY  MM DD hh mm ss flow pressure", lambda at: ["25", "12", "01", "14", "00", f"{at:02d}", *numbers(at)], " "
     ),
+    "parts, and a time of day as text": table(
+        "Year,Month,Day,Time,flow,pressure", lambda at: ["2025", "12", "1", clock(at), *numbers(at)]
+    ),
+    "parts, and a time of day as a number": table(
+        "Year,Month,Day,Time,flow,pressure", lambda at: ["2025", "12", "1", f"1400{at:02d}", *numbers(at)]
+    ),
+    "dates as numbers that are not called so, and hours": table(
+        "YYYYMMDD,HH,mm,ss,flow,pressure", lambda at: ["20251201", "14", "0", str(at), *numbers(at)]
+    ),
     "01-Dec-2025": table("Time,flow,pressure", lambda at: [f"01-Dec-2025 {clock(at)}", *numbers(at)]),
     "01-Dec-25 of a historian": table("Time,flow,pressure", lambda at: [f"01-Dec-25 {clock(at)}", *numbers(at)]),
     "a date that another column says better": table(
@@ -292,6 +301,10 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
         table("year,month,day,flow", lambda at: ["2025", "2", "30", numbers(at)[0]]),
         "line 2, column year: there is no such date",
     ),
+    "parts of which one lacks": (
+        table("year,month,day,hour,flow", lambda at: ["2025", "2", "3", "" if at == 2 else "4", numbers(at)[0]]),
+        "line 4, column hour: there is no such time of day",
+    ),
     "a column of true and false": (
         table("time,on,flow", lambda at: [iso(at), "TRUE", numbers(at)[0]]),
         "column on holds text.*; write states as 1 and 0, or leave the column out with --drop",
@@ -343,6 +356,44 @@ def test_a_signal_that_is_called_like_a_part_stays_a_channel(written: Written) -
         (found,), _ = read(str(written(table(header, lambda at, row=row: [row, numbers(at)[0]]))))  # type: ignore[misc]
         assert isinstance(found, datafiles.SeriesTable)
         assert found.channels == tuple(header.split(","))
+
+
+HOURLY: dict[str, tuple[str, Callable[[int], str], int]] = {
+    "hours": ("date,time", lambda hour: f"{hour}", 0),
+    "hours that end": ("date,time", lambda hour: f"{hour + 1}", 1),
+    "HHMM": ("date,time", lambda hour: f"{hour:02d}00", 0),
+    "HHMM to 2400": ("date,time", lambda hour: f"{hour + 1:02d}00", 1),
+    "the lowest beside the highest of an hour": ("date,hour,min,max", lambda hour: f"{hour},{hour % 7},50", 0),
+    "rain in mm": ("date,hour,mm", lambda hour: f"{hour},{hour % 5}", 0),
+    "minutes that lack": ("date,hour,sec", lambda hour: f"{hour},{hour % 5}", 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", HOURLY)
+def test_hours_of_several_days(written: Written, form: str) -> None:
+    header, said, later = HOURLY[form]
+    rows = [f"2025-12-{1 + at // 24:02d},{said(at % 24)},{at % 11}.5\n" for at in range(72)]
+    (found,), _ = read(str(written(f"{header},flow\n" + "".join(rows))))
+    assert isinstance(found, datafiles.SeriesTable)
+    assert found.time_us is not None
+    assert found.channels == (*header.split(",")[2:], "flow")
+    first_us = TIMES_US[0] - (14 - later) * 3_600_000_000
+    np.testing.assert_array_equal(found.time_us, first_us + np.arange(72) * 3_600_000_000)
+
+
+def test_milliseconds_are_part_of_a_time(written: Written) -> None:
+    text = "".join(f"2025,12,1,14,0,{at // 4},{at % 4 * 250},{at % 11}.5\n" for at in range(72))
+    (found,), _ = read(str(written("year,month,day,hour,minute,second,ms,flow\n" + text)))
+    assert isinstance(found, datafiles.SeriesTable)
+    assert found.time_us is not None
+    np.testing.assert_array_equal(found.time_us, TIMES_US[0] + np.arange(72) * 250_000)
+
+
+def test_times_of_day_that_may_be_seconds_or_minutes_are_none(written: Written) -> None:
+    text = "".join(f"2025-12-{1 + at // 40:02d},{at % 40},{at % 11}.5\n" for at in range(120))
+    (found,), _ = read(str(written("date,time,flow\n" + text)))
+    assert isinstance(found, datafiles.SeriesTable)
+    assert found.channels == ("time", "flow")
 
 
 @pytest.mark.parametrize("series", [None, "pump"])

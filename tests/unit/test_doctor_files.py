@@ -237,3 +237,25 @@ def test_a_file_that_can_not_be_read_says_why(tmp_path: Path) -> None:
     found = files.examine(path)
     assert found.problem
     assert "It can't be learnt from as it stands" in file_report.of_file(found)
+
+
+@pytest.mark.parametrize("column", ["hour", "time"])
+def test_days_of_a_date_that_hours_complete_name_no_series(written: Written, column: str) -> None:
+    """Days or months first, nobody can see; the dates are times all the same."""
+    text = table(f"date,{column},flow,pressure", lambda at: [f"0{1 + at // 24}/01/2026", at % 24, *numbers(at)])
+    found = files.examine(written(text))
+    assert (found.problem, found.series, found.day_first) == ("", "", True)
+    (one,) = read(found)
+    assert isinstance(one, SeriesTable)
+    assert one.time_us is not None
+    assert set(np.diff(one.time_us)) == {3_600_000_000}
+
+
+def test_parts_beside_the_whole_time_are_neither_series_nor_channels(written: Written) -> None:
+    text = table(
+        "ts,year,month,day,hour,flow",
+        lambda at: [f"2026-01-0{1 + at // 24}T{at % 24:02d}:00:00Z", 2026, 1, 1 + at // 24, at % 24, numbers(at)[0]],
+    )
+    found = files.examine(written(text))
+    assert (found.problem, found.series, found.channels) == ("", "", ("flow",))
+    assert [line.role for line in found.fields] == ["time", "clock", "clock", "clock", "clock", "channel"]

@@ -24,8 +24,11 @@ def of(channels: Sequence[Channel]) -> Float64Array | None:
 
 
 def take_off(numbers: NDArray[np.floating], levels: Float64Array | None) -> Float32Array:
-    """`numbers` (..., channels) less their levels, as float32; what is too large for it becomes infinite."""
-    with np.errstate(over="ignore"):
+    """`numbers` (..., channels) less their levels, as float32; what is too large for it becomes infinite.
+
+    A signalling NaN, as binary formats can hold it, is a NaN.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
         if levels is None:
             return numbers.astype(np.float32)
         return (numbers.astype(np.float64) - levels).astype(np.float32)

@@ -256,3 +256,10 @@ def test_a_version_without_levels_refuses_them() -> None:
     endless = msgspec.structs.replace(leveled, channels=(msgspec.structs.replace(channel, level=float("inf")),))
     with pytest.raises(ArtifactFormatError, match="levels must be finite"):
         form.encode(replace(plain, manifest=endless, format_version=3))
+
+
+def test_a_signalling_nan_is_a_nan() -> None:
+    """MessagePack and Avro can hold one: it says nothing of its own, and warns of nothing."""
+    signalling = np.array([[0x7FF0000000000001]], dtype=np.uint64).view(np.float64)
+    assert np.isnan(levels.take_off(signalling, None)).all()
+    assert np.isnan(levels.take_off(signalling, np.array([5.0]))).all()

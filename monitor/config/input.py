@@ -38,7 +38,8 @@ class InputOptions(Options):
         "",
         description="Header with the content type of each record, such as content-type: records with application/json, "
         "+json, application/msgpack or text/csv are in that format, those without it, or with "
-        "application/octet-stream or text/plain, in that of format, and others are rejected.",
+        "application/octet-stream, text/plain or application/ and the name of format, in that of format, and others are "
+        "rejected.",
     )
     content_types: dict[str, str] = Field(
         {},
@@ -231,7 +232,10 @@ class InputOptions(Options):
         """What the mapping says, where the configuration does not."""
         name = said.get("mapping") if isinstance(said, dict) else None
         known = MAPPINGS.get(name) if isinstance(name, str) else None
-        return said if known is None else {**known, **said}
+        if known is None:
+            return said
+        unfit = {"good_quality"} if "quality_field" in said else set()  # it is of the mapping's own field
+        return {name: value for name, value in known.items() if name not in unfit} | said
 
     @field_validator("format")
     @classmethod

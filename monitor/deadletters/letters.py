@@ -21,7 +21,8 @@ from monitor.messages.dead_letters import REDRIVEN, Origin, Rejection, decode, d
 MOST_KINDS = 100
 OTHERS = "other details"
 _VALUE = re.compile(r"""the text (?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?:\.\.\.)?|the number [^\s,;]+""")
-_DIGITS = re.compile(r"\d+(?:[.:,T-]*\d+)*Z?")
+# Not those of names, as in sensor_7 and float32, nor of what a detail says was expected.
+_DIGITS = re.compile(r"(?<![\w.:-])(?<!RFC )(?<!like )(?<!since )-?\d++(?:[.:,T-]*+\d++)*+Z?(?!\w)")
 
 
 class Letter(NamedTuple):

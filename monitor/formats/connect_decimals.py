@@ -55,7 +55,7 @@ def _number(value: Any, scale: int | None) -> Any:
             return value
         own = _whole(value.get("scale"))
         return value if own is None else _number(value.get("value"), own)
-    if not isinstance(value, str | bytes) or len(value) > _LONGEST:
+    if not isinstance(value, str | bytes) or not 0 < len(value) <= _LONGEST:
         return value
     try:
         raw = value if isinstance(value, bytes) else base64.b64decode(value, validate=True)

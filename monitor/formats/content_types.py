@@ -48,7 +48,8 @@ class RecordFormats:
     def __init__(self, rules: InputRules, expected: RecordSpec) -> None:
         """Raises `ConfigError`: the rules name a format that is not known, or can't be loaded."""
         self._header = rules.format_header
-        self._format_of = _FORMAT_OF | {_media_type(name): named for name, named in rules.content_types.items()}
+        own = {f"application/{rules.format}": rules.format}
+        self._format_of = _FORMAT_OF | own | {_media_type(name): named for name, named in rules.content_types.items()}
         names = [rules.format, *self._format_of.values(), *_SUFFIXES.values()] if self._header else [rules.format]
         self._names = [*dict.fromkeys(names)]
         kinds: list[FormatKind] = [*map(extensions.load_format, self._names)]

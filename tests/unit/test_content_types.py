@@ -62,6 +62,7 @@ def decode(*records: tuple[Header, bytes | None], rules: InputRules = RULES) -> 
         (b"application/vnd.msgpack", PACKED, {}), (b"text/csv; header=absent", CSV, {}), (b"application/csv", CSV, {}),
         (b"application/octet-stream", F32, {"format": "f32"}), (b"application/json", JSON, {"format": "f32"}),
         (b"application/x-f32", F32, {"content_types": {"Application/X-F32": "f32"}}),
+        (b"application/avro", framed(1, AVRO, SAMPLE), {"format": "avro"}),
         (b"avro/binary", framed(1, AVRO, SAMPLE), {"content_types": {"avro/binary": "avro"}}),
         (b"application/json", PACKED, {"content_types": {"application/json": "msgpack"}}),
         (b"text/plain", CSV, {"content_types": {"text/plain": "csv"}}),

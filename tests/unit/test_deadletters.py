@@ -109,6 +109,20 @@ def test_details_are_counted_together_where_only_values_differ(one: str, another
     assert census.most_first()[0].detail == kind_of(one)
 
 
+@pytest.mark.parametrize(
+    "detail",
+    [
+        "sensor_7 is null, expected a number",
+        "tag2 is true, expected a number",
+        "a number is infinite, or too large for float32 (3.4e38)",
+        "a text is no time; expected RFC 3339, like 2026-11-21T08:22:07Z, or a number since 1970",
+    ],
+)
+def test_numbers_in_names_and_in_what_is_expected_stay(detail: str) -> None:
+    assert kind_of(detail) == detail
+    assert kind_of(f"entry 3 of 17: {detail} at -5.5, 12:30") == f"entry N of N: {detail} at N, N"
+
+
 def test_kinds_of_details_are_bounded() -> None:
     census = Census()
     for each in read(*(letter(at, detail="no field " + "x" * at) for at in range(MOST_KINDS + 7)), letter(0)):

@@ -159,6 +159,8 @@ def test_what_the_configuration_says_wins(tmp_path: Path) -> None:
     rules = configured(tmp_path, 'mapping = "telegraf"\nseries = "key"\nchannels = {"*" = "tags.*"}')
     assert (rules.series, rules.channels, rules.timestamp_field) == ("key", {"*": "tags.*"}, "timestamp")
     assert configured(tmp_path, "").timestamp_field == "ts"
+    other = configured(tmp_path, 'mapping = "sparkplug-json"\nquality_field = "quality"')
+    assert [*other.good_quality] == InputOptions().good_quality
 
 
 def test_a_mapping_that_is_not_known_is_refused_with_those_that_are(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ class InputOptions(Options):
         "",
         description="Header with the content type of each record, such as content-type: records with application/json, "
         "+json, application/msgpack or text/csv are in that format, those without it, or with "
-        "application/octet-stream, text/plain or application/ and the name of format, in that of format, and others are "
-        "rejected.",
+        "application/octet-stream, text/plain or application/ and the name of format, in that of format, and others "
+        "are rejected.",
     )
     content_types: dict[str, str] = Field(
         {},

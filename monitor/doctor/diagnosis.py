@@ -22,7 +22,7 @@ from monitor.doctor.fields import Content, FieldLine, line_of, words
 from monitor.doctor.joins import Joins
 from monitor.doctor.shapes import Shape
 from monitor.doctor.trial import Trial, split
-from monitor.doctor.words import left_out, listing
+from monitor.doctor.words import ambiguous, left_out, listing
 from monitor.errors import ConfigError
 from monitor.formats.decoder import InputRules
 from monitor.formats.schemas import Schema
@@ -211,9 +211,8 @@ def _kafkas_time(found: Diagnosis, retry: _Retry) -> None:
 
 def _missing(found: Diagnosis, retry: _Retry) -> None:
     """Declares numbers and words that seem to mean missing, where that does not refuse more."""
-    for at, name in enumerate(found.channels):
-        if likely := trial.sentinels(found.trial.values[:, at]):
-            found.sentinels[name] = likely
+    found.sentinels, others = trial.declarable(dict(zip(found.channels, found.trial.values.T, strict=True)))
+    found.notes += [ambiguous(*each) for each in others.items()]
     likely = sorted({each for values in found.sentinels.values() for each in values})
     odd = {path: words(Content(each)) for path, each in found.shape.fields.items() if each.role in ("channel", "value")}
     for path, texts in odd.items():

@@ -30,7 +30,7 @@ from monitor.detector.spec import Channel, WindowSpec
 from monitor.detector.times import NO_TIME
 from monitor.doctor import joins, readings, units, words
 from monitor.doctor.fields import Content, Field, FieldLine, classify, counts, line_of, listed, time_rank
-from monitor.doctor.trial import Order, order_of, sentinels
+from monitor.doctor.trial import Order, declarable, order_of
 from monitor.errors import DataError
 
 Table = SeriesTable | WindowTable
@@ -396,9 +396,8 @@ def _look_at_labels(found: FileDiagnosis) -> None:
 
 def _declare_missing(found: FileDiagnosis) -> None:
     """Declares numbers that seem to mean missing, and reads the file without them."""
-    for name, columns in _by_channel(found).items():
-        if likely := sentinels(np.concatenate(columns)):
-            found.sentinels[name] = likely
+    found.sentinels, others = declarable({name: np.concatenate(each) for name, each in _by_channel(found).items()})
+    found.notes += [words.ambiguous(*each) for each in others.items()]
     likely = sorted({each for values in found.sentinels.values() for each in values})
     if likely:
         found.missing_words += map(plausibility.plain, likely)

@@ -253,6 +253,24 @@ def order_of(time_us: Int64Array) -> Order:
     )
 
 
+def declarable(columns: Mapping[str, Float64Array]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """The sentinels of each channel, by its numbers (n,): those that can be declared, and those that can't.
+
+    What is declared is missing in all channels: so what is an ordinary number of another can't be.
+    """
+    found = {name: sentinels(column) for name, column in columns.items()}
+    ordinary = {
+        value
+        for column in columns.values()
+        for value in {each for likely in found.values() for each in likely}
+        if (column == value).any() and np.isfinite(column[column != value]).any()
+        and value not in {each.value for each in plausibility.markers_of(column[~np.isnan(column)], far=_FAR_KNOWN)}
+    }  # fmt: skip
+    good = {name: kept for name, likely in found.items() if (kept := [each for each in likely if each not in ordinary])}
+    bad = {name: kept for name, likely in found.items() if (kept := [each for each in likely if each in ordinary])}
+    return good, bad
+
+
 def sentinels(values: Float64Array) -> list[float]:
     """Numbers (n,) that are declared to mean missing: far beyond all others, and there more than once.
 

@@ -61,6 +61,15 @@ def declared(name: str, values: Sequence[float], option: str) -> str:
     )
 
 
+def ambiguous(name: str, values: Sequence[float]) -> str:
+    """That numbers of a channel may mean missing, and are not declared for the sake of another channel."""
+    listed = ", ".join(map(plausibility.plain, values))
+    return (
+        f"{name}: {listed} lies far from all other values and may mean missing; it is an ordinary number of another "
+        "channel, and what is declared as missing is so in all: have such numbers left out where they are written"
+    )
+
+
 def held(hold_ms: int, share: float, length: int) -> str:
     """That numbers are held, since too many are missing."""
     return (

@@ -259,3 +259,12 @@ def test_parts_beside_the_whole_time_are_neither_series_nor_channels(written: Wr
     found = files.examine(written(text))
     assert (found.problem, found.series, found.channels) == ("", "", ("flow",))
     assert [line.role for line in found.fields] == ["time", "clock", "clock", "clock", "clock", "channel"]
+
+
+def test_what_another_channel_measures_is_not_declared_as_missing(written: Written) -> None:
+    text = table("ts,flow,pressure", lambda at: [*marked(at, {3: 999, 9: -9999})[:2], 995 + at % 9])
+    found = files.examine(written(text))
+    assert (found.sentinels, found.missing_words) == ({"flow": [-9999.0]}, ["-9999"])
+    assert any("flow: 999 lies far from all other values and may mean missing" in note for note in found.notes)
+    dead = table("ts,flow,pressure", lambda at: [*marked(at, {3: -9999})[:2], -9999])
+    assert files.examine(written(dead)).missing_words == ["-9999"]

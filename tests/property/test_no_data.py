@@ -17,7 +17,8 @@ from monitor.config.options import Config
 from monitor.messages.quality import Event, QualityAlert
 from monitor.processing import digests
 from monitor.processing.processor import Processor
-from monitor.processing.quality.pauses import BLOCK, FIRST, SECOND
+from monitor.processing.quality import pauses as learned
+from monitor.processing.quality.pauses import BLOCK, FIRST, LONGEST, MOST, SECOND
 from tests.helpers import (
     INPUT,
     make_artifact,
@@ -36,6 +37,7 @@ VALUES = {"sliding": b'{"value": 0.5}', "record": b"[0.5, 0.25]"}
 NOW_US = 1_764_600_000_000_000
 Log = list[tuple[int, int]]  # time in ms and series of each record; a tick has none
 TICK = -1
+RAISED_MS, TWO_WEEKS_US = 600, learned.RAISED_US  # as the logs are short
 Told = tuple[str, str, int, float]  # series, status, offset, seconds
 
 
@@ -45,6 +47,7 @@ def _alone() -> object:
         patch.setattr(extensions, "CHECKS", {"no_data": extensions.CHECKS["no_data"]})
         patch.setattr(digests, "MOST", 1_000_000)  # each has an alert of its own
         patch.setattr(digests, "WAITS", {})
+        patch.setattr(learned, "RAISED_US", RAISED_MS * 1000)
         yield
 
 
@@ -70,9 +73,14 @@ def logs(draw: st.DrawFn) -> Log:
     return log
 
 
+def blocks(pauses: list[int]) -> list[int]:
+    """After how many pauses each of the blocks of them ends."""
+    return [bound for bound in [FIRST, SECOND, *range(BLOCK, 10_000, BLOCK)] if bound <= len(pauses)]
+
+
 def limit(pauses: list[int], after: int | None, least: int) -> Fraction | None:
     """Of the pauses that a series is known by, in ms."""
-    bounds = [0, 0, *(bound for bound in [FIRST, SECOND, *range(BLOCK, 10_000, BLOCK)] if bound <= len(pauses))]
+    bounds = [0, 0, *blocks(pauses)]
     if len(bounds) == 2:
         return None if after is None else Fraction(after)
     known: list[int] = sorted(pauses[bounds[-3] : bounds[-1]])
@@ -88,8 +96,10 @@ def oracle(log: Log, after: int | None, least: int) -> Iterator[list[Told]]:
     now = -1
     last: dict[int, int] = {}
     pauses: dict[int, list[int]] = {}
+    began: dict[int, int] = {}
     suspect: dict[int, int] = {}
-    silent: set[int] = set()
+    silent: dict[int, Fraction] = {}  # by which limit
+    raised: dict[int, tuple[Fraction, int]] = {}  # the limit at least, and until when
     ticks = 0
     for place, (time, own) in enumerate(log):
         now, offset = max(now, time), place - ticks
@@ -99,14 +109,18 @@ def oracle(log: Log, after: int | None, least: int) -> Iterator[list[Told]]:
             allowed = limit(pauses[series], after, least)
             if series == own or series in silent or allowed is None:
                 continue
+            at_least, until = raised.get(series, (Fraction(0), 0))
+            if began[series] + sum(pauses[series][: max([0, *blocks(pauses[series])])]) < until:
+                allowed = max(allowed, at_least)
             quarter = Fraction(int(allowed * 1000) // 4, 1000)
             if series not in suspect and now - last[series] >= quarter:
                 suspect[series] = now
             if series in suspect and now > max(last[series] + allowed, suspect[series] + allowed - quarter):
-                silent.add(series)
+                silent[series] = allowed
                 news.append((f"s{series}", "firing", offset, (now - last[series]) / 1000))
         if own in silent:
-            silent.discard(own)
+            allowed = silent.pop(own)
+            raised[own] = LONGEST * min(Fraction(now - last[own]), MOST * allowed), now + RAISED_MS
             news.append((f"s{own}", "resolved", offset, 0.0))
         yield sorted(news)
         if own in last and now > last[own]:
@@ -114,6 +128,7 @@ def oracle(log: Log, after: int | None, least: int) -> Iterator[list[Told]]:
         if own == TICK:
             continue
         pauses.setdefault(own, [])
+        began.setdefault(own, now)
         last[own] = now
         suspect.pop(own, None)
 
@@ -235,7 +250,7 @@ def test_a_regular_sensor_is_missed_after_ten_of_its_periods(period: int) -> Non
 
 
 def test_nobody_is_missed_when_all_were_silent() -> None:
-    """Nor does an outage of all, or one of its own, make anybody's silence longer that is reported later."""
+    """Nor does an outage of all make anybody's silence longer that is reported later."""
     after = 50_000 + 3_600_000
     both = [*regular(50, 1_000), *regular(50, 1_000, 7, series=1)]
     both += [*regular(50, 1_000, after), *regular(90, 1_000, after + 4_000, series=1)]
@@ -264,3 +279,14 @@ def test_a_fast_sensor_is_not_missed_within_a_second() -> None:
     assert 1 < seconds <= 1.2
     ((_, _, _, seconds),) = decided(log, no_data_least_ms=300)
     assert 0.3 < seconds <= 0.5
+
+
+def test_who_pauses_now_and_then_is_seldom_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not before it is silent for four times as long, of which fifty of its periods count, within two weeks."""
+    monkeypatch.setattr(learned, "RAISED_US", TWO_WEEKS_US)
+    log = regular(50, 1_000_000)
+    for pause, then in [(80, 20), (199, 20), (203, 1_500), (12, 20)]:
+        log += regular(then, 1_000_000, log[-1][0] + 1_000_000 * pause)
+    clock = regular(log[-1][0] // 1_000_000, 1_000_000, 1, series=1)
+    reported = [round(seconds / 1000) for _, status, _, seconds in decided(log + clock) if status == "firing"]
+    assert reported == [11, 201, 11]

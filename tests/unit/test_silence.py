@@ -141,11 +141,11 @@ def test_who_sends_again_is_judged_again() -> None:
 
 def test_a_silence_that_was_broken_counts_from_when_it_began_again() -> None:
     """Beside one that is not broken."""
-    records = log(200)
+    records = log(400)
     other = [(at, b"A", value) for at, key, value in records if key == b"a"]
     back = [(100_000 + 1000 * at, b"a", 9.0 * (-1) ** at) for at in range(5)]
     processor = make_processor_at_zero(config(quality={"no_data_resolves_after_ms": 60_000}), ARTIFACT)
     receive(processor, sorted([*records, *other, *back]))  # one batch
     found = processor.take_outputs().alerts
     ends = [(each.subject, each.time) for each in found if told([each]) == [ENDS]]
-    assert ends == [("A", "2025-12-01T14:42:00.000Z"), ("a", "2025-12-01T14:42:55.000Z")]
+    assert ends == [("A", "2025-12-01T14:42:00.000Z"), ("a", "2025-12-01T14:46:05.000Z")]

@@ -11,13 +11,13 @@ ticks move time on.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.detector.arrays import Float64Array, Int64Array, StructOfArrays
+from monitor.detector.arrays import BoolArray, Float64Array, Int64Array, StructOfArrays
 from monitor.detector.event_time import Reached, counts_of
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
@@ -145,9 +145,16 @@ class NoData:
         first, offset = ends == firsts[of], turn.taken.offset[order]
         suspect_us = np.where(first, memory["suspect_us"][rows[of]], NEVER_US)
         quiet = _Quiet(series[ends], before_us[ends], suspect_us, long.limit_us, long.usual_us)
+        known, place = first & silent[of], np.searchsorted(reached.positions, offset[ends])
+
+        def reported(some: Int64Array, limit_us: Int64Array) -> BoolArray:
+            now: BoolArray = _step(reached, replace(quiet[some], limit_us=limit_us)) <= place[some]
+            return known[some] | now
+
+        pause_us = at_us[ends] - quiet.last_us
+        quiet = replace(quiet, limit_us=pauses.raised(memory, quiet.series, long, pause_us, at_us[ends], reported))
         step = _step(reached, quiet)
-        found = step <= np.searchsorted(reached.positions, offset[ends])
-        found &= ~(first & silent[of])
+        found = (step <= place) & ~known
         back = np.concatenate([firsts[silent], ends[found]])
         limit_us = np.append(limit_us, quiet.limit_us[found])
         again = _findings(series[back], offset[back], at_us[back], at_us[back], limit_us)

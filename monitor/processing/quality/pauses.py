@@ -5,25 +5,33 @@ A series is known after `FIRST` pauses, and goes by the last 128 to 256 from the
     usual pause    the mean, without the two longest
     limit          `PERIODS` usual pauses; four times the second longest at least, and the least that is asked for
 
-So one long pause, such as an outage, changes nothing, and two of a kind are not reported a third time. Who sends in
-bursts, in chunks, or only what has changed, is measured by the pauses between. While little is known, more is asked
-for: eight times the second longest after eight pauses, and `YOUNG` times the least until a series is as old.
+So one long pause that is not reported, such as an outage of all, changes nothing. Who sends in bursts, in chunks, or
+only what has changed, is measured by the pauses between. While little is known, more is asked for: eight times the
+second longest after eight pauses, and `YOUNG` times the least until a series is as old.
+
+One that is reported raises the limit to four times as long, of which more than `MOST` limits do not count: so that who
+pauses now and then is not reported again and again. The limit is that at least until the first block that is full
+`RAISED_US` later.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from monitor.detector.arrays import BoolArray, Int64Array
 from monitor.detector.event_time import counts_of, firsts_of
+from monitor.detector.times import NEVER_US
 from monitor.processing.memory import Memory
 
 PERIODS = 10
 FIRST, SECOND, BLOCK = 8, 32, 128  # pauses after which the limit is learned anew: the third again and again
 LONGEST, FEW = 4, 32  # the limit is (LONGEST + FEW / pauses) times the second longest pause, at least
 YOUNG = 30
+MOST = 5
+RAISED_US = 14 * 86_400 * 1_000_000
 
 # What is remembered of a series.
 FIELDS = (
@@ -37,6 +45,8 @@ FIELDS = (
     "second_us",
     "longest_before_us",
     "second_before_us",
+    "raised_us",  # what the limit is at least; 0 where that is over
+    "raised_until_us",
 )
 
 
@@ -65,11 +75,15 @@ class Longest(NamedTuple):
 
 
 class Long(NamedTuple):
-    """Which of some pauses were over the limit (k,), with the limit and the usual pause as they were known then."""
+    """Which of some pauses were over the limit (k,), with the limit and the usual pause as they were known then.
+
+    `block_us` is when the block of each began, `NEVER_US` where that was before these pauses.
+    """
 
     pause: Int64Array
     limit_us: Int64Array
     usual_us: Int64Array
+    block_us: Int64Array
 
 
 class _Parts(NamedTuple):
@@ -103,7 +117,10 @@ class _Parts(NamedTuple):
 
 
 def learn(memory: Memory, series: Int64Array, before_us: Int64Array, at_us: Int64Array, least_us: int) -> Long:
-    """Learns from pauses (n,), those of a series together and in order; each lasted from `before_us` to `at_us`."""
+    """Learns from pauses (n,), those of a series together and in order; each lasted from `before_us` to `at_us`.
+
+    Those of the long ones that are reported raise limits: see `raised`.
+    """
     firsts = firsts_of(series)
     rows, counts = series[firsts], counts_of(firsts, len(series))
     known, pauses_us = memory["pauses"][rows], at_us - before_us
@@ -111,21 +128,49 @@ def learn(memory: Memory, series: Int64Array, before_us: Int64Array, at_us: Int6
     own = rows[parts.of]
     new = Longest.of(pauses_us, parts.begins)
     longest = new.and_of(*(memory[name][own] * parts.opens for name in ("longest_us", "second_us")))
-    limit_us, usual_us = memory["limit_us"][own], memory["usual_us"][own]
+    limit_us, usual_us, block_us = memory["limit_us"][own], memory["usual_us"][own], np.full(len(own), NEVER_US)
     memory["pauses"][rows] = known + counts
     memory["longest_us"][rows], memory["second_us"][rows] = (column[parts.lasts] for column in longest)
     if len(parts.full):
         then = _fill(memory, own, parts, longest, before_us, at_us, least_us)
         goes_on = ~np.append(parts.opens, True)[parts.full + 1]  # the series has pauses after that
-        limit_us[parts.full[goes_on] + 1], usual_us[parts.full[goes_on] + 1] = (column[goes_on] for column in then)
+        next_part = parts.full[goes_on] + 1
+        limit_us[next_part], usual_us[next_part], block_us[next_part] = (column[goes_on] for column in then)
         for name in ("longest_us", "second_us"):
             memory[name][own[parts.full[~goes_on]]] = 0
     none = firsts[:0]
     if not (new.first_us > limit_us).any():  # as it mostly is
-        return Long(none, none, none)
+        return Long(none, none, none, none)
     part = np.repeat(np.arange(len(own)), counts_of(parts.begins, len(series)))
     pause = np.flatnonzero(pauses_us > limit_us[part])
-    return Long(pause, limit_us[part[pause]], usual_us[part[pause]])
+    return Long(pause, limit_us[part[pause]], usual_us[part[pause]], block_us[part[pause]])
+
+
+def raised(
+    memory: Memory,
+    rows: Int64Array,
+    long: Long,
+    pause_us: Int64Array,
+    at_us: Int64Array,
+    reported: Callable[[Int64Array, Int64Array], BoolArray],
+) -> Int64Array:
+    """The limits of long pauses (k,), as those before each raise them that are reported; remembers what they raise.
+
+    `rows` (k,) are their series, those of a series together and in order, and `at_us` (k,) when they ended. `reported`
+    says of some of them, by their indices and limits, which are.
+    """
+    limit_us, number = long.limit_us.copy(), np.arange(len(rows)) - np.searchsorted(rows, rows)
+    for each in range(number.max(initial=-1) + 1):  # the first of each series, then the second: there are few
+        some = np.flatnonzero(number == each)
+        goes_on = long.block_us[some] < memory["raised_until_us"][rows[some]]
+        limit_us[some] = np.maximum(limit_us[some], memory["raised_us"][rows[some]] * goes_on)
+        some = some[reported(some, limit_us[some])]
+        memory["raised_us"][rows[some]] = LONGEST * np.minimum(pause_us[some], MOST * limit_us[some])
+        memory["raised_until_us"][rows[some]] = at_us[some] + RAISED_US
+    over = memory["block_us"][rows] >= memory["raised_until_us"][rows]
+    memory["raised_us"][rows[over]] = 0
+    memory["limit_us"][rows] = np.maximum(memory["limit_us"][rows], memory["raised_us"][rows])
+    return limit_us
 
 
 def _fill(
@@ -136,8 +181,8 @@ def _fill(
     before_us: Int64Array,
     at_us: Int64Array,
     least_us: int,
-) -> tuple[Int64Array, Int64Array]:
-    """Learns from blocks that are full; the limit and the usual pause that are known with each of them, (f,)."""
+) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """Learns from blocks that are full; the limit and usual pause that are known with each (f,), and when it ended."""
     full, rows, opens = parts.full, own[parts.full], parts.opens[parts.full]
     began_us = np.where(opens, memory["block_us"][rows], before_us[parts.begins[full]])
     ended_us = at_us[(parts.begins + counts_of(parts.begins, len(at_us)))[full] - 1]
@@ -157,9 +202,12 @@ def _fill(
     limit_us = np.maximum(PERIODS * usual_us, np.rint((LONGEST + FEW / pauses) * both.second_us).astype(np.int64))
     young = ended_us - memory["since_us"][rows] < YOUNG * least_us
     limit_us = np.maximum(limit_us, np.where(young, YOUNG * least_us, least_us))
+    over = ended_us >= memory["raised_until_us"][rows]
+    limit_us = np.maximum(limit_us, np.where(over, 0, memory["raised_us"][rows]))
+    memory["raised_us"][rows[over]] = 0
     for name, column in {**block, "block_us": ended_us, "limit_us": limit_us, "usual_us": usual_us}.items():
         memory[name][rows] = column  # of several of a series the last one counts
-    return limit_us, usual_us
+    return limit_us, usual_us, ended_us
 
 
 def _blocks(pauses: Int64Array) -> Int64Array:

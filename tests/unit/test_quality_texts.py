@@ -33,14 +33,14 @@ TEXTS = [
     (
         "no_data",
         problem("", 10.2, 10.0, 1.0),
-        "no record since 2025-12-01T14:40:00.000Z, for 10.2 s; usually one every 1 s",
+        "no record since 2025-12-01T14:40:00.000Z, for 10.2 s; usually one every 1 s (limit 10 s)",
     ),
     (
         "no_data",
         problem("", 5400.0, 3000.0, 60.0),
         (
-            "no record since 2025-12-01T14:40:00.000Z, for 90 min; usually one every 60 s, but with longer "
-            "pauses: reported after 50 min"
+            "no record since 2025-12-01T14:40:00.000Z, for 90 min; usually one every 60 s "
+            "(limit 50 min, by its longest pauses)"
         ),
     ),
     (

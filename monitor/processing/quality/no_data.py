@@ -148,8 +148,8 @@ class NoData:
         known, place = first & silent[of], np.searchsorted(reached.positions, offset[ends])
 
         def reported(some: Int64Array, limit_us: Int64Array) -> BoolArray:
-            now: BoolArray = _step(reached, replace(quiet[some], limit_us=limit_us)) <= place[some]
-            return known[some] | now
+            found: BoolArray = known[some] | (_step(reached, replace(quiet[some], limit_us=limit_us)) <= place[some])
+            return found
 
         pause_us = at_us[ends] - quiet.last_us
         quiet = replace(quiet, limit_us=pauses.raised(memory, quiet.series, long, pause_us, at_us[ends], reported))

@@ -307,8 +307,8 @@ def _of_texts(path: Path, columns: Columns, texts: Sequence[str], at: int, readi
 
 def _of_numbers(path: Path, columns: Columns, numbers: Float64Array, at: int, reading: Reading) -> Int64Array:
     """Numbers since 1970 in `reading.unit`; by default each in the unit of its size, if all are times then, else all in
-    the unit of the largest (files may count from 0). Those that mostly look like dates, 20260131, 202601312359 or
-    20260131235959, are dates.
+    the unit of the largest (files may count from 0). Those that mostly look like dates, 20260131, 2026013123,
+    202601312359 or 20260131235959, are dates.
     """
     if not (known := np.abs(numbers) < 9e18).all():
         row = int(np.argmin(known))

@@ -56,6 +56,7 @@ _DIGITS_AT = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]
 _SEPARATORS = ((4, b"-"), (7, b"-"), (10, b"Tt "), (13, b":"), (16, b":"))
 _POINT = (19, b".,")
 _DATE_DIGITS = (8, 12, 14)
+_TO_THE_HOUR = 10  # digits of a date and an hour, 2026013112; one alone is seconds since 1970, of 2030 and later
 
 
 def numbers_us(numbers: Float64Array, unit: Unit = "auto") -> Int64Array:
@@ -250,14 +251,16 @@ def compact_dates(numbers: Float64Array) -> tuple[Int64Array, BoolArray] | None:
     """µs since 1970 of dates without separators, with or without a time of day, and which of those there are.
 
     None unless most numbers look like one: among them 20260230, or 20260132, is a mistake, and not a number of seconds.
+    All must look like one where they may be seconds, being dates with hours.
     """
     if not numbers.size or (numbers != np.rint(numbers)).any() or numbers.min() < 0 or numbers.max() >= 1e14:
         return None
     digits = len(str(int(numbers.max())))
-    if digits not in _DATE_DIGITS:
+    if digits not in (*_DATE_DIGITS, _TO_THE_HOUR):
         return None
     found, look, there_are = _dates_us(numbers.astype(np.int64), digits)
-    return (found, there_are) if 2 * look.sum() > len(look) else None
+    are_dates = look.all() if digits == _TO_THE_HOUR else 2 * look.sum() > len(look)
+    return (found, there_are) if are_dates else None
 
 
 def _dates_us(numbers: Int64Array, digits: int) -> tuple[Int64Array, BoolArray, BoolArray]:

@@ -381,6 +381,21 @@ def test_hours_of_several_days(written: Written, form: str) -> None:
     np.testing.assert_array_equal(found.time_us, first_us + np.arange(72) * 3_600_000_000)
 
 
+@pytest.mark.parametrize("name", ["time", "MESS_DATUM"])
+def test_dates_to_the_hour_are_no_seconds(written: Written, name: str) -> None:
+    """As weather services write them; seconds since 1970 are as large from 2030 on, and look like dates by chance."""
+    rows = [f"2025-12-{1 + at // 24:02d}{at % 24:02d},{at % 11}.5\n".replace("-", "") for at in range(72)]
+    (found,), _ = read(str(written(f"{name},flow\n" + "".join(rows))))
+    assert isinstance(found, datafiles.SeriesTable)
+    assert found.time_us is not None
+    np.testing.assert_array_equal(found.time_us, TIMES_US[0] + (np.arange(72) - 14) * 3_600_000_000)
+    seconds = [f"{1_912_010_100 + at},{at % 11}.5\n" for at in range(72)]
+    (found,), _ = read(str(written(f"{name},flow\n" + "".join(seconds))))
+    assert isinstance(found, datafiles.SeriesTable)
+    assert found.time_us is not None
+    assert set(np.diff(found.time_us)) == {1_000_000}
+
+
 def test_milliseconds_are_part_of_a_time(written: Written) -> None:
     text = "".join(f"2025,12,1,14,0,{at // 4},{at % 4 * 250},{at % 11}.5\n" for at in range(72))
     (found,), _ = read(str(written("year,month,day,hour,minute,second,ms,flow\n" + text)))

@@ -36,6 +36,7 @@ USUAL_QUALITIES = ("Good", 192, True)
 _MOST_LABELS = 4
 _MOST_NAMES = 3  # fields that are tried as the series
 _SHARE = 0.9
+_WRITTEN_AT = ("ts_ms", "ts_us", "ts_ns")  # of Debezium, which has the time of the change under `source`
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,6 +112,8 @@ def of(
         for path, found in inner.items():
             if path.startswith("before"):
                 found.role, found.why = "other", "the row before the change"
+            elif path in _WRITTEN_AT and f"source.{path}" in inner:
+                found.role, found.why = "clock", "when the change was read from the database"
     for path, found in inner.items():
         if not all(map(can_be_named, PARTS.split(path.replace("\\.", "_")))):
             found.role, found.why = (

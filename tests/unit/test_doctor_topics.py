@@ -517,3 +517,19 @@ def test_states_are_no_units() -> None:
     changed = np.array(RANDOM[:600])
     changed = np.where(np.arange(600) < 300, 20 + changed, 68 + 1.8 * changed)
     assert "degrees C and F" in units.of_numbers("v", {"p": changed}), "from some time on"
+
+
+def test_debeziums_time_is_that_of_the_change_where_rows_say_none() -> None:
+    """Not that at which the connector read it, which lags behind."""
+    values = [
+        {"before": None, "after": two(at), "source": {"ts_ms": ms(at), "table": "m"}, "op": "c", "ts_ms": ms(at + 30)}
+        for at in range(STEPS)
+    ]
+    columns = make_columns(
+        [json.dumps(value).encode() for value in values],
+        keys=[b"p%d" % (at % 3) for at in range(STEPS)],
+        timestamps_ms=[ms(at + 31) for at in range(STEPS)],
+    )
+    found = examine([columns], ms(STEPS) * 1000)
+    assert (found.mapping, found.trial.accepted, found.shape.time) == ("debezium", STEPS, "source.ts_ms")
+    assert "timestamp_field" not in found.options

@@ -125,13 +125,31 @@ def has_comma(cell: str) -> bool:
     return COMMA.fullmatch(cell.strip()) is not None
 
 
+# Forms of cells, and what whoever writes them can do
+_ADVICE = (
+    (
+        re.compile(
+            r"[-+]?[0-9]+([.,_][0-9]+)+|[-+]?[0-9]{1,3}([ '\u2019\u00a0\u202f][0-9]{3})+([.,][0-9]+)?",
+        ),
+        "write numbers with a point, thousands without a separator, and names of columns with a letter",
+    ),
+    (
+        re.compile(r"[<>]=? ?[-+]?[0-9.,]+"),
+        "a number beyond a limit: write the limit itself, or leave the cell empty",
+    ),
+    (
+        re.compile(r"[0-9]{1,2} ?[ap]\.?m\.?", re.IGNORECASE),
+        "write times of day with minutes, 02:00 PM, in one column with the date or beside it",
+    ),
+)
+
+
 def advice(cell: str) -> str:
     """What to do about a cell that is not a number."""
     word = cell.strip()
-    if re.fullmatch(r"[-+]?[0-9]+([.,_][0-9]+)+|[-+]?[0-9]{1,3}([ '\u2019\u00a0\u202f][0-9]{3})+([.,][0-9]+)?", word):
-        return "write numbers with a point, thousands without a separator, and names of columns with a letter"
-    if re.fullmatch(r"[<>]=? ?[-+]?[0-9.,]+", word):
-        return "a number beyond a limit: write the limit itself, or leave the cell empty"
+    for form, what in _ADVICE:
+        if form.fullmatch(word):
+            return what
     if looks_like_time(word):
         return "name the column of times with --time-column; where the first line holds no names, put them there"
     if _WITH_UNIT.fullmatch(word):

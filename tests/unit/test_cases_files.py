@@ -305,6 +305,10 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
         table("year,month,day,hour,flow", lambda at: ["2025", "2", "3", "" if at == 2 else "4", numbers(at)[0]]),
         "line 4, column hour: there is no such time of day",
     ),
+    "hours with AM and PM alone": (
+        table("date,hour,flow", lambda at: ["2025-12-01", f"{1 + at % 12} PM", numbers(at)[0]]),
+        "column hour holds text.*; write times of day with minutes, 02:00 PM",
+    ),
     "a column of true and false": (
         table("time,on,flow", lambda at: [iso(at), "TRUE", numbers(at)[0]]),
         "column on holds text.*; write states as 1 and 0, or leave the column out with --drop",
@@ -356,6 +360,15 @@ def test_a_signal_that_is_called_like_a_part_stays_a_channel(written: Written) -
         (found,), _ = read(str(written(table(header, lambda at, row=row: [row, numbers(at)[0]]))))  # type: ignore[misc]
         assert isinstance(found, datafiles.SeriesTable)
         assert found.channels == tuple(header.split(","))
+
+
+def test_of_several_series_those_that_are_newest_first_are_turned(written: Written) -> None:
+    rows = [f"{EPOCH[0] + sign * at},{name},{at}.5\n" for at in range(ROWS) for name, sign in (("a", -1), ("b", 1))]
+    (one, other), notes = read(str(written("ts,pump,flow\n" + "".join(rows))), series_column="pump")
+    assert isinstance(one, datafiles.SeriesTable)
+    assert isinstance(other, datafiles.SeriesTable)
+    assert (one.samples[0, 0], other.samples[0, 0]) == (ROWS - 0.5, 0.5)
+    assert any("rows of 1 of 2 series are newest first" in note for note in notes)
 
 
 HOURLY: dict[str, tuple[str, Callable[[int], str], int]] = {

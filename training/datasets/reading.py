@@ -6,6 +6,7 @@ Rules of this file: whatever the bytes are, the answer is tables or a `DataError
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -139,8 +140,10 @@ def _named(table: Table, path: Path) -> Table:
 def _oldest_first(tables: Sequence[Table], note: Note) -> list[Table]:
     """`tables`, those of series whose rows are newest first, as many exports have them, from their last row on."""
     found = [at for at, table in enumerate(tables) if isinstance(table, SeriesTable) and _is_newest_first(table)]
-    for source in dict.fromkeys(tables[at].source for at in found):
-        note(f"{source}: rows are newest first; they are read from the last one on")
+    count = Counter(table.source for table in tables)
+    for source, turned in Counter(tables[at].source for at in found).items():
+        those = "" if turned == count[source] else f" of {turned} of {count[source]} series"
+        note(f"{source}: rows{those} are newest first; they are read from the last one on")
     rows = [table.rows for table in tables if isinstance(table, SeriesTable) and table.rows is not None]
     last = max((int(each.max()) for each in rows if len(each)), default=0)
     return [_turned(table, last) if at in found else table for at, table in enumerate(tables)]

@@ -62,8 +62,11 @@ class Arrivals:
 
     @property
     def due_us(self) -> int:
-        """The partition's time from which on a sample leaves that waits for its turn; `FOREVER_US`: none waits."""
-        return FOREVER_US if self._queue is None else self._queue.due_us
+        """The partition's time from which on a sample leaves that waits, for its turn or for its channels.
+
+        `FOREVER_US`: none waits, or for something else than time.
+        """
+        return min((part.due_us for part in (self._queue, self._joiner) if part is not None), default=FOREVER_US)
 
     def grow(self, rows: int) -> None:
         """Makes room for series 0 to `rows - 1`."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from monitor.detector.arrays import BoolArray, Int64Array, grown
 from monitor.detector.event_time import EventTime, Reached, by_series, firsts_of
-from monitor.detector.times import NEVER_US, NEWEST_US, NO_TIME
+from monitor.detector.times import FOREVER_US, NEVER_US, NEWEST_US, NO_TIME
 from monitor.detector.windows import Samples, Waiting
 
 
@@ -53,6 +53,12 @@ class Joiner:
     def __len__(self) -> int:
         """How many samples wait."""
         return int(np.count_nonzero(self._is_open))
+
+    @property
+    def due_us(self) -> int:
+        """The partition's time from which on one leaves, whatever comes; `FOREVER_US`: there is no grace, or none."""
+        due_us = int(self._open.came_us[self._is_open].min(initial=FOREVER_US)) + self._wait_us
+        return due_us if due_us < NEWEST_US else FOREVER_US
 
     def snapshot(self, rows: Int64Array) -> Waiting | None:
         """The samples of the series `rows` that wait, by their numbers there; None where none does."""

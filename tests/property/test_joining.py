@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monitor.detector.arrivals import Order
 from monitor.detector.event_time import Reached
 from monitor.detector.spec import WindowSpec
-from monitor.detector.times import NEVER_US, NEWEST_US, NO_TIME
+from monitor.detector.times import FOREVER_US, NEVER_US, NEWEST_US, NO_TIME
 from monitor.detector.windowing import Sliding
 from monitor.detector.windows import Samples
 from tests.property.test_waiting import checkpointed
@@ -148,3 +148,9 @@ def test_readings_are_joined_as_one_by_one(
     made, *dropped = oracle(log, tolerance, wait)
     assert repr(found) == repr(made)
     assert [late, twice] == dropped
+    due_us, waiting = windower.due_us, windower._arrivals._joiner
+    assert waiting is not None
+    assert (due_us < FOREVER_US) == (wait < NEWEST_US and len(waiting) > 0)
+    for now_us, leaves in ((due_us - 1, False), (due_us, True)) if due_us < FOREVER_US else ():  # ticks
+        tick = Reached(np.array([len(log)]), np.array([stream[-1], now_us]))
+        assert (len(windower.let_out(samples_of([], len(log)), tick)) > 0) == leaves

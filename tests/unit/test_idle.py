@@ -60,6 +60,20 @@ def after(processor: Processor, *answers: Progress) -> list[tuple[int, str, str,
     return found
 
 
+def test_a_reading_whose_other_channel_does_not_come_is_let_out_after_the_grace() -> None:
+    """As part of the last window, where nothing comes any more."""
+    config = make_config(input={"start": "earliest", "partial_records": True, "grace_ms": 3_000})
+    artifact = make_artifact(length=4, hop=1, channels=["flow", "level"], threshold=1e-9)
+    processor = make_processor_at_zero(config, artifact)
+    values = [json.dumps({["flow", "level"][at % 2]: 100 + at % 7}).encode() for at in range(COUNT - 1)]
+    times_ms = [NOW_US // 1000 + 1_000 * (at // 2) for at in range(COUNT - 1)]
+    work(processor, processor.model.scorer, make_columns(values, timestamps_ms=times_ms), now_us=NOW_US)
+    while processor.due_us(INPUT) <= NOW_US + 25_000_000:  # 3 s to be put in order, and 3 s for its other channel
+        processor.advance(INPUT, processor.due_us(INPUT))
+        score_all(processor)
+    assert processor.counts.windows == COUNT // 2 - 3
+
+
 def test_a_sensor_that_stops_is_missed_in_a_silent_partition_too() -> None:
     processor = begun()
     assert after(processor, *(at(1_000 + second) for second in range(30))) == [(11, "no_data", "firing", COUNT)]

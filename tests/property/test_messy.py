@@ -75,7 +75,8 @@ def in_parts(stream: list[Sample]) -> list[Sample]:
 
 def config_of(grace_ms: int, poll: int = 500, **more: int) -> Config:
     limits = {"max_poll_records": poll, "commit_interval_ms": 1, "idle_commit_interval_ms": 1}
-    return make_config(input={"start": "earliest", "grace_ms": grace_ms} | more, limits=limits)
+    quality = {"no_data": False}  # how long a series is silent depends on when the records of others come
+    return make_config(input={"start": "earliest", "grace_ms": grace_ms} | more, limits=limits, quality=quality)
 
 
 def said(rows: Rows, config: Config, several: list[Life]) -> list[Said]:

@@ -151,6 +151,7 @@ class Collected(NamedTuple):
     """What a digest is about: `members` of `total`, as part `part` of `parts`, from `start_us` to `end_us`.
 
     After it `open` incidents of the rule are open, in a partition of that many `series`; `whole`: it is of all of them.
+    `reason`: why all of them ended, None where they have not, or not all for the same reason.
     """
 
     rule: str
@@ -164,6 +165,7 @@ class Collected(NamedTuple):
     open: int
     series: int
     whole: bool
+    reason: EndReason | None = None
 
 
 def member_of(alert: QualityAlert) -> Member:
@@ -325,6 +327,11 @@ def _in_words(found: Collected, subject: str) -> str:
         since = max((each.started_at for each in found.members), key=datetime.fromisoformat)
         return f"nothing from any of the {found.series:,} series of {subject} since {since}"
     named = ", ".join(_where(each) for each in found.members[:_NAMED]) + (", ..." if found.total > _NAMED else "")
+    if found.rule == "no_data" and over and found.reason != "recovered":
+        series, now = f"{found.total:,} series of {subject}", f"({found.open:,} silent now)"
+        if found.reason is None:
+            return f"{series} send again, or are no longer watched: {named} {now}"
+        return f"no data of {series} {ENDINGS[found.reason]}: {named} {now}"
     if found.rule == "no_data":
         verb = "send again" if over else "have fallen silent"
         return f"{found.total:,} of {found.series:,} series of {subject} {verb}: {named} ({found.open:,} silent now)"

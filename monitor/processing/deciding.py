@@ -158,9 +158,10 @@ class Decider:
         self._publish(news, reconstruct)
 
     def publish_ends(self, partition: PartitionState) -> None:
-        """Publishes incidents of a partition that ended without a window."""
+        """Publishes incidents of a partition that ended without a window: by its time, as far as that is known."""
+        now_us = max([partition.time.reached_us, *(ending.at_us for _, ending in partition.ended)])
         for each in self._take_ends(partition):
-            self._put(partition, each, partition.time.reached_us, partition.offset)
+            self._put(partition, each, now_us, partition.offset)
 
     def publish_waiting(self, partition: PartitionState) -> None:
         """Publishes alerts of a partition that wait for others like them, as if their time had come."""
@@ -401,6 +402,8 @@ class Decider:
     def _put(self, partition: PartitionState, event: Event, now_us: int, offset: int) -> None:
         if partition.labels is not None:
             event = _labelled(event, partition.labels)
+        if isinstance(event, QualityAlert):
+            partition.digests.note(event)
         for each in gates.admitted([event], self._stages, self._counts.suppressed):
             if isinstance(each, QualityAlert):
                 found = partition.digests.put(each, now_us, partition.series.known_at(offset))

@@ -7,6 +7,8 @@ Silence is of many series at once more often than of one, so its alerts wait for
 limit of the first. Then one digest names them, if they are more than `MOST`, or all series of the partition; else each
 has an alert of its own. They wait no longer than until all series are silent, or all are back.
 
+What is said of an incident never comes before that it began: while its alert waits, the others wait with it.
+
 Rules of this file: pure. What waits is state, written in the commit in which it is; so nothing is lost or repeated
 between. Their incidents live on as if each had been published. Records hold what was added since the last commit.
 """
@@ -19,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from monitor.backends.abstract import StateRecord, TopicPartition
-from monitor.detector.times import FOREVER_US
+from monitor.detector.times import FOREVER_US, NEVER_US
 from monitor.messages.quality import Collected, Member, QualityAlert, member_of
 from monitor.processing.snapshots import partition_name
 
@@ -28,6 +30,7 @@ MINUTE_US = 60_000_000
 # For which part of their threshold, in seconds, alerts of a rule wait for others, and for how long at most.
 WAITS = {"no_data": 8}
 LONGEST_US = 10 * MINUTE_US
+_STATUSES = ("firing", "update", "resolved")  # in the order in which they are published
 # About the size of what one message names: Kafka's limit is 1 MiB by default.
 PART_BYTES = 500_000
 _MEMBER_BYTES = 250
@@ -96,24 +99,29 @@ class Digests:
         self._groups: dict[Kind, _Group] = {}
         self._gone: Counter[Kind] = Counter()  # how many records of what waits no more are to be deleted
         self._changed = False
-        self.open: Counter[str] = Counter()  # incidents by rule, of which that was published, or waits
+        self.open: Counter[str] = Counter()  # incidents by rule, of which that was published, or waits, or held back
 
     @property
     def due_us(self) -> int:
         """The partition's time at which what waits first is published; `FOREVER_US`: nothing waits."""
         return min((group.waiting.until_us for group in self._groups.values()), default=FOREVER_US)
 
+    def note(self, alert: QualityAlert) -> None:
+        """An incident begins or ends, whether that is published or held back. Next, `put` it, if it is published."""
+        if alert.data.status != "update":
+            begins = alert.data.status == "firing"
+            self.open[alert.data.rule] = max(0, self.open[alert.data.rule] + (1 if begins else -1))
+
     def put(self, alert: QualityAlert, now_us: int, series: int) -> Iterator[QualityAlert | Collected]:
         """Takes an alert in; what is to be published now, where the partition has that many series.
 
         First take what is due at `now_us`.
         """
-        kind = rule, status = alert.data.rule, alert.data.status
-        if status != "update":
-            self.open[rule] = max(0, self.open[rule] + (1 if status == "firing" else -1))
+        kind = rule, _ = alert.data.rule, alert.data.status
         self._come_to(now_us)
-        published, wait_us = self._published.get(kind, []), _wait_us(alert)
-        if alert.id in published or (not wait_us and kind not in self._groups and len(published) < MOST):
+        published, wait_us, behind_us = self._published.get(kind, []), _wait_us(alert), self._behind_us(alert)
+        waits = wait_us or behind_us > now_us or kind in self._groups or len(published) >= MOST
+        if alert.id in published or not waits:
             yield self._publish(kind, alert)
             return
         if kind not in self._groups:
@@ -121,17 +129,38 @@ class Digests:
             if len(published) >= MOST:
                 until_us = max(until_us, (self._minute + 1) * MINUTE_US)
             self._groups[kind] = _Group(_Waiting(begun_us=now_us, until_us=until_us))
-        self._groups[kind].add(alert)
+        group = self._groups[kind]
+        group.waiting.until_us = max(group.waiting.until_us, behind_us)
+        group.add(alert)
         self._changed = True
         if rule in WAITS and self._is_complete(kind, series):
-            yield from self._close(kind, now_us, series)
+            for each in self._up_to(kind):
+                yield from self._close(each, now_us, series)
+
+    def _up_to(self, kind: Kind) -> list[Kind]:
+        """What waits of the rule of a kind that is published before it, and the kind itself."""
+        rule, status = kind
+        kinds = [(rule, each) for each in _STATUSES[: _STATUSES.index(status) + 1]]
+        return [each for each in kinds if each in self._groups]
+
+    def _behind_us(self, alert: QualityAlert) -> int:
+        """Until when what was said of the incident before waits; `NEVER_US`: nothing does."""
+        before = [self._groups[each] for each in self._up_to((alert.data.rule, alert.data.status))]
+        waits = (each.waiting.until_us for each in before if alert.data.fingerprint in each.members)
+        return max(waits, default=NEVER_US)
 
     def take_due(self, series: int) -> Iterator[QualityAlert | Collected]:
         """What is due next is published, where the partition has that many series at that time."""
         due_us = self.due_us
         self._come_to(due_us)
-        for kind in sorted(kind for kind, group in self._groups.items() if group.waiting.until_us == due_us):
+        due = [kind for kind, group in self._groups.items() if group.waiting.until_us == due_us]
+        for kind in sorted(due, key=lambda kind: (kind[0], _STATUSES.index(kind[1]))):
             yield from self._close(kind, due_us, series)
+
+    def begin(self) -> None:
+        """Nothing was published by itself in this minute: what comes next may be of an earlier one."""
+        self._changed |= bool(self._published)
+        self._minute, self._published = 0, {}
 
     def _come_to(self, now_us: int) -> None:
         if now_us // MINUTE_US > self._minute:
@@ -156,7 +185,8 @@ class Digests:
         self._changed = True
         members = [*group.members.values()]
         whole = kind[0] in WAITS and self._is_complete(kind, series) and len(members) > 1
-        whole &= kind[1] == "firing" or len(members) >= series
+        reasons = {member.reason for member in members}
+        whole &= kind[1] == "firing" or (reasons == {"recovered"} and len(members) >= series)
         few = MOST - len(self._published.get(kind, ())) if kind[0] in WAITS else 1
         if len(members) <= few and not whole:
             yield from (self._publish(kind, alert) for alert in group.waiting.alerts)
@@ -174,6 +204,7 @@ class Digests:
                 open=self.open[kind[0]],
                 series=series,
                 whole=whole,
+                reason=members[0].reason if len(reasons) == 1 else None,
             )
 
     def changes(self) -> list[StateChange]:

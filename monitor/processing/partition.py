@@ -168,9 +168,9 @@ class PartitionState:
         records = restored.state
         found, unreadable = incident_records.readable_incidents(self.name, records)
         self.stored.update(found)
+        self.digests.restore(records)
         if resumed.how is not How.TOPIC_RECREATED:
             self.restored = found
-            self.digests.restore(records)
             if resumed.how is How.OFFSET_MISSING:
                 undecided_us = incident_records.undecided_us(self.name, records, self._channels)
                 self._go_back(incident_records.at_checkpoint(self.name, restored.history, found, undecided_us))

@@ -182,6 +182,9 @@ class Processor:
         self._count_unmatched(made, made.series.names.values())
         self._tick_again(made)
         self._decider.publish_ends(made)
+        if resumed.state_lost:  # its time is not what it was, or lost: nothing can wait for it
+            self._decider.publish_waiting(made)
+            made.digests.begin()
         return resumed
 
     def _count_unmatched(self, partition: PartitionState, names: Iterable[str]) -> None:
@@ -416,13 +419,15 @@ class Processor:
             if emptied_at >= 0 and not len(out):
                 return partition, Cut(*partition.known(self._nothing())), live
         if len(out) > self._slice:
-            until = int(out.placed_at[self._slice - 1]) + 1
+            # What took its place at one record is in order only among itself: it is parted where there is too much.
+            end = int(np.searchsorted(out.placed_at, out.placed_at[self._slice])) or self._slice
+            until = int(out.placed_at[end - 1]) + 1
             course, later = course.split(until)
-            rest = later_taken = out[self._slice :]
+            rest = later_taken = out[end:]
             if out is not taken:
                 later_taken = taken[int(np.searchsorted(taken.offset, until)) :]
             self._queue.appendleft(Work(partition, later_taken, live, course=later, out=rest))
-            taken, out = taken[: len(taken) - len(later_taken)], out[: self._slice]
+            taken, out = taken[: len(taken) - len(later_taken)], out[:end]
         appended = self._append(partition, out, live=live)
         found = partition.check(Turn.of(taken, appended, course), appended.windows) if self._checks else None
         return partition, Cut(*partition.known(appended.windows), found if live else None, course), live

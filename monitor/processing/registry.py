@@ -14,7 +14,9 @@ another one. A record that names no series somewhere, or more than `limit`, is r
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -85,14 +87,15 @@ class SeriesRegistry:
         self._head = 0
         self._checked_until_us = UNKNOWN_US  # no series is silent for too long before this event time
         self._before: dict[bytes, list[tuple[int, int]]] = {}  # rows that keys had before offsets of the last records
-        self._changes: list[tuple[int, int]] = []  # at which offsets one more is known, or one less
+        self._changes: list[tuple[int, int]] = []  # at which offsets one more or less is known, and how many before
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def known_at(self, offset: int) -> int:
         """How many series there were right after the record at an offset, none of those before the last `settle`."""
-        return len(self) - sum(change for at, change in self._changes if at > offset)
+        after = bisect_right(self._changes, offset, key=itemgetter(0))
+        return self._changes[after][1] if after < len(self._changes) else len(self)
 
     def settle(self) -> None:
         """Everything that was numbered is decided."""
@@ -231,8 +234,8 @@ class SeriesRegistry:
         if begins and not self._free and len(self._keys) >= self.most_rows and self._limbo:
             self._free, self._limbo = self._limbo, []
             found.segments.append(Segment(offset, [], []))
+        self._changes.append((offset, len(self)))
         row = self._register(key)
-        self._changes.append((offset, 1))
         found.segments[-1].rows.append(row)
         found.segments[-1].serials.append(self._serials[row])
         return row
@@ -261,9 +264,9 @@ class SeriesRegistry:
     def _forget(self, row: int, offset: int, time_us: int, reason: EndReason) -> Forgotten:
         key = self._keys[row]
         self._before.setdefault(key, []).append((offset, row))
+        self._changes.append((offset, len(self)))
         del self._rows[key]
         self._last[row] = _VACANT
-        self._changes.append((offset, -1))
         self._limbo.append(row)
         return Forgotten(self._serials[row], offset, time_us, reason)
 

@@ -9,10 +9,8 @@ Rules of this file: pure, and the log alone decides. Nothing is remembered: both
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
-from typing import Any
 
-from monitor.detector.incidents import SCORE_RULE
+from monitor.detector.incidents import SCORE_RULE, Incident
 from monitor.detector.times import FOREVER_US
 from monitor.processing.partition import PartitionState
 
@@ -26,13 +24,13 @@ class Silence:
         """`after_us` is how long a series stays silent after that was reported; 0: no incident ends so."""
         self._partition, self._after_us = partition, after_us
         self._ends: list[tuple[int, str, int]] = []
-        for serial in _candidates(partition):
+        for serial in min(partition.incidents_of(BY_SCORE), partition.incidents_of(BY_SILENCE), key=len):
             self.note(serial)
 
     def note(self, serial: int) -> None:
         """An incident of a series may have begun, of either rule."""
-        at_us = _reported_us(self._partition, serial)
-        if at_us is not None and self._after_us:
+        at_us = self._reported_us(serial) if self._after_us else None
+        if at_us is not None:
             heapq.heappush(self._ends, (at_us + self._after_us, self._partition.series.names[serial], serial))
 
     @property
@@ -44,26 +42,26 @@ class Silence:
 
     def _stands(self, end_us: int, _: str, serial: int) -> bool:
         """Whether that is still to come: the series may have sent since, and fallen silent again."""
-        at_us = _reported_us(self._partition, serial)
+        at_us = self._reported_us(serial)
         return at_us is not None and at_us + self._after_us == end_us
 
     def take(self) -> int:
         """The serial number of the series whose incident ends next."""
         return heapq.heappop(self._ends)[2]
 
+    def _reported_us(self, serial: int) -> int | None:
+        scored, silent = self._partition.incidents_of(BY_SCORE), self._partition.incidents_of(BY_SILENCE)
+        return _reported_us(scored.get(serial), silent.get(serial))
+
 
 def due_us(partition: PartitionState, after_us: int) -> int:
     """The partition's time at which the first one ends, if no record comes before; `FOREVER_US`: none does."""
-    reported = [_reported_us(partition, series) for series in _candidates(partition)] if after_us else []
+    scored, silent = partition.incidents_of(BY_SCORE), partition.incidents_of(BY_SILENCE)
+    candidates = min(scored, silent, key=len) if after_us else ()
+    reported = (_reported_us(scored.get(series), silent.get(series)) for series in candidates)
     return min((at_us + after_us for at_us in reported if at_us is not None), default=FOREVER_US)
 
 
-def _candidates(partition: PartitionState) -> Iterable[Any]:
-    return min(partition.incidents_of(BY_SCORE), partition.incidents_of(BY_SILENCE), key=len)
-
-
-def _reported_us(partition: PartitionState, series: Any) -> int | None:
+def _reported_us(scored: Incident | None, silent: Incident | None) -> int | None:
     """When a series was reported as silent whose incident of the score is open; None: it was not, or there is none."""
-    scored = partition.incidents_of(BY_SCORE).get(series)
-    silent = partition.incidents_of(BY_SILENCE).get(series)
     return silent.ended_us if scored and silent and scored.open and silent.open else None

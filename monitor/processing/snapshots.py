@@ -225,10 +225,12 @@ def decode_checkpoint(
     for record in records:
         if record.key.startswith(prefix):
             shard = _opened(partition, record)
-            if shard.offset == offset:  # a shard of an older, larger checkpoint may still be there
+            if shard.offset == offset:
                 shards[shard.shard] = shard
-    wanted = next(iter(shards.values())).shards if shards else 1
-    if len(shards) != wanted or set(shards) != set(range(len(shards))):
+    wanted = next((shards[number].shards for number in sorted(shards)), 1)
+    # Shards of an older, larger one may still be there, even of this offset.
+    shards = {number: shard for number, shard in shards.items() if 0 <= number < wanted}
+    if not shards or len(shards) != wanted:
         raise StateError(f"checkpoint of {partition} at offset {offset}: {len(shards)} of {wanted} shards found")
     parts = [_decode_shard(partition, shards[number], channels) for number in range(wanted)]
     series = [name for part in parts for name in part.series]

@@ -143,9 +143,8 @@ class Daemon:
                 if self._processor.stopped is not None and self._processor.settled:
                     break
                 if until_caught_up and not self._arriving and self.caught_up():
+                    self._processor.publish_waiting()
                     break
-            if until_caught_up:
-                self._processor.publish_waiting()
             if not self.drain():
                 raise BackendError(
                     "stopped without its last commit; nothing is lost, the next start processes it again"

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from monitor import extensions
 from monitor.backends.abstract import Position, Restored, StateRecord
+from monitor.detector.times import FOREVER_US
 from monitor.messages import alerts
 from monitor.messages.quality import (
     Collected,
@@ -255,6 +257,56 @@ def test_a_whole_silent_partition_is_one_thing(every: int) -> None:
     (back,) = processor.take_outputs().alerts
     assert back.data.summary == "all 31 series of telltale.input-0 send again"
     assert named([back], "resolved") == named([fallen], "firing")
+
+
+@pytest.mark.parametrize(
+    ("restored", "expected"),
+    [
+        ({"beginning": 2_000}, "its check is off or begins anew, or the artifact lacks its channel"),
+        ({"topic_id": "another"}, "the input topic was deleted and made again"),
+    ],
+    ids=["deleted", "recreated"],
+)
+def test_many_end_where_the_log_is_not_what_it_was(restored: dict[str, Any], expected: str) -> None:
+    """Its time is not known any more: nothing waits for it, and who is said to be over was said to have begun."""
+    stop = place_of(60_900)  # while silence is about to be reported
+    processor, state = make_processor_at_zero(CONFIG, ARTIFACT), dict[bytes, bytes | None]()
+    decide(processor, 0, stop)
+    found = commit(processor, state, checkpointed=True)
+    assert (found, processor.open_by_rule()["no_data"]) == ([], MANY - 1)
+    kept = tuple(StateRecord(key, value) for key, value in state.items() if value is not None and key != REPLAY_FROM)
+    processor = make_processor(CONFIG, ARTIFACT)
+    whence = {"beginning": 0, "topic_id": "one"} | restored
+    processor.assign(INPUT, Restored(Position(stop, stop, 0, "one"), kept, end=3_000, **whence), 0)
+    firing, resolved = processor.take_outputs().alerts
+    assert named([firing], "firing") == named([resolved], "resolved")
+    assert firing.time == resolved.time == "2025-12-01T14:41:00.000Z"
+    assert resolved.data.summary == (
+        f"no data of 29 series of telltale.input-0 resolved without a verdict: {expected}: dev-00, dev-01, dev-02, ... "
+        "(0 silent now)"
+    )
+    assert processor.due_us(INPUT) == FOREVER_US
+    times = [NOW_MS - 1_000_000 + 100 * at for at in range(40)]  # earlier than all before
+    processor.receive(make_columns([b"{}"] * 40, keys=[b"new"] * 40, timestamps_ms=times, first_offset=2_000), NOW_US)
+    score_all(processor)
+    assert processor.take_outputs().alerts == []
+
+
+def test_what_ended_is_said_after_it_is_said_to_have_begun() -> None:
+    """Though it would wait for less: a slow series falls silent first, then a fast one, which comes back."""
+    records = [(1000 * at, b"slow") for at in range(0, 1000, 20)] + [(250 * at, b"on") for at in range(5_200)]
+    records += [(1000 * at + 1, b"fast") for at in [*range(1180), *range(1195, 1300)]]
+    processor, found = make_processor_at_zero(CONFIG, ARTIFACT), list[Event]()
+    times, keys = [at for at, _ in sorted(records)], [key for _, key in sorted(records)]
+    values = [b'{"value": 0.5}'] * len(keys)
+    processor.receive(make_columns(values, keys=keys, timestamps_ms=[NOW_MS + at for at in times]), NOW_US)
+    score_all(processor)
+    found += processor.take_outputs().alerts
+    assert [(each.data.status, each.subject) for each in found] == [
+        ("firing", "slow"),
+        ("firing", "fast"),
+        ("resolved", "fast"),
+    ]
 
 
 def test_a_digest_is_split_where_a_message_would_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:

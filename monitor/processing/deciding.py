@@ -240,10 +240,10 @@ class Decider:
             yield at.offset, self._writer.fall_silent(incident, found, at.start_us)
 
     def _gone(self, partition: PartitionState, offset: int) -> Iterator[tuple[int, Event]]:
-        """Ends what is left of series that were forgotten up to an offset."""
-        if partition.leaving:
-            partition.let_go(offset)
-            yield from ((offset, each) for each in self._take_ends(partition))
+        """Ends what is left of series that were forgotten up to an offset, each at its own."""
+        while partition.leaving and (at := partition.leaving[0].offset) <= offset:
+            partition.let_go(at)
+            yield from ((at, each) for each in self._take_ends(partition))
 
     def _of_windows(
         self, piece: Piece, scores: Float32Array, verdicts: NDArray[np.int8], rule: str = SCORE_RULE

@@ -309,6 +309,30 @@ def test_what_ended_is_said_after_it_is_said_to_have_begun() -> None:
     ]
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 100])
+def test_series_that_are_forgotten_meanwhile_end_at_their_record(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two are silent, and about to be said so; a new one takes the place of each."""
+    monkeypatch.setattr(digests, "MOST", 1)
+    records = [(1000 * at + number, key) for at in range(60) for number, key in enumerate((b"a", b"b", b"on"))]
+    records += [(100 * at, b"on") for at in range(600, 900)] + [(69_550, b"c"), (69_560, b"d")]
+    config = make_config(input={"start": "earliest", "max_series": 3})
+
+    def told(size: int) -> list[bytes]:
+        processor, found = make_processor_at_zero(config, ARTIFACT), list[bytes]()
+        for first in range(0, len(records), size):
+            part = sorted(records)[first : first + size]
+            times, keys = [NOW_MS + at for at, _ in part], [key for _, key in part]
+            values = [b'{"value": 0.5}'] * len(part)
+            processor.receive(make_columns(values, keys=keys, timestamps_ms=times, first_offset=first), NOW_US)
+            score_all(processor)
+            found += [alerts.encode(each) for each in processor.take_outputs().alerts]
+        return found
+
+    whole = told(len(records))
+    assert [decode(each).data.status for each in whole] == ["firing", "resolved"]
+    assert told(chunk) == whole
+
+
 def test_a_digest_is_split_where_a_message_would_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digests, "PART_BYTES", 2_000)
     many = [each for each in whole().alerts if isinstance(each, QualityDigest)]

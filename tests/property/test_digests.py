@@ -276,7 +276,7 @@ def test_many_end_where_the_log_is_not_what_it_was(restored: dict[str, Any], exp
     assert (found, processor.open_by_rule()["no_data"]) == ([], MANY - 1)
     kept = tuple(StateRecord(key, value) for key, value in state.items() if value is not None and key != REPLAY_FROM)
     processor = make_processor(CONFIG, ARTIFACT)
-    whence = {"beginning": 0, "topic_id": "one"} | restored
+    whence: dict[str, Any] = {"beginning": 0, "topic_id": "one"} | restored
     processor.assign(INPUT, Restored(Position(stop, stop, 0, "one"), kept, end=3_000, **whence), 0)
     firing, resolved = processor.take_outputs().alerts
     assert named([firing], "firing") == named([resolved], "resolved")

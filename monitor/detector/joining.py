@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from monitor.detector.arrays import BoolArray, Int64Array, grown
-from monitor.detector.event_time import EventTime, Reached, by_series, firsts_of
+from monitor.detector.event_time import EventTime, Reached, by_series, counts_of, firsts_of
 from monitor.detector.times import FOREVER_US, NEVER_US, NEWEST_US, NO_TIME
 from monitor.detector.windows import Samples, Waiting
 
@@ -131,7 +131,7 @@ def _opens(series: Int64Array, time_us: Int64Array, tolerance_us: int) -> BoolAr
     if not count:
         return opens[:0]
     firsts = firsts_of(series)
-    group = np.repeat(np.arange(len(firsts)), np.diff(np.append(firsts, count)))
+    group = np.repeat(np.arange(len(firsts)), counts_of(firsts, count))
     until_us = np.where(time_us == NEVER_US, NEVER_US, time_us + tolerance_us)
     _, rank = np.unique(np.concatenate([time_us, until_us]), return_inverse=True)
     steps = len(rank) + 1

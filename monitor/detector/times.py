@@ -284,15 +284,13 @@ def written(time_us: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time span in words: 12.3 s, 45 min, 3 h 20 min, 30 days."""
+    """A time span in words: 12.3 s, 45 min, 3 h 20 min, 30 days, 66 years."""
     if seconds < 100:
         return f"{seconds:.3g} s"
     minutes = round(seconds / 60)
     if minutes < 120:
         return f"{minutes} min"
     days = minutes / 1440
-    return f"{minutes // 60} h {minutes % 60} min" if days < 3 else f"{days:.3g} days" if days < 1000 else _years(days)
-
-
-def _years(days: float) -> str:
-    return f"{days / 365.25:.3g} years"
+    if days < 3:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{days:.3g} days" if days < 1000 else f"{days / 365.25:.3g} years"

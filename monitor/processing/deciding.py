@@ -387,7 +387,8 @@ class Decider:
         expected = iter(reconstruct(np.stack(values)) if values else ())
         for piece, offset, item in news:
             event = self._written(item, expected) if isinstance(item, _Change) else item
-            now_us = piece.now_us(offset) if piece.partition.digests.due_us < FOREVER_US or _is_quality(event) else 0
+            is_timed = isinstance(event, QualityAlert) or piece.partition.digests.due_us < FOREVER_US
+            now_us = piece.now_us(offset) if is_timed else 0
             self._put_due(piece, now_us)
             if event is not None:
                 self._put(piece.partition, event, now_us, offset)
@@ -448,10 +449,6 @@ def _longest_runs(manifest: Manifest) -> Float64Array:
     if manifest.quality is None:
         return np.full(len(manifest.channels), np.inf)
     return np.array([each.longest_run for each in manifest.quality.channels], dtype=np.float64)
-
-
-def _is_quality(event: Event | None) -> bool:
-    return isinstance(event, QualityAlert)
 
 
 def _moving(incidents: Mapping[int, Incident], series: Int64Array, verdicts: NDArray[np.int8]) -> list[int]:

@@ -7,7 +7,7 @@ Silence is of many series at once more often than of one, so its alerts wait for
 limit of the first. Then one digest names them, if they are more than `MOST`, or all series of the partition; else each
 has an alert of its own. They wait no longer than until all series are silent, or all are back.
 
-What is said of an incident never comes before that it began: while its alert waits, the others wait with it.
+Nothing is published of an incident before its first alert: while that waits, the others wait with it.
 
 Rules of this file: pure. What waits is state, written in the commit in which it is; so nothing is lost or repeated
 between. Their incidents live on as if each had been published. Records hold what was added since the last commit.
@@ -73,12 +73,10 @@ class _Group:
         if len(self.members) <= MOST:
             self.waiting.alerts.append(alert)
 
-    def write(self) -> int:
-        """Writes down what is new; how many parts there were."""
-        known = len(self.parts)
+    def write(self) -> None:
+        """Writes down what is new."""
         self.parts += [msgspec.json.encode(part) for part in _split(self._new)]
         self._new, self.waiting.parts = [], len(self.parts)
-        return known
 
     @classmethod
     def read(cls, waiting: _Waiting, parts: list[bytes]) -> _Group:
@@ -99,7 +97,7 @@ class Digests:
         self._groups: dict[Kind, _Group] = {}
         self._gone: Counter[Kind] = Counter()  # how many records of what waits no more are to be deleted
         self._changed = False
-        self.open: Counter[str] = Counter()  # incidents by rule, of which that was published, or waits, or held back
+        self.open: Counter[str] = Counter()  # incidents by rule, their alerts being published, waiting or held back
 
     @property
     def due_us(self) -> int:
@@ -157,15 +155,14 @@ class Digests:
         for kind in sorted(due, key=lambda kind: (kind[0], _STATUSES.index(kind[1]))):
             yield from self._close(kind, due_us, series)
 
-    def begin(self) -> None:
-        """Nothing was published by itself in this minute: what comes next may be of an earlier one."""
+    def begin(self, minute: int = 0) -> None:
+        """A minute in which nothing was published by itself yet; 0: what comes next may be of an earlier one."""
         self._changed |= bool(self._published)
-        self._minute, self._published = 0, {}
+        self._minute, self._published = minute, {}
 
     def _come_to(self, now_us: int) -> None:
         if now_us // MINUTE_US > self._minute:
-            self._changed |= bool(self._published)
-            self._minute, self._published = now_us // MINUTE_US, {}
+            self.begin(now_us // MINUTE_US)
 
     def _is_complete(self, kind: Kind, series: int) -> bool:
         """No more of the kind can come: all series are silent, or none is any more."""

@@ -419,7 +419,8 @@ class Processor:
             if emptied_at >= 0 and not len(out):
                 return partition, Cut(*partition.known(self._nothing())), live
         if len(out) > self._slice:
-            # What took its place at one record is in order only among itself: it is parted where there is too much.
+            # Samples that took their place at one record are in order only all together: they are parted only where
+            # they alone are too many.
             end = int(np.searchsorted(out.placed_at, out.placed_at[self._slice])) or self._slice
             until = int(out.placed_at[end - 1]) + 1
             course, later = course.split(until)

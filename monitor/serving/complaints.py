@@ -30,8 +30,8 @@ _EVENTS = {
     "(telltale calibrate --per series), or keys that are written in another way (input.series).",
 }
 _REJECTED = (
-    "Records were rejected; they go to the dead-letter topic when their partition is next committed, which one that is "
-    "held never is."
+    "Records were rejected; they go to the dead-letter topic with the next commit of their partition. One that is held "
+    "has none."
 )
 
 

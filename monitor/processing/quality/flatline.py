@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.detector.arrays import BoolArray, Float32Array, Int64Array
+from monitor.detector.event_time import counts_of
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
 from monitor.detector.times import NEVER_US
@@ -109,7 +110,7 @@ class Flatline:
         if not (runs.lengths > LEAST).any():
             return None, learnt
         limits = np.maximum(LEAST, LONGER * kept.longest)
-        over = runs.lengths > np.repeat(limits, np.diff(runs.firsts, append=len(runs.lengths)))
+        over = runs.lengths > np.repeat(limits, counts_of(runs.firsts, len(runs.lengths)))
         over[runs.firsts[(runs.firsts == runs.lasts) & (kept.run > limits)]] = False
         long = np.flatnonzero(over)
         found: list[tuple[int, int, int, int, int, int]] = []

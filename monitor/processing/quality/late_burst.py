@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from monitor.detector.event_time import firsts_of
+from monitor.detector.event_time import counts_of, firsts_of
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
 from monitor.processing.checks import Findings, Problem, QualityRules
@@ -58,7 +58,7 @@ class LateBurst:
         rows, counts = np.unique(others, return_counts=True)
         memory["seen"][rows] = np.minimum(memory["seen"][rows] + counts, LEARNT)
         firsts = firsts_of(there.series)
-        rows, counts = there.series[firsts], np.diff(firsts, append=len(there))
+        rows, counts = there.series[firsts], counts_of(firsts, len(there))
         number = memory["seen"][there.series] + np.arange(len(there)) - np.repeat(firsts, counts)
         learns = number < LEARNT
         memory["late"][rows] += np.add.reduceat(there.marked & learns, firsts, dtype=np.uint16)

@@ -7,26 +7,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from monitor.formats.layout import LIST, RecordLayout
+from monitor.formats.layout import LIST, PAYLOAD, SCHEMA, RecordLayout
 
 
 def hint(record: Any, layout: RecordLayout) -> str:
     """What to say of a record in which nothing was found by its options; empty, where no mapping is made for it."""
     entries = LIST if layout.of_lists else layout.entries.whole if layout.entries is not None else ""
-    named = _mapping(record, entries, layout.template or "", layout.envelope)
+    named = _mapping(record, entries, layout.template or "", connect_envelope=layout.envelope)
     if not named:
         return ""
     return f'; it looks like a record for input.mapping = "{named}" (`telltale doctor TOPIC` proposes the options)'
 
 
-def _mapping(record: Any, entries: str, channels: str, connect_envelope: bool) -> str:
+def _mapping(record: Any, entries: str, channels: str, *, connect_envelope: bool) -> str:
     """`entries` and `channels` are the paths of `input.entries` and of `input.channels["*"]`, empty for none."""
     if isinstance(record, list):
         record = record[0] if record else None
     if not isinstance(record, dict):
         return ""
-    if record.keys() == {"schema", "payload"} and not connect_envelope:
-        return _mapping(record["payload"], entries, channels, connect_envelope) or "connect"
+    if record.keys() == {SCHEMA, PAYLOAD} and not connect_envelope:
+        return _mapping(record[PAYLOAD], entries, channels, connect_envelope=True) or "connect"
     metric, reading = _first(record, "metrics"), _first(record, "values")
     fits = {
         "debezium": {"op", "after"} <= record.keys() and entries != "after",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from monitor.config.mappings import MAPPINGS
+from monitor.formats.decoder import Decoder, InputRules
 from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero, score_all
 
 TELEGRAF = {"fields": {"flow": 3, "pressure": 2}, "name": "pump", "tags": {"host": "h1"}, "timestamp": 1764600000}
@@ -59,6 +60,16 @@ def test_telegraf_under_debezium() -> None:
         "no channel 'flow', 'pressure', and no values; it looks like a record for input.mapping = \"telegraf\" "
         "(`telltale doctor TOPIC` proposes the options)"
     )
+
+
+def test_of_nested_envelopes_one_is_unwrapped() -> None:
+    """However deep they go: a record may be nested as deep as it can be decoded, and nothing raises."""
+    (detail,) = details({"schema": {}, "payload": {"schema": {}, "payload": CHANGE}})
+    assert 'input.mapping = "connect"' in detail
+    decoder = Decoder(ARTIFACT.manifest, InputRules())
+    for depth in (*range(900, 1010), 5000):
+        value = b'{"schema":0,"payload":' * depth + b"1" + b"}" * depth
+        assert len(decoder.decode(make_columns([value], timestamps_ms=[NOW_US // 1000])).rejected) == 1
 
 
 @pytest.mark.parametrize(

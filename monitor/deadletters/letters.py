@@ -17,10 +17,10 @@ import msgspec
 from monitor.backends.abstract import RecordColumns, TopicPartition
 from monitor.messages.dead_letters import REDRIVEN, Origin, Rejection, decode, decode_note
 
-# Details of one reason, topic and partition that are counted apart; those of further kinds are counted together.
+# Details of one reason, topic and partition that are counted separately; those of further kinds are counted together.
 MOST_KINDS = 100
 OTHERS = "other details"
-_VALUE = re.compile(r"""the text (?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?:\.\.\.)?|the number [^\s,;]+""")
+_VALUE = re.compile(r"""the (?:(text) (?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?:\.\.\.)?|(number) [^\s,;]+)""")
 # Not those of names, as in sensor_7 and float32, nor of what a detail says was expected.
 _DIGITS = re.compile(r"(?<![\w.:-])(?<!RFC )(?<!like )(?<!since )-?\d++(?:[.:,T-]*+\d++)*+Z?(?!\w)")
 
@@ -132,11 +132,11 @@ class Census:
 
     def _group_of(self, letter: Letter) -> Group:
         rejection = letter.rejection
-        place, kind = (rejection.reason, rejection.topic, rejection.partition), kind_of(rejection.detail)
-        if (*place, kind) not in self.groups:
-            self._kinds[place] += 1
-            kind = kind if self._kinds[place] <= MOST_KINDS else OTHERS
-        return self.groups.setdefault((*place, kind), Group(letter, kind))
+        source, kind = (rejection.reason, rejection.topic, rejection.partition), kind_of(rejection.detail)
+        if (*source, kind) not in self.groups:
+            self._kinds[source] += 1
+            kind = kind if self._kinds[source] <= MOST_KINDS else OTHERS
+        return self.groups.setdefault((*source, kind), Group(letter, kind))
 
     def most_first(self) -> list[Group]:
         """The groups, that with the most letters first."""
@@ -145,7 +145,7 @@ class Census:
 
 def kind_of(detail: str) -> str:
     """A detail without the values that differ from record to record; names of fields and channels stay."""
-    return _DIGITS.sub("N", _VALUE.sub(lambda found: "a number" if found[0][4] == "n" else "a text", detail))
+    return _DIGITS.sub("N", _VALUE.sub(r"a \1\2", detail))
 
 
 def place(rejection: Rejection) -> TopicPartition:

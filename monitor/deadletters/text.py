@@ -39,7 +39,7 @@ SHOWN = 240  # characters of a value, at most
 HEAD = ("reason", "topic", "partition", "letters", "redriven", "first", "last", "offsets")
 _RIGHT = {"partition", "letters", "redriven", "records"}
 _WIDTH = 118
-_WRAPPED = textwrap.TextWrapper(_WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+_REMEDY = textwrap.TextWrapper(_WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
 
 UNWRITTEN = (
     "A dead letter is written when its partition is committed, which one that is held never is. Whether records were\n"
@@ -75,7 +75,7 @@ def census(found: Census, topic: str, values: Mapping[Origin, bytes | None], lim
     remedies = [f"{reason}: {REMEDIES[reason]}" for reason in reasons if reason in REMEDIES]
     if remedies:
         lines += ["", "What to do, and then `telltale deadletters redrive`:"]
-        lines += [line for each in remedies for line in _WRAPPED.wrap(each)]
+        lines += [line for each in remedies for line in _REMEDY.wrap(each)]
     return "\n".join(lines)
 
 

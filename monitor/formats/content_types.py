@@ -67,16 +67,18 @@ class RecordFormats:
         return reduce(merged, read) if read else self._formats[0].parse(columns.values, [])
 
     def outlines(self, columns: RecordColumns, rows: list[int], values: Sequence[bytes]) -> Outlines:
-        """What is known of the values of records at `rows`, which were refused; nothing, where one is empty."""
+        """What is known of the values of records at `rows` (one at least), which were refused; nothing, where one is
+        empty.
+        """
         if not self._header:
             return self._formats[0].outlines(values)
-        value_of = dict(zip(rows, values, strict=True))
         index_of = {row: index for index, row in enumerate(rows)}
         found = []
         for number, at in self._grouped(columns, rows):
-            taken = [value_of[row] for row in at]
+            indices = [index_of[row] for row in at]
+            taken = [values[index] for index in indices]
             known = _nothing_known(len(at)) if number == _UNKNOWN else self._formats[number].outlines(taken)
-            found.append((np.array([index_of[row] for row in at], dtype=np.int64), known))
+            found.append((np.array(indices, dtype=np.int64), known))
         return self._together(found)
 
     def with_schemas(self, columns: RecordColumns) -> list[bytes | None]:
@@ -84,9 +86,10 @@ class RecordFormats:
         if not self._header:
             return columns.values if self._with_schema else [None] * len(columns.values)
         found: list[bytes | None] = [None] * len(columns.values)
-        for number, at in self._grouped(columns, [*range(len(columns.values))]) if self._with_schema else ():
-            for row in at if number in self._with_schema else ():
-                found[row] = columns.values[row]
+        for number, at in self._grouped(columns, [*range(len(found))]):
+            if number in self._with_schema:
+                for row in at:
+                    found[row] = columns.values[row]
         return found
 
     def _grouped(self, columns: RecordColumns, rows: list[int]) -> Iterator[tuple[int, list[int]]]:
@@ -125,18 +128,15 @@ class RecordFormats:
     def _refused(self, columns: RecordColumns, row: int) -> Rejected:
         assert columns.headers is not None
         said = (header_of(columns.headers[row], self._header) or b"").decode("utf-8", "replace")
-        known = ", ".join(dict.fromkeys(self._names))
         return Rejected(
             row,
             Reason.UNKNOWN_FORMAT,
             f"header {self._header} is {shown(said)}, which names no known format; set in input.content_types which it "
-            f"is ({known})",
+            f"is ({', '.join(self._names)})",
         )
 
     def _together(self, found: list[tuple[Int64Array, Outlines]]) -> Outlines:
         """Outlines of several groups of records as one, in the order of the records."""
-        if not found:
-            return self._formats[0].outlines([])
         records = np.concatenate([at if known.records is None else at[known.records] for at, known in found])
         order, each = np.argsort(records, kind="stable"), [known for _, known in found]
         series = [name for known in each for name in known.series or [b""] * len(known.counts)]

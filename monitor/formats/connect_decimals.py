@@ -1,7 +1,7 @@
 """Decimals as Kafka Connect's JsonConverter and Debezium write them: the bytes of a whole number, in base64.
 
-What they mean stands in the schema beside the payload: how many of the digits come after the point. Without schemas
-nothing does, and such a text is refused.
+The schema beside the payload says their scale: how many of the digits come after the point. Without it such a text is
+refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 Path = tuple[str, ...]
 _DECIMAL = "org.apache.kafka.connect.data.Decimal"
 _VARIABLE = "io.debezium.data.VariableScaleDecimal"  # an object with a scale of its own
-_DEEPEST, _MOST_DIGITS, _LONGEST = 32, 300, 1024
+_DEEPEST, _MOST_DIGITS, _LONGEST = 32, 300, 1024  # levels of a schema, digits of a scale, characters of a number
 
 
 def decimals(schema: Any) -> dict[Path, int | None]:

@@ -20,7 +20,7 @@ import msgspec
 from monitor.errors import Reason, RecordError
 from monitor.formats.abstract import RecordSpec
 from monitor.formats.encodings import recognised
-from monitor.formats.forms import Form, Getters
+from monitor.formats.forms import Form, Getters, itself
 from monitor.formats.layout import LIST, RecordLayout
 from monitor.formats.records import Records
 
@@ -61,7 +61,7 @@ class CsvCodec:
         body: Getters = {name: itemgetter(index) for name, index in said.items()}
         return [
             Form(decode=self._cells_of_record(), body=body, around={}, of_texts=True),
-            Form(decode=self._cells_of_lines(), body=body, around={}, entries=_itself, several=True, of_texts=True),
+            Form(decode=self._cells_of_lines(), body=body, around={}, entries=itself, several=True, of_texts=True),
         ]
 
     def _cells_of_record(self) -> Callable[[bytes], list[str]]:
@@ -139,7 +139,3 @@ class CsvCodec:
             return self._lines(value)
         except RecordError:
             return None
-
-
-def _itself(record: Any) -> Any:
-    return record

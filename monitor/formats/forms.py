@@ -94,7 +94,7 @@ class _Makers:
     def bare_chunks(self) -> Iterator[Form]:
         """Records that are a list of samples, and nothing else."""
         for kind in self._chunk_types if not (self._layout.of_lists or self._layout.channel) else ():
-            yield Form(decode=self._decoder(kind), body={"values": _itself}, around={}, is_chunk=True)
+            yield Form(decode=self._decoder(kind), body={"values": itself}, around={}, is_chunk=True)
 
     def lists(self) -> Iterator[Form]:
         """Several entries a record, in a list."""
@@ -104,7 +104,7 @@ class _Makers:
         body, of_body = paths.struct(self._body(NEVER))
         several: Any = list.__class_getitem__(body)
         if layout.of_lists:
-            yield Form(decode=self._decoder(several), body=of_body, around={}, entries=_itself, several=True)
+            yield Form(decode=self._decoder(several), body=of_body, around={}, entries=itself, several=True)
         elif layout.entries is not None:
             yield from self._inside(several, of_body, several=True)
 
@@ -168,7 +168,8 @@ class _Makers:
         return self._codec.decoder(kind, lax=self._lax)
 
 
-def _itself(record: Any) -> Any:
+def itself(record: Any) -> Any:
+    """A record that is its own entry, or is its list of them."""
     return record
 
 

@@ -30,10 +30,7 @@ _HINTS = (
     (re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?", re.ASCII), " without separators of thousands"),
     (re.compile(r"[+-]?[\d.,]+(?:[eE][+-]?\d+)? ?[^\d\s.,=][^\d=]{0,15}"), " alone, without a unit"),
     (re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE), "; infinity is none"),
-    (
-        re.compile(r"(?:[A-Za-z0-9+/]{4})*[A-Za-z0-9+/]{2,3}={1,2}"),
-        _OF_DECIMALS,
-    ),
+    (re.compile(r"(?:[A-Za-z0-9+/]{4})*[A-Za-z0-9+/]{2,3}={1,2}"), _OF_DECIMALS),
 )
 _KINDS: dict[type, str] = {dict: "an object", list: "a list", tuple: "a list", bytes: "binary"}
 _SHOWN = 40  # characters of a value in a message

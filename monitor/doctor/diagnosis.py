@@ -227,7 +227,7 @@ def _suited(found: Diagnosis, retry: _Retry) -> None:
     """Leaves out channels that tell the time or only rise, as long as others are left."""
     columns = {name: [*found.trial.by_series(at).values()] for at, name in enumerate(found.channels)}
     odd = {name: what for name in columns if (what := plausibility.unsuited(name, columns[name]))}
-    found.notes += [left_out(what, [name for name in odd if odd[name] == what]) for what in sorted({*odd.values()})]
+    found.notes += left_out(odd)
     if not odd or len(odd) == len(columns):
         return
     paths = {path: name for name, path in found.shape.channels.items()}

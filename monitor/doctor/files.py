@@ -408,7 +408,7 @@ def _leave_out(found: FileDiagnosis) -> None:
     """Leaves out channels that tell the time or only rise, as long as others are left."""
     columns = _by_channel(found)
     odd = {name: what for name in columns if (what := plausibility.unsuited(name, columns[name]))}
-    found.notes += [words.left_out(what, [name for name in odd if odd[name] == what]) for what in {*odd.values()}]
+    found.notes += words.left_out(odd)
     if not odd or len(odd) == len(columns):
         return
     for line in found.fields:

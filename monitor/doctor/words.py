@@ -78,15 +78,16 @@ def held(hold_ms: int, share: float, length: int) -> str:
     )
 
 
-def left_out(what: str, names: Sequence[str]) -> str:
-    """That channels are none to watch, being clocks, counters or running totals."""
+def left_out(odd: Mapping[str, str]) -> list[str]:
+    """That channels are none to watch, by what each is: a clock, a counter or a running total."""
     why = {
         "running total": "only rises or falls: every new number is one that was not learnt from. Watch what is added "
         "in each interval instead; the producer has to write that",
         "counter": "goes on by even steps, as a counter or a clock does, so nothing can be learnt from it",
         "clock": "holds times, so nothing can be learnt from it",
     }
-    return f"{listing(names)} {why[what]}"
+    kinds = {what: [name for name in odd if odd[name] == what] for what in sorted({*odd.values()})}
+    return [f"{listing(names)} {why[what]}" for what, names in kinds.items()]
 
 
 def rate(orders: Sequence[Order]) -> str:

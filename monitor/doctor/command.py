@@ -25,7 +25,7 @@ from monitor.serving.schema_registry import SchemaRegistry
 
 SCHEME = "kafka://"
 NAME = "telltale.toml"
-MOST_SCHEMAS = 50  # that are fetched
+_MOST_SCHEMAS = 50  # that are fetched
 _LONGEST_NAME = NAME_LENGTH - len(".state")
 
 
@@ -110,7 +110,7 @@ def _schemas(options: SchemaRegistryOptions | None, excerpt: topic.Excerpt) -> d
     """The schemas that values name, by their ids, as far as a registry is known. Raises `BackendError`."""
     if options is None:
         return {}
-    numbers = sorted(ids_of(value for columns in excerpt.polls for value in columns.values))[:MOST_SCHEMAS]
+    numbers = sorted(ids_of(value for columns in excerpt.polls for value in columns.values))[:_MOST_SCHEMAS]
     registry = SchemaRegistry(options)
     return {number: registry.schema(number) for number in numbers}
 

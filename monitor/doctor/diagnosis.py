@@ -41,8 +41,8 @@ class Diagnosis:
 
     `options` are those of `input` that differ from the defaults, `mapping` the ready-made one among them, if any.
     `sentinels` are numbers by channel that seem to mean missing; `joins` says how readings make samples, where records
-    carry some channels each, and `hold_ms` for how long numbers hold (0: they need not). Where nothing can be read,
-    `unread` are the first values, and `schema` is the id in front of them, of a schema that is not known.
+    carry some channels each. Where nothing can be read, `unread` are the first values, and `schema` is the id in front
+    of them, of a schema that is not known.
     """
 
     shape: Shape
@@ -54,7 +54,6 @@ class Diagnosis:
     mapping: str = ""
     sentinels: dict[str, list[float]] = field(default_factory=dict)
     joins: Joins | None = None
-    hold_ms: int = 0
     schema: int | None = None
     unread: list[bytes] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -93,7 +92,7 @@ def examine(
     looked = documents.of(values, schemas)
     shape = shapes.of(looked, keys, headers)
     _look_for_channels(shape, _Retry(polls, now_us, 0, schemas))
-    retry = _Retry(polls, now_us, shape.length if _are_windows(shape) else 0, schemas)
+    retry = _Retry(polls, now_us, shape.length if shape.are_windows else 0, schemas)
     chosen, tried = _best(retry, _candidates(shape))
     if shape.series and chosen.options["series"] != shape.series:
         shape = shapes.of(looked, keys, headers, chosen.options["series"])
@@ -141,15 +140,10 @@ class _Retry(NamedTuple):
             found.options, found.trial = dict(options), tried
 
 
-def _are_windows(shape: Shape) -> bool:
-    """Whether each record is a window of its own: all of one length, and none says when it was."""
-    return shape.length > 1 and not shape.time and not shape.fields
-
-
 def _look_for_channels(shape: Shape, retry: _Retry) -> None:
     """Takes a few numbers without names for one sample of so many channels, where they can be read so."""
     count = shape.length
-    if not _are_windows(shape) or count > _MOST_CHANNELS or len(shape.names) != 1:
+    if not shape.are_windows or count > _MOST_CHANNELS or len(shape.names) != 1:
         return
     names = [str(at) for at in range(count)]
     tried = retry.run(shapes.as_options(shape), names)
@@ -265,10 +259,7 @@ def _together(found: Diagnosis, retry: _Retry) -> None:
 def _joined(found: Diagnosis, _: _Retry) -> None:
     """Puts together what comes apart, where records carry some channels each."""
     found.joins = joins.of(found.trial)
-    if found.joins is None:
-        return
-    found.hold_ms = found.joins.hold_ms
-    if found.joins.tolerance_ms:
+    if found.joins is not None and found.joins.tolerance_ms:
         found.options["join_tolerance_ms"] = found.joins.tolerance_ms
 
 

@@ -36,8 +36,7 @@ class Documents:
     """Some values: their format ("" where none is known), and what each says (`UNSET`: it can't be read).
 
     `columns` of lines of cells are their names, which none of them says where they are not `named`; `delimiter` divides
-    cells. `schema` is the id in front of values that
-    can't be read without the schema that it names, or None.
+    cells. `schema` is the id in front of values that can't be read without the schema that it names, or None.
     """
 
     format: str
@@ -99,7 +98,7 @@ def _avro(schemas: Mapping[int, Schema | str]) -> Callable[[bytes], Any]:
 
 def _json(value: bytes) -> Any:
     document = _json_as_it_is(value)
-    if document is UNSET and value[:1] == b"\0" and len(value) > 5:
+    if document is UNSET and is_framed(value):
         document = _json_as_it_is(value[5:])
     return document if isinstance(document, dict | list) else UNSET
 
@@ -133,7 +132,7 @@ def _f32(value: bytes) -> Any:
 
 def _notes(values: Sequence[bytes], *, is_json: bool) -> list[str]:
     """What a person should know of how values are encoded that can be read."""
-    if is_json and 2 * sum(value[:1] == b"\0" for value in values) > len(values):
+    if is_json and 2 * sum(map(is_framed, values)) > len(values):
         return ["values begin with byte 0 and a schema's id, as Confluent's JSON Schema serializer writes them"]
     return []
 

@@ -73,7 +73,7 @@ class FieldLine:
     path: str
     role: str
     seen: str
-    missing: float = 0.0
+    missing: float
 
 
 PARTS = re.compile(r"(?<!\\)\.")

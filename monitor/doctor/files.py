@@ -419,9 +419,12 @@ def _leave_out(found: FileDiagnosis) -> None:
 
 def _hold(found: FileDiagnosis) -> None:
     """Has numbers hold where too many are missing for whole windows."""
-    timed = [table for table in found.tables if isinstance(table, SeriesTable) and table.time_us is not None]
+    series = [
+        (table.time_us, ~np.isnan(table.samples))
+        for table in found.tables
+        if isinstance(table, SeriesTable) and table.time_us is not None
+    ]
     length = words.window_length(found.recipe)
-    series = [(table.time_us, ~np.isnan(table.samples)) for table in timed if table.time_us is not None]
     found.hold_ms, share = joins.hold_for(series, length)
     if found.hold_ms:
         found.notes.append(words.held(found.hold_ms, share, length))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.detector.arrays import BoolArray, Float64Array, Int64Array
+from monitor.detector.arrays import BoolArray, Int64Array
 from monitor.doctor.trial import Trial, split
 
 _NICE_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 600_000)
@@ -105,8 +105,8 @@ def _starts(time_us: Int64Array, tolerance_us: float) -> Int64Array:
     return found
 
 
-def _nice(wanted_ms: float, below_ms: Float64Array | float) -> int:
+def _nice(wanted_ms: float, below_ms: float) -> int:
     """A round number of ms from what is wanted on, if it stays below a limit."""
     exactly = max(1, math.ceil(wanted_ms))
     nice = next((each for each in _NICE_MS if each >= exactly), exactly)
-    return nice if nice < below_ms else max(1, min(exactly, math.ceil(float(below_ms)) - 1))
+    return nice if nice < below_ms else max(1, min(exactly, math.ceil(below_ms) - 1))

@@ -18,6 +18,7 @@ from monitor.doctor.diagnosis import Diagnosis, usual_step_us
 from monitor.doctor.joins import Joins, hold_for
 from monitor.doctor.trial import split
 from monitor.doctor.words import (
+    WIDTH,
     declared,
     fact,
     few,
@@ -105,7 +106,7 @@ def _of_registry(found: Diagnosis, place: Place) -> list[str]:
     command = shlex.join(["telltale", "doctor", place.topic, *place.words, "--registry", _REGISTRY])
     comments = {"schema_registry.urls": "to be filled in: the address of yours"}
     then = "Of Avro the configuration will begin so; Protobuf is not read:"
-    return ["", *textwrap.wrap(said, 118), "", f"  {command}", "", then, "", indented(toml(options, comments))]
+    return ["", *textwrap.wrap(said, WIDTH), "", f"  {command}", "", then, "", indented(toml(options, comments))]
 
 
 def _said(found: Diagnosis, place: Place) -> list[str]:
@@ -147,16 +148,16 @@ def commands(found: Diagnosis, place: Place) -> list[str]:
     """What to type next."""
     names = ",".join(found.channels)
     words = ["telltale", "train", f"kafka://{place.topic}", "--config", place.config, "--channels", names]
-    words += [*recipe(found, place)]
+    words += _recipe(found, place)
     if hold_ms := _held(found, place)[0]:
         words += ["--max-hold-ms", str(hold_ms)]
     words += ["--out", place.artifact]
     return [shlex.join(words), shlex.join(["telltale", "run", "--config", place.config])]
 
 
-def recipe(found: Diagnosis, place: Place) -> list[str]:
+def _recipe(found: Diagnosis, place: Place) -> list[str]:
     """Options of `telltale train` that suit as many samples as the topic may hold."""
-    if found.shape.length and not found.shape.fields and found.shape.length > 1:
+    if found.shape.are_windows:
         return ["--recipe", "beats-dense", "--window", str(found.shape.length)]
     return recipe_for(_samples(found, place), len(found.channels), usual_step_us(found))
 
@@ -171,10 +172,12 @@ def _samples(found: Diagnosis, place: Place) -> float:
 def _held(found: Diagnosis, place: Place) -> tuple[int, list[str]]:
     """For how many ms numbers are to be held (0: they need not), and what to say of it."""
     tried = found.trial
-    if found.hold_ms or found.joins is not None or not len(tried.values) or len(found.shape.names) == 1:
-        return found.hold_ms, []
+    if found.joins is not None:
+        return found.joins.hold_ms, []
+    if not len(tried.values) or len(found.shape.names) == 1:
+        return 0, []
     parts = [split(each, tried.owners, len(tried.series)) for each in (tried.time_us, ~np.isnan(tried.values))]
-    length = window_length(recipe(found, place))
+    length = window_length(_recipe(found, place))
     hold_ms, share = hold_for([*zip(*parts, strict=True)], length)
     return hold_ms, [held(hold_ms, share, length)] if hold_ms else []
 
@@ -199,7 +202,7 @@ def _facts(found: Diagnosis) -> Iterable[str]:
         yield fact("rate", rate(orders) if found.joins is None else _joined(found.joins))
         yield fact("order", order(orders, in_parts=found.joins is not None))
         yield fact("gaps", gaps(orders))
-        yield fact("missing", missing(found))
+        yield fact("missing", _missing(found))
 
 
 def _joined(found: Joins) -> str:
@@ -258,7 +261,7 @@ def _time(found: Diagnosis) -> str:
     return f"{where}; {moment(first)} to {moment(last)} UTC{delay}"
 
 
-def missing(found: Diagnosis) -> str:
+def _missing(found: Diagnosis) -> str:
     """Which share of each channel's numbers is missing."""
     trial = found.trial
     share = {}

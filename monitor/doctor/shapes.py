@@ -75,6 +75,11 @@ class Shape:
         """The channels' names."""
         return self.names or [*self.channels]
 
+    @property
+    def are_windows(self) -> bool:
+        """Whether each record is a window of its own: all of one length, and none says when it was."""
+        return self.length > 1 and not self.fields
+
 
 def of(
     documents: Documents,

@@ -7,7 +7,7 @@ daemon will do.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -161,30 +161,27 @@ class _Run:
         self._rejected: Counter[str] = Counter()
         self._examples: dict[str, Example] = {}
         self._places: dict[tuple[str, TopicPartition], int] = {}
-        self._owners: list[Int64Array] = []
-        self._times: list[Int64Array] = []
-        self._values: list[Float64Array] = []
-        self._carried: list[BoolArray] = []
-        self._stated: list[BoolArray] = []
-        self._behind_us: list[Int64Array] = []
+        self._owners = [np.empty(0, dtype=np.int64)]
+        self._times = [np.empty(0, dtype=np.int64)]
+        self._values = [np.empty((0, len(channels)))]
+        self._carried = [np.empty((0, len(channels)), dtype=np.bool_)]
+        self._stated = [np.empty(0, dtype=np.bool_)]
+        self._behind_us = [np.empty(0, dtype=np.int64)]
 
     def of(self, polls: Sequence[RecordColumns], now_us: int) -> Trial:
         streams: dict[TopicPartition, tuple[StreamTime, SeriesNumbers]] = {}
         for columns in polls:
             stream, numbers = streams.setdefault(columns.partition, (StreamTime(), SeriesNumbers()))
             self._take(columns, stream, numbers, now_us)
-        width = len(self._channels)
-        stated = np.concatenate(self._stated) if self._stated else np.empty(0, dtype=np.bool_)
-        behind_us = np.concatenate(self._behind_us) if self._behind_us else np.empty(0, dtype=np.int64)
-        owners = np.concatenate(self._owners) if self._owners else np.empty(0, dtype=np.int64)
-        time_us = np.concatenate(self._times) if self._times else np.empty(0, dtype=np.int64)
+        stated, behind_us = np.concatenate(self._stated), np.concatenate(self._behind_us)
+        owners, time_us = np.concatenate(self._owners), np.concatenate(self._times)
         return Trial(
             records=sum(len(columns.values) for columns in polls),
             rejected=self._rejected,
             examples=self._examples,
             channels=self._channels,
-            values=np.concatenate(self._values) if self._values else np.empty((0, width)),
-            carried=np.concatenate(self._carried) if self._carried else np.empty((0, width), dtype=np.bool_),
+            values=np.concatenate(self._values),
+            carried=np.concatenate(self._carried),
             owners=owners,
             time_us=time_us,
             series=dict(zip(self._places, map(order_of, split(time_us, owners, len(self._places))), strict=True)),
@@ -259,15 +256,15 @@ def declarable(columns: Mapping[str, Float64Array]) -> tuple[dict[str, list[floa
     What is declared is missing in all channels: so what is an ordinary number of another can't be.
     """
     found = {name: sentinels(column) for name, column in columns.items()}
+    likely = {value for values in found.values() for value in values}
     ordinary = {
         value
         for column in columns.values()
-        for value in {each for likely in found.values() for each in likely}
+        for value in likely - {marker.value for marker in _markers_of(column)}
         if (column == value).any() and np.isfinite(column[column != value]).any()
-        and value not in {each.value for each in plausibility.markers_of(column[~np.isnan(column)], far=_FAR_KNOWN)}
-    }  # fmt: skip
-    good = {name: kept for name, likely in found.items() if (kept := [each for each in likely if each not in ordinary])}
-    bad = {name: kept for name, likely in found.items() if (kept := [each for each in likely if each in ordinary])}
+    }
+    good = {name: kept for name, values in found.items() if (kept := [each for each in values if each not in ordinary])}
+    bad = {name: kept for name, values in found.items() if (kept := [each for each in values if each in ordinary])}
     return good, bad
 
 
@@ -276,5 +273,9 @@ def sentinels(values: Float64Array) -> list[float]:
 
     One that is usual for this need only be half as far from the others as they are apart.
     """
-    found = plausibility.markers_of(values[~np.isnan(values)], far=_FAR_KNOWN)
+    found = _markers_of(values)
     return sorted(each.value for each in found if each.seen > 1 and (each.is_known or each.ranges > _FAR))
+
+
+def _markers_of(values: Float64Array) -> Iterator[plausibility.Marker]:
+    return plausibility.markers_of(values[~np.isnan(values)], far=_FAR_KNOWN)

@@ -82,9 +82,9 @@ def of(text: str, cells: Cells) -> Layout:
         return Layout(separator=",", form="flux")
     if not lines:
         return Layout(separator=separator, comments=has_comments)
-    if separator is None and lines[0].cells(",")[0].strip(' "').lower() in _LOGGERS:
+    if separator is None and (logger := lines[0].cells(",")[0].strip(' "').lower()) in _LOGGERS:
         first = lines[1] if len(lines) > 1 else lines[0]
-        return Layout(first.start, first.number, ",", units=_LOGGERS[lines[0].cells(",")[0].strip(' "').lower()])
+        return Layout(first.start, first.number, ",", units=_LOGGERS[logger])
     if separator is None:
         lines = lines[_titles(lines, cells) :]
         separator = separator_of(lines[0].text)

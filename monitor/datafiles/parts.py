@@ -62,7 +62,7 @@ def of_day(columns: Columns, taken: Collection[int | None]) -> dict[str, int]:
     found = _named(columns, _OF_DAY, taken)
     if "minute" in found and _means_no_minute(columns, found):
         del found["minute"]
-    known = dict(itertools.takewhile(lambda part: part[0] in found, ((part, found.get(part, 0)) for part in _OF_DAY)))
+    known = {part: found[part] for part in itertools.takewhile(found.__contains__, _OF_DAY)}
     return known or _named(columns, ("clock",), taken)
 
 

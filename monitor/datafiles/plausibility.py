@@ -170,7 +170,7 @@ def markers_of(column: Float64Array, *, far: float = _FAR_KNOWN) -> Iterator[Mar
     low, high = float(rest.min()), float(rest.max())
     for value in known:
         found = Marker(value, int((column == value).sum()), low, high, is_known=True)
-        if max(low - value, value - high) > far * (high - low):
+        if found.ranges > far:
             yield found
     for value in (low, high):
         yield from _repeated(rest, value)

@@ -164,7 +164,7 @@ def test_any_numbers_are_looked_at(numbers: list[float], also: float) -> None:
         (1_764_600_000 + 2_082_844_800 + AT, "do they count from 1900 or 1904, as NTP and LabVIEW do?"),
     ],
 )
-def test_days_and_seconds_that_count_from_elsewhere_are_told(numbers: np.ndarray, said: str) -> None:
+def test_days_and_seconds_that_count_from_elsewhere_are_noted(numbers: np.ndarray, said: str) -> None:
     times = np.rint(numbers * 1e6).astype(np.int64)
     (note,) = timestamps.notes([SeriesTable(samples=FLOW.astype(np.float32)[:, None], channels=("v",), time_us=times)])
     assert said in note

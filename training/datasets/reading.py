@@ -151,7 +151,7 @@ def _oldest_first(tables: Sequence[Table], note: Note) -> list[Table]:
 
 def _is_newest_first(table: SeriesTable) -> bool:
     steps_us = np.diff(table.time_us) if table.time_us is not None else np.empty(0)
-    return bool(len(steps_us)) and bool((steps_us <= 0).all()) and bool(steps_us.any())
+    return bool((steps_us <= 0).all() and steps_us.any())
 
 
 def _turned(table: Table, last: int) -> Table:

@@ -77,10 +77,14 @@ def place_of(time_ms: int) -> int:
 
 
 def decide(processor: Processor, first: int, end: int) -> None:
-    times, keys = [NOW_MS + at for at, _ in LOG[first:end]], [key for _, key in LOG[first:end]]
-    values = [b'{"value": 0.5}'] * len(keys)
-    if end > first:
-        processor.receive(make_columns(values, keys=keys, timestamps_ms=times, first_offset=first), NOW_US)
+    take_in(processor, LOG[first:end], first)
+
+
+def take_in(processor: Processor, records: Sequence[tuple[int, bytes]], first_offset: int = 0) -> None:
+    times, keys = [NOW_MS + at for at, _ in records], [key for _, key in records]
+    values = [b'{"value": 0.5}'] * len(records)
+    if records:
+        processor.receive(make_columns(values, keys=keys, timestamps_ms=times, first_offset=first_offset), NOW_US)
     score_all(processor)
 
 
@@ -250,10 +254,8 @@ def test_a_whole_silent_partition_is_one_thing(every: int) -> None:
     assert isinstance(fallen, QualityDigest)
     assert fallen.data.summary == "nothing from any of the 31 series of telltale.input-0 since 2025-12-01T14:40:49.029Z"
     assert (fallen.time, fallen.data.count, fallen.data.severity) == ("2025-12-01T14:40:59.029001Z", 31, "error")
-    times, keys = [NOW_MS + 200_000 + each for each in range(31)], sorted({key for _, key in LOG[:stop]})
-    columns = make_columns([b'{"value": 0.5}'] * 31, keys=keys, timestamps_ms=times, first_offset=stop)
-    processor.receive(columns, NOW_US + 200_000_000)
-    score_all(processor)
+    keys = sorted({key for _, key in LOG[:stop]})
+    take_in(processor, [(200_000 + number, key) for number, key in enumerate(keys)], stop)
     (back,) = processor.take_outputs().alerts
     assert back.data.summary == "all 31 series of telltale.input-0 send again"
     assert named([back], "resolved") == named([fallen], "firing")
@@ -296,13 +298,9 @@ def test_what_ended_is_said_after_it_is_said_to_have_begun() -> None:
     """Though it would wait for less: a slow series falls silent first, then a fast one, which comes back."""
     records = [(1000 * at, b"slow") for at in range(0, 1000, 20)] + [(250 * at, b"on") for at in range(5_200)]
     records += [(1000 * at + 1, b"fast") for at in [*range(1180), *range(1195, 1300)]]
-    processor, found = make_processor_at_zero(CONFIG, ARTIFACT), list[Event]()
-    times, keys = [at for at, _ in sorted(records)], [key for _, key in sorted(records)]
-    values = [b'{"value": 0.5}'] * len(keys)
-    processor.receive(make_columns(values, keys=keys, timestamps_ms=[NOW_MS + at for at in times]), NOW_US)
-    score_all(processor)
-    found += processor.take_outputs().alerts
-    assert [(each.data.status, each.subject) for each in found] == [
+    processor = make_processor_at_zero(CONFIG, ARTIFACT)
+    take_in(processor, sorted(records))
+    assert [(each.data.status, each.subject) for each in processor.take_outputs().alerts] == [
         ("firing", "slow"),
         ("firing", "fast"),
         ("resolved", "fast"),
@@ -317,20 +315,16 @@ def test_series_that_are_forgotten_meanwhile_end_at_their_record(chunk: int, mon
     records += [(100 * at, b"on") for at in range(600, 900)] + [(69_550, b"c"), (69_560, b"d")]
     config = make_config(input={"start": "earliest", "max_series": 3})
 
-    def told(size: int) -> list[bytes]:
+    def published(size: int) -> list[bytes]:
         processor, found = make_processor_at_zero(config, ARTIFACT), list[bytes]()
         for first in range(0, len(records), size):
-            part = sorted(records)[first : first + size]
-            times, keys = [NOW_MS + at for at, _ in part], [key for _, key in part]
-            values = [b'{"value": 0.5}'] * len(part)
-            processor.receive(make_columns(values, keys=keys, timestamps_ms=times, first_offset=first), NOW_US)
-            score_all(processor)
+            take_in(processor, sorted(records)[first : first + size], first)
             found += [alerts.encode(each) for each in processor.take_outputs().alerts]
         return found
 
-    whole = told(len(records))
+    whole = published(len(records))
     assert [decode(each).data.status for each in whole] == ["firing", "resolved"]
-    assert told(chunk) == whole
+    assert published(chunk) == whole
 
 
 def test_a_digest_is_split_where_a_message_would_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ NOW_US = 1_764_600_000_000_000
 Log = list[tuple[int, int]]  # time in ms and series of each record; a tick has none
 TICK = -1
 RAISED_MS, TWO_WEEKS_US = 600, learned.RAISED_US  # as the logs are short
-Told = tuple[str, str, int, float]  # series, status, offset, seconds
+Brief = tuple[str, str, int, float]  # series, status, offset, seconds
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -91,8 +91,8 @@ def limit(pauses: list[int], after: int | None, least: int) -> Fraction | None:
     return max(found, Fraction(30 * least if young else least))
 
 
-def oracle(log: Log, after: int | None, least: int) -> Iterator[list[Told]]:
-    """What is told at each place of a log."""
+def oracle(log: Log, after: int | None, least: int) -> Iterator[list[Brief]]:
+    """What is published at each place of a log."""
     now = -1
     last: dict[int, int] = {}
     pauses: dict[int, list[int]] = {}
@@ -104,7 +104,7 @@ def oracle(log: Log, after: int | None, least: int) -> Iterator[list[Told]]:
     for place, (time, own) in enumerate(log):
         now, offset = max(now, time), place - ticks
         ticks += own == TICK
-        news: list[Told] = []  # at one record in order of the series, and after those of a tick before it
+        news: list[Brief] = []  # at one record in order of the series, and after those of a tick before it
         for series in sorted(last):
             allowed = limit(pauses[series], after, least)
             if series == own or series in silent or allowed is None:
@@ -166,7 +166,7 @@ def offset_at(log: Log, place: int) -> int:
     return sum(series != TICK for _, series in log[:place])
 
 
-def told(events: Sequence[Event]) -> list[Told]:
+def brief(events: Sequence[Event]) -> list[Brief]:
     found = [each.data for each in events if isinstance(each, QualityAlert)]
     return [(data.series, data.status, data.kafka.offset, data.value or 0.0) for data in found]
 
@@ -188,7 +188,7 @@ def test_any_chunking_and_a_restore_give_the_oracles_alerts(
     """The restore comes `since` records and ticks after the checkpoint."""
     config = configuration(no_data_after_ms=after, no_data_least_ms=3)
     found = events_of(config, log, kind, cuts, slice_, restore, restore + since)
-    assert told(found) == [each for place in oracle(log, after, 3) for each in place]
+    assert brief(found) == [each for place in oracle(log, after, 3) for each in place]
 
 
 def configuration(**quality: int | None) -> Config:
@@ -235,10 +235,10 @@ def regular(count: int, period: int, start: int = 0, series: int = 0) -> Log:
     return [(start + at * period, series) for at in range(count)]
 
 
-def decided(log: Log, **quality: int) -> list[Told]:
+def decided(log: Log, **quality: int) -> list[Brief]:
     processor = make_processor_at_zero(configuration(**quality), ARTIFACTS["sliding"])
     read(processor, sorted(log), "sliding", 0, len(log))
-    return told(processor.take_outputs().alerts)
+    return brief(processor.take_outputs().alerts)
 
 
 @pytest.mark.parametrize("period", [1_000, 60_000])

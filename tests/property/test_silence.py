@@ -17,7 +17,7 @@ OVER, UNDER = b"[9e8, -9e8]", b"[0.5, 0.25]"
 
 def expected(log: Log, over: list[bool], resolves_after: int, close_after: int) -> list[tuple[str, str, str | None]]:
     """Place by place: what is found silent, the record's own window, and who has stayed silent for too long."""
-    told: list[tuple[str, str, str | None]] = []
+    published: list[tuple[str, str, str | None]] = []
     under: dict[str, int] = {}  # of each open incident, how many windows in a row
     silent: dict[str, int] = {}
     now = -1
@@ -28,23 +28,23 @@ def expected(log: Log, over: list[bool], resolves_after: int, close_after: int) 
                 del silent[series]
                 continue
             silent[series] = now
-            told += [(series, "update", "no_data")] if series in under else []
+            published += [(series, "update", "no_data")] if series in under else []
         if own != TICK:
             series = f"s{own}"
             if is_over:
-                told += [] if series in under else [(series, "firing", None)]
+                published += [] if series in under else [(series, "firing", None)]
                 under[series] = 0
             elif series in under:
                 under[series] += 1
                 if under[series] == close_after:
                     del under[series]
-                    told.append((series, "resolved", "recovered"))
+                    published.append((series, "resolved", "recovered"))
         ends = sorted((at + resolves_after, series) for series, at in silent.items() if series in under)
         for at, series in ends:
             if resolves_after and at <= now:
                 del under[series]
-                told.append((series, "resolved", "no_data"))
-    return told
+                published.append((series, "resolved", "no_data"))
+    return published
 
 
 @settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])

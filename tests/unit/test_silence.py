@@ -50,7 +50,7 @@ def receive(processor: Processor, records: list[tuple[int, bytes, float]], first
     score_all(processor)
 
 
-def told(events: list[Event]) -> list[tuple[str, str, str | None]]:
+def brief(events: list[Event]) -> list[tuple[str, str, str | None]]:
     return [(each.type.split(".")[2], each.data.status, getattr(each.data, "reason", None)) for each in events]
 
 
@@ -74,7 +74,7 @@ def test_by_the_records_of_others(
 ) -> None:
     processor = make_processor_at_zero(config(**sections), ARTIFACT)
     receive(processor, log(2 * 3600))
-    assert told(processor.take_outputs().alerts) == expected
+    assert brief(processor.take_outputs().alerts) == expected
 
 
 def test_what_is_said() -> None:
@@ -113,14 +113,14 @@ def test_by_ticks_after_a_restart_too() -> None:
         state.update({key: value for _, key, value in outputs.state} | dict(outputs.checkpoints.get(INPUT, ())))
 
     until(NOW_MS * 1000 + 600_000_000)
-    assert [each for each in told(found) if each[0] == "alert"] == [FIRES, SAYS_SO]
+    assert [each for each in brief(found) if each[0] == "alert"] == [FIRES, SAYS_SO]
     for expected in (1, 0):
         kept = tuple(StateRecord(key, value) for key, value in state.items() if value is not None)
         processor = make_processor(config(), ARTIFACT)
         processor.assign(INPUT, Restored(Position(offset, offset, 0), kept, 0, offset), 0)
         found.clear()
         until(NOW_MS * 1000 + 4_000_000_000)
-        assert told(found) == [ENDS] * expected
+        assert brief(found) == [ENDS] * expected
         assert processor.open_by_rule()["no_data"] == 2
     assert processor.due_us(INPUT) == FOREVER_US
 
@@ -130,7 +130,7 @@ def test_who_sends_again_is_judged_again() -> None:
     back = [(at, b"a", value) for at, key, value in records if at >= 300_000 and key == b"on"]
     processor = make_processor_at_zero(config(), ARTIFACT)
     receive(processor, sorted([*records, *back]))
-    assert told(processor.take_outputs().alerts) == [
+    assert brief(processor.take_outputs().alerts) == [
         FIRES,
         SAYS_SO,
         IS_SILENT,
@@ -147,5 +147,5 @@ def test_a_silence_that_was_broken_counts_from_when_it_began_again() -> None:
     processor = make_processor_at_zero(config(quality={"no_data_resolves_after_ms": 60_000}), ARTIFACT)
     receive(processor, sorted([*records, *other, *back]))  # one batch
     found = processor.take_outputs().alerts
-    ends = [(each.subject, each.time) for each in found if told([each]) == [ENDS]]
+    ends = [(each.subject, each.time) for each in found if brief([each]) == [ENDS]]
     assert ends == [("A", "2025-12-01T14:42:00.000Z"), ("a", "2025-12-01T14:46:05.000Z")]

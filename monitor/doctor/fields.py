@@ -21,6 +21,7 @@ from monitor.datafiles import dates
 from monitor.detector import missing
 from monitor.detector.arrays import Float64Array, Int64Array
 from monitor.detector.times import NEWEST_US, NO_TIME, OLDEST_US, numbers_us, texts_us
+from monitor.formats.numbers import is_number, is_number_text
 
 MOST_DEPTH = 6
 _LOOK_AT = 200  # texts
@@ -175,11 +176,6 @@ def can_be_named(name: str) -> bool:
     return bool(name.strip()) and name.isprintable() and not set(name) & set('",\\')
 
 
-def is_number(value: Any) -> bool:
-    """A number, and no truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def is_missing(value: Any) -> bool:
     """What producers write for a number that is not there."""
     return (
@@ -191,10 +187,9 @@ def is_missing(value: Any) -> bool:
 
 def is_text_number(text: str) -> bool:
     """Whether a text is a number."""
-    return _NUMBER.fullmatch(text.strip()) is not None
+    return is_number_text(text.strip())
 
 
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 
 

@@ -5,8 +5,8 @@ the rest. Every opening there counts as a false alarm, also where the data reall
 all channels die in the middle of the rest, each in the same way and each by itself for the checks, and the table says
 how many are named within 3,000 samples, and after how many.
 
-Time goes on in the pauses of a series, as the records of others in its partition would move it. That no record of these
-series is rejected, so that `schema_mismatch` has nothing to report, is so by the way in which they are read.
+Time goes on in the pauses of a series, as the records of others in its partition would move it. `schema_mismatch` has
+nothing to report, as these series come without their records: none is rejected.
 
     TELLTALE_DATA=... python -m tests.benchmarks.quality
 """
@@ -99,9 +99,9 @@ def going_on(offset: Int64Array, at_us: Int64Array) -> Reached:
     """The partition's time before records and after each, `at_us` (n + 1,), and on the way in pauses that are long."""
     pauses = np.diff(at_us)
     long = np.flatnonzero(pauses > 4 * np.median(pauses))
-    steps = at_us[long, None] + (np.arange(1, STEPS) / STEPS * pauses[long, None]).astype(np.int64)
+    between_us = at_us[long, None] + (np.arange(1, STEPS) / STEPS * pauses[long, None]).astype(np.int64)
     positions = np.concatenate([offset, np.repeat(offset[long] - 1, STEPS - 1)])
-    newest_us = np.concatenate([at_us[1:], steps.ravel()])
+    newest_us = np.concatenate([at_us[1:], between_us.ravel()])
     order = np.lexsort((newest_us, positions))
     return Reached(positions[order], np.append(at_us[:1], newest_us[order]))
 

@@ -20,7 +20,6 @@ import numpy as np
 from monitor.backends.abstract import RecordColumns
 from monitor.detector.arrays import Float64Array, Int64Array
 from monitor.messages.quality import Event, QualityAlert, QualityDigest
-from monitor.processing.processor import Processor
 from tests.helpers import INPUT, make_artifact, make_config, make_processor_at_zero, score_all
 
 PERIOD_S, JITTER, EVERY = 60, 0.05, 10
@@ -42,14 +41,16 @@ class Found:
     seconds: float = 0.0
 
     def add(self, event: Event, now_ms: float) -> None:
-        data = event.data
-        assert isinstance(event, (QualityAlert, QualityDigest))
-        part = f" in {event.data.parts} parts" if isinstance(event, QualityDigest) and event.data.parts > 1 else ""
-        if not isinstance(event, QualityDigest) or event.data.part == 1:
-            self.messages["alerts" if isinstance(event, QualityAlert) else f"digests{part}", data.status] += 1
-            self.texts.append(data.summary)
-        names = [each.series for each in event.data.incidents] if isinstance(event, QualityDigest) else [event.subject]
-        when = self.named if data.status == "firing" else self.resolved
+        if isinstance(event, QualityDigest):
+            kind = "digests" if event.data.parts == 1 else f"digests in {event.data.parts} parts"
+            names, is_first = [each.series for each in event.data.incidents], event.data.part == 1
+        else:
+            assert isinstance(event, QualityAlert)
+            kind, names, is_first = "alerts", [event.data.series], True
+        if is_first:
+            self.messages[kind, event.data.status] += 1
+            self.texts.append(event.data.summary)
+        when = self.named if event.data.status == "firing" else self.resolved
         when |= {int(name[4:]): now_ms for name in names}
 
     @property
@@ -75,8 +76,8 @@ def fleet(devices: int, lost: float, seed: int) -> Iterator[tuple[Int64Array, In
 
 
 def run(devices: int, lost: float = 0.0, seed: int = 1) -> Found:
-    """The whole story of a fleet."""
-    processor: Processor = make_processor_at_zero(
+    """What the processor publishes of a fleet."""
+    processor = make_processor_at_zero(
         make_config(input={"start": "earliest", "max_series": devices}),
         make_artifact(length=8, hop=8, threshold=1e6, batch_rows=1024),
     )

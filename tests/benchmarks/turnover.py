@@ -20,7 +20,7 @@ from monitor.backends.abstract import RecordColumns
 from monitor.detector.scoring import Scorer
 from monitor.messages.alerts import encode
 from monitor.processing.processor import Processor
-from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero
+from tests.helpers import make_artifact, make_columns, make_config, make_processor_at_zero, score_all
 
 ARTIFACT = make_artifact(length=8, hop=4, threshold=1.2, batch_rows=1024)
 LIVING = 500
@@ -59,8 +59,7 @@ def run(names: int, limit: int, scorer: Scorer) -> tuple[tuple[int, str], list[f
     for columns in polls(names, np.random.default_rng(0)):
         started = time.perf_counter()
         processor.receive(columns)
-        while (batch := processor.next_batch()) is not None:
-            processor.receive_scores(batch, scorer(batch.values), scorer.reconstruct)
+        score_all(processor, scorer)
         outputs = processor.take_outputs()
         spent += time.perf_counter() - started
         assert not outputs.dead_letters, outputs.dead_letters[0]

@@ -159,7 +159,7 @@ def read(
                 first_offset=offset_at(log, begin),
             )
             processor.receive(columns, NOW_US)
-    score_all(processor, processor.model.scorer)
+    score_all(processor)
 
 
 def offset_at(log: Log, place: int) -> int:

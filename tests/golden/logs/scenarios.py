@@ -456,14 +456,14 @@ def dead_sensors() -> Cluster:
         """A sample of each series a second."""
         for second in range(first, end):
             number, broken = moving[second % 4], 50 <= second < 90
-            told: dict[str, list[float | None]] = {
+            samples: dict[str, list[float | None]] = {
                 "frozen": [number, 0.5 if broken else -number],
                 "marked": [number, -9999.0 if broken and second % 4 else -number],
                 "null": [number, None if broken else -number],
                 "nulls": [None, None] if broken else [number, -number],
                 "well": [number, -number],
             }
-            for key, numbers in told.items():
+            for key, numbers in samples.items():
                 cluster.samples(key, second, [numbers])
             if not broken:
                 cluster.samples("silent", second, [[number, -number]])

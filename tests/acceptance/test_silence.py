@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from monitor.backends.kafka import FeedProducer, create_topic, read_topic
-from monitor.detector import storage
-from tests.acceptance.daemon_process import DaemonProcess
-from tests.acceptance.test_outage import Cluster
+from monitor.backends.kafka import FeedProducer, create_topic
+from tests.acceptance.cluster import Cluster
 from tests.helpers import make_artifact
-from tests.kafka_fixture import require_kafka
 
 pytestmark = pytest.mark.kafka
 
 ARTIFACT = make_artifact(length=8, hop=8, threshold=1e6)
 SENSORS, PERIOD_MS, COUNT = 12, 300, 40
 LIMIT_S = 10 * PERIOD_MS / 1000
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    require_kafka()
-    made = Cluster(tmp_path / "kafka")
-    yield made
-    made.kafka.stop()
-
-
-def daemon_of(cluster: Cluster, topic: str, directory: Path) -> DaemonProcess:
-    storage.save(ARTIFACT, directory / "artifact")
-    return DaemonProcess(
-        directory / "daemon",
-        {
-            "kafka": {"bootstrap_servers": [cluster.servers], "group_id": topic},
-            "input": {"topics": [topic], "start": "earliest"},
-            "output": {"alerts": f"{topic}.alerts", "dead_letters": f"{topic}.dead"},
-            "model": {"artifact": str(directory / "artifact")},
-            "quality": {"no_data_least_ms": PERIOD_MS},  # 9 s while a series is new
-        },
-    )
 
 
 def feed(cluster: Cluster, topic: str, count: int) -> None:
@@ -57,9 +30,8 @@ def feed(cluster: Cluster, topic: str, count: int) -> None:
                 producer.send(topic, value, b"s%02d" % sensor, partition=0, timestamp_ms=at_ms)
 
 
-def told(cluster: Cluster, topic: str) -> list[tuple[str, str]]:
-    found = [json.loads(each.value or b"") for each in read_topic(cluster.servers, f"{topic}.alerts")]
-    return [(each["type"], each["data"]["summary"].split(" since ")[0]) for each in found]
+def published(cluster: Cluster, topic: str) -> list[tuple[str, str]]:
+    return [(each["type"], each["data"]["summary"].split(" since ")[0]) for each in cluster.alerts(topic)]
 
 
 def test_a_silent_topic_is_one_thing_and_an_outage_is_none(cluster: Cluster, tmp_path: Path) -> None:
@@ -67,18 +39,19 @@ def test_a_silent_topic_is_one_thing_and_an_outage_is_none(cluster: Cluster, tmp
     create_topic(cluster.servers, topic, 1)
     fallen = ("io.telltale.quality.digest.v1", f"nothing from any of the {SENSORS} series of {topic}-0")
     back = (fallen[0], f"all {SENSORS} series of {topic}-0 send again")
-    with daemon_of(cluster, topic, tmp_path) as daemon:
+    quality = {"no_data_least_ms": PERIOD_MS}  # 9 s while a series is new
+    with cluster.daemon(topic, tmp_path, ARTIFACT, quality=quality) as daemon:
         daemon.start()
         feed(cluster, topic, COUNT)
         daemon.wait_until(lambda: daemon.metric("telltale_records_consumed_total") == COUNT * SENSORS, "all read")
-        daemon.wait_until(lambda: told(cluster, topic) == [fallen], "the silence", LIMIT_S + 20)
+        daemon.wait_until(lambda: published(cluster, topic) == [fallen], "the silence", LIMIT_S + 20)
 
         daemon.kill()
         daemon.start()
         time.sleep(LIMIT_S + 3)
-        assert told(cluster, topic) == [fallen], "once, whoever asks"
+        assert published(cluster, topic) == [fallen], "once, whoever asks"
         feed(cluster, topic, 1)
-        daemon.wait_until(lambda: told(cluster, topic) == [fallen, back], "the return", 20)
+        daemon.wait_until(lambda: published(cluster, topic) == [fallen, back], "the return", 20)
 
         time.sleep(1)
         cluster.take_away("killed")
@@ -90,4 +63,4 @@ def test_a_silent_topic_is_one_thing_and_an_outage_is_none(cluster: Cluster, tmp
         feed(cluster, topic, 1)
         daemon.wait_until(lambda: daemon.metric("telltale_records_consumed_total") == read + SENSORS, "read again")
         time.sleep(2)
-        assert told(cluster, topic) == [fallen, back], "nobody was silent"
+        assert published(cluster, topic) == [fallen, back], "nobody was silent"

@@ -77,6 +77,7 @@ def test_what_is_split_at_once_is_read_as_by_the_library(said: dict[str, Any]) -
     @example([b"\n"])
     @example([b"flow.p.q", b" flow,flow,p.q", b"1.2\nflow.p.q"])
     @example([b",".join([b"1"] * columns_for(said)), b"x" * LIMIT + b"x"])
+    @example([b",".join([each] * columns_for(said)) for each in (b"1_0", "٣".encode(), b"1_0")])
     def check(drawn: list[bytes]) -> None:
         rules = InputRules(format="csv", **said)
         assert shown(decoded(drawn, rules)) == shown(decoded(drawn, rules, at_once=False))

@@ -231,8 +231,8 @@ def packed(step: int, flow: float, pressure: float) -> list[tuple[bytes | None, 
     return [(b"pump-%d" % pump, msgspec.msgpack.encode(record)) for pump in (1, 2)]
 
 
-def apart(step: int, flow: float, pressure: float) -> list[tuple[bytes | None, Any]]:
-    """Readings of one sample that come apart, one of them at every fifth step only."""
+def one_by_one(step: int, flow: float, pressure: float) -> list[tuple[bytes | None, Any]]:
+    """The readings of a sample in records of their own, with times that differ; one at every fifth step only."""
     return [
         (b"pump-%d" % pump, {"metric": name, "value": value, "ts": START_MS + 1000 * step + after})
         for pump in (1, 2)
@@ -251,7 +251,7 @@ EXAMPLES: dict[str, Records] = {
     each.__name__: each
     for each in (
         plain, telegraf, kepware, debezium, connect, cloudevents, sparkplug, long_form, seconds_and_texts, one_field,
-        lines, packed, apart, local_times,
+        lines, packed, one_by_one, local_times,
     )
 }  # fmt: skip
 QUICKLY = {"plain", "one_field"}

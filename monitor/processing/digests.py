@@ -211,7 +211,7 @@ class Digests:
         self._changed = False
         changes: list[StateChange] = []
         for kind, group in sorted(self._groups.items()):
-            known = 0 if self._gone[kind] else len(group.parts)
+            known = len(group.parts)
             group.write()
             changes += [(self._name, self._key(kind, n), group.parts[n]) for n in range(known, len(group.parts))]
         for kind, gone in sorted(self._gone.items()):

@@ -214,6 +214,18 @@ def test_crashes_and_chunks_change_nothing(
     assert left <= {b"digest/telltale.input/0/tally"}, "nothing waits any more"
 
 
+def test_what_waits_after_a_digest_is_kept_in_the_commit_of_both() -> None:
+    """One that falls silent in the same commit in which the digest of others is published."""
+    processor, state = make_processor_at_zero(CONFIG, ARTIFACT), dict[bytes, bytes | None]()
+    found, at = list[bytes](), 0
+    for end, published in ((place_of(60_900), 0), (place_of(130_900), 1), (place_of(135_000), 2)):
+        decide(processor, at, end)
+        found += commit(processor, state, checkpointed=at == 0)
+        assert len(found) == published
+        processor, at = restarted(state, end), end
+    assert found == [alerts.encode(each) for each in whole().alerts[:2]]
+
+
 REPLAY_FROM = b"replay_from"  # beside the state
 
 

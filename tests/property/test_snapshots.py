@@ -219,6 +219,15 @@ def test_shards_of_an_older_larger_checkpoint_are_left_alone(offset: int) -> Non
     assert found == [b"a"]
 
 
+def test_a_shard_of_an_older_checkpoint_is_no_substitute() -> None:
+    newer = encode([b"%d" % n for n in range(4_000)], make_tails(4_000, 60, 2, 1), offset=9)
+    assert len(newer) == len(MANY)
+    for missing in range(len(newer)):
+        mixed = newer[:missing] + MANY[missing : missing + 1] + newer[missing + 1 :]
+        with pytest.raises(StateError, match=f"{len(MANY) - 1} of {len(MANY)} shards found"):
+            decode(mixed, length=60, offset=9)
+
+
 @pytest.mark.parametrize("offset", [0, 6, 8])
 def test_a_checkpoint_of_another_offset_is_none(offset: int) -> None:
     with pytest.raises(StateError, match=f"offset {offset}: 0 of 1 shards"):

@@ -6,7 +6,7 @@ from itertools import groupby, pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from monitor.backends.abstract import Restored, TopicPartition
@@ -52,12 +52,15 @@ def oracle(refused: list[bool], ratio: float, run: int = 0) -> bool:
     st.sampled_from([0.5, 0.9]),
     st.sampled_from([0, 1, FIRST - 2, 450, 950]),
 )
+@example([(False, 500), (True, 500)], [], 0.5, 0)
+@example([(False, 501), (True, 499), (False, 501), (True, 499)], [], 0.5, 0)
 def test_any_cuts_hold_the_same(runs: list[tuple[bool, int]], cuts: list[int], ratio: float, run: int) -> None:
     refused = [bad for bad, count in runs for _ in range(count)]
     assert held(refused, cuts, ratio, run) == oracle(refused, ratio, run)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.lists(st.integers(0, 40), max_size=6), st.integers(1, 6))
+@example([True, False, True], [3], 1)
 def test_a_run_is_found_at_its_first_offset_in_any_cuts(refused: list[bool], cuts: list[int], run: int) -> None:
     refused = [False, *refused]
     assert held(refused, cuts, 0.999, run) == oracle(refused, 0.999, run)

@@ -149,6 +149,18 @@ def test_both_go_on_after_a_restart(state_lost: bool) -> None:
     assert (INPUT, BY_FLATNESS, None) in (again if state_lost else outputs).state
 
 
+def test_both_go_on_where_the_checkpoint_lacks_their_series() -> None:
+    other = begun()
+    decide(other, samples(WELL[:6], key=b"b"))
+    checkpoint = other.take_outputs([INPUT]).checkpoints[INPUT]
+    incidents = [(key, value) for _, key, value in incidents_of(opened()[1]) if value is not None]
+    state = tuple(StateRecord(*record) for record in [*checkpoint, *incidents])
+    processor = begun(Restored(Position(6, 6, 0), state, beginning=0, end=50))
+    decide(processor, samples(WELL[:1], 6, b"b"))
+    assert processor.open_incidents() == 2
+    assert sorted(processor._partitions[INPUT].series.names.values()) == ["a", "b"], "one series, whatever it has"
+
+
 def test_a_series_that_is_forgotten_is_forgotten_by_every_rule_at_once() -> None:
     processor = begun(max_series=1)
     decide(processor, samples(FLAT))

@@ -22,7 +22,7 @@ from tests.helpers import (
     score_all,
 )
 
-ARTIFACT = make_artifact(length=4, hop=2, threshold=1.0, batch_rows=256)
+ARTIFACT = make_artifact(length=4, hop=2, threshold=1.0, batch_rows=512)
 NOW_MS = 1_764_600_000_000
 FAULT_S, END_S = 30, 50  # "a" is wrong from the one on, and sends nothing from the other on
 
@@ -140,12 +140,12 @@ def test_who_sends_again_is_judged_again() -> None:
 
 
 def test_a_silence_that_was_broken_counts_from_when_it_began_again() -> None:
-    """Beside one that is not broken."""
-    records = log(400)
+    """Beside one that is not broken; and though it is reported again before the first would have ended."""
+    records = log(600)
     other = [(at, b"A", value) for at, key, value in records if key == b"a"]
     back = [(100_000 + 1000 * at, b"a", 9.0 * (-1) ** at) for at in range(5)]
-    processor = make_processor_at_zero(config(quality={"no_data_resolves_after_ms": 60_000}), ARTIFACT)
+    processor = make_processor_at_zero(config(quality={"no_data_resolves_after_ms": 250_000}), ARTIFACT)
     receive(processor, sorted([*records, *other, *back]))  # one batch
     found = processor.take_outputs().alerts
     ends = [(each.subject, each.time) for each in found if brief([each]) == [ENDS]]
-    assert ends == [("A", "2025-12-01T14:42:00.000Z"), ("a", "2025-12-01T14:46:05.000Z")]
+    assert ends == [("A", "2025-12-01T14:45:10.000Z"), ("a", "2025-12-01T14:49:15.000Z")]

@@ -123,8 +123,8 @@ class QualityOptions(Options):
     no_data_resolves_after_ms: int = Field(
         3_600_000,
         ge=0,
-        description="Resolve the score's incident of a series that is reported as silent, and stays so for this long; "
-        "0: never.",
+        description="Resolve the score's incident of a series that is reported as silent, and stays so for this long, "
+        "at least `input.grace_ms`; 0: never.",
     )
     flatline: bool = Field(True, description="Report channels that stay at one value far longer than usual.")
     nan_ratio: bool = Field(True, description="Report channels that are missing far more than usual.")
@@ -222,6 +222,18 @@ class Config(Options):
     def _registry_is_named(self) -> Config:
         if self.needs_schemas and not self.schema_registry.urls:
             raise ValueError(f"input.format {self._with_schemas[0]} needs schema_registry.urls, where the schemas are")
+        return self
+
+    @model_validator(mode="after")
+    def _silence_outlasts_grace(self) -> Config:
+        """Else how records are polled would decide whether an incident ends before the windows of samples that wait."""
+        after_ms, grace_ms = self.quality.no_data_resolves_after_ms, self.input.grace_ms
+        if self.quality.no_data and 0 < after_ms < grace_ms:
+            raise ValueError(
+                f"quality.no_data_resolves_after_ms {after_ms} is below input.grace_ms {grace_ms}: incidents of a "
+                f"series would be resolved while its samples still wait; set it to at least {grace_ms}, or to 0, so "
+                "that silence resolves none"
+            )
         return self
 
     @property

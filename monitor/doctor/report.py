@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from monitor.config.options import QualityOptions
 from monitor.doctor.configuration import toml
 from monitor.doctor.diagnosis import Diagnosis, usual_step_us
 from monitor.doctor.joins import Joins, hold_for
@@ -124,6 +125,8 @@ def configuration(found: Diagnosis, place: Place) -> str:
     defaults = {} if found.mapping else _DEFAULTS
     shown = {name: value for name, value in options.items() if defaults.get(name) != value}
     sections = {**place.sections, "input": shown, "model": {"artifact": place.artifact}}
+    if (grace_ms := options.get("grace_ms", 0)) > QualityOptions().no_data_resolves_after_ms:
+        sections["quality"] = {"no_data_resolves_after_ms": grace_ms}
     ordered = {name: sections[name] for name in _ORDER if name in sections}
     return toml(ordered | sections, _comments(found))
 
@@ -136,6 +139,7 @@ def _comments(found: Diagnosis) -> dict[str, str]:
         said["input.timestamp_field"] = lines[found.shape.time].seen
     late_us = max((each.late_us for each in found.trial.series.values()), default=0)
     said["input.grace_ms"] = f"samples came up to {span(late_us)} late"
+    said["quality.no_data_resolves_after_ms"] = "at least input.grace_ms"
     if found.joins is not None:
         said["input.join_tolerance_ms"] = f"readings of one sample are up to {span(found.joins.apart_us)} apart"
     said["model.artifact"] = "made by the command below"

@@ -387,6 +387,27 @@ def test_topics_have_one_use_each(directory: Path, text: str) -> None:
     assert "is used twice" in only(directory, text)
 
 
+def test_silence_resolves_nothing_while_samples_wait(directory: Path) -> None:
+    assert only(directory, "[input]\ngrace_ms = 5000\n[quality]\nno_data_resolves_after_ms = 4999") == (
+        "config: quality.no_data_resolves_after_ms 4999 is below input.grace_ms 5000: incidents of a series would be "
+        "resolved while its samples still wait; set it to at least 5000, or to 0, so that silence resolves none"
+    )
+    assert "3600000 is below input.grace_ms 3600001" in only(directory, "[input]\ngrace_ms = 3_600_001")
+
+
+@pytest.mark.parametrize(
+    "quality",
+    [
+        "no_data_resolves_after_ms = 5000",
+        "no_data_resolves_after_ms = 0",
+        "no_data_resolves_after_ms = 1\nno_data = false",
+    ],
+    ids=["as long", "never", "no_data off"],
+)
+def test_silence_that_may_resolve(directory: Path, quality: str) -> None:
+    assert load(directory, f"[input]\ngrace_ms = 5000\n[quality]\n{quality}").input.grace_ms == 5000
+
+
 def test_a_topic_is_read_once(directory: Path) -> None:
     assert only(directory, '[input]\ntopics = ["a", "b", "a"]') == "input.topics: topic 'a' is listed twice"
 

@@ -353,6 +353,13 @@ def look(records: list[Record], *, schemas: Any = None) -> Diagnosis:
     return examine([columns], 1000 * NOW_MS + 3_600_000_000, {} if schemas is None else schemas)
 
 
+def test_what_comes_hours_late_is_waited_for_before_silence_resolves_anything() -> None:
+    found = look(pumps(lambda at, _: {"ts": ms(at) - (10_000_000 if at % 9 == 8 else 0), **two(at)}))
+    proposed = tomllib.loads(report.configuration(found, PLACE))
+    assert parse(proposed)[1] == []
+    assert proposed["quality"]["no_data_resolves_after_ms"] == proposed["input"]["grace_ms"] > 2 * 10_000_000 - 60_000
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_proposed_and_said(name: str) -> None:
     case = CASES[name]

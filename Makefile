@@ -16,7 +16,7 @@ pip    := $(python) -m pip --disable-pip-version-check --no-input
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check pytest slow mutants coverage bench models ecg skab smd ucr nab streams fuzz training-speed tutorial demo-seeds faults docs lock locks-resolve clean
+.PHONY: help demo test check pytest slow mutants coverage bench models ecg skab smd ucr nab mitbih streams fuzz training-speed tutorial demo-seeds faults docs lock locks-resolve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ ucr: $(made)/dev ## 16 series of the UCR anomaly archive, likewise
 
 nab: $(made)/dev ## 49 series of the Numenta Anomaly Benchmark, likewise
 	$(python) -m tests.benchmarks.series.nab --seeds 3
+
+mitbih: $(made)/dev ## continuous electrocardiograms: beats found, compared with their annotations
+	$(python) -m tests.benchmarks.mitbih $(if $(WFDB),--records $(WFDB))
 
 streams: $(made)/dev ## public data through train, a real broker and run; ONLY=skab: also skab-normal, smd, nab, mitbih, ims
 	$(python) -m tests.benchmarks.live $(ONLY)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from monitor.datafiles import SeriesTable
 from monitor.errors import DataError
 from training.datasets import ReadOptions, read
-from training.datasets.wfdb_annotations import ABNORMAL_BEATS, NORMAL_BEATS, mark, parse
+from training.datasets.wfdb_annotations import AAMI_CLASSES, ABNORMAL_BEATS, NORMAL_BEATS, mark, parse
 from training.recipes.schema import WindowPart
 from training.windows.subsets import window_spec
 
@@ -220,6 +220,7 @@ def test_steps_attributes_and_the_end_of_annotations() -> None:
     assert found.samples.tolist() == [5, 15, 100_016]
     assert found.symbols == ("+", "N", "V")
     assert (found.beats.tolist(), found.abnormal.tolist()) == ([False, True, True], [False, False, True])
+    assert found.classes.tolist() == ["", "N", "V"]
     for at in range(len(raw) - 33):
         with pytest.raises(DataError, match="ends"):
             parse(Path("r.atr"), raw[:at], 360.0)
@@ -262,6 +263,7 @@ def test_mit_bih(data_directory: Path, tmp_path: Path, record: str) -> None:
     assert found.symbols == tuple(symbols.tolist())
     aami = classes.tolist()
     assert found.beats.tolist() == [bool(name) for name in aami]
+    assert found.classes.tolist() == aami
     assert found.abnormal.tolist() == [name not in ("", "N") for name in aami]
     marked = np.zeros(len(adc), dtype=np.int64)
     for at in beats_at[found.abnormal]:
@@ -321,3 +323,8 @@ def test_annotations_as_the_wfdb_package_reads_them(data_directory: Path, wfdb: 
         found = parse(path, path.with_suffix(".atr").read_bytes(), 360.0)
         assert found.samples.tolist() == theirs.sample.tolist()
         assert found.symbols == tuple(theirs.symbol)
+
+
+def test_beats_are_normal_or_not_by_their_class() -> None:
+    assert frozenset(AAMI_CLASSES["N"]) == NORMAL_BEATS
+    assert frozenset("".join(symbols for name, symbols in AAMI_CLASSES.items() if name != "N")) == ABNORMAL_BEATS

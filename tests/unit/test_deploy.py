@@ -373,7 +373,8 @@ def test_make_names_every_target_that_people_call() -> None:
     named = {line.split()[1] for line in done.stdout.splitlines()}
     assert named == {
         "help", "demo", "test", "check", "slow", "mutants", "coverage", "bench", "models", "ecg", "skab", "smd", "ucr",
-        "nab", "training-speed", "tutorial", "demo-seeds", "streams", "fuzz", "faults", "docs", "lock",
+        "nab",
+            "mitbih", "training-speed", "tutorial", "demo-seeds", "streams", "fuzz", "faults", "docs", "lock",
         "locks-resolve", "clean",
     }  # fmt: skip
 

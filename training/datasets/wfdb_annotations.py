@@ -27,6 +27,7 @@ _SYMBOLS = (
 )
 NORMAL_BEATS = frozenset("NLRejB")
 ABNORMAL_BEATS = frozenset("aVFJASE/Qnf?r")
+AAMI_CLASSES = {"N": "NLRejB", "S": "AaJSn", "V": "VEr", "F": "F", "Q": "/fQ?"}
 _SKIP, _NUMBER, _SUBTYPE, _CHANNEL, _TEXT = 59, 60, 61, 62, 63
 _RESOLUTION = re.compile(rb"## time resolution: *([0-9.]{1,20})")
 
@@ -42,6 +43,12 @@ class Annotations:
     def abnormal(self) -> NDArray[np.bool_]:
         """Which are beats of a class other than N, (n,)."""
         return np.array([symbol in ABNORMAL_BEATS for symbol in self.symbols], dtype=np.bool_)
+
+    @property
+    def classes(self) -> NDArray[np.str_]:
+        """The AAMI class of each, N, S, V, F or Q, (n,); empty where it is no beat."""
+        of = {symbol: name for name, symbols in AAMI_CLASSES.items() for symbol in symbols}
+        return np.array([of.get(symbol, "") for symbol in self.symbols], dtype="<U1")
 
     @property
     def beats(self) -> NDArray[np.bool_]:

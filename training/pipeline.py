@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -44,10 +45,13 @@ from training.windows.subsets import (
     Subsets,
     Table,
     apart_for_score,
+    cross_fitted,
     divide,
     units_of,
     watched,
 )
+
+BLOCK_ROWS = 256  # of a batch of scores while cross-fitting: compiled for each block
 
 
 class FalseAlarms(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,15 +134,16 @@ def train(
     if taken.needed:
         tables = [levels.without(table, taken.values) for table in tables]
     subsets = divide(recipe, tables, seed=seed)
-    try:
-        scales = scaling.fit(subsets.scaled_on, recipe.scaling.kind)
-    except ValueError as error:
-        raise DataError(f"scaling: {error}; leave that channel out with --channels") from None
+    scales = _scales(recipe, subsets)
     subsets, held = apart_for_score(recipe, subsets)
     detector, fitted = _fitted(recipe, subsets, held, scales, seed, on_epoch, checkpoints)
     scorer = export.timed_scorer(detector) if batch_rows is None else Scorer(detector, batch_rows)
     chosen_by = calibrated_on(recipe, subsets)
-    calibration = calibration_of(recipe, subsets, tables, scorer(chosen_by), alerting.policy)
+    if recipe.split.cross_fit:
+        held_out = cross_fitted(recipe, tables, subsets, partial(_scored_without, recipe, seed), seed=seed)
+    else:
+        held_out = scorer(chosen_by)
+    calibration = calibration_of(recipe, subsets, tables, held_out, alerting.policy)
     scores = scorer(subsets.test)
     chosen = _choose(recipe, calibration, subsets.anomalous, scores)
     notes = [*taken.notes, *odd, *_notes(recipe, tables, subsets), *chosen.notes]
@@ -192,6 +197,19 @@ def train(
     )
     extras = {**artifact.extras, **gathering.files(run, artifact, scorer)}
     return Trained(artifact=replace(artifact, extras=extras), results=results)
+
+
+def _scales(recipe: Recipe, subsets: Subsets) -> ScalingSpec:
+    try:
+        return scaling.fit(subsets.scaled_on, recipe.scaling.kind)
+    except ValueError as error:
+        raise DataError(f"scaling: {error}; leave that channel out with --channels") from None
+
+
+def _scored_without(recipe: Recipe, seed: int, block: Subsets) -> NDArray[np.float32]:
+    """The scores of a block's calibration windows by a model of its own."""
+    detector, _ = _fitted(recipe, block, block.calibration[:0], _scales(recipe, block), seed, None, None)
+    return Scorer(detector, min(len(block.calibration), BLOCK_ROWS))(block.calibration)
 
 
 def _choose(
@@ -280,7 +298,7 @@ def _fitted(
     checkpoints: Checkpoints | None,
 ) -> tuple[Detector, fitting.Fitted]:
     shape = autoencoder.Shape((subsets.window.length, len(subsets.channels)), subsets.window.image_shape)
-    unseen = getattr(subsets, watched(subsets.sizes))
+    unseen = getattr(subsets, watched(recipe, subsets.sizes))
     unseen = unseen[np.isfinite(unseen).all(axis=(1, 2))]
     scaled = fitting.scale(subsets.fit, scales)
     task = fitting.Task(model=recipe.model, shape=shape, options=recipe.fit, objective=recipe.objective, seed=seed)

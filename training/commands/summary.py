@@ -26,7 +26,7 @@ def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, see
     listed = ", ".join(names[:_CHANNELS_LISTED]) + (f", ... ({len(names)})" if len(names) > _CHANNELS_LISTED else "")
     unseen = ""
     if results.validation_loss is not None:
-        unseen = f", {results.validation_loss:.5f} {watched(sizes)}"
+        unseen = f", {results.validation_loss:.5f} {watched(recipe, sizes)}"
     divided = f"{sizes['fit']} to fit, {sizes['calibration']} to calibrate, {sizes['test']} to test"
     lines = [
         f"data       {', '.join(source.file for source in sources)}: {rows} rows; channels {listed}",

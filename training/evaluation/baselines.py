@@ -5,14 +5,14 @@ Rules of this file: a baseline gets what the model got, no more and no less.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.detector import autoencoder
+from monitor.detector import autoencoder, scaling
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import ScalingSpec
@@ -22,7 +22,7 @@ from training.metrics import baseline_scores
 from training.recipes.schema import Recipe
 from training.thresholds.alert_policy import DEFAULTS
 from training.thresholds.choose import LabelledScores, choose
-from training.windows.subsets import Subsets, Table
+from training.windows.subsets import Subsets, Table, cross_fitted
 
 NAMES = ("pca", "knn")
 
@@ -65,7 +65,11 @@ def baselines(
     components = max(min(autoencoder.code_size(recipe.model, shape), size // 2), 1)
     fitted = subsets.fit if learnt is None else subsets.fit[learnt]
     baseline = baseline_scores.fit(fitting.scale(fitted, scales), components=components, seed=0)
-    held = baseline_scores.scores(baseline, fitting.scale(calibrated_on(recipe, subsets), scales))
+    held: Mapping[str, NDArray[np.floating]]
+    if recipe.split.cross_fit:
+        held = _cross_fitted(recipe, subsets, tables, components)
+    else:
+        held = baseline_scores.scores(baseline, fitting.scale(calibrated_on(recipe, subsets), scales))
     found = baseline_scores.scores(baseline, fitting.scale(windows, scales))
     rule = msgspec.structs.replace(recipe.threshold, per="artifact")
     made = {}
@@ -77,3 +81,20 @@ def baselines(
             chosen = choose(calibration, rule, oracle=labelled).threshold
             made[name] = ScoredBaseline(scores=scores, threshold=chosen.value)
     return made
+
+
+def _cross_fitted(
+    recipe: Recipe, subsets: Subsets, tables: Sequence[Table], components: int
+) -> Mapping[str, NDArray[np.floating]]:
+    """The scores of the calibration windows, each by baselines that were fitted without its block."""
+    names: list[str] = []
+
+    def scored(block: Subsets) -> NDArray[np.float32]:
+        scales = scaling.fit(block.scaled_on, recipe.scaling.kind)
+        baseline = baseline_scores.fit(fitting.scale(block.fit, scales), components=components, seed=0)
+        found = baseline_scores.scores(baseline, fitting.scale(block.calibration, scales))
+        names[:] = found
+        return np.stack([found[name] for name in names], axis=1).astype(np.float32)
+
+    held = cross_fitted(recipe, tables, subsets, scored, seed=0)
+    return dict(zip(names, held.T, strict=True))

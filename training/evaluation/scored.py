@@ -40,7 +40,11 @@ class Scored:
 
 def calibrated_on(recipe: Recipe, subsets: Subsets) -> NDArray[np.float32]:
     """The windows whose scores the recipe's threshold is chosen by."""
-    return subsets.fit if recipe.threshold.method == "mean_std" else subsets.calibration
+    return subsets.calibration if _held_out(recipe) else subsets.fit
+
+
+def _held_out(recipe: Recipe) -> bool:
+    return bool(recipe.split.cross_fit) or recipe.threshold.method != "mean_std"
 
 
 def calibration_of(
@@ -50,7 +54,7 @@ def calibration_of(
 
     `tables` give the times. `policy` opens the incidents, but in windows of a random split.
     """
-    held_out = recipe.threshold.method != "mean_std"
+    held_out = _held_out(recipe)
     owners = subsets.calibration_series if held_out and subsets.series else None
     times = [table.time_us for table in tables if isinstance(table, SeriesTable)]
     calibration = CalibrationScores(

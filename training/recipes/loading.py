@@ -22,6 +22,7 @@ from training.thresholds import rules
 
 MAX_EPOCHS = 1_000_000
 MAX_PROTOTYPES = 4_096
+MAX_BLOCKS = 100
 
 
 def shipped() -> tuple[str, ...]:
@@ -132,10 +133,11 @@ def check(recipe: Recipe, where: str) -> Recipe:
     problems += architectures.problems(recipe.model, smallest, recipe.window.image_shape)
     problems += scores.problems(recipe.score.kind, recipe.model, smallest)
     problems += rules.problems(recipe.threshold)
-    if recipe.threshold.method != "mean_std" and not recipe.split.calibration:
+    if recipe.threshold.method != "mean_std" and not recipe.split.held_out:
         problems.append(
             f'threshold.method "{recipe.threshold.method}" needs held-out rows: split.calibration must be over 0'
         )
+    problems += _cross_fitting_problems(recipe)
     if not whole and recipe.split.kind == "random":
         problems.append('sliding windows are split by "time" or by "series" (they overlap), not at "random"')
     if whole and recipe.split.kind != "random":
@@ -147,6 +149,20 @@ def check(recipe: Recipe, where: str) -> Recipe:
     if problems:
         raise DataError(f"recipe {where}: " + "; ".join(problems))
     return recipe
+
+
+def _cross_fitting_problems(recipe: Recipe) -> list[str]:
+    """What keeps a recipe from cross-fitting where it asks for it."""
+    blocks, problems = recipe.split.cross_fit, []
+    if not blocks:
+        return []
+    if not 2 <= blocks <= MAX_BLOCKS:
+        problems.append(f"split.cross_fit is {blocks}, must be 0 (off) or 2 to {MAX_BLOCKS}")
+    if recipe.split.calibration:
+        problems.append("split.cross_fit takes the place of split.calibration, which must be 0")
+    if recipe.split.kind != "time":
+        problems.append('split.cross_fit is for blocks of time: split.kind must be "time"')
+    return problems
 
 
 def _bounds(recipe: Recipe) -> list[tuple[str, float, bool, str]]:

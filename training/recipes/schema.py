@@ -93,12 +93,22 @@ class SplitPart(RecipeTable, frozen=True):
     `random` permutes windows by seed; `time` takes fit, calibration and test one after the other from each series;
     `series` gives whole series (records, patients) to one split each. `validation` is a share of the fit split, by
     which fitting stops early.
+
+    `cross_fit` is for short data split by `time`, instead of `calibration`: the rows to learn from are divided into so
+    many blocks of time, each is scored by a model that saw no sample of it, these scores choose the threshold, and the
+    model that is kept learns from all blocks. 0: no cross-fitting.
     """
 
     kind: Literal["random", "time", "series"]
     test: float = 0.2
     calibration: float = 0.2
     validation: float = 0.0
+    cross_fit: int = 0
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the threshold is chosen by scores of windows that their model has not seen."""
+        return self.calibration > 0 or self.cross_fit > 0
 
 
 class ScorePart(RecipeTable, frozen=True):

@@ -129,7 +129,7 @@ def content(run: TrainingRun, artifact: Artifact, scorer: Scorer) -> ReportConte
         ),
         best_epoch=run.fitted.best_epoch if recipe.fit.patience else None,
         loss=f"{recipe.objective.loss}, scaled",
-        watched=watched(subsets.sizes),
+        watched=watched(recipe, subsets.sizes),
         timeline=_timeline(subsets),
         shown=form.Shown(index=index, values=values, reconstructions=scorer.reconstruct(values))
         if len(index)
@@ -173,6 +173,11 @@ def _split(recipe: Recipe) -> str:
         "time": "Each series in order of time, before windows were cut",
         "series": "Each series whole in one split",
     }
+    if blocks := recipe.split.cross_fit:
+        return (
+            f"{ways[recipe.split.kind]}; each of {blocks} blocks of what was fitted was also scored by a model without "
+            "it, to calibrate."
+        )
     return f"{ways[recipe.split.kind]}."
 
 

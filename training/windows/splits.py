@@ -6,6 +6,7 @@ in two subsets. Pure functions of their arguments and a seed.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -75,6 +76,27 @@ def time_split(
     watched = int(validation * (rows - tested - held))
     ends = np.cumsum([rows - tested - held - watched, watched, held, tested]).tolist()
     return slice(0, ends[0]), slice(ends[0], ends[1]), slice(ends[1], ends[2]), slice(ends[2], ends[3])
+
+
+def blocks(rows: int, count: int, window: WindowSpec) -> list[slice]:
+    """A series of `rows` samples in at most `count` blocks of about as many windows, for cross-fitting.
+
+    A block is all samples of its windows, so the last ones of a block are the first of the next: together they hold
+    each window once, in order of time.
+    """
+    windows = max((rows - window.length) // window.hop + 1, 0)
+    ends = [windows * number // count for number in range(count + 1)]
+    return [
+        slice(first * window.hop, (last - 1) * window.hop + window.length)
+        for first, last in itertools.pairwise(ends)
+        if first < last
+    ]
+
+
+def without(part: slice, block: slice) -> tuple[slice, ...]:
+    """What is left of `part` before and after `block`: no sample is in both."""
+    before, after = slice(part.start, max(block.start, part.start)), slice(min(block.stop, part.stop), part.stop)
+    return tuple(each for each in (before, after) if each.start < each.stop)
 
 
 def series_split(

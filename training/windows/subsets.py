@@ -7,9 +7,9 @@ become NaN: they are left out of fitting and calibration, and are unscorable in 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ class Subsets:
     window's. `timeline` lists what of which series went
     where: (series, subset, first row, end row), of series in time. `left_out` normal windows were too incomplete.
     `normal` are the samples of the normal windows or rows outside the test, in intervals (n, channels) without a break.
+    For cross-fitting `calibration` are the windows of the blocks, which `fit` holds too; see `cross_fitted`.
     """
 
     window: WindowSpec
@@ -66,6 +67,15 @@ class Subsets:
         return {name: len(getattr(self, name)) for name in SUBSETS}
 
 
+class _Parts(NamedTuple):
+    """The rows of a series that each subset gets, in pieces without a break; in the order of `SUBSETS`."""
+
+    fit: tuple[slice, ...] = ()
+    validation: tuple[slice, ...] = ()
+    calibration: tuple[slice, ...] = ()
+    test: tuple[slice, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledWindows:
     """All windows of some tables; `anomalous` (n,) is None where no table has labels, `series` (n,) are their names.
@@ -81,9 +91,10 @@ class LabelledWindows:
     last: NDArray[np.int64]
 
 
-def watched(sizes: Mapping[str, int]) -> str:
+def watched(recipe: Recipe, sizes: Mapping[str, int]) -> str:
     """The subset that the loss beside the training loss is of; where nothing is chosen by it, any may be looked at."""
-    return next((part for part in ("validation", "calibration") if sizes[part]), "test")
+    unseen = ("validation",) if recipe.split.cross_fit else ("validation", "calibration")
+    return next((part for part in unseen if sizes[part]), "test")
 
 
 def window_spec(part: WindowPart, tables: Sequence[Table]) -> WindowSpec:
@@ -159,6 +170,8 @@ def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Subsets:
     shape = window.length, len(channels)
     problems = architectures.problems(recipe.model, shape, window.image_shape)
     problems += scores.problems(recipe.score.kind, recipe.model, shape)
+    if recipe.split.cross_fit and score_tensors.held_out(recipe.score.kind):
+        problems.append(f'score.kind "{recipe.score.kind}" is fitted on held-out windows: split.cross_fit must be 0')
     if problems:
         raise DataError(f"recipe {recipe.name}: " + "; ".join(problems))
     missing.check(tables, recipe.window.missing)
@@ -167,8 +180,8 @@ def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Subsets:
     if windowing.whole_records(recipe.window.kind):
         subsets = _divide_records(recipe, records, window, channels, seed)
     else:
-        subsets = _divide_series(recipe, series, window, channels, seed)
-    if not len(subsets.fit) or (recipe.split.calibration and not len(subsets.calibration)):
+        subsets = _divide_series(recipe, series, window, channels, _parts(recipe, series, window, seed))
+    if not len(subsets.fit) or (recipe.split.held_out and not len(subsets.calibration)):
         about_time = "".join(f"; {note}" for note in itertools.islice(timestamps.notes(series), 3))
         raise DataError(_empty("fit" if not len(subsets.fit) else "calibration", subsets, recipe) + about_time)
     if recipe.fit.patience and not len(subsets.validation):
@@ -177,6 +190,45 @@ def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Subsets:
             "a larger split.validation"
         )
     return subsets
+
+
+def cross_fitted(
+    recipe: Recipe, tables: Sequence[Table], subsets: Subsets, scored: Callable[[Subsets], Float32Array], *, seed: int
+) -> Float32Array:
+    """Scores (n, ...) of `subsets.calibration`, what `divide` made of `tables`: of each block by a model without it.
+
+    Args:
+        scored: fits on the `scaled_on` and `fit` of a block's subsets, which share no sample with its `calibration`,
+            and scores that.
+
+    Raises:
+        DataError: nothing is left to fit on without a block.
+    """
+    series = [table for table in tables if isinstance(table, SeriesTable)]
+    whole = _parts(recipe, series, subsets.window, seed)
+    scores, owners = list[Float32Array](), list[NDArray[np.int64]]()
+    for number in range(max(len(parts.calibration) for parts in whole)):
+        parts = [_without_block(each, number) for each in whole]
+        block = _divide_series(recipe, series, subsets.window, subsets.channels, parts)
+        if len(block.calibration) and not len(block.fit):
+            raise DataError(
+                f"split.cross_fit: without block {number + 1} of {recipe.split.cross_fit} no normal window is left to "
+                "fit the model to; give more normal data"
+            )
+        if len(block.calibration):
+            assert block.calibration_series is not None
+            scores.append(scored(block))
+            owners.append(block.calibration_series)
+    # Blocks come in order of time; stable, so that they stay so within a series.
+    return np.concatenate(scores)[np.argsort(np.concatenate(owners), kind="stable")]
+
+
+def _without_block(parts: _Parts, number: int) -> _Parts:
+    """The block to score, and what is left to fit on; a series that is too short for so many loses nothing."""
+    kept = parts._replace(calibration=parts.calibration[number : number + 1], test=())
+    for block in kept.calibration:
+        kept = kept._replace(fit=tuple(piece for part in kept.fit for piece in splits.without(part, block)))
+    return kept
 
 
 def _empty(name: Literal["fit", "calibration"], subsets: Subsets, recipe: Recipe) -> str:
@@ -333,31 +385,27 @@ def _divide_records(
 
 
 def _divide_series(
-    recipe: Recipe, tables: Sequence[SeriesTable], window: WindowSpec, channels: tuple[str, ...], seed: int
+    recipe: Recipe,
+    tables: Sequence[SeriesTable],
+    window: WindowSpec,
+    channels: tuple[str, ...],
+    parts: Sequence[_Parts],
 ) -> Subsets:
     names = tuple(table.series or f"series {number}" for number, table in enumerate(tables))
-    scaled_on, tested, truths, timeline = [], [], [], []
-    learnt: list[list[Float32Array]] = [[], [], []]
-    normal: list[Float32Array] = []
-    for number, (table, slices) in enumerate(zip(tables, _slices(recipe, tables, seed), strict=True)):
+    scaled_on, normal = list[Float32Array](), list[Float32Array]()
+    cuts = list[list[tuple[Float32Array, NDArray[np.bool_]]]]()  # of each series, by subset
+    for table, part in zip(tables, parts, strict=True):
         anomalous = abnormal(table, recipe.normal_class)
-        cuts = [splits.cut(table.samples, table.time_us, part, window) for part in slices]
-        rows = np.arange(len(anomalous), dtype=np.int64)
-        splits.check_no_leak(*(rows[part] for part in slices))
-        marked = [splits.touched(each, anomalous) for each in cuts]
-        keep = slice(None) if recipe.scaling.fit_on == "all" else ~anomalous[slices[0]]
-        scaled_on.append(table.samples[slices[0]][keep])
-        for part in range(3):
-            learnt[part].append(cuts[part].values[~marked[part]])
-            normal += channel_quality.unbroken(table.samples[slices[part]], ~anomalous[slices[part]])
-        tested.append(cuts[3].values)
-        truths.append(marked[3])
-        timeline += [
-            (names[number], name, part.start, part.stop)
-            for name, part in zip(SUBSETS, slices, strict=True)
-            if part.stop > part.start
-        ]
-    complete = [[_complete(each, window) for each in part] for part in learnt]
+        keep = np.ones_like(anomalous) if recipe.scaling.fit_on == "all" else ~anomalous
+        scaled_on += [table.samples[piece][keep[piece]] for piece in part.fit]
+        # the blocks of cross-fitting are rows of `fit`
+        for piece in (*part.fit, *part.validation, *(() if recipe.split.cross_fit else part.calibration)):
+            normal += channel_quality.unbroken(table.samples[piece], ~anomalous[piece])
+        cuts.append([_cut(table, pieces, anomalous, window) for pieces in part])
+    learnt = [[windows[~marked] for windows, marked in (cut[subset] for cut in cuts)] for subset in range(3)]
+    complete = [[_complete(each, window) for each in subset] for subset in learnt]
+    tested = [cut[3] for cut in cuts]
+    left_out = [sum(map(len, subset)) - sum(map(len, kept)) for subset, kept in zip(learnt, complete, strict=True)]
     return Subsets(
         window=window,
         channels=channels,
@@ -365,19 +413,51 @@ def _divide_series(
         fit=np.concatenate(complete[0]),
         validation=np.concatenate(complete[1]),
         calibration=np.concatenate(complete[2]),
-        test=served(np.concatenate(tested), window),
-        anomalous=np.concatenate(truths) if labelled(tables, recipe.normal_class) else None,
+        test=served(np.concatenate([windows for windows, _ in tested]), window),
+        anomalous=np.concatenate([marked for _, marked in tested]) if labelled(tables, recipe.normal_class) else None,
         series=names,
         calibration_series=np.repeat(np.arange(len(names)), [len(each) for each in complete[2]]),
-        test_series=np.repeat(np.array(names), [len(each) for each in tested]),
-        timeline=tuple(timeline),
-        left_out=sum(map(len, itertools.chain(*learnt))) - sum(map(len, itertools.chain(*complete))),
+        test_series=np.repeat(np.array(names), [len(windows) for windows, _ in tested]),
+        timeline=tuple(_timeline(recipe, names, parts)),
+        left_out=sum(left_out[:2] if recipe.split.cross_fit else left_out),
         normal=tuple(normal),
     )
 
 
+def _cut(
+    table: SeriesTable, pieces: Sequence[slice], anomalous: NDArray[np.bool_], window: WindowSpec
+) -> tuple[Float32Array, NDArray[np.bool_]]:
+    """The windows (m, length, channels) of some rows of a series, and which of them (m,) hold an abnormal row."""
+    cuts = [splits.cut(table.samples, table.time_us, piece, window) for piece in pieces]
+    none = np.zeros((0, window.length, table.samples.shape[1]), np.float32), np.zeros(0, np.bool_)
+    values = np.concatenate([none[0], *(cut.values for cut in cuts)])
+    return values, np.concatenate([none[1], *(splits.touched(cut, anomalous) for cut in cuts)])
+
+
+def _timeline(recipe: Recipe, names: Sequence[str], parts: Sequence[_Parts]) -> Iterator[tuple[str, str, int, int]]:
+    for name, part in zip(names, parts, strict=True):
+        for subset, pieces in zip(SUBSETS, part, strict=True):
+            if subset != "calibration" or not recipe.split.cross_fit:
+                yield from ((name, subset, piece.start, piece.stop) for piece in pieces)
+
+
+def _parts(recipe: Recipe, tables: Sequence[SeriesTable], window: WindowSpec, seed: int) -> list[_Parts]:
+    """Fit, validation, calibration and test of each series; under `series` one of them is all of it.
+
+    For cross-fitting `calibration` are the blocks of `fit`.
+    """
+    slices = _slices(recipe, tables, seed)
+    parts = [_Parts(*((piece,) if piece.stop > piece.start else () for piece in each)) for each in slices]
+    for part, table in zip(parts, tables, strict=True):
+        rows = np.arange(len(table.samples), dtype=np.int64)
+        splits.check_no_leak(*(rows[piece] for pieces in part for piece in pieces))
+    if not recipe.split.cross_fit:
+        return parts
+    blocks = [splits.blocks(part[0].stop, recipe.split.cross_fit, window) for part in slices]  # each begins at row 0
+    return [part._replace(calibration=tuple(each)) for part, each in zip(parts, blocks, strict=True)]
+
+
 def _slices(recipe: Recipe, tables: Sequence[SeriesTable], seed: int) -> list[tuple[slice, slice, slice, slice]]:
-    """Fit, validation, calibration and test of each series; under `series` one of them is all of it."""
     shares = recipe.split
     sizes = [len(table.samples) for table in tables]
     if shares.kind == "time":

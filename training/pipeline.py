@@ -26,7 +26,7 @@ from training import export
 from training.datasets import levels, timestamps
 from training.datasets.sources import Source
 from training.evaluation.baselines import baselines
-from training.evaluation.scored import calibrated_on, calibration_of
+from training.evaluation.scored import calibrated_on, calibration_of, channel_errors
 from training.fitting import fit as fitting
 from training.fitting import score_tensors
 from training.fitting.checkpoints import Checkpoints, Epoch
@@ -162,7 +162,7 @@ def train(
         scorer,
         name=name,
         threshold=chosen.threshold,
-        calibration=chosen.calibration,
+        calibration=msgspec.structs.replace(chosen.calibration, channel_errors=channel_errors(scorer, chosen_by)),
         table=chosen.table,
         known=export.known_answers(chosen_by, scorer),
         training=_provenance(recipe, seed, sources, results),

@@ -17,12 +17,13 @@ from monitor.detector.architectures import ModelSpec
 from monitor.errors import ArtifactFormatError
 
 FORMAT = "telltale-artifact"
-KNOWN_VERSIONS = (1, 2, 3, 4, 5)
+KNOWN_VERSIONS = (1, 2, 3, 4, 5, 6)
 # What is written, unless the manifest holds what came later: who does not know that must refuse.
 FORMAT_VERSION = 2
 LEVELS_VERSION = 3
 QUALITY_VERSION = 4
 FILLING_VERSION = 5
+DETECTORS_VERSION = 6
 
 # Bounds checked before anything is allocated. A window of 1 M numbers in a batch of one row is 4 MiB.
 MAX_WINDOW_LENGTH = 100_000
@@ -129,7 +130,8 @@ class CalibrationSpec(Spec, frozen=True):
     """Scores of normal windows: `quantiles` is a table of (probability, score), both increasing.
 
     `windows_per_day`: how many windows a series gives in a day, where it is known. `series` names the rows of the
-    tensor `calibration/series_quantiles` (series, probabilities), in the table's probabilities.
+    tensor `calibration/series_quantiles` (series, probabilities), in the table's probabilities. `channel_errors` is how
+    far each channel usually is from what is expected, root mean square, scaled; empty where it is not known.
     """
 
     windows: int
@@ -140,6 +142,7 @@ class CalibrationSpec(Spec, frozen=True):
     windows_per_day: float | None = None
     tail: TailSpec | None = None
     series: tuple[str, ...] = ()
+    channel_errors: tuple[float, ...] = ()
 
 
 class ChannelQuality(Spec, frozen=True):
@@ -191,6 +194,8 @@ class Manifest(Spec, frozen=True):
     @property
     def format_version(self) -> int:
         """The version that an artifact with this manifest is written in."""
+        if self.calibration.channel_errors:
+            return DETECTORS_VERSION
         if self.window.max_hold_ms is not None or self.window.gap_fill != "none":
             return FILLING_VERSION
         if self.quality is not None:
@@ -296,6 +301,12 @@ def _calibration_problems(manifest: Manifest) -> list[str]:
     if len(set(names)) != len(names) or not all(names) or len(names) > MAX_CALIBRATION_SERIES:
         problems.append(
             f"calibration.series must be at most {MAX_CALIBRATION_SERIES} names that differ and are not empty"
+        )
+    errors = calibration.channel_errors
+    if errors and (len(errors) != len(manifest.channels) or not all(0 <= error < math.inf for error in errors)):
+        problems.append(
+            f"calibration.channel_errors are {len(errors)} numbers, must be one for each of {len(manifest.channels)} "
+            "channels, finite and 0 or more"
         )
     if tail is not None:
         if not _served(tail.start) or not (tail.scale > 0 and math.isfinite(tail.scale)):

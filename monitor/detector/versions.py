@@ -1,7 +1,7 @@
-"""What versions 2 to 5 of the format added to the manifest, so that earlier ones are read and written without it.
+"""What versions 2 to 6 of the format added to the manifest, so that earlier ones are read and written without it.
 
 Rules of this file: manifests as they stand in JSON, of `spec.Manifest`'s form. FORMAT.md marks the same with (2) to
-(5).
+(6).
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ _FIELDS: dict[str, dict[str, Any]] = {
 }
 # Fields of the window since version 5, with what they are in earlier ones.
 _FILLING: dict[str, Any] = {"max_hold_ms": None, "gap_fill": "none"}
+# Fields that came with version 6, with what they are in earlier ones.
+_DETECTOR_FIELDS: dict[str, dict[str, Any]] = {"calibration": {"channel_errors": ()}}
 # The values that version 1 had, of fields that got more.
 _VALUES: dict[str, dict[str, set[str]]] = {
     "scaling": {"kind": {"none", "minmax_global", "minmax", "standard"}},
@@ -43,6 +45,7 @@ def check(document: dict[str, Any], version: int) -> None:
     newer[3] = ["channels.level"] if version < 3 and any("level" in each for each in document["channels"]) else []
     newer[4] = ["quality"] if version < 4 and "quality" in document else []
     newer[5] = [f"window.{name}" for name in _FILLING if version < 5 and name in document["window"]]
+    newer[6] = _newer_than_5(document) if version < 6 else []
     found = [name for names in newer.values() for name in names]
     if found:
         first = max(needed for needed, names in newer.items() if names)
@@ -61,13 +64,18 @@ def _newer_than_1(document: dict[str, Any]) -> list[str]:
     ]
 
 
+def _newer_than_5(document: dict[str, Any]) -> list[str]:
+    return [f"{part}.{name}" for part, fields in _DETECTOR_FIELDS.items() for name in fields if name in document[part]]
+
+
 def written(document: dict[str, Any], version: int) -> dict[str, Any]:
     """`document` without the fields that `version` reads as their defaults.
 
     Raises:
         ArtifactFormatError: it says something that `version` can't.
     """
-    made = document if version > 1 else _without_2(document)
+    made = document if version > 5 else _without(_DETECTOR_FIELDS, document)
+    made = made if version > 1 else _without(_FIELDS, made)
     if version < 3:
         channels = [
             {name: value for name, value in channel.items() if name != "level" or value != 0.0}
@@ -83,12 +91,15 @@ def written(document: dict[str, Any], version: int) -> dict[str, Any]:
     return made
 
 
-def _without_2(document: dict[str, Any]) -> dict[str, Any]:
+def _without(defaults: dict[str, dict[str, Any]], document: dict[str, Any]) -> dict[str, Any]:
+    """`document` without those fields that are as they are by default."""
     return {
         part: {
-            name: value for name, value in content.items() if name not in _FIELDS[part] or value != _FIELDS[part][name]
+            name: value
+            for name, value in content.items()
+            if name not in defaults[part] or value != defaults[part][name]
         }
-        if part in _FIELDS
+        if part in defaults
         else content
         for part, content in document.items()
     }

@@ -20,6 +20,7 @@ from msgspec import UNSET, UnsetType
 from monitor.backends.abstract import TopicPartition
 from monitor.detector import levels
 from monitor.detector.arrays import Float32Array
+from monitor.detector.attribution import ChannelChange
 from monitor.detector.incidents import Incident, Status
 from monitor.detector.times import duration
 
@@ -79,6 +80,16 @@ class Contributor(_Struct, frozen=True, rename={"first": "from", "last": "to"}):
     expected: float
 
 
+class Change(_Struct, frozen=True):
+    """A channel's share of the whole error over the window, and by how much its root mean square error has grown since
+    `before` the incident, both in the data's unit."""
+
+    channel: str
+    share: float
+    change: float
+    before: float
+
+
 class Reported(_Struct, frozen=True):
     """An open incident of data quality of the same series: its rule, its channel if it is of one, and since when."""
 
@@ -119,7 +130,9 @@ class Data(_Struct, frozen=True, omit_defaults=True):
     incident's highest, `window` its span from the first window over the threshold to the last, and `kafka` holds the
     offset at which it was given up. An update with the reason `no_data` is as these, and says that the series has
     fallen silent. `labels` are those of the series at this record, where `input.labels` asks for some; they are
-    attributes of the event, too. `quality` are the incidents of data quality that are open beside it.
+    attributes of the event, too. `quality` are the incidents of data quality that are open beside it. `channels`
+    are all channels, the one whose error has grown most first, where the artifact says what errors are usual: at most
+    100.
     """
 
     status: Literal["firing", "update", "resolved"]
@@ -136,6 +149,7 @@ class Data(_Struct, frozen=True, omit_defaults=True):
     reason: ScoreEndReason | None = None
     labels: dict[str, str] | UnsetType = UNSET
     quality: list[Reported] = msgspec.field(default_factory=list)
+    channels: list[Change] = msgspec.field(default_factory=list)
 
 
 class Alert(_Struct, frozen=True):
@@ -157,7 +171,8 @@ class Alert(_Struct, frozen=True):
 class Cause:
     """The window that moved an incident of `rule`: where it lies in the log and in time, and how it was scored.
 
-    `values` are (length, channels) in the data's unit, less the channels' levels.
+    `values` are (length, channels) in the data's unit, less the channels' levels. `before` are the channels' root mean
+    square errors before the incident, scaled; None where they are not known.
     """
 
     partition: TopicPartition
@@ -175,6 +190,7 @@ class Cause:
     imputed: tuple[int, ...] = ()
     filled_ratio: float = 0.0
     quality: tuple[Reported, ...] = ()
+    before: Float32Array | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +247,7 @@ class AlertWriter:
         self._rate_hz = manifest.window.sampling_rate_hz
         self._levels = levels.of(manifest.channels)
         self._channels = [channel.name for channel in manifest.channels]
+        self._by_channel = len(manifest.calibration.channel_errors) > 1  # contributors are
 
     def fingerprint(self, cause: Cause) -> str:
         """The incident's name for life, taken from the window that opened it."""
@@ -242,8 +259,10 @@ class AlertWriter:
         resolved = status is Status.RESOLVED
         ratio = cause.score / cause.threshold
         is_over = not resolved and ratio > 1
-        made = self._served.attribution(cause.values, reconstruction, cause.threshold) if is_over else []
+        told = cause.values, reconstruction
+        made = self._served.attribution(*told, cause.threshold, cause.before) if is_over else []
         contributors = [Contributor(**each._asdict()) for each in made]
+        changes = self._served.attribution.changes(*told, cause.before) if is_over else []
         return Alert(
             id=self._hash(cause, status.value)[:32],
             source=self.source,
@@ -279,6 +298,7 @@ class AlertWriter:
                 kafka=self._kafka(cause.partition, cause.first_offset, cause.last_offset),
                 reason="recovered" if resolved else None,
                 quality=[*cause.quality],
+                channels=[_short(each) for each in changes],
             ),
         )
 
@@ -370,9 +390,12 @@ class AlertWriter:
                 where = f"{_number(first_s, first_s)}-{_number(last_s, last_s)} s into the window"
             apart = worst.observed - worst.expected
             text += (
-                f"; most of it on {worst.channel}, {where}: "
+                f"; {'grown most' if self._by_channel else 'most of it'} on {worst.channel}, {where}: "
                 f"{_number(worst.observed, apart)} where {_number(worst.expected, apart)} was expected"
             )
+        others = [each.channel for each in contributors[1:]] if self._by_channel else []
+        if others:
+            text += f"; then on {' and '.join(others)}"
         return text + _beside(cause.quality)
 
     def _hash(self, cause: Cause, status: str) -> str:
@@ -406,6 +429,12 @@ def _number(value: float, detail: float) -> str:
     if not 1e-6 < abs(detail) < 1e9 or abs(value) >= 1e12:
         return f"{value:.3g}"
     return f"{value:.{max(0, 2 - math.floor(math.log10(abs(detail))))}f}"
+
+
+def _short(change: ChannelChange) -> Change:
+    """In numbers of four digits: more of them say nothing of an error."""
+    share, changed, before = (float(f"{number:.4g}") for number in change[1:])
+    return Change(channel=change.channel, share=share, change=changed, before=before)
 
 
 def _times(ratio: float) -> str:

@@ -14,7 +14,7 @@ from monitor.detector import levels, storage
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("name", ["v1", "v1.zip", "v2", "v2.zip", "v3", "v3.zip", "v4", "v4.zip", "v5", "v5.zip"])
+@pytest.mark.parametrize("name", [f"v{version}{form}" for version in range(1, 7) for form in ("", ".zip")])
 def test_an_artifact_of_each_version_loads_and_scores(name: str) -> None:
     version = name.removesuffix(".zip")
     expected = json.loads((HERE / f"{version}-scores.json").read_text())
@@ -31,7 +31,7 @@ def test_an_artifact_of_each_version_loads_and_scores(name: str) -> None:
     np.testing.assert_allclose(scores, expected["scores"], rtol=form.SELF_CHECK_RELATIVE)
 
 
-@pytest.mark.parametrize("version", ["v1", "v2", "v3", "v4", "v5"])
+@pytest.mark.parametrize("version", ["v1", "v2", "v3", "v4", "v5", "v6"])
 def test_what_is_loaded_is_written_again_byte_for_byte(version: str) -> None:
     loaded = storage.load(HERE / version)
     assert storage.pack(loaded) == (HERE / f"{version}.zip").read_bytes()
@@ -70,6 +70,11 @@ def test_version_5_keeps_how_series_are_made_whole() -> None:
         2500.0, "interpolate", 5000.0, 1.0,
     )  # fmt: skip
     assert storage.load(HERE / "v4").manifest.window.gap_fill == "none"
+
+
+def test_version_6_keeps_what_errors_are_usual() -> None:
+    assert storage.load(HERE / "v6").manifest.calibration.channel_errors == (0.0625, 0.15)
+    assert storage.load(HERE / "v5").manifest.calibration.channel_errors == ()
 
 
 def test_the_example_of_the_specification_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,10 @@ def test_scores_are_the_mean_absolute_error_of_a_float64_forward_pass(hidden: Ac
     np.testing.assert_allclose(scores, expected, rtol=2e-6)
     np.testing.assert_allclose(reconstructions, reconstructed, rtol=1e-5, atol=1e-4)  # in the data's unit
     assert scores.dtype == reconstructions.dtype == np.float32
+    apart = (windows.astype(np.float64) - reconstructed) / np.asarray(SCALING.scale)
+    errors = scorer.errors(windows)
+    np.testing.assert_allclose(errors, np.sqrt(np.square(apart).mean(axis=1)), rtol=1e-4, atol=1e-5)
+    assert errors.dtype == np.float32
 
 
 def test_a_model_that_is_too_large_for_constants_scores_likewise() -> None:
@@ -130,6 +134,7 @@ def test_a_score_does_not_depend_on_other_rows_position_or_padding(count: int, d
     scores, reconstructions = both(SCORER, windows)
     assert scores[place].tobytes() == ALONE[0][0].tobytes()
     assert reconstructions[place].tobytes() == ALONE[1][0].tobytes()
+    assert SCORER.errors(windows)[place].tobytes() == SCORER.errors(windows[place : place + 1])[0].tobytes()
     np.testing.assert_array_equal(np.isnan(scores), np.isnan(windows).any(axis=(1, 2)) | np.isnan(scores))
     assert (scores[~np.isnan(scores)] >= 0).all()
 

@@ -334,6 +334,37 @@ def test_summaries() -> None:
     assert "; most of it on flow, 0.0120-0.0200 s into the window: 2.00" in write(manifest=RATED).data.summary
 
 
+KNOWING = msgspec.structs.replace(
+    PLAIN, calibration=msgspec.structs.replace(PLAIN.calibration, channel_errors=(0.5, 0.25))
+)
+
+
+def test_all_channels_are_listed_by_how_much_their_error_has_grown() -> None:
+    values = cause().values.copy()
+    values[:, 1] = 1.0
+    before = np.array([0.125, 0.75], dtype=np.float32)
+    data = write(told=cause(values=values, before=before), manifest=KNOWING).data
+    flow = float(f"{np.sqrt(3 * 1.5**2 / 10) - 0.125:.4g}")
+    assert data.channels == [
+        alerts.Change(channel="flow", share=0.3103, change=flow, before=0.125),
+        alerts.Change(channel="pressure", share=0.6897, change=0.25, before=0.75),
+    ]
+    assert [each.channel for each in data.contributors] == ["flow", "pressure"]
+    assert data.summary == (
+        "bed-7: reconstruction error 1.50x threshold; grown most on flow, samples 3-5: 2.00 where 0.50 was expected; "
+        "then on pressure"
+    )
+    as_usual = write(told=cause(values=values), manifest=KNOWING).data
+    assert [each.before for each in as_usual.channels] == [0.25, 0.5]
+
+
+def test_what_errors_are_usual_changes_no_alert_of_an_artifact_that_does_not_know() -> None:
+    assert b'"channels"' not in alerts.encode(write())
+    assert write(told=cause(before=np.ones(2, np.float32))) == write()
+    resolved = write(Status.RESOLVED, manifest=KNOWING).data
+    assert (resolved.channels, resolved.contributors) == ([], [])
+
+
 def test_what_is_reported_beside_the_score_is_linked() -> None:
     since = "2024-11-21T08:20:00.000Z"
     flat = alerts.Reported(rule="flatline", channel="flow", since=since)

@@ -114,7 +114,7 @@ def test_every_problem_of_a_manifest_is_reported_at_once(made: form.Artifact) ->
     ("changes", "told"),
     [
         ({"format": "zip"}, "not a Telltale artifact"),
-        ({"format_version": 6}, "version 6, this Telltale reads 1, 2, 3, 4, 5; upgrade"),
+        ({"format_version": 7}, "version 7, this Telltale reads 1, 2, 3, 4, 5, 6; upgrade"),
         ({"surprise": 1}, "surprise"),
         ({"batch_rows": "16"}, "batch_rows"),
         ({"name": ...}, "name"),

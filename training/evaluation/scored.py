@@ -69,6 +69,18 @@ def calibration_of(
     return calibration.trimmed(recipe.fit.trim)
 
 
+def channel_errors(scorer: Scorer, windows: NDArray[np.float32]) -> tuple[float, ...]:
+    """How far each channel of normal windows is from what was expected, root mean square over them all, scaled.
+
+    Empty where there is but one channel, which nothing can be compared with, or no window is complete.
+    """
+    complete = windows[np.isfinite(windows).all(axis=(1, 2))]
+    if windows.shape[2] == 1 or not len(complete):
+        return ()
+    squares = np.square(scorer.errors(complete), dtype=np.float64)
+    return tuple(np.sqrt(squares.mean(axis=0)).tolist())
+
+
 def scored(
     artifact: Artifact,
     scorer: Scorer,

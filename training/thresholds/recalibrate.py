@@ -58,6 +58,7 @@ def recalibrated(
         if problems := rules.problems(rule):
             raise DataError("; ".join(problems))
         threshold, notes = _from_tables(artifact, rule)
+    calibration = msgspec.structs.replace(calibration, channel_errors=manifest.calibration.channel_errors)
     before = thresholds.of(manifest).chosen
     record: dict[str, Any] = {
         "method": threshold.method,

@@ -31,8 +31,9 @@ check: $(made)/dev ## lint, format and types; writes no file of the tree
 	$(bin)/ruff format --check
 	$(bin)/mypy
 
+# Files in alphabetical order: those of tests/acceptance and tests/integration, which mostly wait, come before the rest.
 pytest: $(made)/dev $(made)/peers
-	$(python) -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile
+	$(python) -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 slow: $(made)/dev ## the tests that `make test` leaves out because each takes minutes
 	$(python) -m pytest -m slow

@@ -19,7 +19,8 @@ from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.served import ServedModel
 from monitor.messages import alerts, quality
 from monitor.processing.counts import Counts
-from monitor.processing.processor import Outputs, Processor
+from monitor.processing.outbox import Outputs
+from monitor.processing.processor import Processor
 from monitor.serving import assembly
 
 Written = Callable[[str | bytes], Path]  # a file with this content

@@ -9,9 +9,9 @@ import numpy as np
 
 from monitor.detector.arrays import BoolArray, Int64Array
 from monitor.detector.event_time import Reached, grouped
+from monitor.detector.memory import Memory
 from monitor.detector.windows import Samples, Windows
 from monitor.processing.checks import Check, Findings
-from monitor.processing.memory import Memory
 from monitor.processing.turns import Course, Turn
 
 

@@ -87,6 +87,17 @@ class AlertingOptions(Options):
     update_every: int = Field(
         20, ge=0, le=MAX_WINDOWS, description="Windows between updates while it is open; 0: no updates."
     )
+    follow: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Raise a series' threshold to what 95 % of its scores of the last day are below; auto: if the "
+        "artifact says so.",
+    )
+    relearn_after_ms: int = Field(
+        0,
+        ge=0,
+        description="After this time without a window below the threshold, take a series' scores for its new normal; "
+        "0: never.",
+    )
     error_ratio: float = Field(2.0, ge=1, description="Score divided by threshold from which the severity is error.")
     critical_ratio: float = Field(
         4.0, ge=1, description="Score divided by threshold from which the severity is critical."

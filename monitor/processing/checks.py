@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 from monitor import extensions
 from monitor.detector.arrays import Float64Array, Int64Array, StructOfArrays
 from monitor.detector.incidents import Policy
+from monitor.detector.memory import Memory
 from monitor.detector.spec import Manifest
 from monitor.detector.times import FOREVER_US
 from monitor.detector.windows import Windows
-from monitor.processing.memory import Memory
 from monitor.processing.turns import Turn
 
 WHOLE_SERIES = -1  # as a channel: none of them in particular

@@ -47,6 +47,15 @@ class Piece(NamedTuple):
     partition: PartitionState
     imputed: Imputed
     cut: Cut
+    live: bool = True  # else decided before: followers only are moved on
+    static: Float64Array | None = None  # (n,) thresholds that those in force follow from, where some follow
+
+    def followed(self, scores: Float32Array) -> tuple[Piece, Float32Array]:
+        """The windows with what followers make of their thresholds and of these scores (n,)."""
+        if self.partition.followers is None:
+            return self, scores
+        found = self.partition.followers.advance(self.windows, scores, self.thresholds)
+        return self._replace(cut=self.cut._replace(thresholds=found.threshold), static=found.static), found.score
 
     @property
     def windows(self) -> Windows:
@@ -143,13 +152,19 @@ class Decider:
 
     def decide(self, batch: Batch, scores: Float32Array, reconstruct: Reconstruct) -> None:
         """Decides on every window of `batch`; `reconstruct` is asked for those that are published, a few at a time."""
-        known = [np.empty(0), *(piece.thresholds for piece in batch.pieces)]
+        ends = np.cumsum([len(piece.windows) for piece in batch.pieces])
+        found = [
+            piece.followed(own) for piece, own in zip(batch.pieces, np.split(scores, ends[:-1]), strict=bool(len(ends)))
+        ]
+        found = [(piece, own) for piece, own in found if piece.live]
+        scores = np.concatenate([scores[:0], *(own for _, own in found)])
+        known = [np.empty(0), *(piece.thresholds for piece, _ in found)]
         thresholds = np.concatenate(known).astype(np.float32)  # as scores are
         verdicts = decision.decide(scores, thresholds)
         self._counts.scored(scores, verdicts, thresholds)
         news: list[_News] = []
         first = 0
-        for piece in batch.pieces:
+        for piece, _ in found:
             rows = slice(first, first + len(piece.windows))
             first += len(piece.windows)
             if piece.imputed.missing_ratio.any():

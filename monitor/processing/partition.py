@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from monitor.backends.abstract import Damaged, Position, Restored, StateRecord, TopicPartition
 from monitor.detector import windowing
 from monitor.detector.arrays import Float64Array, grown
+from monitor.detector.following import Follower
 from monitor.detector.incidents import SCORE_RULE, Incident, IncidentKey
 from monitor.detector.served import ServedModel
 from monitor.detector.spec import Manifest
@@ -19,12 +20,13 @@ from monitor.detector.times import FOREVER_US
 from monitor.detector.windows import Windows
 from monitor.formats.decoder import InputRules, StreamTime
 from monitor.messages.alerts import Ending, EndReason, Reported, rfc3339
-from monitor.messages.dead_letters import DeadLetter
-from monitor.messages.quality import Event
 from monitor.processing import incident_records, resuming, snapshots, time_records
 from monitor.processing.checks import Check, Checks, Found, row_bytes
 from monitor.processing.digests import Digests
+from monitor.processing.followers import Followers
+from monitor.processing.followers import row_bytes as followers_bytes
 from monitor.processing.labels import Labels
+from monitor.processing.outbox import Outbox
 from monitor.processing.registry import Forgotten, Segment, SeriesRegistry
 from monitor.processing.resuming import How, Resumed
 from monitor.processing.turns import Turn
@@ -50,31 +52,16 @@ class Halt:
     refused_from: int | None = None
 
 
-@dataclass(slots=True)
-class Outbox:
-    """What a partition has to publish and nobody took yet; it is dropped with its partition, and only then.
-
-    Alerts and dead letters are in the order of the log. `changed` are the incidents whose record has to be written
-    again: what an `IncidentKey` holds, as a plain tuple, which is cheaper to make for each window. `orphans` are the
-    keys of incident records of partitions that are gone, which have to be deleted.
-    """
-
-    alerts: list[Event] = field(default_factory=list)
-    dead_letters: list[DeadLetter] = field(default_factory=list)
-    changed: set[tuple[bytes, str, str]] = field(default_factory=set)
-    orphans: list[tuple[TopicPartition, bytes]] = field(default_factory=list)
-
-    @property
-    def has_news(self) -> bool:
-        """There is something for people: an alert, or a record that could not be read."""
-        return bool(self.alerts or self.dead_letters)
-
-
 class PartitionState:
     """Everything remembered of one partition, and what it has to publish."""
 
     def __init__(
-        self, name: TopicPartition, model: ServedModel, rules: InputRules, checks: Mapping[str, Check]
+        self,
+        name: TopicPartition,
+        model: ServedModel,
+        rules: InputRules,
+        checks: Mapping[str, Check],
+        followers: Sequence[Follower],
     ) -> None:
         manifest = model.manifest
         self.name = name
@@ -86,7 +73,9 @@ class PartitionState:
         self.series = SeriesRegistry(rules.max_series, rules.series_ttl * 1_000_000, rules.series)
         self.windower = windowing.windower(manifest.window, len(manifest.channels), rules.order)
         self.checks = Checks(checks, self._channels) if checks else None
-        self._checks_bytes = row_bytes(checks)
+        self.followers = Followers(followers, self._artifact) if followers else None
+        self._followers_begin = False  # some remember nothing, though there is a checkpoint
+        self._remembered_bytes = row_bytes(checks) + followers_bytes(followers)
         self.labels = Labels([*rules.labels]) if rules.labels else None
         self.time = StreamTime()
         # An input offset, and the time there, at the newest checkpoint; None where that is not known.
@@ -128,6 +117,7 @@ class PartitionState:
         model: ServedModel,
         rules: InputRules,
         checks: Mapping[str, Check],
+        followers: Sequence[Follower],
     ) -> tuple[PartitionState, Resumed]:
         """A partition's state as far as the log holds it and it can be continued; `resuming` says where.
 
@@ -137,7 +127,7 @@ class PartitionState:
         mark = snapshots.newest_mark(name, restored.state)
         known = snapshots.knows(name, restored.state) or incident_records.knows(name, restored.state)
         point = resuming.find(name, restored, mark, start, rules.beyond_end, state=known)
-        made, resumed = cls(name, model, rules, checks), point.resumed
+        made, resumed = cls(name, model, rules, checks, followers), point.resumed
         made._topic_id, made._partitions = restored.topic_id, restored.partitions
         if restored.position is not None and resumed.how is not How.TOPIC_RECREATED:
             made._partitions = restored.position.partitions or restored.partitions
@@ -156,7 +146,8 @@ class PartitionState:
             begin=made.read_to,
             state_lost=resumed.state_lost or state_lost,
             unreadable=tuple(unreadable),
-            checks_begin=point.refill is not None and not made._rules_going_on.issuperset(checks),
+            checks_begin=point.refill is not None
+            and (made._followers_begin or not made._rules_going_on.issuperset(checks)),
             other_artifact="" if mark is None or mark.artifact == made._artifact else mark.artifact,
         )
         if resumed.irregular:
@@ -252,6 +243,8 @@ class PartitionState:
         self.windower.restore(rows, found.tails, found.waiting)
         if self.checks is not None:
             self._rules_going_on |= self.checks.restore(rows, found.checks)
+        if self.followers is not None:
+            self._followers_begin = not self.followers.restore(self._serials[rows], found.checks)
         if self.labels is not None:
             self.labels.restore(dict(zip(found.series, found.labels, strict=False)))
         self.windower.hold_again(rows, found.checks.get(self._held, b""))
@@ -280,7 +273,10 @@ class PartitionState:
 
     def checkpoint_bytes(self) -> int:
         """About the size of a checkpoint."""
-        return len(self.series) * (self.windower.snapshot_bytes + self._checks_bytes + 72) + self.windower.waiting_bytes
+        return (
+            len(self.series) * (self.windower.snapshot_bytes + self._remembered_bytes + 72)
+            + self.windower.waiting_bytes
+        )
 
     @property
     def refilling(self) -> bool:
@@ -340,12 +336,19 @@ class PartitionState:
         self.windower.clear(np.array(segment.rows, dtype=np.int64))
         if self.checks is not None:
             self.checks.begin(rows, segment.rows)
+        if self.followers is not None:
+            self.followers.begin(segment.serials)
         if rows > len(self._serials):
             size = max(rows, 2 * len(self._serials))
             self._serials, self._thresholds = grown(self._serials, size, -1), grown(self._thresholds, size)
         self._serials[segment.rows] = segment.serials
         names = self.series.names
         self._thresholds[segment.rows] = [self._threshold_of(names.get(serial, "")) for serial in segment.serials]
+
+    def settle(self) -> None:
+        """All windows are decided: what followers remember of forgotten series is not asked for any more."""
+        if self.followers is not None:
+            self.followers.keep(self.series.names)
 
     def known(self, windows: Windows) -> tuple[Windows, Float64Array]:
         """`windows` of rows as windows of serial numbers, which stay when rows go to others; and their thresholds."""
@@ -458,6 +461,8 @@ class PartitionState:
         ]
         rows, keys, seen_us = self.series.by_age()
         checks = {} if self.checks is None else self.checks.snapshot(rows)
+        if self.followers is not None:
+            checks = checks | self.followers.snapshot(self._serials[rows])
         if held := self.windower.held(rows):
             checks = checks | {self._held: held}
         tails, waiting = self.windower.snapshot(rows), self.windower.waiting(rows)

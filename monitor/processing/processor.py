@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -41,6 +41,8 @@ from monitor.messages.quality import Event, QualityWriter
 from monitor.processing.checks import QualityRules, checks_of
 from monitor.processing.counts import Counts, Example
 from monitor.processing.deciding import Batch, Decider, Piece, Reconstruct
+from monitor.processing.followers import FollowOptions, followers_of
+from monitor.processing.outbox import Outputs
 from monitor.processing.partition import Halt, PartitionState
 from monitor.processing.registry import Forgotten, segments_of
 from monitor.processing.resuming import Resumed
@@ -55,22 +57,6 @@ MAX_SLICE = 65_536
 MOST_CALLS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """What there is to publish, of each partition in the order of its log, with the positions that it belongs to."""
-
-    alerts: list[Event]
-    dead_letters: list[DeadLetter]
-    state: list[tuple[TopicPartition, bytes, bytes | None]]
-    checkpoints: dict[TopicPartition, list[tuple[bytes, bytes]]]
-    positions: dict[TopicPartition, Position]
-
-    @property
-    def checkpoint_bytes(self) -> int:
-        """Bytes of all checkpoints' values."""
-        return sum(len(value) for records in self.checkpoints.values() for _, value in records)
-
-
 class Processor:
     """Decides on the records of any number of partitions by one model."""
 
@@ -82,11 +68,13 @@ class Processor:
         rules: InputRules,
         policy: Policy,
         quality: QualityRules,
+        follow: FollowOptions,
     ) -> None:
         self.counts = Counts()
         self.model = model
         self._manifest = manifest = model.manifest
         self._checks = checks_of(manifest, quality)
+        self._followers = followers_of(manifest, follow)
         self._decider = Decider(writer, quality_writer, policy, quality, self._checks, manifest, self.counts)
         self._decoder = Decoder(manifest, rules)
         self._impute = Imputer(model.artifact, model.scorer.reconstruct, rules.max_missing_ratio)
@@ -177,7 +165,9 @@ class Processor:
         Raises:
             ConfigError: the log ends before the group's position, and `input.beyond_end` says to stop.
         """
-        made, resumed = PartitionState.resume(partition, restored, start, self.model, self._rules, self._checks)
+        made, resumed = PartitionState.resume(
+            partition, restored, start, self.model, self._rules, self._checks, self._followers
+        )
         self._partitions[partition] = made
         self._count_unmatched(made, made.series.names.values())
         self._tick_again(made)
@@ -230,7 +220,9 @@ class Processor:
             partition, RecordColumns(partition.name, nothing, nothing, [], [], 0), partition.read_to, now_us=None
         )
         while self._queue:
-            self._next_cut()
+            _, cut, _ = self._next_cut()
+            if len(cut.windows):  # for those who follow
+                others.append(Work(partition, cut, live=False))
         self._queue = others
 
     def _read_again(self, partition: PartitionState, columns: RecordColumns, until: int, now_us: int | None) -> None:
@@ -383,7 +375,7 @@ class Processor:
             if len(cut.windows) or (live and self._checks and cut.course is not None):
                 imputed = self._impute(cut.windows.values)
                 pieces.append(
-                    Piece(partition, imputed, cut._replace(windows=replace(cut.windows, values=imputed.windows)))
+                    Piece(partition, imputed, cut._replace(windows=replace(cut.windows, values=imputed.windows)), live)
                 )
                 rows += len(cut.windows)
         if not rows:  # what checks have found needs no scores
@@ -439,9 +431,10 @@ class Processor:
             if partition.leaving:
                 partition.let_go(math.inf)
                 self._decider.publish_ends(partition)
+            partition.settle()
 
     def _append(self, partition: PartitionState, taken: Samples | Windows, *, live: bool) -> Appended:
-        appended = partition.windower.append(taken, cut=live)
+        appended = partition.windower.append(taken, cut=live or partition.followers is not None)
         if live:
             self.counts.samples_duplicate += appended.duplicates
             self.counts.gaps += appended.gaps

@@ -47,7 +47,8 @@ class Resumed:
     Reading begins at `begin`; records before `live_from` were decided before and only refill windows. Retention deleted
     `deleted` offsets before they were decided. `state_lost` says why windows start empty although they should not; it
     is empty where they don't. `unreadable` says what is wrong with incidents of the state that were left out.
-    `checks_begin`: what some check remembers begins at the checkpoint, which lacks it, as when it was switched on.
+    `checks_begin`: what some check or follower remembers begins at the checkpoint, which lacks it, as when that was
+    switched on.
     `other_artifact` is the digest of the artifact that made the newest checkpoint, empty where it is the one in service
     or not known. It changes nothing: windows that fit, and incidents, continue.
     """

@@ -18,7 +18,9 @@ from monitor.errors import ConfigError
 from monitor.formats.rules import InputRules
 from monitor.messages.alerts import AlertWriter, Severity
 from monitor.messages.quality import QualityWriter
+from monitor.processing import followers
 from monitor.processing.checks import QualityRules, checks_of, row_bytes
+from monitor.processing.followers import FollowOptions, followers_of
 from monitor.processing.processor import Processor
 from monitor.serving.schema_registry import SchemaRegistry
 from monitor.serving.schemas import Fetcher, SchemaGate
@@ -72,7 +74,8 @@ def make_processor(config: Config, model: ServedModel) -> Processor:
     )
     rules = InputRules.of(source, max_series=most_series(config, artifact))
     quality_writer = QualityWriter(model, service=config.service.name, group=config.kafka.group_id)
-    processor = Processor(model, writer, quality_writer, rules, alerting.policy, quality_rules(config))
+    quality, follow = quality_rules(config), follow_options(config)
+    processor = Processor(model, writer, quality_writer, rules, alerting.policy, quality, follow)
     processor.partition_bytes = rules.max_series * bytes_of_series(config, artifact)
     return processor
 
@@ -82,13 +85,20 @@ def quality_rules(config: Config) -> QualityRules:
     return QualityRules(**{each.name: getattr(config.quality, each.name) for each in fields(QualityRules)})
 
 
+def follow_options(config: Config) -> FollowOptions:
+    """What the configuration says to what follows scores."""
+    return FollowOptions(**{each.name: getattr(config.alerting, each.name) for each in fields(FollowOptions)})
+
+
 def bytes_of_series(config: Config, artifact: Artifact) -> int:
     """Memory of one series."""
-    return NAME_BYTES + _windower(artifact).row_bytes + _checks_bytes(config, artifact)
+    return NAME_BYTES + _windower(artifact).row_bytes + _remembered_bytes(config, artifact)
 
 
-def _checks_bytes(config: Config, artifact: Artifact) -> int:
-    return row_bytes(checks_of(artifact.manifest, quality_rules(config)))
+def _remembered_bytes(config: Config, artifact: Artifact) -> int:
+    """By checks and followers, of one series."""
+    checks = checks_of(artifact.manifest, quality_rules(config))
+    return row_bytes(checks) + followers.row_bytes(followers_of(artifact.manifest, follow_options(config)))
 
 
 def _windower(artifact: Artifact) -> Windower:
@@ -128,7 +138,7 @@ def _check_sizes(config: Config, artifact: Artifact) -> None:
             f"{(config.input.max_series or 0) * series_bytes / 2**30:.1f} GiB in one partition; set it to "
             f"{MAX_PARTITION_BYTES // series_bytes} or less"
         )
-    if _windower(artifact).snapshot_bytes + _checks_bytes(config, artifact) > MAX_STATE_BYTES:
+    if _windower(artifact).snapshot_bytes + _remembered_bytes(config, artifact) > MAX_STATE_BYTES:
         raise ConfigError(
             f"artifact {artifact.manifest.name}: a {artifact.manifest.window.kind} window of {length} x {channels} "
             f"needs more state than fits one Kafka message ({MAX_STATE_BYTES} bytes); train on a shorter window, or on "

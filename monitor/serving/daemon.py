@@ -33,7 +33,8 @@ from monitor.detector.scoring import Scorer
 from monitor.errors import BackendError, PartitionError
 from monitor.messages import alerts, dead_letters
 from monitor.processing import snapshots
-from monitor.processing.processor import Outputs, Processor
+from monitor.processing.outbox import Outputs
+from monitor.processing.processor import Processor
 from monitor.serving import arrivals, damage, holds, memory
 from monitor.serving.backlog import Pace, Workload
 from monitor.serving.checkpointing import SEND_BYTES_PER_S, CheckpointSchedule

@@ -25,10 +25,10 @@ import numpy as np
 from monitor.detector.arrays import Float32Array, Float64Array, Int64Array
 from monitor.detector.event_time import EventTime, Reached
 from monitor.detector.incidents import Status, steps
+from monitor.detector.memory import Memory
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Samples
 from monitor.processing.checks import Findings, QualityRules, checks_of
-from monitor.processing.memory import Memory
 from monitor.processing.turns import Course, Turn
 from tests.benchmarks.public_series import Stream, streams
 from tests.helpers import make_artifact

@@ -29,7 +29,8 @@ from monitor.messages.quality import (
 )
 from monitor.processing import digests
 from monitor.processing.digests import MOST
-from monitor.processing.processor import Outputs, Processor
+from monitor.processing.outbox import Outputs
+from monitor.processing.processor import Processor
 from tests.helpers import (
     INPUT,
     make_artifact,

@@ -20,8 +20,8 @@ WORDS = {"N": Verdict.NORMAL, "A": Verdict.ANOMALY, "U": Verdict.UNSCORABLE}
 LETTERS = {None: ".", Status.FIRING: "F", Status.UPDATE: "u", Status.RESOLVED: "R"}
 # A field without its numbers here is not covered: `test_every_field_of_the_policy_is_covered`.
 NUMBERS = {"open_after": st.integers(1, 5), "close_after": st.integers(1, 5), "update_every": st.integers(0, 4)}
-# What else [alerting] has: it says how an alert looks, not when there is one.
-LOOKS = {"error_ratio", "critical_ratio", "include_window"}
+# What else [alerting] has: it says how an alert looks, or moves the threshold.
+LOOKS = {"error_ratio", "critical_ratio", "include_window", "follow", "relearn_after_ms"}
 
 
 def life(windows: str, policy: Policy) -> tuple[str, Incident]:

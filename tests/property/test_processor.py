@@ -7,7 +7,7 @@ one window at a time, and follows the life cycle by hand. (That the scorer is ri
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -106,8 +106,16 @@ def windows_of(mine: list[tuple[int, bytes]], artifact: Artifact) -> list[tuple[
     return [(mine[end][0], np.concatenate(numbers[end - window.length + 1 : end + 1])) for end in ends]
 
 
-def oracle(rows: Rows, config: Config, name: str = "sliding") -> list[Told]:
-    """(series, status, offset of the closing record, score) of every alert, per series in order."""
+def oracle(
+    rows: Rows,
+    config: Config,
+    name: str = "sliding",
+    limit: Callable[[str, int, float], float] | None = None,
+) -> list[Told]:
+    """(series, status, offset of the closing record, score) of every alert, per series in order.
+
+    `limit`: the threshold for the next window of a series, from its offset and score; None: the artifact's.
+    """
     artifact, scorer = ARTIFACTS[name], SCORERS[name]
     policy, found = config.alerting, []
     offsets = [sum(1 for p, _, _ in rows[:i] if p == partition) for i, (partition, _, _) in enumerate(rows)]
@@ -117,10 +125,11 @@ def oracle(rows: Rows, config: Config, name: str = "sliding") -> list[Told]:
         is_open = False
         for offset, window in windows_of(mine, artifact):
             score = float(scorer(filled(window, artifact.manifest.window.max_missing_ratio)[None])[0])
+            threshold = artifact.manifest.threshold.value if limit is None else limit(key.decode(), offset, score)
             status = None
             if np.isnan(score):
                 continue
-            if score > np.float32(artifact.manifest.threshold.value):
+            if score > np.float32(threshold):
                 over, under = over + 1, 0
                 if not is_open and over >= policy.open_after:
                     is_open, status, quiet = True, "firing", 0
@@ -197,11 +206,12 @@ def test_any_chunking_gives_the_oracles_alerts(
 class Supervisor:
     """Runs daemons on one local log, one after the other, crashing or stopping them as told."""
 
-    def __init__(self, rows: Rows, config: Config, name: str) -> None:
+    def __init__(self, rows: Rows, config: Config, name: str, every_ms: int = 1) -> None:
         self.config, self.artifact, self.scorer = config, ARTIFACTS[name], SCORERS[name]
         self.log = LocalLog({TOPIC: 2})
         for place, (partition, key, value) in enumerate(rows):
-            self.log.append(TOPIC, partition, key=key, value=value, timestamp_ms=FAR_MS if value == FAR else place)
+            time_ms = FAR_MS if value == FAR else place * every_ms
+            self.log.append(TOPIC, partition, key=key, value=value, timestamp_ms=time_ms)
         self.reached: dict[TopicPartition, int] = {}
 
     def live(self, several: Sequence[Life]) -> None:

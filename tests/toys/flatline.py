@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 
 from monitor.detector.incidents import Policy
+from monitor.detector.memory import Memory
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Windows
 from monitor.processing.checks import Findings, Problem, QualityRules
-from monitor.processing.memory import Memory
 from monitor.processing.turns import Turn
 
 LIMIT, MOVES = 3, 0.05

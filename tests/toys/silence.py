@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 
 from monitor.detector.incidents import Policy
+from monitor.detector.memory import Memory
 from monitor.detector.spec import Manifest
 from monitor.detector.times import NEVER_US
 from monitor.processing.checks import WHOLE_SERIES, Findings, Problem, QualityRules
-from monitor.processing.memory import Memory
 from monitor.processing.turns import Turn
 
 LIMIT_US = 5_000

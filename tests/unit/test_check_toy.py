@@ -20,12 +20,13 @@ from monitor.backends.abstract import Position, RecordColumns, Restored, StateRe
 from monitor.config.options import Config
 from monitor.detector.artifact import Artifact
 from monitor.detector.incidents import SCORE_RULE
+from monitor.detector.memory import Memory
 from monitor.messages import alerts
 from monitor.messages.alerts import Alert
 from monitor.messages.quality import Event, QualityAlert, decode
 from monitor.processing.checks import WHOLE_SERIES, Findings
-from monitor.processing.memory import Memory
-from monitor.processing.processor import Outputs, Processor
+from monitor.processing.outbox import Outputs
+from monitor.processing.processor import Processor
 from monitor.processing.turns import Turn
 from tests.helpers import (
     INPUT,

@@ -14,11 +14,12 @@ from monitor import extensions
 from monitor.backends.abstract import Position, RecordColumns, Restored, StateRecord, TopicPartition
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import SCORE_RULE
+from monitor.detector.memory import Memory
 from monitor.messages.alerts import Alert
 from monitor.messages.quality import QualityAlert, Source
 from monitor.processing.deciding import Batch
-from monitor.processing.memory import Memory
-from monitor.processing.processor import Outputs, Processor
+from monitor.processing.outbox import Outputs
+from monitor.processing.processor import Processor
 from monitor.processing.turns import Turn
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor, one_by_one
 from tests.toys import flatline as toy

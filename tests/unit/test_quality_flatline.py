@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.detector.memory import Memory
 from monitor.detector.spec import ChannelQuality, Manifest, QualitySpec
 from monitor.detector.windows import Windows
 from monitor.processing.checks import Problem, QualityRules
-from monitor.processing.memory import Memory
 from monitor.processing.quality.flatline import Flatline
 from tests.helpers import make_artifact
 from tests.turns import findings, samples_of, turn_of_windows, turns_of

@@ -18,7 +18,8 @@ from monitor.detector.incidents import Incident, IncidentKey
 from monitor.detector.windows import Tails
 from monitor.errors import ConfigError
 from monitor.processing.incident_records import undecided_us
-from monitor.processing.processor import Outputs, Processor
+from monitor.processing.outbox import Outputs
+from monitor.processing.processor import Processor
 from monitor.processing.resuming import BeyondEnd, How, Resumed
 from monitor.processing.snapshots import Checkpoint, Mark, encode_checkpoint
 from monitor.serving.daemon import Daemon

@@ -11,7 +11,8 @@ from monitor import extensions
 from monitor.backends.abstract import RecordColumns
 from monitor.messages import alerts
 from monitor.messages.alerts import Alert
-from monitor.processing.processor import Outputs, Processor
+from monitor.processing.outbox import Outputs
+from monitor.processing.processor import Processor
 from monitor.serving.telemetry import Telemetry, Vitals
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero, of_score, score_all
 

@@ -7,11 +7,11 @@ import pytest
 
 from monitor import extensions
 from monitor.backends.abstract import Damaged, RecordColumns
+from monitor.detector.memory import Memory
 from monitor.detector.windows import Samples, Windows
 from monitor.errors import Reason
 from monitor.formats.decoder import Rejected
 from monitor.processing.checks import Findings, QualityRules
-from monitor.processing.memory import Memory
 from monitor.processing.turns import REASONS, Refused, Turn
 from tests.helpers import INPUT, make_artifact, make_columns, make_config, make_processor_at_zero, work
 from tests.toys.flatline import Flatline

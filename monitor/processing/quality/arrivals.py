@@ -11,9 +11,9 @@ import numpy as np
 
 from monitor.detector.arrays import BoolArray, Float64Array, Int64Array, StructOfArrays
 from monitor.detector.event_time import firsts_of
+from monitor.detector.memory import Memory
 from monitor.detector.windows import Samples, Windows
 from monitor.processing.checks import WHOLE_SERIES, Findings
-from monitor.processing.memory import Memory
 from monitor.processing.quality.episodes import LAYOUT, Limits, Marks, follow
 
 NOTHING: np.void = np.zeros(1, LAYOUT)[0]

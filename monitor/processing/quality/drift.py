@@ -20,9 +20,9 @@ import numpy as np
 from monitor.detector.arrays import Int64Array
 from monitor.detector.event_time import firsts_of
 from monitor.detector.incidents import Policy
+from monitor.detector.memory import Memory
 from monitor.detector.spec import ChannelQuality, Manifest
 from monitor.processing.checks import WHOLE_SERIES, Findings, Problem, QualityRules
-from monitor.processing.memory import Memory
 from monitor.processing.quality.readings import About, Readings, readings
 from monitor.processing.turns import Turn
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from monitor.detector.arrays import BoolArray, Float32Array, Int64Array
 from monitor.detector.event_time import counts_of
 from monitor.detector.incidents import Policy
+from monitor.detector.memory import Memory
 from monitor.detector.spec import Manifest
 from monitor.detector.times import NEVER_US
 from monitor.processing.checks import Findings, Problem, QualityRules
-from monitor.processing.memory import Memory
 from monitor.processing.quality.readings import About, Readings, readings
 from monitor.processing.quality.runs import Runs
 from monitor.processing.turns import Turn

@@ -12,9 +12,9 @@ import numpy as np
 
 from monitor.detector.event_time import counts_of, firsts_of
 from monitor.detector.incidents import Policy
+from monitor.detector.memory import Memory
 from monitor.detector.spec import Manifest
 from monitor.processing.checks import Findings, Problem, QualityRules
-from monitor.processing.memory import Memory
 from monitor.processing.quality import arrivals
 from monitor.processing.quality.arrivals import MarkedArrivals
 from monitor.processing.quality.episodes import LAYOUT

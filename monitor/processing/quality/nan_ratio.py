@@ -16,9 +16,9 @@ import numpy as np
 
 from monitor.detector.arrays import Float64Array
 from monitor.detector.incidents import Policy
+from monitor.detector.memory import Memory
 from monitor.detector.spec import Manifest
 from monitor.processing.checks import WHOLE_SERIES, Findings, Problem, QualityRules
-from monitor.processing.memory import Memory
 from monitor.processing.quality import numbers
 from monitor.processing.quality.episodes import Limits
 from monitor.processing.quality.readings import About, Some, readings, without_holes

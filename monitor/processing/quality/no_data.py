@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from monitor.detector.arrays import BoolArray, Float64Array, Int64Array, StructOfArrays
 from monitor.detector.event_time import Reached, counts_of
 from monitor.detector.incidents import Policy
+from monitor.detector.memory import Memory
 from monitor.detector.spec import Manifest
 from monitor.detector.times import FOREVER_US, NEVER_US, duration
 from monitor.messages.alerts import rfc3339
 from monitor.processing.checks import WHOLE_SERIES, Findings, Problem, QualityRules
-from monitor.processing.memory import Memory
 from monitor.processing.quality import pauses
 from monitor.processing.turns import Turn
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from monitor.detector.arrays import BoolArray, Int64Array
-from monitor.processing.memory import Memory
+from monitor.detector.memory import Memory
 from monitor.processing.quality.episodes import LAYOUT, Limits, Marks, follow
 from monitor.processing.quality.readings import Readings
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from monitor.detector import ranges
 from monitor.detector.incidents import Policy
+from monitor.detector.memory import Memory
 from monitor.detector.ranges import FAR
 from monitor.detector.spec import Manifest
 from monitor.processing.checks import Findings, Problem, QualityRules
-from monitor.processing.memory import Memory
 from monitor.processing.quality import numbers
 from monitor.processing.quality.episodes import Limits
 from monitor.processing.quality.readings import About, readings

@@ -23,8 +23,8 @@ import numpy as np
 
 from monitor.detector.arrays import BoolArray, Int64Array
 from monitor.detector.event_time import counts_of, firsts_of
+from monitor.detector.memory import Memory
 from monitor.detector.times import NEVER_US
-from monitor.processing.memory import Memory
 
 PERIODS = 10
 FIRST, SECOND, BLOCK = 8, 32, 128  # pauses after which the limit is learned anew: the third again and again

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.detector.incidents import Policy
+from monitor.detector.memory import Memory
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Windows
 from monitor.errors import Reason
 from monitor.processing.checks import Findings, Problem, QualityRules
-from monitor.processing.memory import Memory
 from monitor.processing.quality import arrivals
 from monitor.processing.quality.arrivals import MarkedArrivals
 from monitor.processing.turns import REASONS, Refused, Turn

@@ -1,4 +1,4 @@
-"""What a check remembers of many series: a table with a row for each, kept column by column.
+"""What is remembered of many series: a table with a row for each, kept column by column.
 
 A field of all rows lies in one piece, so that it is fast to look at one of all series, and to copy it of some.
 """

@@ -36,15 +36,17 @@ class _Struct(msgspec.Struct, frozen=True, kw_only=True):
     pass
 
 
-class Score(_Struct, frozen=True):
+class Score(_Struct, frozen=True, omit_defaults=True):
     """`ratio` is value over threshold. `quantile`: the share of calibration windows below, of the series' own where the
-    artifact keeps their quantiles."""
+    artifact keeps their quantiles. `static_threshold` is the one that does not follow, where the series' own scores of
+    the last day have raised the one in force over it."""
 
     kind: str
     value: float
     threshold: float
     ratio: float
     quantile: float
+    static_threshold: float | None = None
 
 
 class Episode(_Struct, frozen=True):
@@ -172,7 +174,8 @@ class Cause:
     """The window that moved an incident of `rule`: where it lies in the log and in time, and how it was scored.
 
     `values` are (length, channels) in the data's unit, less the channels' levels. `before` are the channels' root mean
-    square errors before the incident, scaled; None where they are not known.
+    square errors before the incident, scaled; None where they are not known. `static_threshold` is what `threshold` was
+    before it followed the series' scores, None where it did not rise.
     """
 
     partition: TopicPartition
@@ -189,6 +192,7 @@ class Cause:
     values: Float32Array
     imputed: tuple[int, ...] = ()
     filled_ratio: float = 0.0
+    static_threshold: float | None = None
     quality: tuple[Reported, ...] = ()
     before: Float32Array | None = None
 
@@ -281,6 +285,7 @@ class AlertWriter:
                     threshold=cause.threshold,
                     ratio=ratio,
                     quantile=self._served.quantiles.share_under(cause.score, cause.series),
+                    static_threshold=cause.static_threshold,
                 ),
                 episode=self._episode(incident, resolved=resolved),
                 window=Window(
@@ -374,10 +379,10 @@ class AlertWriter:
         windows = _windows(incident)
         if status is Status.RESOLVED:
             peak = _times(incident.peak_ratio)
-            text = f"{cause.series}: back to normal after {lasted} ({windows}, peak {peak} threshold)"
+            text = f"{cause.series}: {_resolved(cause)} after {lasted} ({windows}, peak {peak} threshold)"
             return text + _beside(cause.quality)
         ratio = cause.score / cause.threshold
-        text = f"{cause.series}: {self._served.score_noun} {_times(ratio)} threshold"
+        text = f"{cause.series}: {self._served.score_noun} {_times(ratio)} threshold{_raised(cause)}"
         if self._severity.of(ratio) != self._severity.of(incident.peak_ratio) or ratio <= 1:
             text += f" now, {_times(incident.peak_ratio)} at its peak"
         if status is Status.UPDATE:
@@ -408,6 +413,19 @@ class AlertWriter:
 def digest(parts: tuple[object, ...]) -> str:
     """What ids are made of."""
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+
+
+def _raised(cause: Cause) -> str:
+    """What raised the threshold, in words."""
+    if cause.static_threshold is None:
+        return ""
+    return f" (raised from {cause.static_threshold:.3g} to {cause.threshold:.3g} by its scores of the last day)"
+
+
+def _resolved(cause: Cause) -> str:
+    if cause.static_threshold is None or cause.score <= cause.static_threshold:
+        return "back to normal"
+    return f"looks like a new normal, with a threshold{_raised(cause)},"
 
 
 def _beside(quality: Sequence[Reported]) -> str:

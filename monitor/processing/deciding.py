@@ -57,6 +57,12 @@ class Piece(NamedTuple):
         found = self.partition.followers.advance(self.windows, scores, self.thresholds)
         return self._replace(cut=self.cut._replace(thresholds=found.threshold), static=found.static), found.score
 
+    def static_threshold(self, row: int) -> float | None:
+        """What the threshold of a window has risen from; None where it has not."""
+        if self.static is None or self.thresholds[row] <= self.static[row]:
+            return None
+        return float(self.static[row])
+
     @property
     def windows(self) -> Windows:
         return self.cut.windows
@@ -298,6 +304,7 @@ class Decider:
             last_index=int(windows.last_index[row]),
             score=score,
             threshold=float(piece.thresholds[row]),
+            static_threshold=piece.static_threshold(row),
             missing_ratio=float(piece.imputed.missing_ratio[row]),
             filled_ratio=0.0 if windows.filled_ratio is None else float(windows.filled_ratio[row]),
             imputed=() if throughout is None else tuple(np.flatnonzero(throughout[row]).tolist()),

@@ -114,11 +114,12 @@ def test_any_chunking_gives_the_oracles_alerts(
             if end > begin:
                 stamps, _, keys, values = zip(*mine[begin:end], strict=True)
                 stamps_ms = [place * EVERY_MS for place in stamps]
-                columns = make_columns(
-                    values, keys=keys, timestamps_ms=stamps_ms, first_offset=begin, partition=partition
-                )
-                told += work(processor, SCORERS[name], columns)
+                poll = make_columns(values, keys=keys, timestamps_ms=stamps_ms, first_offset=begin, partition=partition)
+                told += work(processor, SCORERS[name], poll)
     assert brief(told) == oracle(rows, config, name, limits(rows, config, name))
+    static = ARTIFACTS[name].manifest.threshold.value
+    for score in (alert.data.score for alert in told):
+        assert score.static_threshold == (static if score.threshold > static else None)
 
 
 @settings(max_examples=50)

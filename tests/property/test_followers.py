@@ -138,3 +138,23 @@ def test_crashes_and_stops_change_nothing(
         undisturbed.life(None, crash=False, fails=[], checkpoint_every=100)
     assert brief(supervisor.told()) == oracle(rows, config, name, limits(rows, config, name))
     assert sorted(map(alerts.encode, supervisor.told())) == sorted(map(alerts.encode, undisturbed.told()))
+
+
+def test_a_crash_between_two_checkpoints_changes_no_threshold() -> None:
+    """Wherever it comes, thresholds are those of all windows, and nothing is decided twice."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (0, b"s0", value_of(ARTIFACTS["sliding"], rng.normal(size=(1, 1)) * size))
+        for size in np.repeat([0.1, 2.0, 0.1, 5.0, 0.1], 16)
+    ]
+    limited = {"max_poll_records": 4, "commit_interval_ms": 1, "idle_commit_interval_ms": 0}
+    following = config(0)
+    following = following.model_copy(update={"limits": following.limits.model_copy(update=limited)})
+    expected = oracle(rows, following, "sliding", limits(rows, following, "sliding"))
+    assert expected != oracle(rows, following, "sliding"), "thresholds rise"
+    with short_days():
+        for turns in range(3, 22):
+            supervisor = Supervisor(rows, following, "sliding", EVERY_MS)
+            supervisor.life(turns, crash=True, fails=[], checkpoint_every=8)
+            supervisor.life(None, crash=False, fails=[], checkpoint_every=100)
+            assert brief(supervisor.told()) == expected, f"crashed after turn {turns}"

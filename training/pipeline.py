@@ -186,7 +186,7 @@ def train(
         scores=scores,
         flagged=flagged,
         chosen=chosen,
-        trade=trade_off(calibration),
+        trade=trade_off(chosen.used),
         counting=counting(counted_by),
         report=results.detector,
         intervals=results.intervals,

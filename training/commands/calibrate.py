@@ -12,7 +12,7 @@ import typer
 
 from monitor.errors import DataError
 from training.commands import arguments as reading
-from training.thresholds.rules import Method, Per, ThresholdPart
+from training.thresholds.rules import Method, Per, ThresholdPart, left_out
 
 if TYPE_CHECKING:
     from monitor.detector.artifact import Artifact
@@ -50,6 +50,13 @@ def calibrate(
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="The value itself.")] = None,
     per: Annotated[Per, typer.Option(help="One threshold for all series, or one per series.")] = "artifact",
+    leave_out: Annotated[
+        float | None,
+        typer.Option(
+            help="Up to this share of a series' windows has no say where it looks like incidents; default: 0.05 with "
+            "--alarms-per-day, else 0."
+        ),
+    ] = None,
     label_column: reading.LabelColumn = None,
     labels: reading.Labels = None,
     time_column: reading.TimeColumn = None,
@@ -67,7 +74,7 @@ def calibrate(
     from training.evaluation import scored
     from training.thresholds import alert_policy, recalibrate
 
-    rule = _rule(method, quantile, k, alarms_per_day, p_value, risk, threshold, per)
+    rule = _rule(method, quantile, k, alarms_per_day, p_value, risk, threshold, per, leave_out)
     assumed = alert_policy.assumed(config)
     alerting = assumed.alerting
     model = load_verified(artifact)
@@ -133,6 +140,7 @@ def _rule(
     risk: float | None,
     threshold: float | None,
     per: Per,
+    leave_out: float | None,
 ) -> ThresholdPart | float:
     """What the options mean together.
 
@@ -149,7 +157,7 @@ def _rule(
     given = {name: pair for name, pair in numbers.items() if pair[1] is not None}
     options = [f"--{name.replace('_', '-')}" for name, _ in given.values()]
     if threshold is not None:
-        if method is not None or given or per != "artifact":
+        if method is not None or given or per != "artifact" or leave_out is not None:
             raise DataError("--threshold is the value itself; omit the other options that choose one")
         return threshold
     if method is None:
@@ -163,7 +171,9 @@ def _rule(
         chosen = method
     if given.keys() - {chosen}:
         raise DataError(f"{', '.join(options)}: not all are the number of --method {chosen}; leave the others out")
-    return ThresholdPart(method=chosen, per=per, **{name: value for name, value in given.values() if value is not None})
+    share = left_out(chosen) if leave_out is None else leave_out
+    numbers_given = {name: value for name, value in given.values() if value is not None}
+    return ThresholdPart(method=chosen, per=per, leave_out=share, **numbers_given)
 
 
 def _said(when: str, artifact: Artifact, found: Scored | None, assumed: Assumed | None = None) -> str:

@@ -57,6 +57,7 @@ def calibration_of(
     held_out = _held_out(recipe)
     owners = subsets.calibration_series if held_out and subsets.series else None
     times = [table.time_us for table in tables if isinstance(table, SeriesTable)]
+    rows = subsets.calibration_rows if held_out else None
     calibration = CalibrationScores(
         scores=scores,
         series=owners,
@@ -65,6 +66,8 @@ def calibration_of(
         windows_per_day=windows_per_day(subsets.window, times),
         policy=None if recipe.split.kind == "random" else policy,
         held_out=held_out,
+        rows=rows,
+        times_us=None if rows is None or owners is None else _times_us(times, owners, rows),
     )
     return calibration.trimmed(recipe.fit.trim)
 
@@ -79,6 +82,17 @@ def channel_errors(scorer: Scorer, windows: NDArray[np.float32]) -> tuple[float,
         return ()
     squares = np.square(scorer.errors(complete), dtype=np.float64)
     return tuple(np.sqrt(squares.mean(axis=0)).tolist())
+
+
+def _times_us(
+    times: Sequence[NDArray[np.int64] | None], table: NDArray[np.int64], rows: NDArray[np.int64]
+) -> NDArray[np.int64] | None:
+    """When `rows` (n,) of the tables of the numbers `table` (n,) were taken; None where one has no times."""
+    known = [each for each in times if each is not None]
+    if len(known) < len(times):
+        return None
+    firsts = np.cumsum([0, *map(len, known)])
+    return np.concatenate(known)[firsts[table] + rows]
 
 
 def scored(
@@ -103,12 +117,13 @@ def scored(
     normal_class = for_artifact(manifest, tables, normal_class)
     impute = Imputer(artifact, scorer.reconstruct, max_missing_ratio)
     names: dict[str, int] = {}
-    scores, truths, series, has_labels = [], [], [], False
+    scores, truths, series, rows, has_labels = [], [], [], [], False
     for number, table in enumerate(tables):
         found = all_windows([table], window, normal_class, impute)
         count = len(found.windows)
         has_labels |= found.anomalous is not None
         scores.append(scorer(found.windows) if count else np.zeros(0, np.float32))
+        rows.append(found.last)
         truths.append(np.zeros(count, np.bool_) if found.anomalous is None else found.anomalous)
         name = table.series or f"series {number}"
         series.append(np.full(count, names.setdefault(name, len(names)), dtype=np.int64))
@@ -126,6 +141,7 @@ def scored(
     if (unscorable & ~truth).any():
         notes.append(f"{int((unscorable & ~truth).sum())} normal windows were left out: too many missing numbers")
     times = [table.time_us for table in tables if isinstance(table, SeriesTable)]
+    owners = np.repeat(np.arange(len(tables)), [len(each) for each in rows])
     named = all(isinstance(table, SeriesTable) for table in tables)
     normal = CalibrationScores(
         scores=score[kept],
@@ -135,6 +151,8 @@ def scored(
         windows_per_day=windows_per_day(window, times) or manifest.calibration.windows_per_day,
         policy=policy,
         held_out=held_out,
+        rows=np.concatenate(rows)[kept],
+        times_us=_times_us(times, owners[kept], np.concatenate(rows)[kept]) if named else None,
     )
     return Scored(
         normal=normal,

@@ -81,7 +81,8 @@ def override(
     if alarms_per_day is not None:
         if quantile is not None:
             raise DataError("--quantile and --alarms-per-day each choose the threshold; give one of them")
-        recipe = change(recipe, threshold=rules.ThresholdPart(method="budget", alarms_per_day=alarms_per_day))
+        budget = rules.ThresholdPart(method="budget", alarms_per_day=alarms_per_day, leave_out=rules.left_out("budget"))
+        recipe = change(recipe, threshold=budget)
     if normal_class is not None:
         recipe = change(recipe, normal_class=normal_class)
     if missing_values is not None:

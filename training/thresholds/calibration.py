@@ -39,7 +39,8 @@ class CalibrationScores:
     is one series. `overlap` is how many windows cover a sample (length / hop): so many windows in a row are about one
     observation. `windows_per_day` is what one series gives, None where nothing says it. `policy` None: the order is
     random, so neighbours are none in time, and each window over a threshold counts as an incident of its own.
-    `held_out`: the model had not been fitted on these windows.
+    `held_out`: the model had not been fitted on these windows. `rows` (n,) is the last row of each window in its
+    series, `times_us` (n,) when that was taken; None where it is not known.
     """
 
     scores: Float32Array
@@ -49,6 +50,8 @@ class CalibrationScores:
     windows_per_day: float | None = None
     policy: Policy | None = field(default_factory=Policy)
     held_out: bool = True
+    rows: NDArray[np.int64] | None = None
+    times_us: NDArray[np.int64] | None = None
 
     @property
     def stride(self) -> int:
@@ -82,7 +85,17 @@ class CalibrationScores:
             return self
         kept = np.ones(len(self.scores), dtype=np.bool_)
         kept[np.argsort(self.scores, kind="stable")[len(kept) - int(share * len(kept)) :]] = False
-        return replace(self, scores=self.scores[kept], series=None if self.series is None else self.series[kept])
+        return self.only(kept)
+
+    def only(self, kept: NDArray[np.bool_]) -> CalibrationScores:
+        """Of `kept` (n,) windows alone."""
+        return replace(
+            self,
+            scores=self.scores[kept],
+            series=None if self.series is None else self.series[kept],
+            rows=None if self.rows is None else self.rows[kept],
+            times_us=None if self.times_us is None else self.times_us[kept],
+        )
 
     def by_name(self) -> Iterator[tuple[str, CalibrationScores]]:
         """Each named series that has windows, by itself."""
@@ -91,7 +104,7 @@ class CalibrationScores:
                 yield self.names[0], self
             return
         for code, own in zip(np.unique(self.series).tolist(), self.runs(), strict=True):
-            yield self.names[code], replace(self, scores=own, series=None, names=())
+            yield self.names[code], replace(self, scores=own, series=None, names=(), rows=None, times_us=None)
 
 
 def check(calibration: CalibrationScores) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from monitor.detector.spec import MAX_FLOAT32, CalibrationSpec, ThresholdSpec
 from monitor.detector.thresholds import Thresholds, given
 from monitor.errors import DataError
-from training.thresholds import false_alarms, rules, tail
+from training.thresholds import bursts, false_alarms, rules, tail
 from training.thresholds.calibration import (
     LEAST_SERIES_WINDOWS,
     LOWEST_THRESHOLD,
@@ -46,7 +46,8 @@ class Chosen:
     """The threshold, what the artifact keeps of the calibration, and what a person should know.
 
     `table` (series, probabilities) holds the quantiles of the series in `calibration.series`. `expected` is what
-    the threshold costs on the calibration windows, and `series_expected` the same of each series.
+    the threshold costs on the calibration windows, and `series_expected` the same of each series. `used` are the scores
+    that it was chosen by, those that were left out missing.
     """
 
     threshold: ThresholdSpec
@@ -55,6 +56,7 @@ class Chosen:
     notes: list[str]
     expected: Expected
     series_expected: Mapping[str, Expected]
+    used: CalibrationScores
 
 
 @dataclass(slots=True)
@@ -84,9 +86,12 @@ def choose(calibration: CalibrationScores, rule: ThresholdPart, *, oracle: Label
     if problems := rules.problems(rule):
         raise DataError("; ".join(problems))
     check(calibration)
+    found = bursts.find(calibration, rule)
+    said_of_bursts = [bursts.note(calibration, found, rule)] if found else []
+    calibration = bursts.without(calibration, found if rule.leave_out else [])
     fitted = tail.fit(calibration)
     choice = _choice(calibration, rule, fitted, oracle)
-    value, notes = _raised(choice.value, choice.notes), choice.notes
+    value, notes = _raised(choice.value, choice.notes), said_of_bursts + choice.notes
     if not calibration.held_out and rule.method not in ("mean_std", "oracle"):
         notes.append("the model was fitted on the calibration windows: new ones score higher, so expect more alarms")
     values = _series_thresholds(calibration, rule, notes) if rule.per == "series" else {}
@@ -100,6 +105,7 @@ def choose(calibration: CalibrationScores, rule: ThresholdPart, *, oracle: Label
         notes=notes + said,
         expected=false_alarms.expected(calibration, made),
         series_expected={name: false_alarms.expected(own, given(made.of_series(name))) for name, own in names.items()},
+        used=calibration,
     )
 
 

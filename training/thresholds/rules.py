@@ -9,6 +9,7 @@ import msgspec
 
 Method = Literal["mean_std", "quantile", "budget", "pot", "conformal", "oracle"]
 Per = Literal["artifact", "series"]
+LEFT_OUT = 0.05  # of the windows, at most, where those that look like incidents are left out
 
 
 class ThresholdPart(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,7 +21,8 @@ class ThresholdPart(msgspec.Struct, frozen=True, kw_only=True):
     `conformal`: windows with a conformal p-value of at most `p_value` are over it. `oracle`: the best F1 on labelled
     windows; a bound for comparison, as nobody has the labels beforehand.
 
-    `per`: one threshold for all series, or each series its own where it has enough windows.
+    `per`: one threshold for all series, or each series its own where it has enough windows. `leave_out`: up to this
+    share of a series' windows is left out where they look like incidents (see `bursts`); 0: they count as normal.
     """
 
     method: Method
@@ -30,6 +32,12 @@ class ThresholdPart(msgspec.Struct, frozen=True, kw_only=True):
     risk: float = 1e-4
     p_value: float = 0.01
     per: Per = "artifact"
+    leave_out: float = 0.0
+
+
+def left_out(method: Method) -> float:
+    """`leave_out` where a command chooses the method: how many alarms there are without incidents is a budget's."""
+    return LEFT_OUT if method == "budget" else 0.0
 
 
 def problems(rule: ThresholdPart) -> list[str]:
@@ -40,6 +48,7 @@ def problems(rule: ThresholdPart) -> list[str]:
         ("alarms_per_day", 0 < rule.alarms_per_day < math.inf, "positive"),
         ("risk", 0 < rule.risk < 1, "in (0, 1)"),
         ("p_value", 0 < rule.p_value < 1, "in (0, 1)"),
+        ("leave_out", 0 <= rule.leave_out < 0.5, "in [0, 0.5)"),
     )
     found = [
         f"threshold.{name} is {getattr(rule, name):g}, must be {text}" for name, holds, text in bounds if not holds

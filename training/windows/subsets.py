@@ -39,7 +39,8 @@ class Subsets:
     `fit`, `validation` and `calibration` hold normal windows without NaN, in order of time within a series;
     `validation` and `calibration` are empty where nothing is held out. `scaled_on` (..., channels) are the samples that
     scaling is fitted on. `anomalous` (n,) is the truth of `test`, None without labels. `series` are the names of the
-    series, `calibration_series` (m,) says whose each calibration window is, `test_series` (n,) names each test
+    series, `calibration_series` (m,) says whose each calibration window is, `calibration_rows` (m,) its last row there,
+    `test_series` (n,) names each test
     window's. `timeline` lists what of which series went
     where: (series, subset, first row, end row), of series in time. `left_out` normal windows were too incomplete.
     `normal` are the samples of the normal windows or rows outside the test, in intervals (n, channels) without a break.
@@ -56,6 +57,7 @@ class Subsets:
     anomalous: NDArray[np.bool_] | None
     series: tuple[str, ...] = ()
     calibration_series: NDArray[np.int64] | None = None
+    calibration_rows: NDArray[np.int64] | None = None
     test_series: NDArray[np.str_] | None = None
     timeline: tuple[tuple[str, str, int, int], ...] = ()
     left_out: int = 0
@@ -270,8 +272,9 @@ def apart_for_score(recipe: Recipe, subsets: Subsets) -> tuple[Subsets, NDArray[
     for code in np.unique(codes):
         rows = np.flatnonzero(codes == code)
         first[rows[: len(rows) // 2]] = True
-    kept = None if owners is None else owners[~first]
-    return replace(subsets, calibration=subsets.calibration[~first], calibration_series=kept), subsets.calibration[
+    ends, kept = subsets.calibration_rows, subsets.calibration[~first]
+    owners, ends = (None if column is None else column[~first] for column in (owners, ends))
+    return replace(subsets, calibration=kept, calibration_series=owners, calibration_rows=ends), subsets.calibration[
         first
     ]
 
@@ -352,8 +355,12 @@ def labelled(tables: Sequence[Table], normal_class: NormalClass) -> bool:
 
 
 def _complete(windows: Float32Array, window: WindowSpec) -> Float32Array:
-    filled = served(windows, window)
-    return filled[np.isfinite(filled).all(axis=(1, 2))]
+    return served(windows[_is_complete(windows, window)], window)
+
+
+def _is_complete(windows: Float32Array, window: WindowSpec) -> NDArray[np.bool_]:
+    """Which windows (m,) are whole once they are filled."""
+    return np.asarray(np.isfinite(served(windows, window)).all(axis=(1, 2)))
 
 
 def _divide_records(
@@ -393,7 +400,7 @@ def _divide_series(
 ) -> Subsets:
     names = tuple(table.series or f"series {number}" for number, table in enumerate(tables))
     scaled_on, normal = list[Float32Array](), list[Float32Array]()
-    cuts = list[list[tuple[Float32Array, NDArray[np.bool_]]]]()  # of each series, by subset
+    cuts = list[list[_Cut]]()  # of each series, by subset
     for table, part in zip(tables, parts, strict=True):
         anomalous = abnormal(table, recipe.normal_class)
         keep = np.ones_like(anomalous) if recipe.scaling.fit_on == "all" else ~anomalous
@@ -402,36 +409,50 @@ def _divide_series(
         for piece in (*part.fit, *part.validation, *(() if recipe.split.cross_fit else part.calibration)):
             normal += channel_quality.unbroken(table.samples[piece], ~anomalous[piece])
         cuts.append([_cut(table, pieces, anomalous, window) for pieces in part])
-    learnt = [[windows[~marked] for windows, marked in (cut[subset] for cut in cuts)] for subset in range(3)]
-    complete = [[_complete(each, window) for each in subset] for subset in learnt]
+    normal_cuts = [[cut[subset].only(~cut[subset].anomalous) for cut in cuts] for subset in range(3)]
+    complete = [[cut.only(_is_complete(cut.windows, window)) for cut in subset] for subset in normal_cuts]
+    learnt = [served(np.concatenate([cut.windows for cut in subset]), window) for subset in complete]
     tested = [cut[3] for cut in cuts]
-    left_out = [sum(map(len, subset)) - sum(map(len, kept)) for subset, kept in zip(learnt, complete, strict=True)]
+    sizes = [[sum(len(cut.windows) for cut in subset) for subset in of] for of in (normal_cuts, complete)]
+    left_out = [every - kept for every, kept in zip(*sizes, strict=True)]
     return Subsets(
         window=window,
         channels=channels,
         scaled_on=np.concatenate(scaled_on),
-        fit=np.concatenate(complete[0]),
-        validation=np.concatenate(complete[1]),
-        calibration=np.concatenate(complete[2]),
-        test=served(np.concatenate([windows for windows, _ in tested]), window),
-        anomalous=np.concatenate([marked for _, marked in tested]) if labelled(tables, recipe.normal_class) else None,
+        fit=learnt[0],
+        validation=learnt[1],
+        calibration=learnt[2],
+        test=served(np.concatenate([cut.windows for cut in tested]), window),
+        anomalous=np.concatenate([cut.anomalous for cut in tested]) if labelled(tables, recipe.normal_class) else None,
         series=names,
-        calibration_series=np.repeat(np.arange(len(names)), [len(each) for each in complete[2]]),
-        test_series=np.repeat(np.array(names), [len(windows) for windows, _ in tested]),
+        calibration_series=np.repeat(np.arange(len(names)), [len(cut.windows) for cut in complete[2]]),
+        calibration_rows=np.concatenate([cut.last for cut in complete[2]]),
+        test_series=np.repeat(np.array(names), [len(cut.windows) for cut in tested]),
         timeline=tuple(_timeline(recipe, names, parts)),
         left_out=sum(left_out[:2] if recipe.split.cross_fit else left_out),
         normal=tuple(normal),
     )
 
 
-def _cut(
-    table: SeriesTable, pieces: Sequence[slice], anomalous: NDArray[np.bool_], window: WindowSpec
-) -> tuple[Float32Array, NDArray[np.bool_]]:
-    """The windows (m, length, channels) of some rows of a series, and which of them (m,) hold an abnormal row."""
+class _Cut(NamedTuple):
+    """Windows (m, length, channels) of a series, which of them (m,) hold an abnormal row, and their last rows (m,)."""
+
+    windows: Float32Array
+    anomalous: NDArray[np.bool_]
+    last: NDArray[np.int64]
+
+    def only(self, kept: NDArray[np.bool_]) -> _Cut:
+        return _Cut(self.windows[kept], self.anomalous[kept], self.last[kept])
+
+
+def _cut(table: SeriesTable, pieces: Sequence[slice], anomalous: NDArray[np.bool_], window: WindowSpec) -> _Cut:
     cuts = [splits.cut(table.samples, table.time_us, piece, window) for piece in pieces]
-    none = np.zeros((0, window.length, table.samples.shape[1]), np.float32), np.zeros(0, np.bool_)
-    values = np.concatenate([none[0], *(cut.values for cut in cuts)])
-    return values, np.concatenate([none[1], *(splits.touched(cut, anomalous) for cut in cuts)])
+    nothing = np.zeros((0, window.length, table.samples.shape[1]), np.float32)
+    return _Cut(
+        np.concatenate([nothing, *(cut.values for cut in cuts)]),
+        np.concatenate([np.zeros(0, np.bool_), *(splits.touched(cut, anomalous) for cut in cuts)]),
+        np.concatenate([np.zeros(0, np.int64), *(cut.last for cut in cuts)]),
+    )
 
 
 def _timeline(recipe: Recipe, names: Sequence[str], parts: Sequence[_Parts]) -> Iterator[tuple[str, str, int, int]]:

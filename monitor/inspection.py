@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from monitor.detector import windowing
 from monitor.detector.architectures import ConvolutionalSpec, DenseSpec, EnsembleSpec, VariationalSpec, single
 from monitor.detector.served import ServedModel, load_verified
 from monitor.detector.spec import Manifest, ThresholdSpec
@@ -39,7 +40,7 @@ def _lines(model: ServedModel) -> list[tuple[str, str]]:
     return [
         ("name", f"{manifest.name} {manifest.version}, made {manifest.created}"),
         ("verified", f"every byte, and {len(artifact.known_scores)} known answers; sha256 {artifact.digest}"),
-        ("window", f"{window.kind}, {window.length} samples every {window.hop}{span}"),
+        ("window", f"{windowing.described(window)}{span}"),
         ("channels", channels),
         *_quality(manifest),
         ("model", f"{_model(manifest)}, {numbers:,} numbers"),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable, plausibility
 from monitor.detector import autoencoder, scaling, thresholds
+from monitor.detector import scores as score_kinds
 from monitor.detector.architectures import DenseSpec, single
 from monitor.detector.arrays import Float32Array
 from monitor.detector.artifact import Artifact
@@ -301,13 +302,16 @@ def _fitted(
     unseen = getattr(subsets, watched(recipe, subsets.sizes))
     unseen = unseen[np.isfinite(unseen).all(axis=(1, 2))]
     scaled = fitting.scale(subsets.fit, scales)
+    modelled = score_kinds.KINDS[recipe.score.kind].modelled
     task = fitting.Task(model=recipe.model, shape=shape, options=recipe.fit, objective=recipe.objective, seed=seed)
-    fitted = fitting.fit(scaled, fitting.scale(unseen, scales), task, on_epoch=on_epoch, checkpoints=checkpoints)
+    watch = modelled(fitting.scale(unseen, scales))
+    fitted = fitting.fit(modelled(scaled), watch, task, on_epoch=on_epoch, checkpoints=checkpoints)
     tensors: dict[str, NDArray[np.float32]] = {}
     if recipe.score.kind in score_tensors.FITTED:
         normal = scaled[~fitted.trimmed]
         apart = fitting.scale(held, scales)
-        made = [reconstructions(recipe.model, shape, fitted.parameters, part) for part in (normal, apart)]
+        parameters = fitted.parameters
+        made = [reconstructions(recipe.model, shape, parameters, modelled(part)) for part in (normal, apart)]
         material = score_tensors.Material(
             score=recipe.score,
             fitted=_flat(normal),

@@ -30,7 +30,7 @@ ROUNDS = 1
 
 
 class Imputed(NamedTuple):
-    """Windows (n, length, channels) as they are scored, and of each the share of its numbers that is missing, (n,).
+    """Windows (n, rows, channels) as they are scored, and of each the share of its numbers that is missing, (n,).
 
     `throughout` (n, channels) marks channels that have no number in a window; None where all have some.
     """
@@ -53,15 +53,20 @@ class Imputer:
         own = max(artifact.manifest.window.max_missing_ratio, MAX_MISSING_RATIO)
         self._most = own if max_missing_ratio is None else max_missing_ratio
         self._reconstruct = reconstruct
+        self._length = artifact.manifest.window.length
         self._ranges = ranges.of(artifact.manifest)
-        self._usual = artifact.known_windows.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)  # by channel
+        samples = artifact.known_windows[:, : self._length]
+        self._usual = samples.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)  # by channel
 
     def __call__(self, windows: Float32Array) -> Imputed:
         """`windows` are left as they are; the same array is returned where nothing is missing."""
-        filled, ratio = impute_or_blank(windows, self._most)
-        if filled is windows:
+        samples = windows[:, : self._length]
+        filled, ratio = impute_or_blank(samples, self._most)
+        if filled is samples:
             return Imputed(windows, ratio)
-        throughout = np.isnan(windows).all(axis=1) & (ratio <= self._most)[:, None]
+        if windows.shape[1] > self._length:
+            filled = np.concatenate([filled, windows[:, self._length :]], axis=1)
+        throughout = np.isnan(samples).all(axis=1) & (ratio <= self._most)[:, None]
         rows = np.flatnonzero(throughout.any(axis=1))
         if not len(rows):
             return Imputed(filled, ratio)
@@ -75,6 +80,7 @@ class Imputer:
         it is wrong about the other channels, too: it is asked as if they were missing.
         """
         far = self._ranges.far(windows)
+        far[:, self._length :] = False
         if not far.any():
             return reconstruct(windows)
         windows = fill_missing(np.where(far, np.float32(np.nan), windows))

@@ -131,12 +131,19 @@ class RingWindower(ABC):
             again = self._came_before(ordered.dropped, position[real], index[real], *behind)
             late.append(ordered.dropped.samples[~again])
             duplicates += int(np.count_nonzero(again))
-        closing = self.closing(whole, index)[: None if cut else 0]
-        closing = closing[np.argsort(whole.position[closing])]
-        windows = self._read(whole.samples, position, closing)
+        windows = self.cut(whole, position, index, cut=cut)
         return Appended(
             windows, ordered.gaps, Samples.concatenate(late) if sum(map(len, late)) else None, duplicates, (ordered,)
         )
+
+    def cut(self, whole: Ordered, position: Int64Array, index: Int64Array, *, cut: bool) -> Windows:
+        """The windows that the samples `whole` close, in log order (none, where `cut` is false).
+
+        `position` is where each sample stands in its ring, `index` as in `closing`.
+        """
+        closing = self.closing(whole, index)[: None if cut else 0]
+        closing = closing[np.argsort(whole.position[closing])]
+        return self.read(whole.samples, closing, position[closing], self.length)
 
     def _made_whole(self, ordered: Ordered) -> tuple[Ordered, slice | Int64Array]:
         """The samples with what is held and filled, and which rows of them are those that came."""
@@ -205,21 +212,23 @@ class RingWindower(ABC):
         newest = np.maximum.accumulate(np.where(ordered.after_gap, np.arange(len(position)), restarts))
         return np.where(ordered.after_gap[newest], position[newest], origin)
 
-    def _read(self, samples: Samples, position: Int64Array, closing: Int64Array) -> Windows:
-        """The windows that the samples `closing` close, out of the rings."""
-        series, slot = samples.series[closing], position[closing]
-        first = (slot - self.length + 1) & (self.capacity - 1)
-        slots = (slot[:, None] + np.arange(1 - self.length, 1)) & (self.capacity - 1)
+    def read(self, samples: Samples, closing: Int64Array, last: Int64Array, length: int) -> Windows:
+        """Windows of `length` samples that the samples `closing` (n,) close, out of the rings.
+
+        `last` (n,) is where their last samples stand there.
+        """
+        series = samples.series[closing]
+        slots = (last[:, None] + np.arange(1 - length, 1)) & (self.capacity - 1)
         filled_ratio = None
         if self._window is not None:
             filled_ratio = (self._offset[series[:, None], slots] < 0).mean(axis=1, dtype=np.float32)
         return Windows(
             series=series,
             values=self._values[series[:, None], slots],
-            start_us=self._time_us[series, first],
-            end_us=samples.time_us[closing],
-            first_offset=record_of(self._offset[series, first]),
-            last_offset=record_of(samples.offset[closing]),
+            start_us=self._time_us[series, slots[:, 0]],
+            end_us=self._time_us[series, slots[:, -1]],
+            first_offset=record_of(self._offset[series, slots[:, 0]]),
+            last_offset=record_of(self._offset[series, slots[:, -1]]),
             last_index=samples.index[closing],
             at=None if samples.at is None and self._window is None else samples.placed_at[closing],
             filled_ratio=filled_ratio,

@@ -24,6 +24,7 @@ from monitor.detector import architectures
 from monitor.detector.architectures import ModelSpec, VariationalSpec
 from monitor.detector.arrays import Float32Array, Float64Array
 from monitor.detector.autoencoder import Autoencoder, State
+from monitor.detector.beats import score as beats
 from monitor.detector.networks.variational import divergence
 from monitor.detector.spec import Manifest, ScoreSpec
 from monitor.errors import ArtifactFormatError
@@ -83,6 +84,12 @@ def _elbo(of: Scaled) -> Scores:
     return found, expected
 
 
+def _beat(of: Scaled) -> Scores:
+    parts = beats.parts(of.windows)
+    measured = beats.measures(parts.relative, of.network.reconstruct(of.state, parts.relative), parts.early)
+    return beats.score(measured, of.tensors["scales"]), beats.expected(parts).reshape(of.rows.shape)
+
+
 def _mean_square(values: jax.Array) -> jax.Array:
     return jnp.mean(jnp.square(jnp.clip(values, -FARTHEST, FARTHEST)), axis=1)
 
@@ -111,6 +118,10 @@ class ScoreKind:
     absolute errors (channels, length), scaled, and the threshold. `tensors` are names and shapes of what it needs
     besides the model's tensors, for windows of so many numbers; None is any length. `problems` says what keeps it from
     serving a model, and windows of so many numbers.
+
+    `of_own`: windows have to hold what is usual for their own series (`WindowSpec.template_beats`), in the data's unit;
+    `modelled` makes of them what the model is fitted on and asked for. `reason` says in words why a window (rows,
+    channels) has a high score, by the kind's tensors; empty: there is nothing to say but where it is.
     """
 
     rows: Callable[[Scaled], Scores]
@@ -119,6 +130,9 @@ class ScoreKind:
     sample_limit: Callable[[Float64Array, float], float] = _root_mean_square
     tensors: Callable[[int], dict[str, tuple[int | None, ...]]] = lambda _size: {}
     problems: Callable[[ModelSpec, int], list[str]] = lambda _model, _size: []
+    of_own: bool = False
+    modelled: Callable[[Float32Array], Float32Array] = lambda windows: windows
+    reason: Callable[[Float32Array, Mapping[str, Float32Array]], str] = lambda _window, _tensors: ""
 
     @property
     def described(self) -> str:
@@ -169,14 +183,34 @@ KINDS = {
         in_full="negative evidence lower bound",
         problems=_not_variational,
     ),
+    "beat": ScoreKind(
+        rows=_beat,
+        noun="distance from the series' usual beat",
+        tensors=lambda _size: {"scales": (3,)},
+        of_own=True,
+        modelled=beats.relative,
+        reason=beats.reason,
+    ),
 }
 
 
-def problems(kind: str, model: ModelSpec, window_shape: tuple[int, int]) -> list[str]:
-    """What keeps a score of `kind` from serving `model` and windows of (length, channels); all at once."""
+def problems(
+    kind: str, model: ModelSpec, window_shape: tuple[int, int], template_beats: int = 0, scaling: str = "none"
+) -> list[str]:
+    """What keeps a score of `kind` from serving `model` and windows of (length, channels); all at once.
+
+    `template_beats` is that of the windows, `scaling` its kind.
+    """
     if kind not in KINDS:
         return [f"score.kind is {kind!r}, must be one of {', '.join(KINDS)}"]
-    return KINDS[kind].problems(model, math.prod(window_shape))
+    of_own, found = KINDS[kind].of_own, KINDS[kind].problems(model, math.prod(window_shape))
+    if of_own and not template_beats:
+        found.append(f'score.kind "{kind}" needs windows that hold their series\' own template: window.template_beats')
+    if of_own and scaling != "none":
+        found.append(f'score.kind "{kind}" takes windows as they are: scaling.kind must be "none", not "{scaling}"')
+    if template_beats and not of_own:
+        found.append(f'score.kind "{kind}" has no use for a template: window.template_beats must be 0')
+    return found
 
 
 def check(manifest: Manifest) -> None:
@@ -185,7 +219,9 @@ def check(manifest: Manifest) -> None:
     Raises:
         ArtifactFormatError: all problems at once.
     """
-    if found := problems(manifest.score.kind, manifest.model, manifest.window_shape):
+    window, scaling = manifest.window, manifest.scaling.kind
+    shape = manifest.modelled_shape
+    if found := problems(manifest.score.kind, manifest.model, shape, window.template_beats, scaling):
         raise ArtifactFormatError("manifest: " + "; ".join(found))
 
 

@@ -49,6 +49,11 @@ class Detector:
         """What the model is built for."""
         return autoencoder.Shape((self.window.length, len(self.channels)), self.window.image_shape)
 
+    @property
+    def window_shape(self) -> tuple[int, int]:
+        """(rows, channels) of what is scored: windows of the model's shape, and what else a window holds."""
+        return self.window.rows, len(self.channels)
+
 
 class Scaler:
     """Scaling as it is served: flat rows (rows, length * channels) to scaled ones, and back."""
@@ -87,7 +92,8 @@ class Scorer:
     def __init__(self, detector: Detector, batch_rows: int) -> None:
         """Raises `ArtifactFormatError` where tensors don't fit the model or the score."""
         self.batch_rows = batch_rows
-        self.window_shape = detector.shape.window
+        self.window_shape = detector.window_shape
+        length = detector.window.length
         self.compilations = 0
         network, state = autoencoder.load(detector.model, detector.shape, detector.parameters)
         size = self.window_shape[0] * self.window_shape[1]
@@ -112,7 +118,7 @@ class Scorer:
             else:
                 found, expected = score(state)
             apart = jnp.clip(scaled - expected, -FARTHEST, FARTHEST).reshape(windows.shape)
-            errors = jnp.sqrt(jnp.mean(jnp.square(apart), axis=1))
+            errors = jnp.sqrt(jnp.mean(jnp.square(apart[:, :length]), axis=1))
             return found, (expected * scale + offset).reshape(windows.shape), errors
 
         # Three programs: few windows are published with what was expected of them, and returning it for all takes a

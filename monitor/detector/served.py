@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.detector import scores, storage, thresholds
+from monitor.detector.arrays import Float32Array
 from monitor.detector.artifact import Artifact, check_known_answers
 from monitor.detector.attribution import Attribution
 from monitor.detector.scoring import Scorer
@@ -48,6 +49,10 @@ class ServedModel:
     def score_noun(self) -> str:
         """What people call its score."""
         return scores.KINDS[self.manifest.score.kind].noun
+
+    def reason(self, window: Float32Array) -> str:
+        """What is unusual about a window (rows, channels) with a high score, in words; empty: the kind does not say."""
+        return scores.KINDS[self.manifest.score.kind].reason(window, self.artifact.score_tensors)
 
 
 def load_verified(path: Path, override: float | None = None) -> ServedModel:

@@ -32,6 +32,7 @@ MAX_WINDOW_NUMBERS = 1_000_000
 MAX_BATCH_ROWS = 65_536
 MAX_BATCH_NUMBERS = 100_000_000
 MAX_CALIBRATION_SERIES = 10_000
+MAX_TEMPLATE_BEATS = 31**2
 MIN_FLOAT32, MAX_FLOAT32 = 1.1754943508222875e-38, 3.4028234663852886e38
 
 
@@ -60,6 +61,9 @@ class WindowSpec(Spec, frozen=True):
     missing numbers up to `max_missing_ratio` were trained on, filled along time; see `imputing`. `max_hold_ms`: a
     number that is missing is the channel's last one, if that is no older. `gap_fill`: what stands for the samples of a
     gap up to `max_gap_ms` in a series of `sampling_rate_hz`; see `filling`.
+    `beats`: about each heartbeat that is found in the first channel, `before` of `length` samples before it. With
+    `template_beats` a window also holds the series' own template, a median of that many first beats, and how early the
+    beat came: `length + 1` more rows; see `beats.windower`.
     `image_shape` (height, width): the window is an image, read row by row, with the channels as its colours.
     """
 
@@ -73,6 +77,13 @@ class WindowSpec(Spec, frozen=True):
     image_shape: tuple[int, int] | None = None
     max_hold_ms: float | None = None
     gap_fill: Literal["none", "previous", "interpolate"] = "none"
+    before: int = 0
+    template_beats: int = 0
+
+    @property
+    def rows(self) -> int:
+        """How many rows a window has as it is scored: its samples, and what else it holds."""
+        return self.length + (self.length + 1 if self.template_beats else 0)
 
 
 class ScalingSpec(Spec, frozen=True):
@@ -188,13 +199,18 @@ class Manifest(Spec, frozen=True):
 
     @property
     def window_shape(self) -> tuple[int, int]:
-        """(length, channels)"""
+        """(rows, channels) of a window as it is scored."""
+        return self.window.rows, len(self.channels)
+
+    @property
+    def modelled_shape(self) -> tuple[int, int]:
+        """(length, channels) of what the model reconstructs."""
         return self.window.length, len(self.channels)
 
     @property
     def format_version(self) -> int:
         """The version that an artifact with this manifest is written in."""
-        if self.calibration.channel_errors:
+        if self.calibration.channel_errors or self.window.before or self.window.template_beats:
             return DETECTORS_VERSION
         if self.window.max_hold_ms is not None or self.window.gap_fill != "none":
             return FILLING_VERSION
@@ -221,13 +237,13 @@ def _window_problems(manifest: Manifest) -> list[str]:
         problems.append(f"window.length is {window.length}, must be 1 to {MAX_WINDOW_LENGTH}")
     if not 1 <= channels <= MAX_CHANNELS:
         problems.append(f"{channels} channels, must be 1 to {MAX_CHANNELS}")
-    if window.length * channels > MAX_WINDOW_NUMBERS:
-        problems.append(f"a window of {window.length} x {channels} numbers is over {MAX_WINDOW_NUMBERS}")
+    if window.rows * channels > MAX_WINDOW_NUMBERS:
+        problems.append(f"a window of {window.rows} x {channels} numbers is over {MAX_WINDOW_NUMBERS}")
     if not 1 <= window.hop <= MAX_WINDOW_LENGTH:
         problems.append(f"window.hop is {window.hop}, must be 1 to {MAX_WINDOW_LENGTH}")
     if not 0 <= window.max_missing_ratio < 1:
         problems.append(f"window.max_missing_ratio is {window.max_missing_ratio}, must be in [0, 1)")
-    problems += filling_problems(window)
+    problems += [*_event_problems(window), *filling_problems(window)]
     for name in ("sampling_rate_hz", "max_gap_ms", "max_hold_ms"):
         number = getattr(window, name)
         if number is not None and not (math.isfinite(number) and number > 0):
@@ -245,6 +261,23 @@ def _window_problems(manifest: Manifest) -> list[str]:
     return problems
 
 
+def _event_problems(window: WindowSpec) -> list[str]:
+    problems = []
+    if not 0 <= window.before < window.length:
+        problems.append(f"window.before is {window.before}, must be 0 or more, and less than window.length")
+    if not is_odd_square(window.template_beats) or window.template_beats > MAX_TEMPLATE_BEATS:
+        problems.append(
+            f"window.template_beats is {window.template_beats}, must be 0 or the square of an odd number, at most "
+            f"{MAX_TEMPLATE_BEATS}"
+        )
+    return problems
+
+
+def is_odd_square(number: int) -> bool:
+    """Whether it is 0, or the square of an odd number."""
+    return number == 0 or (number > 0 and number % 2 == 1 and math.isqrt(number) ** 2 == number)
+
+
 def filling_problems(window: WindowSpec) -> list[str]:
     """What keeps the gaps from being filled that are to be filled."""
     rate_hz, gap_ms = window.sampling_rate_hz, window.max_gap_ms
@@ -257,7 +290,7 @@ def filling_problems(window: WindowSpec) -> list[str]:
 
 
 def _model_problems(manifest: Manifest) -> list[str]:
-    problems = architectures.problems(manifest.model, manifest.window_shape, manifest.window.image_shape)
+    problems = architectures.problems(manifest.model, manifest.modelled_shape, manifest.window.image_shape)
     if not (math.isfinite(manifest.score.beta) and manifest.score.beta >= 0):
         problems.append(f"score.beta is {manifest.score.beta}, must be 0 or more")
     return problems

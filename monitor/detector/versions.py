@@ -21,7 +21,10 @@ _FIELDS: dict[str, dict[str, Any]] = {
 # Fields of the window since version 5, with what they are in earlier ones.
 _FILLING: dict[str, Any] = {"max_hold_ms": None, "gap_fill": "none"}
 # Fields that came with version 6, with what they are in earlier ones.
-_DETECTOR_FIELDS: dict[str, dict[str, Any]] = {"calibration": {"channel_errors": ()}}
+_DETECTOR_FIELDS: dict[str, dict[str, Any]] = {
+    "window": {"before": 0, "template_beats": 0},
+    "calibration": {"channel_errors": ()},
+}
 # The values that version 1 had, of fields that got more.
 _VALUES: dict[str, dict[str, set[str]]] = {
     "scaling": {"kind": {"none", "minmax_global", "minmax", "standard"}},
@@ -74,7 +77,7 @@ def written(document: dict[str, Any], version: int) -> dict[str, Any]:
     Raises:
         ArtifactFormatError: it says something that `version` can't.
     """
-    made = document if version > 5 else _without(_DETECTOR_FIELDS, document)
+    made = _without(_DETECTOR_FIELDS, document)  # in version 6, too: an artifact says what it uses
     made = made if version > 1 else _without(_FIELDS, made)
     if version < 3:
         channels = [

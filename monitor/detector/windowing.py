@@ -17,6 +17,7 @@ import numpy as np
 
 from monitor.detector.arrays import Int64Array
 from monitor.detector.arrivals import AS_THEY_COME, Order
+from monitor.detector.beats.windower import Beats
 from monitor.detector.event_time import Reached
 from monitor.detector.rings import RingWindower
 from monitor.detector.spec import WindowSpec
@@ -150,16 +151,21 @@ class WindowKind(NamedTuple):
     It is made for windows of an artifact, a number of channels, and what is allowed for samples out of order.
 
     `whole_records`: each record is one window of `length` samples. Else a record holds any number of samples, which
-    continue its series; one that is refused leaves a hole there.
+    continue its series; one that is refused leaves a hole there. `about_events`: windows are where something happens,
+    such as a heartbeat, and last as long whatever the sampling rate, which has to be known. `problems` says what keeps
+    such windows from being cut.
     """
 
     windower: Callable[[WindowSpec, int, Order], Windower]
     whole_records: bool = False
+    about_events: bool = False
+    problems: Callable[[WindowSpec], list[str]] = lambda _window: []
 
 
 KINDS = {
     "record": WindowKind(Record, whole_records=True),
     "sliding": WindowKind(Sliding),
+    "beats": WindowKind(Beats, about_events=True, problems=Beats.problems),
 }
 
 
@@ -173,9 +179,22 @@ def whole_records(kind: str) -> bool:
     return KINDS[kind].whole_records
 
 
+def about_events(kind: str) -> bool:
+    """Whether windows are where something happens, rather than one after the other."""
+    return KINDS[kind].about_events
+
+
+def described(window: WindowSpec) -> str:
+    """What windows there are, in a few words."""
+    if not about_events(window.kind):
+        return f"{window.kind}, {window.length} samples every {window.hop}"
+    learnt = f", after {window.template_beats} that are learnt from" if window.template_beats else ""
+    return f"{window.kind}, {window.length} samples, {window.before} before each{learnt}"
+
+
 def overlap(window: WindowSpec) -> float:
-    """How many windows cover a sample, 1 for records: so many in a row are about one observation."""
-    return 1.0 if whole_records(window.kind) else window.length / window.hop
+    """How many windows cover a sample, 1 for records and events: so many in a row are about one observation."""
+    return 1.0 if whole_records(window.kind) or about_events(window.kind) else window.length / window.hop
 
 
 def problems(kind: str) -> list[str]:
@@ -185,10 +204,10 @@ def problems(kind: str) -> list[str]:
 
 
 def check(window: WindowSpec) -> None:
-    """Refuses windows of a kind that is not known here.
+    """Refuses windows of a kind that is not known here, or that can't be cut.
 
     Raises:
-        ArtifactFormatError: says which kinds are known.
+        ArtifactFormatError: says which kinds are known, or all that is wrong with these.
     """
-    if found := problems(window.kind):
+    if found := problems(window.kind) or KINDS[window.kind].problems(window):
         raise ArtifactFormatError("manifest: " + "; ".join(found))

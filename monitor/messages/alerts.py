@@ -59,7 +59,7 @@ class Episode(_Struct, frozen=True):
 
 
 class Window(_Struct, frozen=True, omit_defaults=True):
-    """The window that caused this alert; its numbers only where the configuration asks for them."""
+    """The window that caused this alert, and why; its numbers only where the configuration asks for them."""
 
     start: str
     end: str
@@ -69,6 +69,7 @@ class Window(_Struct, frozen=True, omit_defaults=True):
     filled_ratio: float | None = None
     values: list[list[float]] | None = None
     reconstruction: list[list[float]] | None = None
+    reason: str = msgspec.field(default="")
 
 
 class Contributor(_Struct, frozen=True, rename={"first": "from", "last": "to"}):
@@ -173,9 +174,9 @@ class Alert(_Struct, frozen=True):
 class Cause:
     """The window that moved an incident of `rule`: where it lies in the log and in time, and how it was scored.
 
-    `values` are (length, channels) in the data's unit, less the channels' levels. `before` are the channels' root mean
-    square errors before the incident, scaled; None where they are not known. `static_threshold` is what `threshold` was
-    before it followed the series' scores, None where it did not rise.
+    `values` are (rows, channels) in the data's unit, less the channels' levels; those of the samples come first.
+    `before` are the channels' root mean square errors before the incident, scaled; None where they are not known.
+    `static_threshold` is what `threshold` was before it followed the series' scores, None where it did not rise.
     """
 
     partition: TopicPartition
@@ -263,7 +264,8 @@ class AlertWriter:
         resolved = status is Status.RESOLVED
         ratio = cause.score / cause.threshold
         is_over = not resolved and ratio > 1
-        told = cause.values, reconstruction
+        told = cause.values[: self._length], reconstruction[: self._length]
+        reason = self._served.reason(cause.values) if is_over else ""
         made = self._served.attribution(*told, cause.threshold, cause.before) if is_over else []
         contributors = [Contributor(**each._asdict()) for each in made]
         changes = self._served.attribution.changes(*told, cause.before) if is_over else []
@@ -277,7 +279,7 @@ class AlertWriter:
                 status=status.value,
                 severity="info" if resolved else self._severity.of(incident.peak_ratio),
                 fingerprint=incident.fingerprint,
-                summary=self._summary(status, incident, cause, contributors),
+                summary=self._summary(status, incident, cause, reason, contributors),
                 series=cause.series,
                 score=Score(
                     kind=self._kind,
@@ -295,8 +297,9 @@ class AlertWriter:
                     missing_ratio=cause.missing_ratio,
                     imputed=[self._channels[channel] for channel in cause.imputed],
                     filled_ratio=cause.filled_ratio or None,
-                    values=self._shown(cause.values),
-                    reconstruction=self._shown(reconstruction),
+                    values=self._shown(told[0]),
+                    reconstruction=self._shown(told[1]),
+                    reason=reason,
                 ),
                 contributors=contributors,
                 model=self._model,
@@ -374,7 +377,9 @@ class AlertWriter:
     def _shown(self, numbers: Float32Array) -> list[list[float]] | None:
         return levels.put_back(numbers, self._levels).tolist() if self._include_window else None
 
-    def _summary(self, status: Status, incident: Incident, cause: Cause, contributors: list[Contributor]) -> str:
+    def _summary(
+        self, status: Status, incident: Incident, cause: Cause, reason: str, contributors: list[Contributor]
+    ) -> str:
         lasted = duration((incident.ended_us - incident.started_us) / 1e6)
         windows = _windows(incident)
         if status is Status.RESOLVED:
@@ -387,6 +392,8 @@ class AlertWriter:
             text += f" now, {_times(incident.peak_ratio)} at its peak"
         if status is Status.UPDATE:
             text += f", {windows} over {lasted}"
+        if reason:
+            text += f"; {reason}"
         if contributors:
             worst = contributors[0]
             where = f"samples {worst.first}-{worst.last}"

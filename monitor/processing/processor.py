@@ -84,7 +84,7 @@ class Processor:
         self._partitions: dict[TopicPartition, PartitionState] = {}
         self._queue: deque[Work] = deque()
         self._passed: list[tuple[TopicPartition, Damaged, bool]] = []
-        window_bytes = 4 * manifest.window.length * len(manifest.channels)
+        window_bytes = 4 * math.prod(manifest.window_shape)
         self._slice = max(1, min(MAX_SLICE, PENDING_BYTES // window_bytes))
         self.schemas, self.with_schemas = self._decoder.schemas, self._decoder.with_schemas
         self.max_series = rules.max_series

@@ -30,7 +30,7 @@ def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, see
     divided = f"{sizes['fit']} to fit, {sizes['calibration']} to calibrate, {sizes['test']} to test"
     lines = [
         f"data       {', '.join(source.file for source in sources)}: {rows} rows; channels {listed}",
-        f"windows    {window.kind}, {window.length} samples, hop {window.hop}; {divided}",
+        f"windows    {windowing.described(window)}; {divided}",
         f"recipe     {recipe.name}, {results.epochs} epochs, seed {seed}",
         f"loss       {results.loss:.5f} training{unseen} ({recipe.objective.loss}, scaled)",
         f"threshold  {results.threshold:.6g}: {how(manifest)}",

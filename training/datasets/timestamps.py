@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.datafiles import SeriesTable
+from monitor.datafiles import SeriesTable, WindowTable
 from monitor.detector.arrays import Int64Array
 from monitor.detector.times import NEWEST_US, OLDEST_US
 
@@ -112,6 +112,12 @@ def notes(tables: Sequence[SeriesTable], sampling_rate_hz: float | None = None) 
         yield from _implausible(called, table.time_us)
         if sampling_rate_hz is not None and rate is not None and abs(rate / sampling_rate_hz - 1) > _TOLERANCE:
             yield f"{called}: sampled at {rate:.6g} Hz, but the recipe says {sampling_rate_hz:.6g} Hz"
+
+
+def stated_rate(tables: Sequence[SeriesTable | WindowTable]) -> float | None:
+    """The sampling rate that the sources themselves state, all of them the same one; None where one does not."""
+    rates = {table.sampling_rate_hz if isinstance(table, SeriesTable) else None for table in tables}
+    return rates.pop() if len(rates) == 1 else None
 
 
 def _implausible(called: str, time_us: Int64Array) -> Iterator[str]:

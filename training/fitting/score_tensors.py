@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from monitor.detector.arrays import Float32Array
+from monitor.detector.beats import score as beats
 from monitor.errors import DataError
 from training.recipes.schema import ScorePart
 
@@ -21,13 +23,16 @@ PASSES = 50
 MOST_ROWS = 10_000
 # A direction in which residuals hardly move is not taken for more than this part of the mean variance.
 LEAST_VARIANCE = 1e-6
+# What is measured of beats is in units of this quantile of normal ones, or of so little, at least.
+BEAT_QUANTILE, LEAST_BEAT_SCALE = 0.9, 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
     """What tensors are fitted on: scaled normal windows, flat.
 
-    `fitted`, `reconstructed` (n, size) are the windows that fitted the model, and what it makes of them; `held`,
+    `fitted`, `reconstructed` (n, size) are the windows that fitted the model, and what it makes of what of them is
+    modelled; `held`,
     `held_reconstructed` (m, size) those that were held out for the score alone, none unless its row asks for them.
     """
 
@@ -63,8 +68,24 @@ def _whitening(material: Material) -> dict[str, Float32Array]:
     return whitening(material.held - material.held_reconstructed)
 
 
+def _beat_scales(material: Material) -> dict[str, Float32Array]:
+    """The quantile of normal beats, of each of what is measured of them."""
+    size = material.reconstructed.shape[1]
+    channels = material.fitted.shape[1] - 2 * size  # of windows with twice as many rows as are modelled, and one
+    count = len(material.fitted)
+    parts = beats.parts(material.fitted.reshape(count, -1, channels))
+    expected = material.reconstructed.reshape(count, -1, channels)
+    measured = np.asarray(beats.measures(parts.relative, jnp.asarray(expected), parts.early), dtype=np.float64)
+    found = np.quantile(measured, BEAT_QUANTILE, axis=0)
+    return {"scales": np.maximum(found, LEAST_BEAT_SCALE).astype(np.float32)}
+
+
 # The kinds of `scores.KINDS` that have tensors.
-FITTED = {"prototype": Fitting(_prototypes), "whitened": Fitting(_whitening, held_out=True)}
+FITTED = {
+    "prototype": Fitting(_prototypes),
+    "whitened": Fitting(_whitening, held_out=True),
+    "beat": Fitting(_beat_scales),
+}
 
 
 def held_out(kind: str) -> bool:

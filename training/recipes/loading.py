@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import msgspec
 
-from monitor.detector import architectures, scores, windowing
+from monitor.detector import architectures, scores, spec, windowing
 from monitor.detector.spec import MAX_WINDOW_LENGTH
 from monitor.errors import DataError
 from training.recipes.schema import Recipe
@@ -132,7 +132,8 @@ def check(recipe: Recipe, where: str) -> Recipe:
     # For the smallest windows that they may be; how large they are is only known with the data.
     smallest = max(recipe.window.length, 1), 1
     problems += architectures.problems(recipe.model, smallest, recipe.window.image_shape)
-    problems += scores.problems(recipe.score.kind, recipe.model, smallest)
+    learnt = recipe.window.template_beats
+    problems += scores.problems(recipe.score.kind, recipe.model, smallest, learnt, recipe.scaling.kind)
     problems += rules.problems(recipe.threshold)
     if recipe.threshold.method != "mean_std" and not recipe.split.held_out:
         problems.append(
@@ -169,7 +170,7 @@ def _cross_fitting_problems(recipe: Recipe) -> list[str]:
 def _bounds(recipe: Recipe) -> list[tuple[str, float, bool, str]]:
     """Name, value, whether it holds, and what must hold."""
     window, fit, split, objective, score = recipe.window, recipe.fit, recipe.split, recipe.objective, recipe.score
-    sliding = not windowing.whole_records(window.kind)
+    sliding = not windowing.whole_records(window.kind) and not windowing.about_events(window.kind)
     bounds: list[tuple[str, float, bool, str]] = [
         ("window.length", window.length, 0 <= window.length <= MAX_WINDOW_LENGTH, f"0 to {MAX_WINDOW_LENGTH}"),
         ("window.hop", window.hop, 0 <= window.hop <= MAX_WINDOW_LENGTH, f"0 to {MAX_WINDOW_LENGTH}"),
@@ -215,6 +216,10 @@ def _bounds(recipe: Recipe) -> list[tuple[str, float, bool, str]]:
     for name in ("sampling_rate_hz", "max_gap_ms", "max_hold_ms"):
         number = getattr(window, name)
         bounds.append((f"window.{name}", number or 0.0, number is None or _positive(number), "positive"))
+    for name in ("before_ms", "after_ms"):
+        bounds.append((f"window.{name}", getattr(window, name), _positive(getattr(window, name)), "positive"))
+    learnt = window.template_beats
+    bounds.append(("window.template_beats", learnt, spec.is_odd_square(learnt), "0, or the square of an odd number"))
     return bounds
 
 

@@ -19,9 +19,10 @@ class RecipeTable(msgspec.Struct, frozen=True, kw_only=True):
 class WindowPart(RecipeTable, frozen=True):
     """How windows come about; `length` and `hop` in samples, 0 for the length of the data's own windows (`record`).
 
-    `kind`, `max_gap_ms`, `max_missing_ratio`, `max_hold_ms`, `gap_fill`: as in the artifact's `WindowSpec`. `missing`
-    says what becomes of NaN: `refuse` the data, `drop` windows that hold any, or `fill` along time up to
-    `max_missing_ratio`. `image_shape` (height, width) makes windows images; image files say it themselves.
+    `kind`, `max_gap_ms`, `max_missing_ratio`, `max_hold_ms`, `gap_fill`, `template_beats`: as in the artifact's
+    `WindowSpec`. `missing` says what becomes of NaN: `refuse` the data, `drop` windows that hold any, or `fill` along
+    time up to `max_missing_ratio`. `image_shape` (height, width) makes windows images; image files say it themselves.
+    `before_ms` and `after_ms`: where a window about an event (`beats`) begins and ends, unless `length` says how long.
     """
 
     kind: str
@@ -34,6 +35,9 @@ class WindowPart(RecipeTable, frozen=True):
     image_shape: tuple[int, int] | None = None
     max_hold_ms: float | None = None
     gap_fill: Literal["none", "previous", "interpolate"] = "none"
+    before_ms: float = 250.0
+    after_ms: float = 450.0
+    template_beats: int = 0
 
 
 class ScalingPart(RecipeTable, frozen=True):

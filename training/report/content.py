@@ -34,7 +34,8 @@ class ReportedChannel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowForm:
-    """The form of a window: `whole_records` where each record is one; `image_shape` (height, width) of an image."""
+    """The form of a window: `whole_records` where none begins at a hop: each record is one, or something that happens;
+    `image_shape` (height, width) of an image."""
 
     whole_records: bool
     length: int

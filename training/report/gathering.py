@@ -23,6 +23,7 @@ from monitor.detector.architectures import (
     VariationalSpec,
     single,
 )
+from monitor.detector.arrays import Float32Array
 from monitor.detector.artifact import Artifact
 from monitor.detector.scoring import Detector, Scorer
 from training import codec, recipes
@@ -103,7 +104,7 @@ def content(run: TrainingRun, artifact: Artifact, scorer: Scorer) -> ReportConte
         files=tuple(form.DataFile(name=s.file, rows=s.rows, sha256=s.sha256) for s in run.sources),
         channels=tuple(form.ReportedChannel(name=channel.scored, unit=channel.unit) for channel in manifest.channels),
         window=form.WindowForm(
-            whole_records=windowing.whole_records(window.kind),
+            whole_records=windowing.whole_records(window.kind) or windowing.about_events(window.kind),
             length=window.length,
             hop=window.hop,
             sampling_rate_hz=window.sampling_rate_hz,
@@ -131,9 +132,7 @@ def content(run: TrainingRun, artifact: Artifact, scorer: Scorer) -> ReportConte
         loss=f"{recipe.objective.loss}, scaled",
         watched=watched(recipe, subsets.sizes),
         timeline=_timeline(subsets),
-        shown=form.Shown(index=index, values=values, reconstructions=scorer.reconstruct(values))
-        if len(index)
-        else None,
+        shown=_shown(index, values, scorer, window.length) if len(index) else None,
         alarms=form.Alarms(
             thresholds=run.trade.thresholds, expected=run.trade.expected, low=run.trade.low, high=run.trade.high
         ),
@@ -246,6 +245,12 @@ def _cells(found: Report, intervals: Intervals | None) -> tuple[form.Estimate | 
     return tuple(_cell(number, interval) for number, interval in zip(numbers, around, strict=True))
 
 
+def _shown(index: NDArray[np.int64], windows: Float32Array, scorer: Scorer, length: int) -> form.Shown:
+    """The samples of windows (n, rows, channels), and what was expected of them."""
+    expected = scorer.reconstruct(windows)
+    return form.Shown(index=index, values=windows[:, :length], reconstructions=expected[:, :length])
+
+
 def _cell(number: float | None, around: Interval | None = None) -> form.Estimate | None:
     if number is None:
         return None
@@ -256,12 +261,12 @@ def _channel_errors(run: TrainingRun, scorer: Scorer) -> form.ChannelErrors | No
     complete = np.flatnonzero(np.isfinite(run.subsets.test).all(axis=(1, 2)))
     if not len(complete):
         return None
-    scale = np.asarray(run.detector.scaling.scale, dtype=np.float64)
+    length, scale = run.detector.window.length, np.asarray(run.detector.scaling.scale, dtype=np.float64)
     if run.detector.scaling.kind == "window":
         scale = np.ones_like(scale)
     errors = np.concatenate(
         [
-            (np.abs(windows.astype(np.float64) - scorer.reconstruct(windows)) / scale).mean(axis=1)
+            (np.abs(windows.astype(np.float64) - scorer.reconstruct(windows)) / scale)[:, :length].mean(axis=1)
             for windows in (run.subsets.test[complete[i : i + CHUNK]] for i in range(0, len(complete), CHUNK))
         ]
     )
@@ -278,7 +283,8 @@ def _latent(run: TrainingRun) -> form.Latent | None:
     complete = np.flatnonzero(np.isfinite(run.subsets.test).all(axis=(1, 2)))[:MOST_CODES]
     if len(complete) < 3:
         return None
-    codes = codec.encode(run.detector, run.subsets.test[complete]).values.astype(np.float64)
+    modelled = scores.KINDS[run.recipe.score.kind].modelled(run.subsets.test[complete])
+    codes = codec.encode(run.detector, modelled).values.astype(np.float64)
     width = codes.shape[1]
     if width < 2:
         codes = np.hstack([codes, np.zeros_like(codes)])

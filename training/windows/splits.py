@@ -17,6 +17,7 @@ from monitor.detector import windowing
 from monitor.detector.arrays import BoolArray, Float32Array, Int64Array
 from monitor.detector.spec import WindowSpec
 from monitor.detector.windows import Samples
+from training.recipes.schema import WindowPart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +114,14 @@ def series_split(
         sizes.append(min(max(round(share * left), 1 if share else 0), max(left - 1, 0)))
     tested, held, watched = np.cumsum(sizes).tolist()
     return order[watched:], order[held:watched], order[tested:held], order[:tested]
+
+
+def about_event(part: WindowPart, rate_hz: float | None) -> tuple[int, int]:
+    """How many samples a window about an event has before it, and in all, at a sampling rate; 0 where none is known."""
+    if rate_hz is None:
+        return 0, part.length
+    before = max(1, round(part.before_ms / 1000 * rate_hz))
+    return before, part.length or before + max(1, round(part.after_ms / 1000 * rate_hz))
 
 
 def cut(samples: Float32Array, time_us: Int64Array | None, part: slice, window: WindowSpec) -> CutWindows:

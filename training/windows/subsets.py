@@ -120,26 +120,24 @@ def window_spec(part: WindowPart, tables: Sequence[Table]) -> WindowSpec:
     for height, width in filter(None, images):
         if min(height, width) < 1 or height * width != length:
             raise DataError(f"images of {height} x {width}, but windows of {length} samples; say --image-shape anew")
+    rate_hz = part.sampling_rate_hz or timestamps.stated_rate(tables)
+    before, length = splits.about_event(part, rate_hz) if windowing.about_events(part.kind) else (0, length)
     made = WindowSpec(
         image_shape=images.pop() if images else None,
         kind=part.kind,
         length=length,
         hop=part.hop or length,
-        sampling_rate_hz=part.sampling_rate_hz or _stated_rate(tables),
+        before=before,
+        template_beats=part.template_beats,
+        sampling_rate_hz=rate_hz,
         max_gap_ms=part.max_gap_ms,
         max_hold_ms=part.max_hold_ms,
         gap_fill=part.gap_fill,
         max_missing_ratio=part.max_missing_ratio if part.missing == "fill" else 0.0,
     )
-    if problems := spec.filling_problems(made):
+    if problems := windowing.KINDS[made.kind].problems(made) + spec.filling_problems(made):
         raise DataError("; ".join(problems))
     return made
-
-
-def _stated_rate(tables: Sequence[Table]) -> float | None:
-    """The sampling rate that the sources themselves state, all of them the same one; None where one does not."""
-    rates = {table.sampling_rate_hz if isinstance(table, SeriesTable) else None for table in tables}
-    return rates.pop() if len(rates) == 1 else None
 
 
 def channels_of(tables: Sequence[Table]) -> tuple[str, ...]:
@@ -171,7 +169,9 @@ def divide(recipe: Recipe, tables: Sequence[Table], *, seed: int) -> Subsets:
     window, channels = window_spec(recipe.window, tables), channels_of(tables)
     shape = window.length, len(channels)
     problems = architectures.problems(recipe.model, shape, window.image_shape)
-    problems += scores.problems(recipe.score.kind, recipe.model, shape)
+    problems += scores.problems(
+        recipe.score.kind, recipe.model, shape, recipe.window.template_beats, recipe.scaling.kind
+    )
     if recipe.split.cross_fit and score_tensors.held_out(recipe.score.kind):
         problems.append(f'score.kind "{recipe.score.kind}" is fitted on held-out windows: split.cross_fit must be 0')
     if problems:
@@ -324,7 +324,7 @@ def for_artifact(manifest: Manifest, tables: Sequence[Table], normal_class: Norm
             )
     windows = [table for table in tables if isinstance(table, WindowTable)]
     shapes = {table.windows.shape[1:] for table in windows}
-    shapes |= {(manifest.window.length, len(table.channels)) for table in tables}
+    shapes |= {(manifest.window.rows, len(table.channels)) for table in tables}
     if shapes - {manifest.window_shape}:
         raise DataError(f"windows of {sorted(shapes)} (samples, channels); the artifact takes {manifest.window_shape}")
     images = {table.image_shape for table in windows} - {None, manifest.window.image_shape}
@@ -447,7 +447,7 @@ class _Cut(NamedTuple):
 
 def _cut(table: SeriesTable, pieces: Sequence[slice], anomalous: NDArray[np.bool_], window: WindowSpec) -> _Cut:
     cuts = [splits.cut(table.samples, table.time_us, piece, window) for piece in pieces]
-    nothing = np.zeros((0, window.length, table.samples.shape[1]), np.float32)
+    nothing = np.zeros((0, window.rows, table.samples.shape[1]), np.float32)
     return _Cut(
         np.concatenate([nothing, *(cut.values for cut in cuts)]),
         np.concatenate([np.zeros(0, np.bool_), *(splits.touched(cut, anomalous) for cut in cuts)]),

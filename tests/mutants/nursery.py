@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -24,6 +25,8 @@ LIBRARIES = ("numpy", "jax", "jax.numpy", "hypothesis", "pytest", "pydantic", "m
 # By name, and of no consequence where they are not there.
 MORE_LIBRARIES = ("structlog", "prometheus_client", "zstandard", "lz4.frame", "snappy")
 _LOOK_S = 0.02
+# A bug may ask for more memory than the machine has: that is an error of the test, and not the end of other processes.
+_MOST_BYTES = 4 << 30
 
 
 def run(limit_s: float, arguments: list[str]) -> tuple[int | None, str]:
@@ -41,6 +44,7 @@ def _be_pytest(arguments: list[str], output: IO[bytes]) -> None:
     status = 70
     try:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_DATA, (_MOST_BYTES, _MOST_BYTES))
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)

@@ -16,7 +16,7 @@ pip    := $(python) -m pip --disable-pip-version-check --no-input
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check pytest slow mutants coverage bench models ecg skab smd ucr nab mitbih streams fuzz training-speed tutorial demo-seeds faults docs lock locks-resolve clean
+.PHONY: help demo test check pytest slow mutants coverage bench models ecg skab smd ucr nab tsb-ad mitbih streams fuzz training-speed tutorial demo-seeds faults docs lock locks-resolve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ ucr: $(made)/dev ## 16 series of the UCR anomaly archive, likewise
 
 nab: $(made)/dev ## 49 series of the Numenta Anomaly Benchmark, likewise
 	$(python) -m tests.benchmarks.series.nab --seeds 3
+
+tsb-ad: $(made)/dev ## TSB-AD's 350 and 180 series (DATA=FOLDER; says where to download them); ONLY, RECIPE (hours)
+	$(python) -m tests.benchmarks.series.tsb_ad $(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY)) $(if $(RECIPE),--recipe $(RECIPE))
 
 mitbih: $(made)/dev ## continuous electrocardiograms: beats found, compared with their annotations
 	$(python) -m tests.benchmarks.mitbih $(if $(WFDB),--records $(WFDB))

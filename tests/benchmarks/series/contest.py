@@ -8,9 +8,10 @@ and nothing is point-adjusted. Baselines, and counts of events and alarms, are o
 
 from __future__ import annotations
 
+import math
 import platform
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,19 +19,29 @@ from datetime import UTC, datetime
 import jax
 import msgspec
 import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
 from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable
-from monitor.detector.arrays import BoolArray, Float32Array, Int64Array
+from monitor.detector import autoencoder
+from monitor.detector.arrays import BoolArray, Float32Array, FloatArray, Int64Array
+from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Verdict, decide
+from monitor.detector.spec import WindowSpec
 from training import pipeline
-from training.evaluation.baselines import baselines
-from training.metrics import series
+from training.datasets import levels
+from training.evaluation.baselines import NAMES, baselines
+from training.fitting import fit as fitting
+from training.metrics import baseline_scores, series, vus
 from training.recipes.schema import Recipe
 from training.windows import splits
 from training.windows.subsets import divide, served
 
 BATCH_ROWS = 1_024
+PERIODS, SHORTEST = 2, 16  # of a window for what repeats; the latter in rows
+MOST_LEARNT = 20_000  # windows, of a series of an archive
+PART_NUMBERS = 2**23  # of the windows that are scored at a time: 32 MiB
+Scorers = Callable[[Float32Array], dict[str, NDArray[np.floating]]]  # of windows, by name
 SCORERS = ("detector", "pca", "knn")
 
 
@@ -96,6 +107,83 @@ def contest(
     return found
 
 
+def ranked(
+    recipe: Recipe, learnt: SeriesTable, tested: SeriesTable, *, seed: int, with_baselines: bool = True
+) -> dict[str, Scored]:
+    """As `contest`, without thresholds (NaN), for whole archives: memory does not grow with the rows tested.
+
+    Learns from at most 20,000 windows, evenly spaced. Both series are without times.
+    """
+    recipe = _without_test(recipe)
+    hop = max(recipe.window.hop or 1, math.ceil(len(learnt.samples) / MOST_LEARNT))
+    sparing = msgspec.structs.replace(recipe, window=msgspec.structs.replace(recipe.window, hop=hop))
+    artifact = pipeline.train(sparing, [learnt], seed=seed, name=recipe.name, batch_rows=BATCH_ROWS).artifact
+    learnt, tested = (_levelled(table, artifact) for table in (learnt, tested))
+    scorers = [_detector(artifact)]
+    if with_baselines:
+        scorers.append(_beside(sparing, artifact, learnt, seed))
+    window = msgspec.structs.replace(artifact.manifest.window, hop=recipe.window.hop or 1)
+    return _by_parts(scorers, tested, window)
+
+
+def rhythm(samples: FloatArray) -> int:
+    """The length of windows for what repeats, from the samples (n, channels) to learn from: two periods of the first
+    channel, as TSB-AD finds it; at most a tenth of them, at least 16 rows.
+    """
+    return max(min(PERIODS * vus.period(samples[:, 0]), len(samples) // 10), SHORTEST)
+
+
+def _levelled(table: SeriesTable, artifact: Artifact) -> SeriesTable:
+    """The numbers that the artifact scores: less its channels' levels."""
+    taken = tuple(channel.level for channel in artifact.manifest.channels)
+    levelled = levels.without(table, taken) if any(taken) else table
+    assert isinstance(levelled, SeriesTable)
+    return levelled
+
+
+def _detector(artifact: Artifact) -> Scorers:
+    scorer = artifact.scorer()
+    return lambda windows: {"detector": scorer(windows)}
+
+
+def _beside(recipe: Recipe, artifact: Artifact, learnt: SeriesTable, seed: int) -> Scorers:
+    """The baselines, of the detector's windows and scaling; PCA of large windows is absent."""
+    manifest, fitted_on = artifact.manifest, divide(recipe, [learnt], seed=seed).fit
+    shape = autoencoder.Shape((manifest.window.length, len(manifest.channels)), None)
+    components = max(min(autoencoder.code_size(manifest.model, shape), math.prod(shape.window) // 2), 1)
+    fitted = baseline_scores.fit(fitting.scale(fitted_on, manifest.scaling), components=components, seed=0)
+
+    def scored(windows: Float32Array) -> dict[str, NDArray[np.floating]]:
+        found = baseline_scores.scores(fitted, fitting.scale(windows, manifest.scaling))
+        return {name: found[name] for name in NAMES if name in found}
+
+    return scored
+
+
+def _by_parts(scorers: Sequence[Scorers], tested: SeriesTable, window: WindowSpec) -> dict[str, Scored]:
+    rows, channels = tested.samples.shape
+    parts: list[dict[str, NDArray[np.floating]]] = []
+    cuts: list[tuple[Int64Array, Int64Array]] = []
+    for part in _parts(rows, channels, window):
+        cut = splits.cut(tested.samples, None, part, window)
+        windows = served(cut.values, window)
+        parts.append({name: scores for scorer in scorers for name, scores in scorer(windows).items()})
+        cuts.append((cut.first, cut.last))
+    first, last = (np.concatenate(column) for column in zip(*cuts, strict=True))
+    together = {name: np.concatenate([part[name] for part in parts]).astype(np.float32) for name in parts[0]}
+    return {
+        name: Scored(scores=scores, first=first, last=last, rows=rows, threshold=math.nan)
+        for name, scores in together.items()
+    }
+
+
+def _parts(rows: int, channels: int, window: WindowSpec) -> Iterator[slice]:
+    """A series in parts that hold each window once, in order."""
+    many = max(PART_NUMBERS // (window.length * channels), 1)
+    for first in range(0, max(rows - window.length + 1, 1), many * window.hop):
+        yield slice(first, min(first + (many - 1) * window.hop + window.length, rows))
+
+
 @contextmanager
 def compiled_once() -> Iterator[None]:
     """Within it nothing of one shape is compiled twice, though each fit compiles its own: for many short fits."""
@@ -103,10 +191,12 @@ def compiled_once() -> Iterator[None]:
         jax.config.update("jax_compilation_cache_dir", directory)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        compilation_cache.reset_cache()  # JAX looks at these once
         try:
             yield
         finally:
             jax.config.update("jax_compilation_cache_dir", None)
+            compilation_cache.reset_cache()
 
 
 def mean_sd(values: Sequence[float], digits: int = 3) -> str:

@@ -1,0 +1,210 @@
+"""Whole archives: their files as they are written, runs that go on, and scores that do not depend on the parts."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from monitor.datafiles import SeriesTable
+from tests.benchmarks import results
+from tests.benchmarks.series import archive, contest, tsb_ad
+from tests.benchmarks.series.archive import FileScore, Log
+from training import recipes
+
+NAB = "001_NAB_id_1_Facility_tr_1007_1st_2014.csv"
+YAHOO = next(name for name in tsb_ad.PARTS[0].files if "_YAHOO_" in name)
+SMD = "057_SMD_id_1_Facility_tr_4529_1st_4629.csv"
+
+
+def beat(rows: int, channels: int = 1) -> np.ndarray:
+    """A signal that repeats every 20 rows."""
+    rng = np.random.default_rng(rows)
+    wave = np.sin(2 * np.pi * np.arange(rows) / 20)[:, None] * np.linspace(1, 2, channels)
+    return np.asarray(wave + 0.05 * rng.normal(size=(rows, channels)))
+
+
+def write(path: Path, values: np.ndarray, first: int, last: int) -> None:
+    """In TSB-AD's form: a header, the channels, then `Label`."""
+    values[first : last + 1] += 1.5
+    labels = np.zeros(len(values), dtype=int)
+    labels[first : last + 1] = 1
+    path.parent.mkdir(parents=True, exist_ok=True)
+    heads = ["Data"] if values.shape[1] == 1 else [f"Data{at}" for at in range(values.shape[1])]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*heads, "Label"])
+        writer.writerows([*map(float, row), label] for row, label in zip(values, labels, strict=True))
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    """A recipe that is learnt at once."""
+    recipe = recipes.load("rhythm")
+    text = (Path(recipes.__file__).parent / "rhythm.toml").read_text(encoding="utf-8")
+    text = text.replace(f"epochs = {recipe.fit.epochs}", "epochs = 1").replace("widths = [64, 16]", "widths = [4]")
+    (tmp_path / "tiny.toml").write_text(text.replace('name = "rhythm"', 'name = "tiny"'), encoding="utf-8")
+    return str(tmp_path / "tiny.toml")
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of results."""
+    monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
+    return tmp_path / "results"
+
+
+def test_the_lists_are_tsb_ads() -> None:
+    univariate, several = tsb_ad.PARTS
+    assert (len(univariate.files), len(several.files)) == (350, 180)
+    names = [(tsb_ad.NAME.fullmatch(name), name) for part in tsb_ad.PARTS for name in part.files]
+    assert all(match is not None and match["family"] == name.split("_")[1] for match, name in names)
+    assert not {*univariate.files} & {*several.files}
+    # the means of its leaderboard, to the digits that it prints
+    means = {name: np.mean(list(each.values())) for name, each in univariate.published.items()}
+    assert {name: round(float(value), 2) for name, value in means.items()} == {
+        "Sub-PCA": 0.42,
+        "KShapeAD": 0.40,
+        "MOMENT (FT)": 0.39,
+        "KMeansAD": 0.37,
+        "Sub-KNN": 0.35,
+        "MatrixProfile": 0.35,
+        "USAD": 0.36,
+        "CNN": 0.34,
+        "AutoEncoder": 0.26,
+    }
+    ends = [[re.findall(r"_tr_(\d+)_1st_(\d+)", name)[0] for name in part.files] for part in tsb_ad.PARTS]
+    assert [sum(int(learnt) >= int(first) for learnt, first in each) for each in ends] == [34, 20]
+
+
+def test_rows_that_miss_a_number_are_dropped(tmp_path: Path) -> None:
+    (tmp_path / SMD).write_text("time,b,Label\n1.5,2,0\n,3,1\n4,nan,0\n5,6,1\n", encoding="utf-8")
+    table = tsb_ad.read(tmp_path / SMD)
+    assert table.labels is not None
+    assert (table.channels, table.samples.tolist(), table.labels.tolist()) == (
+        ("time", "b"),
+        [[1.5, 2], [5, 6]],
+        [0, 1],
+    )
+
+
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    monkeypatch.setattr("sys.argv", ["tsb_ad", *arguments])
+    tsb_ad.main()
+    return capsys.readouterr().out
+
+
+def test_a_run_goes_on_where_the_last_one_ended(
+    tmp_path: Path, kept: Path, tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    write(data / "TSB-AD-U" / NAB, beat(1_500), 1_200, 1_230)
+    (data / YAHOO).write_text("Data,Label\n1,0\n2,1\n", encoding="utf-8")
+    write(data / "TSB-AD-U" / "003_NAB_id_3_WebService_tr_1362_1st_1462.csv", beat(1_400), 1_380, 1_390)  # of tuning
+    arguments = ("--data", str(data), "--recipe", tiny)
+    some = run(monkeypatch, capsys, *arguments, "--only", "NAB")
+    assert "1 of 1: 001_NAB" in some
+    log = kept / "files" / "tsb-ad-u.csv"
+    before = log.read_text(encoding="utf-8")
+    log.write_text(before + "002_NAB_id_2_W", encoding="utf-8")  # the machine went down
+    rest = run(monkeypatch, capsys, *arguments)
+    assert "1 of 2" not in rest
+    assert f"2 of 2: {YAHOO}: counts as 0: " in rest
+    text = log.read_text(encoding="utf-8")
+    assert text.startswith(before)
+    assert text.count("\n") == before.count("\n") + 1
+    assert "| NAB | 1 |" in rest
+    assert "348 files are left" in rest
+    assert not (kept / "tsb-ad-u.csv").exists()  # what is not whole is no result
+    rows = {row.scorer: row for row in Log(log, archive.RANKING).rows if row.file == NAB}
+    assert {"detector", "pca", "knn", "random"} <= set(rows)
+    assert rows["knn"].figures["VUS-PR, averaged"] > 0.5 > rows["random"].figures["VUS-PR, averaged"]
+    # two seeds: only the second is new
+    assert run(monkeypatch, capsys, *arguments, "--only", "NAB", "--seeds", "2").count("1 of 1: ") == 1
+
+
+def test_what_is_missing_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(monkeypatch, capsys, "--data", str(tmp_path / "nowhere"))
+    said = capsys.readouterr().err
+    assert "https://www.thedatum.org/datasets/TSB-AD-U.zip" in said
+    assert f"make tsb-ad DATA={tmp_path / 'nowhere'}" in said
+
+
+def rows_of(name: str, family: str, values: dict[str, float], seed: int = 0) -> list[FileScore]:
+    return [
+        FileScore(
+            file=name,
+            family=family,
+            recipe="tiny 0",
+            seed=seed,
+            scorer=scorer,
+            rows=9,
+            length=2,
+            seconds=1.0,
+            problem="",
+            figures={"VUS-PR, causal": value},
+        )
+        for scorer, value in values.items()
+    ]
+
+
+def test_tables_and_results_are_means_over_files() -> None:
+    rows = rows_of("a", "A", {"detector": 0.2, "pca": 0.5}) + rows_of("b", "B", {"detector": 0.6, "pca": 0.1})
+    rows += rows_of("a", "A", {"detector": 0.4}, seed=1) + rows_of("b", "B", {"detector": 0.6}, seed=1)
+    published = {"CNN": {"a": 0.3, "b": 0.5, "c": 0.9}, "nobody": {"c": 0.9}}
+    assert archive.families_table(rows, "VUS-PR, causal", published).splitlines() == [
+        "| VUS-PR, causal | series | detector | pca | CNN |",
+        "|---|---|---|---|---|",
+        "| A | 1 | 0.300 ± 0.100 | 0.500 | 0.300 |",
+        "| B | 1 | 0.600 ± 0.000 | 0.100 | 0.500 |",
+        "| all | 2 | 0.450 ± 0.050 | 0.300 | 0.400 |",
+    ]
+    found = archive.result(rows, "TSB", "VUS-PR, causal", {"CNN": 0.4}, "make tsb-ad")
+    assert [found.ours, found.spread] == pytest.approx([0.45, 0.05])
+    assert found.baselines == {"pca": pytest.approx(0.3)}
+    assert (found.detector, found.series, found.seeds) == ("tiny", 2, 2)
+
+
+def test_in_parts_scores_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = recipes.override(recipes.load("rhythm"), length=20, epochs=1, normal_class="all")
+    tested = SeriesTable(samples=beat(700, 2).astype(np.float32), channels=("a", "b"))
+    part = contest.rows_of(tested, slice(0, 400))
+    whole = contest.contest(recipe, part, tested, seed=0)
+    monkeypatch.setattr(contest, "PART_NUMBERS", 20 * 2 * 37)
+    ranked = contest.ranked(recipe, part, tested, seed=0)
+    assert set(ranked) == set(whole)
+    for name, scored in ranked.items():
+        np.testing.assert_array_equal(scored.first, whole[name].first)
+        np.testing.assert_allclose(scored.scores, whole[name].scores, rtol=1e-6)
+    monkeypatch.setattr(contest, "MOST_LEARNT", 100)
+    sparing = contest.ranked(recipe, part, tested, seed=0, with_baselines=False)
+    assert len(sparing["detector"].scores) == len(whole["detector"].scores)
+    assert not np.allclose(sparing["detector"].scores, whole["detector"].scores)
+
+
+def test_average_precision_is_tsb_ads_where_rows_have_no_score() -> None:
+    labels = np.zeros(300, dtype=np.int64)
+    labels[[3, 4, 150, 151, 152]] = 1
+    table = SeriesTable(samples=beat(300).astype(np.float32), channels=("a",), labels=labels)
+    task = archive.series_task(table, table, None)
+    scores = np.random.default_rng(0).random(291).astype(np.float32)
+    at = np.arange(291)
+    scored = contest.Scored(scores=scores, first=at, last=at + 9, rows=300, threshold=0.0)
+    whole = np.concatenate([np.full(9, -1.0), scores])
+    assert task.figures(scored)["AUC-PR, causal"] == pytest.approx(average_precision_score(labels, whole))
+    assert len(labels) / 5 * task.chance()["AUC-PR, causal"] == pytest.approx(2, abs=0.1)  # few rows: over 1 in 60
+
+
+def test_a_changed_recipe_is_another() -> None:
+    recipe = recipes.load("rhythm")
+    changed = msgspec.structs.replace(recipe, score=msgspec.structs.replace(recipe.score, kind="mae"))
+    assert archive.fingerprint(recipe) == archive.fingerprint(recipes.load("rhythm")) != archive.fingerprint(changed)
+    assert archive.fingerprint(changed).startswith("rhythm ")

@@ -13,8 +13,12 @@ from monitor.broker.jars import class_path
 from monitor.broker.process import java
 from monitor.errors import BrokerError
 
-# Where a broker runs already that the tests may use, so that many short runs need not start one each.
+# Where a broker runs already that the tests may use, so that many short runs need not start one each. It is to have
+# the settings NO_RETENTION.
 BOOTSTRAP_VARIABLE = "TELLTALE_TEST_BOOTSTRAP"
+# Tests write records with times of their own, of 1970 or of last year. Retention goes by them: by default the broker
+# deletes records older than a week, 30 s after its start and then every 5 minutes.
+NO_RETENTION = {"log.retention.ms": "-1"}
 
 
 def is_required() -> bool:
@@ -40,7 +44,7 @@ def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if running := os.environ.get(BOOTSTRAP_VARIABLE):
         yield running
         return
-    kafka = LocalKafka(tmp_path_factory.mktemp("kafka"), port=0)
+    kafka = LocalKafka(tmp_path_factory.mktemp("kafka"), port=0, settings=NO_RETENTION)
     try:
         bootstrap_servers = kafka.start()
     except BrokerError as error:

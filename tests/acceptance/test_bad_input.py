@@ -88,9 +88,7 @@ class Stream:
 
     def __init__(self, directory: Path, bootstrap: str, name: str) -> None:
         self.bootstrap, self.topic = bootstrap, f"{name}.{uuid.uuid4().hex[:8]}"
-        # The records' own times are of 2024: they must not be taken for old ones.
-        large = {"max.message.bytes": str(16 * 1024 * 1024), "retention.ms": "-1"}
-        large |= {"message.timestamp.after.max.ms": str(2**62)}
+        large = {"max.message.bytes": str(16 * 1024 * 1024), "message.timestamp.after.max.ms": str(2**62)}
         create_topic(bootstrap, self.topic, 1, topic_settings=large)
         document: dict[str, dict[str, Any]] = {
             "kafka": {"bootstrap_servers": [bootstrap], "group_id": self.topic, "session_timeout_ms": 6000},

@@ -32,7 +32,7 @@ FILES = [
     "ecg5000/ECG5000_TRAIN.txt",
 ]
 QUICK = ["--epochs", "1", "--no-report", "--no-comparison"]
-START_MS = (int(time.time()) - 600) * 1000  # retention deletes old records
+START_MS = (int(time.time()) - 600) * 1000
 STEPS = 250
 
 

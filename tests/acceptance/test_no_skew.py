@@ -70,8 +70,7 @@ class Case:
 
     def feed(self) -> None:
         """Writes the file's rows to the topic, row by row."""
-        # Rows without times begin in 1970: by default the broker's retention would take them at once.
-        create_topic(self.bootstrap, self.topic, self.source.partitions, topic_settings={"retention.ms": "-1"})
+        create_topic(self.bootstrap, self.topic, self.source.partitions)
         rows = read_rows(self.source, self.manifest)
         with FeedProducer(self.bootstrap) as producer:
             for key, value, timestamp_ms in zip(rows.keys, rows.values, rows.timestamps_ms, strict=True):

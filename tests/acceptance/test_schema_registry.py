@@ -56,7 +56,7 @@ def document(directory: Path, bootstrap: str, registry: SchemaRegistryServer, to
 
 def test_an_outage_of_the_registry_loses_nothing(tmp_path: Path, kafka_bootstrap: str) -> None:
     topic = f"avro.{uuid.uuid4().hex[:8]}"
-    create_topic(kafka_bootstrap, topic, 2, topic_settings={"retention.ms": "-1"})
+    create_topic(kafka_bootstrap, topic, 2)
     registry = SchemaRegistryServer(credentials=CREDENTIALS)
     registry.register(OLDER)
     sent = 0
@@ -107,7 +107,7 @@ def test_an_outage_of_the_registry_loses_nothing(tmp_path: Path, kafka_bootstrap
 
 def test_training_reads_what_the_daemon_reads(tmp_path: Path, kafka_bootstrap: str) -> None:
     topic = f"avro.{uuid.uuid4().hex[:8]}"
-    create_topic(kafka_bootstrap, topic, 1, topic_settings={"retention.ms": "-1"})
+    create_topic(kafka_bootstrap, topic, 1)
     registry = SchemaRegistryServer(credentials=CREDENTIALS)
     for schema in (OLDER, NEWER):
         registry.register(schema)

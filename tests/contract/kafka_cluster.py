@@ -29,8 +29,7 @@ class KafkaCluster(Cluster):
         return super().config(instance, kafka=kafka, **sections)
 
     def create(self, topic: str, partitions: int, **topic_settings: str) -> None:
-        # The tests' records are from 1970: retention by time would remove them at its first round.
-        names = {"retention.ms": "-1"} | {name.replace("_", "."): value for name, value in topic_settings.items()}
+        names = {name.replace("_", "."): value for name, value in topic_settings.items()}
         create_topic(self.bootstrap, topic, partitions, topic_settings=names)
 
     def create_state(self, partitions: int) -> None:

@@ -31,7 +31,7 @@ from monitor.serving.daemon import Daemon
 from monitor.serving.telemetry import Telemetry, Vitals
 from tests.acceptance.daemon_process import TELLTALE, toml
 from tests.helpers import make_artifact, make_processor
-from tests.kafka_fixture import require_kafka
+from tests.kafka_fixture import NO_RETENTION, require_kafka
 
 pytestmark = pytest.mark.kafka
 ARTIFACT = make_artifact(length=4, hop=2, threshold=0.8, batch_rows=64)
@@ -42,7 +42,7 @@ SAMPLE = b'{"value": 2.5}'  # every window of it is over the threshold
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
     require_kafka()
-    with LocalKafka(tmp_path_factory.mktemp("damaged"), port=0) as kafka:
+    with LocalKafka(tmp_path_factory.mktemp("damaged"), port=0, settings=NO_RETENTION) as kafka:
         yield kafka
 
 
@@ -66,7 +66,7 @@ class Log:
         self.topic = f"damaged-{uuid.uuid4().hex[:8]}"
         self.place = TopicPartition(self.topic, 0)
         self._patch = monkeypatch
-        create_topic(self.bootstrap, self.topic, 1, topic_settings={"retention.ms": "-1"})
+        create_topic(self.bootstrap, self.topic, 1)
 
     def batch(self, count: int, *, compression: str | None = None, value: bytes = SAMPLE) -> None:
         """One batch of `count` records of series a and b by turns."""

@@ -32,7 +32,7 @@ def fed(kafka_bootstrap: str) -> Fed:
 
     def feed(records: Records, *, partitions: int = 1, headers: Sequence[tuple[str, bytes]] = ()) -> str:
         topic = f"range-{uuid.uuid4().hex[:8]}"
-        create_topic(kafka_bootstrap, topic, partitions, topic_settings={"retention.ms": "-1"})
+        create_topic(kafka_bootstrap, topic, partitions)
         with FeedProducer(kafka_bootstrap) as producer:
             for partition, key, value, after_ms in records:
                 raw = value if isinstance(value, bytes) or value is None else json.dumps(value).encode()

@@ -27,7 +27,7 @@ from py_compile import PycInvalidationMode
 from typing import NamedTuple
 
 from monitor.broker.cluster import LocalKafka
-from tests.kafka_fixture import BOOTSTRAP_VARIABLE
+from tests.kafka_fixture import BOOTSTRAP_VARIABLE, NO_RETENTION
 from tests.mutants.listed import ROOT, Mutant, load, problems
 
 PACKAGES = ("monitor", "training", "tests")
@@ -170,7 +170,7 @@ def broker(wanted: bool) -> Iterator[None]:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="telltale-mutants-") as directory:
-        kafka = LocalKafka(Path(directory), port=0)
+        kafka = LocalKafka(Path(directory), port=0, settings=NO_RETENTION)
         os.environ[BOOTSTRAP_VARIABLE] = kafka.start()
         try:
             yield

@@ -29,9 +29,9 @@ from training.datasets.sources import Source
 from training.evaluation.baselines import baselines
 from training.evaluation.scored import calibrated_on, calibration_of, channel_errors
 from training.fitting import fit as fitting
-from training.fitting import score_tensors
+from training.fitting import score_tensors, units
 from training.fitting.checkpoints import Checkpoints, Epoch
-from training.fitting.reconstructing import reconstructions
+from training.fitting.reconstructing import codes, reconstructions
 from training.metrics import baseline_scores, bootstrap
 from training.metrics.baseline_scores import TrivialBaseline
 from training.metrics.bootstrap import Intervals
@@ -108,6 +108,7 @@ def train(
     name: str,
     sources: Sequence[Source] = (),
     batch_rows: int | None = None,
+    on_start: Callable[[int], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     checkpoints: Checkpoints | None = None,
     with_comparison: bool = True,
@@ -122,6 +123,7 @@ def train(
         name: the artifact's.
         sources: fingerprints of the files that `tables` came from.
         batch_rows: the artifact's batch; None times it on this machine.
+        on_start: called with the number of epochs before the first, `on_epoch` after each.
         checkpoints: where an interrupted run goes on from.
         with_comparison: whether the test metrics get intervals, and PCA and nearest neighbours, beside them.
         with_report: whether report.html and MODEL_CARD.md are made too; `command` is how to make them again.
@@ -135,9 +137,10 @@ def train(
     if taken.needed:
         tables = [levels.without(table, taken.values) for table in tables]
     subsets = divide(recipe, tables, seed=seed)
+    recipe = units.resolved(recipe, subsets.scaled_on, units_of(tables), taken.values)
     scales = _scales(recipe, subsets)
     subsets, held = apart_for_score(recipe, subsets)
-    detector, fitted = _fitted(recipe, subsets, held, scales, seed, on_epoch, checkpoints)
+    detector, fitted = _fitted(recipe, subsets, held, scales, seed, on_start, on_epoch, checkpoints)
     scorer = export.timed_scorer(detector) if batch_rows is None else Scorer(detector, batch_rows)
     chosen_by = calibrated_on(recipe, subsets)
     if recipe.split.cross_fit:
@@ -201,15 +204,17 @@ def train(
 
 
 def _scales(recipe: Recipe, subsets: Subsets) -> ScalingSpec:
+    kind = recipe.scaling.kind
+    assert kind != "auto"
     try:
-        return scaling.fit(subsets.scaled_on, recipe.scaling.kind)
+        return scaling.fit(subsets.scaled_on, kind)
     except ValueError as error:
         raise DataError(f"scaling: {error}; leave that channel out with --channels") from None
 
 
 def _scored_without(recipe: Recipe, seed: int, block: Subsets) -> NDArray[np.float32]:
     """The scores of a block's calibration windows by a model of its own."""
-    detector, _ = _fitted(recipe, block, block.calibration[:0], _scales(recipe, block), seed, None, None)
+    detector, _ = _fitted(recipe, block, block.calibration[:0], _scales(recipe, block), seed, None, None, None)
     return Scorer(detector, min(len(block.calibration), BLOCK_ROWS))(block.calibration)
 
 
@@ -295,6 +300,7 @@ def _fitted(
     held: NDArray[np.float32],
     scales: ScalingSpec,
     seed: int,
+    on_start: Callable[[int], None] | None,
     on_epoch: Callable[[Epoch], None] | None,
     checkpoints: Checkpoints | None,
 ) -> tuple[Detector, fitting.Fitted]:
@@ -305,7 +311,7 @@ def _fitted(
     modelled = score_kinds.KINDS[recipe.score.kind].modelled
     task = fitting.Task(model=recipe.model, shape=shape, options=recipe.fit, objective=recipe.objective, seed=seed)
     watch = modelled(fitting.scale(unseen, scales))
-    fitted = fitting.fit(modelled(scaled), watch, task, on_epoch=on_epoch, checkpoints=checkpoints)
+    fitted = fitting.fit(modelled(scaled), watch, task, on_start=on_start, on_epoch=on_epoch, checkpoints=checkpoints)
     tensors: dict[str, NDArray[np.float32]] = {}
     if recipe.score.kind in score_tensors.FITTED:
         normal = scaled[~fitted.trimmed]
@@ -314,6 +320,8 @@ def _fitted(
         made = [reconstructions(recipe.model, shape, parameters, modelled(part)) for part in (normal, apart)]
         material = score_tensors.Material(
             score=recipe.score,
+            channels=len(subsets.channels),
+            codes=lambda rows: codes(recipe.model, shape, fitted.parameters, rows.reshape(-1, *shape.window)),
             fitted=_flat(normal),
             reconstructed=_flat(made[0]),
             held=_flat(apart),
@@ -327,7 +335,7 @@ def _fitted(
         scaling=scales,
         model=recipe.model,
         parameters=fitted.parameters,
-        score=ScoreSpec(kind=recipe.score.kind, beta=recipe.score.beta),
+        score=ScoreSpec(kind=recipe.score.kind, beta=recipe.score.beta, worst=recipe.score.worst),
         score_tensors=tensors,
     )
     return detector, fitted

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from monitor.detector import architectures
-from monitor.detector.architectures import ModelSpec, VariationalSpec
+from monitor.detector.architectures import DenseSpec, ModelSpec, VariationalSpec
 from monitor.detector.arrays import Float32Array, Float64Array
 from monitor.detector.autoencoder import Autoencoder, State
 from monitor.detector.beats import score as beats
@@ -78,6 +78,23 @@ def _prototype(of: Scaled) -> Scores:
     return jnp.sqrt(_mean_square(of.rows - expected)), expected
 
 
+def _memory(of: Scaled) -> Scores:
+    codes = of.network.encode(of.state, of.windows)
+    expected = of.network.decode(of.state, codes).reshape(of.rows.shape)
+    rest = _mean_square(of.rows - expected)
+    apart = _squared_distance(codes, of.tensors["codes"]) / of.rows.shape[1]
+    # The root of a product that may be too large for float32
+    return jnp.sqrt(rest) * jnp.sqrt(rest + apart), expected
+
+
+def _worst_channels(of: Scaled) -> Scores:
+    expected = of.reconstructed()
+    squares = jnp.square(jnp.clip(of.rows - expected, -FARTHEST, FARTHEST)).reshape(of.windows.shape)
+    sizes = jnp.sqrt(jnp.mean(squares, axis=1)) / of.tensors["usual"][None]
+    worst, _ = jax.lax.top_k(sizes, min(of.score.worst, sizes.shape[1]))
+    return jnp.mean(worst, axis=1), expected
+
+
 def _elbo(of: Scaled) -> Scores:
     found, expected = _mse(of)
     found += of.score.beta * divergence(*of.network.posterior(of.state, of.windows)) / of.rows.shape[1]
@@ -104,6 +121,14 @@ def _nearest(rows: jax.Array, centres: jax.Array) -> jax.Array:
     return centres[jnp.argmin(apart, axis=1)]
 
 
+def _squared_distance(rows: jax.Array, remembered: jax.Array) -> jax.Array:
+    """The least squared distance of each row (rows, size) to any of `remembered` (n, size)."""
+    middle = jnp.mean(remembered, axis=0)[None]
+    near, rows = remembered - middle, jnp.clip(rows, -FARTHEST, FARTHEST) - middle
+    least = jnp.min(jnp.sum(jnp.square(near), axis=1)[None] - 2 * rows @ near.T, axis=1)
+    return jnp.maximum(least + jnp.sum(jnp.square(rows), axis=1), 0.0)
+
+
 def _root_mean_square(errors: Float64Array, _threshold: float) -> float:
     """For scores that are no mean of these errors, so that the threshold says nothing of one of them."""
     return math.sqrt(float(np.square(errors).mean()))
@@ -116,8 +141,8 @@ class ScoreKind:
     `rows` makes it. `noun` is what an alert calls it, `in_full` a report, where that says more. `sample_limit` is how
     far a sample of a window over the threshold lies from what was expected to be named in the alert: of the window's
     absolute errors (channels, length), scaled, and the threshold. `tensors` are names and shapes of what it needs
-    besides the model's tensors, for windows of so many numbers; None is any length. `problems` says what keeps it from
-    serving a model, and windows of so many numbers.
+    besides the model's tensors, for windows of (length, channels); None is any length. `problems` says what keeps it
+    from serving a model, and windows of so many numbers.
 
     `of_own`: windows have to hold what is usual for their own series (`WindowSpec.template_beats`), in the data's unit;
     `modelled` makes of them what the model is fitted on and asked for. `reason` says in words why a window (rows,
@@ -128,7 +153,7 @@ class ScoreKind:
     noun: str
     in_full: str = ""
     sample_limit: Callable[[Float64Array, float], float] = _root_mean_square
-    tensors: Callable[[int], dict[str, tuple[int | None, ...]]] = lambda _size: {}
+    tensors: Callable[[ModelSpec, tuple[int, int]], dict[str, tuple[int | None, ...]]] = lambda _model, _shape: {}
     problems: Callable[[ModelSpec, int], list[str]] = lambda _model, _size: []
     of_own: bool = False
     modelled: Callable[[Float32Array], Float32Array] = lambda windows: windows
@@ -151,6 +176,18 @@ def _not_variational(model: ModelSpec, _size: int) -> list[str]:
     return [] if variational else ['score.kind "elbo" needs a variational model']
 
 
+def _not_linear(model: ModelSpec, _size: int) -> list[str]:
+    """Distances between codes are distances between windows where the way to and fro is linear and orthonormal."""
+    if isinstance(model, DenseSpec) and len(model.widths) == 1 and (model.code or model.hidden) == "linear":
+        return []
+    return ['score.kind "memory" needs a dense model of one width with a linear code']
+
+
+def _code_width(model: ModelSpec) -> int:
+    assert isinstance(model, DenseSpec)
+    return model.widths[-1]
+
+
 KINDS = {
     "mae": ScoreKind(
         rows=_mae,
@@ -168,14 +205,28 @@ KINDS = {
         rows=_whitened,
         noun="whitened distance",
         in_full="whitened residual",
-        tensors=lambda size: {"mean": (size,), "whitener": (size, size)},
+        tensors=lambda _model, shape: {"mean": (math.prod(shape),), "whitener": (math.prod(shape),) * 2},
         problems=_too_large_to_whiten,
     ),
     "prototype": ScoreKind(
         rows=_prototype,
         noun="distance to the nearest prototype",
         sample_limit=lambda _errors, threshold: threshold,
-        tensors=lambda size: {"centres": (None, size)},
+        tensors=lambda _model, shape: {"centres": (None, math.prod(shape))},
+    ),
+    "memory": ScoreKind(
+        rows=_memory,
+        noun="reconstruction error and distance to what is known",
+        in_full="geometric mean of the squared error without and with the distance to the nearest known code",
+        sample_limit=lambda _errors, threshold: math.sqrt(threshold),
+        tensors=lambda model, _shape: {"codes": (None, _code_width(model))},
+        problems=_not_linear,
+    ),
+    "worst_channels": ScoreKind(
+        rows=_worst_channels,
+        noun="error of the worst channels",
+        in_full="mean of the worst channels' errors, each over its usual one",
+        tensors=lambda _model, shape: {"usual": (shape[1],)},
     ),
     "elbo": ScoreKind(
         rows=_elbo,
@@ -186,7 +237,7 @@ KINDS = {
     "beat": ScoreKind(
         rows=_beat,
         noun="distance from the series' usual beat",
-        tensors=lambda _size: {"scales": (3,)},
+        tensors=lambda _model, _shape: {"scales": (3,)},
         of_own=True,
         modelled=beats.relative,
         reason=beats.reason,
@@ -225,13 +276,15 @@ def check(manifest: Manifest) -> None:
         raise ArtifactFormatError("manifest: " + "; ".join(found))
 
 
-def check_tensors(score: ScoreSpec, size: int, tensors: Mapping[str, Float32Array]) -> None:
+def check_tensors(
+    score: ScoreSpec, model: ModelSpec, window_shape: tuple[int, int], tensors: Mapping[str, Float32Array]
+) -> None:
     """Refuses tensors that are not those of the kind's row.
 
     Raises:
         ArtifactFormatError: all problems at once.
     """
-    expected = KINDS[score.kind].tensors(size)
+    expected, size = KINDS[score.kind].tensors(model, window_shape), math.prod(window_shape)
     wrong = [f"score tensor {name!r} is missing" for name in expected.keys() - tensors.keys()]
     wrong += [f"score tensor {name!r} is not one of {score.kind}'s" for name in tensors.keys() - expected.keys()]
     for name in expected.keys() & tensors.keys():

@@ -96,8 +96,7 @@ class Scorer:
         length = detector.window.length
         self.compilations = 0
         network, state = autoencoder.load(detector.model, detector.shape, detector.parameters)
-        size = self.window_shape[0] * self.window_shape[1]
-        scores.check_tensors(detector.score, size, detector.score_tensors)
+        scores.check_tensors(detector.score, detector.model, self.window_shape, detector.score_tensors)
         tensors = {name: jnp.asarray(tensor) for name, tensor in detector.score_tensors.items()}
         leaves, tree = jax.tree.flatten((state, tensors))
         self._arguments = () if sum(leaf.nbytes for leaf in leaves) <= MAX_CONSTANT_BYTES else tuple(leaves)

@@ -24,6 +24,8 @@ LEVELS_VERSION = 3
 QUALITY_VERSION = 4
 FILLING_VERSION = 5
 DETECTORS_VERSION = 6
+DETECTORS_SCALINGS = {"centre"}
+DETECTORS_SCORES = {"memory", "worst_channels"}
 
 # Bounds checked before anything is allocated. A window of 1 M numbers in a batch of one row is 4 MiB.
 MAX_WINDOW_LENGTH = 100_000
@@ -89,11 +91,12 @@ class WindowSpec(Spec, frozen=True):
 class ScalingSpec(Spec, frozen=True):
     """Affine scaling per channel: `(x - offset) / scale`. `kind` says how it was fitted.
 
+    `centre`: less each channel's mean, over one scale for all channels that move.
     `window`: each window by its own mean and standard deviation per channel, and `scale` is the least deviation that is
     divided by, so that a flat window stays finite (`offset` is not used).
     """
 
-    kind: Literal["none", "minmax_global", "minmax", "standard", "robust", "window"]
+    kind: Literal["none", "minmax_global", "minmax", "standard", "robust", "window", "centre"]
     offset: tuple[float, ...]
     scale: tuple[float, ...]
 
@@ -104,11 +107,15 @@ class ScoreSpec(Spec, frozen=True):
     `mae`, `mse`: mean absolute or squared difference. `whitened`: squared Mahalanobis length of the residual over its
     size, by the residuals' mean and covariance on calibration windows. `prototype`: root mean square distance to the
     nearest of a set of k-means centres of normal windows. `elbo`: `mse` plus `beta` times the divergence of the code's
-    distribution from the prior, over the window's size (variational models only).
+    distribution from the prior, over the window's size (variational models only). `memory`: sqrt(r (r + d)), where r is
+    `mse` and d the squared distance of the code to the nearest of those stored, over the window's size (linear models
+    only). `worst_channels`: the mean, over the `worst` channels, of each one's root mean square error over its usual
+    one.
     """
 
     kind: str = "mae"
     beta: float = 1.0
+    worst: int = 4
 
 
 class ThresholdSpec(Spec, frozen=True):
@@ -210,7 +217,8 @@ class Manifest(Spec, frozen=True):
     @property
     def format_version(self) -> int:
         """The version that an artifact with this manifest is written in."""
-        if self.calibration.channel_errors or self.window.before or self.window.template_beats:
+        kinds_of_6 = self.scaling.kind in DETECTORS_SCALINGS or self.score.kind in DETECTORS_SCORES
+        if kinds_of_6 or self.calibration.channel_errors or self.window.before or self.window.template_beats:
             return DETECTORS_VERSION
         if self.window.max_hold_ms is not None or self.window.gap_fill != "none":
             return FILLING_VERSION
@@ -293,6 +301,8 @@ def _model_problems(manifest: Manifest) -> list[str]:
     problems = architectures.problems(manifest.model, manifest.modelled_shape, manifest.window.image_shape)
     if not (math.isfinite(manifest.score.beta) and manifest.score.beta >= 0):
         problems.append(f"score.beta is {manifest.score.beta}, must be 0 or more")
+    if not 1 <= manifest.score.worst <= MAX_CHANNELS:
+        problems.append(f"score.worst is {manifest.score.worst}, must be 1 to {MAX_CHANNELS}")
     return problems
 
 

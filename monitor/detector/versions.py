@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from monitor.detector.spec import DETECTORS_SCALINGS, DETECTORS_SCORES
 from monitor.errors import ArtifactFormatError
 
 # Fields, with what they are where a manifest of version 1 is read.
@@ -24,6 +25,12 @@ _FILLING: dict[str, Any] = {"max_hold_ms": None, "gap_fill": "none"}
 _DETECTOR_FIELDS: dict[str, dict[str, Any]] = {
     "window": {"before": 0, "template_beats": 0},
     "calibration": {"channel_errors": ()},
+    "score": {"worst": 4},
+}
+# Values that came with version 6, of fields that there were.
+_DETECTOR_VALUES: dict[str, dict[str, set[str]]] = {
+    "scaling": {"kind": DETECTORS_SCALINGS},
+    "score": {"kind": DETECTORS_SCORES},
 }
 # The values that version 1 had, of fields that got more.
 _VALUES: dict[str, dict[str, set[str]]] = {
@@ -68,7 +75,13 @@ def _newer_than_1(document: dict[str, Any]) -> list[str]:
 
 
 def _newer_than_5(document: dict[str, Any]) -> list[str]:
-    return [f"{part}.{name}" for part, fields in _DETECTOR_FIELDS.items() for name in fields if name in document[part]]
+    newer = [f"{part}.{name}" for part, fields in _DETECTOR_FIELDS.items() for name in fields if name in document[part]]
+    return newer + [
+        f'{part}.{name} "{document[part][name]}"'
+        for part, fields in _DETECTOR_VALUES.items()
+        for name, values in fields.items()
+        if document[part].get(name) in values
+    ]
 
 
 def written(document: dict[str, Any], version: int) -> dict[str, Any]:

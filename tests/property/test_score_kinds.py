@@ -16,6 +16,7 @@ from monitor.detector.scoring import Detector, Scorer
 from monitor.errors import ArtifactFormatError
 from training.fitting import fit as fitting
 from training.fitting import reconstructing, score_tensors
+from training.recipes.schema import ScorePart
 
 LENGTH, CHANNELS, SIZE = 6, 2, 12
 SHAPE = autoencoder.Shape((LENGTH, CHANNELS))
@@ -33,6 +34,7 @@ def scorer(
     model: ModelSpec = DENSE,
     scaled: spec.ScalingSpec = SCALING,
     beta: float = 0.7,
+    worst: int = 4,
 ) -> Scorer:
     detector = Detector(
         window=spec.WindowSpec(kind="record", length=LENGTH, hop=LENGTH),
@@ -40,7 +42,7 @@ def scorer(
         scaling=scaled,
         model=model,
         parameters=autoencoder.initial_parameters(model, SHAPE, 3),
-        score=spec.ScoreSpec(kind=kind, beta=beta),
+        score=spec.ScoreSpec(kind=kind, beta=beta, worst=worst),
         score_tensors=tensors or {},
     )
     return Scorer(detector, 16)
@@ -75,6 +77,29 @@ def test_prototype_is_the_distance_to_the_nearest_centre_and_shows_it() -> None:
     np.testing.assert_allclose(scores, distances.min(axis=1), rtol=1e-5)
     nearest = CENTRES[distances.argmin(axis=1)].reshape(WINDOWS.shape) * SCALING.scale + SCALING.offset
     np.testing.assert_allclose(expected, nearest, rtol=1e-4, atol=1e-5)
+
+
+LINEAR = DenseSpec(widths=(3,), hidden="linear", output="linear")
+CODES = RNG.normal(size=(9, 3)).astype(np.float32)
+
+
+def test_memory_is_between_the_error_and_the_distance_to_what_is_known() -> None:
+    rows, made = scaled_and_made(LINEAR)
+    parameters = autoencoder.initial_parameters(LINEAR, SHAPE, 3)
+    codes = rows @ parameters["layers.0.kernel"].astype(np.float64)
+    error = np.square(rows - made).mean(axis=1)
+    apart = np.square(scipy.spatial.distance.cdist(codes, CODES.astype(np.float64)).min(axis=1)) / SIZE
+    found = scorer("memory", {"codes": CODES}, LINEAR)
+    np.testing.assert_allclose(found(WINDOWS), np.sqrt(error * (error + apart)), rtol=1e-4)
+    np.testing.assert_allclose(fitting.scale(found.reconstruct(WINDOWS), SCALING).reshape(40, -1), made, atol=1e-5)
+
+
+@pytest.mark.parametrize("worst", [1, 2, 9])
+def test_channels_is_the_mean_of_the_worst_beside_what_is_usual(worst: int) -> None:
+    rows, made = scaled_and_made()
+    each = np.sqrt(np.square(rows - made).reshape(40, LENGTH, CHANNELS).mean(axis=1)) / [0.5, 4.0]
+    found = scorer("worst_channels", {"usual": np.array([0.5, 4.0], np.float32)}, worst=worst)(WINDOWS)
+    np.testing.assert_allclose(found, np.sort(each, axis=1)[:, -worst:].mean(axis=1), rtol=1e-5)
 
 
 def test_elbo_adds_the_divergence_to_the_squared_error() -> None:
@@ -150,6 +175,8 @@ KINDS = {
     "whitened": scorer("whitened", WHITENING),
     "prototype": scorer("prototype", {"centres": CENTRES}),
     "elbo": scorer("elbo", model=VariationalSpec(widths=(5, 2))),
+    "memory": scorer("memory", {"codes": CODES}, LINEAR),
+    "worst_channels": scorer("worst_channels", {"usual": np.array([0.5, 4.0], np.float32)}),
     "per window": scorer("mae", scaled=PER_WINDOW),
 }
 
@@ -175,6 +202,7 @@ def test_any_finite_window_gets_a_finite_score(kind: str, window: np.ndarray) ->
         ("prototype", {"centres": CENTRES[:, :3]}, "expected float32"),
         ("prototype", {"centres": CENTRES * np.float32(np.nan)}, "not finite"),
         ("whitened", {"mean": WHITENING["mean"], "whitener": CENTRES}, "expected float32"),
+        ("worst_channels", {"usual": np.ones(3, np.float32)}, "expected float32"),
     ],
 )
 def test_score_tensors_are_checked(kind: str, tensors: dict[str, np.ndarray], told: str) -> None:
@@ -210,6 +238,35 @@ def test_prototypes_far_from_zero_are_distinguished() -> None:
     np.testing.assert_array_equal(scores, 0)
 
 
+def _material(rows: np.ndarray, made: np.ndarray, **score: int) -> score_tensors.Material:
+    return score_tensors.Material(
+        score=ScorePart(**score),  # type: ignore[arg-type]
+        channels=2,
+        codes=lambda each: each[:, :3],
+        fitted=rows,
+        reconstructed=made,
+        held=rows[:0],
+        held_reconstructed=rows[:0],
+        seed=0,
+    )
+
+
+def test_codes_are_remembered_evenly() -> None:
+    rows = RNG.normal(size=(100, SIZE)).astype(np.float32)
+    few = score_tensors.FITTED["memory"].fit(_material(rows, rows, memory=34))["codes"]
+    np.testing.assert_array_equal(few, rows[::3, :3])
+    everything = score_tensors.FITTED["memory"].fit(_material(rows, rows, memory=3_000))["codes"]
+    np.testing.assert_array_equal(everything, rows[:, :3])
+
+
+def test_a_channels_usual_error_is_never_much_less_than_the_others() -> None:
+    rows = np.zeros((50, SIZE), np.float32)
+    made = np.tile(np.array([3.0, 4e-3], np.float32), (50, LENGTH))
+    usual = score_tensors.FITTED["worst_channels"].fit(_material(rows, made))["usual"]
+    np.testing.assert_allclose(usual, [3.0, 0.1 * 3 / np.sqrt(2)], rtol=1e-4)
+    assert (score_tensors.FITTED["worst_channels"].fit(_material(rows, rows))["usual"] > 0).all()
+
+
 def test_what_keeps_a_kind_from_a_model_or_from_windows() -> None:
     variational = VariationalSpec(widths=(5, 2))
     able: list[ModelSpec] = [variational, EnsembleSpec(members=2, member=variational)]
@@ -218,5 +275,7 @@ def test_what_keeps_a_kind_from_a_model_or_from_windows() -> None:
     unable: list[ModelSpec] = [DENSE, EnsembleSpec(members=2, member=DENSE)]
     for model in unable:
         assert scores.problems("elbo", model, (LENGTH, CHANNELS)) == ['score.kind "elbo" needs a variational model']
+    assert scores.problems("memory", LINEAR, (LENGTH, CHANNELS)) == []
+    assert "needs a dense model of one width" in scores.problems("memory", DENSE, (LENGTH, CHANNELS))[0]
     assert scores.problems("whitened", DENSE, (4_096, 2)) == []
     assert "at most 8192 numbers, not 8193" in scores.problems("whitened", DENSE, (8_193, 1))[0]

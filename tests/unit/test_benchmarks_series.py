@@ -55,5 +55,5 @@ def test_nothing_is_learnt_from_tested_rows() -> None:
         assert scored.flagged()[705:720].all()
         assert np.isnan(scored.causal().values[:9]).all()
         assert scored.rows == 900
-    assert set(found) == {"detector", "pca", "knn"}
+    assert set(found) == {"detector", "pca", "pca_squared", "knn"}
     assert set(contest(recipe, learnt, calm, seed=0, with_baselines=False)) == {"detector"}

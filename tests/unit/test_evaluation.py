@@ -241,7 +241,7 @@ def test_the_test_part_is_evaluated_as_the_training_did_with_baselines_from_its_
     assert found.baselines == trained.results.baselines
     assert found.trivial_baselines == trained.results.trivial_baselines
     assert found.series is not None
-    assert found.series.baselines.keys() == {"random", "flag_everything", "pca", "knn"}
+    assert found.series.baselines.keys() == {"random", "flag_everything", "pca", "pca_squared", "knn"}
     assert found.series.delay_unit == "rows", "neither the data nor the artifact says how long one takes"
     assert found.intervals is None, "two events are too few"
 

@@ -56,9 +56,10 @@ def test_with_fewer_neighbours_the_farthest_counts() -> None:
 def test_pca_agrees_with_scikit_learn() -> None:
     fitted, asked = drawn(200, 12) * np.arange(1, 13, dtype=np.float32), drawn(50, 12, seed=1)
     theirs = PCA(3, svd_solver="full").fit(fitted.astype(float))
-    errors = np.abs(asked - theirs.inverse_transform(theirs.transform(asked.astype(float)))).mean(axis=1)
+    errors = asked - theirs.inverse_transform(theirs.transform(asked.astype(float)))
     found = baseline_scores.scores(baseline_scores.fit(fitted, components=3, seed=0), asked)
-    np.testing.assert_allclose(found["pca"], errors, rtol=1e-6)
+    np.testing.assert_allclose(found["pca"], np.abs(errors).mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(found["pca_squared"], np.square(errors).mean(axis=1), rtol=1e-6)
 
 
 def test_the_same_metrics_apply_to_every_baseline() -> None:
@@ -68,7 +69,7 @@ def test_the_same_metrics_apply_to_every_baseline() -> None:
     asked[5, 0, 0] = np.nan
     truth = np.arange(60) >= 40
     found = baseline_scores.scores(learnt, asked)
-    assert set(found) == {"random", "flag_everything", "pca", "knn"}
+    assert set(found) == {"random", "flag_everything", "pca", "pca_squared", "knn"}
     reports = {name: windows.report(truth, scores, scores > np.nanmedian(scores)) for name, scores in found.items()}
     assert {report.unscorable for report in reports.values()} == {1}
     assert reports["knn"].auroc == reports["pca"].auroc == 1.0

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from monitor.detector import scaling
+from training import recipes
+from training.fitting import units as by_units
+from training.recipes.schema import ScalingPart
 
 RNG = np.random.default_rng(5)
 SAMPLES = (RNG.normal(size=(6, 50, 3)) * [1, 20, 1e-3] + [0, 1e4, -5]).astype(np.float32)
@@ -117,7 +120,7 @@ def test_scale_then_unscale_is_the_identity(samples: np.ndarray, kind: scaling.K
         assert scaled.max() <= 1 + 1e-3 or (scale == 1).any()
 
 
-@pytest.mark.parametrize("kind", ["standard", "robust", "minmax"])
+@pytest.mark.parametrize("kind", ["standard", "robust", "minmax", "centre"])
 @pytest.mark.parametrize(
     ("stands", "moves", "deviations"),
     [
@@ -141,3 +144,41 @@ def test_a_constant_channels_movement_shows_beside_its_size(
 def test_a_constant_channel_scaled_by_window_moves_no_less_than_its_size_asks() -> None:
     table = np.stack([np.full(50, 0.002), np.sin(np.arange(50.0))], axis=1)
     assert scaling.fit(table, "window").scale == pytest.approx((2e-5, scaling.FLAT * table[:, 1].std()))
+
+
+def test_centred_channels_share_one_scale() -> None:
+    table = np.concatenate([SAMPLES.reshape(-1, 3), np.full((1, 3), np.nan, dtype=np.float32)])
+    fitted = scaling.fit(table, "centre")
+    np.testing.assert_allclose(fitted.offset, np.nanmean(table.astype(np.float64), axis=0))
+    spread = np.sqrt(np.nanvar(table.astype(np.float64), axis=0).mean())
+    np.testing.assert_allclose(fitted.scale, [spread] * 3)
+    still = np.stack([np.sin(np.arange(50.0)), np.zeros(50), np.full(50, 0.25), np.arange(50.0) / 1e6], axis=1)
+    shared, of_zeros, of_constant, of_quiet = scaling.fit(still, "centre").scale
+    assert shared == of_zeros == of_quiet == pytest.approx(np.sqrt(np.square(still.std(axis=0)).mean()))
+    assert of_constant == pytest.approx(0.0025), "a constant channel's scale follows its own size"
+    assert scaling.fit(np.zeros((9, 2)), "centre").scale == (1.0, 1.0)
+
+
+SHARES = np.random.default_rng(0).uniform(0.2, 0.9, (40, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("samples", "units", "levels", "kind"),
+    [
+        (SHARES, (), (), "centre"),
+        (2 * SHARES - 1, (), (), "centre"),
+        (SHARES, (), (0.0, 0.0), "centre"),
+        (1.2 * SHARES, (), (), "standard"),
+        (300 * SHARES, ("bar", "bar"), (), "centre"),
+        (SHARES, ("bar", "l/min"), (), "standard"),
+        (SHARES, ("bar", ""), (), "standard"),
+        (SHARES, (), (1e7, 0.0), "standard"),
+        (SHARES[:, :1], (), (), "standard"),
+    ],
+)
+def test_one_scale_is_for_channels_of_one_unit(
+    samples: np.ndarray, units: tuple[str, ...], levels: tuple[float, ...], kind: scaling.Kind
+) -> None:
+    recipe = recipes.load("sliding")
+    assert by_units.resolved(recipe, samples, units, levels).scaling == ScalingPart(kind=kind)
+    assert by_units.resolved(recipes.load("plant"), samples, units, levels).scaling == ScalingPart(kind="standard")

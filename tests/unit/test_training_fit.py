@@ -15,6 +15,7 @@ from monitor.detector.architectures import ConvolutionalSpec, DenseSpec
 from monitor.detector.scoring import Detector, Scorer
 from monitor.detector.spec import ScalingSpec, WindowSpec
 from monitor.errors import DataError
+from training.fitting import exact
 from training.fitting import fit as fitting
 from training.fitting.checkpoints import Epoch
 from training.recipes.schema import FitPart, ObjectivePart
@@ -168,3 +169,50 @@ def test_nothing_to_fit_and_a_loss_that_is_no_number() -> None:
     wild = FitPart(epochs=50, batch_size=16, learning_rate=1e30)
     with pytest.raises(DataError, match="learning_rate"):
         fitting.fit(WINDOWS, WINDOWS[:0], task(wild, 0))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "least", "batch", "rows", "expected"),
+    [(10, 0, 16, 37, 10), (10, 100, 16, 37, 34), (0, 3, 16, 37, 1), (50, 100, 16, 37, 50), (0, 7, 64, 5, 7)],
+)
+def test_little_data_gets_no_fewer_steps(epochs: int, least: int, batch: int, rows: int, expected: int) -> None:
+    options = FitPart(epochs=epochs, min_steps=least, batch_size=batch)
+    assert fitting.long_enough(options, rows).epochs == expected
+
+
+def test_a_fit_says_how_long_it_will_take_and_keeps_to_it() -> None:
+    told: list[int] = []
+    options = FitPart(min_steps=5, batch_size=16)
+    fitted = fitting.fit(WINDOWS, WINDOWS[:0], task(options, 0), on_start=told.append)
+    assert told == [len(fitted.history)] == [2]
+
+
+@pytest.mark.parametrize(("rows", "size", "width"), [(400, 12, 3), (30, 2_500, 4), (5, 12, 8), (3, 2_500, 6)])
+def test_the_exact_fit_is_the_best_linear_one(rows: int, size: int, width: int) -> None:
+    """Both ways to it, and more components than the data has dimensions, against NumPy's singular values."""
+    rng = np.random.default_rng(0)
+    table = (rng.normal(size=(rows, size)) * np.linspace(0.1, 2, size) + 3).astype(np.float32)
+    parameters = exact.fit(table, width)
+    code = table @ parameters["layers.0.kernel"] + parameters["layers.0.bias"]
+    rest = table - (code @ parameters["layers.1.kernel"] + parameters["layers.1.bias"])
+    values = np.linalg.svd(table.astype(np.float64) - table.mean(axis=0, dtype=np.float64), compute_uv=False)
+    assert np.square(rest, dtype=np.float64).sum() == pytest.approx(np.square(values[width:]).sum(), rel=1e-4, abs=1e-4)
+    assert parameters["layers.0.kernel"].shape == (size, width)
+    assert all(np.array_equal(tensor, again) for tensor, again in zip(
+        parameters.values(), exact.fit(table, width).values(), strict=True
+    ))  # fmt: skip
+
+
+def test_no_descent_comes_below_the_exact_fit() -> None:
+    """Served by the same network, with the same loss."""
+    model = DenseSpec(widths=(2,), hidden="linear", output="linear")
+    shape = autoencoder.Shape(WINDOWS.shape[1:])
+    losses = {}
+    for options in (FitPart(method="exact"), FitPart(epochs=300, batch_size=16, learning_rate=1e-2)):
+        wanted = fitting.Task(model=model, shape=shape, options=options, objective=ObjectivePart(loss="mse"))
+        fitted = fitting.fit(WINDOWS, WINDOWS[:4], wanted)
+        losses[options.method] = fitted.history[fitted.best_epoch - 1].loss
+        assert fitted.history[-1].validation is not None
+        assert not fitted.trimmed.any()
+    assert losses["exact"] <= losses["adam"] + 1e-6
+    assert losses["exact"] == pytest.approx(losses["adam"], rel=0.05)

@@ -59,14 +59,16 @@ def test_all_unknown_keys_are_told_at_once_with_what_was_meant() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("epochs = 100", "epochs = 0", "fit.epochs is 0"),
+        ("epochs = 100\nmin_steps = 3000", "epochs = 0", "fit.epochs is 0"),
+        ("min_steps = 3000", "min_steps = -1", "fit.min_steps is -1"),
+        ("[fit]", '[fit]\nmethod = "exact"', "of one width, with linear activations; .* objective.loss must be"),
         ("learning_rate = 1e-3", "learning_rate = nan", "fit.learning_rate"),
         ("epochs = 100", 'epochs = "many"', "fit.epochs"),
         ("calibration = 0.25", "calibration = 0.0", "held-out"),
         ('kind = "time"', 'kind = "random"', 'split by "time"'),
         ("hop = 8", "hop = 0", "window.hop"),
         ("quantile = 0.99", "quantile = 99", "threshold.quantile is 99"),
-        ('kind = "standard"', 'kind = "robst"', "robst"),
+        ('kind = "auto"', 'kind = "robst"', "robst"),
         ("epochs = 100", "epochs = ", "not TOML"),
     ],
 )

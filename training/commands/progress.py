@@ -15,9 +15,8 @@ from training.fitting.checkpoints import Epoch
 class ProgressBar:
     """Shows each epoch; a context manager, so that the bar is removed whatever happens."""
 
-    def __init__(self, epochs: int) -> None:
-        self._epochs = epochs
-        self._every = max(epochs // 10, 1)
+    def __init__(self) -> None:
+        self._epochs = self._every = 1
         self._bar: rich.progress.Progress | None = None
         if sys.stderr.isatty():
             self._bar = rich.progress.Progress(
@@ -28,7 +27,7 @@ class ProgressBar:
                 console=Console(stderr=True),
                 transient=True,
             )
-            self._task = self._bar.add_task("fitting", total=epochs)
+            self._task = self._bar.add_task("fitting", total=None)
 
     def __enter__(self) -> ProgressBar:
         if self._bar is not None:
@@ -40,6 +39,12 @@ class ProgressBar:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def start(self, epochs: int) -> None:
+        """A fit of so many epochs begins."""
+        self._epochs, self._every = epochs, max(epochs // 10, 1)
+        if self._bar is not None:
+            self._bar.reset(self._task, total=epochs)
 
     def advance(self, epoch: Epoch) -> None:
         text = f"loss {epoch.loss:.5f}"

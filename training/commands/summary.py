@@ -185,7 +185,7 @@ _INDENT = " " * 11
 _AROUND = "  95 %"
 _CHANNELS_LISTED, _SERIES_LISTED, _NAME_WIDTH = 12, 4, 20
 _NO_SHARES = ("delay_median", "delay_p90", "missed", "false_alarms_per_day", "false_alarms_per_1000_rows")
-_BASELINES = {"pca": "PCA", "knn": "nearest neighbours"}
+_BASELINES = {"pca": "PCA", "pca_squared": "PCA, squared", "knn": "nearest neighbours"}
 
 
 def _baseline(name: str) -> str:

@@ -105,13 +105,14 @@ def train(
     if checkpoint is not None:
         saved_at = Checkpoints(checkpoint, identity(chosen, tables, seed), checkpoint_every, reading.note)
     try:
-        with ProgressBar(chosen.fit.epochs) as progress:
+        with ProgressBar() as progress:
             trained = pipeline.train(
                 chosen,
                 tables,
                 seed=seed,
                 name=name or out.name.removesuffix(".zip"),
                 sources=origins,
+                on_start=progress.start,
                 on_epoch=progress.advance,
                 checkpoints=saved_at,
                 with_comparison=comparison,

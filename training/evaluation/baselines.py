@@ -24,7 +24,7 @@ from training.thresholds.alert_policy import DEFAULTS
 from training.thresholds.choose import LabelledScores, choose
 from training.windows.subsets import Subsets, Table, cross_fitted
 
-NAMES = ("pca", "knn")
+NAMES = ("pca", "pca_squared", "knn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,8 @@ def baselines(
     learnt: NDArray[np.bool_] | None = None,
     anomalous: NDArray[np.bool_] | None = None,
 ) -> dict[str, ScoredBaseline]:
-    """Principal components, as many as the code is wide (half the window's size at most), and nearest neighbours.
+    """Principal components, as many as the code is wide (half the window's size at most), by mean absolute and by mean
+    squared error, and nearest neighbours.
 
     Args:
         parts: what `recipe` made of `tables`: baselines are fitted and calibrated on the same windows as the model.
@@ -67,7 +68,7 @@ def baselines(
     baseline = baseline_scores.fit(fitting.scale(fitted, scales), components=components, seed=0)
     held: Mapping[str, NDArray[np.floating]]
     if recipe.split.cross_fit:
-        held = _cross_fitted(recipe, subsets, tables, components)
+        held = _cross_fitted(recipe, subsets, tables, components, scales.kind)
     else:
         held = baseline_scores.scores(baseline, fitting.scale(calibrated_on(recipe, subsets), scales))
     found = baseline_scores.scores(baseline, fitting.scale(windows, scales))
@@ -84,15 +85,15 @@ def baselines(
 
 
 def _cross_fitted(
-    recipe: Recipe, subsets: Subsets, tables: Sequence[Table], components: int
+    recipe: Recipe, subsets: Subsets, tables: Sequence[Table], components: int, kind: scaling.Kind
 ) -> Mapping[str, NDArray[np.floating]]:
     """The scores of the calibration windows, each by baselines that were fitted without its block."""
     names: list[str] = []
 
     def scored(block: Subsets) -> NDArray[np.float32]:
-        scales = scaling.fit(block.scaled_on, recipe.scaling.kind)
-        baseline = baseline_scores.fit(fitting.scale(block.fit, scales), components=components, seed=0)
-        found = baseline_scores.scores(baseline, fitting.scale(block.calibration, scales))
+        own = scaling.fit(block.scaled_on, kind)
+        baseline = baseline_scores.fit(fitting.scale(block.fit, own), components=components, seed=0)
+        found = baseline_scores.scores(baseline, fitting.scale(block.calibration, own))
         names[:] = found
         return np.stack([found[name] for name in names], axis=1).astype(np.float32)
 

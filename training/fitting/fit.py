@@ -9,11 +9,12 @@ among them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 import optax
 from numpy.typing import NDArray
@@ -25,8 +26,9 @@ from monitor.detector.autoencoder import Autoencoder, State
 from monitor.detector.scoring import Scaler
 from monitor.detector.spec import ScalingSpec
 from monitor.errors import DataError
-from training.fitting import objectives
+from training.fitting import exact, objectives
 from training.fitting.checkpoints import Checkpoints, Epoch, FitProgress
+from training.fitting.reconstructing import in_batches
 from training.recipes.schema import FitPart, ObjectivePart
 
 # How to compile a fit that would be over before XLA has compiled it thoroughly: without its newer emitters for CPUs,
@@ -83,6 +85,7 @@ def fit(
     validation: Float32Array,
     task: Task,
     *,
+    on_start: Callable[[int], None] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Fitted:
@@ -92,7 +95,7 @@ def fit(
         windows: (n, length, channels) float32, scaled, without NaN; n >= 1.
         validation: (k, length, channels), scaled; never learnt from, k may be 0. With `patience` it decides when to
             stop.
-        on_epoch: called after each epoch.
+        on_start: called before the first epoch with how many there will be at most; `on_epoch` after each.
         checkpoints: where an interrupted run goes on from; the result is the same as of one that was not.
 
     Raises:
@@ -100,6 +103,11 @@ def fit(
     """
     if not len(windows):
         raise DataError("no normal window to fit: check the labels (--normal-class) and the window's length")
+    task = replace(task, options=long_enough(task.options, len(windows)))
+    if on_start is not None:
+        on_start(task.options.epochs)
+    if task.options.method == "exact":
+        return _exactly(windows, validation, task, on_epoch)
     run = _Run(task, windows, validation)
     progress = run.start() if checkpoints is None else checkpoints.restore(run.start())
     while progress.epoch < task.options.epochs and not run.is_over(progress):
@@ -121,6 +129,29 @@ def fit(
         best_epoch=progress.best_epoch if task.options.patience else progress.epoch,
         trimmed=run.kept(best) == 0,
     )
+
+
+def long_enough(options: FitPart, rows: int) -> FitPart:
+    """`options` with as many epochs as `min_steps` takes with so many rows, where that is more; one for `exact`."""
+    if options.method == "exact":
+        return msgspec.structs.replace(options, epochs=1)
+    steps = -(-rows // min(options.batch_size, rows))
+    return msgspec.structs.replace(options, epochs=max(options.epochs, -(-options.min_steps // steps)))
+
+
+def _exactly(
+    windows: Float32Array, validation: Float32Array, task: Task, on_epoch: Callable[[Epoch], None] | None
+) -> Fitted:
+    """One epoch, as it were: its loss is that of the parameters that are kept."""
+    assert isinstance(task.model, DenseSpec)
+    parameters = exact.fit(windows.reshape(len(windows), windows.shape[1] * windows.shape[2]), task.model.widths[0])
+    network, state = autoencoder.load(task.model, task.shape, parameters)
+    losses = jax.jit(lambda rows: row_errors(network, task.objective, state, rows))
+    loss, unseen = (float(in_batches(losses, part).mean(dtype=np.float64)) for part in (windows, validation))
+    done = Epoch(number=1, loss=loss, validation=unseen if len(validation) else None)
+    if on_epoch is not None:
+        on_epoch(done)
+    return Fitted(parameters=parameters, history=(done,), best_epoch=1, trimmed=np.zeros(len(windows), dtype=np.bool_))
 
 
 class _Run:

@@ -1,4 +1,4 @@
-"""What a score needs besides the model, fitted offline: a whitening matrix, or prototypes of normal windows.
+"""What a score needs besides the model, fitted offline: a whitening matrix, prototypes or codes of normal windows.
 
 Rules of this file: scaled windows, flat (n, size); nothing of the test split is seen.
 """
@@ -25,18 +25,22 @@ MOST_ROWS = 10_000
 LEAST_VARIANCE = 1e-6
 # What is measured of beats is in units of this quantile of normal ones, or of so little, at least.
 BEAT_QUANTILE, LEAST_BEAT_SCALE = 0.9, 1e-3
+# A channel whose error is usually smaller counts as if it were this part of what is usual of all channels.
+LEAST_USUAL = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
     """What tensors are fitted on: scaled normal windows, flat.
 
-    `fitted`, `reconstructed` (n, size) are the windows that fitted the model, and what it makes of what of them is
-    modelled; `held`,
-    `held_reconstructed` (m, size) those that were held out for the score alone, none unless its row asks for them.
+    `fitted`, `reconstructed` (n, size) are the windows of so many `channels` that fitted the model, and what it makes
+    of what of them is modelled; `held`, `held_reconstructed` (m, size) those that were held out for the score alone,
+    none unless its row asks for them. `codes` gives the model's codes (k, code) of such windows (k, size).
     """
 
     score: ScorePart
+    channels: int
+    codes: Callable[[Float32Array], Float32Array]
     fitted: Float32Array
     reconstructed: Float32Array
     held: Float32Array
@@ -80,11 +84,27 @@ def _beat_scales(material: Material) -> dict[str, Float32Array]:
     return {"scales": np.maximum(found, LEAST_BEAT_SCALE).astype(np.float32)}
 
 
+def _memory(material: Material) -> dict[str, Float32Array]:
+    """Evenly chosen, so that every time of the training has its share."""
+    count = min(material.score.memory, len(material.fitted))
+    chosen = np.linspace(0, len(material.fitted) - 1, count).astype(np.int64)
+    return {"codes": material.codes(material.fitted[chosen])}
+
+
+def _usual_errors(material: Material) -> dict[str, Float32Array]:
+    squares = np.square(material.fitted - material.reconstructed, dtype=np.float64).mean(axis=0)
+    each = np.sqrt(squares.reshape(-1, material.channels).mean(axis=0))
+    least = max(LEAST_USUAL * float(np.sqrt(squares.mean())), float(np.finfo(np.float32).tiny))
+    return {"usual": np.maximum(each, least).astype(np.float32)}
+
+
 # The kinds of `scores.KINDS` that have tensors.
 FITTED = {
     "prototype": Fitting(_prototypes),
     "whitened": Fitting(_whitening, held_out=True),
     "beat": Fitting(_beat_scales),
+    "memory": Fitting(_memory),
+    "worst_channels": Fitting(_usual_errors),
 }
 
 

@@ -87,11 +87,13 @@ def principal_components(fitted: FloatArray, count: int) -> Components | None:
     return Components(mean, vectors[:, -count:])
 
 
-def pca_errors(windows: FloatArray, components: Components) -> Float64Array:
-    """Mean absolute error of reconstructing scaled windows (n, size) from their components, (n,)."""
+def pca_errors(windows: FloatArray, components: Components) -> tuple[Float64Array, Float64Array]:
+    """Mean absolute and mean squared error of reconstructing scaled windows (n, size) from their components, (n,)."""
     rest = windows.astype(np.float64) - components.mean
-    errors: Float64Array = np.abs(rest - rest @ components.basis @ components.basis.T).mean(axis=1)
-    return errors
+    rest -= rest @ components.basis @ components.basis.T
+    absolute: Float64Array = np.abs(rest).mean(axis=1)
+    squared: Float64Array = np.square(rest).mean(axis=1)
+    return absolute, squared
 
 
 def neighbour_distances(windows: FloatArray, remembered: FloatArray, neighbours: int = NEIGHBOURS) -> Float64Array:
@@ -149,7 +151,8 @@ def fit(windows: FloatArray, *, components: int, seed: int) -> FittedBaselines:
 
 
 def scores(fitted: FittedBaselines, windows: FloatArray) -> dict[str, Float64Array]:
-    """The scores (n,) of each baseline, NaN where a window misses a number; `pca` is absent for large windows.
+    """The scores (n,) of each baseline, NaN where a window misses a number; those of `pca`
+    (mean absolute error) and `pca_squared` are absent for large windows.
 
     The same metrics apply to them as to the model's; a threshold comes from `scores` of the calibration windows by the
     same rule. `random` and `flag_everything` have exact metrics in `expected`.
@@ -169,7 +172,8 @@ def scores(fitted: FittedBaselines, windows: FloatArray) -> dict[str, Float64Arr
         "knn": spread(neighbour_distances(table[finite], fitted.remembered)),
     }
     if fitted.components is not None:
-        found["pca"] = spread(pca_errors(table[finite], fitted.components))
+        absolute, squared = pca_errors(table[finite], fitted.components)
+        found |= {"pca": spread(absolute), "pca_squared": spread(squared)}
     return found
 
 

@@ -15,12 +15,14 @@ from typing import Any, Literal, get_args, get_type_hints
 import msgspec
 
 from monitor.detector import architectures, scores, spec, windowing
-from monitor.detector.spec import MAX_WINDOW_LENGTH
+from monitor.detector.architectures import DenseSpec
+from monitor.detector.spec import MAX_CHANNELS, MAX_WINDOW_LENGTH
 from monitor.errors import DataError
-from training.recipes.schema import Recipe
+from training.recipes.schema import ObjectivePart, Recipe
 from training.thresholds import rules
 
 MAX_EPOCHS = 1_000_000
+MAX_STEPS = 1_000_000
 MAX_PROTOTYPES = 4_096
 MAX_BLOCKS = 100
 
@@ -69,7 +71,7 @@ def override(
     """
     change = msgspec.structs.replace
     if epochs is not None:
-        recipe = change(recipe, fit=change(recipe.fit, epochs=epochs))
+        recipe = change(recipe, fit=change(recipe.fit, epochs=epochs, min_steps=0))
     if length is not None:
         recipe = change(recipe, window=change(recipe.window, length=length))
     if hop is not None:
@@ -135,6 +137,7 @@ def check(recipe: Recipe, where: str) -> Recipe:
     learnt = recipe.window.template_beats
     problems += scores.problems(recipe.score.kind, recipe.model, smallest, learnt, recipe.scaling.kind)
     problems += rules.problems(recipe.threshold)
+    problems += _exact_problems(recipe)
     if recipe.threshold.method != "mean_std" and not recipe.split.held_out:
         problems.append(
             f'threshold.method "{recipe.threshold.method}" needs held-out rows: split.calibration must be over 0'
@@ -167,16 +170,34 @@ def _cross_fitting_problems(recipe: Recipe) -> list[str]:
     return problems
 
 
+def _exact_problems(recipe: Recipe) -> list[str]:
+    """What keeps a model from being fitted exactly, where it is to be."""
+    model, fit = recipe.model, recipe.fit
+    if fit.method != "exact":
+        return []
+    problems = []
+    linear = isinstance(model, DenseSpec) and (model.hidden, model.output) == ("linear", "linear")
+    if not linear or not isinstance(model, DenseSpec) or len(model.widths) > 1 or model.code not in (None, "linear"):
+        problems.append('fit.method "exact" is for a dense model of one width, with linear activations')
+    if recipe.objective != ObjectivePart(loss="mse"):
+        problems.append('fit.method "exact" minimises the squared error alone: objective.loss must be "mse"')
+    if fit.patience or fit.trim:
+        problems.append('fit.method "exact" has no epochs: fit.patience and fit.trim must be 0')
+    return problems
+
+
 def _bounds(recipe: Recipe) -> list[tuple[str, float, bool, str]]:
     """Name, value, whether it holds, and what must hold."""
     window, fit, split, objective, score = recipe.window, recipe.fit, recipe.split, recipe.objective, recipe.score
     sliding = not windowing.whole_records(window.kind) and not windowing.about_events(window.kind)
+    least = 0 if fit.method == "exact" or fit.min_steps else 1
     bounds: list[tuple[str, float, bool, str]] = [
         ("window.length", window.length, 0 <= window.length <= MAX_WINDOW_LENGTH, f"0 to {MAX_WINDOW_LENGTH}"),
         ("window.hop", window.hop, 0 <= window.hop <= MAX_WINDOW_LENGTH, f"0 to {MAX_WINDOW_LENGTH}"),
         ("window.length", window.length, not sliding or window.length >= 1, "given where windows slide"),
         ("window.hop", window.hop, not sliding or window.hop >= 1, "given where windows slide"),
-        ("fit.epochs", fit.epochs, 1 <= fit.epochs <= MAX_EPOCHS, f"1 to {MAX_EPOCHS}"),
+        ("fit.epochs", fit.epochs, least <= fit.epochs <= MAX_EPOCHS, f"{least} to {MAX_EPOCHS}"),
+        ("fit.min_steps", fit.min_steps, 0 <= fit.min_steps <= MAX_STEPS, f"0 to {MAX_STEPS}"),
         ("fit.batch_size", fit.batch_size, fit.batch_size >= 1, "1 or more"),
         ("fit.learning_rate", fit.learning_rate, _positive(fit.learning_rate), "positive"),
         ("fit.epsilon", fit.epsilon, _positive(fit.epsilon), "positive"),
@@ -188,6 +209,8 @@ def _bounds(recipe: Recipe) -> list[tuple[str, float, bool, str]]:
             "between 0 and 1",
         ),
         ("score.prototypes", score.prototypes, 1 <= score.prototypes <= MAX_PROTOTYPES, f"1 to {MAX_PROTOTYPES}"),
+        ("score.memory", score.memory, 1 <= score.memory <= MAX_PROTOTYPES, f"1 to {MAX_PROTOTYPES}"),
+        ("score.worst", score.worst, 1 <= score.worst <= MAX_CHANNELS, f"1 to {MAX_CHANNELS}"),
     ]
     shares = [
         ("window.max_missing_ratio", window.max_missing_ratio),

@@ -41,9 +41,13 @@ class WindowPart(RecipeTable, frozen=True):
 
 
 class ScalingPart(RecipeTable, frozen=True):
-    """`fit_on`: the normal training rows, or `all` training rows (the tutorial takes its range before it filters)."""
+    """`kind` as in the artifact's `ScalingSpec`, or `auto`: `centre` where the channels have one unit, else `standard`;
+    see `training.fitting.units`.
 
-    kind: Literal["none", "minmax_global", "minmax", "standard", "robust", "window"]
+    `fit_on`: the normal training rows, or `all` training rows (the tutorial takes its range before it filters).
+    """
+
+    kind: Literal["none", "minmax_global", "minmax", "standard", "robust", "window", "centre", "auto"]
     fit_on: Literal["normal", "all"] = "normal"
 
 
@@ -70,7 +74,10 @@ class ObjectivePart(RecipeTable, frozen=True):
 
 
 class FitPart(RecipeTable, frozen=True):
-    """Adam; `clip_norm` bounds the gradient's global norm, 0 for no bound. `epsilon` is Adam's.
+    """`method`: `adam`, or `exact` for the linear autoencoder by squared error, which needs none of what follows.
+
+    `epochs`, but as many as `min_steps` steps take where that is more: epochs of little data are short. `clip_norm`
+    bounds the gradient's global norm, 0 for no bound. `epsilon` is Adam's.
 
     `schedule`: the learning rate stays, or falls to 0 along a cosine, after `warmup_epochs` of rising. `patience`: stop
     after so many epochs without a validation loss lower by more than `min_delta`, and keep the best; 0 never stops.
@@ -78,9 +85,11 @@ class FitPart(RecipeTable, frozen=True):
     first tenth of them, for data that is not all normal (the calibration leaves as many out).
     """
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
+    method: Literal["adam", "exact"] = "adam"
+    epochs: int = 0
+    min_steps: int = 0
+    batch_size: int = 256
+    learning_rate: float = 1e-3
     clip_norm: float = 0.0
     epsilon: float = 1e-8
     weight_decay: float = 0.0
@@ -117,13 +126,16 @@ class SplitPart(RecipeTable, frozen=True):
 
 class ScorePart(RecipeTable, frozen=True):
     """What the daemon scores by; see `ScoreSpec`. `prototypes` k-means centres of normal windows, or of their
-    reconstructions: what the autoencoder holds for normal.
+    reconstructions: what the autoencoder holds for normal. `memory`: how many codes of normal windows are stored at
+    most. `worst`: how many channels `worst_channels` is of.
     """
 
     kind: str = "mae"
     prototypes: int = 32
     prototypes_of: Literal["windows", "reconstructions"] = "reconstructions"
     beta: float = 1.0
+    memory: int = 3_000
+    worst: int = 4
 
 
 class Recipe(RecipeTable, frozen=True):

@@ -45,7 +45,13 @@ MOST_CODES = 2_000
 CHUNK = 4_096  # windows whose errors are held at once
 WALK = tuple(np.linspace(-2.5, 2.5, 7).tolist())
 COLUMNS = ("accuracy", "precision", "recall", "F1", "AUROC", "average precision")
-BASELINES = {"pca": "PCA", "knn": "nearest neighbours", "random": "random", "flag_everything": "flag everything"}
+BASELINES = {
+    "pca": "PCA",
+    "pca_squared": "PCA, squared error",
+    "knn": "nearest neighbours",
+    "random": "random",
+    "flag_everything": "flag everything",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

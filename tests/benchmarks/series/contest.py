@@ -42,7 +42,7 @@ PERIODS, SHORTEST = 2, 16  # of a window for what repeats; the latter in rows
 MOST_LEARNT = 20_000  # windows, of a series of an archive
 PART_NUMBERS = 2**23  # of the windows that are scored at a time: 32 MiB
 Scorers = Callable[[Float32Array], dict[str, NDArray[np.floating]]]  # of windows, by name
-SCORERS = ("detector", "pca", "knn")
+SCORERS = ("detector", "pca", "pca_squared", "knn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +79,8 @@ def contest(
     """Fits on `learnt`, all of it as the recipe divides it, and scores `tested` whole.
 
     Returns:
-        The detector's scores and, `with_baselines`, those of `pca` (as many components as the code is wide) and `knn`
-        (5 nearest of at most 5,000 windows).
+        The detector's scores and, `with_baselines`, those of `pca` and `pca_squared` (as many components as the code is
+        wide, mean absolute and squared error) and `knn` (5 nearest of at most 5,000 windows).
     """
     recipe = _without_test(recipe)
     artifact = pipeline.train(recipe, [learnt], seed=seed, name=recipe.name, batch_rows=BATCH_ROWS).artifact

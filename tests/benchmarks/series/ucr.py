@@ -64,7 +64,7 @@ def main() -> None:
     chosen = [path for path in files if not options.series or path.name[:3] in options.series]
     heading(f"`{options.recipe}`, UCR", options.seeds)
     print("right of n seeds, causal / averaged over windows; baselines of one seed\n")
-    print("| series | window | detector | pca | knn | by chance |\n|---|---|---|---|---|---|")
+    print(f"| series | window | {' | '.join(SCORERS)} | by chance |\n|---|---|{'---|' * len(SCORERS)}---|")
     found: dict[str, list[dict[tuple[str, str], ucr.Location]]] = {}
     with compiled_once():
         for path in chosen:

@@ -123,6 +123,21 @@ def every() -> list[Artifact]:
             score_tensors={"centres": [[0.0] * 8, [4.0] * 8, [-8.0] * 8, [12.0] * 8]},
         ),
         tiny(
+            "memory",
+            sliding(4, 4),
+            score=ScoreSpec(kind="memory"),
+            score_tensors={"codes": [[9.0], [-100.0]]},
+            parameters={"layers.0.kernel": eye[:, :1]},
+            threshold=2.0,
+        ),
+        tiny(
+            "worst-channels",
+            sliding(4, 4),
+            score=ScoreSpec(kind="worst_channels", worst=1),
+            score_tensors={"usual": [0.5, 2.0]},
+            threshold=1.5,
+        ),
+        tiny(
             "elbo",
             sliding(4, 3),
             score=ScoreSpec(kind="elbo", beta=0.5),

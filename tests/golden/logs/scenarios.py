@@ -172,6 +172,30 @@ def prototypes() -> Cluster:
 
 
 @scenario
+def remembered_codes() -> Cluster:
+    """`memory`: what is known but not reconstructed, what is neither, and a new start between."""
+    cluster = Cluster("memory", alerting={"close_after": 1})
+    for second in range(24):
+        number = [0.0, 1.0, 9.0, 0.0, 1.0, 0.0][second // 4]
+        cluster.samples("pump-1", second, [[number, number]])
+        if second == 9:
+            cluster.work_and_crash()
+    cluster.work()
+    return cluster
+
+
+@scenario
+def the_worst_channels() -> Cluster:
+    """`worst_channels`: 1 is much for the one and little for the other."""
+    cluster = Cluster("worst-channels", alerting={"close_after": 1, "include_window": "full"})
+    for second in range(24):
+        flow, pressure = [(0.0, 0.0), (0.0, 2.0), (1.0, 1.0), (0.25, 8.0), (0.0, 0.0), (0.5, -4.0)][second // 4]
+        cluster.samples("pump-1", second, [[flow, pressure]])
+    cluster.work()
+    return cluster
+
+
+@scenario
 def likelihoods() -> Cluster:
     """`elbo` of a variational network; times are text, and windows overlap by one sample."""
     cluster = Cluster("elbo")

@@ -20,6 +20,7 @@ from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.incidents import Policy
 from monitor.detector.scoring import Detector, Scorer
+from monitor.detector.smoothing import smoothed
 from monitor.detector.spec import Manifest, ScalingSpec, ScoreSpec
 from monitor.detector.thresholds import Thresholds
 from monitor.errors import DataError
@@ -27,7 +28,7 @@ from training import export
 from training.datasets import levels, timestamps
 from training.datasets.sources import Source
 from training.evaluation.baselines import baselines
-from training.evaluation.scored import calibrated_on, calibration_of, channel_errors
+from training.evaluation.scored import calibrated_on, calibration_of, channel_errors, smoothing_of
 from training.fitting import fit as fitting
 from training.fitting import score_tensors, units
 from training.fitting.checkpoints import Checkpoints, Epoch
@@ -148,7 +149,8 @@ def train(
     else:
         held_out = scorer(chosen_by)
     calibration = calibration_of(recipe, subsets, tables, held_out, alerting.policy)
-    scores = scorer(subsets.test)
+    smoothing = smoothing_of(recipe, held_out)
+    scores = smoothed(scorer(subsets.test), subsets.test_series, smoothing)
     chosen = _choose(recipe, calibration, subsets.anomalous, scores)
     notes = [*taken.notes, *odd, *_notes(recipe, tables, subsets), *chosen.notes]
     owners = np.full(len(scores), "") if subsets.test_series is None else subsets.test_series
@@ -161,6 +163,7 @@ def train(
             intervals=_intervals(subsets.anomalous, scores, flagged),
             baselines=_baselines(recipe, subsets, scales, tables, fitted, alerting.policy),
         )
+    detector = replace(detector, score=msgspec.structs.replace(detector.score, smoothing=smoothing))
     artifact = export.build(
         detector,
         scorer,
@@ -386,7 +389,17 @@ def _baselines(
 ) -> dict[str, Report]:
     assert subsets.anomalous is not None
     truth, learnt = subsets.anomalous, ~fitted.trimmed
-    beside = baselines(recipe, subsets, scales, tables, subsets.test, policy=policy, learnt=learnt, anomalous=truth)
+    beside = baselines(
+        recipe,
+        subsets,
+        scales,
+        tables,
+        subsets.test,
+        series=subsets.test_series,
+        policy=policy,
+        learnt=learnt,
+        anomalous=truth,
+    )
     return {name: report(truth, baseline.scores, baseline.judged.flagged) for name, baseline in beside.items()}
 
 

@@ -48,7 +48,14 @@ class ServedModel:
     @property
     def score_noun(self) -> str:
         """What people call its score."""
-        return scores.KINDS[self.manifest.score.kind].noun
+        noun = scores.KINDS[self.manifest.score.kind].noun
+        return noun if self.smoothed_over is None else f"mean {noun} of {self.smoothed_over} windows"
+
+    @property
+    def smoothed_over(self) -> int | None:
+        """How many windows a score is the mean of; None: it is a window's own."""
+        smoothing = self.manifest.score.smoothing
+        return None if smoothing is None else smoothing.windows
 
     def reason(self, window: Float32Array) -> str:
         """What is unusual about a window (rows, channels) with a high score, in words; empty: the kind does not say."""

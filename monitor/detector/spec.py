@@ -33,6 +33,7 @@ MAX_CHANNELS = 1_024
 MAX_WINDOW_NUMBERS = 1_000_000
 MAX_BATCH_ROWS = 65_536
 MAX_BATCH_NUMBERS = 100_000_000
+MAX_SMOOTHED = 100
 MAX_CALIBRATION_SERIES = 10_000
 MAX_TEMPLATE_BEATS = 31**2
 MIN_FLOAT32, MAX_FLOAT32 = 1.1754943508222875e-38, 3.4028234663852886e38
@@ -101,6 +102,13 @@ class ScalingSpec(Spec, frozen=True):
     scale: tuple[float, ...]
 
 
+class SmoothingSpec(Spec, frozen=True):
+    """A series' score is the mean of its last `windows` scored windows; `usual` stands for each that it has not had."""
+
+    windows: int
+    usual: float
+
+
 class ScoreSpec(Spec, frozen=True):
     """What makes a score of a window and its reconstruction, both scaled; `kind` is a row of `scores.KINDS`.
 
@@ -111,11 +119,14 @@ class ScoreSpec(Spec, frozen=True):
     `mse` and d the squared distance of the code to the nearest of those stored, over the window's size (linear models
     only). `worst_channels`: the mean, over the `worst` channels, of each one's root mean square error over its usual
     one.
+
+    `smoothing`: the threshold and all of `calibration` are of the mean of recent scores; None: of each window's own.
     """
 
     kind: str = "mae"
     beta: float = 1.0
     worst: int = 4
+    smoothing: SmoothingSpec | None = None
 
 
 class ThresholdSpec(Spec, frozen=True):
@@ -217,8 +228,9 @@ class Manifest(Spec, frozen=True):
     @property
     def format_version(self) -> int:
         """The version that an artifact with this manifest is written in."""
-        kinds_of_6 = self.scaling.kind in DETECTORS_SCALINGS or self.score.kind in DETECTORS_SCORES
-        if kinds_of_6 or self.calibration.channel_errors or self.window.before or self.window.template_beats:
+        window, score = self.window, self.score
+        of_6 = self.scaling.kind in DETECTORS_SCALINGS or score.kind in DETECTORS_SCORES or score.smoothing is not None
+        if of_6 or self.calibration.channel_errors or window.before or window.template_beats:
             return DETECTORS_VERSION
         if self.window.max_hold_ms is not None or self.window.gap_fill != "none":
             return FILLING_VERSION
@@ -303,6 +315,11 @@ def _model_problems(manifest: Manifest) -> list[str]:
         problems.append(f"score.beta is {manifest.score.beta}, must be 0 or more")
     if not 1 <= manifest.score.worst <= MAX_CHANNELS:
         problems.append(f"score.worst is {manifest.score.worst}, must be 1 to {MAX_CHANNELS}")
+    smoothing = manifest.score.smoothing
+    if smoothing is not None and not 2 <= smoothing.windows <= MAX_SMOOTHED:
+        problems.append(f"score.smoothing.windows is {smoothing.windows}, must be 2 to {MAX_SMOOTHED}")
+    if smoothing is not None and not (smoothing.usual >= 0 and _served(smoothing.usual)):
+        problems.append(f"score.smoothing.usual is {smoothing.usual}, must be 0 or more in float32")
     return problems
 
 

@@ -7,7 +7,6 @@ no model version. The field names are a contract; within `v1` they are only adde
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from monitor.detector.arrays import Float32Array
 from monitor.detector.attribution import ChannelChange
 from monitor.detector.incidents import Incident, Status
 from monitor.detector.times import duration
+from monitor.messages import wording
 
 if TYPE_CHECKING:  # it needs JAX, and telemetry, which is there before, needs only the names in this file
     from monitor.detector.served import ServedModel
@@ -39,7 +39,8 @@ class _Struct(msgspec.Struct, frozen=True, kw_only=True):
 class Score(_Struct, frozen=True, omit_defaults=True):
     """`ratio` is value over threshold. `quantile`: the share of calibration windows below, of the series' own where the
     artifact keeps their quantiles. `static_threshold` is the one that does not follow, where the series' own scores of
-    the last day have raised the one in force over it."""
+    the last day have raised the one in force over it. Where `value`, and so the threshold, is of the mean over the
+    series' last `smoothed_over` windows, `window_value` is that of the newest one alone."""
 
     kind: str
     value: float
@@ -47,6 +48,8 @@ class Score(_Struct, frozen=True, omit_defaults=True):
     ratio: float
     quantile: float
     static_threshold: float | None = None
+    smoothed_over: int | None = None
+    window_value: float | None = None
 
 
 class Episode(_Struct, frozen=True):
@@ -177,6 +180,7 @@ class Cause:
     `values` are (rows, channels) in the data's unit, less the channels' levels; those of the samples come first.
     `before` are the channels' root mean square errors before the incident, scaled; None where they are not known.
     `static_threshold` is what `threshold` was before it followed the series' scores, None where it did not rise.
+    `score` may be a mean of recent scores, of which `own_score` is the newest.
     """
 
     partition: TopicPartition
@@ -194,6 +198,7 @@ class Cause:
     imputed: tuple[int, ...] = ()
     filled_ratio: float = 0.0
     static_threshold: float | None = None
+    own_score: float | None = None
     quality: tuple[Reported, ...] = ()
     before: Float32Array | None = None
 
@@ -288,6 +293,8 @@ class AlertWriter:
                     ratio=ratio,
                     quantile=self._served.quantiles.share_under(cause.score, cause.series),
                     static_threshold=cause.static_threshold,
+                    smoothed_over=self._served.smoothed_over,
+                    window_value=None if self._served.smoothed_over is None else cause.own_score,
                 ),
                 episode=self._episode(incident, resolved=resolved),
                 window=Window(
@@ -333,7 +340,7 @@ class AlertWriter:
         threshold = self._served.thresholds.of_series(ending.series)
         value = incident.peak_ratio * threshold
         started_at, ended_at = rfc3339(incident.started_us), rfc3339(incident.ended_us)
-        peak = _times(incident.peak_ratio)
+        peak = wording.times(incident.peak_ratio)
         quantile = self._served.quantiles.share_under(value, ending.series)
         parts = (self.source, *ending.partition, ending.series, incident.fingerprint, ending.rule, ending.reason)
         return Alert(
@@ -383,13 +390,13 @@ class AlertWriter:
         lasted = duration((incident.ended_us - incident.started_us) / 1e6)
         windows = _windows(incident)
         if status is Status.RESOLVED:
-            peak = _times(incident.peak_ratio)
+            peak = wording.times(incident.peak_ratio)
             text = f"{cause.series}: {_resolved(cause)} after {lasted} ({windows}, peak {peak} threshold)"
             return text + _beside(cause.quality)
         ratio = cause.score / cause.threshold
-        text = f"{cause.series}: {self._served.score_noun} {_times(ratio)} threshold{_raised(cause)}"
+        text = f"{cause.series}: {self._served.score_noun} {wording.times(ratio)} threshold{_raised(cause)}"
         if self._severity.of(ratio) != self._severity.of(incident.peak_ratio) or ratio <= 1:
-            text += f" now, {_times(incident.peak_ratio)} at its peak"
+            text += f" now, {wording.times(incident.peak_ratio)} at its peak"
         if status is Status.UPDATE:
             text += f", {windows} over {lasted}"
         if reason:
@@ -399,11 +406,11 @@ class AlertWriter:
             where = f"samples {worst.first}-{worst.last}"
             if self._rate_hz:
                 first_s, last_s = worst.first / self._rate_hz, worst.last / self._rate_hz
-                where = f"{_number(first_s, first_s)}-{_number(last_s, last_s)} s into the window"
+                where = f"{wording.number(first_s, first_s)}-{wording.number(last_s, last_s)} s into the window"
             apart = worst.observed - worst.expected
             text += (
                 f"; {'grown most' if self._by_channel else 'most of it'} on {worst.channel}, {where}: "
-                f"{_number(worst.observed, apart)} where {_number(worst.expected, apart)} was expected"
+                f"{wording.number(worst.observed, apart)} where {wording.number(worst.expected, apart)} was expected"
             )
         others = [each.channel for each in contributors[1:]] if self._by_channel else []
         if others:
@@ -449,23 +456,10 @@ def _windows(incident: Incident) -> str:
     return f"{incident.windows} window{'s' if incident.windows != 1 else ''}"
 
 
-def _number(value: float, detail: float) -> str:
-    """A number with as many decimals as show three digits of `detail`: 101325 and 101279, not 1.01e+05 twice."""
-    if not 1e-6 < abs(detail) < 1e9 or abs(value) >= 1e12:
-        return f"{value:.3g}"
-    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(detail))))}f}"
-
-
 def _short(change: ChannelChange) -> Change:
     """In numbers of four digits: more of them say nothing of an error."""
     share, changed, before = (float(f"{number:.4g}") for number in change[1:])
     return Change(channel=change.channel, share=share, change=changed, before=before)
-
-
-def _times(ratio: float) -> str:
-    if ratio < 1e4:
-        return f"{ratio:.2f}x"
-    return f"{float(f'{ratio:.3g}'):,.0f}x" if ratio < 1e9 else f"{ratio:.3g}x"
 
 
 def rfc3339(time_us: int) -> str:

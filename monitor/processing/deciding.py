@@ -49,13 +49,15 @@ class Piece(NamedTuple):
     cut: Cut
     live: bool = True  # else decided before: followers only are moved on
     static: Float64Array | None = None  # (n,) thresholds that those in force follow from, where some follow
+    own_scores: Float32Array | None = None  # (n,) before followers made something of them
 
     def followed(self, scores: Float32Array) -> tuple[Piece, Float32Array]:
         """The windows with what followers make of their thresholds and of these scores (n,)."""
         if self.partition.followers is None:
             return self, scores
         found = self.partition.followers.advance(self.windows, scores, self.thresholds)
-        return self._replace(cut=self.cut._replace(thresholds=found.threshold), static=found.static), found.score
+        cut = self.cut._replace(thresholds=found.threshold)
+        return self._replace(cut=cut, static=found.static, own_scores=scores), found.score
 
     def static_threshold(self, row: int) -> float | None:
         """What the threshold of a window has risen from; None where it has not."""
@@ -305,6 +307,7 @@ class Decider:
             score=score,
             threshold=float(piece.thresholds[row]),
             static_threshold=piece.static_threshold(row),
+            own_score=None if piece.own_scores is None else float(piece.own_scores[row]),
             missing_ratio=float(piece.imputed.missing_ratio[row]),
             filled_ratio=0.0 if windows.filled_ratio is None else float(windows.filled_ratio[row]),
             imputed=() if throughout is None else tuple(np.flatnonzero(throughout[row]).tolist()),

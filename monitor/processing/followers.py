@@ -22,6 +22,7 @@ import numpy as np
 from monitor.detector.arrays import Float32Array, Float64Array, Int64Array, grown
 from monitor.detector.following import Follower, Following, FollowingRules, ScoredWindows
 from monitor.detector.memory import Memory
+from monitor.detector.smoothing import Smoothing
 from monitor.detector.spec import Manifest
 from monitor.detector.windows import Windows
 
@@ -37,12 +38,15 @@ class FollowOptions:
     relearn_after_ms: int = 0
 
 
-def followers_of(_manifest: Manifest, options: FollowOptions) -> list[Follower]:
+def followers_of(manifest: Manifest, options: FollowOptions) -> list[Follower]:
     """The followers that go with an artifact, in the order in which each sees what those before it made of scores."""
+    made = list[Follower]()
+    if manifest.score.smoothing is not None:
+        made.append(Smoothing(manifest.score.smoothing))
     follows = options.follow == "on"
-    if not follows and not options.relearn_after_ms:
-        return []
-    return [Following(replace(DEFAULTS, raises=follows, relearn_after_ms=options.relearn_after_ms))]
+    if follows or options.relearn_after_ms:
+        made.append(Following(replace(DEFAULTS, raises=follows, relearn_after_ms=options.relearn_after_ms)))
+    return made
 
 
 def row_bytes(followers: Sequence[Follower]) -> int:

@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.datafiles import SeriesTable
+from monitor.detector.incidents import Policy
 from monitor.detector.spec import WindowSpec
 from monitor.errors import DataError
 from tests.helpers import sliding_windows
 from training import pipeline, recipes
+from training.evaluation.labelled import evaluate_artifact
+from training.evaluation.scored import scored
 from training.recipes import loading
 from training.recipes.schema import Recipe
 from training.windows import splits
@@ -127,3 +130,27 @@ def test_too_little_data_is_said_as_such() -> None:
     whitened = msgspec.structs.replace(short, score=msgspec.structs.replace(short.score, kind="whitened"))
     with pytest.raises(DataError, match=r'score\.kind "whitened" is fitted on held-out windows'):
         divide(whitened, [numbered("a", 100)], seed=0)
+
+
+def test_smoothed_scores_are_the_same_in_training_evaluation_and_calibration() -> None:
+    rng = np.random.default_rng(0)
+    samples = rng.normal(size=(300, 2)).astype(np.float32)
+    samples[250:] *= 3
+    table = SeriesTable(samples=samples, time_us=None, labels=None, channels=("a", "b"), series="s", source="s")
+    smooth = msgspec.structs.replace(recipe(), score=msgspec.structs.replace(recipe().score, smoothing=5))
+    artifact = pipeline.train(smooth, [table], seed=0, name="smooth", batch_rows=64).artifact
+    manifest, scorer = artifact.manifest, artifact.scorer()
+    smoothing = manifest.score.smoothing
+    assert smoothing is not None
+    assert smoothing.windows == 5
+    assert smoothing.usual < manifest.threshold.value
+    own = scorer(sliding_windows(samples, 4, 1).astype(np.float32))
+    means = np.convolve(np.concatenate([np.full(4, np.float32(smoothing.usual)), own]), np.full(5, 0.2), "valid")
+    evaluated = evaluate_artifact(artifact, scorer, [table], normal_class="all")
+    assert evaluated.flagged == int((means > manifest.threshold.value).sum()) > 10
+    found = scored(artifact, scorer, [table], normal_class="all", held_out=True, policy=Policy())
+    np.testing.assert_allclose(found.normal.scores, means, rtol=1e-5)
+    in_sample = msgspec.structs.replace(smooth.split, cross_fit=0)
+    spread = msgspec.structs.replace(smooth.threshold, method="mean_std")
+    with pytest.raises(DataError, match=r"score\.smoothing needs held-out rows"):
+        loading.check(msgspec.structs.replace(smooth, split=in_sample, threshold=spread), "here")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from monitor.detector import autoencoder, scaling
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.incidents import Policy
+from monitor.detector.smoothing import smoothed
 from monitor.detector.spec import ScalingSpec
-from training.evaluation.scored import FlaggedScores, calibrated_on, calibration_of
+from training.evaluation.scored import FlaggedScores, calibrated_on, calibration_of, smoothing_of
 from training.fitting import fit as fitting
 from training.metrics import baseline_scores
 from training.recipes.schema import Recipe
@@ -47,6 +49,7 @@ def baselines(
     tables: Sequence[Table],
     windows: NDArray[np.float32],
     *,
+    series: NDArray[Any] | None = None,
     policy: Policy = DEFAULTS.policy,
     learnt: NDArray[np.bool_] | None = None,
     anomalous: NDArray[np.bool_] | None = None,
@@ -57,6 +60,7 @@ def baselines(
     Args:
         parts: what `recipe` made of `tables`: baselines are fitted and calibrated on the same windows as the model.
         windows: (n, length, channels) in the data's own unit, to be scored.
+        series: (n,) whose they are, in order of time within each; None: all of one.
         policy: opens the incidents by which a threshold may be chosen.
         learnt: which of `subsets.fit` the model learnt from; None: all of them.
         anomalous: (n,) the truth, for the method "oracle".
@@ -76,8 +80,9 @@ def baselines(
     made = {}
     for name in NAMES:
         if name in found:
-            scores = found[name].astype(np.float32)
-            calibration = calibration_of(recipe, subsets, tables, held[name].astype(np.float32), policy)
+            own = held[name].astype(np.float32)
+            scores = smoothed(found[name].astype(np.float32), series, smoothing_of(recipe, own))
+            calibration = calibration_of(recipe, subsets, tables, own, policy)
             labelled = None if anomalous is None else LabelledScores(scores=scores, anomalous=anomalous)
             chosen = choose(calibration, rule, oracle=labelled).threshold
             made[name] = ScoredBaseline(scores=scores, threshold=chosen.value)

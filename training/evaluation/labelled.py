@@ -20,6 +20,7 @@ from monitor.detector.decision import Verdict, decide
 from monitor.detector.imputing import Imputer
 from monitor.detector.incidents import Policy
 from monitor.detector.scoring import Scorer
+from monitor.detector.smoothing import smoothed
 from monitor.detector.spec import Manifest, ThresholdSpec
 from monitor.detector.thresholds import Quantiles
 from monitor.errors import DataError
@@ -104,7 +105,7 @@ def evaluate_artifact(
     normal_class = for_artifact(manifest, tables, normal_class)
     impute = Imputer(artifact, scorer.reconstruct, assumed.max_missing_ratio)
     found = all_windows(tables, manifest.window, normal_class, impute)
-    scores = scorer(found.windows)
+    scores = smoothed(scorer(found.windows), found.table, manifest.score.smoothing)
     served, alerting = thresholds.of(manifest, assumed.threshold), assumed.alerting
     judged = FlaggedScores(
         scores=scores, flagged=decide(scores, served.of_each(found.series.tolist())) == Verdict.ANOMALY
@@ -225,7 +226,16 @@ def _baselines(
     recipe = msgspec.structs.replace(recipe, normal_class=normal_class, threshold=rule)
     try:
         subsets, _ = apart_for_score(recipe, divide(recipe, normal, seed=seed))
-        beside = baselines(recipe, subsets, manifest.scaling, normal, found.windows, policy=policy, anomalous=truth)
+        beside = baselines(
+            recipe,
+            subsets,
+            manifest.scaling,
+            normal,
+            found.windows,
+            series=found.table,
+            policy=policy,
+            anomalous=truth,
+        )
     except DataError as error:
         raise DataError(f"baselines: {error}") from None
     return {name: baseline.judged for name, baseline in beside.items()}

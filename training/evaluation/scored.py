@@ -14,6 +14,8 @@ from monitor.detector.artifact import Artifact
 from monitor.detector.imputing import Imputer
 from monitor.detector.incidents import Policy
 from monitor.detector.scoring import Scorer
+from monitor.detector.smoothing import smoothed
+from monitor.detector.spec import SmoothingSpec
 from monitor.errors import DataError
 from training.recipes.schema import Recipe
 from training.thresholds.calibration import CalibrationScores, windows_per_day
@@ -43,6 +45,13 @@ def calibrated_on(recipe: Recipe, subsets: Subsets) -> NDArray[np.float32]:
     return subsets.calibration if _held_out(recipe) else subsets.fit
 
 
+def smoothing_of(recipe: Recipe, scores: NDArray[np.float32]) -> SmoothingSpec | None:
+    """How the recipe's scores are smoothed; `scores` are those of single calibration windows."""
+    if recipe.score.smoothing == 1 or not len(scores):
+        return None
+    return SmoothingSpec(windows=recipe.score.smoothing, usual=float(np.median(scores)))
+
+
 def _held_out(recipe: Recipe) -> bool:
     return bool(recipe.split.cross_fit) or recipe.threshold.method != "mean_std"
 
@@ -50,7 +59,7 @@ def _held_out(recipe: Recipe) -> bool:
 def calibration_of(
     recipe: Recipe, subsets: Subsets, tables: Sequence[Table], scores: NDArray[np.float32], policy: Policy
 ) -> CalibrationScores:
-    """`scores` (n,) of the windows `calibrated_on`, those that the recipe trims left out.
+    """`scores` (n,) of the windows `calibrated_on`, smoothed by the recipe, and those that it trims left out.
 
     `tables` give the times. `policy` opens the incidents, but in windows of a random split.
     """
@@ -59,7 +68,7 @@ def calibration_of(
     times = [table.time_us for table in tables if isinstance(table, SeriesTable)]
     rows = subsets.calibration_rows if held_out else None
     calibration = CalibrationScores(
-        scores=scores,
+        scores=smoothed(scores, owners, smoothing_of(recipe, scores)),
         series=owners,
         names=() if owners is None else subsets.series,
         overlap=windowing.overlap(subsets.window),
@@ -122,7 +131,8 @@ def scored(
         found = all_windows([table], window, normal_class, impute)
         count = len(found.windows)
         has_labels |= found.anomalous is not None
-        scores.append(scorer(found.windows) if count else np.zeros(0, np.float32))
+        own = scorer(found.windows) if count else np.zeros(0, np.float32)
+        scores.append(smoothed(own, None, manifest.score.smoothing))
         rows.append(found.last)
         truths.append(np.zeros(count, np.bool_) if found.anomalous is None else found.anomalous)
         name = table.series or f"series {number}"

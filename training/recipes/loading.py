@@ -16,7 +16,7 @@ import msgspec
 
 from monitor.detector import architectures, scores, spec, windowing
 from monitor.detector.architectures import DenseSpec
-from monitor.detector.spec import MAX_CHANNELS, MAX_WINDOW_LENGTH
+from monitor.detector.spec import MAX_CHANNELS, MAX_SMOOTHED, MAX_WINDOW_LENGTH
 from monitor.errors import DataError
 from training.recipes.schema import ObjectivePart, Recipe
 from training.thresholds import rules
@@ -143,6 +143,8 @@ def check(recipe: Recipe, where: str) -> Recipe:
             f'threshold.method "{recipe.threshold.method}" needs held-out rows: split.calibration must be over 0'
         )
     problems += _cross_fitting_problems(recipe)
+    if recipe.score.smoothing > 1 and not recipe.split.held_out:
+        problems.append("score.smoothing needs held-out rows: split.calibration, or split.cross_fit, must be over 0")
     if not whole and recipe.split.kind == "random":
         problems.append('sliding windows are split by "time" or by "series" (they overlap), not at "random"')
     if whole and recipe.split.kind != "random":
@@ -208,6 +210,8 @@ def _bounds(recipe: Recipe) -> list[tuple[str, float, bool, str]]:
             0 < objective.sparsity_target < 1,
             "between 0 and 1",
         ),
+        ("score.smoothing", score.smoothing, 1 <= score.smoothing <= MAX_SMOOTHED, f"1 to {MAX_SMOOTHED}"),
+        ("score.smoothing", score.smoothing, sliding or score.smoothing == 1, "1 where each record is a window"),
         ("score.prototypes", score.prototypes, 1 <= score.prototypes <= MAX_PROTOTYPES, f"1 to {MAX_PROTOTYPES}"),
         ("score.memory", score.memory, 1 <= score.memory <= MAX_PROTOTYPES, f"1 to {MAX_PROTOTYPES}"),
         ("score.worst", score.worst, 1 <= score.worst <= MAX_CHANNELS, f"1 to {MAX_CHANNELS}"),

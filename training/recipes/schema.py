@@ -127,7 +127,8 @@ class SplitPart(RecipeTable, frozen=True):
 class ScorePart(RecipeTable, frozen=True):
     """What the daemon scores by; see `ScoreSpec`. `prototypes` k-means centres of normal windows, or of their
     reconstructions: what the autoencoder holds for normal. `memory`: how many codes of normal windows are stored at
-    most. `worst`: how many channels `worst_channels` is of.
+    most. `worst`: how many channels `worst_channels` is of. `smoothing`: the mean over so many of a series' windows is
+    compared with the threshold.
     """
 
     kind: str = "mae"
@@ -136,6 +137,7 @@ class ScorePart(RecipeTable, frozen=True):
     beta: float = 1.0
     memory: int = 3_000
     worst: int = 4
+    smoothing: int = 1
 
 
 class Recipe(RecipeTable, frozen=True):

@@ -60,7 +60,7 @@ def find(calibration: CalibrationScores, rule: ThresholdPart) -> list[Burst]:
 def _name(calibration: CalibrationScores, places: Int64Array) -> str:
     if calibration.series is None:
         return calibration.names[0] if calibration.names else ""
-    return calibration.names[calibration.series[places[0]]]
+    return calibration.names[int(calibration.series[places[0]])]
 
 
 def without(calibration: CalibrationScores, bursts: list[Burst]) -> CalibrationScores:

@@ -27,6 +27,7 @@ from monitor.detector import autoencoder
 from monitor.detector.arrays import BoolArray, Float32Array, FloatArray, Int64Array
 from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Verdict, decide
+from monitor.detector.smoothing import smoothed
 from monitor.detector.spec import WindowSpec
 from training import pipeline
 from training.datasets import levels
@@ -98,7 +99,8 @@ def contest(
             threshold=threshold,
         )
 
-    found = {"detector": scored(scorer(windows), manifest.threshold.value)}
+    own = smoothed(scorer(windows), None, manifest.score.smoothing)
+    found = {"detector": scored(own, manifest.threshold.value)}
     if not with_baselines:
         return found
     parts = divide(recipe, [learnt], seed=seed)

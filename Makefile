@@ -16,7 +16,7 @@ pip    := $(python) -m pip --disable-pip-version-check --no-input
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check pytest slow mutants coverage bench models ecg skab smd ucr nab tsb-ad mitbih streams fuzz training-speed tutorial demo-seeds faults docs lock locks-resolve clean
+.PHONY: help demo test check pytest slow mutants coverage bench models ecg skab smd ucr smap-msl nab tsb-ad mitbih streams fuzz training-speed tutorial demo-seeds faults docs lock locks-resolve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,14 +70,20 @@ skab: $(made)/dev ## 30 runs of a water loop, with baselines and published resul
 smd: $(made)/dev ## four server machines of 38 metrics, likewise
 	$(python) -m tests.benchmarks.series.smd --seeds 3
 
-ucr: $(made)/dev ## 16 series of the UCR anomaly archive, likewise
-	$(python) -m tests.benchmarks.series.ucr --seeds 3
+# Archives of files: whose folder, which files (patterns of names), which recipe; else what is at hand, by default.
+files = $(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY)) $(if $(RECIPE),--recipe $(RECIPE))
+
+ucr: $(made)/dev ## 16 series of the UCR anomaly archive, likewise; DATA=FOLDER: as many as there are; ONLY, RECIPE
+	$(python) -m tests.benchmarks.series.ucr --seeds 3 $(files)
+
+smap-msl: $(made)/dev ## four telemetry channels of spacecraft, likewise; DATA, ONLY, RECIPE
+	$(python) -m tests.benchmarks.series.smap_msl $(files)
 
 nab: $(made)/dev ## 49 series of the Numenta Anomaly Benchmark, likewise
 	$(python) -m tests.benchmarks.series.nab --seeds 3
 
 tsb-ad: $(made)/dev ## TSB-AD's 350 and 180 series (DATA=FOLDER; says where to download them); ONLY, RECIPE (hours)
-	$(python) -m tests.benchmarks.series.tsb_ad $(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY)) $(if $(RECIPE),--recipe $(RECIPE))
+	$(python) -m tests.benchmarks.series.tsb_ad $(files)
 
 mitbih: $(made)/dev ## continuous electrocardiograms: beats found, compared with their annotations
 	$(python) -m tests.benchmarks.mitbih $(if $(WFDB),--records $(WFDB))

@@ -85,8 +85,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return "; ".join(said)
 
 
-def write(name: str, found: Iterable[Result], folder: Path = FOLDER) -> Path:
+def write(name: str, found: Iterable[Result], folder: Path | None = None) -> Path:
     """Puts rows into the benchmark's file; those it holds already stay, but where a new one has the same key."""
+    folder = folder or FOLDER
     path = folder / f"{name}.csv"
     rows = {each.key: each for each in [*(_read(path) if path.exists() else ()), *found]}
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,8 +102,9 @@ def write(name: str, found: Iterable[Result], folder: Path = FOLDER) -> Path:
     return path
 
 
-def read(*names: str, folder: Path = FOLDER) -> list[Result]:
+def read(*names: str, folder: Path | None = None) -> list[Result]:
     """The rows of these benchmarks, or of all there are, file by file; a benchmark that was not run has none."""
+    folder = folder or FOLDER
     paths = [folder / f"{name}.csv" for name in names] if names else sorted(folder.glob("*.csv"))
     return [row for path in paths if path.exists() for row in _read(path)]
 

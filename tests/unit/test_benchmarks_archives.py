@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -12,8 +13,9 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from monitor.datafiles import SeriesTable
+from monitor.errors import DataError
 from tests.benchmarks import results
-from tests.benchmarks.series import archive, contest, tsb_ad
+from tests.benchmarks.series import archive, contest, smap_msl, tsb_ad, ucr
 from tests.benchmarks.series.archive import FileScore, Log
 from training import recipes
 
@@ -93,9 +95,14 @@ def test_rows_that_miss_a_number_are_dropped(tmp_path: Path) -> None:
     )
 
 
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    monkeypatch.setattr("sys.argv", ["tsb_ad", *arguments])
-    tsb_ad.main()
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *arguments: str,
+    main: Callable[[], None] = tsb_ad.main,
+) -> str:
+    monkeypatch.setattr("sys.argv", ["benchmark", *arguments])
+    main()
     return capsys.readouterr().out
 
 
@@ -136,6 +143,66 @@ def test_what_is_missing_is_said(
     said = capsys.readouterr().err
     assert "https://www.thedatum.org/datasets/TSB-AD-U.zip" in said
     assert f"make tsb-ad DATA={tmp_path / 'nowhere'}" in said
+
+
+def test_any_number_of_ucr_series(
+    tmp_path: Path, kept: Path, tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = beat(900)[:, 0]
+    for name, first in (("001_UCR_Anomaly_one_400_701_720.txt", 700), ("250_UCR_Anomaly_two_400_801_810.txt", 800)):
+        series = values.copy()
+        series[first : first + 10] += 3.0
+        path = tmp_path / "archive" / "below" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"  {value:.7e}\n" for value in series), encoding="utf-8")
+    arguments = ("--data", str(tmp_path / "archive"), "--recipe", tiny, "--seeds", "1")
+    said = run(monkeypatch, capsys, *arguments, main=ucr.main)
+    assert "2 of 2: 250_UCR_Anomaly_two_400_801_810.txt, seed 0, windows of 40" in said
+    assert "| chosen on | 1 | 1.000 | 1.000 | 1.000 |" in said
+    assert "| all | 2 |" in said
+    by_chance = (220 / 500 + 200 / 500) / 2  # 100 rows on both sides, of 500; the second's end with the series
+    assert f"| {by_chance:.3f} |" in said
+    assert not (kept / "ucr.csv").exists()  # neither the 16 nor all 250
+    with pytest.raises(SystemExit):
+        run(monkeypatch, capsys, "--data", str(tmp_path / "nowhere"), main=ucr.main)
+    assert "UCR_TimeSeriesAnomalyDatasets2021.zip" in capsys.readouterr().err
+
+
+def test_spacecraft_channels(
+    tmp_path: Path, kept: Path, tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "data"
+    for part, rows in (("train", 400), ("test", 500)):
+        (folder / part).mkdir(parents=True)
+        for channel in ("P-1", "P-2"):
+            values = beat(rows, 2)
+            values[:, 1] = 0.0  # a command that was never sent
+            values[300:320, 0] += 2.0 if part == "test" else 0.0
+            np.save(folder / part / f"{channel}.npy", values)
+    heads = "chan_id,spacecraft,anomaly_sequences,class,num_values\n"
+    text = heads + 'P-1,SMAP,"[[300, 309], [310, 319]]","[point, point]",500\n'
+    text += 'P-2,SMAP,"[[300, 309]]",[point],500\nP-2,SMAP,"[[310, 319]]",[point],500\n'  # listed twice
+    text += 'A-9,MSL,"[[1, 2]]",[point],9\n'  # not there
+    (tmp_path / "labeled_anomalies.csv").write_text(text, encoding="utf-8")
+    craft = smap_msl.labelled(folder)
+    assert craft["P-1"] == craft["P-2"] == ("SMAP", [(300, 309), (310, 319)])
+    recipe = recipes.load("servers")
+    text = (Path(recipes.__file__).parent / "servers.toml").read_text(encoding="utf-8")
+    (tmp_path / "quick.toml").write_text(text.replace(f"epochs = {recipe.fit.epochs}", "epochs = 1"), encoding="utf-8")
+    arguments = ("--data", str(folder), "--recipe", str(tmp_path / "quick.toml"))
+    said = run(monkeypatch, capsys, *arguments, main=smap_msl.main)
+    assert "| SMAP | 2 |" in said
+    assert "published for SMAP in TSB-AD-M, VUS-PR: CNN 0.191" in said
+    (causal, averaged) = results.read("smap-msl", folder=kept)
+    assert causal.data == averaged.data == "SMAP, 2 channels"
+    assert causal.baselines["knn"] > 0.8
+    (tmp_path / "labeled_anomalies.csv").write_text(heads + 'P-1,SMAP,"[[300, 900]]",[point],9\n', encoding="utf-8")
+    (entry,) = smap_msl.entries(folder)
+    with pytest.raises(DataError, match="rows 300 to 900 of 500"):
+        entry.load()
+    with pytest.raises(SystemExit):
+        run(monkeypatch, capsys, "--data", str(tmp_path / "nowhere"), main=smap_msl.main)
+    assert "telemanom/data.zip" in capsys.readouterr().err
 
 
 def rows_of(name: str, family: str, values: dict[str, float], seed: int = 0) -> list[FileScore]:

@@ -40,7 +40,7 @@ from training.windows.subsets import divide, served
 
 BATCH_ROWS = 1_024
 PERIODS, SHORTEST = 2, 16  # of a window for what repeats; the latter in rows
-MOST_LEARNT = 20_000  # windows, of a series of an archive
+MOST_LEARNT = 50_000  # windows, of a series of an archive
 PART_NUMBERS = 2**23  # of the windows that are scored at a time: 32 MiB
 Scorers = Callable[[Float32Array], dict[str, NDArray[np.floating]]]  # of windows, by name
 SCORERS = ("detector", "pca", "pca_squared", "knn")
@@ -114,7 +114,7 @@ def ranked(
 ) -> dict[str, Scored]:
     """As `contest`, without thresholds (NaN), for whole archives: memory does not grow with the rows tested.
 
-    Learns from at most 20,000 windows, evenly spaced. Both series are without times.
+    Learns from at most 50,000 windows, evenly spaced. Both series are without times.
     """
     recipe = _without_test(recipe)
     hop = max(recipe.window.hop or 1, math.ceil(len(learnt.samples) / MOST_LEARNT))

@@ -10,10 +10,11 @@ rows are scored, those too. Labels are not looked at: in 34 files of -U and 20 o
 learnt rows. Rows with a missing number are dropped, as TSB-AD drops them. Windows of -U are two periods long, by
 autocorrelation of the learnt rows; those of -M are the recipe's.
 
-Where ours differs from TSB-AD's own detectors: hyperparameters were not searched on its tuning list; of a file at most
-20,000 windows are learnt from; causal scores look at no row after the one that is scored. Many of its detectors look at
-the whole series and centre a score on its window: Sub-PCA, KShapeAD, KMeansAD, Sub-KNN and MatrixProfile are fitted on
-all rows, tested ones too. VUS-PR is TSB-AD's own, to rounding (tests/unit/test_metrics_vus.py).
+Where ours differs from TSB-AD's own detectors: hyperparameters were not searched on its tuning list, and causal scores
+look at no row after the one that is scored. Sub-PCA, PCA, KShapeAD, KMeansAD, Sub-KNN, KNN and MatrixProfile are fitted
+on all rows there, tested ones too, and centre a score on its window. VUS-PR is TSB-AD's own, to rounding
+(tests/unit/test_metrics_vus.py): its widest buffer is the period of the whole first channel; rows without a score, of
+which it has none, rank last.
 
 The lists, and what others reach on each file, are tsb_ad_u.csv and tsb_ad_m.csv: VUS-PR to three digits, from
 benchmark_eval_results of github.com/TheDatumOrg/TSB-AD at 8763009 (Apache-2.0).

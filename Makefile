@@ -85,8 +85,8 @@ nab: $(made)/dev ## 49 series of the Numenta Anomaly Benchmark, likewise
 tsb-ad: $(made)/dev ## TSB-AD's 350 and 180 series (DATA=FOLDER; says where to download them); ONLY, RECIPE (hours)
 	$(python) -m tests.benchmarks.series.tsb_ad $(files)
 
-mitbih: $(made)/dev ## continuous electrocardiograms: beats found, compared with their annotations
-	$(python) -m tests.benchmarks.mitbih $(if $(WFDB),--records $(WFDB))
+mitbih: $(made)/dev ## continuous electrocardiograms: beats found and told apart (minutes)
+	$(python) -m tests.benchmarks.mitbih $(if $(DATA),--records $(DATA))
 
 streams: $(made)/dev ## public data through train, a real broker and run; ONLY=skab: also skab-normal, smd, nab, mitbih, ims
 	$(python) -m tests.benchmarks.live $(ONLY)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Iterable, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -83,6 +84,40 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         if self.behind:
             said.append(f"behind {', '.join(self.behind)}")
         return "; ".join(said)
+
+
+def of_seeds(
+    values: Mapping[str, Sequence[float]],
+    *,
+    data: str,
+    measure: str,
+    detector: str,
+    series: int,
+    command: str,
+    published: Mapping[str, float] | None = None,
+    bars: tuple[float | None, float | None] = (None, None),
+    better: Literal["higher", "lower"] = "higher",
+) -> Result:
+    """A row of each scorer's values, one a seed: `detector`'s are ours, the first of the others' are baselines.
+
+    `values` has ours as "detector"; `bars` are must and aim.
+    """
+    ours = values["detector"]
+    return Result(
+        data=data,
+        measure=measure,
+        detector=detector,
+        ours=statistics.fmean(ours),
+        spread=statistics.pstdev(ours) if len(ours) > 1 else None,
+        series=series,
+        seeds=len(ours),
+        baselines={name: each[0] for name, each in values.items() if name != "detector" and each},
+        published=dict(published or {}),
+        must=bars[0],
+        aim=bars[1],
+        better=better,
+        command=command,
+    )
 
 
 def write(name: str, found: Iterable[Result], folder: Path | None = None) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ from hypothesis import strategies as st
 from monitor.datafiles import SeriesTable
 from monitor.detector.decision import Verdict
 from monitor.detector.incidents import Incident, Policy, Status, step
-from tests.benchmarks.series import nab, skab
-from tests.benchmarks.series.contest import contest, rows_of
+from tests.benchmarks import results
+from tests.benchmarks.series import nab, skab, smd
+from tests.benchmarks.series.contest import SCORERS, contest, rows_of
 from training import recipes
 from training.metrics import events
 
@@ -57,3 +60,45 @@ def test_nothing_is_learnt_from_tested_rows() -> None:
         assert scored.rows == 900
     assert set(found) == {"detector", "pca", "pca_squared", "knn"}
     assert set(contest(recipe, learnt, calm, seed=0, with_baselines=False)) == {"detector"}
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of results."""
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    return tmp_path
+
+
+def test_smds_results_are_means_over_machines(kept: Path) -> None:
+    machines: list[smd.Found] = [
+        {"detector": [(0.1, 0.6, 0, 0), (0.1, 0.8, 0, 0)], "knn": [(0.2, 0.5, 0, 0)]},
+        {"detector": [(0.3, 0.8, 0, 0), (0.5, 0.8, 0, 0)], "knn": [(0.2, 0.3, 0, 0)]},
+    ]
+    smd.keep("auto", "TSB-AD", machines)
+    causal, averaged = results.read("smd")[:2]
+    assert (causal.measure, causal.must, averaged.must, averaged.aim) == ("VUS-PR, causal", None, 0.68, 0.75)
+    assert [averaged.ours, averaged.spread] == pytest.approx([0.75, 0.05])  # of 0.7 and 0.8
+    assert averaged.baselines == {"knn": pytest.approx(0.4)}
+    assert averaged.published["TSB-AD's PCA"] == pytest.approx((0.240 + 0.253 + 0.246) / 3)
+    assert averaged.verdict == "aim met"
+
+
+def test_skabs_results_are_of_all_runs(kept: Path) -> None:
+    truth, half = np.array([True, False]), np.array([True, True])
+    none = events.report(truth, truth)
+    valve, other = (skab.Run(truth=truth, flagged=flagged, auroc=1.0, events=none) for flagged in (truth, half))
+    skab.keep("plant", {"detector": [([valve], [other])], "pca": [([other], [other])]})
+    f1, far, mar = results.read("skab")
+    assert (f1.ours, far.ours, mar.ours) == pytest.approx((0.8, 0.5, 0.0))
+    assert (f1.verdict, far.verdict, mar.verdict) == ("met", "NOT MET", "aim met")
+    assert (far.baselines, far.series) == ({"pca": 1.0}, 2)
+
+
+def test_nabs_results_are_of_the_frozen_thresholds(kept: Path) -> None:
+    over = np.zeros(1_000)
+    over[600] = 2.0
+    nab.keep("metrics", [3, 100], [[dict.fromkeys(SCORERS, over)]], [np.array([[590, 620]])])
+    made = results.read("nab")
+    assert [each.measure[-3:] for each in made] == ["r 3", "100"]
+    assert made[0].ours == made[1].ours > 80
+    assert [each.verdict for each in made] == ["aim met", "aim met"]

@@ -234,20 +234,23 @@ def families_table(rows: Sequence[FileScore], measure: str, published: Mapping[s
     return "\n".join(lines)
 
 
-def result(rows: Sequence[FileScore], data: str, measure: str, published: Mapping[str, float], command: str) -> Result:
-    """One measure over all files, for the leaderboard."""
-    values = by_seed(rows, "detector", measure)
-    beside = {name: by_seed(rows, name, measure) for name in scorers(rows) if name != "detector"}
-    return Result(
+def result(
+    rows: Sequence[FileScore],
+    data: str,
+    measure: str,
+    published: Mapping[str, float],
+    command: str,
+    bars: tuple[float | None, float | None] = (None, None),
+) -> Result:
+    """One measure over all files, for the leaderboard; `bars` are must and aim."""
+    return results.of_seeds(
+        {name: by_seed(rows, name, measure) for name in scorers(rows)},
         data=data,
         measure=measure,
         detector=rows[0].recipe.split()[0],
-        ours=float(np.mean(values)),
-        spread=float(np.std(values)) if len(values) > 1 else None,
         series=len({row.file for row in rows}),
-        seeds=len(values),
-        baselines={name: each[0] for name, each in beside.items()},
-        published=dict(published),
+        published=published,
+        bars=bars,
         command=command,
     )
 

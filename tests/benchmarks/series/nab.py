@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from monitor.datafiles import SeriesTable
 from monitor.detector.arrays import BoolArray
 from monitor.detector.incidents import Policy, Status, steps
+from tests.benchmarks import results
 from tests.benchmarks.series.contest import SCORERS, compiled_once, contest, heading, mean_sd, rows_of
 from training import datasets, recipes
 from training.datasets import ReadOptions
@@ -37,6 +38,7 @@ from training.recipes.schema import Recipe
 SET_ASIDE = ("realKnownCause", "realAWSCloudwatch")
 # numenta/NAB's README, standard profile, 58 series, rows and an oracle's threshold
 PUBLISHED = {"ARTime": 74.9, "HTM": 70.5, "RCF": 51.7, "Windowed Gaussian": 39.6, "random": 11.0}
+BARS = {3: (20.0, 50.0), 100: (44.0, 55.0)}  # of all series, frozen, by when incidents close: must, aim
 FACTORS = np.append(np.geomspace(0.5, 100, 60), 1.0)  # of the thresholds, among which the oracle chooses
 
 
@@ -107,8 +109,50 @@ def main() -> None:
         for close_after in options.close_after if chosen else ():
             for scorer in SCORERS:
                 print(_row(part, scorer, close_after, [found[name] for name in chosen], [windows[n] for n in chosen]))
+    if not options.only:
+        keep(recipe.name, options.close_after, list(found.values()), list(windows.values()))
     for name, score in PUBLISHED.items():
         print(f"| NAB's table, 58 | {name} | rows | | | | {score} | | |")
+
+
+def keep(
+    detector: str,
+    policies: Sequence[int],
+    found: Sequence[list[dict[str, NDArray[np.float64]]]],
+    windows: Sequence[NDArray[np.int64]],
+) -> None:
+    """Keeps the score of the thresholds as they were chosen, by policy."""
+    made = [
+        results.of_seeds(
+            {
+                scorer: [ways[0].score or 0.0 for ways in by_seed(scorer, close_after, found, windows)]
+                for scorer in SCORERS
+            },
+            data="NAB",
+            measure=f"NAB's score, frozen, closes after {close_after}",
+            detector=detector,
+            series=len(found),
+            published={f"{name} (oracle, 58)": score for name, score in PUBLISHED.items()},
+            bars=BARS.get(close_after, (None, None)),
+            command="make nab",
+        )
+        for close_after in policies
+    ]
+    results.write("nab", made)
+
+
+def by_seed(
+    scorer: str,
+    close_after: int,
+    found: Sequence[list[dict[str, NDArray[np.float64]]]],
+    windows: Sequence[NDArray[np.int64]],
+) -> list[tuple[nab.NabScore, nab.NabScore]]:
+    """`scores` of each seed that the scorer has."""
+    return [
+        scores([seeds[seed][scorer] for seeds in found], windows, close_after)
+        for seed in range(len(found[0]))
+        if scorer in found[0][seed]
+    ]
 
 
 def _row(
@@ -118,15 +162,10 @@ def _row(
     found: Sequence[list[dict[str, NDArray[np.float64]]]],
     windows: Sequence[NDArray[np.int64]],
 ) -> str:
-    by_seed = [
-        scores([seeds[seed][scorer] for seeds in found], windows, close_after)
-        for seed in range(len(found[0]))
-        if scorer in found[0][seed]
-    ]
     cells = [
         f"{mean_sd([score.score or 0.0 for score in ways], 1)} | {ways[0].found} of {ways[0].windows} "
         f"| {ways[0].false_alarm_rows}"
-        for ways in zip(*by_seed, strict=True)
+        for ways in zip(*by_seed(scorer, close_after, found, windows), strict=True)
     ]
     return f"| {part}, {len(found)} | {scorer} | {close_after} | {' | '.join(cells)} |"
 

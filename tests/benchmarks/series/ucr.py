@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from monitor.datafiles import SeriesTable
@@ -37,7 +36,10 @@ ALL = 250
 # of all 250 series, as listed in arXiv:2311.12550; "MP" is the matrix profile, which sees the whole series
 PUBLISHED = {"TimeVQVAE-AD": 0.708, "MP (STUMPY)": 0.512, "RCF": 0.387, "Conv-AE": 0.352, "LSTM-VAE": 0.198}
 RIGHT = ("top-1, causal", "top-1, averaged")
-BARS = {RIGHT[0]: (0.62, None), RIGHT[1]: (0.70, 0.75)}  # of the 16: must, aim
+BARS: dict[str, tuple[float | None, float | None]] = {
+    RIGHT[0]: (0.62, None),
+    RIGHT[1]: (0.70, 0.75),
+}  # of the 16: must, aim
 NAME = re.compile(r"(\d{3})_UCR_Anomaly_(.+)_(\d+)_(\d+)_(\d+)\.txt")
 WHERE = """\
 no series of the UCR anomaly archive lies in {folder}. Download and unpack it:
@@ -94,9 +96,11 @@ def show(rows: Sequence[FileScore]) -> None:
     numbers = sorted({row.file[:3] for row in rows})
     if len(numbers) == ALL or tuple(numbers) == AT_HAND:
         data = f"UCR, {len(numbers)} series"
-        made = [archive.result(rows, data, measure, PUBLISHED, "make ucr") for measure in RIGHT]
-        if len(numbers) != ALL:
-            made = [_with_bars(each) for each in made]
+        bars = {} if len(numbers) == ALL else BARS
+        made = [
+            archive.result(rows, data, measure, PUBLISHED, "make ucr", bars.get(measure, (None, None)))
+            for measure in RIGHT
+        ]
         results.write("ucr", made)
 
 
@@ -106,11 +110,6 @@ def _by_file(rows: Sequence[FileScore], measure: str) -> list[float]:
         if row.scorer == "detector":
             found.setdefault(row.file, []).append(row.figures.get(measure, 0.0))
     return [float(np.mean(values)) for values in found.values()]
-
-
-def _with_bars(result: results.Result) -> results.Result:
-    must, aim = BARS[result.measure]
-    return msgspec.structs.replace(result, must=must, aim=aim)
 
 
 def main() -> None:

@@ -82,7 +82,7 @@ smap-msl: $(made)/dev ## four telemetry channels of spacecraft, likewise; DATA, 
 nab: $(made)/dev ## 49 series of the Numenta Anomaly Benchmark, likewise
 	$(python) -m tests.benchmarks.series.nab --seeds 3
 
-tsb-ad: $(made)/dev ## TSB-AD's 350 and 180 series (DATA=FOLDER; says where to download them); ONLY, RECIPE (hours)
+tsb-ad: $(made)/dev ## TSB-AD, 14 series at hand; DATA=FOLDER: all 530, downloaded (hours); ONLY, RECIPE
 	$(python) -m tests.benchmarks.series.tsb_ad $(files)
 
 mitbih: $(made)/dev ## continuous electrocardiograms: beats found and told apart (minutes)

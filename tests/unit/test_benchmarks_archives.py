@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score
 from monitor.datafiles import SeriesTable
 from monitor.errors import DataError
 from tests.benchmarks import results
-from tests.benchmarks.series import archive, contest, smap_msl, tsb_ad, ucr
+from tests.benchmarks.series import archive, at_hand, contest, smap_msl, tsb_ad, ucr
 from tests.benchmarks.series.archive import FileScore, Log
 from training import recipes
 
@@ -221,6 +221,37 @@ def rows_of(name: str, family: str, values: dict[str, float], seed: int = 0) -> 
         )
         for scorer, value in values.items()
     ]
+
+
+def test_nothing_is_missing_of_what_is_made_of_data_at_hand() -> None:
+    names = {*at_hand.NAB, *at_hand.SMD, *at_hand.SMAP}
+    assert len(names) == 14
+    assert names <= {name for part in tsb_ad.PARTS for name in part.files}
+
+
+@pytest.mark.data
+def test_files_made_of_data_at_hand_are_tsb_ads(data_directory: Path) -> None:
+    """By the facts that its tables (benchmark_eval_results) and its names have of each."""
+    known = {
+        "001": (4031, 3, 343),
+        "009": (2161, 1, 216),
+        "013": (2494, 2, 248),
+        "014": (1537, 1, 152),
+        "016": (7266, 2, 724),
+        "017": (4031, 1, 402),
+        "018": (1881, 2, 188),
+        "019": (4031, 2, 400),
+        "025": (15832, 2, 1580),
+        "026": (2499, 1, 238),
+        "057": (23694, 10, 542),
+        "063": (23694, 13, 1170),
+        "066": (23687, 8, 977),
+        "165": (8516, 2, 508),
+    }
+    found = at_hand.readers(data_directory)
+    assert {name[:3] for name in found} == set(known)
+    for name, reader in found.items():
+        assert at_hand.facts(reader()) == (*known[name[:3]], int(name.split("_1st_")[1].removesuffix(".csv")))
 
 
 def test_tables_and_results_are_means_over_files() -> None:

@@ -218,18 +218,18 @@ def scorers(rows: Iterable[FileScore]) -> list[str]:
     return list(dict.fromkeys(row.scorer for row in rows))
 
 
-def families_table(rows: Sequence[FileScore], measure: str, published: Mapping[str, Mapping[str, float]]) -> str:
-    """Markdown: a row for each family and one for all, ours and `published` (method, file) of the same files."""
+def families_table(rows: Sequence[FileScore], measure: str, others: Mapping[str, Mapping[str, float]]) -> str:
+    """Markdown: a row for each family and one for all, ours and others' (by method, then file) of the same files."""
     names = scorers(rows)
-    methods = [method for method, each in published.items() if any(row.file in each for row in rows)]
+    methods = [method for method, each in others.items() if any(row.file in each for row in rows)]
     lines = [f"| {measure} | " + " | ".join(["series", *names, *methods]) + " |"]
     lines.append("|---" * (2 + len(names) + len(methods)) + "|")
     groups = {family: [row for row in rows if row.family == family] for family in sorted({row.family for row in rows})}
     for family, part in [*groups.items(), ("all", list(rows))]:
         files = {row.file for row in part}
         ours = [mean_sd(values) if (values := by_seed(part, name, measure)) else "" for name in names]
-        others = [_mean_of(published[method], files) for method in methods]
-        cells = [f"{len(files)}", *ours, *("" if value is None else f"{value:.3f}" for value in others)]
+        theirs = [_mean_of(others[method], files) for method in methods]
+        cells = [f"{len(files)}", *ours, *("" if value is None else f"{value:.3f}" for value in theirs)]
         lines.append(f"| {family} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -238,7 +238,7 @@ def result(
     rows: Sequence[FileScore],
     data: str,
     measure: str,
-    published: Mapping[str, float],
+    others: Mapping[str, float],
     command: str,
     bars: tuple[float | None, float | None] = (None, None),
 ) -> Result:
@@ -249,10 +249,17 @@ def result(
         measure=measure,
         detector=rows[0].recipe.split()[0],
         series=len({row.file for row in rows}),
-        published=published,
+        published=others,
         bars=bars,
         command=command,
     )
+
+
+def published(name: str) -> dict[str, dict[str, float]]:
+    """Others' figures of a file beside this one: by method, then file, in the order of the list."""
+    with (Path(__file__).parent / name).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {method: {row["file"]: float(row[method]) for row in rows} for method in rows[0] if method != "file"}
 
 
 def chosen(entries: Sequence[Entry], only: Sequence[str] | None) -> list[Entry]:
@@ -275,6 +282,6 @@ def _last_without(scores: np.typing.NDArray[np.float64]) -> np.typing.NDArray[np
     return np.where(np.isnan(scores), -np.inf, scores)
 
 
-def _mean_of(published: Mapping[str, float], files: Iterable[str]) -> float | None:
-    found = [published[file] for file in files if file in published]
+def _mean_of(others: Mapping[str, float], files: Iterable[str]) -> float | None:
+    found = [others[file] for file in files if file in others]
     return float(np.mean(found)) if found else None

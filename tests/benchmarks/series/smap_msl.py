@@ -28,7 +28,7 @@ from monitor.datafiles import SeriesTable
 from monitor.detector.arrays import Int64Array
 from monitor.errors import DataError
 from tests.benchmarks import results
-from tests.benchmarks.series import archive, tsb_ad
+from tests.benchmarks.series import archive
 from tests.benchmarks.series.archive import Entry, FileScore, Task
 from tests.benchmarks.series.contest import compiled_once, heading
 from training import datasets, recipes
@@ -112,7 +112,7 @@ def show(rows: Sequence[FileScore]) -> None:
 def _published(craft: str) -> dict[str, float]:
     of_craft = {
         name: [value for file, value in each.items() if f"_{craft}_" in file]
-        for name, each in tsb_ad.PARTS[1].published.items()
+        for name, each in archive.published("tsb_ad_m.csv").items()
     }
     return {name: float(np.mean(values)) for name, values in of_craft.items()}
 

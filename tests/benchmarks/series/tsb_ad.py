@@ -5,6 +5,8 @@ The archive is downloaded by whoever runs this, and unpacked in one folder:
     https://www.thedatum.org/datasets/TSB-AD-U.zip      https://www.thedatum.org/datasets/TSB-AD-M.zip
     python -m tests.benchmarks.series.tsb_ad --data FOLDER [--only NAB SMD 0?? ...] [--seeds 1] [--recipe NAME]
 
+Without `--data` the fourteen files are scored that can be made of NAB's, SMD's and SMAP's own (at_hand.py).
+
 Protocol: the files of the evaluation lists; a file's name says how many of its first rows are learnt from, and all its
 rows are scored, those too. Labels are not looked at: in 34 files of -U and 20 of -M the first anomaly lies among the
 learnt rows. Rows with a missing number are dropped, as TSB-AD drops them. Windows of -U are two periods long, by
@@ -23,25 +25,25 @@ benchmark_eval_results of github.com/TheDatumOrg/TSB-AD at 8763009 (Apache-2.0).
 from __future__ import annotations
 
 import argparse
-import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
 from monitor.datafiles import SeriesTable
-from monitor.errors import DataError
 from tests.benchmarks import results
-from tests.benchmarks.series import archive
+from tests.benchmarks.series import archive, at_hand
 from tests.benchmarks.series.archive import Entry, FileScore, Task
 from tests.benchmarks.series.contest import compiled_once, heading, rhythm, rows_of
 from training import datasets, recipes
 from training.datasets import ReadOptions
 
-COMMAND = "make tsb-ad DATA=FOLDER"
+COMMAND = "make tsb-ad"
+AT_HAND = Path("../shared/data")
 NAME = re.compile(r"\d{3}_(?P<family>[^_]+)_id_\d+_[^_]+_tr_(?P<learnt>\d+)_1st_\d+\.csv")
 WHERE = """\
 no file of TSB-AD's evaluation lists lies in {folder}. Download one archive or both, and unpack them there:
@@ -69,12 +71,6 @@ class Part:
         return tuple(next(iter(self.published.values())))
 
 
-def _published(name: str) -> dict[str, dict[str, float]]:
-    with (Path(__file__).parent / name).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {method: {row["file"]: float(row[method]) for row in rows} for method in rows[0] if method != "file"}
-
-
 # VUS-PR. PaAno and KAN-AD as in the tables of github.com/jinnnju/PaAno (authors' own), MMPAD as in the README of
 # github.com/mcyeh/mmpad_tsb (authors' own).
 PARTS = (
@@ -83,14 +79,14 @@ PARTS = (
         recipe="rhythm",
         repeats=True,
         newer={"PaAno": 0.52, "MMPAD": 0.440, "KAN-AD": 0.43},
-        published=_published("tsb_ad_u.csv"),
+        published=archive.published("tsb_ad_u.csv"),
     ),
     Part(
         name="TSB-AD-M",
         recipe="servers",
         repeats=False,
         newer={"PaAno": 0.43, "KAN-AD": 0.41, "MMPAD": 0.354},
-        published=_published("tsb_ad_m.csv"),
+        published=archive.published("tsb_ad_m.csv"),
     ),
 )
 
@@ -106,44 +102,52 @@ def read(path: Path) -> SeriesTable:
     return replace(table, samples=table.samples[whole], labels=table.labels[whole], exact=exact)
 
 
-def task(path: Path, repeats: bool) -> Task:
+def task(name: str, reader: Callable[[], SeriesTable], repeats: bool) -> Task:
     """What is learnt from a file and what is tested: the whole of it."""
-    match = NAME.fullmatch(path.name)
-    if match is None:
-        raise DataError(f"{path.name} is no name of TSB-AD, such as 001_NAB_id_1_Facility_tr_1007_1st_2014.csv")
-    tested = read(path)
+    match = NAME.fullmatch(name)
+    assert match is not None
+    tested = reader()
     learnt = rows_of(tested, slice(0, int(match["learnt"])))
     return archive.series_task(learnt, tested, rhythm(learnt.samples) if repeats else None)
 
 
-def entries(folder: Path, part: Part) -> list[Entry]:
-    """The files of the list that lie in `folder` or below it, in the list's order."""
-    there = {path.name: path for path in sorted(folder.rglob("*.csv"))}
+def readers(folder: Path) -> dict[str, Callable[[], SeriesTable]]:
+    """What reads the files in `folder` or below it."""
+    return {path.name: partial(read, path) for path in sorted(folder.rglob("*.csv"))}
+
+
+def entries(there: Mapping[str, Callable[[], SeriesTable]], part: Part) -> list[Entry]:
+    """The files of the list that are there, in the list's order."""
     return [
-        Entry(name=name, family=name.split("_")[1], load=partial(task, there[name], part.repeats))
+        Entry(name=name, family=name.split("_")[1], load=partial(task, name, there[name], part.repeats))
         for name in part.files
         if name in there
     ]
 
 
 def show(part: Part, rows: Sequence[FileScore]) -> None:
-    """Prints the tables; keeps the results for the leaderboard where all files of the list were scored."""
-    count, of = len({row.file for row in rows}), len(part.files)
+    """Prints the tables; keeps the results where all files of the list were scored, or all at hand."""
+    files = {row.file for row in rows}
+    count, of = len(files), len(part.files)
     print(f"\n{part.name}, {count} of {of} files; published figures are of the same files\n")
     for measure in archive.RANKING:
         print(archive.families_table(rows, measure, part.published if measure in archive.VUS_PR else {}), end="\n\n")
     newer = ", ".join(f"{name} {value:.2f}" for name, value in part.newer.items())
     print(f"published later, VUS-PR of all {of} files: {newer}")
     if count < of:
-        print(f"{of - count} files are left: run it again for the rest; what is done is not done again")
-        return
-    means = {name: float(np.mean(list(each.values()))) for name, each in part.published.items()}
-    results.write(part.name.lower(), [_result(part, rows, measure, means) for measure in archive.RANKING])
+        print(f"{of - count} files are left; what is done is not done again")
+    if files in ({*part.files}, {*part.files} & {*at_hand.NAB, *at_hand.SMD, *at_hand.SMAP}):
+        name = part.name if count == of else f"{part.name}, the {count} at hand"
+        results.write(part.name.lower(), [_result(part, name, rows, measure) for measure in archive.RANKING])
 
 
-def _result(part: Part, rows: Sequence[FileScore], measure: str, means: Mapping[str, float]) -> results.Result:
-    published = {**part.newer, **means} if measure in archive.VUS_PR else {}
-    return archive.result(rows, part.name, measure, published, COMMAND)
+def _result(part: Part, name: str, rows: Sequence[FileScore], measure: str) -> results.Result:
+    files = {row.file for row in rows}
+    published = {}
+    if measure in archive.VUS_PR:
+        published = {method: fmean(each[file] for file in files) for method, each in part.published.items()}
+        published |= part.newer if len(files) == len(part.files) else {}
+    return archive.result(rows, name, measure, published, COMMAND)
 
 
 def main() -> None:
@@ -155,9 +159,10 @@ def main() -> None:
     parser.add_argument("--recipe", help="of both archives; default: " + ", ".join(part.recipe for part in PARTS))
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
-    found = {part.name: archive.chosen(entries(options.data, part), options.only) for part in PARTS}
+    there = readers(options.data) if options.data else at_hand.readers(AT_HAND)
+    found = {part.name: archive.chosen(entries(there, part), options.only) for part in PARTS}
     if not any(found.values()):
-        parser.error(WHERE.format(folder=options.data))
+        parser.error(WHERE.format(folder=options.data or AT_HAND))
     with compiled_once():
         for part in PARTS:
             if found[part.name]:

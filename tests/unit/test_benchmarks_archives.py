@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -227,6 +228,28 @@ def test_nothing_is_missing_of_what_is_made_of_data_at_hand() -> None:
     names = {*at_hand.NAB, *at_hand.SMD, *at_hand.SMAP}
     assert len(names) == 14
     assert names <= {name for part in tsb_ad.PARTS for name in part.files}
+
+
+def test_without_a_folder_files_are_made_of_data_at_hand(
+    tmp_path: Path, kept: Path, tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """NAB's form: times and values, windows of labels in a file of their own."""
+    series = at_hand.NAB[NAB]
+    times = [f"2014-03-{1 + at // 288:02} {at // 12 % 24:02}:{at % 12 * 5:02}:00" for at in range(1_500)]
+    values = beat(1_500)[:, 0]
+    values[1_201:1_230] += 3.0
+    path = tmp_path / "nab" / "data" / series
+    path.parent.mkdir(parents=True)
+    rows = [f"{time},{value}" for time, value in zip(times, values, strict=True)]
+    path.write_text("\n".join(["timestamp,value", *rows]), encoding="utf-8")
+    windows = {series: [[f"{times[1_200]}.000000", f"{times[1_229]}.000000"]]}
+    (tmp_path / "nab" / "labels").mkdir()
+    (tmp_path / "nab" / "labels" / "combined_windows.json").write_text(json.dumps(windows), encoding="utf-8")
+    made = at_hand.readers(tmp_path)[NAB]()
+    assert at_hand.facts(made) == (1_499, 1, 29, 1_200)  # one row less at the beginning, and of the window
+    assert made.samples[1_200, 0] == np.float32(values[1_201])
+    monkeypatch.setattr(tsb_ad, "AT_HAND", tmp_path)
+    assert "1 of 1: 001_NAB" in run(monkeypatch, capsys, "--recipe", tiny)
 
 
 @pytest.mark.data

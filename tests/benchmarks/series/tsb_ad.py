@@ -152,9 +152,7 @@ def _result(part: Part, name: str, rows: Sequence[FileScore], measure: str) -> r
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, default=Path("../shared/data/tsb_ad"), help="where the files are, or below"
-    )
+    parser.add_argument("--data", type=Path, help="where the files are, or below; default: those made of data at hand")
     parser.add_argument("--only", nargs="*", help="patterns of files' names: NAB, 00?_")
     parser.add_argument("--recipe", help="of both archives; default: " + ", ".join(part.recipe for part in PARTS))
     parser.add_argument("--seeds", type=int, default=1)

@@ -57,18 +57,31 @@ BLOCK_ROWS = 256  # of a batch of scores while cross-fitting: compiled for each 
 
 
 class FalseAlarms(msgspec.Struct, frozen=True, kw_only=True):
-    """Incidents to expect from normal data, with a 95 % interval; `unit` says of what."""
+    """Incidents to expect from normal data, with a 95 % interval; `unit` says of what.
+
+    `flagged` is the share of normal windows over the threshold. `static` is what there would be if the threshold did
+    not follow; None: it does not.
+    """
 
     expected: float
     low: float
     high: float
     unit: str
+    flagged: float = 0.0
+    static: FalseAlarms | None = None
 
     @classmethod
-    def of(cls, found: Expected) -> FalseAlarms:
-        """What the threshold costs on the calibration windows."""
+    def of(cls, found: Expected, static: Expected | None = None) -> FalseAlarms:
+        """What the threshold costs on the calibration windows, and what it would if it did not follow."""
         unit = "a day and series" if found.a_day else "per 1,000 windows"
-        return cls(expected=found.rate, low=found.low, high=found.high, unit=unit)
+        return cls(
+            expected=found.rate,
+            low=found.low,
+            high=found.high,
+            unit=unit,
+            flagged=found.share_over,
+            static=None if static is None else cls.of(static),
+        )
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
@@ -363,7 +376,7 @@ def _results(
         loss=last.loss,
         validation_loss=last.validation,
         threshold=chosen.threshold.value,
-        false_alarms=FalseAlarms.of(chosen.expected),
+        false_alarms=FalseAlarms.of(chosen.expected, chosen.expected_static),
         alerting=alerting,
         test_flagged_share=share,
         detector=None if truth is None else report(truth, scores, flagged),

@@ -89,8 +89,8 @@ class AlertingOptions(Options):
     )
     follow: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="Raise a series' threshold to what 95 % of its scores of the last day are below; auto: if the "
-        "artifact says so.",
+        description="Raise a series' threshold over what is usual for it: what 95 % of its scores of the last day are "
+        "below; auto: if the artifact says so.",
     )
     relearn_after_ms: int = Field(
         0,

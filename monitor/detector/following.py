@@ -2,9 +2,12 @@
 
 A threshold that was chosen once is over by no more than planned as long as data stay as they were. Where a machine
 drifts, a quarter of its normal rows may be over it some days later, inside one incident that never ends. So a series'
-threshold is raised to what its scores of the last day leave below them, all but a share of that day:
+threshold is raised over what its scores of the last day exceed for a share of that day only, in times the static one:
 
-    threshold in force = static threshold x max(1, that ratio)
+    threshold in force = static threshold x high x high / median
+
+`high` is that quantile of the day, `median` that of the time over the static threshold: what is usual now may vary, and
+at the quantile itself it would open an incident now and then all day. Where `high` is not over 1, nothing is raised.
 
 It is never lower than the static one. An anomaly shorter than that share of a day raises nothing, and a raised
 threshold falls back as the day is forgotten.
@@ -26,6 +29,7 @@ import numpy as np
 
 from monitor.detector.arrays import BoolArray, Float32Array, Float64Array, Int64Array, StructOfArrays, stable_order
 from monitor.detector.memory import Memory
+from monitor.detector.spec import FollowSpec
 
 # From the static threshold to 55,000 times it; a quarter of an octave each, but the last, which is open.
 COUNTS = 64
@@ -75,16 +79,20 @@ class Follower(Protocol):
 class FollowingRules:
     """How a threshold follows.
 
-    `quantile`: the share of the last day that the threshold leaves below it. `margin`: how many times that quantile.
+    `quantile`: that of the last day, or of `memory_ms`, which the threshold is over.
     `raises`: whether it follows at all, beside `relearn_after_ms`: so long without a window under the static threshold
     (0: never) makes those scores its new static one, and as long without one over the former brings that back.
     """
 
     quantile: float = 0.95
-    margin: float = 1.0
     raises: bool = True
     relearn_after_ms: int = 0
     memory_ms: int = _DAY_MS
+
+    @classmethod
+    def of(cls, said: FollowSpec) -> FollowingRules:
+        """As an artifact says it."""
+        return cls(quantile=said.quantile, memory_ms=said.memory_ms)
 
 
 class Following:
@@ -117,7 +125,7 @@ class Following:
     @property
     def name(self) -> str:
         """By all that its numbers mean something by."""
-        return f"following {self._rules.memory_ms} {self._rules.margin}"
+        return f"following {self._rules.memory_ms}"
 
     def advance(self, windows: ScoredWindows, memory: Memory) -> ScoredWindows:
         """The windows with the thresholds that are in force for them."""
@@ -138,7 +146,7 @@ class Following:
         held_ms = np.where(before_ms == _NEVER_MS, 0, np.minimum(ended_ms - before_ms, self._step_ms))
         step = ended_ms // self._step_ms
         ratio = windows.score.astype(np.float64) / windows.threshold
-        bucket = np.searchsorted(_EDGES[:COUNTS], ratio * self._rules.margin) - 1
+        bucket = np.searchsorted(_EDGES[:COUNTS], ratio) - 1
         parts = _Parts.of(windows.row, step, begins)
         found = np.ones(len(windows))
         moving = self._moving(windows.row, bucket, begins, memory)
@@ -173,14 +181,14 @@ class Following:
         counts = np.floor(memory["counts"][rows] * left[:, None])
         if self._rules.relearn_after_ms:
             self._relearn(rows, counts, memory)
-        allowed = np.full(len(rows), self._allowed)
         memory["counts"][rows] = counts
-        memory["raised"][rows] = np.maximum(memory["relearnt"][rows], _exceeded(counts, allowed))
+        usual = _over_usual(counts, np.full(len(rows), self._allowed))
+        memory["raised"][rows] = np.maximum(memory["relearnt"][rows], usual)
         memory["step"][rows] = steps[new]
 
     def _relearn(self, rows: Int64Array, counts: Float64Array, memory: Memory) -> None:
         after, relearnt = self._rules.relearn_after_ms, memory["relearnt"][rows]
-        usual = _exceeded(counts, (1 - self._rules.quantile) * counts.sum(axis=1))
+        usual = _over_usual(counts, (1 - self._rules.quantile) * counts.sum(axis=1))
         is_normal, was_normal = memory["over_ms"][rows] >= after, memory["under_ms"][rows] >= after
         relearnt = np.where(is_normal, np.maximum(relearnt, usual), np.where(was_normal, 1.0, relearnt))
         memory["relearnt"][rows] = relearnt
@@ -223,6 +231,13 @@ class _Parts:
         sizes = self.end[which] - self.first[which]
         part = np.repeat(np.arange(len(which)), sizes)
         return np.arange(len(part)) + np.repeat(self.first[which] - np.cumsum(sizes) + sizes, sizes), part
+
+
+def _over_usual(counts: Float64Array, allowed: Float64Array) -> Float64Array:
+    """What is over what is usual (k,), by `counts` (k, COUNTS): 1 where no more than `allowed` ms are over 1."""
+    high = _exceeded(counts, allowed)
+    median = np.minimum(high, _exceeded(counts, counts.sum(axis=1) / 2))
+    return np.asarray(high * (high / median))
 
 
 def _exceeded(counts: Float64Array, allowed: Float64Array) -> Float64Array:

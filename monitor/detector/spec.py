@@ -36,6 +36,7 @@ MAX_BATCH_NUMBERS = 100_000_000
 MAX_SMOOTHED = 100
 MAX_CALIBRATION_SERIES = 10_000
 MAX_TEMPLATE_BEATS = 31**2
+MAX_MEMORY_MS = 20 * 86_400_000
 MIN_FLOAT32, MAX_FLOAT32 = 1.1754943508222875e-38, 3.4028234663852886e38
 
 
@@ -129,17 +130,28 @@ class ScoreSpec(Spec, frozen=True):
     smoothing: SmoothingSpec | None = None
 
 
+class FollowSpec(Spec, frozen=True):
+    """How a threshold follows its series' own scores: over their `quantile` of the last `memory_ms` of event time.
+
+    See `following`.
+    """
+
+    quantile: float = 0.95
+    memory_ms: int = 86_400_000
+
+
 class ThresholdSpec(Spec, frozen=True):
     """The threshold, and how it was chosen.
 
     `series`: thresholds of single series by name; others, unseen ones too, have `value`. `parameters` are the method's
-    own.
+    own. `follows`: None, where all stay as they are.
     """
 
     value: float
     method: Literal["mean_std", "quantile", "budget", "pot", "conformal", "oracle", "given"]
     parameters: dict[str, float] = {}
     series: dict[str, float] = {}
+    follows: FollowSpec | None = None
 
 
 class TailSpec(Spec, frozen=True):
@@ -231,6 +243,8 @@ class Manifest(Spec, frozen=True):
         window, score = self.window, self.score
         of_6 = self.scaling.kind in DETECTORS_SCALINGS or score.kind in DETECTORS_SCORES or score.smoothing is not None
         if of_6 or self.calibration.channel_errors or window.before or window.template_beats:
+            return DETECTORS_VERSION
+        if self.threshold.follows is not None:
             return DETECTORS_VERSION
         if self.window.max_hold_ms is not None or self.window.gap_fill != "none":
             return FILLING_VERSION
@@ -346,6 +360,12 @@ def _number_problems(manifest: Manifest) -> list[str]:
 
 def _calibration_problems(manifest: Manifest) -> list[str]:
     calibration, thresholds, problems = manifest.calibration, manifest.threshold.series, []
+    follows = manifest.threshold.follows
+    if follows is not None and not (0 < follows.quantile < 1 and 1_000 <= follows.memory_ms <= MAX_MEMORY_MS):
+        problems.append(
+            f"threshold.follows: quantile {follows.quantile} must be in (0, 1), memory_ms {follows.memory_ms} 1000 to "
+            f"{MAX_MEMORY_MS}"
+        )
     if not all(name and value > 0 and _served(value) for name, value in thresholds.items()):
         problems.append("threshold.series must be named thresholds, each positive in float32")
     if calibration.windows < 1:

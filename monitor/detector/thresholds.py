@@ -42,7 +42,9 @@ class Thresholds:
 
 def of(manifest: Manifest, override: float | None = None) -> Thresholds:
     """The thresholds of an artifact, or `override` instead of them all."""
-    return Thresholds(manifest.threshold) if override is None else given(override)
+    if override is None:
+        return Thresholds(manifest.threshold)
+    return Thresholds(ThresholdSpec(value=override, method="given", follows=manifest.threshold.follows))
 
 
 def given(value: float) -> Thresholds:

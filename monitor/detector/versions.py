@@ -26,6 +26,7 @@ _DETECTOR_FIELDS: dict[str, dict[str, Any]] = {
     "window": {"before": 0, "template_beats": 0},
     "calibration": {"channel_errors": ()},
     "score": {"worst": 4, "smoothing": None},
+    "threshold": {"follows": None},
 }
 # Values that came with version 6, of fields that there were.
 _DETECTOR_VALUES: dict[str, dict[str, set[str]]] = {

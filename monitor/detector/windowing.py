@@ -184,6 +184,11 @@ def about_events(kind: str) -> bool:
     return KINDS[kind].about_events
 
 
+def goes_on(kind: str) -> bool:
+    """Whether windows are of a state that goes on, so that what was usual in the last day is so now."""
+    return not whole_records(kind) and not about_events(kind)
+
+
 def described(window: WindowSpec) -> str:
     """What windows there are, in a few words."""
     if not about_events(window.kind):

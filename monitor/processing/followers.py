@@ -19,15 +19,15 @@ from typing import Literal
 
 import numpy as np
 
+from monitor.detector import thresholds
 from monitor.detector.arrays import Float32Array, Float64Array, Int64Array, grown
 from monitor.detector.following import Follower, Following, FollowingRules, ScoredWindows
 from monitor.detector.memory import Memory
 from monitor.detector.smoothing import Smoothing
-from monitor.detector.spec import Manifest
+from monitor.detector.spec import FollowSpec, Manifest
 from monitor.detector.windows import Windows
 
 _ROOM = 64
-DEFAULTS = FollowingRules()  # where the artifact does not say how
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,9 +43,11 @@ def followers_of(manifest: Manifest, options: FollowOptions) -> list[Follower]:
     made = list[Follower]()
     if manifest.score.smoothing is not None:
         made.append(Smoothing(manifest.score.smoothing))
-    follows = options.follow == "on"
-    if follows or options.relearn_after_ms:
-        made.append(Following(replace(DEFAULTS, raises=follows, relearn_after_ms=options.relearn_after_ms)))
+    said = thresholds.of(manifest).chosen.follows
+    raises = options.follow == "on" or (options.follow == "auto" and said is not None)
+    if raises or options.relearn_after_ms:
+        rules = FollowingRules.of(said or FollowSpec())
+        made.append(Following(replace(rules, raises=raises, relearn_after_ms=options.relearn_after_ms)))
     return made
 
 
@@ -87,9 +89,9 @@ class Followers:
             self._count = len(kept)
             self._resize(kept, max(len(kept), _ROOM))
 
-    def advance(self, windows: Windows, scores: Float32Array, thresholds: Float64Array) -> ScoredWindows:
+    def advance(self, windows: Windows, scores: Float32Array, static: Float64Array) -> ScoredWindows:
         """What followers make of the next windows, whose `series` are serial numbers."""
-        seen = ScoredWindows(self._rows(windows.series), windows.end_us, scores, thresholds)
+        seen = ScoredWindows(self._rows(windows.series), windows.end_us, scores, static)
         for follower, memory in zip(self._followers, self._memories, strict=True):
             seen = follower.advance(seen, memory)
         return seen

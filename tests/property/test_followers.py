@@ -5,20 +5,21 @@ The oracle is that of `test_processor.py`, with thresholds of `test_following.py
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
-from unittest import mock
 
+import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.backends.abstract import TopicPartition
 from monitor.config.options import Config
+from monitor.detector.artifact import Artifact
 from monitor.detector.following import FollowingRules
+from monitor.detector.spec import FollowSpec
 from monitor.messages import alerts
-from monitor.processing import followers
 from tests.helpers import make_columns, make_config, make_processor_at_zero, work
 from tests.property import test_following
 from tests.property.test_processor import (
@@ -39,19 +40,30 @@ DAY_MS = 96_000  # steps of a second: three windows over the threshold raise it
 NAMES = sorted(ARTIFACTS)
 
 
-@contextmanager
-def short_days() -> Iterator[None]:
-    """Days of which a stream of some records is several."""
-    with mock.patch.object(followers, "DEFAULTS", FollowingRules(memory_ms=DAY_MS, quantile=0.98)):
-        yield
+def following(name: str) -> Artifact:
+    """Its threshold follows, with days of which a stream of some records is several."""
+    made = ARTIFACTS[name]
+    threshold = msgspec.structs.replace(made.manifest.threshold, follows=FollowSpec(quantile=0.98, memory_ms=DAY_MS))
+    return replace(made, manifest=msgspec.structs.replace(made.manifest, threshold=threshold))
 
 
-def config(relearn_after_ms: int, follow: str = "on") -> Config:
+FOLLOWING = {name: following(name) for name in NAMES}
+
+
+class FollowingSupervisor(Supervisor):
+    """Of such an artifact, with a record each `EVERY_MS`."""
+
+    def __init__(self, rows: Rows, config: Config, name: str) -> None:
+        super().__init__(rows, config, name, EVERY_MS)
+        self.artifact = FOLLOWING[name]
+
+
+def config(relearn_after_ms: int, follow: str = "auto") -> Config:
     alerting = {"close_after": 2, "update_every": 3, "follow": follow, "relearn_after_ms": relearn_after_ms}
     return make_config(alerting=alerting, input={"start": "earliest"})
 
 
-configs = st.builds(config, st.sampled_from([0, 20_000]), st.sampled_from(["on", "on", "off"]))
+configs = st.builds(config, st.sampled_from([0, 20_000]), st.sampled_from(["auto", "on", "off"]))
 
 
 @st.composite
@@ -75,7 +87,7 @@ def limits(rows: Rows, config: Config, name: str) -> Callable[[str, int, float],
     rules = FollowingRules(
         memory_ms=DAY_MS,
         quantile=0.98,
-        raises=config.alerting.follow == "on",
+        raises=config.alerting.follow != "off",
         relearn_after_ms=config.alerting.relearn_after_ms,
     )
     static = ARTIFACTS[name].manifest.threshold.value
@@ -104,8 +116,7 @@ def test_any_chunking_gives_the_oracles_alerts(
 ) -> None:
     name, rows = named
     partitions = [TopicPartition(TOPIC, number) for number in (0, 1)]
-    with short_days():
-        processor = make_processor_at_zero(config, ARTIFACTS[name], *partitions)
+    processor = make_processor_at_zero(config, FOLLOWING[name], *partitions)
     processor._slice = slice_
     told = []
     for partition in partitions:
@@ -131,11 +142,10 @@ def test_crashes_and_stops_change_nothing(
     name, rows = named
     limited = {"max_poll_records": poll, "commit_interval_ms": 1, "idle_commit_interval_ms": 0}
     config = config.model_copy(update={"limits": config.limits.model_copy(update=limited)})
-    with short_days():
-        supervisor = Supervisor(rows, config, name, EVERY_MS)
-        supervisor.live(several)
-        undisturbed = Supervisor(rows, config, name, EVERY_MS)
-        undisturbed.life(None, crash=False, fails=[], checkpoint_every=100)
+    supervisor = FollowingSupervisor(rows, config, name)
+    supervisor.live(several)
+    undisturbed = FollowingSupervisor(rows, config, name)
+    undisturbed.life(None, crash=False, fails=[], checkpoint_every=100)
     assert brief(supervisor.told()) == oracle(rows, config, name, limits(rows, config, name))
     assert sorted(map(alerts.encode, supervisor.told())) == sorted(map(alerts.encode, undisturbed.told()))
 
@@ -148,13 +158,12 @@ def test_a_crash_between_two_checkpoints_changes_no_threshold() -> None:
         for size in np.repeat([0.1, 2.0, 0.1, 5.0, 0.1], 16)
     ]
     limited = {"max_poll_records": 4, "commit_interval_ms": 1, "idle_commit_interval_ms": 0}
-    following = config(0)
-    following = following.model_copy(update={"limits": following.limits.model_copy(update=limited)})
-    expected = oracle(rows, following, "sliding", limits(rows, following, "sliding"))
-    assert expected != oracle(rows, following, "sliding"), "thresholds rise"
-    with short_days():
-        for turns in range(3, 22):
-            supervisor = Supervisor(rows, following, "sliding", EVERY_MS)
-            supervisor.life(turns, crash=True, fails=[], checkpoint_every=8)
-            supervisor.life(None, crash=False, fails=[], checkpoint_every=100)
-            assert brief(supervisor.told()) == expected, f"crashed after turn {turns}"
+    always = config(0)
+    always = always.model_copy(update={"limits": always.limits.model_copy(update=limited)})
+    expected = oracle(rows, always, "sliding", limits(rows, always, "sliding"))
+    assert expected != oracle(rows, always, "sliding"), "thresholds rise"
+    for turns in range(3, 22):
+        supervisor = FollowingSupervisor(rows, always, "sliding")
+        supervisor.life(turns, crash=True, fails=[], checkpoint_every=8)
+        supervisor.life(None, crash=False, fails=[], checkpoint_every=100)
+        assert brief(supervisor.told()) == expected, f"crashed after turn {turns}"

@@ -12,7 +12,7 @@ import typer
 
 from monitor.errors import DataError
 from training.commands import arguments as reading
-from training.thresholds.rules import Method, Per, ThresholdPart, left_out
+from training.thresholds.rules import Follow, Method, Per, ThresholdPart, left_out
 
 if TYPE_CHECKING:
     from monitor.detector.artifact import Artifact
@@ -57,6 +57,13 @@ def calibrate(
             "--alarms-per-day, else 0."
         ),
     ] = None,
+    follow: Annotated[
+        Follow,
+        typer.Option(
+            help="Whether each series' threshold is raised over what 95 % of its scores of the last day are below; "
+            "auto: where a day of normal data is given, else as before."
+        ),
+    ] = "auto",
     label_column: reading.LabelColumn = None,
     labels: reading.Labels = None,
     time_column: reading.TimeColumn = None,
@@ -74,7 +81,7 @@ def calibrate(
     from training.evaluation import scored
     from training.thresholds import alert_policy, recalibrate
 
-    rule = _rule(method, quantile, k, alarms_per_day, p_value, risk, threshold, per, leave_out)
+    rule = _rule(method, quantile, k, alarms_per_day, p_value, risk, threshold, per, leave_out, follow)
     assumed = alert_policy.assumed(config)
     alerting = assumed.alerting
     model = load_verified(artifact)
@@ -141,6 +148,7 @@ def _rule(
     threshold: float | None,
     per: Per,
     leave_out: float | None,
+    follow: Follow,
 ) -> ThresholdPart | float:
     """What the options mean together.
 
@@ -157,7 +165,7 @@ def _rule(
     given = {name: pair for name, pair in numbers.items() if pair[1] is not None}
     options = [f"--{name.replace('_', '-')}" for name, _ in given.values()]
     if threshold is not None:
-        if method is not None or given or per != "artifact" or leave_out is not None:
+        if method is not None or given or per != "artifact" or leave_out is not None or follow != "auto":
             raise DataError("--threshold is the value itself; omit the other options that choose one")
         return threshold
     if method is None:
@@ -173,7 +181,7 @@ def _rule(
         raise DataError(f"{', '.join(options)}: not all are the number of --method {chosen}; leave the others out")
     share = left_out(chosen) if leave_out is None else leave_out
     numbers_given = {name: value for name, value in given.values() if value is not None}
-    return ThresholdPart(method=chosen, per=per, leave_out=share, **numbers_given)
+    return ThresholdPart(method=chosen, per=per, leave_out=share, follow=follow, **numbers_given)
 
 
 def _said(when: str, artifact: Artifact, found: Scored | None, assumed: Assumed | None = None) -> str:
@@ -183,7 +191,7 @@ def _said(when: str, artifact: Artifact, found: Scored | None, assumed: Assumed 
     """
     from monitor.detector import thresholds
     from training.thresholds import false_alarms, recalibrate
-    from training.thresholds.choose import described
+    from training.thresholds.choose import described, static_cost
 
     served = thresholds.of(artifact.manifest, None if assumed is None else assumed.threshold)
     threshold = served.chosen
@@ -196,7 +204,14 @@ def _said(when: str, artifact: Artifact, found: Scored | None, assumed: Assumed 
         rate, unit = recalibrate.expected_alarms(artifact.manifest, threshold.value)
         return f"{text}: about {rate:.3g} false {unit}, by the stored calibration"
     cost = false_alarms.expected(found.normal, served)
-    return (
+    said = (
         f"{text}: {cost.incidents} incidents, {cost.rate:.3g} false alarms {cost.unit} (95% interval {cost.low:.3g} "
-        f"to {cost.high:.3g}), {cost.over} of {cost.windows} normal windows over it"
+        f"to {cost.high:.3g}), {cost.over} of {cost.windows} normal windows over it ({cost.share_over:.2%})"
+    )
+    stays = static_cost(found.normal, served)
+    if stays is None:
+        return said
+    return (
+        f"{said}\n{'':<10} it follows each series' scores of the last day; if it did not: {stays.rate:.3g} false "
+        f"alarms {stays.unit}, {stays.share_over:.2%} of the normal windows over it"
     )

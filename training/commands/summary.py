@@ -38,8 +38,13 @@ def of_training(recipe: Recipe, sources: Sequence[Source], trained: Trained, see
     alarms = results.false_alarms
     lines.append(
         f"alarms     {alarms.expected:.3g} false ones {alarms.unit} to expect (95 %: {alarms.low:.3g} to "
-        f"{alarms.high:.3g})"
+        f"{alarms.high:.3g}); {alarms.flagged:.2%} of the normal windows over the threshold"
     )
+    if alarms.static is not None:
+        lines.append(
+            f"{_INDENT}it follows each series' scores of the last day; if it did not: {alarms.static.expected:.3g}, "
+            f"{alarms.static.flagged:.2%}"
+        )
     lines.append(f"{_INDENT}an alarm is an incident: {counting(results.alerting)}")
     if results.detector is None:
         share = results.test_flagged_share

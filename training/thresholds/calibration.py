@@ -40,7 +40,8 @@ class CalibrationScores:
     observation. `windows_per_day` is what one series gives, None where nothing says it. `policy` None: the order is
     random, so neighbours are none in time, and each window over a threshold counts as an incident of its own.
     `held_out`: the model had not been fitted on these windows. `rows` (n,) is the last row of each window in its
-    series, `times_us` (n,) when that was taken; None where it is not known.
+    series, `times_us` (n,) when that was taken; None where it is not known. `goes_on`: windows are of a state that
+    does, as a machine's; not of heartbeats, and not one by one.
     """
 
     scores: Float32Array
@@ -52,6 +53,7 @@ class CalibrationScores:
     held_out: bool = True
     rows: NDArray[np.int64] | None = None
     times_us: NDArray[np.int64] | None = None
+    goes_on: bool = False
 
     @property
     def stride(self) -> int:

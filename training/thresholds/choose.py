@@ -10,13 +10,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.detector.spec import MAX_FLOAT32, CalibrationSpec, ThresholdSpec
-from monitor.detector.thresholds import Thresholds, given
+from monitor.detector.thresholds import Thresholds
 from monitor.errors import DataError
-from training.thresholds import bursts, false_alarms, rules, tail
+from training.thresholds import bursts, false_alarms, following, rules, tail
 from training.thresholds.calibration import (
     LEAST_SERIES_WINDOWS,
     LOWEST_THRESHOLD,
@@ -46,7 +47,8 @@ class Chosen:
     """The threshold, what the artifact keeps of the calibration, and what a person should know.
 
     `table` (series, probabilities) holds the quantiles of the series in `calibration.series`. `expected` is what
-    the threshold costs on the calibration windows, and `series_expected` the same of each series. `used` are the scores
+    the threshold costs on the calibration windows, `expected_static` what it would cost if it did not follow (None: it
+    doesn't), and `series_expected` what it costs each series. `used` are the scores
     that it was chosen by, those that were left out missing.
     """
 
@@ -55,6 +57,7 @@ class Chosen:
     table: NDArray[np.float32] | None
     notes: list[str]
     expected: Expected
+    expected_static: Expected | None
     series_expected: Mapping[str, Expected]
     used: CalibrationScores
 
@@ -97,16 +100,36 @@ def choose(calibration: CalibrationScores, rule: ThresholdPart, *, oracle: Label
     values = _series_thresholds(calibration, rule, notes) if rule.per == "series" else {}
     spec, table, said = summarised(calibration, fitted.tail)
     names = dict(calibration.by_name())
-    made = Thresholds(ThresholdSpec(value=value, method=rule.method, parameters=parameters(rule), series=values))
+    threshold = ThresholdSpec(
+        value=value,
+        method=rule.method,
+        parameters=parameters(rule),
+        series=values,
+        follows=following.chosen(calibration, rule),
+    )
+    made = Thresholds(threshold)
     return Chosen(
         threshold=made.chosen,
         calibration=spec,
         table=table,
         notes=notes + said,
         expected=false_alarms.expected(calibration, made),
-        series_expected={name: false_alarms.expected(own, given(made.of_series(name))) for name, own in names.items()},
+        expected_static=static_cost(calibration, made),
+        series_expected={name: false_alarms.expected(own, _of_one(made, name)) for name, own in names.items()},
         used=calibration,
     )
+
+
+def static_cost(calibration: CalibrationScores, made: Thresholds) -> Expected | None:
+    """What thresholds would cost if they did not follow; None where they don't."""
+    if made.chosen.follows is None:
+        return None
+    return false_alarms.expected(calibration, Thresholds(msgspec.structs.replace(made.chosen, follows=None)))
+
+
+def _of_one(made: Thresholds, name: str) -> Thresholds:
+    own = msgspec.structs.replace(made.chosen, value=made.of_series(name), series={})
+    return Thresholds(own)
 
 
 def parameters(rule: ThresholdPart) -> dict[str, float]:

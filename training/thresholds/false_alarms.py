@@ -16,7 +16,7 @@ from monitor.detector.arrays import Float32Array, Float64Array
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.incidents import Status, openings, steps
 from monitor.detector.thresholds import Thresholds
-from training.thresholds import poisson
+from training.thresholds import following, poisson
 from training.thresholds.calibration import LOWEST_THRESHOLD, CalibrationScores, check
 
 CANDIDATES = 50
@@ -40,18 +40,18 @@ class Expected:
     a_day: bool
 
     @property
+    def share_over(self) -> float:
+        """The share of normal windows over the threshold: one incident that never ends is one incident."""
+        return self.over / self.windows
+
+    @property
     def unit(self) -> str:
         return "a day per series" if self.a_day else "per 1,000 windows"
 
 
 def expected(calibration: CalibrationScores, thresholds: Thresholds) -> Expected:
-    """What `thresholds` cost on `calibration`, all series together."""
-    each: float | Float32Array = thresholds.value
-    if calibration.series is not None:
-        each = thresholds.of_each(calibration.names)[calibration.series]
-    elif len(calibration.names) == 1:
-        each = thresholds.of_series(calibration.names[0])
-    verdicts = decide(calibration.scores, each)
+    """What `thresholds` cost on `calibration`, all series together; those in force, where they follow."""
+    verdicts = decide(calibration.scores, following.in_force(calibration, thresholds))
     over = int((verdicts == Verdict.ANOMALY).sum())
     incidents = over
     if calibration.policy is not None:

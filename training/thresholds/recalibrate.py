@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from monitor.detector import spec, thresholds, windowing
 from monitor.detector.artifact import Artifact
-from monitor.detector.spec import CalibrationSpec, Manifest, ThresholdSpec
+from monitor.detector.spec import CalibrationSpec, FollowSpec, Manifest, ThresholdSpec
 from monitor.detector.thresholds import Quantiles
 from monitor.errors import DataError
 from training.thresholds import alert_policy, rules, tail
@@ -58,6 +58,8 @@ def recalibrated(
         if problems := rules.problems(rule):
             raise DataError("; ".join(problems))
         threshold, notes = _from_tables(artifact, rule)
+    if scores is None:
+        threshold = msgspec.structs.replace(threshold, follows=_follows(manifest, rule))
     calibration = msgspec.structs.replace(calibration, channel_errors=manifest.calibration.channel_errors)
     before = thresholds.of(manifest).chosen
     record: dict[str, Any] = {
@@ -83,6 +85,13 @@ def recalibrated(
         format_version=changed.format_version,
     )
     return made, notes
+
+
+def _follows(manifest: Manifest, rule: ThresholdPart | float) -> FollowSpec | None:
+    """As before, unless the rule says otherwise."""
+    asked = rule.follow if isinstance(rule, ThresholdPart) else "auto"
+    before = thresholds.of(manifest).chosen.follows
+    return {"auto": before, "on": before or FollowSpec(), "off": None}[asked]
 
 
 def rate_of(manifest: Manifest) -> float | None:

@@ -9,6 +9,7 @@ import msgspec
 
 Method = Literal["mean_std", "quantile", "budget", "pot", "conformal", "oracle"]
 Per = Literal["artifact", "series"]
+Follow = Literal["auto", "on", "off"]
 LEFT_OUT = 0.05  # of the windows, at most, where those that look like incidents are left out
 
 
@@ -23,6 +24,7 @@ class ThresholdPart(msgspec.Struct, frozen=True, kw_only=True):
 
     `per`: one threshold for all series, or each series its own where it has enough windows. `leave_out`: up to this
     share of a series' windows is left out where they look like incidents (see `bursts`); 0: they count as normal.
+    `follow`: whether a series' threshold is raised to what is usual for it; `auto`: see `following`.
     """
 
     method: Method
@@ -33,6 +35,7 @@ class ThresholdPart(msgspec.Struct, frozen=True, kw_only=True):
     p_value: float = 0.01
     per: Per = "artifact"
     leave_out: float = 0.0
+    follow: Follow = "auto"
 
 
 def left_out(method: Method) -> float:

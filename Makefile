@@ -16,7 +16,7 @@ pip    := $(python) -m pip --disable-pip-version-check --no-input
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check pytest slow mutants coverage bench models ecg skab smd ucr smap-msl nab tsb-ad mitbih streams fuzz training-speed tutorial demo-seeds faults docs lock locks-resolve clean
+.PHONY: help demo test check pytest slow mutants coverage bench models ecg skab smd ucr smap-msl nab tsb-ad tsb-uad mitbih streams fuzz training-speed tutorial demo-seeds faults docs lock locks-resolve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ nab: $(made)/dev ## 49 series of the Numenta Anomaly Benchmark, likewise
 
 tsb-ad: $(made)/dev ## TSB-AD, 14 series at hand; DATA=FOLDER: all 530, downloaded (hours); ONLY, RECIPE
 	$(python) -m tests.benchmarks.series.tsb_ad $(files)
+
+tsb-uad: $(made)/dev ## TSB-UAD, an electrocardiogram at hand; DATA=FOLDER: as many as there are; ONLY, RECIPE
+	$(python) -m tests.benchmarks.series.tsb_uad $(files)
 
 mitbih: $(made)/dev ## continuous electrocardiograms: beats found and told apart (minutes)
 	$(python) -m tests.benchmarks.mitbih $(if $(DATA),--records $(DATA))

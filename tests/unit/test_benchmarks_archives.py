@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score
 from monitor.datafiles import SeriesTable
 from monitor.errors import DataError
 from tests.benchmarks import results
-from tests.benchmarks.series import archive, at_hand, contest, smap_msl, tsb_ad, ucr
+from tests.benchmarks.series import archive, at_hand, contest, smap_msl, tsb_ad, tsb_uad, ucr
 from tests.benchmarks.series.archive import FileScore, Log
 from training import recipes
 
@@ -204,6 +204,27 @@ def test_spacecraft_channels(
     with pytest.raises(SystemExit):
         run(monkeypatch, capsys, "--data", str(tmp_path / "nowhere"), main=smap_msl.main)
     assert "telemanom/data.zip" in capsys.readouterr().err
+
+
+def test_a_file_of_tsb_uad(
+    tmp_path: Path, kept: Path, tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = beat(1_200)[:, 0]
+    values[800:820] += 3.0
+    path = tmp_path / "Public" / "ECG" / tsb_uad.AT_HAND
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(f"{value},{int(800 <= at < 820)}\n" for at, value in enumerate(values)), encoding="utf-8")
+    (entry,) = tsb_uad.entries(tmp_path)
+    task = entry.load()
+    assert (entry.family, task.length, len(task.learnt.samples), len(task.tested.samples)) == ("ECG", 16, 120, 1_200)
+    assert task.tested.labels is not None
+    assert np.flatnonzero(task.tested.labels).tolist() == list(range(800, 820))
+    said = run(monkeypatch, capsys, "--data", str(tmp_path / "Public"), "--recipe", tiny, main=tsb_uad.main)
+    assert "| ECG | 1 |" in said
+    assert [row.published.get("NORMA") for row in results.read("tsb-uad")] == [None, None, 0.775, 0.775]
+    with pytest.raises(SystemExit):
+        run(monkeypatch, capsys, "--data", str(tmp_path / "nowhere"), main=tsb_uad.main)
+    assert "TSB-UAD-Public.zip" in capsys.readouterr().err
 
 
 def rows_of(name: str, family: str, values: dict[str, float], seed: int = 0) -> list[FileScore]:

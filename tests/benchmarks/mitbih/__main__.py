@@ -16,6 +16,10 @@ from monitor.broker.cluster import LocalKafka
 from tests.benchmarks import report
 from tests.benchmarks.mitbih import live, qrs, records
 
+WHERE = """\
+{folder} holds no records (100.hea, 100.dat, 100.atr and so on). Download them from
+    https://physionet.org/content/mitdb/1.0.0/
+and say where they are: make mitbih DATA={folder}, or set TELLTALE_DATA where all data sets are"""
 PACKAGES = ("jax", "numpy", "kafka-python")
 
 
@@ -27,7 +31,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     if not any(asked.records.glob("*.hea")):
-        parser.error(f"{asked.records} holds no records; give --records, or set TELLTALE_DATA")
+        parser.error(WHERE.format(folder=asked.records))
     print(report.header(f"MIT-BIH: beats, from continuous records, lead {records.LEAD}", PACKAGES), flush=True)
     with tempfile.TemporaryDirectory(prefix="telltale-mitbih-") as scratch:
         found = records.read(asked.records, Path(scratch) / "wfdb")

@@ -24,7 +24,7 @@ from monitor.detector.smoothing import smoothed
 from monitor.detector.spec import Manifest, ScalingSpec, ScoreSpec
 from monitor.detector.thresholds import Thresholds
 from monitor.errors import DataError
-from training import export
+from training import choosing, export
 from training.datasets import levels, timestamps
 from training.datasets.sources import Source
 from training.evaluation.baselines import baselines
@@ -88,6 +88,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     """What `metrics.json` and the summary say; `detector` and `intervals` are None without labelled test windows.
 
     `alerting` opens the incidents that are the false alarms; None: each window over the threshold counts as one.
+    `tried` are the kinds of detectors that one was chosen from, best first.
     """
 
     windows: dict[str, int]
@@ -104,6 +105,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     baselines: dict[str, Report]
     trivial_baselines: dict[str, TrivialBaseline]
     notes: tuple[str, ...]
+    tried: tuple[choosing.Candidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +156,14 @@ def train(
     recipe = units.resolved(recipe, subsets.scaled_on, units_of(tables), taken.values)
     scales = _scales(recipe, subsets)
     subsets, held = apart_for_score(recipe, subsets)
-    detector, fitted = _fitted(recipe, subsets, held, scales, seed, on_start, on_epoch, checkpoints)
+    tried: tuple[choosing.Candidate, ...] = ()
+    fit = partial(_fitted, subsets, held, scales, seed, on_start, on_epoch, checkpoints)
+    if recipe.choose:
+        choice = choosing.choose(recipe, subsets, scales, seed, fit)
+        recipe, detector, fitted, tried = choice.recipe, choice.detector, choice.fitted, choice.tried
+        odd.append(choice.note)
+    else:
+        detector, fitted = fit(recipe)
     scorer = export.timed_scorer(detector) if batch_rows is None else Scorer(detector, batch_rows)
     chosen_by = calibrated_on(recipe, subsets)
     if recipe.split.cross_fit:
@@ -169,7 +178,7 @@ def train(
     owners = np.full(len(scores), "") if subsets.test_series is None else subsets.test_series
     flagged = decide(scores, Thresholds(chosen.threshold).of_each(owners.tolist())) == Verdict.ANOMALY
     counted_by = None if calibration.policy is None else alerting
-    results = _results(subsets, scores, flagged, fitted, chosen, tuple(notes), counted_by)
+    results = _results(subsets, scores, flagged, fitted, chosen, tuple(notes), counted_by, tried)
     if results.detector is not None and subsets.anomalous is not None and with_comparison:
         results = msgspec.structs.replace(
             results,
@@ -230,7 +239,7 @@ def _scales(recipe: Recipe, subsets: Subsets) -> ScalingSpec:
 
 def _scored_without(recipe: Recipe, seed: int, block: Subsets) -> NDArray[np.float32]:
     """The scores of a block's calibration windows by a model of its own."""
-    detector, _ = _fitted(recipe, block, block.calibration[:0], _scales(recipe, block), seed, None, None, None)
+    detector, _ = _fitted(block, block.calibration[:0], _scales(recipe, block), seed, None, None, None, recipe)
     return Scorer(detector, min(len(block.calibration), BLOCK_ROWS))(block.calibration)
 
 
@@ -311,7 +320,6 @@ def _baseline_rows(results: Results) -> list[tuple[str, Report | None, tuple[flo
 
 
 def _fitted(
-    recipe: Recipe,
     subsets: Subsets,
     held: NDArray[np.float32],
     scales: ScalingSpec,
@@ -319,6 +327,7 @@ def _fitted(
     on_start: Callable[[int], None] | None,
     on_epoch: Callable[[Epoch], None] | None,
     checkpoints: Checkpoints | None,
+    recipe: Recipe,
 ) -> tuple[Detector, fitting.Fitted]:
     shape = autoencoder.Shape((subsets.window.length, len(subsets.channels)), subsets.window.image_shape)
     unseen = getattr(subsets, watched(recipe, subsets.sizes))
@@ -365,6 +374,7 @@ def _results(
     chosen: Chosen,
     notes: tuple[str, ...],
     alerting: AssumedPolicy | None,
+    tried: tuple[choosing.Candidate, ...],
 ) -> Results:
     share = float(flagged.mean()) if len(flagged) else None
     truth = subsets.anomalous if len(scores) else None
@@ -384,6 +394,7 @@ def _results(
         baselines={},
         trivial_baselines={} if truth is None else baseline_scores.beside(truth, scores, flagged),
         notes=notes,
+        tried=tried,
     )
 
 

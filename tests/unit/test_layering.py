@@ -47,8 +47,9 @@ TRAINING_ROOMS = {
     "codec": "fitting",
     "export": "fitting",
     "evaluation": "fitting metrics recipes thresholds windows",
+    "choosing": "fitting metrics recipes windows",
     "report": "codec datasets fitting metrics recipes thresholds windows",
-    "pipeline": "datasets evaluation export fitting metrics recipes report thresholds windows",
+    "pipeline": "choosing datasets evaluation export fitting metrics recipes report thresholds windows",
     "commands": "codec datasets evaluation fitting metrics pipeline recipes thresholds windows",
 }
 # What of the backends the pure rooms may use: what a log is, and nothing that reaches one.

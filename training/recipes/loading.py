@@ -138,6 +138,10 @@ def check(recipe: Recipe, where: str) -> Recipe:
     problems += scores.problems(recipe.score.kind, recipe.model, smallest, learnt, recipe.scaling.kind)
     problems += rules.problems(recipe.threshold)
     problems += _exact_problems(recipe)
+    if recipe.choose and (not recipe.split.calibration or recipe.scaling.kind == "window" or recipe.fit.trim):
+        problems.append(
+            "choose needs split.calibration over 0, fit.trim 0, and a scaling that is the same for all windows"
+        )
     if recipe.threshold.method != "mean_std" and not recipe.split.held_out:
         problems.append(
             f'threshold.method "{recipe.threshold.method}" needs held-out rows: split.calibration must be over 0'

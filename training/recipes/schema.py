@@ -143,7 +143,9 @@ class ScorePart(RecipeTable, frozen=True):
 class Recipe(RecipeTable, frozen=True):
     """One way to train; `normal_class` is the label of normal rows, all others are anomalies; or `all` are normal.
 
-    `missing_values` are texts and numbers that mean a missing number, such as -9999, besides the usual words.
+    `choose`: the model, its fit and its score are those of one of a few kinds, this one among them; see
+    `training.choosing`. `missing_values` are texts and numbers that mean a missing number, such as -9999, besides
+    the usual words.
     """
 
     name: str
@@ -157,4 +159,5 @@ class Recipe(RecipeTable, frozen=True):
     score: ScorePart = ScorePart()
     description: str = ""
     normal_class: int | Literal["all"] = 0
+    choose: bool = False
     missing_values: tuple[str | int | float, ...] = ()

@@ -103,6 +103,8 @@ def contest(
     found = {"detector": scored(own, manifest.threshold.value)}
     if not with_baselines:
         return found
+    # The recipe as it was chosen, so that PCA has as many components as the model's code is wide.
+    recipe = msgspec.convert(manifest.training["recipe"], Recipe)
     parts = divide(recipe, [learnt], seed=seed)
     for name, baseline in baselines(recipe, parts, manifest.scaling, [learnt], windows).items():
         found[name] = scored(baseline.scores, baseline.threshold)

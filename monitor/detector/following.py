@@ -22,6 +22,7 @@ the thresholds are the same. No loop over windows or series: one over the steps 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -47,6 +48,8 @@ class ScoredWindows(StructOfArrays):
 
     `row` (n,) is that of their series in the memory, `end_us` their closing sample's time. `score` is NaN where there
     is none; `threshold` is what it is compared with, `static` what that was before anything followed (None: the same).
+    `errors_before` (n, channels) are each channel's errors while the series was at rest before, for windows over their
+    threshold; NaN in others, and where nothing is known (None: of none is).
     """
 
     row: Int64Array
@@ -54,6 +57,11 @@ class ScoredWindows(StructOfArrays):
     score: Float32Array
     threshold: Float64Array
     static: Float64Array | None = None
+    errors_before: Float32Array | None = None
+
+
+# Indices (k,) of windows to how far each channel is from what is expected, (k, channels), as `Scorer.errors`.
+Measure = Callable[[Int64Array], Float32Array]
 
 
 class Follower(Protocol):
@@ -71,8 +79,11 @@ class Follower(Protocol):
     def name(self) -> str:
         """Under which it is kept in checkpoints: what was remembered under another name is not taken up again."""
 
-    def advance(self, windows: ScoredWindows, memory: Memory) -> ScoredWindows:
-        """Takes the next windows in, and returns them as they are from here on; `memory` is updated in place."""
+    def advance(self, windows: ScoredWindows, memory: Memory, measure: Measure, /) -> ScoredWindows:
+        """Takes the next windows in, and returns them as they are from here on; `memory` is updated in place.
+
+        `measure` says more of some of the windows, at about the cost of their scores.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +138,7 @@ class Following:
         """By all that its numbers mean something by."""
         return f"following {self._rules.memory_ms}"
 
-    def advance(self, windows: ScoredWindows, memory: Memory) -> ScoredWindows:
+    def advance(self, windows: ScoredWindows, memory: Memory, _measure: Measure | None = None, /) -> ScoredWindows:
         """The windows with the thresholds that are in force for them."""
         thresholds = windows.threshold.copy()
         scored = np.flatnonzero(~np.isnan(windows.score))

@@ -28,6 +28,8 @@ HIGHEST = np.finfo(np.float32).max
 # Parameters of up to so many bytes are constants of the compiled programs: a call with the windows alone takes a third
 # less time at 64 rows than one with a tree of arrays. More of them take seconds to compile, and are held twice.
 MAX_CONSTANT_BYTES = 4 * 2**20
+# A product with a matrix of up to so many numbers is several times faster than a mean over an axis of few samples.
+MAX_AVERAGED = 2**18
 # Windows that are published at once are few: reconstructions are made in batches of at most so many rows.
 RECONSTRUCTED_ROWS = 64
 
@@ -102,7 +104,7 @@ class Scorer:
         self._arguments = () if sum(leaf.nbytes for leaf in leaves) <= MAX_CONSTANT_BYTES else tuple(leaves)
         kind = scores.KINDS[detector.score.kind]
         scaler = Scaler(detector.scaling, self.window_shape[0])
-        several = isinstance(detector.model, EnsembleSpec)
+        several, channels = isinstance(detector.model, EnsembleSpec), self.window_shape[1]
 
         def run(arguments: tuple[jax.Array, ...], windows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             self.compilations += 1  # runs when traced, never when called
@@ -116,9 +118,8 @@ class Scorer:
                 found, expected = jax.tree.map(lambda each: jnp.mean(each, axis=0), jax.vmap(score)(state))
             else:
                 found, expected = score(state)
-            apart = jnp.clip(scaled - expected, -FARTHEST, FARTHEST).reshape(windows.shape)
-            errors = jnp.sqrt(jnp.mean(jnp.square(apart[:, :length]), axis=1))
-            return found, (expected * scale + offset).reshape(windows.shape), errors
+            squares = jnp.square(jnp.clip(scaled - expected, -FARTHEST, FARTHEST))[:, : length * channels]
+            return found, (expected * scale + offset).reshape(windows.shape), jnp.sqrt(_by_channel(squares, channels))
 
         # Three programs: few windows are published with what was expected of them, and returning it for all takes a
         # third of the time. Nor are the errors of all looked at.
@@ -134,10 +135,12 @@ class Scorer:
         """Rows of a batch of reconstructions."""
         return min(self.batch_rows, RECONSTRUCTED_ROWS)
 
-    def warm_up(self) -> None:
-        """Compiles what every daemon asks for: scores and reconstructions."""
+    def warm_up(self, *, errors: bool = False) -> None:
+        """Compiles the programs: that of the errors only where it will be called."""
         self(self._staged[self.batch_rows])
         self.reconstruct(self._staged[self._few])
+        if errors:
+            self.errors(self._staged[self._few])
 
     def __call__(self, windows: Float32Array) -> Float32Array:
         """Scores any number of windows, `batch_rows` at a time.
@@ -198,3 +201,11 @@ class Scorer:
                 staged[: len(batch)] = batch
                 batch = staged
             yield slice(start, min(start + size, len(windows))), batch
+
+
+def _by_channel(rows: jax.Array, channels: int) -> jax.Array:
+    """Means over the samples, of flat rows (rows, length * channels): (rows, channels)."""
+    length = rows.shape[1] // channels
+    if rows.shape[1] * channels > MAX_AVERAGED:
+        return jnp.mean(rows.reshape(rows.shape[0], length, channels), axis=1)
+    return rows @ np.tile(np.eye(channels, dtype=np.float32) / length, (length, 1))

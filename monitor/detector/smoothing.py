@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.detector.arrays import Float32Array, Float64Array, Int64Array, stable_order
-from monitor.detector.following import ScoredWindows
+from monitor.detector.following import Measure, ScoredWindows
 from monitor.detector.memory import Memory
 from monitor.detector.spec import SmoothingSpec
 
@@ -39,7 +39,7 @@ class Smoothing:
         """By all that its numbers mean something by."""
         return f"smoothing {self._spec.windows}"
 
-    def advance(self, windows: ScoredWindows, memory: Memory) -> ScoredWindows:
+    def advance(self, windows: ScoredWindows, memory: Memory, _measure: Measure | None = None, /) -> ScoredWindows:
         """The windows with their means as scores."""
         scored = np.flatnonzero(~np.isnan(windows.score))
         at = scored[stable_order(windows.row[scored])]

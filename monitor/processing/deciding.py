@@ -50,6 +50,7 @@ class Piece(NamedTuple):
     live: bool = True  # else decided before: followers only are moved on
     static: Float64Array | None = None  # (n,) thresholds that those in force follow from, where some follow
     own_scores: Float32Array | None = None  # (n,) before followers made something of them
+    errors_before: Float32Array | None = None  # (n, channels) while the series was at rest; NaN where not known
 
     def followed(self, scores: Float32Array) -> tuple[Piece, Float32Array]:
         """The windows with what followers make of their thresholds and of these scores (n,)."""
@@ -57,13 +58,19 @@ class Piece(NamedTuple):
             return self, scores
         found = self.partition.followers.advance(self.windows, scores, self.thresholds)
         cut = self.cut._replace(thresholds=found.threshold)
-        return self._replace(cut=cut, static=found.static, own_scores=scores), found.score
+        before = found.errors_before
+        return self._replace(cut=cut, static=found.static, own_scores=scores, errors_before=before), found.score
 
     def static_threshold(self, row: int) -> float | None:
         """What the threshold of a window has risen from; None where it has not."""
         if self.static is None or self.thresholds[row] <= self.static[row]:
             return None
         return float(self.static[row])
+
+    def before(self, row: int) -> Float32Array | None:
+        """The channels' errors before a window; None where they are not known."""
+        known = None if self.errors_before is None else self.errors_before[row]
+        return None if known is None or np.isnan(known).any() else known
 
     @property
     def windows(self) -> Windows:
@@ -312,6 +319,7 @@ class Decider:
             filled_ratio=0.0 if windows.filled_ratio is None else float(windows.filled_ratio[row]),
             imputed=() if throughout is None else tuple(np.flatnonzero(throughout[row]).tolist()),
             values=windows.values[row],
+            before=piece.before(row),
         )
 
     def _of_findings(self, partition: PartitionState, found: Found) -> Iterator[tuple[int, _Step]]:

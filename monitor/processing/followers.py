@@ -13,19 +13,23 @@ their scores while their series' row has gone to another one. A series is forgot
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from monitor.detector import thresholds
+from monitor.detector import thresholds, windowing
 from monitor.detector.arrays import Float32Array, Float64Array, Int64Array, grown
 from monitor.detector.following import Follower, Following, FollowingRules, ScoredWindows
 from monitor.detector.memory import Memory
+from monitor.detector.resting import ErrorsAtRest
 from monitor.detector.smoothing import Smoothing
 from monitor.detector.spec import FollowSpec, Manifest
 from monitor.detector.windows import Windows
+
+# Windows (n, length, channels) to how far each channel is from what is expected, (n, channels).
+Errors = Callable[[Float32Array], Float32Array]
 
 _ROOM = 64
 
@@ -48,6 +52,8 @@ def followers_of(manifest: Manifest, options: FollowOptions) -> list[Follower]:
     if raises or options.relearn_after_ms:
         rules = FollowingRules.of(said or FollowSpec())
         made.append(Following(replace(rules, raises=raises, relearn_after_ms=options.relearn_after_ms)))
+    if len(usual := manifest.calibration.channel_errors) > 1:
+        made.append(ErrorsAtRest(len(usual), windowing.overlap(manifest.window)))
     return made
 
 
@@ -59,8 +65,10 @@ def row_bytes(followers: Sequence[Follower]) -> int:
 class Followers:
     """The followers of one partition, and what they remember of its series."""
 
-    def __init__(self, followers: Sequence[Follower], artifact: str) -> None:
-        """`artifact` names what scores: what was remembered of other scores says nothing about these."""
+    def __init__(self, followers: Sequence[Follower], artifact: str, errors: Errors) -> None:
+        """`artifact` names what scores: what was remembered of other scores says nothing about these. `errors` are
+        those of its scorer."""
+        self._errors = errors
         self._followers = followers
         self._artifact = artifact
         self._memories = [Memory.full(0, follower.nothing) for follower in followers]
@@ -93,7 +101,7 @@ class Followers:
         """What followers make of the next windows, whose `series` are serial numbers."""
         seen = ScoredWindows(self._rows(windows.series), windows.end_us, scores, static)
         for follower, memory in zip(self._followers, self._memories, strict=True):
-            seen = follower.advance(seen, memory)
+            seen = follower.advance(seen, memory, lambda rows: self._errors(windows.values[rows]))
         return seen
 
     def _rows(self, serials: Int64Array) -> Int64Array:

@@ -73,7 +73,7 @@ class PartitionState:
         self.series = SeriesRegistry(rules.max_series, rules.series_ttl * 1_000_000, rules.series)
         self.windower = windowing.windower(manifest.window, len(manifest.channels), rules.order)
         self.checks = Checks(checks, self._channels) if checks else None
-        self.followers = Followers(followers, self._artifact) if followers else None
+        self.followers = Followers(followers, self._artifact, model.scorer.errors) if followers else None
         self._followers_begin = False  # some remember nothing, though there is a checkpoint
         self._remembered_bytes = row_bytes(checks) + followers_bytes(followers)
         self.labels = Labels([*rules.labels]) if rules.labels else None

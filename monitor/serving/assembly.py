@@ -43,7 +43,7 @@ def load_model(config: Config, path: Path) -> ServedModel:
     """
     score_in_one_thread()
     model = load_verified(path, config.model.threshold)
-    model.scorer.warm_up()
+    model.scorer.warm_up(errors=bool(model.manifest.calibration.channel_errors))
     return model
 
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
+import msgspec
 import numpy as np
 
 from monitor.detector.arrays import Float32Array
-from monitor.detector.spec import CalibrationSpec, Manifest, ThresholdSpec
+from monitor.detector.spec import CalibrationSpec, FollowSpec, Manifest, ThresholdSpec
+
+Follow = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +44,13 @@ class Thresholds:
         return np.array([self.of_series(name) for name in names], dtype=np.float32)
 
 
-def of(manifest: Manifest, override: float | None = None) -> Thresholds:
-    """The thresholds of an artifact, or `override` instead of them all."""
-    if override is None:
-        return Thresholds(manifest.threshold)
-    return Thresholds(ThresholdSpec(value=override, method="given", follows=manifest.threshold.follows))
+def of(manifest: Manifest, override: float | None = None, follow: Follow = "auto") -> Thresholds:
+    """The thresholds of an artifact, or `override` instead of them all; they `follow` as it says, or otherwise."""
+    chosen = manifest.threshold
+    follows = {"auto": chosen.follows, "on": chosen.follows or FollowSpec(), "off": None}[follow]
+    if override is not None:
+        return Thresholds(ThresholdSpec(value=override, method="given", follows=follows))
+    return Thresholds(msgspec.structs.replace(chosen, follows=follows))
 
 
 def given(value: float) -> Thresholds:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from monitor.detector.memory import Memory
 from monitor.detector.resting import ErrorsAtRest
 from monitor.detector.smoothing import Smoothing
 from monitor.detector.spec import FollowSpec, Manifest
+from monitor.detector.thresholds import Follow
 from monitor.detector.windows import Windows
 
 # Windows (n, length, channels) to how far each channel is from what is expected, (n, channels).
@@ -38,7 +38,7 @@ _ROOM = 64
 class FollowOptions:
     """What the configuration says to followers; `AlertingOptions` (`monitor/config/options.py`) documents each."""
 
-    follow: Literal["auto", "on", "off"] = "auto"
+    follow: Follow = "auto"
     relearn_after_ms: int = 0
 
 
@@ -47,11 +47,11 @@ def followers_of(manifest: Manifest, options: FollowOptions) -> list[Follower]:
     made = list[Follower]()
     if manifest.score.smoothing is not None:
         made.append(Smoothing(manifest.score.smoothing))
-    said = thresholds.of(manifest).chosen.follows
-    raises = options.follow == "on" or (options.follow == "auto" and said is not None)
-    if raises or options.relearn_after_ms:
-        rules = FollowingRules.of(said or FollowSpec())
-        made.append(Following(replace(rules, raises=raises, relearn_after_ms=options.relearn_after_ms)))
+    follows = thresholds.of(manifest, follow=options.follow).chosen.follows
+    if follows is not None or options.relearn_after_ms:
+        rules = FollowingRules.of(follows or FollowSpec())
+        rules = replace(rules, raises=follows is not None, relearn_after_ms=options.relearn_after_ms)
+        made.append(Following(rules))
     if len(usual := manifest.calibration.channel_errors) > 1:
         made.append(ErrorsAtRest(len(usual), windowing.overlap(manifest.window)))
     return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from monitor.detector import storage
+from monitor.detector import storage, thresholds
 from monitor.detector.incidents import Policy
-from monitor.detector.spec import Manifest
+from monitor.detector.spec import FollowSpec, Manifest
 from monitor.errors import ConfigError, DataError, TelltaleError
 from monitor.processing.counts import Counts
 from monitor.replay import FileSource, overridden, replayed
@@ -72,7 +73,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def configured(directory: Path, options: dict[str, int], threshold: float | None = None) -> Path:
+def configured(directory: Path, options: Mapping[str, int | str], threshold: float | None = None) -> Path:
     path = directory / "telltale.toml"
     lines = ["[alerting]", *(f"{name} = {number}" for name, number in options.items())]
     lines += [] if threshold is None else ["[model]", f"threshold = {threshold}"]
@@ -106,6 +107,24 @@ def test_as_many_incidents_as_the_daemon_opens(
     calibrated = run("calibrate", artifact, *reading, "--threshold", "1.25")[0].splitlines()
     assert re.match(rf"before     1\.25 \(given, 1 series with their own\): {expected} incidents, ", calibrated[0])
     assert calibrated[2] == said
+
+
+def test_thresholds_that_follow_open_as_many(artifact: Path, data: Path, tmp_path: Path) -> None:
+    made = storage.load(artifact)
+    follows = FollowSpec(quantile=0.9, memory_ms=3_600_000)
+    threshold = msgspec.structs.replace(thresholds.of(made.manifest).chosen, follows=follows)
+    manifest = msgspec.structs.replace(made.manifest, threshold=threshold)
+    storage.save(replace(made, manifest=manifest, format_version=manifest.format_version), tmp_path / "a")
+    found = {}
+    for follow in ("auto", "off"):
+        config = configured(tmp_path, {"follow": f'"{follow}"'})
+        found[follow], _ = opened_by_the_daemon(tmp_path / "a", data, config)
+        reading = (data, "--series-column", "pump", "--config", config)
+        evaluated = json.loads(run("evaluate", tmp_path / "a", *reading, "--json")[0])
+        assert evaluated["alerted"]["alerts"] == found[follow]
+        before, *_ = run("calibrate", tmp_path / "a", *reading, "--threshold", "1.25")[0].splitlines()
+        assert f": {found[follow]} incidents, " in before
+    assert found["auto"] != found["off"]
 
 
 def test_the_options_make_a_difference(artifact: Path, data: Path, tmp_path: Path) -> None:

@@ -5,14 +5,16 @@ Rules of this file: as of `training.commands`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from monitor.detector.thresholds import Follow
 from monitor.errors import DataError
 from training.commands import arguments as reading
-from training.thresholds.rules import Follow, Method, Per, ThresholdPart, left_out
+from training.thresholds.rules import Method, Per, ThresholdPart, left_out
 
 if TYPE_CHECKING:
     from monitor.detector.artifact import Artifact
@@ -126,8 +128,8 @@ def calibrate(
     )
     for text in notes:
         reading.note(text)
-    typer.echo(_said("before", loaded, found))
-    typer.echo(_said("now", made, found))
+    typer.echo(_said("before", loaded, found, replace(assumed, threshold=None)))
+    typer.echo(_said("now", made, found, replace(assumed, threshold=None)))
     if assumed.threshold is not None:
         typer.echo(_said("in service", made, found, assumed))
     typer.echo(f"policy     {alert_policy.counting(counted_by)}")
@@ -184,19 +186,18 @@ def _rule(
     return ThresholdPart(method=chosen, per=per, leave_out=share, follow=follow, **numbers_given)
 
 
-def _said(when: str, artifact: Artifact, found: Scored | None, assumed: Assumed | None = None) -> str:
+def _said(when: str, artifact: Artifact, found: Scored | None, assumed: Assumed) -> str:
     """A threshold's value, how it was chosen, and what it costs: counted on data, else by what is stored.
 
     It is the artifact's, or the one that the operator set instead of it.
     """
-    from monitor.detector import thresholds
     from training.thresholds import false_alarms, recalibrate
     from training.thresholds.choose import described, static_cost
 
-    served = thresholds.of(artifact.manifest, None if assumed is None else assumed.threshold)
+    served = assumed.thresholds(artifact.manifest)
     threshold = served.chosen
     origin = described(threshold)
-    if assumed is not None:
+    if assumed.threshold is not None:
         origin = f"{assumed.threshold_source}, which the daemon uses instead"
     series = f", {len(threshold.series)} series with their own" if threshold.series else ""
     text = f"{when:<10} {threshold.value:.6g} ({origin}{series})"

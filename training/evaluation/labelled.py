@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.datafiles import SeriesTable
-from monitor.detector import thresholds
-from monitor.detector.arrays import BoolArray
+from monitor.detector.arrays import BoolArray, Float32Array, Float64Array
 from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Verdict, decide
+from monitor.detector.following import ScoredWindows
 from monitor.detector.imputing import Imputer
 from monitor.detector.incidents import Policy
 from monitor.detector.scoring import Scorer
 from monitor.detector.smoothing import smoothed
 from monitor.detector.spec import Manifest, ThresholdSpec
-from monitor.detector.thresholds import Quantiles
+from monitor.detector.thresholds import Quantiles, Thresholds
 from monitor.errors import DataError
 from training.evaluation.baselines import baselines
 from training.evaluation.scored import FlaggedScores
@@ -40,6 +40,7 @@ from training.metrics.baseline_scores import TrivialBaseline
 from training.metrics.bootstrap import Intervals
 from training.metrics.windows import Report, report
 from training.recipes.schema import Recipe
+from training.thresholds import following
 from training.thresholds.alert_policy import NOTHING_SET, Assumed, AssumedPolicy
 from training.thresholds.choose import parameters
 from training.thresholds.rules import ThresholdPart
@@ -106,10 +107,9 @@ def evaluate_artifact(
     impute = Imputer(artifact, scorer.reconstruct, assumed.max_missing_ratio)
     found = all_windows(tables, manifest.window, normal_class, impute)
     scores = smoothed(scorer(found.windows), found.table, manifest.score.smoothing)
-    served, alerting = thresholds.of(manifest, assumed.threshold), assumed.alerting
-    judged = FlaggedScores(
-        scores=scores, flagged=decide(scores, served.of_each(found.series.tolist())) == Verdict.ANOMALY
-    )
+    served, alerting = assumed.thresholds(manifest), assumed.alerting
+    in_force = _in_force(scores, found, tables, served, manifest)
+    judged = FlaggedScores(scores=scores, flagged=decide(scores, in_force) == Verdict.ANOMALY)
     result = Evaluated(
         name=manifest.name,
         version=manifest.version,
@@ -152,6 +152,24 @@ def evaluate_artifact(
         trivial_baselines=baseline_scores.beside(truth, scores, judged.flagged) if len(scores) else {},
         series=over_series(each, judged, beside, rules, block=block) if each else None,
     )
+
+
+def _in_force(
+    scores: Float32Array, found: LabelledWindows, tables: Sequence[Table], served: Thresholds, manifest: Manifest
+) -> Float32Array | Float64Array:
+    """The threshold of each window: that of its series, raised where it follows and the times are known."""
+    static = served.of_each(found.series.tolist())
+    series = [table for table in tables if isinstance(table, SeriesTable)]
+    times = [_times(table, manifest.window.sampling_rate_hz) for table in series]
+    follows = served.chosen.follows
+    if follows is None or len(series) < len(tables) or any(each is None for each in times):
+        return static
+    ends_us = np.zeros(len(scores), dtype=np.int64)
+    for number, each in enumerate(times):
+        own = found.table == number
+        ends_us[own] = 0 if each is None else np.rint(each[found.last[own]] * 1e6)
+    _, rows = np.unique(np.where(found.series == "", found.table.astype(str), found.series), return_inverse=True)
+    return following.followed(ScoredWindows(rows, ends_us, scores, static.astype(np.float64)), follows)
 
 
 def _series(

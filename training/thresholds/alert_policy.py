@@ -7,8 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from monitor.detector import thresholds
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import Manifest
+from monitor.detector.thresholds import Follow, Thresholds
 from monitor.errors import DataError
 
 
@@ -29,13 +31,19 @@ DEFAULTS = AssumedPolicy()
 class Assumed:
     """What a daemon of this configuration alerts by; None as `threshold`: by the artifact's own thresholds.
 
-    `max_missing_ratio` is the share of a window that may be missing; None: as much as the artifact allows.
+    `max_missing_ratio` is the share of a window that may be missing; None: as much as the artifact allows. `follow`:
+    whether thresholds follow, as `alerting.follow`.
     """
 
     alerting: AssumedPolicy = DEFAULTS
     threshold: float | None = None
     threshold_source: str | None = None
     max_missing_ratio: float | None = None
+    follow: Follow = "auto"
+
+    def thresholds(self, manifest: Manifest) -> Thresholds:
+        """Those that the daemon would use."""
+        return thresholds.of(manifest, self.threshold, self.follow)
 
 
 NOTHING_SET = Assumed()
@@ -58,6 +66,7 @@ def assumed(config: Path | None) -> Assumed:
         threshold=threshold,
         threshold_source=None if threshold is None else f"model.threshold of {config.name}",
         max_missing_ratio=found.input.max_missing_ratio,
+        follow=found.alerting.follow,
     )
 
 

@@ -51,10 +51,17 @@ def in_force(calibration: CalibrationScores, thresholds: Thresholds) -> float | 
     each, follows, ends_us = static(calibration, thresholds), thresholds.chosen.follows, _ends_us(calibration)
     if follows is None or ends_us is None or calibration.policy is None:
         return each
-    following, count = Following(FollowingRules.of(follows)), len(calibration.scores)
+    count = len(calibration.scores)
     rows = np.zeros(count, dtype=np.int64) if calibration.series is None else calibration.series.astype(np.int64)
     windows = ScoredWindows(rows, ends_us, calibration.scores, np.broadcast_to(np.float64(each), count))
-    return following.advance(windows, Memory.full(int(rows.max(initial=0)) + 1, following.nothing)).threshold
+    return followed(windows, follows)
+
+
+def followed(windows: ScoredWindows, follows: FollowSpec) -> Float64Array:
+    """The thresholds in force for windows (n,) whose own are those that stay, series' rows being numbered from 0."""
+    following = Following(FollowingRules.of(follows))
+    memory = Memory.full(int(windows.row.max(initial=0)) + 1, following.nothing)
+    return following.advance(windows, memory).threshold
 
 
 def _ends_us(calibration: CalibrationScores) -> Int64Array | None:

@@ -7,9 +7,10 @@ from typing import Literal
 
 import msgspec
 
+from monitor.detector.thresholds import Follow
+
 Method = Literal["mean_std", "quantile", "budget", "pot", "conformal", "oracle"]
 Per = Literal["artifact", "series"]
-Follow = Literal["auto", "on", "off"]
 LEFT_OUT = 0.05  # of the windows, at most, where those that look like incidents are left out
 
 

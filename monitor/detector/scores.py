@@ -104,7 +104,8 @@ def _elbo(of: Scaled) -> Scores:
 def _beat(of: Scaled) -> Scores:
     parts = beats.parts(of.windows)
     measured = beats.measures(parts.relative, of.network.reconstruct(of.state, parts.relative), parts.early)
-    return beats.score(measured, of.tensors["scales"]), beats.expected(parts).reshape(of.rows.shape)
+    expected = of.windows.at[:, : of.windows.shape[1] // 2 - 1].set(beats.expected(parts))
+    return beats.score(measured, of.tensors["scales"]), expected.reshape(of.rows.shape)
 
 
 def _mean_square(values: jax.Array) -> jax.Array:

@@ -66,8 +66,8 @@ class WindowSpec(Spec, frozen=True):
     number that is missing is the channel's last one, if that is no older. `gap_fill`: what stands for the samples of a
     gap up to `max_gap_ms` in a series of `sampling_rate_hz`; see `filling`.
     `beats`: about each heartbeat that is found in the first channel, `before` of `length` samples before it. With
-    `template_beats` a window also holds the series' own template, a median of that many first beats, and how early the
-    beat came: `length + 1` more rows; see `beats.windower`.
+    `template_beats` a window also holds the series' own template, a median of that many first beats, their spread, and
+    how early the beat came: `length + 2` more rows; see `beats.windower`.
     `image_shape` (height, width): the window is an image, read row by row, with the channels as its colours.
     """
 
@@ -87,7 +87,7 @@ class WindowSpec(Spec, frozen=True):
     @property
     def rows(self) -> int:
         """How many rows a window has as it is scored: its samples, and what else it holds."""
-        return self.length + (self.length + 1 if self.template_beats else 0)
+        return self.length + (self.length + 2 if self.template_beats else 0)
 
 
 class ScalingSpec(Spec, frozen=True):

@@ -75,7 +75,12 @@ def naive(mine: np.ndarray, values: np.ndarray, clock: np.ndarray, base: int, ma
             if base and len(beats) >= base**2:
                 groups = [np.median(beats[k : k + base], axis=0) for k in range(0, base**2, base)]
                 template = np.median(groups, axis=0)
-                window_out = np.concatenate([window, template, np.full((1, values.shape[1]), early)])
+                of_each = [
+                    np.median([np.sqrt(((beat - middle) ** 2).mean(axis=0)) for beat in beats[k : k + base]], axis=0)
+                    for k, middle in zip(range(0, base**2, base), np.array(groups, np.float64), strict=True)
+                ]
+                spread = np.median(of_each, axis=0)[None]
+                window_out = np.concatenate([window, template, spread, np.full((1, values.shape[1]), early)])
             else:
                 window_out = window
             if not base or len(beats) >= base**2:

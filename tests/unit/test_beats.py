@@ -89,9 +89,9 @@ def decided(processor: Processor, made: form.Artifact, records: list[bytes], fir
 
 def test_the_artifact_says_what_windows_hold(artifact: form.Artifact) -> None:
     window = artifact.manifest.window
-    assert (window.length, window.before, window.rows) == (70, 25, 141)
+    assert (window.length, window.before, window.rows) == (70, 25, 142)
     assert artifact.manifest.format_version == 6
-    assert artifact.known_windows.shape[1:] == (141, 1)
+    assert artifact.known_windows.shape[1:] == (142, 1)
     again = form.decode(form.encode(artifact))
     assert again.manifest == artifact.manifest
     assert windowing.described(window) == "beats, 70 samples, 25 before each, after 9 that are learnt from"
@@ -189,17 +189,18 @@ def test_evaluation_takes_such_windows(artifact: form.Artifact) -> None:
 
 
 def score_in_float64(window: np.ndarray, expected: np.ndarray, scales: np.ndarray) -> float:
-    length = len(window) // 2
+    length = len(window) // 2 - 1
     window = window.astype(np.float64)
     beat, template = window[:length], window[length : 2 * length]
-    relative = (beat - beat.mean(axis=0) - template) / np.sqrt((template**2).mean(axis=0))
+    whole = np.sqrt((template**2).mean(axis=0))
+    relative = (beat - beat.mean(axis=0) - template) / np.sqrt(whole * np.maximum(window[-2], 0.01 * whole))
     sizes = [np.sqrt((each**2).mean()) for each in (relative, relative - expected)]
     return float(np.sqrt(((np.array([*sizes, max(window[-1, 0], 0)]) / scales) ** 2).sum()))
 
 
 def test_the_score_is_what_its_docstring_says(artifact: form.Artifact) -> None:
     rng, scorer = np.random.default_rng(0), artifact.scorer()
-    windows = np.concatenate([artifact.known_windows, artifact.known_windows + rng.normal(size=(8, 141, 1)) * 0.1])
+    windows = np.concatenate([artifact.known_windows, artifact.known_windows + rng.normal(size=(8, 142, 1)) * 0.1])
     windows = windows.astype(np.float32)
     kernels = [artifact.parameters[f"layers.{at}.kernel"].astype(np.float64) for at in range(2)]
     biases = [artifact.parameters[f"layers.{at}.bias"].astype(np.float64) for at in range(2)]
@@ -216,9 +217,9 @@ def test_the_score_is_what_its_docstring_says(artifact: form.Artifact) -> None:
 @pytest.mark.parametrize("number", [0.0, 1e-38, 1e15, 3e38, -3e38])
 def test_any_finite_window_has_a_finite_score(artifact: form.Artifact, number: float) -> None:
     scorer = artifact.scorer()
-    for part in (slice(0, 70), slice(70, 140), slice(140, 141), slice(0, 1), slice(70, 71), slice(0, 141)):
+    for first, end in ((0, 70), (70, 140), (140, 141), (141, 142), (0, 1), (70, 71), (0, 142)):
         window = artifact.known_windows[:1].copy()
-        window[:, part] = number
+        window[:, first:end] = number
         assert np.isfinite(scorer(window)[0])
     window[0, 5] = np.nan
     assert np.isnan(scorer(window)[0])
@@ -229,7 +230,7 @@ def test_what_is_named_of_a_beat() -> None:
         template = np.sin(np.arange(70.0))[:, None]
         template -= template.mean()
         beat = template * (1 + shape)
-        window = np.concatenate([beat + 3, template, [[early]]]).astype(np.float32)
+        window = np.concatenate([beat + 3, template, [[np.sqrt((template**2).mean())], [early]]]).astype(np.float32)
         return scores.KINDS["beat"].reason(window, {"scales": np.array([0.1, 0.1, 0.1], np.float32)})
 
     assert said(0.0, 0.38) == "it came 38 % early"

@@ -75,7 +75,7 @@ def _whitening(material: Material) -> dict[str, Float32Array]:
 def _beat_scales(material: Material) -> dict[str, Float32Array]:
     """The quantile of normal beats, of each of what is measured of them."""
     size = material.reconstructed.shape[1]
-    channels = material.fitted.shape[1] - 2 * size  # of windows with twice as many rows as are modelled, and one
+    channels = (material.fitted.shape[1] - 2 * size) // 2  # of windows with twice as many rows as are modelled, and two
     count = len(material.fitted)
     parts = beats.parts(material.fitted.reshape(count, -1, channels))
     expected = material.reconstructed.reshape(count, -1, channels)

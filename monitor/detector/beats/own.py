@@ -2,6 +2,8 @@
 
     template   the median of its first beats, each less its mean: the medians of so many in a row, and of those again
                (a remedian: what is remembered is twice the square root of what is learnt from)
+    spread     how far those first beats usually were from the median of their group: root mean square by channel, the
+               median over a group and then over the groups
     early      1 - the time since the beat before / the median of the last such times; 0 where those are too few
 
 Rules of this file: a series' beats in their order decide, however they are handed over. A beat with missing numbers is
@@ -26,12 +28,13 @@ INTERVALS, LEAST_INTERVALS = 9, 5
 
 
 class Usual(NamedTuple):
-    """What was usual for n beats: the `template` (n, length, channels) and how `early` each came, (n,).
+    """What was usual for n beats: `template` (n, length, channels), `spread` (n, channels), and how `early` each came.
 
-    `known` (n,) marks those whose series had a template.
+    `early` (n,); `known` (n,) marks those whose series had a template.
     """
 
     template: Float32Array
+    spread: Float32Array
     early: Float32Array
     known: BoolArray
 
@@ -54,6 +57,7 @@ class OwnBeats:
                     ("counted", "<i8"),
                     ("learnt", "<i8"),
                     ("template", "<f4", shape if base else (0,)),
+                    ("spreads", "<f4", (base, channels)),  # of groups; the first is the median of all once it is known
                 ]
             ),
         )
@@ -84,19 +88,23 @@ class OwnBeats:
             at: (n,) where in its series, and when; `origin` is where that began, or began again after a gap.
         """
         shape = self._shape if self._base else (0, self._shape[1])
+        count = len(series)
         usual = Usual(
-            np.zeros((len(series), *shape), np.float32), np.zeros(len(series), np.float32), np.zeros(len(series), bool)
+            template=np.zeros((count, *shape), np.float32),
+            spread=np.zeros((count, shape[1]), np.float32),
+            early=np.zeros(count, np.float32),
+            known=np.zeros(count, np.bool_),
         )
         order = stable_order(series)
         firsts = firsts_of(series[order])
-        counts = counts_of(firsts, len(series))
+        counts = counts_of(firsts, count)
         for nth in range(int(counts.max(initial=0))):
             rows = order[firsts[counts > nth] + nth]
             of = series[rows]
             usual.early[rows] = self._early(of, at[rows], time_us[rows], origin[rows])
             if self._base:
                 usual.known[rows] = self._state["learnt"][of] >= self._base**2
-                usual.template[rows] = self._state["template"][of]
+                usual.template[rows], usual.spread[rows] = self._state["template"][of], self._state["spreads"][of, 0]
                 self._learn(of, beats[rows])
         return usual
 
@@ -127,9 +135,12 @@ class OwnBeats:
         self._state["learnt"][of] = count + 1
         full = of[(count + 1) % self._base == 0]
         group = self._state["learnt"][full] // self._base
-        self._learning[full, 1, group - 1] = np.median(self._learning[full, 0], axis=1)
+        medians = np.median(self._learning[full, 0], axis=1)
+        self._learning[full, 1, group - 1] = medians
+        self._state["spreads"][full, group - 1] = _spread(self._learning[full, 0], medians)
         whole = full[group == self._base]
         self._state["template"][whole] = np.median(self._learning[whole, 1], axis=1)
+        self._state["spreads"][whole, 0] = np.median(self._state["spreads"][whole], axis=1)
 
     def snapshot(self, rows: Int64Array, origin: Int64Array) -> bytes:
         """What is remembered of series, as many bytes of each; `origin` is where each began."""
@@ -150,6 +161,13 @@ class OwnBeats:
         if width > self._state.itemsize:
             learning = np.ascontiguousarray(columns[:, self._state.itemsize :]).view("<f4")
             self._learning[rows] = learning.reshape(len(rows), *self._learning.shape[1:])
+
+
+def _spread(groups: Float32Array, medians: Float32Array) -> Float32Array:
+    """How far beats (n, count, length, channels) usually are from the medians (n, length, channels): (n, channels)."""
+    apart = groups.astype(np.float64) - medians[:, None]
+    spread: Float32Array = np.median(np.sqrt(np.square(apart).mean(axis=2)), axis=1).astype(np.float32)
+    return spread
 
 
 def centred(beats: Float32Array) -> Float32Array:

@@ -1,8 +1,9 @@
 """How unusual a heartbeat is: its shape against the series' own, what the model makes of that, and how early it came.
 
-A window holds the beat, the series' template and how early it came, as `beats.windower` makes it. What the model is
-fitted on and asked for is the beat less its mean and less the template, over the template's root mean square by
-channel: so beats of all patients are alike, and are about 0.
+A window holds the beat, the series' template and spread, and how early it came, as `beats.windower` makes it. What the
+model is fitted on and asked for is the beat less its mean and less the template, by channel over a size: so beats of
+all patients are alike, and are about 0. The size is half a way between the template's root mean square, by which the
+noise of one patient is as much as an ectopic beat of another, and the spread, by which in a quiet one every breath is.
 
     shape       root mean square of that
     residual    root mean square of that less what the model makes of it: what no normal beat does
@@ -26,6 +27,8 @@ from monitor.detector.arrays import Float32Array
 FARTHEST = 1e15
 # The scales' order, and that of what they are of.
 SHAPE, RESIDUAL, EARLY = range(3)
+# A spread of less than this share of the template's size is taken for as much.
+LEAST_SPREAD = 0.01
 # A part of the score is named where its square is so large a share of the whole.
 NAMED_SHARE = 0.25
 
@@ -43,11 +46,13 @@ class Parts(NamedTuple):
 
 
 def parts(windows: jax.Array | Float32Array) -> Parts:
-    """Of windows (n, 2 * length + 1, channels)."""
-    length = windows.shape[1] // 2
+    """Of windows (n, 2 * length + 2, channels)."""
+    length = windows.shape[1] // 2 - 1
     beat, template = jnp.asarray(windows[:, :length]), jnp.asarray(windows[:, length : 2 * length])
     middle = jnp.mean(beat, axis=1, keepdims=True)
-    size = jnp.sqrt(jnp.mean(jnp.square(template), axis=1, keepdims=True))
+    whole = jnp.sqrt(jnp.mean(jnp.square(template), axis=1, keepdims=True))
+    spread = jnp.maximum(jnp.asarray(windows[:, -2:-1]), LEAST_SPREAD * whole)
+    size = jnp.sqrt(whole) * jnp.sqrt(spread)
     size = jnp.where(size > 0, size, 1.0)
     apart = jnp.clip((beat - middle - template) / size, -FARTHEST, FARTHEST)
     return Parts(apart, middle, template, size, jnp.asarray(windows[:, -1, 0]))
@@ -73,13 +78,12 @@ def score(measured: jax.Array, scales: jax.Array) -> jax.Array:
 
 
 def expected(of: Parts) -> jax.Array:
-    """What was to come instead of the beats: the template, about their own mean, (n, 2 * length + 1, channels)."""
-    early = jnp.broadcast_to(of.early[:, None, None], of.size.shape)
-    return jnp.concatenate([of.middle + of.template, of.template, early], axis=1)
+    """What was to come instead of the beats: the template, about their own mean, (n, length, channels)."""
+    return of.middle + of.template
 
 
 def reason(values: Float32Array, tensors: Mapping[str, Float32Array]) -> str:
-    """What is unusual about a beat, in words, of its window (2 * length + 1, channels)."""
+    """What is unusual about a beat, in words, of its window (2 * length + 2, channels)."""
     of = parts(values[None])
     measured = np.asarray(measures(of.relative, of.relative, of.early), dtype=np.float64)[0] / tensors["scales"]
     shape, early = measured[SHAPE] ** 2, measured[EARLY] ** 2

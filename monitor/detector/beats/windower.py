@@ -4,9 +4,10 @@
                  [        the window        ]           the sample that closes it
 
 The first channel is the lead in which beats are looked for. Windows are at the series' own rate, which is the
-artifact's: nothing is resampled. Where a template is asked for, a window holds three parts, one after the other: the
-beat, the template, and one row with how early the beat came, in all channels; until the template is known, there is no
-window. What a series has learnt of its beats outlives a gap; the time since the beat before one does not.
+artifact's: nothing is resampled. Where a template is asked for, a window holds what is usual too (`beats.own`), one
+after the other: the beat, the template, a row with the spread, and one with how early the beat came, in all channels;
+until the template is known, there is no window. What a series has learnt of its beats outlives a gap; the time since
+the beat before one does not.
 
 Rules of this file: as those of `rings`. Which samples are beats follows from the samples about them, and what was usual
 from the beats before: so a restart cuts the same windows.
@@ -117,7 +118,7 @@ class Beats(RingWindower):
         if self._rows_of_window == len(self._beat):
             return beats
         early = np.broadcast_to(usual.early[:, None, None], (len(beats), 1, beats.shape[2]))
-        return np.concatenate([beats, usual.template, early], axis=1)
+        return np.concatenate([beats, usual.template, usual.spread[:, None], early], axis=1)
 
     def held(self, rows: Int64Array) -> bytes:
         """What is remembered of the series `rows` but samples, as many bytes of each."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from tests.benchmarks import results
@@ -19,24 +20,59 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "leaderboard.md"
 INTRODUCTION = """\
 # What Telltale reaches on public data sets
 
-Written by `python -m tests.benchmarks.leaderboard` from [leaderboard.csv](leaderboard.csv); do not edit. `make quality`
-prints the bars, and what each row comes from stands below: command and date.
+Written by `python -m tests.benchmarks.leaderboard` from [leaderboard.csv](leaderboard.csv), which holds the rows that
+benchmarks have left; do not edit. What each benchmark does, and where published figures are from, is said in its own
+text; [tests/benchmarks](../tests/benchmarks/README.md) lists them.
 
-- *ours* is the mean over n series times seeds, ± the standard deviation between seeds. Baselines had the same windows,
-  the same scaling and the same rows to learn from.
-- *published* figures are others' own, read from the sources that [tests/benchmarks](../tests/benchmarks/README.md)
-  names. Their protocols differ from ours where the data set's name does not say otherwise: a detector that sees the
-  whole series, or an averaged score that knows what comes next, has an advantage over one that scores as rows come.
-- *causal* scores are what the daemon knows at a row; *averaged* ones are known later, by a window's length.
-- The last column says which bar is met, and which baselines are better by more than the spread.
+- *ours* is the mean over all series and seeds, ± the standard deviation between seeds. *Baselines* had the same
+  windows, the same scaling and the same rows to learn from.
+- *Published* figures are others' own. Where a protocol is not the same, the benchmark says so: a detector that is
+  fitted on all rows, or centres a score on its window, has an advantage over one that scores rows as they come.
+- *Causal* scores are what the daemon knows at a row; *averaged* ones are known later, by a window's length.
+- *Must* and *aim* are this project's bars. The last column says which is met, and which baselines are better by more
+  than the spread.
 """
 
 
 def page(rows: Sequence[Result]) -> str:
-    """The whole page."""
-    ran = sorted({(row.command, row.data, row.date) for row in rows})
-    lines = ["| command | data | date |", "|---|---|---|", *(f"| `{each}` | {of} | {at} |" for each, of, at in ran)]
-    return f"{INTRODUCTION}\n{results.table(rows)}\n\n## Where these come from\n\n" + "\n".join(lines) + "\n"
+    """The whole page, a section for each data set."""
+    parts: dict[str, list[Result]] = {}
+    for row in rows:
+        parts.setdefault(row.data, []).append(row)
+    return INTRODUCTION + "".join(f"\n## {data}\n\n{section(each)}\n" for data, each in parts.items())
+
+
+def section(rows: Sequence[Result]) -> str:
+    """A data set's measures, with a column for each baseline and each published figure that any of them has."""
+    beside, others = (list(dict.fromkeys(chain.from_iterable(each))) for each in _named(rows))
+    barred = any(row.must is not None or row.aim is not None for row in rows)
+    heads = ["measure", "detector", "ours", *beside, *(f"*{name}*" for name in others)]
+    heads += ["must", "aim", ""] if barred else [""]
+    lines = [_cells(heads), "|---" * len(heads) + "|"]
+    for row in rows:
+        figures = [results.number(row.baselines.get(name)) for name in beside]
+        figures += [results.number(row.published.get(name)) for name in others]
+        bars = [results.number(row.must), results.number(row.aim)] if barred else []
+        lines.append(_cells([row.measure, row.detector, row.text, *figures, *bars, row.verdict]))
+    return f"{_made(rows)}\n\n" + "\n".join(lines)
+
+
+def _named(rows: Sequence[Result]) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    return [row.baselines for row in rows], [row.published for row in rows]
+
+
+def _made(rows: Sequence[Result]) -> str:
+    """How and when, once for rows that agree."""
+    said = dict.fromkeys(f"`{row.command}`, n = {row.series}, {_seeds(row.seeds)}, {row.date}" for row in rows)
+    return "; ".join(said) + ". Published figures are in italics."
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def _cells(texts: Sequence[str]) -> str:
+    return "| " + " | ".join(texts) + " |"
 
 
 def main() -> None:

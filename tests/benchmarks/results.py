@@ -65,6 +65,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return None if bar is None else _rounded(self._gain(self.ours, bar)) >= 0
 
     @property
+    def text(self) -> str:
+        """`ours`, with its spread."""
+        return number(self.ours) + (f" ± {number(self.spread)}" if self.spread is not None else "")
+
+    @property
     def behind(self) -> tuple[str, ...]:
         """The baselines that are better by more than the spread; chance ones are baselines too."""
         margin = self.spread or 0.0
@@ -158,10 +163,9 @@ def number(value: float | None) -> str:
 
 
 def _row(row: Result) -> str:
-    ours = number(row.ours) + (f" ± {number(row.spread)}" if row.spread is not None else "")
     bars = [number(row.must), number(row.aim)]
     several = [_named(row.baselines), _named(row.published)]
-    cells = [row.data, row.measure, row.detector, ours, f"{row.series} x {row.seeds}", *several, *bars, row.verdict]
+    cells = [row.data, row.measure, row.detector, row.text, f"{row.series} x {row.seeds}", *several, *bars, row.verdict]
     return "| " + " | ".join(cells) + " |"
 
 

@@ -86,6 +86,26 @@ def test_the_page_keeps_what_was_not_run_again(
     leaderboard.main()
     written = (docs / "leaderboard.md").read_text(encoding="utf-8")
     assert written == leaderboard.page(results.read("leaderboard", folder=docs))
-    assert "| UCR |" in written
-    assert "| `make smd` | SMD, TSB-AD's rows" in written
     assert "leaderboard.md is written" in capsys.readouterr().out
+    sections = written.split("\n## ")[1:]
+    assert [each.splitlines()[0] for each in sections] == [ROW.data, "UCR"]
+    assert sections[1].splitlines()[2] == "`make ucr`, n = 3, 3 seeds, 2026-11-30. Published figures are in italics."
+
+
+def test_a_section_has_a_column_for_each_name_that_any_row_has() -> None:
+    other = change(ROW, measure="F1", baselines={"kNN": 0.25}, published={}, must=None, aim=None, seeds=1, spread=None)
+    made = "`make smd`, n = 3, 3 seeds, 2026-11-30."
+    assert leaderboard.section([ROW, other]).splitlines() == [
+        f"{made.replace('.', ';')} {made.replace('3 seeds', '1 seed')} Published figures are in italics.",
+        "",
+        "| measure | detector | ours | PCA, squared error | kNN | random | *TSB-AD's CNN* | must | aim |  |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        "| VUS-PR, averaged | auto | 0.700 ± 0.010 | 0.583 | 0.333 | 0.050 | 0.334 | 0.680 | 0.750 | met |",
+        "| F1 | auto | 0.700 |  | 0.250 |  |  |  |  |  |",
+    ]
+    assert leaderboard.section([other]).count("must") == 0
+
+
+def test_the_page_is_written_of_the_rows_beside_it() -> None:
+    written = leaderboard.PAGE.read_text(encoding="utf-8")
+    assert written == leaderboard.page(results.read("leaderboard", folder=leaderboard.PAGE.parent))

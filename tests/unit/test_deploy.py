@@ -373,7 +373,7 @@ def test_make_names_every_target_that_people_call() -> None:
     named = {line.split()[1] for line in done.stdout.splitlines()}
     assert named == {
         "help", "demo", "test", "check", "slow", "mutants", "coverage", "bench", "models", "ecg", "skab", "smd", "ucr",
-        "nab",
+        "nab", "smap-msl", "tsb-ad", "tsb-uad",
             "mitbih", "training-speed", "tutorial", "demo-seeds", "streams", "fuzz", "faults", "docs", "lock",
         "locks-resolve", "clean",
     }  # fmt: skip

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import jax
 import msgspec
@@ -28,10 +29,11 @@ from monitor.detector.arrays import BoolArray, Float32Array, FloatArray, Int64Ar
 from monitor.detector.artifact import Artifact
 from monitor.detector.decision import Verdict, decide
 from monitor.detector.smoothing import smoothed
-from monitor.detector.spec import WindowSpec
+from monitor.detector.spec import SmoothingSpec, WindowSpec
 from training import pipeline
 from training.datasets import levels
 from training.evaluation.baselines import NAMES, baselines
+from training.evaluation.scored import calibrated_on, smoothing_of
 from training.fitting import fit as fitting
 from training.metrics import baseline_scores, series, vus
 from training.recipes.schema import Recipe
@@ -42,7 +44,7 @@ BATCH_ROWS = 1_024
 PERIODS, SHORTEST = 2, 16  # of a window for what repeats; the latter in rows
 MOST_LEARNT = 50_000  # windows, of a series of an archive
 PART_NUMBERS = 2**23  # of the windows that are scored at a time: 32 MiB
-Scorers = Callable[[Float32Array], dict[str, NDArray[np.floating]]]  # of windows, by name
+Score = Callable[[Float32Array], dict[str, NDArray[np.floating]]]  # of windows, by the scorer's name
 SCORERS = ("detector", "pca", "pca_squared", "knn")
 
 
@@ -72,6 +74,13 @@ class Scored:
         """Rows (n,) whose newest window is over the threshold."""
         found: BoolArray = decide(self.causal().values.astype(np.float32), self.threshold) == Verdict.ANOMALY
         return found
+
+
+class _Contender(NamedTuple):
+    """What scores windows, and how its scores are smoothed, by name."""
+
+    score: Score
+    smoothing: dict[str, SmoothingSpec | None]
 
 
 def contest(
@@ -123,11 +132,16 @@ def ranked(
     sparing = msgspec.structs.replace(recipe, window=msgspec.structs.replace(recipe.window, hop=hop))
     artifact = pipeline.train(sparing, [learnt], seed=seed, name=recipe.name, batch_rows=BATCH_ROWS).artifact
     learnt, tested = (_levelled(table, artifact) for table in (learnt, tested))
-    scorers = [_detector(artifact)]
+    contenders = [_detector(artifact)]
     if with_baselines:
-        scorers.append(_beside(sparing, artifact, learnt, seed))
+        contenders.append(_beside(artifact, learnt, seed))
     window = msgspec.structs.replace(artifact.manifest.window, hop=recipe.window.hop or 1)
-    return _by_parts(scorers, tested, window)
+    found = _by_parts([each.score for each in contenders], tested, window)
+    smoothing = {name: spec for each in contenders for name, spec in each.smoothing.items()}
+    return {
+        name: replace(scored, scores=smoothed(scored.scores, None, smoothing.get(name)))
+        for name, scored in found.items()
+    }
 
 
 def rhythm(samples: FloatArray) -> int:
@@ -145,26 +159,28 @@ def _levelled(table: SeriesTable, artifact: Artifact) -> SeriesTable:
     return levelled
 
 
-def _detector(artifact: Artifact) -> Scorers:
+def _detector(artifact: Artifact) -> _Contender:
     scorer = artifact.scorer()
-    return lambda windows: {"detector": scorer(windows)}
+    return _Contender(lambda windows: {"detector": scorer(windows)}, {"detector": artifact.manifest.score.smoothing})
 
 
-def _beside(recipe: Recipe, artifact: Artifact, learnt: SeriesTable, seed: int) -> Scorers:
+def _beside(artifact: Artifact, learnt: SeriesTable, seed: int) -> _Contender:
     """The baselines, of the detector's windows and scaling; PCA of large windows is absent."""
-    manifest, fitted_on = artifact.manifest, divide(recipe, [learnt], seed=seed).fit
+    manifest, recipe = artifact.manifest, msgspec.convert(artifact.manifest.training["recipe"], Recipe)
+    subsets = divide(recipe, [learnt], seed=seed)
     shape = autoencoder.Shape((manifest.window.length, len(manifest.channels)), None)
     components = max(min(autoencoder.code_size(manifest.model, shape), math.prod(shape.window) // 2), 1)
-    fitted = baseline_scores.fit(fitting.scale(fitted_on, manifest.scaling), components=components, seed=0)
+    fitted = baseline_scores.fit(fitting.scale(subsets.fit, manifest.scaling), components=components, seed=0)
 
-    def scored(windows: Float32Array) -> dict[str, NDArray[np.floating]]:
+    def score(windows: Float32Array) -> dict[str, NDArray[np.floating]]:
         found = baseline_scores.scores(fitted, fitting.scale(windows, manifest.scaling))
         return {name: found[name] for name in NAMES if name in found}
 
-    return scored
+    held = score(calibrated_on(recipe, subsets)) if recipe.score.smoothing > 1 else {}
+    return _Contender(score, {name: smoothing_of(recipe, scores.astype(np.float32)) for name, scores in held.items()})
 
 
-def _by_parts(scorers: Sequence[Scorers], tested: SeriesTable, window: WindowSpec) -> dict[str, Scored]:
+def _by_parts(scorers: Sequence[Score], tested: SeriesTable, window: WindowSpec) -> dict[str, Scored]:
     rows, channels = tested.samples.shape
     parts: list[dict[str, NDArray[np.floating]]] = []
     cuts: list[tuple[Int64Array, Int64Array]] = []

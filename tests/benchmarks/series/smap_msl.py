@@ -120,7 +120,7 @@ def _published(craft: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/smap_msl"), help="holds train/ and test/")
-    parser.add_argument("--recipe", default="servers")
+    parser.add_argument("--recipe", default="auto")
     parser.add_argument("--only", nargs="*", help="patterns of channels' names: MSL, P-1")
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()

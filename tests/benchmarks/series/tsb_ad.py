@@ -83,7 +83,7 @@ PARTS = (
     ),
     Part(
         name="TSB-AD-M",
-        recipe="servers",
+        recipe="auto",
         repeats=False,
         newer={"PaAno": 0.43, "KAN-AD": 0.41, "MMPAD": 0.354},
         published=archive.published("tsb_ad_m.csv"),

@@ -101,3 +101,11 @@ def test_nothing_is_found_in_a_signal_that_stands_still_or_is_not_there() -> Non
     rule = BeatRule.at(100.0)
     for lead in (np.zeros(500), np.full(500, np.nan), np.linspace(0, 1, 500), np.full(500, 1e38)):
         assert not rule.beats(lead.astype(np.float32)).any()
+
+
+def test_of_samples_that_are_as_steep_the_first_is_the_beat() -> None:
+    at = np.arange(600.0)
+    waves = np.array([150.5, 250.5, 340.5, 440.5])
+    lead = np.round(200 * np.exp(-(((at[:, None] - waves) / 2) ** 2)).sum(axis=1)).astype(np.float32)
+    rule = BeatRule.at(100.0)
+    assert (np.flatnonzero(rule.beats(lead)) + rule.lag).tolist() == [150, 250, 340, 440]

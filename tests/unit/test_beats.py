@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -13,13 +14,14 @@ from monitor.backends.abstract import Position, Restored, StateRecord
 from monitor.datafiles import SeriesTable
 from monitor.demo import ecg
 from monitor.detector import artifact as form
-from monitor.detector import scores, windowing
+from monitor.detector import scores, storage, windowing
 from monitor.detector.beats import score as beats
 from monitor.errors import ArtifactFormatError, DataError
 from monitor.messages.alerts import Alert
 from monitor.processing.processor import Processor
 from tests.helpers import INPUT, make_columns, make_config, make_model, make_processor, make_processor_at_zero, of_score
 from training import pipeline, recipes
+from training.commands import codes
 from training.evaluation.labelled import evaluate_artifact
 from training.recipes.schema import Recipe
 from training.windows import splits, subsets
@@ -178,6 +180,12 @@ def test_a_successor_goes_on_with_what_was_learnt(artifact: form.Artifact) -> No
         resumed = second.assign(INPUT, Restored(position, kept, beginning=0, end=len(records)), 0)
         assert (resumed.begin, resumed.state_lost) == (snapshot, "")
         assert before + decided(second, artifact, records[snapshot:], snapshot) == whole
+
+
+def test_codes_of_such_windows_are_refused(artifact: form.Artifact, tmp_path: Path) -> None:
+    storage.save(artifact, tmp_path / "ecg")
+    with pytest.raises(DataError, match="its model sees beats less their own series' template"):
+        codes.sample(tmp_path / "ecg", tmp_path / "out.npy")
 
 
 def test_evaluation_takes_such_windows(artifact: form.Artifact) -> None:

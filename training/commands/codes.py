@@ -96,7 +96,13 @@ def sample(
 def _load(path: Path) -> Artifact:
     from monitor.detector.served import load_verified
 
-    return load_verified(path).artifact
+    artifact = load_verified(path).artifact
+    if artifact.manifest.window.template_beats:
+        raise DataError(
+            f"{path}: its model sees beats less their own series' template, so that codes alone give no windows back; "
+            "take an artifact without window.template_beats"
+        )
+    return artifact
 
 
 def _windows(

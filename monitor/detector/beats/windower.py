@@ -50,7 +50,7 @@ class Beats(RingWindower):
         if rate_hz is None or not LEAST_RATE_HZ <= rate_hz <= MOST_RATE_HZ:
             found.append(
                 f"window.sampling_rate_hz is {rate_hz}: to find beats it must be known, and {LEAST_RATE_HZ:g} to "
-                f"{MOST_RATE_HZ:g}"
+                f"{MOST_RATE_HZ:g}; state it in the recipe where the data does not"
             )
         if not window.before:
             found.append("window.before is 0, must be 1 or more")

@@ -16,7 +16,7 @@ pip    := $(python) -m pip --disable-pip-version-check --no-input
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check pytest slow mutants coverage bench models ecg skab smd ucr smap-msl nab tsb-ad tsb-uad mitbih streams fuzz training-speed tutorial demo-seeds faults docs lock locks-resolve clean
+.PHONY: help demo test check pytest slow mutants coverage bench models ecg skab smd blame quality ucr smap-msl nab tsb-ad tsb-uad mitbih streams fuzz training-speed tutorial demo-seeds faults docs lock locks-resolve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,12 @@ skab: $(made)/dev ## 30 runs of a water loop, with baselines and published resul
 
 smd: $(made)/dev ## four server machines of 38 metrics, likewise
 	$(python) -m tests.benchmarks.series.smd --seeds 3
+
+blame: $(made)/dev ## which channels alerts blame: SMD's labelled segments and planted faults, beside simpler rules
+	$(python) -m tests.benchmarks.series.blame --seeds 3
+
+quality: $(made)/dev ## these and more in one table, with the bars; fails where one is not met; ONLY="smd blame" (an hour)
+	$(python) -m tests.benchmarks.bars $(if $(ONLY),--only $(ONLY))
 
 # Archives of files: whose folder, which files (patterns of names), which recipe; else what is at hand, by default.
 files = $(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY)) $(if $(RECIPE),--recipe $(RECIPE))

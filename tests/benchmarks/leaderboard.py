@@ -75,13 +75,18 @@ def _cells(texts: Sequence[str]) -> str:
     return "| " + " | ".join(texts) + " |"
 
 
+def write(folder: Path, to: Path = PAGE) -> None:
+    """Puts the rows of a folder of results into the table beside the page, and writes the page."""
+    results.write(to.stem, results.read(folder=folder), to.parent)
+    to.write_text(page(results.read(to.stem, folder=to.parent)), encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=results.FOLDER, help="the folder of results")
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
-    results.write(options.page.stem, results.read(folder=options.results), options.page.parent)
-    options.page.write_text(page(results.read(options.page.stem, folder=options.page.parent)), encoding="utf-8")
+    write(options.results, options.page)
     print(f"{options.page} is written")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from tests.benchmarks import leaderboard, results
+from tests.benchmarks import bars, leaderboard, results
 from tests.benchmarks.results import Result
 
 ROW = Result(
@@ -109,3 +110,29 @@ def test_a_section_has_a_column_for_each_name_that_any_row_has() -> None:
 def test_the_page_is_written_of_the_rows_beside_it() -> None:
     written = leaderboard.PAGE.read_text(encoding="utf-8")
     assert written == leaderboard.page(results.read("leaderboard", folder=leaderboard.PAGE.parent))
+
+
+def test_bars_that_are_not_met_are_said_and_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    results.write("smd", [ROW])
+    assert bars.main(["--no-run"]) == 0
+    assert "every bar that must be met is met" in capsys.readouterr().out
+    results.write("blame", [change(ROW, data="planted", ours=0.5, must=0.65)])
+    assert bars.main(["--no-run"]) == 1
+    said = capsys.readouterr().out
+    assert "not met: planted, VUS-PR, averaged, auto: 0.500, must be 0.650" in said
+    assert "| SMD, TSB-AD's rows" in said
+
+
+def test_a_benchmark_that_fails_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
+    monkeypatch.setattr(leaderboard, "write", lambda _folder: None)
+    monkeypatch.setitem(bars.RUNS, "blame", (("no_such_benchmark",),))
+    assert bars.main(["--only", "blame"]) == 1
+
+
+def test_every_benchmark_that_is_run_is_there() -> None:
+    for module, *_ in (each for runs in bars.RUNS.values() for each in runs):
+        assert importlib.util.find_spec(f"tests.benchmarks.{module}") is not None

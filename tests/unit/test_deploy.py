@@ -372,10 +372,9 @@ def test_make_names_every_target_that_people_call() -> None:
     assert done.returncode == 0, done.stderr
     named = {line.split()[1] for line in done.stdout.splitlines()}
     assert named == {
-        "help", "demo", "test", "check", "slow", "mutants", "coverage", "bench", "models", "ecg", "skab", "smd", "ucr",
-        "nab", "smap-msl", "tsb-ad", "tsb-uad",
-            "mitbih", "training-speed", "tutorial", "demo-seeds", "streams", "fuzz", "faults", "docs", "lock",
-        "locks-resolve", "clean",
+        "help", "demo", "test", "check", "slow", "mutants", "coverage", "bench", "models", "ecg", "skab", "smd",
+        "blame", "quality", "ucr", "smap-msl", "nab", "tsb-ad", "tsb-uad", "mitbih", "training-speed", "tutorial",
+        "demo-seeds", "streams", "fuzz", "faults", "docs", "lock", "locks-resolve", "clean",
     }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.datafiles import SeriesTable
+from monitor.detector.architectures import DenseSpec
 from monitor.detector.incidents import Policy
 from monitor.detector.spec import WindowSpec
 from monitor.errors import DataError
@@ -23,7 +24,7 @@ from training.windows.subsets import Subsets, cross_fitted, divide
 
 
 def recipe(**split: object) -> Recipe:
-    """The recipe `plant`, quickly, with windows of 4 rows."""
+    """The recipe `plant`, with windows of 4 rows, and without smoothing."""
     plain = recipes.load("plant")
     return loading.check(
         msgspec.structs.replace(
@@ -31,7 +32,7 @@ def recipe(**split: object) -> Recipe:
             normal_class="all",
             window=msgspec.structs.replace(plain.window, length=4),
             model=msgspec.structs.replace(plain.model, widths=(2,)),
-            fit=msgspec.structs.replace(plain.fit, epochs=2),
+            score=msgspec.structs.replace(plain.score, smoothing=1),
             split=msgspec.convert(
                 {"kind": "time", "test": 0.2, "calibration": 0.0, "cross_fit": 5, **split}, type(plain.split)
             ),
@@ -154,3 +155,14 @@ def test_smoothed_scores_are_the_same_in_training_evaluation_and_calibration() -
     spread = msgspec.structs.replace(smooth.threshold, method="mean_std")
     with pytest.raises(DataError, match=r"score\.smoothing needs held-out rows"):
         loading.check(msgspec.structs.replace(smooth, split=in_sample, threshold=spread), "here")
+
+
+def test_a_linear_model_of_short_windows_keeps_two_fifths_of_their_numbers_at_most() -> None:
+    samples = np.random.default_rng(0).normal(size=(120, 2)).astype(np.float32)
+    table = SeriesTable(samples=samples, time_us=None, labels=None, channels=("a", "b"), series="s", source="s")
+    plant = msgspec.structs.replace(recipes.load("plant"), normal_class="all")
+    manifest = pipeline.train(plant, [table], seed=0, name="small", batch_rows=64).artifact.manifest
+    assert isinstance(manifest.model, DenseSpec)
+    assert manifest.model.widths == (8,), "of 20 numbers"
+    assert manifest.training["recipe"]["model"]["widths"] == (8,)
+    assert manifest.threshold.value > 0.1

@@ -147,8 +147,11 @@ def _exactly(
     parameters = exact.fit(windows.reshape(len(windows), windows.shape[1] * windows.shape[2]), task.model.widths[0])
     network, state = autoencoder.load(task.model, task.shape, parameters)
     losses = jax.jit(lambda rows: row_errors(network, task.objective, state, rows))
-    loss, unseen = (float(in_batches(losses, part).mean(dtype=np.float64)) for part in (windows, validation))
-    done = Epoch(number=1, loss=loss, validation=unseen if len(validation) else None)
+    loss, unseen = (
+        float(in_batches(losses, part).mean(dtype=np.float64)) if len(part) else None for part in (windows, validation)
+    )
+    assert loss is not None, "`fit` refuses to learn from nothing"
+    done = Epoch(number=1, loss=loss, validation=unseen)
     if on_epoch is not None:
         on_epoch(done)
     return Fitted(parameters=parameters, history=(done,), best_epoch=1, trimmed=np.zeros(len(windows), dtype=np.bool_))

@@ -19,6 +19,7 @@ from monitor.errors import DataError
 from training.recipes.schema import ScorePart
 
 STARTS = 4  # of k-means; the best is kept
+MANY = 512  # centres, for which one start is enough, and takes a while
 PASSES = 50
 MOST_ROWS = 10_000
 # A direction in which residuals hardly move is not taken for more than this part of the mean variance.
@@ -127,9 +128,11 @@ def centres(rows: Float32Array, count: int, seed: int) -> Float32Array:
         drawn = np.random.default_rng(seed).choice(len(rows), MOST_ROWS, replace=False)
         rows = rows[np.sort(drawn)]
     table = rows.astype(np.float64)
-    count = min(count, len(np.unique(table, axis=0)))
+    distinct = np.unique(table, axis=0)
+    if len(distinct) <= count:
+        return distinct.astype(np.float32)
     best, least = table[:count], np.inf
-    for start in range(STARTS):
+    for start in range(STARTS if count <= MANY else 1):
         rng = np.random.default_rng([seed, start])
         try:
             with warnings.catch_warnings():

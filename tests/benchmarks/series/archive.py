@@ -1,7 +1,8 @@
 """Whole archives, a file at a time: figures are kept as soon as they are known, and the next run goes on from there.
 
 A row of `results/files/<archive>.csv` is a file, a seed and a scorer. A row of another recipe, or of one that was
-changed since, is not taken for it. A file that can't be read or learnt from counts as 0, as TSB-AD counts it.
+changed since, is not taken for it; whoever changes code removes the rows. A file that can't be read or learnt from
+counts as 0, as TSB-AD counts it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The leaderboard's protocol: each run by itself; its first 400 rows are fitted on
 are labelled anomalous; the others are tested, and rows are pooled over runs. The leaderboard has four more runs,
 valve2, that are not in the data here; what flagging everything gives says how the two differ.
 
-The recipe `plant` was chosen on valve1; other was scored with it once.
+The recipe `plant` was chosen on both parts, by what tried.md lists; before 2026-12-01 on valve1 alone.
 
     python -m tests.benchmarks.series.skab --seeds 3
 """

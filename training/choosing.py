@@ -135,7 +135,7 @@ def changed(windows: Float32Array, seed: int) -> dict[str, Float32Array]:
     for kind in ("shift", "spike", "noise", "stretch", "flip", "other", "mix"):
         extent: NDArray[np.int64] = rng.choice(np.array([1, max(channels // 2, 1), channels]), size=rows)
         among = rng.random((rows, channels)).argsort(axis=1).argsort(axis=1) < extent[:, None]
-        begun = np.arange(length) >= rng.integers(0, length, rows)[:, None]
+        begun = np.arange(length) >= rng.integers(0, length, size=(rows, 1))
         size = np.exp(rng.uniform(np.log(LEAST), np.log(MOST), rows))[:, None, None]
         shared = size / np.sqrt(extent)[:, None, None] * rng.choice([-1.0, 1.0], (rows, 1, channels))
         other = windows[rng.permutation(rows)]

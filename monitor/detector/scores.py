@@ -79,12 +79,23 @@ def _prototype(of: Scaled) -> Scores:
 
 
 def _memory(of: Scaled) -> Scores:
-    codes = of.network.encode(of.state, of.windows)
-    expected = of.network.decode(of.state, codes).reshape(of.rows.shape)
-    rest = _mean_square(of.rows - expected)
-    apart = _squared_distance(codes, of.tensors["codes"]) / of.rows.shape[1]
+    rest, apart, expected = _from_codes(of)
     # The root of a product that may be too large for float32
     return jnp.sqrt(rest) * jnp.sqrt(rest + apart), expected
+
+
+def _nearest_code(of: Scaled) -> Scores:
+    rest, apart, expected = _from_codes(of)
+    return jnp.sqrt(rest + apart), expected
+
+
+def _from_codes(of: Scaled) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The mean squared error, the squared distance of the code to the nearest one stored over the window's size, both
+    (rows,), and what was expected."""
+    codes = of.network.encode(of.state, of.windows)
+    expected = of.network.decode(of.state, codes).reshape(of.rows.shape)
+    apart = _squared_distance(codes, of.tensors["codes"]) / of.rows.shape[1]
+    return _mean_square(of.rows - expected), apart, expected
 
 
 def _worst_channels(of: Scaled) -> Scores:
@@ -181,7 +192,7 @@ def _not_linear(model: ModelSpec, _size: int) -> list[str]:
     """Distances between codes are distances between windows where the way to and fro is linear and orthonormal."""
     if isinstance(model, DenseSpec) and len(model.widths) == 1 and (model.code or model.hidden) == "linear":
         return []
-    return ['score.kind "memory" needs a dense model of one width with a linear code']
+    return ['score.kind "memory" or "nearest_code" needs a dense model of one width with a linear code']
 
 
 def _code_width(model: ModelSpec) -> int:
@@ -220,6 +231,14 @@ KINDS = {
         noun="reconstruction error and distance to what is known",
         in_full="geometric mean of the squared error without and with the distance to the nearest known code",
         sample_limit=lambda _errors, threshold: math.sqrt(threshold),
+        tensors=lambda model, _shape: {"codes": (None, _code_width(model))},
+        problems=_not_linear,
+    ),
+    "nearest_code": ScoreKind(
+        rows=_nearest_code,
+        noun="distance to what is known",
+        in_full="root mean square distance to the nearest known code's window",
+        sample_limit=lambda _errors, threshold: threshold,
         tensors=lambda model, _shape: {"codes": (None, _code_width(model))},
         problems=_not_linear,
     ),

@@ -25,7 +25,7 @@ QUALITY_VERSION = 4
 FILLING_VERSION = 5
 DETECTORS_VERSION = 6
 DETECTORS_SCALINGS = {"centre"}
-DETECTORS_SCORES = {"memory", "worst_channels"}
+DETECTORS_SCORES = {"memory", "nearest_code", "worst_channels"}
 
 # Bounds checked before anything is allocated. A window of 1 M numbers in a batch of one row is 4 MiB.
 MAX_WINDOW_LENGTH = 100_000
@@ -118,10 +118,8 @@ class ScoreSpec(Spec, frozen=True):
     nearest of a set of k-means centres of normal windows. `elbo`: `mse` plus `beta` times the divergence of the code's
     distribution from the prior, over the window's size (variational models only). `memory`: sqrt(r (r + d)), where r is
     `mse` and d the squared distance of the code to the nearest of those stored, over the window's size (linear models
-    only). `worst_channels`: the mean, over the `worst` channels, of each one's root mean square error over its usual
-    one.
-
-    `smoothing`: the threshold and all of `calibration` are of the mean of recent scores; None: of each window's own.
+    only); `nearest_code`: sqrt(r + d). `worst_channels`: the mean, over the `worst` channels, of each one's root mean
+    square error over its usual one.
     """
 
     kind: str = "mae"

@@ -29,7 +29,10 @@ def test_what_is_kept_is_what_is_compared() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *(f'"kind":"{kind}"' for kind in ("mae", "mse", "whitened", "prototype", "elbo", "memory", "worst_channels")),
+        *(
+            f'"kind":"{kind}"'
+            for kind in ("mae", "mse", "whitened", "prototype", "elbo", "memory", "nearest_code", "worst_channels")
+        ),
         *(f'"status":"{status}"' for status in ("firing", "update", "resolved")),
         *(f'"severity":"{severity}"' for severity in ("info", "warning", "error", "critical")),
         *(f'"reason":"{reason}"' for reason in ("recovered", "forgotten", "silent", "topic_recreated")),

@@ -14,8 +14,8 @@ from monitor.detector import autoencoder, scaling, scores, spec
 from monitor.detector.architectures import DenseSpec, EnsembleSpec, ModelSpec, VariationalSpec
 from monitor.detector.scoring import Detector, Scorer
 from monitor.errors import ArtifactFormatError
+from training.fitting import exact, reconstructing, score_tensors
 from training.fitting import fit as fitting
-from training.fitting import reconstructing, score_tensors
 from training.recipes.schema import ScorePart
 
 LENGTH, CHANNELS, SIZE = 6, 2, 12
@@ -35,13 +35,14 @@ def scorer(
     scaled: spec.ScalingSpec = SCALING,
     beta: float = 0.7,
     worst: int = 4,
+    parameters: dict[str, np.ndarray] | None = None,
 ) -> Scorer:
     detector = Detector(
         window=spec.WindowSpec(kind="record", length=LENGTH, hop=LENGTH),
         channels=("a", "b"),
         scaling=scaled,
         model=model,
-        parameters=autoencoder.initial_parameters(model, SHAPE, 3),
+        parameters=parameters or autoencoder.initial_parameters(model, SHAPE, 3),
         score=spec.ScoreSpec(kind=kind, beta=beta, worst=worst),
         score_tensors=tensors or {},
     )
@@ -92,6 +93,16 @@ def test_memory_is_between_the_error_and_the_distance_to_what_is_known() -> None
     found = scorer("memory", {"codes": CODES}, LINEAR)
     np.testing.assert_allclose(found(WINDOWS), np.sqrt(error * (error + apart)), rtol=1e-4)
     np.testing.assert_allclose(fitting.scale(found.reconstruct(WINDOWS), SCALING).reshape(40, -1), made, atol=1e-5)
+
+
+def test_nearest_code_is_the_distance_to_what_it_stands_for() -> None:
+    parameters = exact.fit(fitting.scale(WINDOWS, SCALING).reshape(40, -1), 3)
+    rows = fitting.scale(WINDOWS, SCALING).reshape(40, -1).astype(np.float64)
+    codes = rows[::4] @ parameters["layers.0.kernel"] + parameters["layers.0.bias"]
+    stand_for = codes @ parameters["layers.1.kernel"] + parameters["layers.1.bias"]
+    expected = scipy.spatial.distance.cdist(rows, stand_for).min(axis=1) / np.sqrt(SIZE)
+    found = scorer("nearest_code", {"codes": codes.astype(np.float32)}, LINEAR, parameters=parameters)
+    np.testing.assert_allclose(found(WINDOWS), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("worst", [1, 2, 9])
@@ -175,6 +186,7 @@ KINDS = {
     "whitened": scorer("whitened", WHITENING),
     "prototype": scorer("prototype", {"centres": CENTRES}),
     "elbo": scorer("elbo", model=VariationalSpec(widths=(5, 2))),
+    "nearest code": scorer("nearest_code", {"codes": CODES}, LINEAR),
     "memory": scorer("memory", {"codes": CODES}, LINEAR),
     "worst_channels": scorer("worst_channels", {"usual": np.array([0.5, 4.0], np.float32)}),
     "per window": scorer("mae", scaled=PER_WINDOW),

@@ -158,7 +158,7 @@ def test_any_number_of_ucr_series(
         path.write_text("".join(f"  {value:.7e}\n" for value in series), encoding="utf-8")
     arguments = ("--data", str(tmp_path / "archive"), "--recipe", tiny, "--seeds", "1")
     said = run(monkeypatch, capsys, *arguments, main=ucr.main)
-    assert "2 of 2: 250_UCR_Anomaly_two_400_801_810.txt, seed 0, windows of 40" in said
+    assert "2 of 2: 250_UCR_Anomaly_two_400_801_810.txt, seed 0, windows of 20" in said
     assert "| chosen on | 1 | 1.000 | 1.000 | 1.000 |" in said
     assert "| all | 2 |" in said
     by_chance = (220 / 500 + 200 / 500) / 2  # 100 rows on both sides, of 500; the second's end with the series

@@ -105,6 +105,7 @@ FITTED = {
     "whitened": Fitting(_whitening, held_out=True),
     "beat": Fitting(_beat_scales),
     "memory": Fitting(_memory),
+    "nearest_code": Fitting(_memory),
     "worst_channels": Fitting(_usual_errors),
 }
 

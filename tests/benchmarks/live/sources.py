@@ -144,7 +144,7 @@ def machine_temperature(data: Path) -> Stream:
 def heartbeats(data: Path, record: str = "106") -> Stream:
     """The first five minutes are learnt, but for abnormal beats; the rest is streamed. An event is a run of those.
 
-    Windows are two periods, as the recipe wants them, by autocorrelation of the learnt part, as in `series.ucr`.
+    Windows are a period, as the recipe wants them, by autocorrelation of the learnt part, as in `series.ucr`.
     """
     with np.load(data / "mitbih" / f"{record}.npz") as file:
         signal = (file["signal_adc"][:, :1].astype(np.float32) - 1024) / 200
@@ -171,7 +171,7 @@ def heartbeats(data: Path, record: str = "106") -> Stream:
         streamed=[rows_of(table, slice(learnt, None))],
         records=seconds_as_chunks,
         compression="gzip",
-        options=("--window", str(2 * period), "--hop", str(rate // 20)),
+        options=("--window", str(period), "--hop", str(rate // 20)),
     )
 
 

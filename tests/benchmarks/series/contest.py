@@ -41,7 +41,7 @@ from training.windows import splits
 from training.windows.subsets import divide, served
 
 BATCH_ROWS = 1_024
-PERIODS, SHORTEST = 2, 16  # of a window for what repeats; the latter in rows
+PERIODS, SHORTEST = 1, 16  # of a window for what repeats; the latter in rows
 MOST_LEARNT = 50_000  # windows, of a series of an archive
 PART_NUMBERS = 2**23  # of the windows that are scored at a time: 32 MiB
 Score = Callable[[Float32Array], dict[str, NDArray[np.floating]]]  # of windows, by the scorer's name
@@ -145,7 +145,7 @@ def ranked(
 
 
 def rhythm(samples: FloatArray) -> int:
-    """The length of windows for what repeats, from the samples (n, channels) to learn from: two periods of the first
+    """The length of windows for what repeats, from the samples (n, channels) to learn from: a period of the first
     channel, as TSB-AD finds it; at most a tenth of them, at least 16 rows.
     """
     return max(min(PERIODS * vus.period(samples[:, 0]), len(samples) // 10), SHORTEST)

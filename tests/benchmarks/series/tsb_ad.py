@@ -9,7 +9,7 @@ Without `--data` the fourteen files are scored that can be made of NAB's, SMD's 
 
 Protocol: the files of the evaluation lists; a file's name says how many of its first rows are learnt from, and all its
 rows are scored, those too. Labels are not looked at: in 34 files of -U and 20 of -M the first anomaly lies among the
-learnt rows. Rows with a missing number are dropped, as TSB-AD drops them. Windows of -U are two periods long, by
+learnt rows. Rows with a missing number are dropped, as TSB-AD drops them. Windows of -U are one period long, by
 autocorrelation of the learnt rows; those of -M are the recipe's.
 
 Where ours differs from TSB-AD's own detectors: hyperparameters were not searched on its tuning list, and causal scores
@@ -54,7 +54,7 @@ then say where: make tsb-ad DATA={folder}"""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One of the two archives; `repeats`: windows are two periods long. `newer` figures are means over all its files.
+    """One of the two archives; `repeats`: windows are one period long. `newer` figures are means over all its files.
 
     `published` has methods, then files.
     """

@@ -6,7 +6,7 @@ One is at hand, MBA_ECG805: one lead of a half-hour electrocardiogram, every abn
     python -m tests.benchmarks.series.tsb_uad [--data FOLDER] [--only ECG ...] [--seeds 1] [--recipe NAME]
 
 Protocol: the first tenth of the rows is learnt from, as TSB-UAD's own examples do, with the anomalies that are in it;
-all rows are scored. Windows are two periods long, by autocorrelation of the learnt rows. For electrocardiograms windows
+all rows are scored. Windows are one period long, by autocorrelation of the learnt rows. For electrocardiograms windows
 about beats are the better way (`make mitbih`); this is what windows of any series reach.
 
 Published: AUC-PR of MBA_ECG805 in result/accuracy_table/mergedTable_AUC_PR.csv of github.com/TheDatumOrg/TSB-UAD at

@@ -1,6 +1,6 @@
 """The UCR anomaly archive: is the row with the highest score near the one anomaly?
 
-Each series by itself: fitted on its training part, in windows of two periods (by autocorrelation of that part, as
+Each series by itself: fitted on its training part, in windows of one period (by autocorrelation of that part, as
 TSB-AD finds it; at most a tenth of that part); the rows after it are ranked. Right is within 100 rows, or the anomaly's
 length where that is more.
 

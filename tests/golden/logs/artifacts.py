@@ -131,6 +131,14 @@ def every() -> list[Artifact]:
             threshold=2.0,
         ),
         tiny(
+            "nearest-code",
+            sliding(4, 4),
+            score=ScoreSpec(kind="nearest_code"),
+            score_tensors={"codes": [[9.0], [-100.0]]},
+            parameters={"layers.0.kernel": eye[:, :1]},
+            threshold=2.0,
+        ),
+        tiny(
             "worst-channels",
             sliding(4, 4),
             score=ScoreSpec(kind="worst_channels", worst=1),

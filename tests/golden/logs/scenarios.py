@@ -185,6 +185,16 @@ def remembered_codes() -> Cluster:
 
 
 @scenario
+def nearest_codes() -> Cluster:
+    """`nearest_code`: as far from the code as from the window."""
+    cluster = Cluster("nearest-code", alerting={"close_after": 1})
+    for second in range(12):
+        cluster.samples("pump-1", second, [[[1.0, 1.0], [-7.0, -7.0], [1.0, 1.0]][second // 4]])
+    cluster.work()
+    return cluster
+
+
+@scenario
 def the_worst_channels() -> Cluster:
     """`worst_channels`: 1 is much for the one and little for the other."""
     cluster = Cluster("worst-channels", alerting={"close_after": 1, "include_window": "full"})

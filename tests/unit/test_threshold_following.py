@@ -10,12 +10,13 @@ import pytest
 
 from monitor.detector import thresholds
 from monitor.detector.spec import FollowSpec, ThresholdSpec
+from monitor.detector.thresholds import Follow
 from monitor.processing.followers import FollowOptions, followers_of
 from tests.helpers import make_artifact
 from training.thresholds.calibration import CalibrationScores
 from training.thresholds.choose import choose
 from training.thresholds.recalibrate import recalibrated
-from training.thresholds.rules import Follow, ThresholdPart
+from training.thresholds.rules import ThresholdPart
 
 QUANTILE = ThresholdPart(method="quantile", quantile=0.9)
 

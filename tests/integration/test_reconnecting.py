@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from monitor.backends.kafka.clients import TopicReader, create_topic
+from monitor.backends.kafka.connecting import _Network
 from tests.kafka_proxy import KafkaProxy
 
 pytestmark = pytest.mark.kafka
@@ -48,3 +49,13 @@ def test_a_listener_that_hangs_up_is_not_stormed(kafka_bootstrap: str) -> None:
             while time.monotonic() < until:
                 reader.poll()
     assert 1 <= len(came) <= 20, "50 ms between the first two, then up to a second"
+
+
+def test_an_attempt_to_connect_gets_no_longer_after_failures(kafka_bootstrap: str) -> None:
+    network = _Network(bootstrap_servers=[kafka_bootstrap])
+    try:
+        for _ in range(8):
+            network._manager.update_backoff(1)
+        assert network._manager.socket_connection_setup_timeout_ms(1) <= 12_000, "10 s, and the client's 20 %"
+    finally:
+        network.close()

@@ -31,6 +31,8 @@ Client = TypeVar("Client")
 _REFRESH_TIMEOUT_MS = 250
 # Between two questions for a coordinator whose broker does not answer.
 _LOOKUP_PAUSE_MS = 200
+# How long an attempt to connect may take, whatever came before it (D40).
+_CONNECT_TIMEOUT_MAX_MS = 10_000
 
 
 class _Reasons(logging.Handler):
@@ -105,7 +107,8 @@ class _Network(KafkaNetClient):  # type: ignore[misc] # the client has no types
     """
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+        # No setting of the consumer's or the producer's.
+        super().__init__(**settings, socket_connection_setup_timeout_max_ms=_CONNECT_TIMEOUT_MAX_MS)
         self.lost_answers = 0  # to producers' requests, with their connections
         _back_off_from_who_hangs_up(self._manager)
 

@@ -313,6 +313,7 @@ class Daemon:
         """Forgets a partition that was revoked."""
         self._drop(partition)
         self._holds.remove(partition)
+        self._again.discard(partition)
         if partition in self._arriving:
             self._arriving.remove(partition)
 

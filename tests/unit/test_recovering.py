@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from structlog.testing import capture_logs
 
+from monitor.backends.abstract import TopicPartition
 from monitor.backends.local import LocalBackend, LocalLog
 from monitor.errors import EXIT_TEMPFAIL, BackendError
 from monitor.serving.daemon import FIRST_PAUSE_S, LONGEST_PAUSE_S, MOST_FAILURES, Daemon
@@ -17,14 +19,16 @@ SCORER = ARTIFACT.scorer()
 CONFIG = make_config(input={"start": "earliest"})
 
 
-def daemon_with(failures: int, wait: Callable[[float], object] | None = None) -> tuple[Daemon, Vitals]:
+def daemon_with(
+    failures: int, wait: Callable[[float], object] | None = None, backend: type[LocalBackend] = LocalBackend
+) -> tuple[Daemon, Vitals]:
     """A daemon of whose commits the first `failures` fail at once."""
     log, processor, vitals = LocalLog({"telltale.input": 1}), make_processor(CONFIG, ARTIFACT), Vitals()
     log.extend("telltale.input", 0, [b"a"] * 9, [b'{"value": 0.1}'] * 9, range(9))
     for _ in range(failures):
         log.fail_next_commit("before")
     telemetry = Telemetry(vitals, lambda: processor.counts, {}, 1.0)
-    return Daemon(CONFIG, LocalBackend(log, CONFIG), processor, SCORER, telemetry, vitals, wait=wait), vitals
+    return Daemon(CONFIG, backend(log, CONFIG), processor, SCORER, telemetry, vitals, wait=wait), vitals
 
 
 def test_each_pause_is_longer_than_the_one_before() -> None:
@@ -60,3 +64,25 @@ def test_a_signal_in_a_pause_is_followed_by_no_recovery() -> None:
         daemon.run()
     assert (len(waited), vitals.aborts, vitals.commits) == (1, 1, 0)
     assert caught.value.exit_code == EXIT_TEMPFAIL
+
+
+class _Losing(LocalBackend):
+    """Is removed from its group, and joins again, as soon as it has recovered."""
+
+    def recover(self) -> frozenset[TopicPartition]:
+        owned = super().recover()
+        self._log.rebalance(self.group_id, lost=[self])
+        return owned
+
+
+def test_a_partition_lost_before_it_is_restored_is_logged_when_it_is_assigned_again() -> None:
+    daemon, _ = daemon_with(1, lambda _: None, _Losing)
+    with capture_logs() as logged:
+        daemon.run(until_caught_up=True)
+    said = [line["event"] for line in logged if line["log_level"] != "debug"]
+    assert [event for event in said if event.startswith("Partition")] == [
+        "Partition assigned.",
+        "Partition revoked.",
+        "Partition assigned.",
+    ]
+    assert "Restored from the last commit." not in said

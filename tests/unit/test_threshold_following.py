@@ -28,9 +28,12 @@ def calibration(hours: int, shifted: int = 0) -> CalibrationScores:
     return CalibrationScores(scores=scores.astype(np.float32), windows_per_day=1440.0, goes_on=True)
 
 
-def test_it_follows_where_a_day_of_a_series_shows_what_is_usual() -> None:
-    assert choose(calibration(24), QUANTILE).threshold.follows == FollowSpec()
-    assert choose(calibration(23), QUANTILE).threshold.follows is None
+def test_it_follows_where_a_day_of_a_series_or_more_drifts() -> None:
+    assert choose(calibration(24, shifted=4), QUANTILE).threshold.follows == FollowSpec()
+    assert choose(calibration(23, shifted=4), QUANTILE).threshold.follows is None, "less than a day"
+    assert choose(calibration(24), QUANTILE).threshold.follows is None, (
+        "a slow fault would raise it, and drift does not"
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,11 +42,11 @@ def test_it_follows_where_a_day_of_a_series_shows_what_is_usual() -> None:
     ids=["heartbeats", "a random split", "in sample", "no time"],
 )
 def test_elsewhere_it_stays(without: dict[str, object]) -> None:
-    assert choose(replace(calibration(48), **without), QUANTILE).threshold.follows is None  # type: ignore[arg-type]
+    assert choose(replace(calibration(48, shifted=9), **without), QUANTILE).threshold.follows is None  # type: ignore[arg-type]
 
 
 def test_series_that_have_a_day_only_together_do_not_show_one() -> None:
-    two = replace(calibration(24), series=np.repeat([0, 1], 720), names=("a", "b"))
+    two = replace(calibration(24, shifted=4), series=np.repeat([0, 1], 720), names=("a", "b"))
     assert choose(two, QUANTILE).threshold.follows is None
 
 

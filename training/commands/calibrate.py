@@ -63,7 +63,7 @@ def calibrate(
         Follow,
         typer.Option(
             help="Whether each series' threshold is raised over what 95 % of its scores of the last day are below; "
-            "auto: where a day of normal data is given, else as before."
+            "auto: where a day of normal data or more drifts, else as before."
         ),
     ] = "auto",
     label_column: reading.LabelColumn = None,

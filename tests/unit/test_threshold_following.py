@@ -89,6 +89,8 @@ def test_another_threshold_follows_as_the_one_before_unless_it_is_asked_for() ->
     threshold = ThresholdSpec(value=1.0, method="given", follows=FollowSpec(quantile=0.9))
     follows = replace(made, manifest=msgspec.structs.replace(made.manifest, threshold=threshold))
     assert recalibrated(follows, 2.0)[0].manifest.threshold.follows == FollowSpec(quantile=0.9)
+    auto = recalibrated(follows, QUANTILE, calibration(12))[0]
+    assert auto.manifest.threshold.follows == FollowSpec(quantile=0.9), "half a day is no reason to, nor against it"
     off = msgspec.structs.replace(QUANTILE, follow="off", quantile=0.5)
     assert recalibrated(follows, off)[0].manifest.threshold.follows is None
     on = msgspec.structs.replace(off, follow="on")

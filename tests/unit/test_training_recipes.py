@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import pytest
 
 from monitor.detector import architectures
@@ -76,6 +77,13 @@ def test_what_is_wrong_is_named(old: str, new: str, told: str) -> None:
     assert old in SLIDING
     with pytest.raises(DataError, match=told):
         recipes.parse(SLIDING.replace(old, new), "here")
+
+
+def test_numbers_of_the_command_line_leave_the_rest_of_the_rule() -> None:
+    plant = recipes.load("plant")
+    assert recipes.override(plant, quantile=0.999).threshold == plant.threshold
+    still = msgspec.structs.replace(plant, threshold=msgspec.structs.replace(plant.threshold, follow="off"))
+    assert recipes.override(still, alarms_per_day=1.0).threshold.follow == "off"
 
 
 def test_overrides() -> None:

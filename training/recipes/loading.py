@@ -79,11 +79,13 @@ def override(
     if max_hold_ms is not None:
         recipe = change(recipe, window=change(recipe.window, max_hold_ms=max_hold_ms))
     if quantile is not None:
-        recipe = change(recipe, threshold=rules.ThresholdPart(method="quantile", quantile=quantile))
+        recipe = change(recipe, threshold=change(recipe.threshold, method="quantile", quantile=quantile))
     if alarms_per_day is not None:
         if quantile is not None:
             raise DataError("--quantile and --alarms-per-day each choose the threshold; give one of them")
-        budget = rules.ThresholdPart(method="budget", alarms_per_day=alarms_per_day, leave_out=rules.left_out("budget"))
+        own = recipe.threshold
+        share = own.leave_out if own.method == "budget" else max(own.leave_out, rules.left_out("budget"))
+        budget = change(own, method="budget", alarms_per_day=alarms_per_day, leave_out=share)
         recipe = change(recipe, threshold=budget)
     if normal_class is not None:
         recipe = change(recipe, normal_class=normal_class)

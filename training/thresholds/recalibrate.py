@@ -58,7 +58,7 @@ def recalibrated(
         if problems := rules.problems(rule):
             raise DataError("; ".join(problems))
         threshold, notes = _from_tables(artifact, rule)
-    if scores is None:
+    if threshold.follows is None:  # the data gives no reason to, or there is none
         threshold = msgspec.structs.replace(threshold, follows=_follows(manifest, rule))
     calibration = msgspec.structs.replace(calibration, channel_errors=manifest.calibration.channel_errors)
     before = thresholds.of(manifest).chosen
